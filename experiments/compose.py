@@ -1,0 +1,122 @@
+"""From a command line to a checked `Config`, with one clear line for every mistake."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
+
+from experiments.records import default_root
+from gan.config import Config, ConfigError, describe, nearest
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+GROUPS = ("data", "experiment")
+
+ConfigStore.instance().store(name="schema", node=Config)
+OmegaConf.register_new_resolver("records_root", lambda root: root or str(default_root()), replace=True)
+
+
+def compose_config(overrides: list[str], search_folder: str | None = None) -> Config:
+    """The configuration that `overrides` make. Raises ConfigError.
+
+    search_folder: a folder of the user's own YAML files, looked at first.
+    """
+    check_keys(overrides, search_folder)
+    extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            node = compose("config", overrides + extra)
+        return to_config(node)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _one_line(error, overrides) from error
+
+
+def to_config(node: DictConfig) -> Config:
+    """The checked dataclass of a composed configuration."""
+    config = OmegaConf.to_object(node)
+    assert isinstance(config, Config)
+    return config
+
+
+def expand_sweep(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each run of a multirun, as Hydra's own sweeper combines them."""
+    try:
+        return BasicSweeper.split_arguments(parse(overrides), max_batch_size=None)[0]
+    except HydraException as error:
+        raise ConfigError("the sweep", "a list of values, as in key=1,2,3", " ".join(overrides), _first_line(error)) from error
+
+
+def parse(overrides: list[str]) -> list[Override]:
+    """Raises ConfigError for what is not Hydra's grammar."""
+    parsed = []
+    for text in overrides:
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except (OverrideParseException, HydraException) as error:
+            raise ConfigError("an override", "key=value", text, _first_line(error)) from error
+    return parsed
+
+
+def check_keys(overrides: list[str], search_folder: str | None = None) -> None:
+    """Raises ConfigError for a key, or an option of a group, that does not exist."""
+    keys = describe()
+    sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
+    for override in parse(overrides):
+        key = override.key_or_group
+        if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+            continue
+        if key in GROUPS:
+            _check_option(override, search_folder)
+        elif key not in keys and key not in sections:
+            near = nearest(key, [*keys, *GROUPS])
+            raise ConfigError(key, "a known setting", override.get_value_element_as_str() or None, near or "see --help")
+
+
+def _check_option(override: Override, search_folder: str | None) -> None:
+    folders = [CONF] + ([Path(search_folder)] if search_folder else [])
+    options = sorted({f.stem for folder in folders for f in (folder / override.key_or_group).glob("*.yaml")})
+    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    for value in values:
+        name = value.text if isinstance(value, QuotedString) else value
+        if name is not None and str(name) not in options:
+            raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, nearest(str(name), options))
+
+
+def with_implied(overrides: list[str]) -> list[str]:
+    """Let a shared key reach every layer that the same command line does not name.
+
+    A preset may set values layer by layer; `experiment=tutorial model.bn_momentum=0.9`
+    still has to mean every batch normalisation.
+    """
+    given = {override.key_or_group for override in parse(overrides)}
+    return overrides + [
+        f"{key}=null" for key, spec in describe().items() if spec["same_as"] in given and key not in given
+    ]
+
+
+def _one_line(error: Exception, overrides: list[str]) -> ConfigError:
+    """A Hydra or OmegaConf error as key, rule, value."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    key = getattr(cause, "full_key", None)
+    if isinstance(cause, ValidationError) and key in describe():
+        values = {o.key_or_group: o.get_value_element_as_str() for o in parse(overrides)}
+        spec = describe()[key]
+        kind = {int: "an integer", float: "a number", str: "a word"}.get(spec["type"], "a number")
+        rule = f"{kind}, {spec['rule']}" if spec["rule"] else kind
+        layers = [k for k, s in describe().items() if s["same_as"] == key and "layer" in str(s["rule"])]
+        remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else ""
+        return ConfigError(key, rule, values.get(key, "another type in a YAML file"), remedy)
+    return ConfigError("the configuration", "one that Hydra can compose", _first_line(cause or error))
+
+
+def _first_line(error: Any) -> str:
+    return re.sub(r"\s+", " ", str(error).strip().split("\n    full_key")[0])[:300]

@@ -1,0 +1,106 @@
+"""The record of a run on disk: one line of JSON for each thing that happened, in order.
+
+Training only ever appends here; MLflow is fed from it by another thread, or later. A
+run taken up from a checkpoint passes through some steps again: what the journal has
+already is not written twice.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.records import RunFolder
+from gan.images import save_png
+
+Record = dict[str, Any]
+
+
+class Journal:
+    """A `gan.tracker.Tracker` that writes to a run's folder."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._last_step: dict[str, int] = {}  # of each metric and picture
+        if folder.journal.exists():
+            _drop_torn_line(folder.journal)
+            for record, _ in read(folder.journal, 0):
+                for key in _keys(record):
+                    self._last_step[key] = max(self._last_step.get(key, -1), record["step"])
+        self._stream = open(folder.journal, "a", encoding="utf-8")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        new = {key: value for key, value in values.items() if step > self._last_step.get(key, -1)}
+        if new:
+            self._append({"step": step, "scalars": new})
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        if step <= self._last_step.get(key, -1):
+            return
+        self._folder.samples.mkdir(exist_ok=True)
+        file = self._folder.samples / f"{key}_{step:08d}.png"
+        save_png(file, pixels)
+        self._append({"step": step, "image": key, "file": self._relative(file)})
+
+    def tick(self, step: int) -> None:
+        pass
+
+    def artifact(self, file: Path) -> None:
+        """A finished file for MLflow, shown there under the same relative path."""
+        self._append({"artifact": self._relative(file)})
+
+    def model(self, file: Path) -> None:
+        """A saved Keras generator for MLflow's models."""
+        self._append({"model": self._relative(file)})
+
+    def tags(self, tags: Mapping[str, str]) -> None:
+        self._append({"tags": dict(tags)})
+
+    def status(self, status: str) -> None:
+        """MLflow's word for the run's state: RUNNING, FINISHED, KILLED or FAILED."""
+        self._append({"status": status})
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _relative(self, file: Path) -> str:
+        return file.relative_to(self._folder.path).as_posix()
+
+    def _append(self, record: Record) -> None:
+        for key in _keys(record):
+            self._last_step[key] = record["step"]
+        self._stream.write(json.dumps({"time": time.time_ns() // 1_000_000, **record}) + "\n")
+        self._stream.flush()
+
+
+def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
+    """Whole records from a byte offset on, each with the offset after it."""
+    with open(file, "rb") as stream:
+        stream.seek(offset)
+        for line in stream:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            yield json.loads(line), offset
+
+
+def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one metric."""
+    points = [(r["step"], r["scalars"][key]) for r, _ in read(file, 0) if key in r.get("scalars", {})]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _keys(record: Record) -> list[str]:
+    return [record["image"]] if "image" in record else list(record.get("scalars", {}))
+
+
+def _drop_torn_line(file: Path) -> None:
+    """A process killed while writing leaves half a line at the end."""
+    content = file.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with open(file, "r+b") as stream:
+            stream.truncate(whole)

@@ -1,0 +1,34 @@
+"""Keep what native libraries write to the terminal out of it, without losing it.
+
+TensorFlow's C++ code reports its start-up straight to file descriptor 2, whatever the
+log level. Python's own errors keep going to the terminal.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def native_stderr_to(file: Path) -> Iterator[None]:
+    """Append to `file` what native code writes to descriptor 2 meanwhile."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    python_stderr = sys.stderr
+    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 2)
+    os.close(target)
+    # Only a stream that writes to descriptor 2 needs a new one; a test's capture does not.
+    if python_stderr is sys.__stderr__:
+        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding=python_stderr.encoding)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        if sys.stderr is not python_stderr:
+            sys.stderr.close()
+        sys.stderr = python_stderr
+        os.dup2(terminal, 2)
+        os.close(terminal)

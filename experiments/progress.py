@@ -1,0 +1,76 @@
+"""What a person sees of a training: a live line on a terminal, one line a minute elsewhere."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gan import metrics
+
+PLAIN_SECONDS = 60.0  # between two plain lines
+
+
+class TrainingDisplay:
+    """A `gan.tracker.Tracker` that shows steps, rate, time left, losses and the last score."""
+
+    def __init__(self, console: Console, steps: int, start: int = 0) -> None:
+        self._console, self._steps = console, steps
+        self._values: dict[str, float] = {}
+        self._begin = self._last_line = time.monotonic()
+        self._start = start
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[values]}"),
+                console=console,
+                refresh_per_second=4,
+            )
+            self._task = self._bar.add_task("training", total=steps, completed=start, rate="", values="")
+
+    def __enter__(self) -> "TrainingDisplay":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._values |= values
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        pass
+
+    def tick(self, step: int) -> None:
+        now = time.monotonic()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, rate=self._rate(), values=self._summary())
+        elif now - self._last_line >= PLAIN_SECONDS or step == self._steps:
+            self._last_line = now
+            left = (now - self._begin) / max(step - self._start, 1) * (self._steps - step)
+            self._console.print(
+                f"step {step}/{self._steps}  {self._rate()}  {left / 60:.0f} min left  {self._summary()}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _rate(self) -> str:
+        rate = self._values.get(metrics.STEPS_PER_SECOND)
+        return f"{rate:.1f} steps/s" if rate is not None else ""
+
+    def _summary(self) -> str:
+        shown = {"D": metrics.D_LOSS, "G": metrics.G_LOSS, "FID proxy": metrics.FID_PROXY}
+        return "  ".join(f"{label} {self._values[key]:.3g}" for label, key in shown.items() if key in self._values)

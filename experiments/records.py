@@ -1,0 +1,149 @@
+"""Where everything lies that the program writes: one root, one folder a run."""
+
+import datetime
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gan.checkpoint import Checkpoints, write_atomically
+from gan.config import ConfigError
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def default_root() -> Path:
+    return Path(__file__).resolve().parents[1] / "mlruns"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder and the files in it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:  # the resolved settings
+        return self.path / "config.yaml"
+
+    @property
+    def facts(self) -> Path:  # what the run is: command, data, tags
+        return self.path / "run.json"
+
+    @property
+    def journal(self) -> Path:  # all that happened, in order
+        return self.path / "metrics.jsonl"
+
+    @property
+    def delivery(self) -> Path:  # how much of it MLflow has
+        return self.path / "tracking.json"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def generator(self) -> Path:
+        return self.path / "generator.keras"
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.path / "checkpoints")
+
+    def mlflow_run_id(self) -> str | None:
+        """None as long as MLflow has not been reached."""
+        return read_json(self.delivery).get("run_id") if self.delivery.exists() else None
+
+
+@dataclass(frozen=True)
+class Records:
+    """The root folder of all records."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: str | None) -> "Records":
+        """The project's `mlruns/`, or another folder, relative to where the user stands."""
+        return cls(Path(os.path.expanduser(root)).resolve() if root is not None else default_root())
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    def new_run(self, name: str | None, preset: str | None) -> RunFolder:
+        """Make a folder that no other process has, under `name` or date, time and preset.
+
+        Raises ConfigError for a name that is taken or no name, and for a root that cannot
+        be written.
+        """
+        if name is not None and not NAME.fullmatch(name):
+            raise ConfigError("name", "letters, digits, '.', '_' and '-', at most 100", name)
+        stem = name or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{preset or 'run'}"
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            for attempt in range(1, 1000):
+                path = self.runs / (stem if attempt == 1 else f"{stem}-{attempt}")
+                try:
+                    path.mkdir()
+                    return RunFolder(path)
+                except FileExistsError:
+                    if name is not None:
+                        raise ConfigError("name", "new", name, f"resume={name} goes on with that run") from None
+        except OSError as error:
+            raise ConfigError(
+                "records.root", "a folder that can be written", str(self.root), error.strerror or str(error)
+            ) from error
+        raise ConfigError("name", "new", stem)
+
+    def all_runs(self) -> list[RunFolder]:
+        """Oldest first."""
+        runs = [RunFolder(p) for p in self.runs.glob("*/") if (p / "config.yaml").is_file()]
+        return sorted(runs, key=lambda run: run.config.stat().st_mtime)
+
+    def find_run(self, reference: str) -> RunFolder:
+        """The run of an MLflow run id, a name, a folder, or `last`. Raises ConfigError."""
+        for path in (Path(os.path.expanduser(reference)), self.runs / reference):
+            if reference != "last" and (path / "config.yaml").is_file():
+                return RunFolder(path.resolve())
+        runs = self.all_runs()
+        if not runs:
+            raise ConfigError("resume", "a run", reference, f"there are none in {self.runs}")
+        if reference == "last":
+            return runs[-1]
+        for run in runs:
+            if run.mlflow_run_id() == reference:
+                return run
+        recent = ", ".join(run.name for run in runs[:-4:-1])
+        raise ConfigError("resume", "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    content = json.loads(file.read_text())
+    assert isinstance(content, dict)
+    return content
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    write_atomically(file, json.dumps(content, indent=1).encode())

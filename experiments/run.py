@@ -1,0 +1,127 @@
+"""Train one GAN, or several one after the other.
+
+    python experiments/run.py model.bn_momentum=0.8
+    python experiments/run.py -m seed=0,1,2
+    python experiments/run.py resume=last
+
+Settings come from conf/ and the command line, through Hydra. They and the data are
+checked before anything is written.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rich.console import Console
+
+from experiments import training
+from experiments.compose import compose_config, expand_sweep, parse, with_implied
+from gan.checkpoint import CheckpointError
+from gan.config import ConfigError
+
+USAGE_ERROR = 2
+
+
+def main(arguments: list[str]) -> int:
+    args = get_args_parser().parse_args(arguments)
+    if args.help or args.hydra_help or args.shell_completion:
+        return _hydra(arguments, lambda _: None)
+    overrides = with_implied(args.overrides)
+    implied = overrides[len(args.overrides) :]
+    if args.multirun:
+        for each in expand_sweep(overrides):
+            compose_config(each, args.config_dir)
+        return _multirun([*arguments, *implied])
+    config = compose_config(overrides, args.config_dir)
+    if args.cfg or args.info:
+        return _hydra([*arguments, *implied], lambda _: None)
+
+    console = Console()
+    given = {override.key_or_group: override for override in parse(args.overrides)}
+    if config.resume is not None:
+        if groups := {"data", "experiment"} & given.keys():
+            raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
+        run = training.resumed_run(config, set(given), args.overrides, console)
+    else:
+        preset = given["experiment"].value() if "experiment" in given else None
+        dataset = training.load_data(config, training.Records.at(config.records.root), console)
+        run = training.new_run(config, dataset, preset, args.overrides)
+    # Hydra keeps its own record of a new run, .hydra/, in the folder that is ready for it.
+    place = [f"hydra.run.dir='{_escaped(run.folder.path)}'"]
+    if config.resume is not None:
+        place.append("hydra.output_subdir=null")
+    codes: list[int] = []
+    _hydra([*arguments, *implied, *place], lambda _: codes.append(training.train(run, console)))
+    return codes[0]
+
+
+def _hydra(arguments: list[str], task: "hydra.types.TaskFunction") -> int:
+    """Let Hydra do what the arguments say, with its errors raised and not printed."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv[1:] = arguments
+    # Hydra finds conf/ relative to the file of the function that it is given.
+    hydra.main(version_base="1.3", config_path="../conf", config_name="config")(_in_this_file(task))()
+    return 0
+
+
+def _in_this_file(task: "hydra.types.TaskFunction") -> "hydra.types.TaskFunction":
+    def run(config: DictConfig) -> None:
+        task(config)
+
+    return run
+
+
+def _multirun(arguments: list[str]) -> int:
+    """Each run in a process of its own: Keras leaves memory and graphs behind in one."""
+    failures: list[str] = []
+
+    def task(_: DictConfig) -> None:
+        assert HydraConfig.get().mode == RunMode.MULTIRUN
+        overrides = list(HydraConfig.get().overrides.task)
+        code = _child([sys.executable, str(Path(__file__).resolve()), *overrides])
+        if code == 128 + signal.SIGINT:
+            raise KeyboardInterrupt
+        if code:
+            failures.append(f"{' '.join(overrides)} (exit code {code})")
+
+    _hydra(arguments, task)
+    if failures:
+        print(f"error: {len(failures)} of the runs failed: " + "; ".join(failures), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _child(command: list[str]) -> int:
+    """Run to the end, also when Ctrl-C reaches both: the child then saves its state."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # The child must not inherit that Ctrl-C is ignored.
+        return subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)).wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace("'", "\\'")
+
+
+def entry() -> None:
+    """main() with every mistake of the user's as one line and exit code 2."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ConfigError, CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,262 @@
+"""Bring a run's records to MLflow: the only module that imports it.
+
+One background thread reads the run's journal and delivers it. It may fall behind, meet
+an absent server, stop and catch up; training never waits for it. How far it came stands
+in `tracking.json`, so nothing is delivered twice.
+"""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from experiments import journal
+from experiments.records import Records, RunFolder, read_json, write_json
+from gan.config import CIFAR10_CLASSES
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "gan"
+MODEL = "generator"
+INTERVAL = 1.0  # seconds between two looks at the journal
+BATCH = 1000  # metrics a request, MLflow's limit
+
+_log = logging.getLogger(__name__)
+
+# Set before MLflow is imported. Its own retries would hold a dead server's run open for
+# minutes; the feeder tries again by itself.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def tracking_uri(records: Records) -> str:
+    """The server of MLFLOW_TRACKING_URI, or the SQLite file under the records' root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{records.database}"
+
+
+class Delivery:
+    """Delivers what a run's journal holds beyond what MLflow has already."""
+
+    def __init__(self, records: Records, folder: RunFolder) -> None:
+        self._records, self._folder = records, folder
+        self._state: dict[str, Any] = read_json(folder.delivery) if folder.delivery.exists() else {"offset": 0}
+        self._client: MlflowClient | None = None
+        self._after_restart = "run_id" in self._state  # the last delivery may have broken off half-way
+
+    @property
+    def run_id(self) -> str | None:
+        return self._state.get("run_id")
+
+    @property
+    def url(self) -> str | None:
+        """The part of the run's address in the UI after the server's."""
+        if self.run_id is None:
+            return None
+        return f"/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}"
+
+    def deliver(self) -> None:
+        """Bring MLflow up to date with the journal; raises what MLflow raises."""
+        client = self._connect()
+        for records, offset in _batches(self._folder.journal, self._state["offset"]):
+            if "scalars" in records[0]:
+                self._scalars(client, records)
+            else:
+                self._one(client, records[0])
+            self._state["offset"] = offset
+            write_json(self._folder.delivery, self._state)
+
+    def _connect(self) -> "MlflowClient":
+        if self._client is None:
+            os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+            import mlflow
+
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+            uri = tracking_uri(self._records)
+            # Two processes on a fresh database race for its tables; one at a time.
+            with FileLock(self._records.root / "mlflow.lock"):
+                mlflow.set_tracking_uri(uri)
+                client = mlflow.MlflowClient(uri)
+                if "run_id" not in self._state:
+                    self._create_run(client, self._experiment_id(client, uri))
+            self._client = client
+        return self._client
+
+    def _experiment_id(self, client: "MlflowClient", uri: str) -> str:
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        local = uri.startswith("sqlite")  # a server decides itself where artifacts go
+        return str(client.create_experiment(name, self._records.artifacts.as_uri() if local else None))
+
+    def _create_run(self, client: "MlflowClient", experiment_id: str) -> None:
+        from mlflow.entities import DatasetInput, InputTag, Param
+
+        facts = read_json(self._folder.facts)
+        run = client.create_run(experiment_id, start_time=facts["created"], tags=facts["tags"], run_name=self._folder.name)
+        self._state |= {"experiment_id": experiment_id, "run_id": run.info.run_id}
+        write_json(self._folder.delivery, self._state)
+        client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in facts["params"].items()])
+        inputs = DatasetInput(_dataset(facts["dataset"]), [InputTag("mlflow.data.context", "training")])
+        client.log_inputs(run.info.run_id, [inputs])
+
+    def _scalars(self, client: "MlflowClient", records: list[journal.Record]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(key, value, r["time"], r["step"]) for r in records for key, value in r["scalars"].items()]
+        client.log_batch(self.run_id, metrics=metrics)
+
+    def _one(self, client: "MlflowClient", record: journal.Record) -> None:
+        run_id = self._state["run_id"]
+        if "image" in record:
+            self._image(client, run_id, record)
+        elif "artifact" in record:
+            folder = Path(record["artifact"]).parent.as_posix()
+            client.log_artifact(run_id, self._folder.path / record["artifact"], None if folder == "." else folder)
+        elif "model" in record:
+            _log_model(self._folder.path / record["model"], run_id, self._state["experiment_id"])
+        elif "tags" in record:
+            for key, value in record["tags"].items():
+                client.set_tag(run_id, key, value)
+        elif record["status"] == "RUNNING":
+            client.update_run(run_id, "RUNNING")
+        else:
+            client.set_terminated(run_id, record["status"], record["time"])
+
+    def _image(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
+        known = f"/{record['image']}+step+{record['step']}+"
+        if self._after_restart and any(known in f"/{Path(a.path).name}" for a in client.list_artifacts(run_id, "images")):
+            return
+        with Image.open(self._folder.path / record["file"]) as picture:
+            client.log_image(
+                run_id, np.asarray(picture), key=record["image"], step=record["step"], timestamp=record["time"], synchronous=True
+            )
+
+
+class Feeder:
+    """Keeps MLflow up to date from a background thread while a run goes on."""
+
+    def __init__(self, records: Records, folder: RunFolder) -> None:
+        self.delivery = Delivery(records, folder)
+        self.problem: str | None = None  # why MLflow is behind, if it is
+        self._uri = tracking_uri(records)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mlflow-feeder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self, timeout: float) -> bool:
+        """Deliver what is left; True if MLflow has everything within `timeout` seconds."""
+        self._done.set()
+        self._thread.join(timeout)
+        if self._thread.is_alive() and self.problem is None:
+            self.problem = f"MLflow took more than {timeout:g} s"
+        return self.problem is None
+
+    def _run(self) -> None:
+        monitor = None
+        while True:
+            last = self._done.is_set()  # looked at first, so that the last delivery misses nothing
+            if last and monitor is not None:
+                monitor.finish()
+            try:
+                self.delivery.deliver()
+                self.problem = None
+                if monitor is None and not last and self.delivery.run_id is not None:
+                    monitor = _system_monitor(self.delivery.run_id, self._uri)
+            except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
+                if self.problem is None:
+                    _log.warning("MLflow is behind, will try again", exc_info=True)
+                self.problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if last:
+                return
+            self._done.wait(INTERVAL)
+
+
+def _batches(file: Path, offset: int) -> Iterator[tuple[list[journal.Record], int]]:
+    """Journal records in order; neighbouring scalars together, everything else alone."""
+    batch: list[journal.Record] = []
+    size = 0
+    end = offset
+    for record, after in journal.read(file, offset):
+        more = len(record.get("scalars", {}))
+        if batch and (not more or size + more > BATCH):
+            yield batch, end
+            batch, size = [], 0
+        if more:
+            batch.append(record)
+            size += more
+        else:
+            yield [record], after
+        end = after
+    if batch:
+        yield batch, end
+
+
+def _dataset(facts: dict[str, Any]) -> Any:
+    """The entry of MLflow's data set panel."""
+    from mlflow.entities import Dataset
+
+    shape = [-1, *facts["shape"][1:]]
+    spec = [{"type": "tensor", "tensor-spec": {"dtype": facts["dtype"], "shape": shape}}]
+    return Dataset(
+        name=facts["name"],
+        digest=facts["sha256"][:8],
+        source_type="local",
+        source=json.dumps({"uri": facts["description"]}),
+        schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps(spec), "targets": None}}),
+        profile=json.dumps({"num_images": facts["shape"][0], "class_names": list(CIFAR10_CLASSES), "sha256": facts["sha256"]}),
+    )
+
+
+def _system_monitor(run_id: str, uri: str) -> Any:
+    """MLflow's own sampler of CPU, memory, disk and network, one point every 10 s."""
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
+    monitor.start()
+    return monitor
+
+
+def _log_model(file: Path, run_id: str, experiment_id: str) -> None:
+    """The generator as an MLflow model: latents (N, latent_dim) -> images in [-1, 1]."""
+    import keras
+    import mlflow.tensorflow
+    import tensorflow as tf
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar of its own
+    mlflow.set_experiment(experiment_id=experiment_id)  # or the model goes to the default experiment
+    model = keras.models.load_model(file, compile=False)
+    latent_dim = model.input_shape[-1]
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, latent_dim))]),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 32, 32, 3))]),
+    )
+    Model.log(
+        artifact_path=None,
+        name=MODEL,
+        flavor=mlflow.tensorflow,
+        run_id=run_id,
+        model=model,
+        signature=signature,
+        input_example=np.random.default_rng(0).standard_normal((2, latent_dim), np.float32),
+        # Pinned here: MLflow would find them out in ten seconds of imports.
+        pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}", f"numpy=={np.__version__}"],
+    )

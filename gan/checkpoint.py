@@ -1,0 +1,102 @@
+"""Checkpoints: arrays and a few plain numbers, written whole or not at all.
+
+A file is an uncompressed .npz; each array in it carries a CRC-32 that is verified on
+reading. It holds data only: nothing in it is unpickled or executed.
+"""
+
+import io
+import json
+import os
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_META = "meta.json"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be read, or none at all."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State after `step` updates."""
+
+    step: int
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, Any]  # JSON types
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last `keep`, and the best by score."""
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        self.folder, self.keep = folder, keep
+
+    @property
+    def best_file(self) -> Path:
+        return self.folder / "best.npz"
+
+    def files(self) -> list[Path]:
+        """Those by step, oldest first."""
+        return sorted(self.folder.glob("step_*.npz"))
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint and drop those before the last `keep`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"step_{checkpoint.step:08d}.npz"
+        _write(file, checkpoint)
+        for old in self.files()[: -self.keep]:
+            old.unlink()
+        return file
+
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(self.best_file, checkpoint)
+
+    def latest(self) -> Checkpoint:
+        """The newest that can be read; a damaged one is passed over with a warning.
+
+        Raises CheckpointError if there is none.
+        """
+        for file in reversed(self.files()):
+            try:
+                return read(file)
+            except CheckpointError as error:
+                warnings.warn(f"{error}; taking the one before", stacklevel=2)
+        raise CheckpointError(f"no readable checkpoint in {self.folder}")
+
+
+def read(file: Path) -> Checkpoint:
+    """Raises CheckpointError for a file that is missing, damaged or something else."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        meta = json.loads(arrays.pop(_META).tobytes())
+        return Checkpoint(int(meta["step"]), arrays, meta)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"checkpoint {file} cannot be read: {error}") from error
+
+
+def _write(file: Path, checkpoint: Checkpoint) -> None:
+    meta = json.dumps({**checkpoint.meta, "step": checkpoint.step}).encode()
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **checkpoint.arrays, **{_META: np.frombuffer(meta, np.uint8)})
+    write_atomically(file, buffer.getvalue())
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """A reader or a crash finds the old file or the new one, never a part of it."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,254 @@
+"""Every setting of the program: its type, default, unit and range, checked in one place.
+
+Plain dataclasses without Hydra or OmegaConf. The outermost, `Config`, checks all of its
+keys when it is made and then fills in those that default to another key, so whoever
+holds a `Config` holds a complete and valid one. The rules stand in the fields' metadata;
+documentation and search spaces read them from there too (`describe`).
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. The message is one line: key, rule, value, remedy."""
+
+    def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
+        self.key = key
+        super().__init__(f"{key} must be {rule}; got {value!r}" + (f" ({remedy})" if remedy else ""))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Finite numbers from `low` to `high`; an open end excludes its bound."""
+
+    low: float
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+
+    def __str__(self) -> str:
+        if math.isinf(self.high):
+            return f"{'greater than' if self.low_open else 'at least'} {self.low:g}"
+        return f"in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+
+    def admits(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return False
+        above = value > self.low if self.low_open else value >= self.low
+        return above and (value < self.high if self.high_open else value <= self.high)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    options: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(self.options)
+
+    def admits(self, value: Any) -> bool:
+        return value in self.options
+
+
+@dataclass(frozen=True)
+class PerLayer:
+    """A number for every layer or a list with one for each; absent, another key's number."""
+
+    layers: int
+    each: Interval
+
+    def __str__(self) -> str:
+        return f"a number {self.each} or a list of {self.layers} of them, one a layer"
+
+    def admits(self, value: Any) -> bool:
+        if value is None or self.each.admits(value):
+            return True
+        return isinstance(value, list) and len(value) == self.layers and all(map(self.each.admits, value))
+
+
+Rule = Interval | Choice | PerLayer
+
+
+def _key(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
+    """A field with its meaning, its rule and the key that it takes its value from when absent."""
+    return field(default=default, metadata={"doc": doc, "rule": rule, "same_as": same_as})
+
+
+def _per_layer(layers: int, each: Interval, default_key: str, doc: str) -> Any:
+    return _key(None, doc, PerLayer(layers, each), same_as=default_key)
+
+
+FRACTION = Interval(0, 1, high_open=True)
+COUNT = Interval(1)
+POSITIVE = Interval(0, low_open=True)
+
+
+@dataclass
+class GeneratorConfig:
+    # Any, as OmegaConf's structured configs know no union of number and list.
+    bn_momentum: Any = _per_layer(2, FRACTION, "model.bn_momentum", "the generator's batch normalisations, input to output")
+
+
+@dataclass
+class DiscriminatorConfig:
+    bn_momentum: Any = _per_layer(3, FRACTION, "model.bn_momentum", "the discriminator's batch normalisations, input to output")
+    leaky_relu_alpha: Any = _per_layer(4, FRACTION, "model.leaky_relu_alpha", "the discriminator's LeakyReLUs, input to output")
+
+
+@dataclass
+class ModelConfig:
+    latent_dim: int = _key(100, "length of the generator's input vector z", COUNT)
+    bn_momentum: float = _key(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
+    leaky_relu_alpha: float = _key(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)
+    dropout: float = _key(0.25, "share of the discriminator's activations dropped in training", FRACTION)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+
+@dataclass
+class OptimConfig:
+    learning_rate: float = _key(2e-4, "Adam's step size, both networks", POSITIVE)
+    generator_learning_rate: float | None = _key(None, "the generator's own step size", POSITIVE, same_as="optim.learning_rate")
+    discriminator_learning_rate: float | None = _key(None, "the discriminator's own step size", POSITIVE, same_as="optim.learning_rate")
+    beta_1: float = _key(0.5, "Adam's decay of the gradient's running mean", FRACTION)
+
+
+@dataclass
+class TrainConfig:
+    steps: int = _key(15000, "updates of both networks (the tutorial calls them epochs)", COUNT)
+    batch_size: int = _key(32, "real images an update, drawn with replacement", Interval(2))
+    label_noise: float = _key(0.05, "greatest distance of a label from 0 or 1", Interval(0, 0.5))
+    label_noise_mode: str = _key("fixed", "noise drawn once before training, or afresh each update", Choice(("fixed", "fresh")))
+    label_noise_side: str = _key("up", "real labels 1 + noise (up) or 1 - noise (inward); fake 0 + noise", Choice(("up", "inward")))
+    batch_norm: str = _key("tutorial", "recipe of one update: what batch normalisation sees, and when", Choice(("tutorial", "batch")))
+    precision: str = _key("float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16")))
+    log_every_steps: int = _key(50, "updates between two points of the loss curves, each the mean since the last", COUNT)
+    grid_every_steps: int = _key(250, "updates between two pictures of the same latents", COUNT)
+    checkpoint_every_steps: int = _key(500, "updates between two checkpoints", COUNT)
+
+
+@dataclass
+class DataConfig:
+    source: str = _key("auto", "where images come from", Choice(("auto", "cifar10", "embedded", "folder", "npz")))
+    path: str | None = _key(None, "file or folder of the images")
+    class_id: int | str = _key(8, "class to train on: index, name, or all; for sources with labels")
+
+
+@dataclass
+class EvalConfig:
+    every_steps: int = _key(500, "updates between two scores", COUNT)
+    num_images: int = _key(2000, "generated images an in-run score (the final one takes 5,000)", Interval(2))
+
+
+@dataclass
+class RecordsConfig:
+    root: str | None = _key(None, "folder of all records; by default the project's mlruns/")
+
+
+@dataclass
+class Config:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+    seed: int = _key(0, "seed of every random number of the run", Interval(0))
+    name: str | None = _key(None, "name of the run; by default date, time and preset")
+    resume: str | None = _key(None, "run to go on with: MLflow run id, name, folder or last")
+
+    def __post_init__(self) -> None:
+        for key, spec in describe().items():
+            rule, value = spec["rule"], get(self, key)
+            if rule is None or (value is None and spec["same_as"]):
+                continue
+            if not rule.admits(value):
+                hint = nearest(str(value), rule.options) if isinstance(rule, Choice) else ""
+                raise ConfigError(key, str(rule), value, hint)
+        for key, spec in describe().items():
+            if spec["same_as"]:
+                _fill(self, key, spec)
+        class_index(self.data.class_id)
+
+
+def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:
+    value = get(config, key)
+    if value is None:
+        value = get(config, spec["same_as"])
+    if isinstance(spec["rule"], PerLayer):
+        value = [float(v) for v in (value if isinstance(value, list) else [value] * spec["rule"].layers)]
+    owner, _, name = key.rpartition(".")
+    setattr(get(config, owner), name, value)
+
+
+def describe() -> dict[str, dict[str, Any]]:
+    """All keys, dotted, in order, each with its `type`, `default`, `doc`, `rule` and `same_as`."""
+    return dict(_describe(Config, ""))
+
+
+def _describe(cls: type, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for f in dataclasses.fields(cls):
+        if isinstance(f.type, type) and dataclasses.is_dataclass(f.type):
+            yield from _describe(f.type, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", {"type": f.type, "default": f.default, **f.metadata}
+
+
+def get(config: Any, key: str) -> Any:
+    """The value of a dotted key."""
+    for name in key.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """All keys, dotted, with their values."""
+    return {key: get(config, key) for key in describe()}
+
+
+def class_index(class_id: int | str) -> int | None:
+    """CIFAR-10's index of a class given by index or name; None for `all`.
+
+    Raises ConfigError for anything else.
+    """
+    if class_id == "all":
+        return None
+    if isinstance(class_id, str) and class_id in CIFAR10_CLASSES:
+        return CIFAR10_CLASSES.index(class_id)
+    if isinstance(class_id, int) and not isinstance(class_id, bool) and 0 <= class_id < len(CIFAR10_CLASSES):
+        return class_id
+    raise ConfigError(
+        "data.class_id",
+        "0 to 9, all, or one of " + ", ".join(CIFAR10_CLASSES),
+        class_id,
+        nearest(str(class_id), CIFAR10_CLASSES),
+    )
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the word that is spelt most alike, or an empty string."""
+    words = list(words)
+    match = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if not match:  # the last part alone: 'lr' has no neighbour, 'momentun' has
+        ends = {w.rpartition(".")[2]: w for w in words}
+        match = [ends[end] for end in difflib.get_close_matches(word.rpartition(".")[2], ends, n=1, cutoff=0.6)]
+    return f"did you mean {match[0]!r}?" if match else ""

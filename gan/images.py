@@ -1,0 +1,78 @@
+"""Pictures of pictures: grids, the real beside the generated, an animation, the curves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+GAP = 2  # pixels between the tiles of a grid
+ZOOM = 3  # screen pixels to an image's pixel
+
+Curve = tuple[Sequence[int], Sequence[float]]  # steps and values
+
+
+def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.ndarray:
+    """images (rows * columns, H, W, 3) uint8, row by row -> one picture (H', W', 3) uint8.
+
+    Raises ValueError if there are fewer images than places.
+    """
+    if len(images) < rows * columns:
+        raise ValueError(f"a grid of {rows}x{columns} needs {rows * columns} images; got {len(images)}")
+    height, width = images.shape[1:3]
+    canvas = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), 255, np.uint8)
+    for place, image in enumerate(images[: rows * columns]):
+        y, x = (GAP + (place // columns) * (height + GAP), GAP + (place % columns) * (width + GAP))
+        canvas[y : y + height, x : x + width] = image
+    return canvas.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(path)
+
+
+def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], milliseconds: int = 400) -> None:
+    """A looping GIF of picture files of one size, a caption under each; the last stays longer."""
+    pictures = []
+    for frame, caption in zip(frames, captions, strict=True):
+        with Image.open(frame) as picture:
+            sheet = Image.new("RGB", (picture.width, picture.height + 22), "white")
+            sheet.paste(picture, (0, 0))
+        ImageDraw.Draw(sheet).text((8, picture.height + 3), caption, fill="black", font_size=14)
+        pictures.append(sheet.quantize(256))
+    durations = [milliseconds] * (len(pictures) - 1) + [5 * milliseconds]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+
+
+def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) -> None:
+    """The tutorial's last figure: 5x8 real images beside 5x8 generated, each (40, 32, 32, 3) uint8."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(13, 4.6), layout="constrained")
+    for axes, images, title in zip(figure.subplots(1, 2), (real, generated), ("real", "generated"), strict=True):
+        axes.imshow(grid(images, 5, 8, zoom=1), interpolation="nearest")
+        axes.set_title(title)
+        axes.axis("off")
+    figure.savefig(path, dpi=120)
+
+
+def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str) -> None:
+    """Loss curves over the score's curve; each is (steps, values)."""
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(8, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for (label, (steps, values)), colour in zip(losses.items(), ("#0072B2", "#D55E00"), strict=False):
+        upper.plot(steps, values, label=label, color=colour, linewidth=1.2)
+    upper.set_ylabel("binary cross-entropy (nats)")
+    upper.legend(frameon=False)
+    lower.plot(*score, color="#009E73", marker="o", markersize=3)
+    lower.set_ylabel(f"{score_label}\n(lower is better)")
+    lower.set_ylim(bottom=0)
+    lower.set_xlabel("updates")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+

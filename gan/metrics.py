@@ -1,0 +1,13 @@
+"""Names of all metrics and pictures, as the loop writes them and trackers show them."""
+
+D_LOSS = "train/d_loss"  # mean of the discriminator's losses on real and fake, nats
+G_LOSS = "train/g_loss"  # the generator's loss, nats
+D_REAL = "train/d_real"  # mean probability that the discriminator gives to real images
+D_FAKE = "train/d_fake"  # and to generated ones
+STEPS_PER_SECOND = "train/steps_per_second"  # updates alone: pictures, scores, checkpoints not counted
+FID_PROXY = "eval/fid_proxy"  # in-run score, eval.num_images images
+FINAL_FID_PROXY = "final/fid_proxy"  # score at the end, FINAL_NUM_IMAGES images
+
+FINAL_NUM_IMAGES = 5000
+
+SAMPLES = "samples"  # the grid of fixed latents

@@ -1,0 +1,79 @@
+"""The tutorial's two networks, in Keras layers with Keras' default initialisers."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from gan.randomness import derive
+
+IMAGE_SHAPE = (32, 32, 3)
+
+
+def build_generator(
+    latent_dim: int = 100,
+    bn_momentum: Sequence[float] = (0.78, 0.78),
+    *,
+    precision: str = "float32",
+    seed: int | None = None,
+) -> keras.Sequential:
+    """latents (B, latent_dim) float32 -> images (B, 32, 32, 3) float32 in [-1, 1].
+
+    With the defaults it has 1,051,267 parameters. `precision` is a Keras dtype policy;
+    `seed` fixes the initial weights.
+    """
+    model = keras.Sequential(name="generator")
+    model.add(keras.Input((latent_dim,), name="latents"))
+    model.add(layers.Dense(8 * 8 * 128, activation="relu", name="dense", **_options(seed, "g/dense", precision)))
+    model.add(layers.Reshape((8, 8, 128), name="reshape", dtype=precision))
+    for index, (filters, momentum) in enumerate(zip((128, 64), bn_momentum, strict=True), start=1):
+        model.add(layers.UpSampling2D(name=f"upsample_{index}", dtype=precision))
+        model.add(_conv(filters, 1, f"conv_{index}", seed, "g", precision))
+        model.add(layers.BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
+        model.add(layers.ReLU(name=f"relu_{index}", dtype=precision))
+    model.add(_conv(3, 1, "conv_3", seed, "g", precision))
+    model.add(layers.Activation("tanh", name="tanh", dtype="float32"))
+    return model
+
+
+def build_discriminator(
+    bn_momentum: Sequence[float] = (0.82, 0.82, 0.8),
+    leaky_relu_alpha: Sequence[float] = (0.2, 0.25, 0.2, 0.25),
+    dropout: float = 0.25,
+    *,
+    precision: str = "float32",
+    seed: int | None = None,
+) -> keras.Sequential:
+    """images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, 1) float32, positive for real.
+
+    396,609 parameters. The tutorial ends in a sigmoid; here the loss takes the logits.
+    """
+    filters, strides = (32, 64, 128, 256), (2, 2, 2, 1)
+    momenta = (None, *bn_momentum)
+    model = keras.Sequential(name="discriminator")
+    model.add(keras.Input(IMAGE_SHAPE, name="images"))
+    for index, (width, stride, momentum, alpha) in enumerate(
+        zip(filters, strides, momenta, leaky_relu_alpha, strict=True), start=1
+    ):
+        model.add(_conv(width, stride, f"conv_{index}", seed, "d", precision))
+        if index == 2:  # 8x8 becomes 9x9: the tutorial pads here, and only here
+            model.add(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=precision))
+        if momentum is not None:
+            model.add(layers.BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
+        model.add(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
+        model.add(layers.Dropout(dropout, seed=0, name=f"dropout_{index}", dtype=precision))
+    model.add(layers.Flatten(name="flatten", dtype=precision))
+    model.add(layers.Dense(1, name="logits", **_options(seed, "d/logits", "float32")))
+    return model
+
+
+def _conv(filters: int, stride: int, name: str, seed: int | None, network: str, precision: str) -> layers.Conv2D:
+    return layers.Conv2D(
+        filters, 3, strides=stride, padding="same", name=name, **_options(seed, f"{network}/{name}", precision)
+    )
+
+
+def _options(seed: int | None, purpose: str, precision: str) -> dict[str, object]:
+    """Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy."""
+    layer_seed = None if seed is None else derive(seed, f"weights/{purpose}")
+    return {"kernel_initializer": keras.initializers.GlorotUniform(layer_seed), "dtype": precision}

@@ -1,0 +1,217 @@
+"""One update of both networks, compiled once; two recipes.
+
+`tutorial` is what the tutorial's listing does on the Keras it was written for (2.3):
+D learns from a real and then from a fake batch in two optimiser steps, and the fakes it
+sees are drawn with the generator's moving statistics. `batch` is what most GAN code
+does: one pass of G on batch statistics serves both networks, and D takes one step.
+In both, D normalises with batch statistics also while G learns, and its moving
+statistics are left alone there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from gan.losses import binary_crossentropy, within_bound
+from gan.metrics import D_FAKE, D_LOSS, D_REAL, G_LOSS
+from gan.randomness import stateless_seed
+
+ALIVE = "alive"  # share of all logits within the loss's clip: 0 when no weight gets a gradient
+VALUES = (D_LOSS, G_LOSS, D_REAL, D_FAKE, ALIVE)  # what one update returns, in order
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Targets of the discriminator: real 1 + noise (`up`) or 1 - noise (`inward`), fake 0 + noise."""
+
+    noise: float = 0.05  # greatest distance from 0 or 1
+    fresh: bool = False  # drawn anew each step, not once
+    inward: bool = False
+
+    def draw(self, seed: int, step: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """(real, fake) targets, each (batch_size, 1) float32."""
+        when = step if self.fresh else 0
+        real, fake = (
+            self.noise * tf.random.stateless_uniform((batch_size, 1), stateless_seed(seed, f"labels/{side}", when))
+            for side in ("real", "fake")
+        )
+        return (1.0 - real if self.inward else 1.0 + real), fake
+
+
+class Update(tf.Module):
+    """Draws a batch, updates both networks in place, returns what happened.
+
+    images: (N, 32, 32, 3) uint8, kept in memory; batches are drawn with replacement.
+    Call it with the number of the update, 1 for the first; it returns the `VALUES` as
+    (5,) float32. D's probabilities are those before it learns from the batch.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        g_optimizer: keras.optimizers.Optimizer,
+        d_optimizer: keras.optimizers.Optimizer,
+        images: np.ndarray,
+        *,
+        recipe: str = "tutorial",
+        batch_size: int = 32,
+        labels: Labels = Labels(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.generator, self.discriminator = generator, discriminator
+        self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
+        g_optimizer.build(generator.trainable_variables)
+        d_optimizer.build(discriminator.trainable_variables)
+        self.images = tf.constant(images)
+        self.batch_size, self.labels, self.seed = batch_size, labels, seed
+        update = {"tutorial": self._tutorial, "batch": self._batch}[recipe]
+        self._compiled = tf.function(update, input_signature=[tf.TensorSpec((), tf.int32)])
+
+    def __call__(self, step: int) -> tf.Tensor:
+        return self._compiled(tf.constant(step, tf.int32))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """A copy of everything that updates change, by name.
+
+        There is no random state in it: draws are a function of the seed and the step.
+        """
+        return {name: variable.numpy() for name, variable in self._variables().items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take up what `state` gave. Raises ValueError if it is of other networks."""
+        variables = self._variables()
+        if unlike := variables.keys() ^ state.keys():
+            raise ValueError(f"the state is of other networks: {min(unlike)} is on one side only")
+        for name, variable in variables.items():
+            variable.assign(state[name])
+
+    def _variables(self) -> dict[str, keras.Variable]:
+        seeds = {id(v) for _, v in dropout_states(self.discriminator)}
+        owners = {
+            "generator": self.generator.variables,
+            "discriminator": self.discriminator.variables,
+            "g_optimizer": self.g_optimizer.variables,
+            "d_optimizer": self.d_optimizer.variables,
+        }
+        return {
+            f"{owner}/{v.path.partition('/')[2]}": v
+            for owner, variables in owners.items()
+            for v in variables
+            if id(v) not in seeds
+        }
+
+    def _tutorial(self, step: tf.Tensor) -> tf.Tensor:
+        real, z, real_labels, fake_labels = self._draw(step)
+        fake = self.generator(z, training=False)
+
+        losses, logits = [], []
+        for batch, target, name in ((real, real_labels, "real"), (fake, fake_labels, "fake")):
+            with tf.GradientTape() as tape:
+                logits.append(self._discriminate(batch, name, step))
+                losses.append(binary_crossentropy(target, logits[-1]))
+            self._apply(self.d_optimizer, tape, losses[-1], self.discriminator)
+
+        with tf.GradientTape() as tape:
+            fake = self._generate(z)
+            logits.append(self._discriminate(fake, "generator", step, update_statistics=False))
+            g_loss = binary_crossentropy(real_labels, logits[-1])
+        self._apply(self.g_optimizer, tape, g_loss, self.generator)
+        return _values((losses[0] + losses[1]) / 2, g_loss, logits)
+
+    def _batch(self, step: tf.Tensor) -> tf.Tensor:
+        real, z, real_labels, fake_labels = self._draw(step)
+        with tf.GradientTape() as g_tape:
+            fake = self._generate(z)
+
+        with tf.GradientTape() as d_tape:
+            logits = [
+                self._discriminate(real, "real", step),
+                self._discriminate(tf.stop_gradient(fake), "fake", step),
+            ]
+            d_loss = (binary_crossentropy(real_labels, logits[0]) + binary_crossentropy(fake_labels, logits[1])) / 2
+        self._apply(self.d_optimizer, d_tape, d_loss, self.discriminator)
+
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(fake)
+            logits.append(self._discriminate(fake, "generator", step, update_statistics=False))
+            g_loss = binary_crossentropy(real_labels, logits[-1])
+        self._apply(self.g_optimizer, g_tape, fake, self.generator, tape.gradient(g_loss, fake))
+        return _values(d_loss, g_loss, logits)
+
+    def _draw(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Real images in [-1, 1], latents, and the targets for real and fake."""
+        index = tf.random.stateless_uniform(
+            (self.batch_size,),
+            stateless_seed(self.seed, "batch", step),
+            maxval=self.images.shape[0],
+            dtype=tf.int32,
+        )
+        real = tf.cast(tf.gather(self.images, index), tf.float32) / 127.5 - 1.0
+        z = tf.random.stateless_normal(
+            (self.batch_size, self.generator.input_shape[-1]), stateless_seed(self.seed, "latents", step)
+        )
+        return real, z, *self.labels.draw(self.seed, step, self.batch_size)
+
+    def _generate(self, z: tf.Tensor) -> tf.Tensor:
+        """Images on batch statistics; the moving ones are updated."""
+        images, state = self.generator.stateless_call(
+            self.generator.trainable_variables, self.generator.non_trainable_variables, z, training=True
+        )
+        _assign(self.generator.non_trainable_variables, state)
+        return images
+
+    def _discriminate(
+        self, images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True
+    ) -> tf.Tensor:
+        """Logits on batch statistics, dropout active and drawn for this batch of this step."""
+        variables = self.discriminator.non_trainable_variables
+        seeds = {id(v): name for name, v in dropout_states(self.discriminator)}
+        state = [
+            tf.cast(stateless_seed(self.seed, f"dropout/{batch}/{seeds[id(v)]}", step), v.dtype)
+            if id(v) in seeds
+            else v.value
+            for v in variables
+        ]
+        logits, state = self.discriminator.stateless_call(
+            self.discriminator.trainable_variables, state, images, training=True
+        )
+        if update_statistics:
+            statistics = [(v, new) for v, new in zip(variables, state, strict=True) if id(v) not in seeds]
+            for variable, new in statistics:
+                variable.assign(new)
+        return logits
+
+    @staticmethod
+    def _apply(
+        optimizer: keras.optimizers.Optimizer,
+        tape: tf.GradientTape,
+        target: tf.Tensor,
+        model: keras.Model,
+        output_gradients: tf.Tensor | None = None,
+    ) -> None:
+        variables = model.trainable_variables
+        gradients = tape.gradient(target, [v.value for v in variables], output_gradients)
+        optimizer.apply(gradients, variables)
+
+
+def dropout_states(model: keras.Model) -> list[tuple[str, keras.Variable]]:
+    """The seed variables of a model's dropout layers, by layer name.
+
+    Updates pass their own in; the variables themselves are never read or changed.
+    """
+    return [(layer.name, layer.seed_generator.state) for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+
+def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _values(d_loss: tf.Tensor, g_loss: tf.Tensor, logits: list[tf.Tensor]) -> tf.Tensor:
+    real, fake = (tf.reduce_mean(tf.sigmoid(x)) for x in logits[:2])
+    return tf.stack([d_loss, g_loss, real, fake, within_bound(tf.concat(logits, 0))])

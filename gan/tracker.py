@@ -1,0 +1,50 @@
+"""The narrow door through which a training tells what happens."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+class Tracker(Protocol):
+    """Something that is told of a training's events; it must neither block nor raise."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        """pixels: (H, W, 3) uint8."""
+
+    def tick(self, step: int) -> None:
+        """Called after every update."""
+
+
+class NullTracker:
+    """Listens to nothing."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        pass
+
+    def tick(self, step: int) -> None:
+        pass
+
+
+class Trackers:
+    """Tells several trackers, in order."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = trackers
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        for tracker in self._trackers:
+            tracker.scalars(step, values)
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        for tracker in self._trackers:
+            tracker.image(step, key, pixels)
+
+    def tick(self, step: int) -> None:
+        for tracker in self._trackers:
+            tracker.tick(step)

@@ -1,0 +1,167 @@
+"""The loop around the update: when to log, draw, score and save.
+
+Everything it does between two updates depends on the step alone, so a run taken up from
+a checkpoint does what it would have done.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gan import metrics, randomness, step
+from gan.checkpoint import Checkpoint, Checkpoints
+from gan.data import unscale
+from gan.images import grid
+from gan.scoring import Scorer
+from gan.step import Update
+from gan.tracker import Tracker
+
+GRID = (4, 4)  # rows and columns of the sample grid, as in the tutorial
+
+
+class Diverged(Exception):
+    """Training that cannot recover; says where, why, and what to go back to."""
+
+    def __init__(self, step: int, what: str, last_checkpoint: int | None) -> None:
+        self.step = step
+        last = f"step {last_checkpoint}" if last_checkpoint is not None else "none"
+        super().__init__(f"{what} at step {step}; last finite checkpoint: {last}")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens at which steps; all in updates but `num_images`."""
+
+    steps: int
+    log_every_steps: int = 50
+    grid_every_steps: int = 250
+    score_every_steps: int = 500
+    checkpoint_every_steps: int = 500
+    num_images: int = 2000  # of an in-run score
+
+
+class Trainer:
+    """Trains until the schedule ends or it is asked to stop.
+
+    tracker: told of every event. checkpoints: where state is kept. `restore` takes up a
+    checkpoint; without it a run starts at step 0.
+    """
+
+    def __init__(
+        self, update: Update, scorer: Scorer, checkpoints: Checkpoints, tracker: Tracker, schedule: Schedule
+    ) -> None:
+        self.update, self.scorer, self.checkpoints, self.tracker = update, scorer, checkpoints, tracker
+        self.schedule = schedule
+        self.step = 0
+        self.best_score = math.inf
+        self._window = np.zeros((0, len(step.VALUES)), np.float32)  # updates since the last log
+        self._seconds = 0.0  # spent in them by this process
+        self._timed = 0  # how many of them
+        self._saved_step: int | None = None
+        self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        arrays = dict(checkpoint.arrays)
+        self._window = arrays.pop("window")
+        self.update.restore(arrays)
+        self.step = self._saved_step = checkpoint.step
+        best = checkpoint.meta["best_score"]
+        self.best_score = math.inf if best is None else best
+
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        """Train to the end; True if it was reached, False if `should_stop` said so before.
+
+        Raises Diverged when a loss is not finite or no gradient flows any more.
+        """
+        if self.step == 0:
+            self._draw_grid()
+        while self.step < self.schedule.steps:
+            self._one_update()
+            self._after_update()
+            if should_stop():
+                if self._saved_step != self.step:
+                    self._save()
+                return self.step >= self.schedule.steps
+        return True
+
+    def final_score(self) -> float:
+        score = self.scorer(self.update.generator, metrics.FINAL_NUM_IMAGES)
+        self.tracker.scalars(self.step, {metrics.FINAL_FID_PROXY: score})
+        return score
+
+    def _one_update(self) -> None:
+        start = time.perf_counter()
+        values = self.update(self.step + 1).numpy()
+        self._seconds += time.perf_counter() - start
+        self._timed += 1
+        self.step += 1
+        self._window = np.concatenate([self._window, values[None]])
+        self.tracker.tick(self.step)
+
+    def _after_update(self) -> None:
+        """Saving comes last: a checkpoint says that all before it was done."""
+        last = self.step == self.schedule.steps
+        due = {name: last or self.step % every == 0 for name, every in self._intervals().items()}
+        if due["log"]:
+            self._log()
+        if due["grid"]:
+            self._draw_grid()
+        if due["score"]:
+            self._score()
+        if due["checkpoint"]:
+            self._save()
+
+    def _intervals(self) -> dict[str, int]:
+        s = self.schedule
+        return {
+            "log": s.log_every_steps,
+            "grid": s.grid_every_steps,
+            "score": s.score_every_steps,
+            "checkpoint": s.checkpoint_every_steps,
+        }
+
+    def _log(self) -> None:
+        self._check_health()
+        means = self._window.mean(axis=0, dtype=np.float64)
+        values = {name: float(mean) for name, mean in zip(step.VALUES, means, strict=True) if name != step.ALIVE}
+        self.tracker.scalars(self.step, {**values, metrics.STEPS_PER_SECOND: self._timed / self._seconds})
+        if self.step % self.schedule.log_every_steps == 0:  # at the end the last window may be part of one
+            self._window, self._seconds, self._timed = self._window[:0], 0.0, 0
+
+    def _check_health(self) -> None:
+        first = self.step - len(self._window) + 1
+        bad = ~np.isfinite(self._window)
+        if bad.any():
+            row = int(bad.any(axis=1).argmax())
+            name = step.VALUES[int(bad[row].argmax())]
+            raise Diverged(first + row, f"{name} is {self._window[row][bad[row]][0]}", self._saved_step)
+        if len(self._window) >= self.schedule.log_every_steps and not self._window[:, step.VALUES.index(step.ALIVE)].any():
+            what = f"no gradient in {len(self._window)} updates (every logit of the discriminator is beyond the loss's clip)"
+            raise Diverged(self.step, what, self._saved_step)
+
+    def _draw_grid(self) -> None:
+        images = unscale(self.update.generator.predict_on_batch(self._latents))
+        self.tracker.image(self.step, metrics.SAMPLES, grid(images, *GRID))
+
+    def _score(self) -> None:
+        score = self.scorer(self.update.generator, self.schedule.num_images)
+        self.tracker.scalars(self.step, {metrics.FID_PROXY: score})
+        if score < self.best_score:
+            self.best_score = score
+            self.checkpoints.save_best(self._checkpoint())
+
+    def _save(self) -> None:
+        self._check_health()
+        self.checkpoints.save(self._checkpoint())
+        self._saved_step = self.step
+
+    def _checkpoint(self) -> Checkpoint:
+        arrays = self.update.state()
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise Diverged(self.step, f"{name} is not finite", self._saved_step)
+        best = None if math.isinf(self.best_score) else self.best_score
+        return Checkpoint(self.step, {**arrays, "window": self._window}, {"best_score": best})

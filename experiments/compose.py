@@ -18,6 +18,14 @@ from gan.config import Config, ConfigError, describe, nearest
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("data", "experiment")
+TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "float | None": "a number",
+    "str": "a word",
+    "str | None": "text",
+    "int | str": "an integer or a word",
+}
 
 ConfigStore.instance().store(name="schema", node=Config)
 OmegaConf.register_new_resolver("records_root", lambda root: root or str(default_root()), replace=True)
@@ -50,7 +58,9 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
     try:
         return BasicSweeper.split_arguments(parse(overrides), max_batch_size=None)[0]
     except HydraException as error:
-        raise ConfigError("the sweep", "a list of values, as in key=1,2,3", " ".join(overrides), _first_line(error)) from error
+        raise ConfigError(
+            "the sweep", "a list of values, as in key=1,2,3", " ".join(overrides), _first_line(error)
+        ) from error
 
 
 def parse(overrides: list[str]) -> list[Override]:
@@ -95,7 +105,12 @@ def with_implied(overrides: list[str]) -> list[str]:
     A preset may set values layer by layer; `experiment=tutorial model.bn_momentum=0.9`
     still has to mean every batch normalisation.
     """
-    given = {override.key_or_group for override in parse(overrides)}
+    given = set()
+    for override in parse(overrides):
+        given.add(override.key_or_group)
+        value = override.value()
+        if isinstance(value, dict):  # model={bn_momentum:0.9}
+            given |= {f"{override.key_or_group}.{name}" for name in value}
     return overrides + [
         f"{key}=null" for key, spec in describe().items() if spec["same_as"] in given and key not in given
     ]
@@ -110,7 +125,7 @@ def _one_line(error: Exception, overrides: list[str]) -> ConfigError:
     if isinstance(cause, ValidationError) and key in describe():
         values = {o.key_or_group: o.get_value_element_as_str() for o in parse(overrides)}
         spec = describe()[key]
-        kind = {int: "an integer", float: "a number", str: "a word"}.get(spec["type"], "a number")
+        kind = TYPES[str(getattr(spec["type"], "__name__", spec["type"]))]
         rule = f"{kind}, {spec['rule']}" if spec["rule"] else kind
         layers = [k for k, s in describe().items() if s["same_as"] == key and "layer" in str(s["rule"])]
         remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else ""
@@ -119,4 +134,5 @@ def _one_line(error: Exception, overrides: list[str]) -> ConfigError:
 
 
 def _first_line(error: Any) -> str:
-    return re.sub(r"\s+", " ", str(error).strip().split("\n    full_key")[0])[:300]
+    text = str(error).strip().split("\n    full_key")[0].split("See https://hydra.cc")[0]
+    return re.sub(r"\s+", " ", text).strip()[:300]

@@ -22,7 +22,7 @@ def native_stderr_to(file: Path) -> Iterator[None]:
     os.close(target)
     # Only a stream that writes to descriptor 2 needs a new one; a test's capture does not.
     if python_stderr is sys.__stderr__:
-        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding=python_stderr.encoding)
+        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     try:
         yield
     finally:

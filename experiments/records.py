@@ -1,17 +1,16 @@
 """Where everything lies that the program writes: one root, one folder a run."""
 
 import datetime
+import itertools
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gan.checkpoint import Checkpoints, write_atomically
+from gan.arrays import write_atomically
+from gan.checkpoint import Checkpoints
 from gan.config import ConfigError
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def default_root() -> Path:
@@ -92,30 +91,34 @@ class Records:
     def artifacts(self) -> Path:
         return self.root / "artifacts"
 
+    def check_writable(self) -> None:
+        """Raises ConfigError, before anything is written, if the root cannot be."""
+        problem = None
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            problem = error.strerror
+        if problem is None and not os.access(self.root, os.W_OK | os.X_OK):
+            problem = "no permission to write, or a read-only disk"
+        if problem is not None:
+            raise ConfigError("records.root", "a folder that can be written", str(self.root), problem)
+
     def new_run(self, name: str | None, preset: str | None) -> RunFolder:
         """Make a folder that no other process has, under `name` or date, time and preset.
 
-        Raises ConfigError for a name that is taken or no name, and for a root that cannot
-        be written.
+        Raises ConfigError for a name that is taken.
         """
-        if name is not None and not NAME.fullmatch(name):
-            raise ConfigError("name", "letters, digits, '.', '_' and '-', at most 100", name)
         stem = name or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{preset or 'run'}"
-        try:
-            self.runs.mkdir(parents=True, exist_ok=True)
-            for attempt in range(1, 1000):
-                path = self.runs / (stem if attempt == 1 else f"{stem}-{attempt}")
-                try:
-                    path.mkdir()
-                    return RunFolder(path)
-                except FileExistsError:
-                    if name is not None:
-                        raise ConfigError("name", "new", name, f"resume={name} goes on with that run") from None
-        except OSError as error:
-            raise ConfigError(
-                "records.root", "a folder that can be written", str(self.root), error.strerror or str(error)
-            ) from error
-        raise ConfigError("name", "new", stem)
+        self.runs.mkdir(parents=True, exist_ok=True)
+        for attempt in itertools.count(1):
+            path = self.runs / (stem if attempt == 1 else f"{stem}-{attempt}")
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:
+                if name is not None:
+                    raise ConfigError("name", "new", name, f"resume={name} goes on with that run") from None
+        return RunFolder(path)
 
     def all_runs(self) -> list[RunFolder]:
         """Oldest first."""

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from experiments import training
 from experiments.compose import compose_config, expand_sweep, parse, with_implied
+from experiments.records import Records
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError
 
@@ -30,19 +31,23 @@ USAGE_ERROR = 2
 
 
 def main(arguments: list[str]) -> int:
-    args = get_args_parser().parse_args(arguments)
+    args = get_args_parser().parse_intermixed_args(arguments)
+    # Hydra itself takes overrides only in one piece.
+    flags = [argument for argument in arguments if argument not in args.overrides]
     if args.help or args.hydra_help or args.shell_completion:
         return _hydra(arguments, lambda _: None)
     overrides = with_implied(args.overrides)
-    implied = overrides[len(args.overrides) :]
+    arguments = [*flags, *overrides]
     if args.multirun:
         for each in expand_sweep(overrides):
             compose_config(each, args.config_dir)
-        return _multirun([*arguments, *implied])
+        return _multirun(arguments)
     config = compose_config(overrides, args.config_dir)
     if args.cfg or args.info:
-        return _hydra([*arguments, *implied], lambda _: None)
+        return _hydra(arguments, lambda _: None)
 
+    records = Records.at(config.records.root)
+    records.check_writable()
     console = Console()
     given = {override.key_or_group: override for override in parse(args.overrides)}
     if config.resume is not None:
@@ -50,15 +55,15 @@ def main(arguments: list[str]) -> int:
             raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
         run = training.resumed_run(config, set(given), args.overrides, console)
     else:
-        preset = given["experiment"].value() if "experiment" in given else None
-        dataset = training.load_data(config, training.Records.at(config.records.root), console)
+        preset = given["experiment"].get_value_element_as_str() if "experiment" in given else None
+        dataset = training.load_data(config, records, console)
         run = training.new_run(config, dataset, preset, args.overrides)
     # Hydra keeps its own record of a new run, .hydra/, in the folder that is ready for it.
     place = [f"hydra.run.dir='{_escaped(run.folder.path)}'"]
     if config.resume is not None:
         place.append("hydra.output_subdir=null")
     codes: list[int] = []
-    _hydra([*arguments, *implied, *place], lambda _: codes.append(training.train(run, console)))
+    _hydra([*arguments, *place], lambda _: codes.append(training.train(run, console)))
     return codes[0]
 
 

@@ -107,7 +107,9 @@ class Delivery:
         from mlflow.entities import DatasetInput, InputTag, Param
 
         facts = read_json(self._folder.facts)
-        run = client.create_run(experiment_id, start_time=facts["created"], tags=facts["tags"], run_name=self._folder.name)
+        run = client.create_run(
+            experiment_id, start_time=facts["created"], tags=facts["tags"], run_name=self._folder.name
+        )
         self._state |= {"experiment_id": experiment_id, "run_id": run.info.run_id}
         write_json(self._folder.delivery, self._state)
         client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in facts["params"].items()])
@@ -139,11 +141,18 @@ class Delivery:
 
     def _image(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
         known = f"/{record['image']}+step+{record['step']}+"
-        if self._after_restart and any(known in f"/{Path(a.path).name}" for a in client.list_artifacts(run_id, "images")):
+        if self._after_restart and any(
+            known in f"/{Path(a.path).name}" for a in client.list_artifacts(run_id, "images")
+        ):
             return
         with Image.open(self._folder.path / record["file"]) as picture:
             client.log_image(
-                run_id, np.asarray(picture), key=record["image"], step=record["step"], timestamp=record["time"], synchronous=True
+                run_id,
+                np.asarray(picture),
+                key=record["image"],
+                step=record["step"],
+                timestamp=record["time"],
+                synchronous=True,
             )
 
 
@@ -220,7 +229,9 @@ def _dataset(facts: dict[str, Any]) -> Any:
         source_type="local",
         source=json.dumps({"uri": facts["description"]}),
         schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps(spec), "targets": None}}),
-        profile=json.dumps({"num_images": facts["shape"][0], "class_names": list(CIFAR10_CLASSES), "sha256": facts["sha256"]}),
+        profile=json.dumps(
+            {"num_images": facts["shape"][0], "class_names": list(CIFAR10_CLASSES), "sha256": facts["sha256"]}
+        ),
     )
 
 

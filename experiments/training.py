@@ -109,7 +109,9 @@ def resumed_run(given: Config, overridden: set[str], overrides: list[str], conso
     saved = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder.config)))
     assert isinstance(saved, Config)
     wanted, had = flatten(given), flatten(saved)
-    changed = [key for key in sorted(overridden & had.keys()) if wanted[key] != had[key] and key not in RESUME_MAY_CHANGE]
+    changed = [
+        key for key in sorted(overridden & had.keys()) if wanted[key] != had[key] and key not in RESUME_MAY_CHANGE
+    ]
     if changed:
         differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in changed)
         raise ConfigError("resume", "without settings that change the result", given.resume, differences)
@@ -183,7 +185,11 @@ def _train(run: Run, console: Console) -> int:
     if status == "FAILED":
         Console(stderr=True).print(f"error: {message}", style="red", highlight=False, soft_wrap=True)
     elif status == "KILLED":
-        console.print(f"stopped  at step {trainer.step} of {config.train.steps}; go on with\n         {run.resume_command}", highlight=False, soft_wrap=True)
+        console.print(
+            f"stopped  at step {trainer.step} of {config.train.steps}; go on with\n         {run.resume_command}",
+            highlight=False,
+            soft_wrap=True,
+        )
     else:
         console.print(
             f"score    FID proxy {score:.3f} ({metrics.FINAL_NUM_IMAGES:,} images, {extractor_id}; lower is better)",
@@ -207,9 +213,7 @@ def _build(run: Run) -> tuple[str, Any]:
 
     c = run.config
     update = Update(
-        build_generator(
-            c.model.latent_dim, c.model.generator.bn_momentum, precision=c.train.precision, seed=c.seed
-        ),
+        build_generator(c.model.latent_dim, c.model.generator.bn_momentum, precision=c.train.precision, seed=c.seed),
         build_discriminator(
             c.model.discriminator.bn_momentum,
             c.model.discriminator.leaky_relu_alpha,
@@ -256,7 +260,10 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     images.save_real_vs_generated(pair, run.dataset.train[:count], sample(generator, count, purpose="final figure"))
 
     curves = folder.plots / "losses.png"
-    losses = {"discriminator": curve(folder.journal, metrics.D_LOSS), "generator": curve(folder.journal, metrics.G_LOSS)}
+    losses = {
+        "discriminator": curve(folder.journal, metrics.D_LOSS),
+        "generator": curve(folder.journal, metrics.G_LOSS),
+    }
     images.save_curves(curves, losses, curve(folder.journal, metrics.FID_PROXY), "FID proxy")
 
     animation = folder.path / "samples.gif"
@@ -309,7 +316,9 @@ def _git_tags() -> dict[str, str]:
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True)
+            done = subprocess.run(
+                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()

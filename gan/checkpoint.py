@@ -6,14 +6,14 @@ reading. It holds data only: nothing in it is unpickled or executed.
 
 import io
 import json
-import os
 import warnings
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from gan.arrays import UNREADABLE, read_npz, write_atomically
 
 _META = "meta.json"
 
@@ -74,11 +74,10 @@ class Checkpoints:
 def read(file: Path) -> Checkpoint:
     """Raises CheckpointError for a file that is missing, damaged or something else."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_npz(file)
         meta = json.loads(arrays.pop(_META).tobytes())
         return Checkpoint(int(meta["step"]), arrays, meta)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (*UNREADABLE, AttributeError) as error:
         raise CheckpointError(f"checkpoint {file} cannot be read: {error}") from error
 
 
@@ -87,16 +86,3 @@ def _write(file: Path, checkpoint: Checkpoint) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **checkpoint.arrays, **{_META: np.frombuffer(meta, np.uint8)})
     write_atomically(file, buffer.getvalue())
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """A reader or a crash finds the old file or the new one, never a part of it."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ documentation and search spaces read them from there too (`describe`).
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,16 +86,25 @@ class PerLayer:
         return isinstance(value, list) and len(value) == self.layers and all(map(self.each.admits, value))
 
 
-Rule = Interval | Choice | PerLayer
+@dataclass(frozen=True)
+class FolderName:
+    """A word that can name a folder and cannot leave it; or nothing."""
+
+    def __str__(self) -> str:
+        return "letters, digits, '.', '_' and '-', the first a letter or digit, at most 100, and not last or all"
+
+    def admits(self, value: Any) -> bool:
+        return value is None or (
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None and value not in ("last", "all")
+        )
+
+
+Rule = Interval | Choice | PerLayer | FolderName
 
 
 def _key(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
     """A field with its meaning, its rule and the key that it takes its value from when absent."""
     return field(default=default, metadata={"doc": doc, "rule": rule, "same_as": same_as})
-
-
-def _per_layer(layers: int, each: Interval, default_key: str, doc: str) -> Any:
-    return _key(None, doc, PerLayer(layers, each), same_as=default_key)
 
 
 FRACTION = Interval(0, 1, high_open=True)
@@ -105,13 +115,19 @@ POSITIVE = Interval(0, low_open=True)
 @dataclass
 class GeneratorConfig:
     # Any, as OmegaConf's structured configs know no union of number and list.
-    bn_momentum: Any = _per_layer(2, FRACTION, "model.bn_momentum", "the generator's batch normalisations, input to output")
+    bn_momentum: Any = _key(
+        None, "the generator's batch normalisations, input to output", PerLayer(2, FRACTION), "model.bn_momentum"
+    )
 
 
 @dataclass
 class DiscriminatorConfig:
-    bn_momentum: Any = _per_layer(3, FRACTION, "model.bn_momentum", "the discriminator's batch normalisations, input to output")
-    leaky_relu_alpha: Any = _per_layer(4, FRACTION, "model.leaky_relu_alpha", "the discriminator's LeakyReLUs, input to output")
+    bn_momentum: Any = _key(
+        None, "the discriminator's batch normalisations, input to output", PerLayer(3, FRACTION), "model.bn_momentum"
+    )
+    leaky_relu_alpha: Any = _key(
+        None, "the discriminator's LeakyReLUs, input to output", PerLayer(4, FRACTION), "model.leaky_relu_alpha"
+    )
 
 
 @dataclass
@@ -127,8 +143,12 @@ class ModelConfig:
 @dataclass
 class OptimConfig:
     learning_rate: float = _key(2e-4, "Adam's step size, both networks", POSITIVE)
-    generator_learning_rate: float | None = _key(None, "the generator's own step size", POSITIVE, same_as="optim.learning_rate")
-    discriminator_learning_rate: float | None = _key(None, "the discriminator's own step size", POSITIVE, same_as="optim.learning_rate")
+    generator_learning_rate: float | None = _key(
+        None, "the generator's own step size", POSITIVE, same_as="optim.learning_rate"
+    )
+    discriminator_learning_rate: float | None = _key(
+        None, "the discriminator's own step size", POSITIVE, same_as="optim.learning_rate"
+    )
     beta_1: float = _key(0.5, "Adam's decay of the gradient's running mean", FRACTION)
 
 
@@ -137,11 +157,21 @@ class TrainConfig:
     steps: int = _key(15000, "updates of both networks (the tutorial calls them epochs)", COUNT)
     batch_size: int = _key(32, "real images an update, drawn with replacement", Interval(2))
     label_noise: float = _key(0.05, "greatest distance of a label from 0 or 1", Interval(0, 0.5))
-    label_noise_mode: str = _key("fixed", "noise drawn once before training, or afresh each update", Choice(("fixed", "fresh")))
-    label_noise_side: str = _key("up", "real labels 1 + noise (up) or 1 - noise (inward); fake 0 + noise", Choice(("up", "inward")))
-    batch_norm: str = _key("tutorial", "recipe of one update: what batch normalisation sees, and when", Choice(("tutorial", "batch")))
-    precision: str = _key("float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16")))
-    log_every_steps: int = _key(50, "updates between two points of the loss curves, each the mean since the last", COUNT)
+    label_noise_mode: str = _key(
+        "fixed", "noise drawn once before training, or afresh each update", Choice(("fixed", "fresh"))
+    )
+    label_noise_side: str = _key(
+        "up", "real labels 1 + noise (up) or 1 - noise (inward); fake 0 + noise", Choice(("up", "inward"))
+    )
+    batch_norm: str = _key(
+        "tutorial", "recipe of one update: what batch normalisation sees, and when", Choice(("tutorial", "batch"))
+    )
+    precision: str = _key(
+        "float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16"))
+    )
+    log_every_steps: int = _key(
+        50, "updates between two points of the loss curves, each the mean since the last", COUNT
+    )
     grid_every_steps: int = _key(250, "updates between two pictures of the same latents", COUNT)
     checkpoint_every_steps: int = _key(500, "updates between two checkpoints", COUNT)
 
@@ -173,7 +203,7 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
     seed: int = _key(0, "seed of every random number of the run", Interval(0))
-    name: str | None = _key(None, "name of the run; by default date, time and preset")
+    name: str | None = _key(None, "name of the run; by default date, time and preset", FolderName())
     resume: str | None = _key(None, "run to go on with: MLflow run id, name, folder or last")
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ import os
 import pickle
 import socket
 import tarfile
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from gan.arrays import UNREADABLE, read_npz, write_atomically
 from gan.config import CIFAR10_CLASSES, ConfigError, class_index
 
 SIZE = 32  # height and width of every image, in pixels
@@ -32,6 +32,10 @@ Arrays = dict[str, np.ndarray]
 
 class DataError(ConfigError):
     """Images that cannot be had or used, in one line: key, rule, value, remedy."""
+
+
+class DownloadError(Exception):
+    """CIFAR-10 that cannot be fetched, and why."""
 
 
 class DataWarning(UserWarning):
@@ -50,7 +54,7 @@ class Dataset:
     @property
     def sha256(self) -> str:
         """Hash of the training pixels: equal for equal images in equal order."""
-        return hashlib.sha256(np.ascontiguousarray(self.train)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.train).data).hexdigest()
 
 
 def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path) -> Dataset:
@@ -74,7 +78,12 @@ def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path
     if source == "embedded" and path is not None:
         raise DataError("data.path", "absent for data=embedded, which is built in", path)
     if source == "cifar10" and path is None:
-        path = _keras_cache() or _download(cache)
+        try:
+            path = _keras_cache() or _download(cache)
+        except DownloadError as error:
+            raise DataError(
+                "data.path", "the place of CIFAR-10, as it cannot be downloaded", path, str(error)
+            ) from error
 
     if source == "embedded":
         arrays, place = _load_embedded(index, class_id, cache), "built-in pictures"
@@ -85,13 +94,11 @@ def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path
     return _select(source, place, arrays, index, class_id)
 
 
-def scale(images: np.ndarray) -> np.ndarray:
-    """uint8 [0, 255] -> float32 [-1, 1], as the tutorial does: x / 127.5 - 1."""
-    return images.astype(np.float32) / 127.5 - 1.0
-
-
 def unscale(images: np.ndarray) -> np.ndarray:
-    """float32 [-1, 1] -> uint8 [0, 255], rounded to the nearest: what a viewer shows."""
+    """float32 [-1, 1] -> uint8 [0, 255], rounded to the nearest, as a viewer shows it.
+
+    The inverse of the tutorial's x / 127.5 - 1.
+    """
     return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
@@ -109,7 +116,9 @@ def _select(source: str, place: str, arrays: Arrays, index: int | None, class_id
             raise DataError("data.class_id", f"a class of {place} ({have}) or all", class_id)
     if len(train) < MIN_IMAGES:
         raise DataError("data.path", f"at least {MIN_IMAGES} training images", f"{len(train)} in {place}")
-    return Dataset(source, f"{place}, {what}, {len(train):,} images", np.ascontiguousarray(train), np.ascontiguousarray(test))
+    return Dataset(
+        source, f"{place}, {what}, {len(train):,} images", np.ascontiguousarray(train), np.ascontiguousarray(test)
+    )
 
 
 # --- which source -----------------------------------------------------------------
@@ -141,11 +150,11 @@ def _keras_cache() -> str | None:
 def _download_or_embedded(cache: Path) -> tuple[str, str | None]:
     try:
         return "cifar10", _download(cache)
-    except DataError as error:
+    except DownloadError as error:
         warnings.warn(
-            "CIFAR-10 IS NOT HERE AND CANNOT BE DOWNLOADED: training on the built-in drawings of ships instead. "
-            "Scores are not comparable with CIFAR-10's. If you have the data set, pass data.path=<folder or .tar.gz>. "
-            f"({error})",
+            f"CIFAR-10 IS NOT HERE AND CANNOT BE DOWNLOADED ({error}).\n"
+            "Training on the built-in drawings of ships instead; scores are not comparable with CIFAR-10's.\n"
+            "If you have the data set: data.path=<folder or .tar.gz>",
             DataWarning,
             stacklevel=2,
         )
@@ -153,7 +162,10 @@ def _download_or_embedded(cache: Path) -> tuple[str, str | None]:
 
 
 def _download(cache: Path) -> str:
-    """Let Keras fetch CIFAR-10 into its cache, checksum and progress bar included."""
+    """Let Keras fetch CIFAR-10 into its cache, checksum and progress bar included.
+
+    Raises DownloadError.
+    """
     with _locked(cache / "download"):
         if found := _keras_cache():  # another process was faster
             return found
@@ -164,15 +176,12 @@ def _download(cache: Path) -> str:
         try:
             keras.datasets.cifar10.load_data()
         except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
-            raise DataError(
-                "data.path", "the place of CIFAR-10, as it cannot be downloaded", None, " ".join(str(error).split())
-            ) from error
+            raise DownloadError(" ".join(str(error).split())) from error
         finally:
             socket.setdefaulttimeout(timeout)
-    found = _keras_cache()
-    if found is None:
-        raise DataError("data.path", "the place of CIFAR-10, as Keras left none in its cache", None)
-    return found
+        if found := _keras_cache():
+            return found
+    raise DownloadError("Keras left no batch files in its cache")
 
 
 # --- decoding once ----------------------------------------------------------------
@@ -181,14 +190,9 @@ def _download(cache: Path) -> str:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold `<path>.lock`, one process at a time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            yield
-    except OSError as error:
-        if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | FileExistsError):
-            raise ConfigError("records.root", "a folder that can be written", str(path.parent), str(error)) from error
-        raise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield
 
 
 def _prepared(cache: Path, key: str, build: Callable[[], Arrays]) -> Arrays:
@@ -196,12 +200,12 @@ def _prepared(cache: Path, key: str, build: Callable[[], Arrays]) -> Arrays:
     file = cache / f"data-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     with _locked(file):
         if file.exists():
-            with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(file) as stored:
-                return dict(stored)
+            with contextlib.suppress(*UNREADABLE):
+                return read_npz(file)
         arrays = build()
-        with tempfile.NamedTemporaryFile(dir=cache, suffix=".tmp", delete=False) as temporary:
-            np.savez(temporary, allow_pickle=False, **arrays)
-        os.replace(temporary.name, file)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_atomically(file, buffer.getvalue())
         return arrays
 
 
@@ -234,7 +238,9 @@ def _load_cifar10(path: Path, cache: Path) -> Arrays:
     for file in files:
         if not file.is_file():
             raise DataError("data.path", f"a folder with {file.name}", str(folder), "a batch file is missing")
-    return _prepared(cache, _fingerprint(files), lambda: _stack({f.name: _read_batch(f.read_bytes(), str(f)) for f in files}))
+    return _prepared(
+        cache, _fingerprint(files), lambda: _stack({f.name: _read_batch(f.read_bytes(), str(f)) for f in files})
+    )
 
 
 def _read_archive(path: Path) -> dict[str, Arrays]:
@@ -267,7 +273,7 @@ def _stack(batches: dict[str, Arrays]) -> Arrays:
 class _ArraysOnly(pickle.Unpickler):
     """Reads dictionaries, lists, numbers, bytes and NumPy arrays, and runs nothing."""
 
-    ALLOWED = {
+    ALLOWED = frozenset(
         (module, name)
         for core in ("numpy.core", "numpy._core")  # before and after NumPy 2
         for module, name in (
@@ -276,7 +282,7 @@ class _ArraysOnly(pickle.Unpickler):
             ("numpy", "ndarray"),
             ("numpy", "dtype"),
         )
-    }
+    )
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in self.ALLOWED:
@@ -290,13 +296,28 @@ def _read_batch(content: bytes, place: str) -> Arrays:
     try:
         batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
     # A damaged pickle can raise nearly anything that building plain objects can raise.
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, ImportError, MemoryError, RecursionError) as error:
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ArithmeticError,
+        ImportError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         raise DataError("data.path", rule, place, str(error) or type(error).__name__) from error
     data = batch.get(b"data") if isinstance(batch, dict) else None
     labels = batch.get(b"labels") if isinstance(batch, dict) else None
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * SIZE * SIZE:
         raise DataError("data.path", rule, place, "no uint8 array (N, 3072) under b'data'")
-    if not isinstance(labels, list) or len(labels) != len(data) or not all(isinstance(x, int) and 0 <= x <= 9 for x in labels):
+    if (
+        not isinstance(labels, list)
+        or len(labels) != len(data)
+        or not all(isinstance(x, int) and 0 <= x <= 9 for x in labels)
+    ):
         raise DataError("data.path", rule, place, "no list of N labels 0 to 9 under b'labels'")
     images = data.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1)
     return {"images": np.ascontiguousarray(images), "labels": np.array(labels, np.uint8)}
@@ -307,7 +328,9 @@ def _read_batch(content: bytes, place: str) -> Arrays:
 
 def _load_embedded(index: int | None, class_id: int | str, cache: Path) -> Arrays:
     if index not in (SHIP, None):
-        raise DataError("data.class_id", "8 (ship) for the built-in pictures", class_id, "for other classes pass data.path")
+        raise DataError(
+            "data.class_id", "8 (ship) for the built-in pictures", class_id, "for other classes pass data.path"
+        )
     from gan import embedded
 
     def build() -> Arrays:
@@ -320,16 +343,16 @@ def _load_embedded(index: int | None, class_id: int | str, cache: Path) -> Array
 def _load_npz(path: Path, cache: Path) -> Arrays:
     """`images` (N, 32, 32, 3) uint8; optional `labels`, `test_images`, `test_labels`."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        arrays = read_npz(path)
+    except UNREADABLE as error:
         raise DataError("data.path", "an .npz file of plain arrays", str(path), str(error)) from error
-    except AttributeError as error:  # np.load gives a bare array for an .npy file
-        raise DataError("data.path", "an .npz file", str(path), "this is an .npy; save it with np.savez(images=...)") from error
     if "images" not in arrays:
         have = ", ".join(arrays) or "nothing"
         raise DataError("data.path", "an .npz file with an array `images`", str(path), f"it holds {have}")
-    result = {"train_images": arrays["images"], "test_images": arrays.get("test_images", np.zeros((0, SIZE, SIZE, 3), np.uint8))}
+    result = {
+        "train_images": arrays["images"],
+        "test_images": arrays.get("test_images", np.zeros((0, SIZE, SIZE, 3), np.uint8)),
+    }
     for name, images in result.items():
         if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE, 3):
             got = f"{images.dtype} {images.shape} in {path}"
@@ -352,12 +375,18 @@ def _load_folder(path: Path, cache: Path) -> Arrays:
     known = set(Image.registered_extensions())
     files = sorted(f for f in path.rglob("*") if f.suffix.lower() in known and f.is_file())
     if len(files) < MIN_IMAGES:
-        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), f"it holds {len(files)}")
+        raise DataError(
+            "data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), f"it holds {len(files)}"
+        )
     arrays = _prepared(cache, _fingerprint(files), lambda: _read_pictures(files))
     bad = [str(files[i].relative_to(path)) for i in arrays.pop("unreadable")]
     if bad:
         shown = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-        warnings.warn(f"{len(bad)} of {len(files)} files in {path} cannot be read and are left out: {shown}", DataWarning, stacklevel=2)
+        warnings.warn(
+            f"{len(bad)} of {len(files)} files in {path} cannot be read and are left out: {shown}",
+            DataWarning,
+            stacklevel=2,
+        )
     return arrays
 
 

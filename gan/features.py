@@ -5,6 +5,7 @@ are never compared.
 """
 
 import hashlib
+import itertools
 from typing import Protocol
 
 import numpy as np
@@ -38,9 +39,7 @@ class RandomCNN:
             return ((unit - 0.5) * np.sqrt(12 * variance)).astype(np.float32).reshape(shape)
 
         channels = (3, *self.WIDTHS)
-        kernels = [
-            uniform((3, 3, c_in, c_out), 2 / (9 * c_in)) for c_in, c_out in zip(channels[:-1], channels[1:], strict=True)
-        ]
+        kernels = [uniform((3, 3, c_in, c_out), 2 / (9 * c_in)) for c_in, c_out in itertools.pairwise(channels)]
         projection = uniform((sum(self.WIDTHS), self.DIMENSIONS), 100 / self.DIMENSIONS)
         digest = hashlib.sha256(b"".join(w.tobytes() for w in (*kernels, projection))).hexdigest()
         self.id = f"random_cnn-{digest[:8]}"

@@ -74,5 +74,3 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
-
-

@@ -61,7 +61,11 @@ def build_discriminator(
         if momentum is not None:
             model.add(layers.BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
         model.add(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
-        model.add(layers.Dropout(dropout, seed=0, name=f"dropout_{index}", dtype=precision))
+        model.add(
+            layers.Dropout(
+                dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision
+            )
+        )
     model.add(layers.Flatten(name="flatten", dtype=precision))
     model.add(layers.Dense(1, name="logits", **_options(seed, "d/logits", "float32")))
     return model
@@ -75,5 +79,8 @@ def _conv(filters: int, stride: int, name: str, seed: int | None, network: str, 
 
 def _options(seed: int | None, purpose: str, precision: str) -> dict[str, object]:
     """Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy."""
-    layer_seed = None if seed is None else derive(seed, f"weights/{purpose}")
-    return {"kernel_initializer": keras.initializers.GlorotUniform(layer_seed), "dtype": precision}
+    return {"kernel_initializer": keras.initializers.GlorotUniform(_layer_seed(seed, purpose)), "dtype": precision}
+
+
+def _layer_seed(seed: int | None, purpose: str) -> int | None:
+    return None if seed is None else derive(seed, f"layers/{purpose}")

@@ -41,7 +41,7 @@ class Labels:
         return (1.0 - real if self.inward else 1.0 + real), fake
 
 
-class Update(tf.Module):
+class Update:
     """Draws a batch, updates both networks in place, returns what happened.
 
     images: (N, 32, 32, 3) uint8, kept in memory; batches are drawn with replacement.
@@ -62,7 +62,6 @@ class Update(tf.Module):
         labels: Labels = Labels(),
         seed: int = 0,
     ) -> None:
-        super().__init__()
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         g_optimizer.build(generator.trainable_variables)
@@ -204,7 +203,9 @@ def dropout_states(model: keras.Model) -> list[tuple[str, keras.Variable]]:
 
     Updates pass their own in; the variables themselves are never read or changed.
     """
-    return [(layer.name, layer.seed_generator.state) for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    return [
+        (layer.name, layer.seed_generator.state) for layer in model.layers if isinstance(layer, keras.layers.Dropout)
+    ]
 
 
 def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:

@@ -138,7 +138,10 @@ class Trainer:
             row = int(bad.any(axis=1).argmax())
             name = step.VALUES[int(bad[row].argmax())]
             raise Diverged(first + row, f"{name} is {self._window[row][bad[row]][0]}", self._saved_step)
-        if len(self._window) >= self.schedule.log_every_steps and not self._window[:, step.VALUES.index(step.ALIVE)].any():
+        if (
+            len(self._window) >= self.schedule.log_every_steps
+            and not self._window[:, step.VALUES.index(step.ALIVE)].any()
+        ):
             what = f"no gradient in {len(self._window)} updates (every logit of the discriminator is beyond the loss's clip)"
             raise Diverged(self.step, what, self._saved_step)
 

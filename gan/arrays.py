@@ -1,0 +1,34 @@
+"""Files of arrays: read as data only, written whole or not at all."""
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+# What reading a damaged or foreign file can raise.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def read_npz(file: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz; nothing is unpickled. Raises one of `UNREADABLE`."""
+    with open(file, "rb") as stream:  # np.load would leave a damaged file open
+        stored = np.load(stream, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise ValueError("it is an .npy; save it with np.savez(images=...)")
+        with stored:
+            return {name: stored[name] for name in stored.files}
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """A reader or a crash finds the old file or the new one, never a part of it."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""What the tests share: small data, and the program as a user starts it."""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+RunProgram = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the user's Keras cache or tracking server."""
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def program() -> RunProgram:
+    """Runs `python experiments/run.py` (or another script) in a process of its own."""
+
+    def run(
+        *arguments: str, script: str = "experiments/run.py", cwd: Path = ROOT, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(ROOT / script), *arguments]
+        env = {**os.environ, **environment}
+        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
+
+    return run
+
+
+def noise_images(count: int, seed: int = 0) -> np.ndarray:
+    """(count, 32, 32, 3) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def batch(images: np.ndarray, labels: np.ndarray) -> dict[bytes, object]:
+    """A CIFAR-10 batch as the public archive has it."""
+    return {b"data": images.transpose(0, 3, 1, 2).reshape(len(images), -1), b"labels": [int(x) for x in labels]}
+
+
+@pytest.fixture
+def cifar(tmp_path: Path) -> Path:
+    """A small CIFAR-10 in its standard layout: 100 images a batch, ten a class."""
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for index, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
+        content = batch(noise_images(100, seed=index), np.arange(100) % 10)
+        (folder / name).write_bytes(pickle.dumps(content, protocol=3))
+    return folder.parent
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> Path:
+    file = tmp_path / "images.npz"
+    np.savez(file, images=noise_images(64))
+    return file

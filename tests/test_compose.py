@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+
+from experiments.compose import compose_config, expand_sweep, with_implied
+from gan.config import Config, ConfigError, describe, flatten
+
+
+def config(*overrides: str) -> Config:
+    return compose_config(with_implied(list(overrides)))
+
+
+def test_no_override_gives_the_dataclasses_defaults() -> None:
+    assert flatten(config()) == flatten(Config())
+
+
+def test_one_number_sets_every_layer() -> None:
+    model = config("model.bn_momentum=0.9", "model.leaky_relu_alpha=0.3").model
+    assert model.generator.bn_momentum == [0.9] * 2
+    assert model.discriminator.bn_momentum == [0.9] * 3
+    assert model.discriminator.leaky_relu_alpha == [0.3] * 4
+
+
+def test_a_list_sets_one_value_a_layer() -> None:
+    model = config("model.discriminator.bn_momentum=[0.1,0.2,0.3]", "model.generator.bn_momentum=0.4").model
+    assert model.discriminator.bn_momentum == [0.1, 0.2, 0.3]
+    assert model.generator.bn_momentum == [0.4, 0.4]
+
+
+def test_tutorial_preset_is_the_tutorial_to_the_digit() -> None:
+    c = config("experiment=tutorial")
+    assert c.model.generator.bn_momentum == [0.78, 0.78]
+    assert c.model.discriminator.bn_momentum == [0.82, 0.82, 0.8]
+    assert c.model.discriminator.leaky_relu_alpha == [0.2, 0.25, 0.2, 0.25]
+    assert (c.model.latent_dim, c.model.dropout) == (100, 0.25)
+    assert (c.optim.generator_learning_rate, c.optim.discriminator_learning_rate, c.optim.beta_1) == (2e-4, 2e-4, 0.5)
+    assert (c.train.steps, c.train.batch_size) == (15000, 32)
+    assert (c.train.label_noise, c.train.label_noise_mode, c.train.label_noise_side) == (0.05, "fixed", "up")
+    assert (c.train.batch_norm, c.train.precision, c.data.class_id) == ("tutorial", "float32", 8)
+
+
+def test_quick_preset_is_the_tutorial_cut_short() -> None:
+    quick, tutorial = flatten(config("experiment=quick")), flatten(config("experiment=tutorial"))
+    assert {key for key in quick if quick[key] != tutorial[key]} == {"train.steps", "train.grid_every_steps"}
+
+
+def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
+    model = config("experiment=tutorial", "model.bn_momentum=0.9").model
+    assert model.generator.bn_momentum == [0.9, 0.9]
+    assert model.discriminator.bn_momentum == [0.9, 0.9, 0.9]
+    assert model.discriminator.leaky_relu_alpha == [0.2, 0.25, 0.2, 0.25]
+    both = config("experiment=tutorial", "model.bn_momentum=0.9", "model.generator.bn_momentum=[0.1,0.2]").model
+    assert both.generator.bn_momentum == [0.1, 0.2]
+    assert both.discriminator.bn_momentum == [0.9, 0.9, 0.9]
+    in_braces = config("experiment=tutorial", "model={bn_momentum:0.9}").model
+    assert in_braces.generator.bn_momentum == [0.9, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.bn_momentum=1.7", r"model\.bn_momentum must be in \[0, 1\); got 1\.7"),
+        ("model.bn_momentun=0.8", r"model\.bn_momentun must be a known setting.*did you mean 'model\.bn_momentum'"),
+        ("model.bn_momentum=[0.8]", r"model\.bn_momentum must be a number.*model\.generator\.bn_momentum"),
+        ("model={bn_momentun:0.8}", "bn_momentun"),
+        ("train.steps=0", r"train\.steps must be at least 1; got 0"),
+        ("train.steps=many", r"train\.steps must be an integer, at least 1; got 'many'"),
+        ("train.steps=1.5", r"train\.steps must be an integer"),
+        ("optim.learning_rate=-1", r"optim\.learning_rate must be greater than 0; got -1"),
+        ("optim.learning_rate=fast", r"optim\.learning_rate must be a number, greater than 0; got 'fast'"),
+        ("optim.generator_learning_rate=fast", r"optim\.generator_learning_rate must be a number"),
+        ("data.class_id=10", r"data\.class_id must be 0 to 9"),
+        ("data.class_id=shipp", "did you mean 'ship'"),
+        ("data=fodler", "data must be one of auto, cifar10, embedded, folder, npz; got 'fodler'.*'folder'"),
+        ("experiment=tutoral", "experiment must be one of quick, tutorial; got 'tutoral'"),
+        ("+train.setps=5", r"train\.setps must be a known setting.*train\.steps"),
+        ("train.steps", "an override must be key=value; got 'train.steps'"),
+        ("train.steps=[1", "an override must be key=value"),
+        ("train.steps=1,2", "--multirun"),
+        ("name=[a]", "name must be text"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        config(override)
+    assert "\n" not in str(caught.value)
+    assert "hydra.cc" not in str(caught.value)
+
+
+def test_a_users_own_preset_folder(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropout: 0.4\n")
+    assert compose_config(["experiment=mine"], str(tmp_path)).model.dropout == 0.4
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropuot: 0.4\n")
+    with pytest.raises(ConfigError, match="dropuot"):
+        compose_config(["experiment=mine"], str(tmp_path))
+
+
+def test_sweeps_expand_as_hydra_does() -> None:
+    runs = expand_sweep(["model.bn_momentum=0.7,0.8", "seed=range(2)", "train.steps=10"])
+    assert runs == [
+        [f"model.bn_momentum={m}", f"seed={s}", "train.steps=10"] for m in ("0.7", "0.8") for s in ("0", "1")
+    ]
+    with pytest.raises(ConfigError, match="sweep"):
+        expand_sweep(["model.bn_momentum=interval(0,1)"])
+
+
+def test_every_key_can_be_typed() -> None:
+    """Each key of the dataclasses is reachable from the command line with its own default."""
+    defaults = flatten(Config())
+    for key, spec in describe().items():
+        if spec["default"] is not None:
+            assert flatten(config(f"{key}={defaults[key]}"))[key] == defaults[key]

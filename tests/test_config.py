@@ -1,0 +1,129 @@
+import pytest
+
+from gan.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    EvalConfig,
+    GeneratorConfig,
+    ModelConfig,
+    OptimConfig,
+    TrainConfig,
+    class_index,
+    describe,
+    flatten,
+    get,
+    nearest,
+)
+
+
+def test_defaults_are_the_tutorials() -> None:
+    values = flatten(Config())
+    expected = {
+        "model.latent_dim": 100,
+        "model.bn_momentum": 0.8,
+        "model.leaky_relu_alpha": 0.2,
+        "model.dropout": 0.25,
+        "optim.learning_rate": 2e-4,
+        "optim.beta_1": 0.5,
+        "train.steps": 15000,
+        "train.batch_size": 32,
+        "train.label_noise": 0.05,
+        "train.label_noise_mode": "fixed",
+        "train.label_noise_side": "up",
+        "train.batch_norm": "tutorial",
+        "train.precision": "float32",
+        "train.log_every_steps": 50,
+        "train.grid_every_steps": 250,
+        "train.checkpoint_every_steps": 500,
+        "data.class_id": 8,
+        "eval.every_steps": 500,
+        "eval.num_images": 2000,
+        "seed": 0,
+    }
+    assert {key: values[key] for key in expected} == expected
+
+
+def test_keys_that_default_to_another_are_filled_in() -> None:
+    config = Config(
+        model=ModelConfig(bn_momentum=0.5, generator=GeneratorConfig(bn_momentum=[0.1, 0])),
+        optim=OptimConfig(learning_rate=1e-3, discriminator_learning_rate=4e-3),
+    )
+    assert config.model.generator.bn_momentum == [0.1, 0.0]
+    assert config.model.discriminator.bn_momentum == [0.5, 0.5, 0.5]
+    assert config.model.discriminator.leaky_relu_alpha == [0.2] * 4
+    assert config.optim.generator_learning_rate == 1e-3
+    assert config.optim.discriminator_learning_rate == 4e-3
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        (ModelConfig, "bn_momentum", 1.0),
+        (ModelConfig, "bn_momentum", -0.1),
+        (ModelConfig, "leaky_relu_alpha", 1.0),
+        (ModelConfig, "dropout", 1.0),
+        (ModelConfig, "latent_dim", 0),
+        (OptimConfig, "learning_rate", 0.0),
+        (OptimConfig, "learning_rate", float("nan")),
+        (OptimConfig, "learning_rate", float("inf")),
+        (OptimConfig, "beta_1", 1.0),
+        (TrainConfig, "steps", 0),
+        (TrainConfig, "batch_size", 1),
+        (TrainConfig, "label_noise", 0.51),
+        (TrainConfig, "label_noise_mode", "once"),
+        (TrainConfig, "precision", "float16"),
+        (TrainConfig, "log_every_steps", 0),
+        (DataConfig, "source", "mnist"),
+        (DataConfig, "class_id", 10),
+        (EvalConfig, "num_images", 1),
+    ],
+)
+def test_values_out_of_range_name_key_rule_and_value(section: type, key: str, value: object) -> None:
+    name = section.__name__.removesuffix("Config").lower()
+    with pytest.raises(ConfigError, match=rf"^{name}\.{key} must be .*; got ") as caught:
+        Config(**{name: section(**{key: value})})
+    assert str(value) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", [[0.5], [0.5] * 3, [0.5, 1.0], "high", True], ids=["short", "long", "range", "word", "bool"]
+)
+def test_per_layer_values_are_checked(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"model\.generator\.bn_momentum must be a number in \[0, 1\) or a list of 2"):
+        Config(model=ModelConfig(generator=GeneratorConfig(bn_momentum=value)))
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "last", "all", "x" * 101])
+def test_run_names_stay_in_their_folder(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"^name must be"):
+        Config(name=name)
+
+
+def test_choices_suggest_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"one of tutorial, batch; got 'bacth' \(did you mean 'batch'\?\)"):
+        Config(train=TrainConfig(batch_norm="bacth"))
+
+
+def test_class_by_index_name_or_all() -> None:
+    assert class_index(8) == class_index("ship") == 8
+    assert class_index("airplane") == 0
+    assert class_index("all") is None
+    for wrong in (10, -1, "shipp", True):
+        with pytest.raises(ConfigError, match=r"data\.class_id"):
+            class_index(wrong)
+    with pytest.raises(ConfigError, match="did you mean 'ship'"):
+        class_index("shipp")
+
+
+def test_nearest_looks_at_the_last_part_too() -> None:
+    assert nearest("model.bn_momentun", describe()) == "did you mean 'model.bn_momentum'?"
+    assert nearest("dropuot", describe()) == "did you mean 'model.dropout'?"
+    assert nearest("zzz", describe()) == ""
+
+
+def test_every_key_is_described() -> None:
+    for key, spec in describe().items():
+        assert spec["doc"], key
+        assert get(Config(), key) is not None or spec["default"] is None

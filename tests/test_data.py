@@ -1,0 +1,308 @@
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SHARED_DATA, batch, noise_images
+from PIL import Image
+
+from gan import data
+from gan.data import DataError, DataWarning, load_dataset, unscale
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def archive_of(folder: Path, file: Path) -> Path:
+    with tarfile.open(file, "w:gz") as archive:
+        archive.add(folder / "cifar-10-batches-py", "cifar-10-batches-py")
+    return file
+
+
+# --- CIFAR-10
+
+
+def test_cifar10_layout_class_and_channel_order(cifar: Path, cache: Path) -> None:
+    dataset = load_dataset("cifar10", str(cifar), 8, cache)
+    expected = np.concatenate([noise_images(100, seed=k)[8::10] for k in range(5)])
+    np.testing.assert_array_equal(dataset.train, expected)
+    np.testing.assert_array_equal(dataset.test, noise_images(100, seed=5)[8::10])
+    assert dataset.train.dtype == np.uint8
+    assert "class 8 (ship)" in dataset.description
+
+
+def test_cifar10_from_the_inner_folder_the_archive_and_the_prepared_file(
+    cifar: Path, cache: Path, tmp_path: Path
+) -> None:
+    outer = load_dataset("cifar10", str(cifar), 8, cache)
+    inner = load_dataset("cifar10", str(cifar / "cifar-10-batches-py"), 8, cache)
+    archive = load_dataset("cifar10", str(archive_of(cifar, tmp_path / "c.tar.gz")), 8, cache)
+    again = load_dataset("cifar10", str(cifar), 8, cache)
+    assert len({d.sha256 for d in (outer, inner, archive, again)}) == 1
+
+
+def test_classes_by_name_and_all(cifar: Path, cache: Path) -> None:
+    by_index = load_dataset("auto", str(cifar), 3, cache)
+    by_name = load_dataset("auto", str(cifar), "cat", cache)
+    every = load_dataset("auto", str(cifar), "all", cache)
+    assert by_index.sha256 == by_name.sha256
+    assert len(by_index.train) == 50
+    assert len(every.train) == 500
+
+
+def test_both_spellings_of_numpys_core_are_read(cifar: Path, cache: Path) -> None:
+    """The public archive's pickles name numpy.core, those of NumPy 2 numpy._core."""
+    for name, spelling in (("data_batch_1", b"numpy.core"), ("data_batch_2", b"numpy._core")):
+        file = cifar / "cifar-10-batches-py" / name
+        content = file.read_bytes().replace(b"numpy._core", b"numpy.core")
+        file.write_bytes(content.replace(b"numpy.core", spelling))
+        assert spelling in file.read_bytes()
+    assert len(load_dataset("cifar10", str(cifar), 8, cache).train) == 50
+
+
+class Attack:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize("where", ["folder", "archive"])
+def test_a_pickle_that_runs_something_is_refused(
+    where: str, cifar: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (cifar / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps({b"data": Attack()}))
+    path = cifar if where == "folder" else archive_of(cifar, tmp_path / "c.tar.gz")
+    with pytest.raises(DataError, match=r"undamaged CIFAR-10 batch.*data_batch_2.*system, which is no array"):
+        load_dataset("cifar10", str(path), 8, cache)
+    assert not (tmp_path / "pwned").exists()
+
+
+def damaged_batches() -> dict[str, bytes]:
+    good = batch(noise_images(10), np.arange(10))
+    whole = pickle.dumps(good)
+    return {
+        "empty": b"",
+        "truncated": whole[: len(whole) // 2],
+        "no pickle": b"\x00" * 100,
+        "a list": pickle.dumps([1, 2]),
+        "wrong width": pickle.dumps({**good, b"data": np.zeros((10, 100), np.uint8)}),
+        "wrong dtype": pickle.dumps({**good, b"data": np.zeros((10, 3072), np.float32)}),
+        "too few labels": pickle.dumps({**good, b"labels": [1]}),
+        "label out of range": pickle.dumps({**good, b"labels": [10] * 10}),
+    }
+
+
+@pytest.mark.parametrize("damage", damaged_batches())
+def test_damaged_batches_are_one_clear_line(damage: str, cifar: Path, cache: Path) -> None:
+    (cifar / "cifar-10-batches-py" / "data_batch_3").write_bytes(damaged_batches()[damage])
+    with pytest.raises(
+        DataError, match=r"data\.path must be an undamaged CIFAR-10 batch file; got .*data_batch_3"
+    ) as caught:
+        load_dataset("cifar10", str(cifar), 8, cache)
+    assert "\n" not in str(caught.value)
+    assert not list(cache.glob("*.npz"))
+
+
+def test_a_missing_batch_and_a_damaged_archive(cifar: Path, cache: Path, tmp_path: Path) -> None:
+    archive = archive_of(cifar, tmp_path / "c.tar.gz")
+    archive.write_bytes(archive.read_bytes()[:5000])
+    with pytest.raises(DataError, match=r"undamaged CIFAR-10 \.tar\.gz"):
+        load_dataset("auto", str(archive), 8, cache)
+    (cifar / "cifar-10-batches-py" / "test_batch").unlink()
+    with pytest.raises(DataError, match="a batch file is missing"):
+        load_dataset("auto", str(cifar), 8, cache)
+    with pytest.raises(DataError, match="archive with test_batch"):
+        load_dataset("auto", str(archive_of(cifar, tmp_path / "d.tgz")), 8, cache)
+
+
+def test_changed_files_are_decoded_anew(cifar: Path, cache: Path) -> None:
+    before = load_dataset("cifar10", str(cifar), 8, cache)
+    content = batch(noise_images(100, seed=99), np.arange(100) % 10)
+    (cifar / "cifar-10-batches-py" / "data_batch_1").write_bytes(pickle.dumps(content))
+    assert load_dataset("cifar10", str(cifar), 8, cache).sha256 != before.sha256
+
+
+def test_a_damaged_prepared_file_is_made_anew(cifar: Path, cache: Path) -> None:
+    before = load_dataset("cifar10", str(cifar), 8, cache)
+    (prepared,) = cache.glob("*.npz")
+    prepared.write_bytes(prepared.read_bytes()[:1000])
+    assert load_dataset("cifar10", str(cifar), 8, cache).sha256 == before.sha256
+
+
+def test_eight_processes_that_start_together_read_whole_files(cifar: Path, cache: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from gan.data import load_dataset;"
+        f"print(load_dataset('cifar10', {str(cifar)!r}, 8, Path({str(cache)!r})).sha256)"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(8)
+    ]
+    results = [p.communicate(timeout=120) for p in processes]
+    assert {out.strip() for out, _ in results} == {load_dataset("cifar10", str(cifar), 8, cache).sha256}
+    assert [err for _, err in results] == [""] * 8
+    assert len(list(cache.glob("*.npz"))) == 1
+    assert not list(cache.glob("*.tmp"))
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real CIFAR-10 is not beside the repository")
+def test_the_real_cifar10(tmp_path: Path, cache: Path) -> None:
+    script = SHARED_DATA / "unpack_cifar10.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
+    dataset = load_dataset("auto", str(tmp_path), "ship", cache)
+    assert dataset.train.shape == (5000, 32, 32, 3)
+    assert dataset.test.shape == (1000, 32, 32, 3)
+    # Ships: the upper half (sky) is brighter than the lower (water).
+    assert dataset.train[:, :16].mean() > dataset.train[:, 16:].mean() + 10
+
+
+# --- Keras' cache and the download
+
+
+@pytest.mark.parametrize("name", ["cifar-10-batches-py-target/cifar-10-batches-py", "cifar-10-batches-py"])
+def test_keras_cache_is_found_without_a_download(name: str, cifar: Path, cache: Path) -> None:
+    place = Path(os.environ["KERAS_HOME"]) / "datasets" / name
+    place.parent.mkdir(parents=True)
+    (cifar / "cifar-10-batches-py").rename(place)
+    assert load_dataset("auto", None, 8, cache).source == "cifar10"
+
+
+def test_download_is_keras_own_and_lands_in_its_cache(
+    cifar: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    calls = []
+
+    def download() -> None:
+        calls.append(1)
+        place = Path(os.environ["KERAS_HOME"]) / "datasets" / "cifar-10-batches-py-target"
+        place.mkdir(parents=True)
+        (cifar / "cifar-10-batches-py").rename(place / "cifar-10-batches-py")
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", download)
+    for _ in range(2):
+        assert len(load_dataset("cifar10", None, 8, cache).train) == 50
+    assert calls == [1]
+
+
+def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    def fail() -> None:
+        raise Exception("URL fetch failure on https://example.org:\n no route")
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", fail)
+    with pytest.warns(DataWarning, match=r"CANNOT BE DOWNLOADED \(URL fetch failure.*no route\)"):
+        dataset = load_dataset("auto", None, 8, cache)
+    assert dataset.source == "embedded"
+    with pytest.raises(DataError, match=r"cannot be downloaded.*|place of CIFAR-10"):
+        load_dataset("cifar10", None, 8, cache)
+
+
+def test_the_built_in_pictures_are_never_sold_as_cats(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "_download_or_embedded", lambda cache: ("embedded", None))
+    with pytest.raises(DataError, match=r"data\.class_id must be 8 \(ship\) for the built-in pictures; got 'cat'"):
+        load_dataset("auto", None, "cat", cache)
+
+
+# --- npz
+
+
+def test_npz_with_and_without_labels(tmp_path: Path, cache: Path) -> None:
+    images, labels = noise_images(100), np.arange(100) % 2
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, test_images=images[:4], test_labels=labels[:4])
+    np.testing.assert_array_equal(load_dataset("npz", str(tmp_path / "a.npz"), 1, cache).train, images[1::2])
+    assert len(load_dataset("npz", str(tmp_path / "a.npz"), 1, cache).test) == 2
+    assert len(load_dataset("npz", str(tmp_path / "a.npz"), "all", cache).train) == 100
+    with pytest.raises(DataError, match=r"data\.class_id must be a class of .* \(0, 1\) or all; got 8"):
+        load_dataset("npz", str(tmp_path / "a.npz"), 8, cache)
+    np.savez(tmp_path / "b.npz", images=images)
+    assert len(load_dataset("auto", str(tmp_path / "b.npz"), 8, cache).train) == 100
+
+
+def test_npz_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
+    cases = {
+        "(N, 32, 32, 3) uint8; got 'float32": {"images": np.zeros((50, 32, 32, 3), np.float32)},
+        "(N, 32, 32, 3) uint8; got 'uint8 (50, 28, 28)": {"images": np.zeros((50, 28, 28), np.uint8)},
+        "an array `images`": {"pictures": noise_images(50)},
+        "one label an image": {"images": noise_images(50), "labels": np.zeros(3, int)},
+        "at least 40 training images; got '5 in": {"images": noise_images(5)},
+        "of plain arrays": {"images": np.array([{}], object)},
+    }
+    for message, arrays in cases.items():
+        np.savez(tmp_path / "x.npz", **arrays)
+        with pytest.raises(DataError) as caught:
+            load_dataset("npz", str(tmp_path / "x.npz"), "all", cache)
+        assert message in str(caught.value)
+    (tmp_path / "x.npz").write_bytes(b"PK nothing")
+    with pytest.raises(DataError, match="plain arrays"):
+        load_dataset("npz", str(tmp_path / "x.npz"), "all", cache)
+
+
+# --- folder
+
+
+def test_folder_of_pictures_of_any_kind(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    for k in range(38):
+        Image.fromarray(noise_images(1, seed=k)[0]).save(folder / f"{k:02d}.png")
+    # A wide picture, red in the middle square and blue outside of it: the crop is all red.
+    wide = Image.new("RGB", (300, 100), "blue")
+    wide.paste("red", (100, 0, 200, 100))
+    wide.save(folder / "more" / "wide.webp", lossless=True)
+    Image.new("RGBA", (64, 64), (0, 255, 0, 255)).save(folder / "zz.png")
+    Image.new("L", (40, 50), 128).save(folder / "zzz.jpg")
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "broken.png").write_bytes(b"\x89PNG nothing")
+    with pytest.warns(DataWarning, match=r"1 of 42 files .* left out: broken\.png"):
+        dataset = load_dataset("folder", str(folder), "all", cache)
+    assert dataset.train.shape == (41, 32, 32, 3)
+    np.testing.assert_array_equal(dataset.train[0], noise_images(1, seed=0)[0])
+    reds = [image for image in dataset.train if (image[:, 1:-1, 0] > 250).all() and (image[..., 1] == 0).all()]
+    assert len(reds) == 1
+    assert (dataset.train[-1] == 128).all()
+    with pytest.warns(DataWarning, match=r"broken\.png"):  # from the prepared file, the warning stays
+        assert load_dataset("auto", str(folder), 8, cache).sha256 == dataset.sha256
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"at least 40 pictures; got .*empty.*it holds 0"):
+        load_dataset("folder", str(tmp_path / "empty"), "all", cache)
+    (tmp_path / "file.txt").write_text("x")
+    with pytest.raises(DataError, match="a folder of pictures"):
+        load_dataset("folder", str(tmp_path / "file.txt"), "all", cache)
+    with pytest.raises(DataError, match=r"a folder, an \.npz file or CIFAR-10's"):
+        load_dataset("auto", str(tmp_path / "file.txt"), "all", cache)
+    with pytest.raises(DataError, match="an existing file or folder"):
+        load_dataset("auto", str(tmp_path / "nowhere"), "all", cache)
+    with pytest.raises(DataError, match="given for data=folder"):
+        load_dataset("folder", None, "all", cache)
+    with pytest.raises(DataError, match="absent for data=embedded"):
+        load_dataset("embedded", str(tmp_path), "all", cache)
+
+
+# --- values
+
+
+def test_unscale_inverts_the_tutorials_scaling() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(unscale(every.astype(np.float32) / 127.5 - 1), every)
+    assert unscale(np.array([-1.2, 1.2], np.float32)).tolist() == [0, 255]
+
+
+def test_no_other_warning_comes_from_loading(cifar: Path, cache: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_dataset("cifar10", str(cifar), 8, cache)

@@ -1,0 +1,74 @@
+"""The structure that everything stands on, read from the sources."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gan.config import describe
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = ["gan", "experiments", "sweeps"]  # each may import itself and those before it
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_never_run_back(package: str) -> None:
+    later = set(LAYERS[LAYERS.index(package) + 1 :])
+    for file in sources(package):
+        assert not imported(file) & later, file
+
+
+def test_the_library_knows_no_framework_of_experiments() -> None:
+    assert sources("gan")
+    for file in sources("gan"):
+        assert not imported(file) & {"hydra", "omegaconf", "mlflow", "optuna", "rich"}, file
+
+
+def test_mlflow_is_imported_in_one_module_only() -> None:
+    users = [f.name for package in LAYERS for f in sources(package) if "mlflow" in imported(f)]
+    assert users == ["tracking.py"]
+
+
+def test_conf_holds_values_and_no_import_paths() -> None:
+    files = sorted((ROOT / "conf").rglob("*.yaml"))
+    assert files
+    for file in files:
+        assert "_target_" not in file.read_text(), file
+        yaml.safe_load(file.read_text())
+
+
+def test_no_key_is_dead() -> None:
+    """Every key is read somewhere outside of its own definition."""
+    read = set()
+    for package in LAYERS:
+        for file in sources(package):
+            if file.name == "config.py":
+                continue
+            read |= {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+    filled = {spec["same_as"] for spec in describe().values()}  # read through the keys that default to them
+    dead = [key for key in describe() if key.rpartition(".")[2] not in read and key not in filled]
+    assert dead == []
+
+
+def test_no_blanket_exception_handlers_without_a_reason() -> None:
+    for package in LAYERS:
+        for file in sources(package):
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                assert not line.strip().startswith("except:"), (file, number)
+                if line.strip().startswith("except Exception"):
+                    assert "  # " in line, (file, number)

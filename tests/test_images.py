@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_images
+from PIL import Image
+
+from gan.images import GAP, grid, save_animation, save_curves, save_png, save_real_vs_generated
+
+
+def test_grid_places_images_row_by_row() -> None:
+    images = noise_images(6)
+    picture = grid(images, 2, 3, zoom=1)
+    assert picture.shape == (2 * 34 + GAP, 3 * 34 + GAP, 3)
+    for k, image in enumerate(images):
+        y, x = GAP + (k // 3) * 34, GAP + (k % 3) * 34
+        np.testing.assert_array_equal(picture[y : y + 32, x : x + 32], image)
+    assert (picture[:GAP] == 255).all()
+    np.testing.assert_array_equal(grid(images, 2, 3, zoom=3)[::3, ::3], picture)
+    with pytest.raises(ValueError, match="needs 9 images; got 6"):
+        grid(images, 3, 3)
+
+
+def test_animation_has_a_frame_a_picture(tmp_path: Path) -> None:
+    frames = []
+    for k in range(3):
+        frames.append(tmp_path / f"{k}.png")
+        save_png(frames[-1], grid(noise_images(4, seed=k), 2, 2))
+    save_animation(tmp_path / "a.gif", frames, ["step 0", "step 1", "step 2"])
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 3
+        assert gif.info["loop"] == 0
+
+
+def test_figures_are_drawn(tmp_path: Path) -> None:
+    save_real_vs_generated(tmp_path / "pair.png", noise_images(40), noise_images(40, seed=1))
+    curve = ([50, 100], [0.5, 0.6])
+    save_curves(tmp_path / "losses.png", {"discriminator": curve, "generator": curve}, ([100], [3.0]), "FID proxy")
+    save_curves(tmp_path / "short.png", {"discriminator": curve, "generator": curve}, ([], []), "FID proxy")
+    for name in ("pair", "losses", "short"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+            assert min(pixels.shape[:2]) > 300
+            assert pixels.std() > 5, f"{name} is blank"

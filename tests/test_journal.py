@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.journal import Journal, curve, read
+from experiments.progress import TrainingDisplay
+from experiments.records import Records, RunFolder
+from gan.tracker import NullTracker, Tracker, Trackers
+
+PIXELS = np.zeros((4, 5, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return Records(tmp_path).new_run("run", None)
+
+
+def records(folder: RunFolder) -> list[dict[str, object]]:
+    return [record for record, _ in read(folder.journal, 0)]
+
+
+def test_everything_is_written_in_order_at_once(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    journal.image(0, "samples", PIXELS)
+    journal.scalars(50, {"train/d_loss": 0.5})
+    journal.status("FINISHED")
+    journal.close()
+    kinds = [sorted(set(r) - {"time", "step"}) for r in records(folder)]
+    assert kinds == [["file", "image"], ["scalars"], ["status"]]
+    with Image.open(folder.path / str(records(folder)[0]["file"])) as picture:
+        assert picture.size == (5, 4)
+    assert all(isinstance(r["time"], int) for r in records(folder))
+    assert curve(folder.journal, "train/d_loss") == ([50], [0.5])
+
+
+def test_what_is_there_already_is_not_written_twice(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    journal.scalars(50, {"a": 1.0})
+    journal.scalars(100, {"a": 2.0, "b": 2.0})
+    journal.image(100, "samples", PIXELS)
+    journal.close()
+    again = Journal(folder)  # taken up from step 60, say
+    again.scalars(100, {"a": 2.0, "b": 2.0, "new": 5.0})
+    again.image(100, "samples", PIXELS)
+    again.scalars(150, {"a": 3.0})
+    again.close()
+    assert curve(folder.journal, "a") == ([50, 100, 150], [1.0, 2.0, 3.0])
+    assert curve(folder.journal, "new") == ([100], [5.0])
+    assert sum("image" in r for r in records(folder)) == 1
+
+
+def test_half_a_line_at_the_end_is_dropped(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    journal.scalars(1, {"a": 1.0})
+    journal.close()
+    with open(folder.journal, "a") as stream:
+        stream.write('{"time": 5, "step": 2, "sca')
+    assert len(records(folder)) == 1  # a reader beside the writer sees whole lines only
+    again = Journal(folder)
+    again.scalars(2, {"a": 2.0})
+    again.close()
+    assert curve(folder.journal, "a") == ([1, 2], [1.0, 2.0])
+
+
+def test_reading_goes_on_from_an_offset(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    for step in (1, 2, 3):
+        journal.scalars(step, {"a": float(step)})
+    journal.close()
+    offsets = [offset for _, offset in read(folder.journal, 0)]
+    assert [r["step"] for r, _ in read(folder.journal, offsets[0])] == [2, 3]
+    assert list(read(folder.journal, offsets[-1])) == []
+
+
+@pytest.mark.parametrize("kind", ["null", "journal", "display", "several"])
+def test_every_tracker_takes_every_event(kind: str, folder: RunFolder) -> None:
+    """The contract of gan.tracker.Tracker."""
+    from rich.console import Console
+
+    journal = Journal(folder)
+
+    def make(kind: str) -> Tracker:
+        if kind == "journal":
+            return journal
+        if kind == "display":
+            return TrainingDisplay(Console(quiet=True), steps=2)
+        return NullTracker() if kind == "null" else Trackers([make("journal"), make("null")])
+
+    tracker = make(kind)
+    tracker.image(0, "samples", PIXELS)
+    tracker.tick(1)
+    tracker.scalars(1, {"train/d_loss": float("nan"), "eval/fid_proxy": 1e9})
+    tracker.tick(2)
+    tracker.scalars(2, {})
+    journal.close()

@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.records import Records, RunFolder, default_root, read_json, write_json
+from gan.config import ConfigError
+
+
+def run_in(records: Records, name: str, run_id: str | None = None) -> RunFolder:
+    folder = records.new_run(name, None)
+    folder.config.write_text("seed: 0\n")
+    if run_id is not None:
+        write_json(folder.delivery, {"run_id": run_id})
+    return folder
+
+
+def test_the_root_is_the_projects_whatever_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Records.at(None).root == default_root() == Path(__file__).resolve().parents[1] / "mlruns"
+    assert Records.at("here").root == tmp_path / "here"
+
+
+def test_runs_started_together_get_folders_of_their_own(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    folders = [records.new_run(None, "quick") for _ in range(5)]
+    assert len({f.name for f in folders}) == 5
+    assert all("quick" in f.name for f in folders)
+
+
+def test_a_name_is_used_once(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    assert records.new_run("mine", None).path == tmp_path / "runs" / "mine"
+    with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(resume=mine goes on with that run\)"):
+        records.new_run("mine", None)
+
+
+def test_a_run_is_found_by_name_folder_id_and_last(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    first, second = run_in(records, "a", "id-a"), run_in(records, "b", "id-b")
+    import os
+
+    os.utime(first.config, (1, 1))
+    assert records.find_run("a") == first
+    assert records.find_run(str(first.path)) == first
+    assert records.find_run("id-a") == first
+    assert records.find_run("last") == second
+    assert first.mlflow_run_id() == "id-a"
+    with pytest.raises(ConfigError, match=r"resume must be last, or a run's.*got 'c' \(most recent: b, a\)"):
+        records.find_run("c")
+    with pytest.raises(ConfigError, match="there are none"):
+        Records(tmp_path / "empty").find_run("last")
+
+
+def test_a_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match=r"records\.root must be a folder that can be written; got .*file"):
+        Records(tmp_path / "file").check_writable()
+    with pytest.raises(ConfigError, match=r"records\.root"):
+        Records(tmp_path / "file" / "below").check_writable()
+    Records(tmp_path / "new" / "deep").check_writable()
+
+
+def test_a_read_only_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # as root may write anywhere, ask is all one can do
+    with pytest.raises(ConfigError, match="no permission to write, or a read-only disk"):
+        Records(tmp_path).check_writable()
+
+
+def test_json_files(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": 1})
+    assert read_json(tmp_path / "a.json") == {"x": 1}
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}

@@ -1,0 +1,360 @@
+"""The program as a user starts it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT, RunProgram, noise_images
+from mlflow import MlflowClient
+from PIL import Image
+
+from experiments.journal import curve, read
+from experiments.records import Records, RunFolder, read_json
+
+SMALL = (
+    "train.batch_size=4",
+    "train.log_every_steps=2",
+    "train.grid_every_steps=4",
+    "train.checkpoint_every_steps=3",
+    "eval.every_steps=3",
+    "eval.num_images=20",
+)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "records")
+
+
+@pytest.fixture
+def common(records: Records, npz: Path) -> list[str]:
+    return [f"records.root={records.root}", "data=npz", f"data.path={npz}", *SMALL]
+
+
+def only_run(records: Records) -> RunFolder:
+    (folder,) = records.all_runs()
+    return folder
+
+
+# --- mistakes: one line, exit code 2, nothing written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.bn_momentum=1.7"], "model.bn_momentum must be in [0, 1); got 1.7"),
+        (["model.bn_momentun=0.8"], "did you mean 'model.bn_momentum'?"),
+        (["-m", "model.bn_momentum=0.7,1.7"], "model.bn_momentum must be in [0, 1); got 1.7"),
+        (["seed=1", "-m", "data.class_id=ship,shipp"], "did you mean 'ship'?"),
+        (["--cfg", "job", "train.steps=0"], "train.steps must be at least 1; got 0"),
+        (["resume=nosuchrun"], "resume must be a run; got 'nosuchrun'"),
+        (["resume=last", "experiment=quick"], "resume must be without experiment="),
+        (["data.path=nowhere"], "data.path must be an existing file or folder; got 'nowhere'"),
+        (["data=folder", "data.path=."], "at least 40 pictures"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    done = program(*arguments, f"records.root={root}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+    assert not [f for f in root.rglob("*") if f.is_file()]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["model.bn_momentum=1.7"], ["--cfg", "job"], ["--help"], ["data.path=nowhere"]], ids=" ".join
+)
+def test_help_and_mistakes_load_neither_tensorflow_nor_mlflow(arguments: list[str], tmp_path: Path) -> None:
+    code = f"""
+import atexit, runpy, sys
+atexit.register(lambda: print("LOADED", *({{"tensorflow", "keras", "mlflow", "matplotlib"}} & sys.modules.keys())))
+sys.argv = {[str(ROOT / "experiments/run.py"), *arguments]!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1].strip() == "LOADED"
+
+
+# --- what Hydra gives
+
+
+def test_cfg_job_shows_every_key(program: RunProgram) -> None:
+    shown = yaml.safe_load(program("--cfg", "job", "model.bn_momentum=0.9").stdout)
+    assert shown["model"]["bn_momentum"] == 0.9
+    assert shown["train"]["label_noise_mode"] == "fixed"
+    assert shown["data"]["source"] == "auto"
+
+
+def test_help_names_groups_and_keys(program: RunProgram) -> None:
+    done = program("--help")
+    assert done.returncode == 0
+    for text in (
+        "experiment: quick, tutorial",
+        "data: auto, cifar10, embedded, folder, npz",
+        "bn_momentum: 0.8",
+        "-m model",
+    ):
+        assert text in done.stdout
+
+
+def test_shell_completion_completes_keys_and_options(program: RunProgram) -> None:
+    assert "complete" in program("-sc", "install=bash").stdout
+    for typed, expected in (("model.bn_m", "model.bn_momentum="), ("experiment=tu", "experiment=tutorial")):
+        line = f"python experiments/run.py {typed}"
+        done = program("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
+        assert expected in done.stdout.split()
+
+
+# --- real runs
+
+
+@pytest.mark.slow
+def test_a_run_from_another_folder_leaves_a_whole_record(
+    program: RunProgram, common: list[str], records: Records, tmp_path: Path
+) -> None:
+    done = program(*common, "experiment=tutorial", "train.steps=6", "name=first", "seed=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    folder = only_run(records)
+    assert folder.name == "first"
+
+    # The terminal: score, folder, the command for the UI; nothing of TensorFlow's.
+    for text in ("score    FID proxy", "5,000 images, random_cnn-", "records/runs/first", "ui --backend-store-uri"):
+        assert text in done.stdout
+    for noise in ("oneDNN", "cuda", "absl", "WARNING"):
+        assert noise not in done.stdout + done.stderr
+    assert "oneDNN" in (folder.path / "tensorflow.log").read_text()
+
+    # The folder.
+    config = yaml.safe_load(folder.config.read_text())
+    assert config["model"]["generator"]["bn_momentum"] == [0.78, 0.78]
+    assert config["seed"] == 3
+    assert (folder.path / ".hydra" / "overrides.yaml").exists()
+    assert [f.name for f in folder.checkpoints.files()] == ["step_00000003.npz", "step_00000006.npz"]
+    assert folder.checkpoints.best_file.exists()
+    assert curve(folder.journal, "train/d_loss")[0] == [2, 4, 6]
+    assert curve(folder.journal, "eval/fid_proxy")[0] == [3, 6]
+    assert curve(folder.journal, "final/fid_proxy")[0] == [6]
+    with Image.open(folder.path / "samples.gif") as gif:
+        assert gif.n_frames == 3  # steps 0, 4, 6
+    for name in ("real_vs_generated.png", "losses.png"):
+        assert (folder.plots / name).stat().st_size > 10_000
+
+    # MLflow.
+    client = MlflowClient(f"sqlite:///{records.database}")
+    run = client.get_run(str(folder.mlflow_run_id()))
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "first")
+    assert run.data.params["model.generator.bn_momentum"] == "[0.78, 0.78]"
+    assert run.data.params["train.steps"] == "6"
+    assert run.data.tags["dataset"] == "npz"
+    assert len(run.data.tags["dataset_sha256"]) == 64
+    assert run.data.tags["fid_proxy_id"].startswith("random_cnn-")
+    assert "experiments/run.py" in run.data.tags["mlflow.note.content"]
+    for key in ("train/d_loss", "train/g_loss", "train/d_real", "train/d_fake", "train/steps_per_second"):
+        history = client.get_metric_history(run.info.run_id, key)
+        assert ([m.step for m in history], [m.value for m in history]) == curve(folder.journal, key)
+    assert len([f for f in client.list_artifacts(run.info.run_id, "images") if f.path.endswith(".png")]) == 3
+    top = {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert {"plots", "samples.gif", "config.yaml"} <= top
+    (output,) = run.outputs.model_outputs
+
+    # The model answers to latents.
+    code = (
+        "import sys, mlflow, numpy as np; mlflow.set_tracking_uri(sys.argv[1]);"
+        "m = mlflow.pyfunc.load_model('models:/' + sys.argv[2]);"
+        "x = m.predict(np.zeros((2, 100), np.float32)); assert m.metadata.signature is not None;"
+        "assert m.input_example is not None; print(x.shape, x.dtype)"
+    )
+    uri = f"sqlite:///{records.database}"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code, uri, output.model_id], capture_output=True, text=True, timeout=120
+    )
+    assert loaded.stdout.splitlines()[-1] == "(2, 32, 32, 3) float32", loaded.stderr
+    model = client.get_logged_model(output.model_id)
+    requirements = Path(model.artifact_location.removeprefix("file://")) / "requirements.txt"
+    assert {line.partition("==")[0] for line in requirements.read_text().split()} >= {"keras", "tensorflow", "numpy"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", ["last", "name", "folder", "id"])
+def test_resume_goes_on_in_the_same_mlflow_run(
+    reference: str, program: RunProgram, common: list[str], records: Records, npz: Path
+) -> None:
+    assert program(*common, "train.steps=4", "name=mine", "model.dropout=0.3").returncode == 0
+    folder = only_run(records)
+    run_id = str(folder.mlflow_run_id())
+    value = {"last": "last", "name": "mine", "folder": str(folder.path), "id": run_id}[reference]
+    root = f"records.root={records.root}"
+
+    done = program(f"resume={value}", "train.steps=7", root)
+    assert done.returncode == 0, done.stderr
+    assert folder.checkpoints.latest().step == 7
+    assert only_run(records) == folder
+    assert curve(folder.journal, "train/d_loss")[0] == [2, 4, 6, 7]
+    client = MlflowClient(f"sqlite:///{records.database}")
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["resumed_from_step"] == "4"
+    assert [m.step for m in client.get_metric_history(run_id, "train/d_loss")] == [2, 4, 6, 7]
+    assert yaml.safe_load(folder.config.read_text())["model"]["dropout"] == 0.3
+    if reference != "last":
+        return
+
+    # What would change the result is refused, with the difference; so is another data set.
+    for change, message in (
+        (["model.dropout=0.5"], "model.dropout: 0.3 in the run, 0.5 now"),
+        (["train.steps=5"], "train.steps must be at least 7, where the run is; got 5"),
+    ):
+        refused = program("resume=last", *change, root)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert message in refused.stderr
+    np.savez(npz, images=noise_images(64, seed=9))
+    refused = program("resume=last", "train.steps=9", root)
+    assert refused.returncode == 2
+    assert "resume must be on the run's own images" in refused.stderr
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed_equals_never_interrupted(
+    program: RunProgram, common: list[str], records: Records
+) -> None:
+    assert program(*common, "train.steps=8", "name=straight").returncode == 0
+    slow = [*common, "train.steps=8", "name=stopped"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "experiments/run.py"), *slow],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stopped = RunFolder(records.runs / "stopped")
+    deadline = time.monotonic() + 120
+    while not (stopped.journal.exists() and any("scalars" in r for r, _ in read(stopped.journal, 0))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "resume=stopped" in out
+    at = stopped.checkpoints.latest().step
+    assert 2 <= at < 8
+    client = MlflowClient(f"sqlite:///{records.database}")
+    assert client.get_run(str(stopped.mlflow_run_id())).info.status == "KILLED"
+
+    assert program("resume=stopped", f"records.root={records.root}").returncode == 0
+    straight = RunFolder(records.runs / "straight")
+    a, b = straight.checkpoints.latest(), stopped.checkpoints.latest()
+    assert a.step == b.step == 8
+    for name in a.arrays:
+        np.testing.assert_array_equal(a.arrays[name], b.arrays[name], err_msg=name)
+    for key in ("train/d_loss", "train/g_loss", "eval/fid_proxy", "final/fid_proxy"):
+        assert curve(straight.journal, key) == curve(stopped.journal, key)
+    final = "samples_00000008.png"
+    assert (straight.samples / final).read_bytes() == (stopped.samples / final).read_bytes()
+
+
+@pytest.mark.slow
+def test_multirun_trains_each_in_a_process_of_its_own(program: RunProgram, common: list[str], records: Records) -> None:
+    done = program("-m", *common, "train.steps=2", "model.bn_momentum=0.7,0.9", "optim.learning_rate=1e-4,1e3")
+    # A learning rate of 1000 kills both networks; the other runs are not taken along.
+    assert done.returncode == 1
+    assert "2 of the runs failed" in done.stderr
+    assert done.stderr.count("model.bn_momentum=0.7 optim.learning_rate=1e3") == 1
+    runs = records.all_runs()
+    assert len(runs) == 4
+    configs = [yaml.safe_load(run.config.read_text()) for run in runs]
+    assert [c["model"]["generator"]["bn_momentum"] for c in configs] == [[0.7] * 2] * 2 + [[0.9] * 2] * 2
+    client = MlflowClient(f"sqlite:///{records.database}")
+    states = [client.get_run(str(run.mlflow_run_id())).info.status for run in runs]
+    assert states == ["FINISHED", "FAILED"] * 2
+
+
+@pytest.mark.slow
+def test_divergence_ends_failed_with_the_step_and_advice(
+    program: RunProgram, common: list[str], records: Records
+) -> None:
+    done = program(*common, "train.steps=50", "optim.learning_rate=1e3", "train.batch_size=80")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "error: no gradient in 2 updates" in done.stderr
+    assert "Try a lower optim.learning_rate (it was 1000)" in done.stderr
+    assert "train.batch_size=80 is more than the 64 images" in " ".join(done.stdout.replace("│", "").split())
+    client = MlflowClient(f"sqlite:///{records.database}")
+    run = client.get_run(str(only_run(records).mlflow_run_id()))
+    assert run.info.status == "FAILED"
+    assert "no gradient" in run.data.tags["failure"]
+    assert 0 < int(run.data.tags["failed_step"]) < 50
+
+
+@pytest.mark.slow
+def test_without_the_data_set_the_built_in_pictures_serve_with_a_warning(
+    program: RunProgram, records: Records, tmp_path: Path
+) -> None:
+    """No network here: every connection is sent to a proxy that does not exist."""
+    done = program(
+        "train.steps=2",
+        f"records.root={records.root}",
+        *SMALL,
+        KERAS_HOME=str(tmp_path / "no-cache"),
+        https_proxy="http://127.0.0.1:9",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CIFAR-10 IS NOT HERE AND CANNOT BE DOWNLOADED" in " ".join(done.stdout.split())
+    assert "built-in pictures" in done.stdout
+    facts = read_json(only_run(records).facts)
+    assert facts["tags"]["dataset"] == "embedded"
+    refused = program("data=cifar10", f"records.root={records.root}", https_proxy="http://127.0.0.1:9")
+    assert refused.returncode == 2
+    assert "cannot be downloaded" in refused.stderr
+
+
+@pytest.mark.slow
+def test_an_absent_server_does_not_stop_a_run_and_sync_delivers_later(
+    program: RunProgram, common: list[str], records: Records
+) -> None:
+    done = program(*common, "train.steps=4", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    folder = only_run(records)
+    assert f"sync.py {folder.name}" in done.stdout
+    root = f"records.root={records.root}"
+    failed = program("all", root, script="experiments/sync.py", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert failed.returncode == 1
+    assert "not delivered" in failed.stdout
+    synced = program("all", root, script="experiments/sync.py")
+    assert (synced.returncode, synced.stdout) == (0, f"{folder.name}: delivered\n")
+    client = MlflowClient(f"sqlite:///{records.database}")
+    run = client.get_run(str(folder.mlflow_run_id()))
+    assert run.info.status == "FINISHED"
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "train/d_loss")] == [2, 4]
+
+
+def test_sync_wants_one_run(program: RunProgram, tmp_path: Path) -> None:
+    for arguments in ([], ["a", "b"], ["nosuchrun"]):
+        done = program(*arguments, f"records.root={tmp_path}", script="experiments/sync.py")
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_json_lines_are_plain(tmp_path: Path) -> None:
+    """The journal is read by other tools too: one object a line."""
+    from experiments.journal import Journal
+
+    folder = Records(tmp_path).new_run("x", None)
+    journal = Journal(folder)
+    journal.scalars(1, {"train/d_loss": 0.5})
+    journal.close()
+    (line,) = folder.journal.read_text().splitlines()
+    record = json.loads(line)
+    assert record["step"] == 1
+    assert record["scalars"] == {"train/d_loss": 0.5}
+    assert os.path.getsize(folder.journal) == len(line) + 1

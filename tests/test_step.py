@@ -1,0 +1,300 @@
+"""What the two recipes do, value by value."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import noise_images
+
+from gan.models import build_discriminator, build_generator
+from gan.step import VALUES, Labels, Update, dropout_states
+
+BATCH = 8
+RECIPES = ("tutorial", "batch")
+
+
+NOISE = Labels()
+
+
+def make(recipe: str = "tutorial", labels: Labels = NOISE, seed: int = 0, precision: str = "float32") -> Update:
+    return Update(
+        build_generator(seed=seed, precision=precision),
+        build_discriminator(seed=seed, precision=precision),
+        keras.optimizers.Adam(2e-4, beta_1=0.5),
+        keras.optimizers.Adam(2e-4, beta_1=0.5),
+        noise_images(100),
+        recipe=recipe,
+        batch_size=BATCH,
+        labels=labels,
+        seed=seed,
+    )
+
+
+def group(state: dict[str, np.ndarray], prefix: str, moving: bool) -> dict[str, np.ndarray]:
+    return {k: v for k, v in state.items() if k.startswith(prefix) and ("moving" in k) == moving}
+
+
+def statistics(model: keras.Model, images: tf.Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of the inputs of every batch normalisation, on batch statistics, without dropout."""
+    found = {}
+    x = images
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            mean, variance = tf.nn.moments(x, [0, 1, 2])
+            found[layer.name] = (mean.numpy(), variance.numpy())
+            x = (x - mean) / tf.sqrt(variance + layer.epsilon) * layer.gamma + layer.beta
+        elif not isinstance(layer, keras.layers.Dropout):
+            x = layer(x)
+    return found
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_both_networks_change_and_everything_is_finite(recipe: str) -> None:
+    update = make(recipe)
+    before = update.state()
+    values = update(1).numpy()
+    after = update.state()
+    for network in ("generator/", "discriminator/"):
+        for name in group(before, network, moving=False):
+            assert not np.array_equal(before[name], after[name]), name
+    assert np.isfinite(values).all()
+    named = dict(zip(VALUES, values, strict=True))
+    assert 0 < named["train/d_real"] < 1
+    assert 0 < named["train/d_fake"] < 1
+    assert named["alive"] == 1
+
+
+@pytest.mark.parametrize(("recipe", "d_steps"), [("tutorial", 2), ("batch", 1)])
+def test_optimiser_steps_an_update(recipe: str, d_steps: int) -> None:
+    update = make(recipe)
+    for step in (1, 2, 3):
+        update(step)
+    assert int(update.d_optimizer.iterations) == 3 * d_steps
+    assert int(update.g_optimizer.iterations) == 3
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_generators_moving_statistics_move_once_by_its_own_batch(recipe: str) -> None:
+    update = make(recipe)
+    before = update.state()
+    z = update._draw(tf.constant(1))[1]
+    expected = statistics(update.generator, z)
+    update(1)
+    after = update.state()
+    for layer, (mean, variance) in expected.items():
+        momentum = 0.78
+        for name, batch in (("moving_mean", mean), ("moving_variance", variance)):
+            want = momentum * before[f"generator/{layer}/{name}"] + (1 - momentum) * batch
+            np.testing.assert_allclose(after[f"generator/{layer}/{name}"], want, rtol=1e-4, atol=1e-6)
+
+
+def record_calls(update: Update, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
+    """The discriminator's moving statistics before each of its passes, run without compilation."""
+    seen: list[dict[str, np.ndarray]] = []
+    original: Callable[..., tf.Tensor] = update._discriminate
+
+    def spy(images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True) -> tf.Tensor:
+        seen.append({"pass": np.array(batch), **group(update.state(), "discriminator/", moving=True)})
+        logits = original(images, batch, step, update_statistics)
+        seen.append({"pass": np.array(f"after {batch}"), **group(update.state(), "discriminator/", moving=True)})
+        return logits
+
+    monkeypatch.setattr(update, "_discriminate", spy)
+    return seen
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_discriminators_statistics_move_by_real_and_fake_and_not_while_g_learns(
+    recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = make(recipe)
+    seen = record_calls(update, monkeypatch)
+    getattr(update, f"_{recipe}")(tf.constant(1))
+    assert [str(s["pass"]) for s in seen] == [
+        "real",
+        "after real",
+        "fake",
+        "after fake",
+        "generator",
+        "after generator",
+    ]
+    for name in group(seen[0], "discriminator/", moving=True):
+        assert not np.array_equal(seen[0][name], seen[1][name]), name
+        assert not np.array_equal(seen[2][name], seen[3][name]), name
+        np.testing.assert_array_equal(seen[4][name], seen[5][name])
+
+
+def fakes_seen(update: Update, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+    seen = {}
+    original = update._discriminate
+
+    def spy(images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True) -> tf.Tensor:
+        seen[batch] = images.numpy()
+        return original(images, batch, step, update_statistics)
+
+    monkeypatch.setattr(update, "_discriminate", spy)
+    return seen
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_which_statistics_the_fakes_are_drawn_with(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = make(recipe)
+    z = update._draw(tf.constant(1))[1]
+    on_moving = update.generator(z, training=False).numpy()
+    on_batch = update.generator.stateless_call(
+        update.generator.trainable_variables, update.generator.non_trainable_variables, z, training=True
+    )[0].numpy()
+    assert np.abs(on_moving - on_batch).max() > 0.01
+    seen = fakes_seen(update, monkeypatch)
+    getattr(update, f"_{recipe}")(tf.constant(1))
+    np.testing.assert_allclose(seen["fake"], on_moving if recipe == "tutorial" else on_batch, atol=1e-5)
+    np.testing.assert_allclose(seen["generator"], on_batch, atol=1e-5)
+
+
+def test_discriminator_momentum_has_no_effect_on_training() -> None:
+    """Nor does the generator's under `batch`: the page in docs/tutorial.md."""
+
+    def weights(recipe: str, g_momentum: float, d_momentum: float) -> np.ndarray:
+        update = Update(
+            build_generator(bn_momentum=[g_momentum] * 2, seed=0),
+            build_discriminator(bn_momentum=[d_momentum] * 3, seed=0),
+            keras.optimizers.Adam(2e-4, beta_1=0.5),
+            keras.optimizers.Adam(2e-4, beta_1=0.5),
+            noise_images(100),
+            recipe=recipe,
+            batch_size=BATCH,
+        )
+        for step in (1, 2, 3):
+            update(step)
+        return np.concatenate([v.ravel() for k, v in update.state().items() if "moving" not in k])
+
+    reference = weights("tutorial", 0.8, 0.8)
+    np.testing.assert_array_equal(weights("tutorial", 0.8, 0.1), reference)
+    assert not np.array_equal(weights("tutorial", 0.1, 0.8), reference)
+    np.testing.assert_array_equal(weights("batch", 0.1, 0.1), weights("batch", 0.8, 0.8))
+
+
+# --- labels
+
+
+def test_fixed_labels_are_fixed_and_fresh_ones_are_not() -> None:
+    fixed, fresh = Labels(0.05), Labels(0.05, fresh=True)
+    one, two = (fixed.draw(0, tf.constant(step), 32) for step in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+    one, two = (fresh.draw(0, tf.constant(step), 32) for step in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        assert not np.array_equal(a, b)
+
+
+def test_label_ranges_and_sides() -> None:
+    for inward in (False, True):
+        real, fake = (x.numpy() for x in Labels(0.2, fresh=True, inward=inward).draw(0, tf.constant(7), 1000))
+        assert real.shape == fake.shape == (1000, 1)
+        low, high = (0.8, 1.0) if inward else (1.0, 1.2)
+        assert low - 1e-6 <= real.min() < low + 0.01
+        assert high - 0.01 < real.max() <= high + 1e-6
+        assert 0 <= fake.min() < 0.01
+        assert 0.19 < fake.max() <= 0.2
+        assert abs(np.corrcoef(real[:, 0], fake[:, 0])[0, 1]) < 0.1
+    real, fake = Labels(0.0).draw(0, tf.constant(1), 4)
+    assert real.numpy().tolist() == [[1.0]] * 4
+    assert fake.numpy().tolist() == [[0.0]] * 4
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_generators_target_is_the_real_labels(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = []
+    from gan import step
+
+    original = step.binary_crossentropy
+    monkeypatch.setattr(step, "binary_crossentropy", lambda t, x: targets.append(t.numpy()) or original(t, x))
+    update = make(recipe)
+    getattr(update, f"_{recipe}")(tf.constant(1))
+    real, fake = update.labels.draw(0, tf.constant(1), BATCH)
+    for got, want in zip(targets, (real, fake, real), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+# --- randomness
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_equal_seeds_give_equal_runs_and_others_do_not(recipe: str) -> None:
+    def run(seed: int) -> dict[str, np.ndarray]:
+        update = make(recipe, Labels(0.1, fresh=True), seed)
+        for step in (1, 2, 3):
+            update(step)
+        return update.state()
+
+    first, second, other = run(0), run(0), run(1)
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+    assert not np.array_equal(first["generator/dense/kernel"], other["generator/dense/kernel"])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_state_taken_up_goes_on_as_if_never_interrupted(recipe: str) -> None:
+    straight = make(recipe)
+    for step in (1, 2):
+        straight(step)
+    state = straight.state()
+    for step in (3, 4):
+        straight(step)
+    resumed = make(recipe, seed=0)
+    resumed.restore(state)
+    for step in (3, 4):
+        resumed(step)
+    for name, value in straight.state().items():
+        np.testing.assert_array_equal(resumed.state()[name], value, err_msg=name)
+
+
+def test_a_state_of_other_networks_is_refused() -> None:
+    state = make().state()
+    state.pop("generator/dense/bias")
+    with pytest.raises(ValueError, match="generator/dense/bias"):
+        make().restore(state)
+
+
+def test_draws_depend_on_the_step_alone() -> None:
+    update = make()
+    real, z, *_ = update._draw(tf.constant(5))
+    update(1)
+    again, z_again, *_ = update._draw(tf.constant(5))
+    np.testing.assert_array_equal(real, again)
+    np.testing.assert_array_equal(z, z_again)
+    assert not np.array_equal(z, update._draw(tf.constant(6))[1])
+    scaled = noise_images(100).astype(np.float32) / 127.5 - 1
+    for image in real.numpy():
+        assert np.isclose(np.abs(scaled - image).max(axis=(1, 2, 3)), 0, atol=1e-6).any()
+
+
+def test_each_pass_has_its_own_dropout_and_the_layers_counters_stay() -> None:
+    update = make()
+    images = update._draw(tf.constant(1))[0]
+    passes = {
+        name: update._discriminate(images, name, tf.constant(1), update_statistics=False).numpy()
+        for name in ("real", "fake", "generator")
+    }
+    again = update._discriminate(images, "real", tf.constant(1), update_statistics=False)
+    np.testing.assert_array_equal(passes["real"], again)
+    assert not np.array_equal(passes["real"], passes["fake"])
+    assert not np.array_equal(passes["fake"], passes["generator"])
+    counters = [int(v.numpy()[1]) for _, v in dropout_states(update.discriminator)]
+    assert counters == [0] * 4
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_compiled_once(recipe: str) -> None:
+    update = make(recipe)
+    for step in range(1, 5):
+        update(step)
+    assert update._compiled.experimental_get_tracing_count() == 1
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    """One update from the same start: losses agree to bfloat16's eight bits."""
+    exact, mixed = (make(precision=p)(1).numpy() for p in ("float32", "mixed_bfloat16"))
+    np.testing.assert_allclose(mixed, exact, atol=0.15)

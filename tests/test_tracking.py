@@ -1,0 +1,146 @@
+"""What arrives in MLflow, from a journal alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from experiments import tracking
+from experiments.journal import Journal
+from experiments.records import Records, RunFolder, write_json
+from experiments.tracking import Delivery, Feeder, tracking_uri
+
+FACTS = {
+    "created": 1_700_000_000_000,
+    "command": "python experiments/run.py",
+    "params": {"model.bn_momentum": 0.8, "model.generator.bn_momentum": [0.78, 0.78], "data.path": None},
+    "tags": {"dataset": "npz", "mlflow.note.content": "hello"},
+    "dataset": {"name": "npz", "description": "npz x", "sha256": "ab" * 32, "shape": [64, 32, 32, 3], "dtype": "uint8"},
+}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "root with space")
+
+
+@pytest.fixture
+def folder(records: Records) -> RunFolder:
+    folder = records.new_run("run", None)
+    write_json(folder.facts, FACTS)
+    return folder
+
+
+@pytest.fixture
+def journal(folder: RunFolder) -> Iterator[Journal]:
+    journal = Journal(folder)
+    yield journal
+    journal.close()
+
+
+def stored(records: Records, folder: RunFolder) -> tuple[MlflowClient, Run]:
+    client = MlflowClient(tracking_uri(records))
+    return client, client.get_run(str(folder.mlflow_run_id()))
+
+
+def test_a_run_arrives_whole(records: Records, folder: RunFolder, journal: Journal) -> None:
+    for step in range(0, 1500, 50):
+        journal.scalars(step, {"train/d_loss": step / 2, "train/g_loss": float(step)})
+    journal.image(0, "samples", np.full((8, 8, 3), 7, np.uint8))
+    journal.image(250, "samples", np.full((8, 8, 3), 9, np.uint8))
+    (folder.path / "plots").mkdir()
+    (folder.path / "plots" / "losses.png").write_bytes(b"png")
+    journal.artifact(folder.path / "plots" / "losses.png")
+    journal.tags({"duration": "3 s"})
+    journal.status("FINISHED")
+    Delivery(records, folder).deliver()
+
+    client, run = stored(records, folder)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "run"
+    assert run.info.start_time == FACTS["created"]
+    assert run.data.params == {k: str(v) for k, v in FACTS["params"].items()}  # type: ignore[attr-defined]
+    assert run.data.tags["duration"] == "3 s"
+    assert run.data.tags["mlflow.note.content"] == "hello"
+    history = client.get_metric_history(run.info.run_id, "train/d_loss")
+    assert [(m.step, m.value) for m in history] == [(s, s / 2) for s in range(0, 1500, 50)]
+    images = sorted(
+        Path(f.path).name for f in client.list_artifacts(run.info.run_id, "images") if f.path.endswith(".png")
+    )
+    assert [name.split("+")[:3] for name in images] == [["samples", "step", "0"], ["samples", "step", "250"]]
+    assert [f.path for f in client.list_artifacts(run.info.run_id, "plots")] == ["plots/losses.png"]
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("npz", "abababab")
+    assert dataset.tags[0].value == "training"
+
+
+def test_nothing_is_delivered_twice(records: Records, folder: RunFolder, journal: Journal) -> None:
+    journal.scalars(1, {"a": 1.0})
+    journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
+    first = Delivery(records, folder)
+    first.deliver()
+    first.deliver()
+    offset = first._state["offset"]
+    # The process is killed after MLflow took the last batch and before the note of it.
+    for lost in (0, offset // 2):
+        first._state["offset"] = 0 if lost == 0 else next(o for _, o in tracking.journal.read(folder.journal, 0))
+        write_json(folder.delivery, first._state)
+        journal.scalars(2 if lost == 0 else 3, {"a": 2.0})
+        Delivery(records, folder).deliver()
+    client, run = stored(records, folder)
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1, 2, 3]
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # the picture and its thumbnail
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+
+
+def test_a_feeder_keeps_up_and_a_resumed_run_goes_on(records: Records, folder: RunFolder, journal: Journal) -> None:
+    feeder = Feeder(records, folder)
+    feeder.start()
+    journal.scalars(1, {"a": 1.0})
+    journal.status("KILLED")
+    assert feeder.finish(60)
+    run_id = folder.mlflow_run_id()
+    assert stored(records, folder)[1].info.status == "KILLED"
+
+    journal.status("RUNNING")
+    again = Feeder(records, folder)
+    again.start()
+    journal.scalars(2, {"a": 2.0})
+    journal.status("FINISHED")
+    assert again.finish(60)
+    client, run = stored(records, folder)
+    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1, 2]
+
+
+def test_an_absent_server_stops_nothing_and_loses_nothing(
+    records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+    feeder = Feeder(records, folder)
+    feeder.start()
+    journal.scalars(1, {"a": 1.0})
+    journal.status("FINISHED")
+    assert not feeder.finish(30)
+    assert feeder.problem
+    assert folder.mlflow_run_id() is None
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    Delivery(records, folder).deliver()
+    client, run = stored(records, folder)
+    assert run.info.status == "FINISHED"
+    assert [m.value for m in client.get_metric_history(run.info.run_id, "a")] == [1.0]
+
+
+def test_scalars_go_in_requests_that_mlflow_takes(folder: RunFolder, journal: Journal) -> None:
+    for step in range(1200):
+        journal.scalars(step, {"a": 1.0, "b": 2.0})
+    journal.status("FINISHED")
+    batches = [batch for batch, _ in tracking._batches(folder.journal, 0)]
+    sizes = [sum(len(r["scalars"]) for r in batch) for batch in batches[:-1]]
+    assert max(sizes) <= 1000
+    assert sum(sizes) == 2400
+    assert batches[-1][0]["status"] == "FINISHED"

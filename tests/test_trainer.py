@@ -1,0 +1,190 @@
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import noise_images
+
+from gan import metrics
+from gan.checkpoint import Checkpoints
+from gan.features import RandomCNN
+from gan.scoring import Scorer
+from gan.step import VALUES, Labels, Update
+from gan.tracker import NullTracker
+from gan.trainer import Diverged, Schedule, Trainer
+
+
+class Recorder(NullTracker):
+    """Remembers every event in order."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[int, str]] = []
+        self.values: dict[tuple[int, str], float] = {}
+        self.pictures: dict[int, np.ndarray] = {}
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self.events += [(step, key) for key in values]
+        self.values |= {(step, key): value for key, value in values.items()}
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        self.events.append((step, key))
+        self.pictures[step] = pixels
+
+    def steps(self, key: str) -> list[int]:
+        return [step for step, name in self.events if name == key]
+
+
+def tiny_update(images: np.ndarray | None = None) -> Update:
+    keras.utils.set_random_seed(0)
+    generator = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3072, activation="tanh", name="d"), keras.layers.Reshape((32, 32, 3))],
+        name="generator",
+    )
+    discriminator = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Flatten(name="f"),
+            keras.layers.Dropout(0.3, name="dropout"),
+            keras.layers.Dense(1, name="out"),
+        ],
+        name="discriminator",
+    )
+    adam = keras.optimizers.Adam
+    real = noise_images(60) if images is None else images
+    return Update(generator, discriminator, adam(1e-3), adam(1e-3), real, batch_size=4, labels=Labels(0.1, fresh=True))
+
+
+def tiny_trainer(folder: Path, schedule: Schedule, recorder: Recorder) -> Trainer:
+    return Trainer(tiny_update(), Scorer.of(RandomCNN(), noise_images(60)), Checkpoints(folder), recorder, schedule)
+
+
+SCHEDULE = Schedule(
+    steps=25, log_every_steps=4, grid_every_steps=10, score_every_steps=6, checkpoint_every_steps=7, num_images=20
+)
+
+
+def test_everything_happens_exactly_when_asked(tmp_path: Path) -> None:
+    recorder = Recorder()
+    assert tiny_trainer(tmp_path, SCHEDULE, recorder).run() is True
+    assert recorder.steps(metrics.D_LOSS) == [4, 8, 12, 16, 20, 24, 25]
+    assert recorder.steps(metrics.SAMPLES) == [0, 10, 20, 25]
+    assert recorder.steps(metrics.FID_PROXY) == [6, 12, 18, 24, 25]
+    assert [f.name for f in Checkpoints(tmp_path).files()] == [f"step_{s:08d}.npz" for s in (14, 21, 25)]
+    names = {metrics.D_LOSS, metrics.G_LOSS, metrics.D_REAL, metrics.D_FAKE, metrics.STEPS_PER_SECOND}
+    assert {key for step, key in recorder.events if step == 4} == names
+
+
+def test_points_are_means_since_the_last(tmp_path: Path) -> None:
+    recorder = Recorder()
+    tiny_trainer(tmp_path, SCHEDULE, recorder).run()
+    update = tiny_update()
+    values = np.array([update(step).numpy() for step in range(1, 9)])
+    for column, name in enumerate(VALUES[:4]):
+        assert recorder.values[8, name] == pytest.approx(values[4:, column].mean(), rel=1e-5)
+
+
+def test_the_best_by_score_is_kept(tmp_path: Path) -> None:
+    recorder = Recorder()
+    tiny_trainer(tmp_path, SCHEDULE, recorder).run()
+    scores = {step: recorder.values[step, metrics.FID_PROXY] for step in recorder.steps(metrics.FID_PROXY)}
+    from gan.checkpoint import read
+
+    best = read(Checkpoints(tmp_path).best_file)
+    assert best.step == min(scores, key=scores.__getitem__)
+
+
+@pytest.mark.parametrize("at", [7, 13, 21])
+def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> None:
+    straight, first, second = Recorder(), Recorder(), Recorder()
+    whole = tiny_trainer(tmp_path / "a", SCHEDULE, straight)
+    whole.run()
+
+    part = tiny_trainer(tmp_path / "b", SCHEDULE, first)
+    assert part.run(should_stop=lambda: part.step == at) is False
+    assert part.step == at
+    rest = tiny_trainer(tmp_path / "b", SCHEDULE, second)
+    rest.restore(Checkpoints(tmp_path / "b").latest())
+    assert rest.step == at
+    assert rest.run() is True
+
+    for name, value in whole.update.state().items():
+        np.testing.assert_array_equal(rest.update.state()[name], value, err_msg=name)
+    timed = metrics.STEPS_PER_SECOND
+    joined = {**first.values, **second.values}
+    assert {k: v for k, v in joined.items() if k[1] != timed} == {
+        k: v for k, v in straight.values.items() if k[1] != timed
+    }
+    np.testing.assert_array_equal(second.pictures[25], straight.pictures[25])
+
+
+def test_more_steps_after_the_end(tmp_path: Path) -> None:
+    """A run taken up with more steps agrees with one that had them from the start."""
+    short, long, direct = Recorder(), Recorder(), Recorder()
+    tiny_trainer(tmp_path / "a", Schedule(steps=10, log_every_steps=4, num_images=20), short).run()
+    more = tiny_trainer(tmp_path / "a", Schedule(steps=16, log_every_steps=4, num_images=20), long)
+    more.restore(Checkpoints(tmp_path / "a").latest())
+    more.run()
+    tiny_trainer(tmp_path / "b", Schedule(steps=16, log_every_steps=4, num_images=20), direct).run()
+    assert long.values[12, metrics.D_LOSS] == direct.values[12, metrics.D_LOSS]
+
+
+def with_values(update: Update, change: Callable[[int, np.ndarray], None]) -> Update:
+    """Replace what an update reports, as divergence would."""
+    original = update.__call__
+
+    class Changed:
+        def __getattr__(self, name: str) -> object:
+            return getattr(update, name)
+
+        def __call__(self, step: int) -> tf.Tensor:
+            values = original(step).numpy()
+            change(step, values)
+            return tf.constant(values)
+
+    return Changed()  # type: ignore[return-value]
+
+
+def test_nan_is_seen_at_the_next_log_with_its_step(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
+
+    def nan_at_ten(step: int, values: np.ndarray) -> None:
+        if step >= 10:
+            values[1] = np.nan
+
+    trainer.update = with_values(trainer.update, nan_at_ten)
+    with pytest.raises(Diverged, match=r"train/g_loss is nan at step 10; last finite checkpoint: step 7"):
+        trainer.run()
+    assert trainer.step == 12
+    assert [f.name for f in Checkpoints(tmp_path).files()] == ["step_00000007.npz"]
+
+
+def test_a_dead_update_is_seen(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
+
+    def dead(step: int, values: np.ndarray) -> None:
+        if step > 4:
+            values[VALUES.index("alive")] = 0
+
+    trainer.update = with_values(trainer.update, dead)
+    with pytest.raises(Diverged, match=r"no gradient in 4 updates.* at step 8; last finite checkpoint: step 7"):
+        trainer.run()
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
+    kernel = trainer.update.generator.get_layer("d").kernel
+    kernel.assign(np.full(kernel.shape, np.inf))
+    with pytest.raises(Diverged, match="last finite checkpoint: none"):
+        trainer._save()
+    assert not Checkpoints(tmp_path).files()
+
+
+def test_final_score_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "FINAL_NUM_IMAGES", 30)
+    recorder = Recorder()
+    trainer = tiny_trainer(tmp_path, Schedule(steps=1, num_images=20), recorder)
+    trainer.run()
+    score = trainer.final_score()
+    assert recorder.values[1, metrics.FINAL_FID_PROXY] == score != recorder.values[1, metrics.FID_PROXY]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 import numpy as np
 from rich.console import Console
@@ -20,7 +19,7 @@ class TrainingDisplay:
         self._console, self._steps = console, steps
         self._values: dict[str, float] = {}
         self._begin = self._last_line = time.monotonic()
-        self._start = start
+        self._start = self._step = self._printed = start
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -42,11 +41,15 @@ class TrainingDisplay:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the last state standing; may be called twice."""
         if self._bar is not None:
             self._bar.stop()
+        elif self._step > self._printed:
+            self._print_line()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._values |= values
@@ -55,17 +58,23 @@ class TrainingDisplay:
         pass
 
     def tick(self, step: int) -> None:
-        now = time.monotonic()
+        now, self._step = time.monotonic(), step
         if self._bar is not None:
             self._bar.update(self._task, completed=step, rate=self._rate(), values=self._summary())
-        elif now - self._last_line >= PLAIN_SECONDS or step == self._steps:
+        elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
-            left = (now - self._begin) / max(step - self._start, 1) * (self._steps - step)
-            self._console.print(
-                f"step {step}/{self._steps}  {self._rate()}  {left / 60:.0f} min left  {self._summary()}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._print_line()
+
+    def _print_line(self) -> None:
+        done = self._step - self._start
+        left = (time.monotonic() - self._begin) / done * (self._steps - self._step)
+        time_left = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+        self._printed = self._step
+        self._console.print(
+            f"step {self._step}/{self._steps}  {self._rate()}  {time_left} left  {self._summary()}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
     def _rate(self) -> str:
         rate = self._values.get(metrics.STEPS_PER_SECOND)

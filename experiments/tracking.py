@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "gan"
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # or the UI opens on traces of language models
+    "mlflow.note.content": "Runs of `python experiments/run.py`. Compare `eval/fid_proxy` (lower is better) "
+    "between runs with the same `fid_proxy_id`, image count and `dataset_sha256`.",
+}
 MODEL = "generator"
 INTERVAL = 1.0  # seconds between two looks at the journal
 BATCH = 1000  # metrics a request, MLflow's limit
@@ -101,7 +106,7 @@ class Delivery:
         if experiment is not None:
             return str(experiment.experiment_id)
         local = uri.startswith("sqlite")  # a server decides itself where artifacts go
-        return str(client.create_experiment(name, self._records.artifacts.as_uri() if local else None))
+        return client.create_experiment(name, self._records.artifacts.as_uri() if local else None, EXPERIMENT_TAGS)
 
     def _create_run(self, client: "MlflowClient", experiment_id: str) -> None:
         from mlflow.entities import DatasetInput, InputTag, Param

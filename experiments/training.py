@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import getpass
 import os
 import shlex
 import signal
@@ -165,8 +166,10 @@ def _train(run: Run, console: Console) -> int:
             try:
                 finished = trainer.run(should_stop=lambda: bool(caught))
                 if finished and not caught:
-                    score = trainer.final_score()
-                    _final_records(run, trainer, journal)
+                    display.close()
+                    with console.status(f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
+                        score = trainer.final_score()
+                        _final_records(run, trainer, journal)
                 status, code = ("FINISHED", 0) if score is not None else ("KILLED", 128 + caught[0])
             except Diverged as error:
                 status, code = "FAILED", 1
@@ -287,6 +290,7 @@ def _write_facts(run: Run, extractor_id: str) -> None:
         "fid_proxy_id": extractor_id,
         "fid_proxy_images": f"{config.eval.num_images} in the run, {metrics.FINAL_NUM_IMAGES} at the end",
         "run_folder": str(folder.path),
+        "mlflow.user": _user(),
         "mlflow.source.name": "experiments/run.py",
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": f"`{command}`\n\nTrained on {dataset.description}. Folder: `{folder.path}`",
@@ -308,6 +312,13 @@ def _write_facts(run: Run, extractor_id: str) -> None:
             },
         },
     )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
 
 
 def _git_tags() -> dict[str, str]:

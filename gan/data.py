@@ -335,7 +335,8 @@ def _load_embedded(index: int | None, class_id: int | str, cache: Path) -> Array
 
     def build() -> Arrays:
         train, test = embedded.draw()
-        return {"train_images": train, "test_images": test}
+        labels = {f"{part}_labels": np.full(len(x), SHIP, np.uint8) for part, x in (("train", train), ("test", test))}
+        return {"train_images": train, "test_images": test, **labels}
 
     return _prepared(cache, f"embedded {embedded.VERSION}", build)
 

@@ -205,6 +205,8 @@ def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch
     with pytest.warns(DataWarning, match=r"CANNOT BE DOWNLOADED \(URL fetch failure.*no route\)"):
         dataset = load_dataset("auto", None, 8, cache)
     assert dataset.source == "embedded"
+    assert dataset.description == "built-in pictures, class 8 (ship), 5,000 images"
+    assert (len(dataset.train), len(dataset.test)) == (5000, 1000)
     with pytest.raises(DataError, match=r"cannot be downloaded.*|place of CIFAR-10"):
         load_dataset("cifar10", None, 8, cache)
 

@@ -186,14 +186,14 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reference", ["last", "name", "folder", "id"])
+@pytest.mark.parametrize("reference", ["last", "id"])
 def test_resume_goes_on_in_the_same_mlflow_run(
     reference: str, program: RunProgram, common: list[str], records: Records, npz: Path
 ) -> None:
     assert program(*common, "train.steps=4", "name=mine", "model.dropout=0.3").returncode == 0
     folder = only_run(records)
     run_id = str(folder.mlflow_run_id())
-    value = {"last": "last", "name": "mine", "folder": str(folder.path), "id": run_id}[reference]
+    value = {"last": "last", "id": run_id}[reference]
     root = f"records.root={records.root}"
 
     done = program(f"resume={value}", "train.steps=7", root)
@@ -264,7 +264,7 @@ def test_interrupted_and_resumed_equals_never_interrupted(
 
 @pytest.mark.slow
 def test_multirun_trains_each_in_a_process_of_its_own(program: RunProgram, common: list[str], records: Records) -> None:
-    done = program("-m", *common, "train.steps=2", "model.bn_momentum=0.7,0.9", "optim.learning_rate=1e-4,1e3")
+    done = program("-m", *common, "train.steps=8", "model.bn_momentum=0.7,0.9", "optim.learning_rate=1e-4,1e3")
     # A learning rate of 1000 kills both networks; the other runs are not taken along.
     assert done.returncode == 1
     assert "2 of the runs failed" in done.stderr

@@ -1,0 +1,57 @@
+# make help lists the targets. All of them set up .venv first, once.
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint ui lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PORT := 5000
+# The first of these that is 3.11 to 3.13; make PYTHON=... names another.
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+
+help:
+	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
+	@echo "make test     lint, then all tests, fast ones first"
+	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:$(PORT)"
+	@echo "make install  the set-up alone: .venv with the pinned dependencies and this project"
+	@echo "make lint     ruff and mypy"
+	@echo "make lock     pin what is installed now in requirements.lock"
+	@echo "make clean    remove .venv and caches; records stay"
+	@echo "make run ARGS='model.bn_momentum=0.9 train.steps=3000' adds settings"
+
+install: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed; none found (make PYTHON=/path/to/python)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "error: $(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)"; exit 2; }
+	@echo "installing the pinned dependencies into $(VENV): about 2 GB, a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+run: install
+	@$(BIN)/python experiments/run.py experiment=quick $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m slow
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+ui: install
+	@mkdir -p mlruns
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlruns/mlflow.db" \
+		--host 127.0.0.1 --port $(PORT) --workers 1
+
+lock:
+	@{ echo "# What we test with. Made by make lock; ranges are in pyproject.toml."; \
+		$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | grep -v '@ '; } > requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,14 +36,40 @@ def compose_config(overrides: list[str], search_folder: str | None = None) -> Co
 
     search_folder: a folder of the user's own YAML files, looked at first.
     """
-    check_keys(overrides, search_folder)
-    extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
+    completed = complete(overrides, search_folder)
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            node = compose("config", overrides + extra)
-        return to_config(node)
+        return to_config(_compose(completed, search_folder))
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides) from error
+
+
+def complete(overrides: list[str], search_folder: str | None = None) -> list[str]:
+    """Let a shared key reach every layer that the same command line does not name.
+
+    A preset may set values layer by layer; `experiment=tutorial model.bn_momentum=0.9`
+    still has to mean every batch normalisation. Raises ConfigError.
+    """
+    check_keys(overrides, search_folder)
+    given = set()
+    for override in parse(overrides):
+        given.add(override.key_or_group)
+        value = override.value()
+        if isinstance(value, dict):  # model={bn_momentum:0.9}
+            given |= {f"{override.key_or_group}.{name}" for name in value}
+    shadowed = [key for key, spec in describe().items() if spec["same_as"] in given and key not in given]
+    if not shadowed:
+        return overrides
+    try:
+        node = _compose(overrides, search_folder)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _one_line(error, overrides) from error
+    return overrides + [f"{key}=null" for key in shadowed if OmegaConf.select(node, key) is not None]
+
+
+def _compose(overrides: list[str], search_folder: str | None) -> DictConfig:
+    extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides + extra)
 
 
 def to_config(node: DictConfig) -> Config:
@@ -97,23 +123,6 @@ def _check_option(override: Override, search_folder: str | None) -> None:
         name = value.text if isinstance(value, QuotedString) else value
         if name is not None and str(name) not in options:
             raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, nearest(str(name), options))
-
-
-def with_implied(overrides: list[str]) -> list[str]:
-    """Let a shared key reach every layer that the same command line does not name.
-
-    A preset may set values layer by layer; `experiment=tutorial model.bn_momentum=0.9`
-    still has to mean every batch normalisation.
-    """
-    given = set()
-    for override in parse(overrides):
-        given.add(override.key_or_group)
-        value = override.value()
-        if isinstance(value, dict):  # model={bn_momentum:0.9}
-            given |= {f"{override.key_or_group}.{name}" for name in value}
-    return overrides + [
-        f"{key}=null" for key, spec in describe().items() if spec["same_as"] in given and key not in given
-    ]
 
 
 def _one_line(error: Exception, overrides: list[str]) -> ConfigError:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from experiments import training
-from experiments.compose import compose_config, expand_sweep, parse, with_implied
+from experiments.compose import complete, compose_config, expand_sweep, parse
 from experiments.records import Records
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError
@@ -36,13 +36,13 @@ def main(arguments: list[str]) -> int:
     flags = [argument for argument in arguments if argument not in args.overrides]
     if args.help or args.hydra_help or args.shell_completion:
         return _hydra(arguments, lambda _: None)
-    overrides = with_implied(args.overrides)
-    arguments = [*flags, *overrides]
     if args.multirun:
-        for each in expand_sweep(overrides):
-            compose_config(each, args.config_dir)
-        return _multirun(arguments)
-    config = compose_config(overrides, args.config_dir)
+        jobs = expand_sweep(args.overrides)
+        for job in jobs:
+            compose_config(job, args.config_dir)
+        return _multirun([*flags, *args.overrides], jobs, args.config_dir)
+    config = compose_config(args.overrides, args.config_dir)
+    arguments = [*flags, *complete(args.overrides, args.config_dir)]
     if args.cfg or args.info:
         return _hydra(arguments, lambda _: None)
 
@@ -83,34 +83,41 @@ def _in_this_file(task: "hydra.types.TaskFunction") -> "hydra.types.TaskFunction
     return run
 
 
-def _multirun(arguments: list[str]) -> int:
+def _multirun(arguments: list[str], jobs: list[list[str]], config_dir: str | None) -> int:
     """Each run in a process of its own: Keras leaves memory and graphs behind in one."""
+    common = set(jobs[0]).intersection(*jobs)
     failures: list[str] = []
 
     def task(_: DictConfig) -> None:
         assert HydraConfig.get().mode == RunMode.MULTIRUN
         overrides = list(HydraConfig.get().overrides.task)
-        code = _child([sys.executable, str(Path(__file__).resolve()), *overrides])
-        if code == 128 + signal.SIGINT:
-            raise KeyboardInterrupt
+        flags = ["--config-dir", config_dir] if config_dir else []
+        code = _child([sys.executable, str(Path(__file__).resolve()), *flags, *overrides])
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            sys.exit(code)  # and no run after it
         if code:
-            failures.append(f"{' '.join(overrides)} (exit code {code})")
+            swept = " ".join(each for each in overrides if each not in common)
+            failures.append(f"{swept} (exit code {code})")
 
     _hydra(arguments, task)
     if failures:
-        print(f"error: {len(failures)} of the runs failed: " + "; ".join(failures), file=sys.stderr)
+        print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
         return 1
     return 0
 
 
 def _child(command: list[str]) -> int:
-    """Run to the end, also when Ctrl-C reaches both: the child then saves its state."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Run to the end, also when a signal reaches this process: the child then saves its state."""
+    process = subprocess.Popen(command)
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),  # the terminal sends it to both
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+    }
     try:
-        # The child must not inherit that Ctrl-C is ignored.
-        return subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)).wait()
+        return process.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _escaped(path: Path) -> str:

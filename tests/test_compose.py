@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compose import compose_config, expand_sweep, with_implied
+from experiments.compose import complete, compose_config, expand_sweep
 from gan.config import Config, ConfigError, describe, flatten
 
 
 def config(*overrides: str) -> Config:
-    return compose_config(with_implied(list(overrides)))
+    return compose_config(list(overrides))
 
 
 def test_no_override_gives_the_dataclasses_defaults() -> None:
@@ -52,6 +52,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
     both = config("experiment=tutorial", "model.bn_momentum=0.9", "model.generator.bn_momentum=[0.1,0.2]").model
     assert both.generator.bn_momentum == [0.1, 0.2]
     assert both.discriminator.bn_momentum == [0.9, 0.9, 0.9]
+    assert complete(["model.bn_momentum=0.9"]) == ["model.bn_momentum=0.9"]  # nothing to clear
     in_braces = config("experiment=tutorial", "model={bn_momentum:0.9}").model
     assert in_braces.generator.bn_momentum == [0.9, 0.9]
 

@@ -70,7 +70,8 @@ class Delivery:
         """The part of the run's address in the UI after the server's."""
         if self.run_id is None:
             return None
-        return f"/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}"
+        # Without the last part MLflow 3 shows its views of language models.
+        return f"/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?workflowType=machine_learning"
 
     def deliver(self) -> None:
         """Bring MLflow up to date with the journal; raises what MLflow raises."""

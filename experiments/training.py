@@ -44,6 +44,7 @@ RESUME_MAY_CHANGE = (
     "name",
     "resume",
 )
+NOT_PARAMS = ("name", "resume", "records.root")  # where a run is kept, not what it is
 DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
@@ -301,7 +302,7 @@ def _write_facts(run: Run, extractor_id: str) -> None:
         {
             "created": time.time_ns() // 1_000_000,
             "command": command,
-            "params": flatten(config),
+            "params": {key: value for key, value in flatten(config).items() if key not in NOT_PARAMS},
             "tags": tags,
             "dataset": {
                 "name": dataset.source,

@@ -1,12 +1,16 @@
 """Where everything lies that the program writes: one root, one folder a run."""
 
+import contextlib
 import datetime
 import itertools
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoints
@@ -26,6 +30,10 @@ class RunFolder:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def records(self) -> "Records":
+        return Records(self.path.parents[1])
 
     @property
     def config(self) -> Path:  # the resolved settings
@@ -58,6 +66,18 @@ class RunFolder:
     @property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.path / "checkpoints")
+
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """Be the only process that trains or delivers this run; the system frees it when the process dies.
+
+        Raises ConfigError if another one is at it.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise ConfigError("resume", "a run that is not going on", self.name, "another process is at it") from None
 
     def mlflow_run_id(self) -> str | None:
         """None as long as MLflow has not been reached."""
@@ -125,21 +145,24 @@ class Records:
         runs = [RunFolder(p) for p in self.runs.glob("*/") if (p / "config.yaml").is_file()]
         return sorted(runs, key=lambda run: run.config.stat().st_mtime)
 
-    def find_run(self, reference: str) -> RunFolder:
-        """The run of an MLflow run id, a name, a folder, or `last`. Raises ConfigError."""
+    def find_run(self, reference: str, key: str = "resume") -> RunFolder:
+        """The run of an MLflow run id, a name, a folder, or `last`.
+
+        Raises ConfigError in the name of the setting `key`.
+        """
         for path in (Path(os.path.expanduser(reference)), self.runs / reference):
             if reference != "last" and (path / "config.yaml").is_file():
                 return RunFolder(path.resolve())
         runs = self.all_runs()
         if not runs:
-            raise ConfigError("resume", "a run", reference, f"there are none in {self.runs}")
+            raise ConfigError(key, "a run", reference, f"there are none in {self.runs}")
         if reference == "last":
             return runs[-1]
         for run in runs:
             if run.mlflow_run_id() == reference:
                 return run
         recent = ", ".join(run.name for run in runs[:-4:-1])
-        raise ConfigError("resume", "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")
+        raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from experiments import training
 from experiments.compose import complete, compose_config, expand_sweep, parse
 from experiments.records import Records
 from gan.checkpoint import CheckpointError
-from gan.config import ConfigError
+from gan.config import ConfigError, describe
 
 USAGE_ERROR = 2
 
@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
     if config.resume is not None:
         if groups := {"data", "experiment"} & given.keys():
             raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
-        run = training.resumed_run(config, set(given), args.overrides, console)
+        keys = {key for key in describe() for name in given if key == name or key.startswith(f"{name}.")}
+        run = training.resumed_run(config, keys, args.overrides, console)
     else:
         preset = given["experiment"].get_value_element_as_str() if "experiment" in given else None
         dataset = training.load_data(config, records, console)
@@ -63,7 +64,8 @@ def main(arguments: list[str]) -> int:
     if config.resume is not None:
         place.append("hydra.output_subdir=null")
     codes: list[int] = []
-    _hydra([*arguments, *place], lambda _: codes.append(training.train(run, console)))
+    with run.folder.owned():
+        _hydra([*arguments, *place], lambda _: codes.append(training.train(run, console)))
     return codes[0]
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder
-from experiments.tracking import Delivery, tracking_uri
+from experiments.tracking import Delivery, public, tracking_uri
 from gan.config import ConfigError
 
 
@@ -29,20 +29,26 @@ def main(arguments: list[str]) -> int:
     if len(names) != 1:
         raise ConfigError("sync.py", "given one run, or all", " ".join(names))
     records = Records.at(root)
-    runs = records.all_runs() if names[0] == "all" else [records.find_run(names[0])]
+    runs = records.all_runs() if names[0] == "all" else [records.find_run(names[0], "the run")]
     console = Console(soft_wrap=True, highlight=False)
     failed = 0
     for folder in runs:
-        failed += not _deliver(records, folder, console)
+        failed += not _deliver(folder, console)
     return 1 if failed else 0
 
 
-def _deliver(records: Records, folder: RunFolder, console: Console) -> bool:
+def _deliver(folder: RunFolder, console: Console) -> bool:
+    if not folder.journal.exists():
+        console.print(f"{folder.name}: nothing happened in it yet")
+        return True
     try:
-        with native_stderr_to(Path(os.devnull)):
-            Delivery(records, folder).deliver()
+        with folder.owned(), native_stderr_to(Path(os.devnull)):
+            Delivery(folder.records, folder).deliver()
+    except ConfigError:
+        console.print(f"{folder.name}: left alone, its own process is at it")
+        return True
     except Exception as error:  # whatever MLflow, its database or the network raise: the next run may still go
-        console.print(f"{folder.name}: not delivered to {tracking_uri(records)}: {error}", style="red")
+        console.print(f"{folder.name}: not delivered to {public(tracking_uri(folder.records))}: {error}", style="red")
         return False
     console.print(f"{folder.name}: delivered")
     return True

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,12 @@ ENVIRONMENT = {
 def tracking_uri(records: Records) -> str:
     """The server of MLFLOW_TRACKING_URI, or the SQLite file under the records' root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{records.database}"
+
+
+def public(uri: str) -> str:
+    """The URI without the user and password that it may hold."""
+    parts = urllib.parse.urlsplit(uri)
+    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1) if "@" in parts.netloc else uri
 
 
 class Delivery:

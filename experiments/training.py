@@ -23,11 +23,11 @@ from rich.panel import Panel
 from experiments.journal import Journal, curve
 from experiments.native_log import native_stderr_to
 from experiments.progress import TrainingDisplay
-from experiments.records import Records, RunFolder, read_json, write_json
-from experiments.tracking import Feeder, tracking_uri
+from experiments.records import Records, RunFolder, default_root, read_json, write_json
+from experiments.tracking import Feeder, public, tracking_uri
 from gan import metrics
 from gan.checkpoint import Checkpoint
-from gan.config import Config, ConfigError, flatten
+from gan.config import Config, ConfigError, flatten, put
 from gan.data import Dataset, DataWarning, load_dataset
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ class Run:
     records: Records
     folder: RunFolder
     dataset: Dataset
-    checkpoint: Checkpoint | None  # to go on from; None for a new run
+    resumed: bool
+    checkpoint: Checkpoint | None  # to go on from; None to start at step 0
     overrides: list[str]
 
     @property
     def resume_command(self) -> str:
-        root = self.config.records.root
-        extra = [f"records.root={self.records.root}"] if root is not None else []
+        extra = [f"records.root={self.records.root}"] if self.records.root != default_root() else []
         return shlex.join(["python", _shown(Path(sys.argv[0])), f"resume={self.folder.name}", *extra])
 
 
@@ -92,46 +92,47 @@ def warn(console: Console, message: str) -> None:
 
 
 def new_run(config: Config, dataset: Dataset, preset: str | None, overrides: list[str]) -> Run:
-    """Make the run's folder. Raises ConfigError."""
+    """Make the run's folder, with its settings in it. Raises ConfigError."""
     records = Records.at(config.records.root)
-    return Run(config, records, records.new_run(config.name, preset), dataset, None, overrides)
+    folder = records.new_run(config.name, preset)
+    if config.data.path is not None:  # a resume may start from another folder
+        config.data.path = str(Path(config.data.path).expanduser().resolve())
+    OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder.config)
+    return Run(config, records, folder, dataset, False, None, overrides)
 
 
 def resumed_run(given: Config, overridden: set[str], overrides: list[str], console: Console) -> Run:
     """The run that `resume` names, with those of the given settings that may change.
 
-    Raises ConfigError for a run that does not exist, CheckpointError for one without a
-    checkpoint.
+    One that never came to a checkpoint starts at step 0. Raises ConfigError for a run
+    that does not exist, CheckpointError for one with none but damaged checkpoints.
     """
-    records = Records.at(given.records.root)
     assert given.resume is not None
-    folder = records.find_run(given.resume)
-    checkpoint = folder.checkpoints.latest()
+    folder = Records.at(given.records.root).find_run(given.resume)
+    records = folder.records  # also of a folder under another root
+    checkpoint = folder.checkpoints.latest() if folder.checkpoints.files() else None
 
     saved = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder.config)))
     assert isinstance(saved, Config)
     wanted, had = flatten(given), flatten(saved)
-    changed = [
-        key for key in sorted(overridden & had.keys()) if wanted[key] != had[key] and key not in RESUME_MAY_CHANGE
-    ]
+    changed = [key for key in sorted(overridden) if wanted[key] != had[key] and key not in RESUME_MAY_CHANGE]
     if changed:
         differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in changed)
         raise ConfigError("resume", "without settings that change the result", given.resume, differences)
     steps = given.train.steps if "train.steps" in overridden else saved.train.steps
-    if steps < checkpoint.step:
+    if checkpoint is not None and steps < checkpoint.step:
         raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", steps)
-    for key in overridden & set(RESUME_MAY_CHANGE) & {k for k in had if "." in k}:
-        section, name = key.split(".")
-        setattr(getattr(saved, section), name, wanted[key])
+    for key in overridden & set(RESUME_MAY_CHANGE):
+        put(saved, key, wanted[key])
 
     dataset = load_data(saved, records, console)
-    trained_on = read_json(folder.facts)["dataset"]
-    if dataset.sha256 != trained_on["sha256"]:
+    trained_on = read_json(folder.facts)["dataset"] if folder.facts.exists() else None
+    if trained_on is not None and dataset.sha256 != trained_on["sha256"]:
         raise ConfigError(
             "resume", "on the run's own images", f"{dataset.description} ({dataset.sha256[:8]})",
             f"the run has {trained_on['description']} ({trained_on['sha256'][:8]})",
         )  # fmt: skip
-    return Run(saved, records, folder, dataset, checkpoint, overrides)
+    return Run(saved, records, folder, dataset, True, checkpoint, overrides)
 
 
 def train(run: Run, console: Console) -> int:
@@ -152,17 +153,18 @@ def _train(run: Run, console: Console) -> int:
         from gan.trainer import Diverged  # TensorFlow is imported only now
 
         extractor_id, trainer_parts = _build(run)
-        if run.checkpoint is None:
+        start = run.checkpoint.step if run.checkpoint is not None else 0
+        if not folder.facts.exists():
             _write_facts(run, extractor_id)
         journal = Journal(folder)
-        if run.checkpoint is not None:
+        if run.resumed:
             journal.status("RUNNING")
-            journal.tags({"resumed_from_step": str(run.checkpoint.step)})
+            journal.tags({"resumed_from_step": str(start)})
         feeder = Feeder(run.records, folder)
         feeder.start()
 
         score: float | None = None
-        with TrainingDisplay(console, config.train.steps, run.checkpoint.step if run.checkpoint else 0) as display:
+        with TrainingDisplay(console, config.train.steps, start) as display:
             trainer = trainer_parts(journal, display)
             try:
                 finished = trainer.run(should_stop=lambda: bool(caught))
@@ -284,7 +286,6 @@ def _write_facts(run: Run, extractor_id: str) -> None:
     """What the run is, for MLflow and for a later resume."""
     config, dataset, folder = run.config, run.dataset, run.folder
     command = shlex.join(["python", "experiments/run.py", *run.overrides])
-    OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder.config)
     tags = {
         "dataset": dataset.source,
         "dataset_sha256": dataset.sha256,
@@ -367,7 +368,7 @@ def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> N
         lines.append(f"browse   {mlflow} ui --backend-store-uri {shlex.quote(uri)} --port 5000")
         server = "http://127.0.0.1:5000"
     else:
-        server = uri.rsplit("@", 1)[-1] if "@" in uri else uri  # never the password
+        server = public(uri)
     if feeder.delivery.url is not None:
         lines.append(f"         {server}{feeder.delivery.url}")
     if not delivered:

@@ -226,8 +226,7 @@ def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:
         value = get(config, spec["same_as"])
     if isinstance(spec["rule"], PerLayer):
         value = [float(v) for v in (value if isinstance(value, list) else [value] * spec["rule"].layers)]
-    owner, _, name = key.rpartition(".")
-    setattr(get(config, owner), name, value)
+    put(config, key, value)
 
 
 def describe() -> dict[str, dict[str, Any]]:
@@ -248,6 +247,12 @@ def get(config: Any, key: str) -> Any:
     for name in key.split("."):
         config = getattr(config, name)
     return config
+
+
+def put(config: Config, key: str, value: Any) -> None:
+    """Set the value of a dotted key."""
+    owner, _, name = key.rpartition(".")
+    setattr(get(config, owner) if owner else config, name, value)
 
 
 def flatten(config: Config) -> dict[str, Any]:

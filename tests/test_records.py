@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,8 +43,6 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
 def test_a_run_is_found_by_name_folder_id_and_last(tmp_path: Path) -> None:
     records = Records(tmp_path)
     first, second = run_in(records, "a", "id-a"), run_in(records, "b", "id-b")
-    import os
-
     os.utime(first.config, (1, 1))
     assert records.find_run("a") == first
     assert records.find_run(str(first.path)) == first
@@ -73,3 +74,23 @@ def test_json_files(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": 1})
     assert read_json(tmp_path / "a.json") == {"x": 1}
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
+def test_a_run_has_one_owner_at_a_time(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from experiments.records import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).owned(): print('owned', flush=True); sys.stdin.read()"
+    )
+    folder = run_in(Records(tmp_path), "a")
+    command = [sys.executable, "-c", code, str(folder.path)]
+    other = subprocess.Popen(
+        command, cwd=default_root().parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "owned\n"
+    with pytest.raises(ConfigError, match=r"resume must be a run that is not going on; got 'a'"), folder.owned():
+        pass
+    other.kill()  # as by kill -9: the system gives the lock back
+    other.communicate()
+    with folder.owned():
+        pass

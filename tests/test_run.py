@@ -186,17 +186,18 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reference", ["last", "id"])
+@pytest.mark.parametrize("reference", ["last", "folder"])
 def test_resume_goes_on_in_the_same_mlflow_run(
     reference: str, program: RunProgram, common: list[str], records: Records, npz: Path
 ) -> None:
     assert program(*common, "train.steps=4", "name=mine", "model.dropout=0.3").returncode == 0
     folder = only_run(records)
     run_id = str(folder.mlflow_run_id())
-    value = {"last": "last", "id": run_id}[reference]
+    value = {"last": "last", "folder": str(folder.path)}[reference]
     root = f"records.root={records.root}"
 
-    done = program(f"resume={value}", "train.steps=7", root)
+    # The folder alone says where its records are.
+    done = program(f"resume={value}", "train.steps=7", *([] if reference == "folder" else [root]))
     assert done.returncode == 0, done.stderr
     assert folder.checkpoints.latest().step == 7
     assert only_run(records) == folder
@@ -213,6 +214,7 @@ def test_resume_goes_on_in_the_same_mlflow_run(
     # What would change the result is refused, with the difference; so is another data set.
     for change, message in (
         (["model.dropout=0.5"], "model.dropout: 0.3 in the run, 0.5 now"),
+        (["model={dropout:0.5}"], "model.dropout: 0.3 in the run, 0.5 now"),
         (["train.steps=5"], "train.steps must be at least 7, where the run is; got 5"),
     ):
         refused = program("resume=last", *change, root)

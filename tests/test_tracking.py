@@ -144,3 +144,9 @@ def test_scalars_go_in_requests_that_mlflow_takes(folder: RunFolder, journal: Jo
     assert max(sizes) <= 1000
     assert sum(sizes) == 2400
     assert batches[-1][0]["status"] == "FINISHED"
+
+
+def test_passwords_are_not_shown() -> None:
+    assert tracking.public("https://me:secret@host:5000/x") == "https://host:5000/x"
+    assert tracking.public("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+    assert tracking.public("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"

@@ -1,6 +1,7 @@
 """From a command line to a checked `Config`, with one clear line for every mistake."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from experiments.records import default_root
+from experiments.records import Records
 from gan.config import Config, ConfigError, describe, nearest
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("data", "experiment")
+PATHS = ("data.path", "records.root", "resume")
 TYPES = {
     "int": "an integer",
     "float": "a number",
@@ -28,7 +30,8 @@ TYPES = {
 }
 
 ConfigStore.instance().store(name="schema", node=Config)
-OmegaConf.register_new_resolver("records_root", lambda root: root or str(default_root()), replace=True)
+OmegaConf.register_new_resolver("settings_help", lambda: _settings_help(), replace=True)
+OmegaConf.register_new_resolver("records_root", lambda root: str(Records.at(root).root), replace=True)
 
 
 def compose_config(overrides: list[str], search_folder: str | None = None) -> Config:
@@ -50,12 +53,7 @@ def complete(overrides: list[str], search_folder: str | None = None) -> list[str
     still has to mean every batch normalisation. Raises ConfigError.
     """
     check_keys(overrides, search_folder)
-    given = set()
-    for override in parse(overrides):
-        given.add(override.key_or_group)
-        value = override.value()
-        if isinstance(value, dict):  # model={bn_momentum:0.9}
-            given |= {f"{override.key_or_group}.{name}" for name in value}
+    given = {key for override in parse(overrides) for key in _keys(override.key_or_group, override.value())}
     shadowed = [key for key, spec in describe().items() if spec["same_as"] in given and key not in given]
     if not shadowed:
         return overrides
@@ -64,6 +62,44 @@ def complete(overrides: list[str], search_folder: str | None = None) -> list[str
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides) from error
     return overrides + [f"{key}=null" for key in shadowed if OmegaConf.select(node, key) is not None]
+
+
+def _settings_help() -> str:
+    lines = []
+    for key, spec in describe().items():
+        default = f"as {spec['same_as']}" if spec["same_as"] else spec["default"]
+        rule = f"; {spec['rule']}" if spec["rule"] else ""
+        lines.append(f"{key}={'none' if default is None else default}\n    {spec['doc']}{rule}")
+    return "\n".join(lines)
+
+
+def _keys(key: str, value: Any) -> Iterator[str]:
+    """The keys that an override names: several for model={bn_momentum:0.9,dropout:0.3}."""
+    yield key
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _keys(f"{key}.{name}", each)
+
+
+def quote_paths(overrides: list[str], multirun: bool = False) -> list[str]:
+    """Put quotes around paths that Hydra's grammar would not take as they are: ~/x, a=b, [x], (y)."""
+    return [_quoted(text, multirun) for text in overrides]
+
+
+def _quoted(text: str, multirun: bool) -> str:
+    key, equals, value = text.partition("=")
+    if key.lstrip("+") not in PATHS or not equals or not value:
+        return text
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+        if override.is_sweep_override():
+            fine = multirun
+        else:
+            fine = override.value() is None or isinstance(override.value(), str | QuotedString)
+    except (OverrideParseException, HydraException):
+        fine = False
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return text if fine else f"{key}='{escaped}'"
 
 
 def _compose(overrides: list[str], search_folder: str | None) -> DictConfig:
@@ -105,14 +141,21 @@ def check_keys(overrides: list[str], search_folder: str | None = None) -> None:
     keys = describe()
     sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
     for override in parse(overrides):
-        key = override.key_or_group
-        if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        name = override.key_or_group
+        if name == "hydra" or name.startswith(("hydra.", "hydra/")):
             continue
-        if key in GROUPS:
+        if override.is_delete():
+            raise ConfigError("an override", "key=value", override.input_line, "every setting has a value")
+        if name in GROUPS:
             _check_option(override, search_folder)
-        elif key not in keys and key not in sections:
-            near = nearest(key, [*keys, *GROUPS])
-            raise ConfigError(key, "a known setting", override.get_value_element_as_str() or None, near or "see --help")
+            continue
+        for key in _keys(name, override.value()):
+            if key not in keys and key not in sections:
+                near = nearest(key, [*keys, *GROUPS])
+                raise ConfigError(key, "a known setting", override.get_value_element_as_str(), near or "see --help")
+        if name in sections and not isinstance(override.value(), dict):
+            inside = ", ".join(key for key in keys if key.startswith(f"{name}."))
+            raise ConfigError(name, "given key by key", override.get_value_element_as_str(), inside)
 
 
 def _check_option(override: Override, search_folder: str | None) -> None:
@@ -121,7 +164,7 @@ def _check_option(override: Override, search_folder: str | None) -> None:
     values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
     for value in values:
         name = value.text if isinstance(value, QuotedString) else value
-        if name is not None and str(name) not in options:
+        if name is None or str(name) not in options:
             raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, nearest(str(name), options))
 
 

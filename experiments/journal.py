@@ -26,7 +26,7 @@ class Journal:
         self._folder = folder
         self._last_step: dict[str, int] = {}  # of each metric and picture
         if folder.journal.exists():
-            _drop_torn_line(folder.journal)
+            _drop_torn_end(folder.journal)
             for record, _ in read(folder.journal, 0):
                 for key in _keys(record):
                     self._last_step[key] = max(self._last_step.get(key, -1), record["step"])
@@ -97,10 +97,16 @@ def _keys(record: Record) -> list[str]:
     return [record["image"]] if "image" in record else list(record.get("scalars", {}))
 
 
-def _drop_torn_line(file: Path) -> None:
-    """A process killed while writing leaves half a line at the end."""
-    content = file.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with open(file, "r+b") as stream:
-            stream.truncate(whole)
+def _drop_torn_end(file: Path) -> None:
+    """A process killed while writing leaves half a line at the end; a power cut, zeros."""
+    whole = 0
+    with open(file, "r+b") as stream:
+        for line in stream:
+            try:
+                json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+        stream.truncate(whole)

@@ -19,7 +19,7 @@ class TrainingDisplay:
         self._console, self._steps = console, steps
         self._values: dict[str, float] = {}
         self._begin = self._last_line = time.monotonic()
-        self._start = self._step = self._printed = start
+        self._start = self.step = self._printed = start
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
@@ -48,17 +48,19 @@ class TrainingDisplay:
         """Leave the last state standing; may be called twice."""
         if self._bar is not None:
             self._bar.stop()
-        elif self._step > self._printed:
+        elif self.step > self._printed:
             self._print_line()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._values |= values
+        if self._bar is None and self._printed == self._start:  # an early sign that all is well
+            self._print_line()
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
         pass
 
     def tick(self, step: int) -> None:
-        now, self._step = time.monotonic(), step
+        now, self.step = time.monotonic(), step
         if self._bar is not None:
             self._bar.update(self._task, completed=step, rate=self._rate(), values=self._summary())
         elif now - self._last_line >= PLAIN_SECONDS:
@@ -66,15 +68,16 @@ class TrainingDisplay:
             self._print_line()
 
     def _print_line(self) -> None:
-        done = self._step - self._start
-        left = (time.monotonic() - self._begin) / done * (self._steps - self._step)
-        time_left = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-        self._printed = self._step
-        self._console.print(
-            f"step {self._step}/{self._steps}  {self._rate()}  {time_left} left  {self._summary()}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        self._printed = self.step
+        parts = [f"step {self.step}/{self._steps}", self._rate(), self._time_left(), self._summary()]
+        self._console.print("  ".join(filter(None, parts)), markup=False, highlight=False, soft_wrap=True)
+
+    def _time_left(self) -> str:
+        rate = self._values.get(metrics.STEPS_PER_SECOND)
+        if rate is None or self.step == self._steps:
+            return ""
+        left = (self._steps - self.step) / rate
+        return f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
 
     def _rate(self) -> str:
         rate = self._values.get(metrics.STEPS_PER_SECOND)
@@ -82,4 +85,4 @@ class TrainingDisplay:
 
     def _summary(self) -> str:
         shown = {"D": metrics.D_LOSS, "G": metrics.G_LOSS, "FID proxy": metrics.FID_PROXY}
-        return "  ".join(f"{label} {self._values[key]:.3g}" for label, key in shown.items() if key in self._values)
+        return "  ".join(f"{label} {self._values[key]:.4g}" for label, key in shown.items() if key in self._values)

@@ -79,9 +79,13 @@ class RunFolder:
         except Timeout:
             raise ConfigError("resume", "a run that is not going on", self.name, "another process is at it") from None
 
-    def mlflow_run_id(self) -> str | None:
-        """None as long as MLflow has not been reached."""
-        return read_json(self.delivery).get("run_id") if self.delivery.exists() else None
+    def mlflow_run_ids(self) -> list[str]:
+        """One for each MLflow server that the run was delivered to."""
+        try:
+            stores = read_json(self.delivery)["stores"]
+        except (OSError, ValueError, KeyError):  # not there yet, or damaged: then the run is found by name
+            return []
+        return [state["run_id"] for state in stores.values() if "run_id" in state]
 
 
 @dataclass(frozen=True)
@@ -113,15 +117,16 @@ class Records:
 
     def check_writable(self) -> None:
         """Raises ConfigError, before anything is written, if the root cannot be."""
-        problem = None
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            problem = error.strerror
-        if problem is None and not os.access(self.root, os.W_OK | os.X_OK):
-            problem = "no permission to write, or a read-only disk"
-        if problem is not None:
-            raise ConfigError("records.root", "a folder that can be written", str(self.root), problem)
+        for folder in (self.root, self.runs, self.cache):
+            problem = None
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                problem = error.strerror
+            if problem is None and not os.access(folder, os.W_OK | os.X_OK):
+                problem = "no permission to write, or a read-only disk"
+            if problem is not None:
+                raise ConfigError("records.root", "a folder that can be written", str(folder), problem)
 
     def new_run(self, name: str | None, preset: str | None) -> RunFolder:
         """Make a folder that no other process has, under `name` or date, time and preset.
@@ -159,7 +164,7 @@ class Records:
         if reference == "last":
             return runs[-1]
         for run in runs:
-            if run.mlflow_run_id() == reference:
+            if reference in run.mlflow_run_ids():
                 return run
         recent = ", ".join(run.name for run in runs[:-4:-1])
         raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")

@@ -8,26 +8,32 @@ Settings come from conf/ and the command line, through Hydra. They and the data 
 checked before anything is written.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+from hydra.errors import HydraException
+from hydra.types import TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
 
-from experiments import training
-from experiments.compose import complete, compose_config, expand_sweep, parse
+from experiments import prepare, training
+from experiments.compose import complete, compose_config, expand_sweep, parse, quote_paths
 from experiments.records import Records
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError, describe
 
-USAGE_ERROR = 2
+FAILED, USAGE_ERROR = 1, 2  # exit codes
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: list[str]) -> int:
@@ -36,102 +42,142 @@ def main(arguments: list[str]) -> int:
     flags = [argument for argument in arguments if argument not in args.overrides]
     if args.help or args.hydra_help or args.shell_completion:
         return _hydra(arguments, lambda _: None)
+    _check_flags(args)
+    overrides = quote_paths(args.overrides, args.multirun)
     if args.multirun:
-        jobs = expand_sweep(args.overrides)
-        for job in jobs:
-            compose_config(job, args.config_dir)
-        return _multirun([*flags, *args.overrides], jobs, args.config_dir)
-    config = compose_config(args.overrides, args.config_dir)
-    arguments = [*flags, *complete(args.overrides, args.config_dir)]
+        return _multirun(flags, overrides, args.config_dir)
+
+    config = compose_config(overrides, args.config_dir)
+    arguments = [*flags, *complete(overrides, args.config_dir)]
     if args.cfg or args.info:
         return _hydra(arguments, lambda _: None)
-
-    records = Records.at(config.records.root)
-    records.check_writable()
+    given = {override.key_or_group: override for override in parse(overrides)}
     console = Console()
-    given = {override.key_or_group: override for override in parse(args.overrides)}
-    if config.resume is not None:
-        if groups := {"data", "experiment"} & given.keys():
-            raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
-        keys = {key for key in describe() for name in given if key == name or key.startswith(f"{name}.")}
-        run = training.resumed_run(config, keys, args.overrides, console)
-    else:
+    if config.resume is None:
         preset = given["experiment"].get_value_element_as_str() if "experiment" in given else None
-        dataset = training.load_data(config, records, console)
-        run = training.new_run(config, dataset, preset, args.overrides)
-    # Hydra keeps its own record of a new run, .hydra/, in the folder that is ready for it.
-    place = [f"hydra.run.dir='{_escaped(run.folder.path)}'"]
-    if config.resume is not None:
-        place.append("hydra.output_subdir=null")
-    codes: list[int] = []
-    with run.folder.owned():
-        _hydra([*arguments, *place], lambda _: codes.append(training.train(run, console)))
-    return codes[0]
+        run = prepare.new_run(config, preset, args.overrides, console)
+        with run.folder.owned():
+            return _train(run, arguments, console)
+    if groups := {"data", "experiment"} & given.keys():
+        raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
+    if config.name is not None:
+        raise ConfigError("name", "absent with resume, the run keeps its own", config.name)
+    folder = Records.at(config.records.root).find_run(config.resume)
+    keys = {key for key in describe() for name in given if key == name or key.startswith(f"{name}.")}
+    with folder.owned():
+        run = prepare.resumed_run(folder, config, keys, console)
+        return _train(run, [*arguments, "hydra.output_subdir=null"], console)
 
 
-def _hydra(arguments: list[str], task: "hydra.types.TaskFunction") -> int:
+def _check_flags(args: Namespace) -> None:
+    for flag, value in (
+        ("--config-name", args.config_name),
+        ("--config-path", args.config_path),
+        ("--experimental-rerun", args.experimental_rerun),
+    ):
+        if value is not None:
+            raise ConfigError(flag, "absent", value, "own presets: --config-dir FOLDER; own runs: resume=")
+    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+        raise ConfigError("--config-dir", "a folder", args.config_dir)
+
+
+def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
+    """Train inside Hydra, which keeps its own record, .hydra/ and run.log, in the run's folder."""
+    place = str(run.folder.path).replace("\\", "\\\\").replace("'", "\\'")
+    outcomes: list[training.Outcome] = []
+    with _signals() as caught:
+        _hydra(
+            [*arguments, f"hydra.run.dir='{place}'"],
+            lambda _: outcomes.append(training.train(run, console, should_stop=lambda: bool(caught))),
+        )
+    if outcomes[0].status == "KILLED":
+        return 128 + caught[0]
+    return 0 if outcomes[0].status == "FINISHED" else FAILED
+
+
+def _hydra(arguments: list[str], task: TaskFunction) -> int:
     """Let Hydra do what the arguments say, with its errors raised and not printed."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = arguments
-    # Hydra finds conf/ relative to the file of the function that it is given.
-    hydra.main(version_base="1.3", config_path="../conf", config_name="config")(_in_this_file(task))()
+
+    def here(config: DictConfig) -> None:  # Hydra looks for conf/ from the file of the function it gets
+        task(config)
+
+    hydra.main(version_base="1.3", config_path="../conf", config_name="config")(here)()
     return 0
 
 
-def _in_this_file(task: "hydra.types.TaskFunction") -> "hydra.types.TaskFunction":
-    def run(config: DictConfig) -> None:
-        task(config)
-
-    return run
-
-
-def _multirun(arguments: list[str], jobs: list[list[str]], config_dir: str | None) -> int:
+def _multirun(flags: list[str], overrides: list[str], config_dir: str | None) -> int:
     """Each run in a process of its own: Keras leaves memory and graphs behind in one."""
+    jobs = expand_sweep(overrides)
+    for job in jobs:
+        config = compose_config(job, config_dir)
+        if len(jobs) > 1 and config.name is not None:
+            raise ConfigError("name", "absent in a multirun, where each run gets its own", config.name)
     common = set(jobs[0]).intersection(*jobs)
     failures: list[str] = []
 
     def task(_: DictConfig) -> None:
-        assert HydraConfig.get().mode == RunMode.MULTIRUN
-        overrides = list(HydraConfig.get().overrides.task)
-        flags = ["--config-dir", config_dir] if config_dir else []
-        code = _child([sys.executable, str(Path(__file__).resolve()), *flags, *overrides])
-        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            sys.exit(code)  # and no run after it
+        job = list(HydraConfig.get().overrides.task)
+        own = ["--config-dir", config_dir] if config_dir else []
+        code, stopped_by = _child([sys.executable, str(Path(__file__).resolve()), *own, *job])
+        if stopped_by is not None:
+            sys.exit(128 + stopped_by)  # and no run after it
         if code:
-            swept = " ".join(each for each in overrides if each not in common)
-            failures.append(f"{swept} (exit code {code})")
+            failures.append(f"{' '.join(each for each in job if each not in common)} (exit code {code})")
 
-    _hydra(arguments, task)
+    _hydra([*flags, *overrides], task)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
-        return 1
+        return FAILED
     return 0
 
 
-def _child(command: list[str]) -> int:
-    """Run to the end, also when a signal reaches this process: the child then saves its state."""
+def _child(command: list[str]) -> tuple[int, int | None]:
+    """Exit code of a child, and the signal that reached us meanwhile: the child then saves its state."""
     process = subprocess.Popen(command)
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),  # the terminal sends it to both
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
-    }
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if number == signal.SIGTERM:  # Ctrl-C the terminal sends to both
+            process.terminate()
+
+    with _handled(note):
+        code = process.wait()
+    return code, caught[0] if caught else None
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects Ctrl-C and SIGTERM, so that training can stop between two updates; a second one ends at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+
+    with _handled(note):
+        yield caught
+
+
+@contextlib.contextmanager
+def _handled(handler: "signal._HANDLER") -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
-        return process.wait()
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("\\", "\\\\").replace("'", "\\'")
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def entry() -> None:
     """main() with every mistake of the user's as one line and exit code 2."""
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ConfigError, CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ConfigError, CheckpointError, HydraException) as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

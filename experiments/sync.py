@@ -19,22 +19,23 @@ from gan.config import ConfigError
 
 
 def main(arguments: list[str]) -> int:
-    root = None
-    names = []
-    for argument in arguments:
-        if argument.startswith("records.root="):
-            root = argument.partition("=")[2]
-        else:
-            names.append(argument)
-    if len(names) != 1:
-        raise ConfigError("sync.py", "given one run, or all", " ".join(names))
-    records = Records.at(root)
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    roots = [argument.partition("=")[2] for argument in arguments if argument.startswith("records.root=")]
+    names = [argument for argument in arguments if not argument.startswith("records.root=")]
+    if len(names) != 1 or "" in roots or len(roots) > 1:
+        given = " ".join(arguments)
+        raise ConfigError(
+            "the arguments", "one run, or all, and at most one records.root=<folder>", given, "see --help"
+        )
+    records = Records.at(roots[0] if roots else None)
     runs = records.all_runs() if names[0] == "all" else [records.find_run(names[0], "the run")]
-    console = Console(soft_wrap=True, highlight=False)
-    failed = 0
-    for folder in runs:
-        failed += not _deliver(folder, console)
-    return 1 if failed else 0
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    if not runs:
+        console.print(f"no runs in {records.runs}")
+    delivered = [_deliver(folder, console) for folder in runs]
+    return 0 if all(delivered) else 1
 
 
 def _deliver(folder: RunFolder, console: Console) -> bool:
@@ -43,15 +44,19 @@ def _deliver(folder: RunFolder, console: Console) -> bool:
         return True
     try:
         with folder.owned(), native_stderr_to(Path(os.devnull)):
-            Delivery(folder.records, folder).deliver()
+            refused = Delivery(folder).deliver()
     except ConfigError:
         console.print(f"{folder.name}: left alone, its own process is at it")
         return True
     except Exception as error:  # whatever MLflow, its database or the network raise: the next run may still go
-        console.print(f"{folder.name}: not delivered to {public(tracking_uri(folder.records))}: {error}", style="red")
+        server = public(tracking_uri(folder.records))
+        console.print(f"{folder.name}: not delivered to {server}: {public(str(error))}", style="red")
         return False
-    console.print(f"{folder.name}: delivered")
-    return True
+    for line in refused:
+        console.print(f"{folder.name}: refused: {line}", style="red")
+    if not refused:
+        console.print(f"{folder.name}: delivered")
+    return not refused
 
 
 if __name__ == "__main__":

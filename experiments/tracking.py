@@ -8,8 +8,9 @@ in `tracking.json`, so nothing is delivered twice.
 import json
 import logging
 import os
+import re
 import threading
-import urllib.parse
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,23 +51,32 @@ ENVIRONMENT = {
 
 def tracking_uri(records: Records) -> str:
     """The server of MLFLOW_TRACKING_URI, or the SQLite file under the records' root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{records.database}"
+    # SQLAlchemy takes what follows a ? for options, and decodes %.
+    path = str(records.database).replace("%", "%25").replace("?", "%3F")
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path}"
 
 
-def public(uri: str) -> str:
-    """The URI without the user and password that it may hold."""
-    parts = urllib.parse.urlsplit(uri)
-    return uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1) if "@" in parts.netloc else uri
+def public(text: str) -> str:
+    """A text without the user and password of the URIs in it."""
+    return re.sub(r"://[^/\s@]+@", "://", text)
 
 
 class Delivery:
-    """Delivers what a run's journal holds beyond what MLflow has already."""
+    """Delivers what a run's journal holds beyond what MLflow has already.
 
-    def __init__(self, records: Records, folder: RunFolder) -> None:
-        self._records, self._folder = records, folder
-        self._state: dict[str, Any] = read_json(folder.delivery) if folder.delivery.exists() else {"offset": 0}
+    Its state is kept for each server of its own: the run's id there, the offset in the
+    journal up to which all is delivered, and the records that the server refused.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._uri = tracking_uri(folder.records)
+        self._stores: dict[str, dict[str, Any]] = {}
+        if folder.delivery.exists():
+            self._stores = read_json(folder.delivery)["stores"]
+        self._state = self._stores.setdefault(public(self._uri), {"offset": 0, "refused": []})
         self._client: MlflowClient | None = None
-        self._after_restart = "run_id" in self._state  # the last delivery may have broken off half-way
+        self._retrying = "run_id" in self._state  # the last delivery may have broken off half-way
 
     @property
     def run_id(self) -> str | None:
@@ -80,54 +90,100 @@ class Delivery:
         # Without the last part MLflow 3 shows its views of language models.
         return f"/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?workflowType=machine_learning"
 
-    def deliver(self) -> None:
-        """Bring MLflow up to date with the journal; raises what MLflow raises."""
-        client = self._connect()
-        for records, offset in _batches(self._folder.journal, self._state["offset"]):
+    def deliver(self, again: bool = True) -> list[str]:
+        """Bring MLflow up to date with the journal; what it refused, one line each.
+
+        again: try what was refused before once more. Raises what MLflow raises when it
+        cannot be reached.
+        """
+        refused = self._state["refused"]
+        try:
+            client = self._connect()
+            for record in list(refused) if again else []:
+                self._deliver(client, [record])
+                refused.remove(record)  # refused anew, it stands at the end as well
+                self._save()
+            for records, offset in _batches(self._folder.journal, self._state["offset"]):
+                self._deliver(client, records)
+                self._state["offset"] = offset
+                self._save()
+        except BaseException:
+            self._retrying = True
+            raise
+        return [f"{_name(record)}: {record['refused']}" for record in refused]
+
+    def _deliver(self, client: "MlflowClient", records: list[journal.Record]) -> None:
+        """One batch of scalars, or one other record; a refusal of that record alone holds nothing up."""
+        try:
             if "scalars" in records[0]:
                 self._scalars(client, records)
             else:
                 self._one(client, records[0])
-            self._state["offset"] = offset
-            write_json(self._folder.delivery, self._state)
+        except Exception as error:  # of this record, or of the server: ask it
+            if not {"image", "artifact", "model"} & records[0].keys():
+                raise
+            client.get_run(self._state["run_id"])
+            self._retrying = True
+            _log.warning("%s is not delivered: %s", _name(records[0]), public(str(error)))
+            self._state["refused"].append({**records[0], "refused": public(str(error)).splitlines()[0]})
+
+    def _save(self) -> None:
+        write_json(self._folder.delivery, {"stores": self._stores})
 
     def _connect(self) -> "MlflowClient":
         if self._client is None:
             os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
             import mlflow
 
-            for name in ("mlflow", "alembic"):
-                logging.getLogger(name).setLevel(logging.WARNING)
-            uri = tracking_uri(self._records)
+            for name in ("mlflow", "alembic", "urllib3", "absl"):
+                logging.getLogger(name).setLevel(logging.ERROR)
             # Two processes on a fresh database race for its tables; one at a time.
-            with FileLock(self._records.root / "mlflow.lock"):
-                mlflow.set_tracking_uri(uri)
-                client = mlflow.MlflowClient(uri)
-                if "run_id" not in self._state:
-                    self._create_run(client, self._experiment_id(client, uri))
+            with FileLock(self._folder.records.root / "mlflow.lock"):
+                mlflow.set_tracking_uri(self._uri)
+                client = mlflow.MlflowClient(self._uri)
+                if "experiment_id" not in self._state:
+                    self._state["experiment_id"] = self._experiment_id(client)
+            if not self._state.get("described"):
+                self._describe(client)
             self._client = client
         return self._client
 
-    def _experiment_id(self, client: "MlflowClient", uri: str) -> str:
+    def _experiment_id(self, client: "MlflowClient") -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
         experiment = client.get_experiment_by_name(name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
-        local = uri.startswith("sqlite")  # a server decides itself where artifacts go
-        return client.create_experiment(name, self._records.artifacts.as_uri() if local else None, EXPERIMENT_TAGS)
+        if experiment is None:
+            local = self._uri.startswith("sqlite")  # a server decides itself where artifacts go
+            place = self._folder.records.artifacts.as_uri() if local else None
+            return client.create_experiment(name, place, EXPERIMENT_TAGS)
+        if experiment.lifecycle_stage == "deleted":
+            remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
+            raise RuntimeError(f"MLflow's experiment {name!r} is deleted ({remedy})")
+        return str(experiment.experiment_id)
 
-    def _create_run(self, client: "MlflowClient", experiment_id: str) -> None:
+    def _describe(self, client: "MlflowClient") -> None:
+        """Create the run with all that is known from its start; all of it can be repeated."""
         from mlflow.entities import DatasetInput, InputTag, Param
 
         facts = read_json(self._folder.facts)
-        run = client.create_run(
-            experiment_id, start_time=facts["created"], tags=facts["tags"], run_name=self._folder.name
-        )
-        self._state |= {"experiment_id": experiment_id, "run_id": run.info.run_id}
-        write_json(self._folder.delivery, self._state)
-        client.log_batch(run.info.run_id, params=[Param(k, str(v)) for k, v in facts["params"].items()])
+        experiment_id = self._state["experiment_id"]
+        if "run_id" not in self._state:
+            # One that was created when its answer was lost is found by a tag of its own.
+            mine = (
+                f"tags.run_folder = '{facts['tags']['run_folder']}'" if "'" not in facts["tags"]["run_folder"] else None
+            )
+            known = client.search_runs([experiment_id], mine) if mine and self._retrying else []
+            known = [run for run in known if run.info.start_time == facts["created"]]
+            run = known[0] if known else client.create_run(
+                experiment_id, start_time=facts["created"], tags=facts["tags"], run_name=self._folder.name
+            )  # fmt: skip
+            self._state["run_id"] = run.info.run_id
+            self._save()
+        run_id = self._state["run_id"]
+        client.log_batch(run_id, params=[Param(k, str(v)) for k, v in facts["params"].items()])
         inputs = DatasetInput(_dataset(facts["dataset"]), [InputTag("mlflow.data.context", "training")])
-        client.log_inputs(run.info.run_id, [inputs])
+        client.log_inputs(run_id, [inputs])
+        self._state["described"] = True
+        self._save()
 
     def _scalars(self, client: "MlflowClient", records: list[journal.Record]) -> None:
         from mlflow.entities import Metric
@@ -143,7 +199,8 @@ class Delivery:
             folder = Path(record["artifact"]).parent.as_posix()
             client.log_artifact(run_id, self._folder.path / record["artifact"], None if folder == "." else folder)
         elif "model" in record:
-            _log_model(self._folder.path / record["model"], run_id, self._state["experiment_id"])
+            if not (self._retrying and _has_model(client, run_id, self._state["experiment_id"], record["time"])):
+                _log_model(self._folder.path / record["model"], run_id, self._state["experiment_id"], record["time"])
         elif "tags" in record:
             for key, value in record["tags"].items():
                 client.set_tag(run_id, key, value)
@@ -153,9 +210,9 @@ class Delivery:
             client.set_terminated(run_id, record["status"], record["time"])
 
     def _image(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
-        known = f"/{record['image']}+step+{record['step']}+"
-        if self._after_restart and any(
-            known in f"/{Path(a.path).name}" for a in client.list_artifacts(run_id, "images")
+        known = f"{record['image']}+step+{record['step']}+"
+        if self._retrying and any(
+            Path(file.path).name.startswith(known) for file in client.list_artifacts(run_id, "images")
         ):
             return
         with Image.open(self._folder.path / record["file"]) as picture:
@@ -172,10 +229,10 @@ class Delivery:
 class Feeder:
     """Keeps MLflow up to date from a background thread while a run goes on."""
 
-    def __init__(self, records: Records, folder: RunFolder) -> None:
-        self.delivery = Delivery(records, folder)
+    def __init__(self, folder: RunFolder) -> None:
+        self.delivery = Delivery(folder)
         self.problem: str | None = None  # why MLflow is behind, if it is
-        self._uri = tracking_uri(records)
+        self._uri = tracking_uri(folder.records)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow-feeder", daemon=True)
 
@@ -197,17 +254,24 @@ class Feeder:
             if last and monitor is not None:
                 monitor.finish()
             try:
-                self.delivery.deliver()
-                self.problem = None
+                refused = self.delivery.deliver(again=last)
+                self.problem = refused[0] if refused else None
                 if monitor is None and not last and self.delivery.run_id is not None:
                     monitor = _system_monitor(self.delivery.run_id, self._uri)
             except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
                 if self.problem is None:
-                    _log.warning("MLflow is behind, will try again", exc_info=True)
-                self.problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+                    _log.warning("MLflow is behind, will try again\n%s", public(traceback.format_exc()))
+                self.problem = _reason(error, self._uri)
             if last:
                 return
             self._done.wait(INTERVAL)
+
+
+def _reason(error: Exception, uri: str) -> str:
+    """One short line: of a chain of network errors, the system's own words."""
+    text = public(str(error) or type(error).__name__)
+    system = re.search(r"\[Errno -?\d+\] [\w ]+", text)
+    return f"{system[0]} at {public(uri)}" if system else text.splitlines()[0]
 
 
 def _batches(file: Path, offset: int) -> Iterator[tuple[list[journal.Record], int]]:
@@ -257,7 +321,17 @@ def _system_monitor(run_id: str, uri: str) -> Any:
     return monitor
 
 
-def _log_model(file: Path, run_id: str, experiment_id: str) -> None:
+def _name(record: journal.Record) -> str:
+    return str(record.get("file") or record.get("artifact") or record.get("model"))
+
+
+def _has_model(client: "MlflowClient", run_id: str, experiment_id: str, time: int) -> bool:
+    """Whether the model of this record of the journal is there already."""
+    models = client.search_logged_models([experiment_id])
+    return any(m.source_run_id == run_id and m.tags.get("journal_time") == str(time) for m in models)
+
+
+def _log_model(file: Path, run_id: str, experiment_id: str, time: int) -> None:
     """The generator as an MLflow model: latents (N, latent_dim) -> images in [-1, 1]."""
     import keras
     import mlflow.tensorflow
@@ -278,6 +352,7 @@ def _log_model(file: Path, run_id: str, experiment_id: str) -> None:
         name=MODEL,
         flavor=mlflow.tensorflow,
         run_id=run_id,
+        tags={"journal_time": str(time)},
         model=model,
         signature=signature,
         input_example=np.random.default_rng(0).standard_normal((2, latent_dim), np.float32),

@@ -1,213 +1,136 @@
-"""One run from its settings to its last record."""
+"""One run from its first update to its last record."""
 
 import contextlib
-import dataclasses
-import getpass
-import os
 import shlex
-import signal
-import subprocess
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
 from rich.console import Console
-from rich.panel import Panel
 
 from experiments.journal import Journal, curve
 from experiments.native_log import native_stderr_to
+from experiments.prepare import Run, code_tags, shown
 from experiments.progress import TrainingDisplay
-from experiments.records import Records, RunFolder, default_root, read_json, write_json
 from experiments.tracking import Feeder, public, tracking_uri
 from gan import metrics
-from gan.checkpoint import Checkpoint
-from gan.config import Config, ConfigError, flatten, put
-from gan.data import Dataset, DataWarning, load_dataset
 
 if TYPE_CHECKING:
+    from gan.tracker import Tracker
     from gan.trainer import Trainer
 
-# What a resumed run may change: nothing that its weights or scores depend on.
-RESUME_MAY_CHANGE = (
-    "train.steps",
-    "train.log_every_steps",
-    "train.grid_every_steps",
-    "train.checkpoint_every_steps",
-    "eval.every_steps",
-    "records.root",
-    "name",
-    "resume",
-)
-NOT_PARAMS = ("name", "resume", "records.root")  # where a run is kept, not what it is
 DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED_SECONDS = 5.0  # and one that the user stopped
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
 
 
 @dataclass(frozen=True)
-class Run:
-    """Everything that a training needs, checked; nothing of it written yet but the folder."""
+class Outcome:
+    """How a run ended, in MLflow's words."""
 
-    config: Config
-    records: Records
-    folder: RunFolder
-    dataset: Dataset
-    resumed: bool
-    checkpoint: Checkpoint | None  # to go on from; None to start at step 0
-    overrides: list[str]
-
-    @property
-    def resume_command(self) -> str:
-        extra = [f"records.root={self.records.root}"] if self.records.root != default_root() else []
-        return shlex.join(["python", _shown(Path(sys.argv[0])), f"resume={self.folder.name}", *extra])
+    status: str  # FINISHED, KILLED (stopped, to be resumed) or FAILED
+    step: int
+    scores: dict[str, float] = field(default_factory=dict)  # the final ones, by the names in gan.metrics
+    fid_proxy_id: str = ""
+    failure: str = ""
 
 
-def load_data(config: Config, records: Records, console: Console) -> Dataset:
-    """The run's images; says what the user should know about them."""
-    with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
-        warnings.simplefilter("always", DataWarning)
-        dataset = load_dataset(config.data.source, config.data.path, config.data.class_id, records.cache)
-    for warning in caught:
-        if issubclass(warning.category, DataWarning):
-            warn(console, str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    if config.train.batch_size > len(dataset.train):
-        warn(
-            console,
-            f"train.batch_size={config.train.batch_size} is more than the {len(dataset.train):,} images: "
-            "drawn with replacement, a batch holds some of them several times",
-        )
-    return dataset
+def train(
+    run: Run,
+    console: Console,
+    *,
+    trackers: Sequence["Tracker"] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train, record, say where everything is.
 
-
-def warn(console: Console, message: str) -> None:
-    console.print(Panel(message, title="warning", style="yellow", highlight=False))
-
-
-def new_run(config: Config, dataset: Dataset, preset: str | None, overrides: list[str]) -> Run:
-    """Make the run's folder, with its settings in it. Raises ConfigError."""
-    records = Records.at(config.records.root)
-    folder = records.new_run(config.name, preset)
-    if config.data.path is not None:  # a resume may start from another folder
-        config.data.path = str(Path(config.data.path).expanduser().resolve())
-    OmegaConf.save(OmegaConf.create(dataclasses.asdict(config)), folder.config)
-    return Run(config, records, folder, dataset, False, None, overrides)
-
-
-def resumed_run(given: Config, overridden: set[str], overrides: list[str], console: Console) -> Run:
-    """The run that `resume` names, with those of the given settings that may change.
-
-    One that never came to a checkpoint starts at step 0. Raises ConfigError for a run
-    that does not exist, CheckpointError for one with none but damaged checkpoints.
-    """
-    assert given.resume is not None
-    folder = Records.at(given.records.root).find_run(given.resume)
-    records = folder.records  # also of a folder under another root
-    checkpoint = folder.checkpoints.latest() if folder.checkpoints.files() else None
-
-    saved = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(folder.config)))
-    assert isinstance(saved, Config)
-    wanted, had = flatten(given), flatten(saved)
-    changed = [key for key in sorted(overridden) if wanted[key] != had[key] and key not in RESUME_MAY_CHANGE]
-    if changed:
-        differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in changed)
-        raise ConfigError("resume", "without settings that change the result", given.resume, differences)
-    steps = given.train.steps if "train.steps" in overridden else saved.train.steps
-    if checkpoint is not None and steps < checkpoint.step:
-        raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", steps)
-    for key in overridden & set(RESUME_MAY_CHANGE):
-        put(saved, key, wanted[key])
-
-    dataset = load_data(saved, records, console)
-    trained_on = read_json(folder.facts)["dataset"] if folder.facts.exists() else None
-    if trained_on is not None and dataset.sha256 != trained_on["sha256"]:
-        raise ConfigError(
-            "resume", "on the run's own images", f"{dataset.description} ({dataset.sha256[:8]})",
-            f"the run has {trained_on['description']} ({trained_on['sha256'][:8]})",
-        )  # fmt: skip
-    return Run(saved, records, folder, dataset, True, checkpoint, overrides)
-
-
-def train(run: Run, console: Console) -> int:
-    """Train, record, say where everything is. Returns the exit code.
-
-    0: finished; 1: diverged; 128 + n: stopped by signal n, to be resumed.
+    trackers: told of every event besides the run's own records. should_stop: asked
+    after every update. The caller holds `run.folder.owned()`. What goes wrong in the
+    training or on the disk is in the outcome; anything else is raised.
     """
     with native_stderr_to(run.folder.path / "tensorflow.log"):
-        return _train(run, console)
-
-
-def _train(run: Run, console: Console) -> int:
-    config, folder = run.config, run.folder
-    begin = time.monotonic()
-    console.print(f"run      {folder.name}\ndata     {run.dataset.description}", highlight=False, soft_wrap=True)
-
-    with _signals() as caught:
-        from gan.trainer import Diverged  # TensorFlow is imported only now
-
-        extractor_id, trainer_parts = _build(run)
-        start = run.checkpoint.step if run.checkpoint is not None else 0
-        if not folder.facts.exists():
-            _write_facts(run, extractor_id)
-        journal = Journal(folder)
-        if run.resumed:
-            journal.status("RUNNING")
-            journal.tags({"resumed_from_step": str(start)})
-        feeder = Feeder(run.records, folder)
-        feeder.start()
-
-        score: float | None = None
-        with TrainingDisplay(console, config.train.steps, start) as display:
-            trainer = trainer_parts(journal, display)
-            try:
-                finished = trainer.run(should_stop=lambda: bool(caught))
-                if finished and not caught:
-                    display.close()
-                    with console.status(f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
-                        score = trainer.final_score()
-                        _final_records(run, trainer, journal)
-                status, code = ("FINISHED", 0) if score is not None else ("KILLED", 128 + caught[0])
-            except Diverged as error:
-                status, code = "FAILED", 1
-                journal.tags({"failure": str(error), "failed_step": str(error.step)})
-                message = f"{error}. Try a lower optim.learning_rate (it was {config.optim.learning_rate:g})"
-            except BaseException:
-                journal.status("FAILED")
-                feeder.finish(DELIVERY_SECONDS)
-                raise
-        if status != "KILLED":
-            journal.tags({"duration": f"{time.monotonic() - begin:.0f} s"})
-        journal.status(status)
-        journal.close()
-        delivered = feeder.finish(DELIVERY_SECONDS if not caught else 5.0)
-
-    if status == "FAILED":
-        Console(stderr=True).print(f"error: {message}", style="red", highlight=False, soft_wrap=True)
-    elif status == "KILLED":
-        console.print(
-            f"stopped  at step {trainer.step} of {config.train.steps}; go on with\n         {run.resume_command}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        outcome, feeder, delivered = _train(run, console, trackers, should_stop)
+    if outcome.status == "FAILED":
+        Console(stderr=True, markup=False).print(f"error: {outcome.failure}", style="red", soft_wrap=True)
+    elif outcome.status == "KILLED":
+        at = f"step {outcome.step} of {run.config.train.steps}"
+        _say(console, f"stopped  at {at}; go on with\n         {run.resume_command}")
     else:
-        console.print(
-            f"score    FID proxy {score:.3f} ({metrics.FINAL_NUM_IMAGES:,} images, {extractor_id}; lower is better)",
-            highlight=False,
-            soft_wrap=True,
-        )
+        score = outcome.scores[metrics.FINAL_FID_PROXY]
+        images = f"{metrics.FINAL_NUM_IMAGES:,} images"
+        _say(console, f"score    FID proxy {score:.4g} ({images}, {outcome.fid_proxy_id}; lower is better)")
     _say_where(run, feeder, delivered, console)
-    return code
+    return outcome
 
 
-def _build(run: Run) -> tuple[str, Any]:
-    """Networks, optimisers, update and scorer; the trainer itself needs its trackers."""
+def _train(
+    run: Run, console: Console, trackers: Sequence["Tracker"], should_stop: Callable[[], bool]
+) -> tuple[Outcome, Feeder, bool]:
+    import tensorflow as tf  # imported only now, when all is checked
+
+    from gan.trainer import Diverged
+
+    _say(console, f"run      {run.folder.name}\ndata     {run.dataset.description}")
+    begin = time.monotonic()
+    start = run.checkpoint.step if run.checkpoint is not None else 0
+    journal = Journal(run.folder)
+    if run.resumed:
+        journal.status("RUNNING")
+        changes = {f"resumed.{key}": value for key, value in code_tags().items()}
+        journal.tags({"resumed_from_step": str(start), "train.steps": str(run.config.train.steps), **changes})
+    feeder = Feeder(run.folder)
+    feeder.start()
+
+    with TrainingDisplay(console, run.config.train.steps, start) as display:
+        try:
+            trainer = _build(run, [journal, display, *trackers])
+            proxy = trainer.scorer.extractor.id
+            journal.tags({"fid_proxy_id": proxy})
+            finished = trainer.run(should_stop)
+            if finished:
+                display.close()
+                with console.status(f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
+                    scores = trainer.final_scores()
+                    _final_records(run, trainer, journal)
+                outcome = Outcome("FINISHED", trainer.step, scores, proxy)
+            else:
+                outcome = Outcome("KILLED", trainer.step)
+        except Diverged as error:
+            advice = f"Try a lower optim.learning_rate (it was {run.config.optim.learning_rate:g})"
+            outcome = Outcome("FAILED", error.step, failure=f"{error}. {advice}")
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            advice = "Try a smaller train.batch_size or model.latent_dim"
+            outcome = Outcome(
+                "FAILED", display.step, failure=f"out of memory: {str(error).splitlines()[0][:200]}. {advice}"
+            )
+        except OSError as error:
+            last = run.folder.checkpoints.files()
+            kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
+            outcome = Outcome("FAILED", display.step, failure=f"records cannot be written ({error}); {kept}")
+        except BaseException:
+            _close(journal, "FAILED", {})
+            feeder.finish(DELIVERY_SECONDS)
+            raise
+    tags = {"duration": f"{time.monotonic() - begin:.0f} s"}
+    if outcome.failure:
+        tags |= {"failure": outcome.failure, "failed_step": str(outcome.step)}
+    _close(journal, outcome.status, tags)
+    return outcome, feeder, feeder.finish(STOPPED_SECONDS if outcome.status == "KILLED" else DELIVERY_SECONDS)
+
+
+def _close(journal: Journal, status: str, tags: dict[str, str]) -> None:
+    with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
+        journal.tags(tags)
+        journal.status(status)
+    with contextlib.suppress(OSError):
+        journal.close()
+
+
+def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
+    """Networks, optimisers, update, scorer and the loop around them, from the settings."""
     import keras
 
     from gan.features import RandomCNN
@@ -235,7 +158,6 @@ def _build(run: Run) -> tuple[str, Any]:
         labels=Labels(c.train.label_noise, c.train.label_noise_mode == "fresh", c.train.label_noise_side == "inward"),
         seed=c.seed,
     )
-    scorer = Scorer.of(RandomCNN(), run.dataset.train)
     schedule = Schedule(
         c.train.steps,
         c.train.log_every_steps,
@@ -244,14 +166,11 @@ def _build(run: Run) -> tuple[str, Any]:
         c.train.checkpoint_every_steps,
         c.eval.num_images,
     )
-
-    def trainer(*trackers: Any) -> Trainer:
-        trainer = Trainer(update, scorer, run.folder.checkpoints, Trackers(trackers), schedule)
-        if run.checkpoint is not None:
-            trainer.restore(run.checkpoint)
-        return trainer
-
-    return scorer.extractor.id, trainer
+    scorer = Scorer.of(RandomCNN(), run.dataset.train)
+    trainer = Trainer(update, scorer, run.folder.checkpoints, Trackers(trackers), schedule)
+    if run.checkpoint is not None:
+        trainer.restore(run.checkpoint)
+    return trainer
 
 
 def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
@@ -270,7 +189,8 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
         "discriminator": curve(folder.journal, metrics.D_LOSS),
         "generator": curve(folder.journal, metrics.G_LOSS),
     }
-    images.save_curves(curves, losses, curve(folder.journal, metrics.FID_PROXY), "FID proxy")
+    label = f"FID proxy, {run.config.eval.num_images:,} images"
+    images.save_curves(curves, losses, curve(folder.journal, metrics.FID_PROXY), label)
 
     animation = folder.path / "samples.gif"
     frames = sorted(folder.samples.glob(f"{metrics.SAMPLES}_*.png"))
@@ -282,104 +202,22 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     journal.model(folder.generator)
 
 
-def _write_facts(run: Run, extractor_id: str) -> None:
-    """What the run is, for MLflow and for a later resume."""
-    config, dataset, folder = run.config, run.dataset, run.folder
-    command = shlex.join(["python", "experiments/run.py", *run.overrides])
-    tags = {
-        "dataset": dataset.source,
-        "dataset_sha256": dataset.sha256,
-        "fid_proxy_id": extractor_id,
-        "fid_proxy_images": f"{config.eval.num_images} in the run, {metrics.FINAL_NUM_IMAGES} at the end",
-        "run_folder": str(folder.path),
-        "mlflow.user": _user(),
-        "mlflow.source.name": "experiments/run.py",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": f"`{command}`\n\nTrained on {dataset.description}. Folder: `{folder.path}`",
-        **_git_tags(),
-    }
-    write_json(
-        folder.facts,
-        {
-            "created": time.time_ns() // 1_000_000,
-            "command": command,
-            "params": {key: value for key, value in flatten(config).items() if key not in NOT_PARAMS},
-            "tags": tags,
-            "dataset": {
-                "name": dataset.source,
-                "description": dataset.description,
-                "sha256": dataset.sha256,
-                "shape": list(dataset.train.shape),
-                "dtype": str(dataset.train.dtype),
-            },
-        },
-    )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return str(os.getuid())
-
-
-def _git_tags() -> dict[str, str]:
-    """Commit and whether files differ from it; nothing outside a checkout."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    if commit is None or changes is None:
-        return {}
-    return {"mlflow.source.git.commit": commit, "git_dirty": str(bool(changes)).lower()}
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects Ctrl-C and SIGTERM, so that training can stop between two updates; a second one ends at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _say(console: Console, text: str) -> None:
+    # Paths may hold what rich takes for markup, and are copied from the terminal: no wrapping.
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:
-    uri = tracking_uri(run.records)
-    lines = [f"folder   {_shown(run.folder.path)}"]
+    uri = tracking_uri(run.folder.records)
+    lines = [f"folder   {shown(run.folder.path)}"]
+    server = public(uri)
     if uri.startswith("sqlite"):
-        mlflow = shlex.quote(_shown(Path(sys.executable).with_name("mlflow")))
+        mlflow = shlex.quote(shown(Path(sys.executable).with_name("mlflow")))
         lines.append(f"browse   {mlflow} ui --backend-store-uri {shlex.quote(uri)} --port 5000")
         server = "http://127.0.0.1:5000"
-    else:
-        server = public(uri)
     if feeder.delivery.url is not None:
         lines.append(f"         {server}{feeder.delivery.url}")
     if not delivered:
-        lines.append(
-            f"MLflow is behind ({feeder.problem}); nothing is lost, the records are in the folder. Deliver them with\n"
-            f"         python experiments/sync.py {run.folder.name}"
-        )
-    console.print("\n".join(lines), highlight=False, soft_wrap=True)
-
-
-def _shown(path: Path) -> str:
-    """Relative to where the user stands, if that is shorter."""
-    absolute = Path(os.path.abspath(path))
-    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)
+        sync = shlex.join(["python", shown(Path(__file__).with_name("sync.py")), shown(run.folder.path)])
+        lines.append(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with\n         {sync}")
+    _say(console, "\n".join(lines))

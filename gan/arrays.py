@@ -14,11 +14,17 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplemented
 def read_npz(file: Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz; nothing is unpickled. Raises one of `UNREADABLE`."""
     with open(file, "rb") as stream:  # np.load would leave a damaged file open
-        stored = np.load(stream, allow_pickle=False)
+        try:
+            stored = np.load(stream, allow_pickle=False)
+        except ValueError as error:  # NumPy would advise to unpickle it
+            raise ValueError("it holds no plain arrays") from error
         if isinstance(stored, np.ndarray):
             raise ValueError("it is an .npy; save it with np.savez(images=...)")
         with stored:
-            return {name: stored[name] for name in stored.files}
+            try:
+                return {name: stored[name] for name in stored.files}
+            except ValueError as error:
+                raise ValueError("it holds something else than plain arrays, or a damaged one") from error
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -22,6 +22,10 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be read, or none at all."""
 
 
+class CheckpointWarning(UserWarning):
+    """A damaged checkpoint was passed over for the one before."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """State after `step` updates."""
@@ -67,7 +71,7 @@ class Checkpoints:
             try:
                 return read(file)
             except CheckpointError as error:
-                warnings.warn(f"{error}; taking the one before", stacklevel=2)
+                warnings.warn(f"{error}; it is passed over", CheckpointWarning, stacklevel=2)
         raise CheckpointError(f"no readable checkpoint in {self.folder}")
 
 

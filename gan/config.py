@@ -33,7 +33,8 @@ class ConfigError(ValueError):
 
     def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
         self.key = key
-        super().__init__(f"{key} must be {rule}; got {value!r}" + (f" ({remedy})" if remedy else ""))
+        text = f"{key} must be {rule}; got {value!r}" + (f" ({remedy})" if remedy else "")
+        super().__init__(" ".join(text.split()))
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Interval:
     def __str__(self) -> str:
         if math.isinf(self.high):
             return f"{'greater than' if self.low_open else 'at least'} {self.low:g}"
-        return f"in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+        return f"in {'(' if self.low_open else '['}{self.low:g}, {self.high:.10g}{')' if self.high_open else ']'}"
 
     def admits(self, value: Any) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -99,7 +100,18 @@ class FolderName:
         )
 
 
-Rule = Interval | Choice | PerLayer | FolderName
+@dataclass(frozen=True)
+class NotEmpty:
+    """Any text but none at all (an unset shell variable); or nothing."""
+
+    def __str__(self) -> str:
+        return "absent or not empty"
+
+    def admits(self, value: Any) -> bool:
+        return value is None or value.strip() != ""
+
+
+Rule = NotEmpty | Interval | Choice | PerLayer | FolderName
 
 
 def _key(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
@@ -132,7 +144,7 @@ class DiscriminatorConfig:
 
 @dataclass
 class ModelConfig:
-    latent_dim: int = _key(100, "length of the generator's input vector z", COUNT)
+    latent_dim: int = _key(100, "length of the generator's input vector z", Interval(1, 65536))
     bn_momentum: float = _key(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
     leaky_relu_alpha: float = _key(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)
     dropout: float = _key(0.25, "share of the discriminator's activations dropped in training", FRACTION)
@@ -154,8 +166,8 @@ class OptimConfig:
 
 @dataclass
 class TrainConfig:
-    steps: int = _key(15000, "updates of both networks (the tutorial calls them epochs)", COUNT)
-    batch_size: int = _key(32, "real images an update, drawn with replacement", Interval(2))
+    steps: int = _key(15000, "updates of both networks (the tutorial calls them epochs)", Interval(1, 10**9))
+    batch_size: int = _key(32, "real images an update, drawn with replacement", Interval(2, 65536))
     label_noise: float = _key(0.05, "greatest distance of a label from 0 or 1", Interval(0, 0.5))
     label_noise_mode: str = _key(
         "fixed", "noise drawn once before training, or afresh each update", Choice(("fixed", "fresh"))
@@ -179,7 +191,7 @@ class TrainConfig:
 @dataclass
 class DataConfig:
     source: str = _key("auto", "where images come from", Choice(("auto", "cifar10", "embedded", "folder", "npz")))
-    path: str | None = _key(None, "file or folder of the images")
+    path: str | None = _key(None, "file or folder of the images", NotEmpty())
     class_id: int | str = _key(8, "class to train on: index, name, or all; for sources with labels")
 
 
@@ -191,7 +203,7 @@ class EvalConfig:
 
 @dataclass
 class RecordsConfig:
-    root: str | None = _key(None, "folder of all records; by default the project's mlruns/")
+    root: str | None = _key(None, "folder of all records; by default the project's mlruns/", NotEmpty())
 
 
 @dataclass
@@ -204,7 +216,7 @@ class Config:
     records: RecordsConfig = field(default_factory=RecordsConfig)
     seed: int = _key(0, "seed of every random number of the run", Interval(0))
     name: str | None = _key(None, "name of the run; by default date, time and preset", FolderName())
-    resume: str | None = _key(None, "run to go on with: MLflow run id, name, folder or last")
+    resume: str | None = _key(None, "run to go on with: MLflow run id, name, folder or last", NotEmpty())
 
     def __post_init__(self) -> None:
         for key, spec in describe().items():

@@ -12,16 +12,19 @@ import pickle
 import socket
 import tarfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
 
 from gan.arrays import UNREADABLE, read_npz, write_atomically
 from gan.config import CIFAR10_CLASSES, ConfigError, class_index
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIZE = 32  # height and width of every image, in pixels
 MIN_IMAGES = 40  # the final picture shows as many real ones
@@ -47,6 +50,7 @@ class Dataset:
     """Images to train on and, where the source has them, held-out ones."""
 
     source: str  # cifar10, embedded, folder or npz
+    path: str | None  # where they were found, absolute; None for the built-in ones
     description: str  # for people: the source, its place and the class
     train: np.ndarray  # (N, 32, 32, 3) uint8
     test: np.ndarray  # (M, 32, 32, 3) uint8; M is 0 where nothing is held out
@@ -64,22 +68,28 @@ def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path
     the built-in pictures with a DataWarning. What takes time to decode is decoded once,
     into `cache`, safely for processes that start together. Raises DataError.
     """
+    try:
+        return _load(source, path, class_id, cache)
+    except PermissionError as error:
+        raise DataError("data.path", "readable", error.filename, error.strerror or "") from error
+
+
+def _load(source: str, path: str | None, class_id: int | str, cache: Path) -> Dataset:
     index = class_index(class_id)
+    asked = source
     if path is not None:
         path = os.path.expanduser(path)
         if not Path(path).exists():
             raise DataError("data.path", "an existing file or folder", path)
     if source == "auto":
-        source, path = _find(path)
-        if source == "download":
-            source, path = _download_or_embedded(cache)
+        source, path = _find(path) if path is not None else _cifar10_or_embedded(cache)
     if source in ("folder", "npz") and path is None:
         raise DataError("data.path", f"given for data={source}", path)
     if source == "embedded" and path is not None:
         raise DataError("data.path", "absent for data=embedded, which is built in", path)
     if source == "cifar10" and path is None:
         try:
-            path = _keras_cache() or _download(cache)
+            path = _cifar10_of_keras(cache)
         except DownloadError as error:
             raise DataError(
                 "data.path", "the place of CIFAR-10, as it cannot be downloaded", path, str(error)
@@ -91,7 +101,11 @@ def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path
         assert path is not None
         read = {"cifar10": _load_cifar10, "folder": _load_folder, "npz": _load_npz}[source]
         arrays, place = read(Path(path), cache), f"{source} {path}"
-    return _select(source, place, arrays, index, class_id)
+    if asked in ("folder", "npz") and "train_labels" not in arrays and index is not None:
+        raise DataError("data.class_id", f"all for {place}, which has no labels", class_id)
+    train, test, what = _select(source, place, arrays, index, class_id)
+    found = None if path is None else str(Path(path).resolve())
+    return Dataset(source, found, f"{place}, {what}, {len(train):,} images", train, test)
 
 
 def unscale(images: np.ndarray) -> np.ndarray:
@@ -102,8 +116,10 @@ def unscale(images: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
-def _select(source: str, place: str, arrays: Arrays, index: int | None, class_id: int | str) -> Dataset:
-    """The class asked for out of images (N, 32, 32, 3) and, where present, labels (N,)."""
+def _select(
+    source: str, place: str, arrays: Arrays, index: int | None, class_id: int | str
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The class asked for out of images (N, 32, 32, 3) and, where present, labels (N,): train, test, its name."""
     train, test = arrays["train_images"], arrays["test_images"]
     labels = arrays.get("train_labels")
     if labels is None or index is None:
@@ -116,18 +132,13 @@ def _select(source: str, place: str, arrays: Arrays, index: int | None, class_id
             raise DataError("data.class_id", f"a class of {place} ({have}) or all", class_id)
     if len(train) < MIN_IMAGES:
         raise DataError("data.path", f"at least {MIN_IMAGES} training images", f"{len(train)} in {place}")
-    return Dataset(
-        source, f"{place}, {what}, {len(train):,} images", np.ascontiguousarray(train), np.ascontiguousarray(test)
-    )
+    return np.ascontiguousarray(train), np.ascontiguousarray(test), what
 
 
 # --- which source -----------------------------------------------------------------
 
 
-def _find(path: str | None) -> tuple[str, str | None]:
-    if path is None:
-        found = _keras_cache()
-        return ("cifar10", found) if found else ("download", None)
+def _find(path: str) -> tuple[str, str]:
     if path.endswith(".npz"):
         return "npz", path
     if path.endswith((".tar.gz", ".tgz")) or _batches_folder(Path(path)) is not None:
@@ -138,18 +149,24 @@ def _find(path: str | None) -> tuple[str, str | None]:
 
 
 def _keras_cache() -> str | None:
-    """CIFAR-10 as any Keras version left it in its cache, or None."""
+    """CIFAR-10 as any Keras version left it in its cache, whole, or None."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
-    for name in ("cifar-10-batches-py-target", "cifar-10-batches-py", "cifar-10-batches-py.tar.gz"):
+    for name in (
+        "cifar-10-batches-py-target",
+        "cifar-10-batches-py",
+        "cifar-10-batches-py.tar.gz",
+        "cifar-10-batches-py-target_archive",
+    ):
         place = home / name
-        if place.is_file() or (place.is_dir() and _batches_folder(place) is not None):
+        folder = _batches_folder(place)
+        if place.is_file() or (folder is not None and all((folder / batch).is_file() for batch in BATCHES)):
             return str(place)
     return None
 
 
-def _download_or_embedded(cache: Path) -> tuple[str, str | None]:
+def _cifar10_or_embedded(cache: Path) -> tuple[str, str | None]:
     try:
-        return "cifar10", _download(cache)
+        return "cifar10", _cifar10_of_keras(cache)
     except DownloadError as error:
         warnings.warn(
             f"CIFAR-10 IS NOT HERE AND CANNOT BE DOWNLOADED ({error}).\n"
@@ -161,13 +178,13 @@ def _download_or_embedded(cache: Path) -> tuple[str, str | None]:
         return "embedded", None
 
 
-def _download(cache: Path) -> str:
-    """Let Keras fetch CIFAR-10 into its cache, checksum and progress bar included.
+def _cifar10_of_keras(cache: Path) -> str:
+    """CIFAR-10 in Keras' cache; if it is not there, Keras fetches it, checksum and progress bar included.
 
-    Raises DownloadError.
+    One process at a time, so that none looks while another unpacks. Raises DownloadError.
     """
     with _locked(cache / "download"):
-        if found := _keras_cache():  # another process was faster
+        if found := _keras_cache():
             return found
         import keras
 
@@ -252,7 +269,7 @@ def _read_archive(path: Path) -> dict[str, Arrays]:
                 name = Path(member.name).name
                 if name in BATCHES and (stream := archive.extractfile(member)) is not None:
                     batches[name] = _read_batch(stream.read(), f"{path}:{member.name}")
-    except (tarfile.TarError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (tarfile.TarError, *UNREADABLE) as error:
         raise DataError("data.path", "an undamaged CIFAR-10 .tar.gz", str(path), str(error)) from error
     for name in BATCHES:
         if name not in batches:
@@ -362,8 +379,10 @@ def _load_npz(path: Path, cache: Path) -> Arrays:
         result["train_labels"] = arrays["labels"]
         result["test_labels"] = arrays.get("test_labels", np.zeros(len(result["test_images"]), np.uint8))
         for part in ("train", "test"):
-            if result[f"{part}_labels"].shape != (len(result[f"{part}_images"]),):
-                raise DataError("data.path", "one label an image", str(path))
+            labels = result[f"{part}_labels"]
+            if labels.shape != (len(result[f"{part}_images"]),) or labels.dtype.kind not in "iu":
+                got = f"labels {labels.dtype} {labels.shape} in {path}"
+                raise DataError("data.path", "an .npz with one integer label an image", got)
     return result
 
 
@@ -380,6 +399,9 @@ def _load_folder(path: Path, cache: Path) -> Arrays:
             "data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), f"it holds {len(files)}"
         )
     arrays = _prepared(cache, _fingerprint(files), lambda: _read_pictures(files))
+    if len(arrays["train_images"]) < MIN_IMAGES:
+        got = f"{len(arrays['train_images'])} of {len(files)} in {path}"
+        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures that can be read", got)
     bad = [str(files[i].relative_to(path)) for i in arrays.pop("unreadable")]
     if bad:
         shown = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
@@ -398,13 +420,29 @@ def _read_pictures(files: list[Path]) -> Arrays:
     images, unreadable = [], []
     for index, file in enumerate(files):
         try:
-            with Image.open(file) as picture:
-                upright = ImageOps.exif_transpose(picture).convert("RGB")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, and wanted
+                picture = Image.open(file)
+            with picture:
+                upright = _rgb(ImageOps.exif_transpose(picture))
                 images.append(np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS)))
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        except (*UNREADABLE, SyntaxError, Image.DecompressionBombError):
             unreadable.append(index)
     return {
         "train_images": np.stack(images) if images else np.zeros((0, SIZE, SIZE, 3), np.uint8),
         "test_images": np.zeros((0, SIZE, SIZE, 3), np.uint8),
         "unreadable": np.array(unreadable, np.int64),
     }
+
+
+def _rgb(picture: "Image.Image") -> "Image.Image":
+    """What a viewer shows: 16 bits a channel scaled down, transparency on white."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture).astype(np.float64)
+        values /= 257 if values.max() > 255 else 1
+        picture = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return picture.convert("RGB")

@@ -1,5 +1,7 @@
 """Names of all metrics and pictures, as the loop writes them and trackers show them."""
 
+from collections.abc import Mapping
+
 D_LOSS = "train/d_loss"  # mean of the discriminator's losses on real and fake, nats
 G_LOSS = "train/g_loss"  # the generator's loss, nats
 D_REAL = "train/d_real"  # mean probability that the discriminator gives to real images
@@ -11,3 +13,8 @@ FINAL_FID_PROXY = "final/fid_proxy"  # score at the end, FINAL_NUM_IMAGES images
 FINAL_NUM_IMAGES = 5000
 
 SAMPLES = "samples"  # the grid of fixed latents
+
+
+def named(when: str, scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores under their full names: `eval/...` during a run, `final/...` at its end."""
+    return {f"{when}/{name}": value for name, value in scores.items()}

@@ -33,6 +33,7 @@ def build_generator(
         model.add(layers.ReLU(name=f"relu_{index}", dtype=precision))
     model.add(_conv(3, 1, "conv_3", seed, "g", precision))
     model.add(layers.Activation("tanh", name="tanh", dtype="float32"))
+    model.jit_compile = False  # or pictures are drawn through XLA on GPUs, unlike in the update
     return model
 
 

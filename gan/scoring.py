@@ -25,9 +25,10 @@ class Scorer:
         """images: (N, 32, 32, 3) uint8, the real ones."""
         return cls(extractor, statistics(extractor(images)))
 
-    def __call__(self, generator: keras.Model, num_images: int) -> float:
-        """The FID proxy of `num_images` images: 0 is best."""
-        return frechet_distance(self.real, statistics(self.extractor(sample(generator, num_images))))
+    def __call__(self, generator: keras.Model, num_images: int) -> dict[str, float]:
+        """Scores of `num_images` images; `fid_proxy` is 0 at best."""
+        features = self.extractor(sample(generator, num_images))
+        return {"fid_proxy": frechet_distance(self.real, statistics(features))}
 
 
 def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = "scoring") -> np.ndarray:

@@ -97,12 +97,14 @@ class Update:
             "g_optimizer": self.g_optimizer.variables,
             "d_optimizer": self.d_optimizer.variables,
         }
-        return {
-            f"{owner}/{v.path.partition('/')[2]}": v
+        named = [
+            (f"{owner}/{v.path.partition('/')[2]}", v)
             for owner, variables in owners.items()
             for v in variables
             if id(v) not in seeds
-        }
+        ]
+        assert len(dict(named)) == len(named), "two variables share a name: layers need names of their own"
+        return dict(named)
 
     def _tutorial(self, step: tf.Tensor) -> tf.Tensor:
         real, z, real_labels, fake_labels = self._draw(step)

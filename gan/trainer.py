@@ -19,6 +19,7 @@ from gan.scoring import Scorer
 from gan.step import Update
 from gan.tracker import Tracker
 
+DEAD_UPDATES = 50  # in a row without any gradient, after which none can come any more
 GRID = (4, 4)  # rows and columns of the sample grid, as in the tutorial
 
 
@@ -58,6 +59,7 @@ class Trainer:
         self.step = 0
         self.best_score = math.inf
         self._window = np.zeros((0, len(step.VALUES)), np.float32)  # updates since the last log
+        self._dead = 0  # updates in a row without a gradient
         self._seconds = 0.0  # spent in them by this process
         self._timed = 0  # how many of them
         self._saved_step: int | None = None
@@ -68,6 +70,7 @@ class Trainer:
         self._window = arrays.pop("window")
         self.update.restore(arrays)
         self.step = self._saved_step = checkpoint.step
+        self._dead = checkpoint.meta["dead_updates"]
         best = checkpoint.meta["best_score"]
         self.best_score = math.inf if best is None else best
 
@@ -87,10 +90,11 @@ class Trainer:
                 return self.step >= self.schedule.steps
         return True
 
-    def final_score(self) -> float:
-        score = self.scorer(self.update.generator, metrics.FINAL_NUM_IMAGES)
-        self.tracker.scalars(self.step, {metrics.FINAL_FID_PROXY: score})
-        return score
+    def final_scores(self) -> dict[str, float]:
+        """Scores of the trained generator, by the names in `gan.metrics`."""
+        scores = metrics.named("final", self.scorer(self.update.generator, metrics.FINAL_NUM_IMAGES))
+        self.tracker.scalars(self.step, scores)
+        return scores
 
     def _one_update(self) -> None:
         start = time.perf_counter()
@@ -99,6 +103,7 @@ class Trainer:
         self._timed += 1
         self.step += 1
         self._window = np.concatenate([self._window, values[None]])
+        self._dead = 0 if values[step.VALUES.index(step.ALIVE)] > 0 else self._dead + 1
         self.tracker.tick(self.step)
 
     def _after_update(self) -> None:
@@ -138,11 +143,8 @@ class Trainer:
             row = int(bad.any(axis=1).argmax())
             name = step.VALUES[int(bad[row].argmax())]
             raise Diverged(first + row, f"{name} is {self._window[row][bad[row]][0]}", self._saved_step)
-        if (
-            len(self._window) >= self.schedule.log_every_steps
-            and not self._window[:, step.VALUES.index(step.ALIVE)].any()
-        ):
-            what = f"no gradient in {len(self._window)} updates (every logit of the discriminator is beyond the loss's clip)"
+        if self._dead >= DEAD_UPDATES:
+            what = f"no gradient in {self._dead} updates (every logit of the discriminator is beyond the loss's clip)"
             raise Diverged(self.step, what, self._saved_step)
 
     def _draw_grid(self) -> None:
@@ -150,10 +152,10 @@ class Trainer:
         self.tracker.image(self.step, metrics.SAMPLES, grid(images, *GRID))
 
     def _score(self) -> None:
-        score = self.scorer(self.update.generator, self.schedule.num_images)
-        self.tracker.scalars(self.step, {metrics.FID_PROXY: score})
-        if score < self.best_score:
-            self.best_score = score
+        scores = metrics.named("eval", self.scorer(self.update.generator, self.schedule.num_images))
+        self.tracker.scalars(self.step, scores)
+        if scores[metrics.FID_PROXY] < self.best_score:
+            self.best_score = scores[metrics.FID_PROXY]
             self.checkpoints.save_best(self._checkpoint())
 
     def _save(self) -> None:
@@ -167,4 +169,6 @@ class Trainer:
             if not np.isfinite(array).all():
                 raise Diverged(self.step, f"{name} is not finite", self._saved_step)
         best = None if math.isinf(self.best_score) else self.best_score
-        return Checkpoint(self.step, {**arrays, "window": self._window}, {"best_score": best})
+        return Checkpoint(
+            self.step, {**arrays, "window": self._window}, {"best_score": best, "dead_updates": self._dead}
+        )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compose import complete, compose_config, expand_sweep
+from experiments.compose import complete, compose_config, expand_sweep, quote_paths
 from gan.config import Config, ConfigError, describe, flatten
 
 
@@ -53,6 +53,8 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
     assert both.generator.bn_momentum == [0.1, 0.2]
     assert both.discriminator.bn_momentum == [0.9, 0.9, 0.9]
     assert complete(["model.bn_momentum=0.9"]) == ["model.bn_momentum=0.9"]  # nothing to clear
+    nested = "model={bn_momentum:0.9,generator:{bn_momentum:[0.1,0.2]}}"
+    assert config("experiment=tutorial", nested).model.generator.bn_momentum == [0.1, 0.2]
     in_braces = config("experiment=tutorial", "model={bn_momentum:0.9}").model
     assert in_braces.generator.bn_momentum == [0.9, 0.9]
 
@@ -63,9 +65,14 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("model.bn_momentum=1.7", r"model\.bn_momentum must be in \[0, 1\); got 1\.7"),
         ("model.bn_momentun=0.8", r"model\.bn_momentun must be a known setting.*did you mean 'model\.bn_momentum'"),
         ("model.bn_momentum=[0.8]", r"model\.bn_momentum must be a number.*model\.generator\.bn_momentum"),
-        ("model={bn_momentun:0.8}", "bn_momentun"),
-        ("train.steps=0", r"train\.steps must be at least 1; got 0"),
-        ("train.steps=many", r"train\.steps must be an integer, at least 1; got 'many'"),
+        ("model={bn_momentun:0.8}", r"model\.bn_momentun must be a known.*did you mean 'model\.bn_momentum'"),
+        ("model=3", r"model must be given key by key; got '3' \(model\.latent_dim, "),
+        ("~train.steps", r"must be key=value; got '~train\.steps'"),
+        ("experiment=null", "experiment must be one of quick, tutorial; got None"),
+        ("data.path=", r"data\.path must be absent or not empty; got ''"),
+        ("model.latent_dim=999999999999", r"model\.latent_dim must be in \[1, 65536\]"),
+        ("train.steps=0", r"train\.steps must be in \[1, 1000000000\]; got 0"),
+        ("train.steps=many", r"train\.steps must be an integer, in \[1, 1000000000\]; got 'many'"),
         ("train.steps=1.5", r"train\.steps must be an integer"),
         ("optim.learning_rate=-1", r"optim\.learning_rate must be greater than 0; got -1"),
         ("optim.learning_rate=fast", r"optim\.learning_rate must be a number, greater than 0; got 'fast'"),
@@ -86,6 +93,20 @@ def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -
         config(override)
     assert "\n" not in str(caught.value)
     assert "hydra.cc" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["~/boats", "/a=b/c,d", "/x [y]/(z)", "it's", "/plain", "/two words", "a\\b", "'/quoted, already'"]
+)
+def test_paths_are_taken_as_they_are_typed(path: str) -> None:
+    (quoted,) = quote_paths([f"data.path={path}"])
+    assert compose_config([quoted]).data.path == path.strip("'") if path.startswith("'") else path
+
+
+def test_paths_of_a_multirun_may_still_be_swept() -> None:
+    assert quote_paths(["data.path=a,b"], multirun=True) == ["data.path=a,b"]
+    assert quote_paths(["data.path=a,b"]) == ["data.path='a,b'"]
+    assert quote_paths(["model.bn_momentum=0.8", "data.path=null"]) == ["model.bn_momentum=0.8", "data.path=null"]
 
 
 def test_a_users_own_preset_folder(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch
 
 
 def test_the_built_in_pictures_are_never_sold_as_cats(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "_download_or_embedded", lambda cache: ("embedded", None))
+    monkeypatch.setattr(data, "_cifar10_or_embedded", lambda cache: ("embedded", None))
     with pytest.raises(DataError, match=r"data\.class_id must be 8 \(ship\) for the built-in pictures; got 'cat'"):
         load_dataset("auto", None, "cat", cache)
 
@@ -237,7 +237,7 @@ def test_npz_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
         "(N, 32, 32, 3) uint8; got 'float32": {"images": np.zeros((50, 32, 32, 3), np.float32)},
         "(N, 32, 32, 3) uint8; got 'uint8 (50, 28, 28)": {"images": np.zeros((50, 28, 28), np.uint8)},
         "an array `images`": {"pictures": noise_images(50)},
-        "one label an image": {"images": noise_images(50), "labels": np.zeros(3, int)},
+        "one integer label an image; got 'labels int64 (3,)": {"images": noise_images(50), "labels": np.zeros(3, int)},
         "at least 40 training images; got '5 in": {"images": noise_images(5)},
         "of plain arrays": {"images": np.array([{}], object)},
     }

@@ -8,20 +8,22 @@ from experiments.progress import TrainingDisplay
 from gan import metrics
 
 
-def test_plain_lines_once_a_minute_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_lines_at_the_first_values_once_a_minute_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     out, now = io.StringIO(), [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     with TrainingDisplay(Console(file=out), steps=110) as display:
         for step in range(1, 111):
             now[0] += 3.0
+            display.tick(step)
             if step == 10:
                 display.scalars(step, {metrics.D_LOSS: 0.5, metrics.G_LOSS: 1.25, metrics.STEPS_PER_SECOND: 0.33})
                 display.scalars(step, {metrics.FID_PROXY: 12.3456})
-            display.tick(step)
     lines = out.getvalue().splitlines()
-    assert [int(re.match(r"step (\d+)/110", line)[1]) for line in lines] == [20, 40, 60, 80, 100, 110]  # type: ignore[index]
-    assert lines[1] == "step 40/110  0.3 steps/s  4 min left  D 0.5  G 1.25  FID proxy 12.3"
-    assert "30 s left" in lines[4]
+    assert [int(re.match(r"step (\d+)/110", line)[1]) for line in lines] == [10, 20, 40, 60, 80, 100, 110]  # type: ignore[index]
+    assert lines[0] == "step 10/110  0.3 steps/s  5 min left  D 0.5  G 1.25"
+    assert lines[2] == "step 40/110  0.3 steps/s  4 min left  D 0.5  G 1.25  FID proxy 12.35"
+    assert "30 s left" in lines[-2]
+    assert lines[-1] == "step 110/110  0.3 steps/s  D 0.5  G 1.25  FID proxy 12.35"
 
 
 def test_a_terminal_gets_a_live_line() -> None:

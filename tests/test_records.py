@@ -14,7 +14,7 @@ def run_in(records: Records, name: str, run_id: str | None = None) -> RunFolder:
     folder = records.new_run(name, None)
     folder.config.write_text("seed: 0\n")
     if run_id is not None:
-        write_json(folder.delivery, {"run_id": run_id})
+        write_json(folder.delivery, {"stores": {"a": {"offset": 0}, "b": {"run_id": run_id}}})
     return folder
 
 
@@ -48,7 +48,7 @@ def test_a_run_is_found_by_name_folder_id_and_last(tmp_path: Path) -> None:
     assert records.find_run(str(first.path)) == first
     assert records.find_run("id-a") == first
     assert records.find_run("last") == second
-    assert first.mlflow_run_id() == "id-a"
+    assert first.mlflow_run_ids() == ["id-a"]
     with pytest.raises(ConfigError, match=r"resume must be last, or a run's.*got 'c' \(most recent: b, a\)"):
         records.find_run("c")
     with pytest.raises(ConfigError, match="there are none"):

@@ -298,3 +298,4 @@ def test_bfloat16_stays_near_float32() -> None:
     """One update from the same start: losses agree to bfloat16's eight bits."""
     exact, mixed = (make(precision=p)(1).numpy() for p in ("float32", "mixed_bfloat16"))
     np.testing.assert_allclose(mixed, exact, atol=0.15)
+    assert not np.array_equal(mixed, exact)

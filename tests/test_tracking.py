@@ -1,5 +1,6 @@
 """What arrives in MLflow, from a journal alone."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ FACTS = {
     "created": 1_700_000_000_000,
     "command": "python experiments/run.py",
     "params": {"model.bn_momentum": 0.8, "model.generator.bn_momentum": [0.78, 0.78], "data.path": None},
-    "tags": {"dataset": "npz", "mlflow.note.content": "hello"},
+    "tags": {"dataset": "npz", "mlflow.note.content": "hello", "run_folder": "/somewhere/run"},
     "dataset": {"name": "npz", "description": "npz x", "sha256": "ab" * 32, "shape": [64, 32, 32, 3], "dtype": "uint8"},
 }
 
@@ -43,7 +44,7 @@ def journal(folder: RunFolder) -> Iterator[Journal]:
 
 def stored(records: Records, folder: RunFolder) -> tuple[MlflowClient, Run]:
     client = MlflowClient(tracking_uri(records))
-    return client, client.get_run(str(folder.mlflow_run_id()))
+    return client, client.get_run(folder.mlflow_run_ids()[-1])
 
 
 def test_a_run_arrives_whole(records: Records, folder: RunFolder, journal: Journal) -> None:
@@ -56,7 +57,7 @@ def test_a_run_arrives_whole(records: Records, folder: RunFolder, journal: Journ
     journal.artifact(folder.path / "plots" / "losses.png")
     journal.tags({"duration": "3 s"})
     journal.status("FINISHED")
-    Delivery(records, folder).deliver()
+    Delivery(folder).deliver()
 
     client, run = stored(records, folder)
     assert run.info.status == "FINISHED"
@@ -80,16 +81,16 @@ def test_a_run_arrives_whole(records: Records, folder: RunFolder, journal: Journ
 def test_nothing_is_delivered_twice(records: Records, folder: RunFolder, journal: Journal) -> None:
     journal.scalars(1, {"a": 1.0})
     journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
-    first = Delivery(records, folder)
+    first = Delivery(folder)
     first.deliver()
     first.deliver()
     offset = first._state["offset"]
     # The process is killed after MLflow took the last batch and before the note of it.
     for lost in (0, offset // 2):
         first._state["offset"] = 0 if lost == 0 else next(o for _, o in tracking.journal.read(folder.journal, 0))
-        write_json(folder.delivery, first._state)
+        first._save()
         journal.scalars(2 if lost == 0 else 3, {"a": 2.0})
-        Delivery(records, folder).deliver()
+        Delivery(folder).deliver()
     client, run = stored(records, folder)
     assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1, 2, 3]
     assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # the picture and its thumbnail
@@ -97,16 +98,16 @@ def test_nothing_is_delivered_twice(records: Records, folder: RunFolder, journal
 
 
 def test_a_feeder_keeps_up_and_a_resumed_run_goes_on(records: Records, folder: RunFolder, journal: Journal) -> None:
-    feeder = Feeder(records, folder)
+    feeder = Feeder(folder)
     feeder.start()
     journal.scalars(1, {"a": 1.0})
     journal.status("KILLED")
     assert feeder.finish(60)
-    run_id = folder.mlflow_run_id()
+    run_id = folder.mlflow_run_ids()[-1]
     assert stored(records, folder)[1].info.status == "KILLED"
 
     journal.status("RUNNING")
-    again = Feeder(records, folder)
+    again = Feeder(folder)
     again.start()
     journal.scalars(2, {"a": 2.0})
     journal.status("FINISHED")
@@ -120,16 +121,16 @@ def test_an_absent_server_stops_nothing_and_loses_nothing(
     records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
-    feeder = Feeder(records, folder)
+    feeder = Feeder(folder)
     feeder.start()
     journal.scalars(1, {"a": 1.0})
     journal.status("FINISHED")
     assert not feeder.finish(30)
     assert feeder.problem
-    assert folder.mlflow_run_id() is None
+    assert folder.mlflow_run_ids() == []
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    Delivery(records, folder).deliver()
+    Delivery(folder).deliver()
     client, run = stored(records, folder)
     assert run.info.status == "FINISHED"
     assert [m.value for m in client.get_metric_history(run.info.run_id, "a")] == [1.0]
@@ -146,7 +147,124 @@ def test_scalars_go_in_requests_that_mlflow_takes(folder: RunFolder, journal: Jo
     assert batches[-1][0]["status"] == "FINISHED"
 
 
-def test_passwords_are_not_shown() -> None:
-    assert tracking.public("https://me:secret@host:5000/x") == "https://host:5000/x"
-    assert tracking.public("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+class Flaky:
+    """An MLflow client whose call `name` fails once, after it was carried out or before."""
+
+    def __init__(self, client: MlflowClient, name: str, after: bool, failed: list[str]) -> None:
+        self._client, self._name, self._after, self._failed = client, name, after, failed
+
+    def __getattr__(self, name: str) -> object:
+        call = getattr(self._client, name)
+        if name != self._name or self._failed:
+            return call
+
+        def fail(*arguments: object, **keywords: object) -> None:
+            self._failed.append(name)
+            if self._after:
+                call(*arguments, **keywords)
+            raise ConnectionError("the answer was lost")
+
+        return fail
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", ["create_run", "log_batch", "log_inputs", "log_image", "set_terminated"])
+def test_a_request_that_fails_once_loses_and_doubles_nothing(
+    call: str, after: bool, records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    real = mlflow.MlflowClient
+    failed: list[str] = []
+    monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: Flaky(real(uri), call, after, failed))
+    journal.scalars(1, {"a": 1.0})
+    journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
+    journal.status("FINISHED")
+    delivery = Delivery(folder)
+    try:
+        delivery.deliver()
+    except ConnectionError:
+        assert call != "log_image"
+    delivery.deliver()
+    assert failed == [call]
+    client = real(tracking_uri(records))
+    (run,) = client.search_runs([str(delivery._state["experiment_id"])])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model.bn_momentum"] == "0.8"
+    assert len(run.inputs.dataset_inputs) == 1
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1]
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 2
+
+
+def test_a_record_that_cannot_be_delivered_holds_nothing_up(
+    records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    file = folder.path / "samples.gif"
+    file.write_bytes(b"gif")
+    journal.artifact(file)
+    journal.status("FINISHED")
+    file.unlink()
+    (line,) = Delivery(folder).deliver()
+    assert line.startswith("samples.gif: ")
+    assert stored(records, folder)[1].info.status == "FINISHED"
+    file.write_bytes(b"gif")  # it is back
+    assert Delivery(folder).deliver() == []
+    client, run = stored(records, folder)
+    assert "samples.gif" in [f.path for f in client.list_artifacts(run.info.run_id)]
+
+
+def test_each_server_gets_the_whole_run(
+    records: Records, folder: RunFolder, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.scalars(1, {"a": 1.0})
+    Delivery(folder).deliver()
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    journal.scalars(2, {"a": 2.0})
+    Delivery(folder).deliver()
+    first, second = folder.mlflow_run_ids()
+    assert [m.step for m in MlflowClient(other).get_metric_history(second, "a")] == [1, 2]
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    Delivery(folder).deliver()
+    assert [m.step for m in MlflowClient(tracking_uri(records)).get_metric_history(first, "a")] == [1, 2]
+
+
+def test_a_deleted_experiment_is_named_with_the_remedy(records: Records, folder: RunFolder, journal: Journal) -> None:
+    journal.scalars(1, {"a": 1.0})
+    Delivery(folder).deliver()
+    client, run = stored(records, folder)
+    client.delete_experiment(run.info.experiment_id)
+    another = records.new_run("another", None)
+    write_json(another.facts, FACTS)
+    with pytest.raises(RuntimeError, match=r"'gan' is deleted \(mlflow experiments restore -x 1"):
+        Delivery(another).deliver()
+
+
+def test_system_metrics_are_sampled(
+    records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    feeder = Feeder(folder)
+    feeder.start()
+    journal.scalars(1, {"a": 1.0})
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        if folder.mlflow_run_ids() and any(k.startswith("system/") for k in stored(records, folder)[1].data.metrics):
+            break
+    journal.status("FINISHED")
+    assert feeder.finish(60)
+    assert "system/cpu_utilization_percentage" in stored(records, folder)[1].data.metrics
+
+
+def test_passwords_are_not_shown(folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tracking.public("at https://me:secret@host:5000/x") == "at https://host:5000/x"
     assert tracking.public("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    feeder = Feeder(folder)
+    feeder.start()
+    journal.status("FINISHED")
+    assert not feeder.finish(30)
+    assert "127.0.0.1:9" in str(feeder.problem)
+    assert "secret" not in str(feeder.problem)
+    assert not folder.delivery.exists() or "secret" not in folder.delivery.read_text()

@@ -160,15 +160,18 @@ def test_nan_is_seen_at_the_next_log_with_its_step(tmp_path: Path) -> None:
     assert [f.name for f in Checkpoints(tmp_path).files()] == ["step_00000007.npz"]
 
 
-def test_a_dead_update_is_seen(tmp_path: Path) -> None:
-    trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
+@pytest.mark.parametrize("log_every_steps", [1, 4, 25])
+def test_a_dead_update_is_seen_after_fifty_whatever_is_logged(tmp_path: Path, log_every_steps: int) -> None:
+    schedule = Schedule(steps=120, log_every_steps=log_every_steps, checkpoint_every_steps=40, num_images=20)
+    trainer = tiny_trainer(tmp_path, schedule, Recorder())
 
     def dead(step: int, values: np.ndarray) -> None:
-        if step > 4:
+        if step > 4 and step != 6:  # one that lives starts the count anew
             values[VALUES.index("alive")] = 0
 
     trainer.update = with_values(trainer.update, dead)
-    with pytest.raises(Diverged, match=r"no gradient in 4 updates.* at step 8; last finite checkpoint: step 7"):
+    seen = {1: 56, 4: 56, 25: 75}[log_every_steps]
+    with pytest.raises(Diverged, match=rf"no gradient in {seen - 6} updates.* at step {seen}; last finite.*: step 40"):
         trainer.run()
 
 
@@ -186,5 +189,5 @@ def test_final_score_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     recorder = Recorder()
     trainer = tiny_trainer(tmp_path, Schedule(steps=1, num_images=20), recorder)
     trainer.run()
-    score = trainer.final_score()
+    score = trainer.final_scores()[metrics.FINAL_FID_PROXY]
     assert recorder.values[1, metrics.FINAL_FID_PROXY] == score != recorder.values[1, metrics.FID_PROXY]

@@ -1,0 +1,215 @@
+"""From settings to a run that can start: its images, its folder, the facts about it."""
+
+import dataclasses
+import getpass
+import os
+import shlex
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from experiments.native_log import native_stderr_to
+from experiments.records import Records, RunFolder, default_root, read_json, write_json
+from gan import metrics
+from gan.arrays import write_atomically
+from gan.checkpoint import Checkpoint, CheckpointWarning
+from gan.config import Config, ConfigError, flatten, put
+from gan.data import Dataset, DataWarning, load_dataset
+
+# What a resumed run may change: nothing that its weights or scores depend on. Where the
+# images lie is free, as their pixels are compared.
+RESUME_MAY_CHANGE = (
+    "train.steps",
+    "train.log_every_steps",
+    "train.grid_every_steps",
+    "train.checkpoint_every_steps",
+    "eval.every_steps",
+    "data.source",
+    "data.path",
+)
+NOT_SETTINGS = ("name", "resume", "records.root")  # where a run is kept, not what it is
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a training needs, checked."""
+
+    config: Config
+    folder: RunFolder
+    dataset: Dataset
+    resumed: bool
+    checkpoint: Checkpoint | None  # to go on from; None to start at step 0
+
+    @property
+    def resume_command(self) -> str:
+        root = self.folder.records.root
+        quoted = str(root).replace("\\", "\\\\").replace("'", "\\'")
+        extra = [f"records.root='{quoted}'"] if root != default_root() else []
+        return shlex.join(["python", shown(Path(sys.argv[0])), f"resume={self.folder.name}", *extra])
+
+
+def load_data(config: Config, records: Records, console: Console) -> Dataset:
+    """The run's images; says what the user should know about them. Raises ConfigError."""
+    with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
+        warnings.simplefilter("always", DataWarning)
+        dataset = load_dataset(config.data.source, config.data.path, config.data.class_id, records.cache)
+    for warning in caught:
+        if issubclass(warning.category, DataWarning):
+            _warn(console, str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    if config.train.batch_size > len(dataset.train):
+        _warn(
+            console,
+            f"train.batch_size={config.train.batch_size} is more than the {len(dataset.train):,} images: "
+            "drawn with replacement, a batch holds some of them several times",
+        )
+    return dataset
+
+
+def new_run(config: Config, preset: str | None, overrides: list[str], console: Console) -> Run:
+    """Load the images and make the run's folder, settings and facts in it. Raises ConfigError."""
+    records = Records.at(config.records.root)
+    records.check_writable()
+    dataset = load_data(config, records, console)
+    folder = records.new_run(config.name, preset)
+    # What `auto` and a relative path came to: a resume may start elsewhere.
+    config.data.source, config.data.path = dataset.source, dataset.path
+    _write_facts(config, dataset, folder, overrides)
+    _write_config(config, folder)  # last: it makes the folder a run
+    return Run(config, folder, dataset, resumed=False, checkpoint=None)
+
+
+def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Console) -> Run:
+    """A run to go on with, and those of the settings `keys` of `given` that may change.
+
+    One that never came to a checkpoint starts at step 0. Raises ConfigError, and
+    CheckpointError for a run with none but damaged checkpoints.
+    """
+    folder.records.check_writable()
+    config, trained_on = _read_records(folder)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CheckpointWarning)
+        checkpoint = folder.checkpoints.latest() if folder.checkpoints.files() else None
+    for warning in caught:
+        _warn(console, str(warning.message))
+
+    wanted, had = flatten(given), flatten(config)
+    keys = {key for key in keys if wanted[key] != had[key] and key not in NOT_SETTINGS}
+    if refused := sorted(keys - set(RESUME_MAY_CHANGE)):
+        differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in refused)
+        raise ConfigError("resume", "without settings that change the result", given.resume, differences)
+    for key in keys:
+        put(config, key, wanted[key])
+    if checkpoint is not None and config.train.steps < checkpoint.step:
+        raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", config.train.steps)
+
+    dataset = load_data(config, folder.records, console)
+    if dataset.sha256 != trained_on["sha256"]:
+        raise ConfigError(
+            "resume", "on the run's own images", f"{dataset.description} ({dataset.sha256[:8]})",
+            f"the run has {trained_on['description']} ({trained_on['sha256'][:8]})",
+        )  # fmt: skip
+    config.data.source, config.data.path = dataset.source, dataset.path
+    _write_config(config, folder)
+    return Run(config, folder, dataset, resumed=True, checkpoint=checkpoint)
+
+
+def _read_records(folder: RunFolder) -> tuple[Config, dict[str, str]]:
+    """The settings and the data set of a run. Raises ConfigError for damaged files."""
+    try:
+        node = OmegaConf.load(folder.config)
+        if not node:
+            raise ValueError("config.yaml is empty")
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
+        assert isinstance(config, Config)
+        return config, read_json(folder.facts)["dataset"]
+    except (OSError, ValueError, KeyError, yaml.YAMLError, OmegaConfBaseException) as error:
+        remedy = f"in {folder.path}: {str(error).splitlines()[0]}"
+        raise ConfigError("resume", "a run with undamaged records", folder.name, remedy) from error
+
+
+def settings(config: Config) -> dict[str, object]:
+    """What MLflow shows as params."""
+    return {key: value for key, value in flatten(config).items() if key not in NOT_SETTINGS}
+
+
+def code_tags() -> dict[str, str]:
+    """Commit, and whether files differ from it; nothing outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(root), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    if commit is None or changes is None:
+        return {}
+    return {"mlflow.source.git.commit": commit, "git_dirty": str(bool(changes)).lower()}
+
+
+def shown(path: Path) -> str:
+    """A path relative to where the user stands, if it is below."""
+    absolute = Path(os.path.abspath(path))
+    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)
+
+
+def _warn(console: Console, message: str) -> None:
+    console.print(Panel(Text(message), title="warning", style="yellow"))
+
+
+def _write_config(config: Config, folder: RunFolder) -> None:
+    text = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
+    write_atomically(folder.config, text.encode())
+
+
+def _write_facts(config: Config, dataset: Dataset, folder: RunFolder, overrides: list[str]) -> None:
+    """What the run is, for MLflow and for a later resume."""
+    command = shlex.join(["python", "experiments/run.py", *overrides])
+    tags = {
+        "dataset": dataset.source,
+        "dataset_sha256": dataset.sha256,
+        "fid_proxy_images": f"{config.eval.num_images} in the run, {metrics.FINAL_NUM_IMAGES} at the end",
+        "run_folder": str(folder.path),
+        "mlflow.user": _user(),
+        "mlflow.source.name": "experiments/run.py",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.note.content": f"`{command}`\n\nTrained on {dataset.description}. Folder: `{folder.path}`",
+        **code_tags(),
+    }
+    write_json(
+        folder.facts,
+        {
+            "created": time.time_ns() // 1_000_000,
+            "command": command,
+            "params": settings(config),
+            "tags": tags,
+            "dataset": {
+                "name": dataset.source,
+                "description": dataset.description,
+                "sha256": dataset.sha256,
+                "shape": list(dataset.train.shape),
+                "dtype": str(dataset.train.dtype),
+            },
+        },
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())

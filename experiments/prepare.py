@@ -84,7 +84,7 @@ def new_run(config: Config, preset: str | None, overrides: list[str], console: C
     dataset = load_data(config, records, console)
     folder = records.new_run(config.name, preset)
     # What `auto` and a relative path came to: a resume may start elsewhere.
-    config.data.source, config.data.path = dataset.source, dataset.path
+    config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _write_facts(config, dataset, folder, overrides)
     _write_config(config, folder)  # last: it makes the folder a run
     return Run(config, folder, dataset, resumed=False, checkpoint=None)

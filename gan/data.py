@@ -51,6 +51,7 @@ class Dataset:
 
     source: str  # cifar10, embedded, folder or npz
     path: str | None  # where they were found, absolute; None for the built-in ones
+    class_id: int | str  # the class by index, or all; all where there are no labels
     description: str  # for people: the source, its place and the class
     train: np.ndarray  # (N, 32, 32, 3) uint8
     test: np.ndarray  # (M, 32, 32, 3) uint8; M is 0 where nothing is held out
@@ -105,7 +106,8 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path) -> Da
         raise DataError("data.class_id", f"all for {place}, which has no labels", class_id)
     train, test, what = _select(source, place, arrays, index, class_id)
     found = None if path is None else str(Path(path).resolve())
-    return Dataset(source, found, f"{place}, {what}, {len(train):,} images", train, test)
+    chosen = "all" if index is None or "train_labels" not in arrays else index
+    return Dataset(source, found, chosen, f"{place}, {what}, {len(train):,} images", train, test)
 
 
 def unscale(images: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ def test_classes_by_name_and_all(cifar: Path, cache: Path) -> None:
     by_name = load_dataset("auto", str(cifar), "cat", cache)
     every = load_dataset("auto", str(cifar), "all", cache)
     assert by_index.sha256 == by_name.sha256
+    assert (by_index.class_id, by_name.class_id, every.class_id) == (3, 3, "all")
     assert len(by_index.train) == 50
     assert len(every.train) == 500
 
@@ -176,6 +177,24 @@ def test_keras_cache_is_found_without_a_download(name: str, cifar: Path, cache: 
     assert load_dataset("auto", None, 8, cache).source == "cifar10"
 
 
+def test_half_a_download_is_not_taken_for_the_data_set(
+    cifar: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process is unpacking, or was killed while it did."""
+    import keras
+
+    place = Path(os.environ["KERAS_HOME"]) / "datasets" / "cifar-10-batches-py-target" / "cifar-10-batches-py"
+    place.mkdir(parents=True)
+    (cifar / "cifar-10-batches-py" / "data_batch_1").rename(place / "data_batch_1")
+
+    def finish() -> None:
+        for file in (cifar / "cifar-10-batches-py").iterdir():
+            file.rename(place / file.name)
+
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", finish)
+    assert len(load_dataset("auto", None, 8, cache).train) == 50
+
+
 def test_download_is_keras_own_and_lands_in_its_cache(
     cifar: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +312,52 @@ def test_folders_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
         load_dataset("folder", None, "all", cache)
     with pytest.raises(DataError, match="absent for data=embedded"):
         load_dataset("embedded", str(tmp_path), "all", cache)
+
+
+def test_pictures_look_as_a_viewer_shows_them(tmp_path: Path, cache: Path) -> None:
+    ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "a_16bit.png")
+    Image.new("RGBA", (32, 32), (255, 0, 0, 0)).save(tmp_path / "b_clear.png")
+    Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(tmp_path / "c_cmyk.jpg")
+    turned = Image.new("RGB", (32, 64), "blue")
+    turned.paste("red", (0, 32, 32, 64))
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    turned.save(tmp_path / "d_turned.png", exif=exif)
+    for k in range(40):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"z{k}.png")
+    deep, clear, cmyk, upright = load_dataset("folder", str(tmp_path), "all", cache).train[:4]
+    np.testing.assert_allclose(deep[..., 0], ramp / 257, atol=1)
+    assert (clear == 255).all()
+    assert cmyk.mean(axis=(0, 1))[0] > 200 > 60 > cmyk.mean(axis=(0, 1))[1]
+    assert (upright[:10] == (255, 0, 0)).all()
+
+
+def test_a_folder_of_which_nothing_can_be_read(tmp_path: Path, cache: Path) -> None:
+    for k in range(50):
+        (tmp_path / f"{k}.jpg").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"at least 40 pictures that can be read; got '0 of 50 in "):
+        load_dataset("folder", str(tmp_path), "all", cache)
+
+
+def test_a_class_of_what_has_no_labels_is_refused(npz: Path, cache: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.class_id must be all for npz .*, which has no labels; got 3"):
+        load_dataset("npz", str(npz), 3, cache)
+
+
+def test_what_may_not_be_read_is_one_line(npz: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:  # as root may read anything
+        raise PermissionError(13, "Permission denied", str(npz))
+
+    monkeypatch.setattr(data, "_fingerprint", refuse)
+    with pytest.raises(DataError, match=r"data\.path must be readable; got .*images\.npz.*Permission denied"):
+        load_dataset("folder", str(folder_of(npz)), "all", cache)
+
+
+def folder_of(npz: Path) -> Path:
+    for k in range(40):
+        Image.new("RGB", (32, 32)).save(npz.parent / f"{k}.png")
+    return npz.parent
 
 
 # --- values

@@ -64,6 +64,16 @@ def test_half_a_line_at_the_end_is_dropped(folder: RunFolder) -> None:
     assert curve(folder.journal, "a") == ([1, 2], [1.0, 2.0])
 
 
+def test_zeros_after_a_power_cut_are_dropped(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    journal.scalars(1, {"a": 1.0})
+    journal.close()
+    with open(folder.journal, "ab") as stream:
+        stream.write(b"\0" * 40 + b"\n" + b"\xff\xfe\n")
+    Journal(folder).close()
+    assert curve(folder.journal, "a") == ([1], [1.0])
+
+
 def test_reading_goes_on_from_an_offset(folder: RunFolder) -> None:
     journal = Journal(folder)
     for step in (1, 2, 3):

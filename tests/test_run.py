@@ -74,7 +74,7 @@ def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_p
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
-    assert not [f for f in root.rglob("*") if f.is_file()]
+    assert not [f for f in root.rglob("*") if f.is_file() and "cache" not in f.parts]
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,10 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     assert len(run.data.tags["dataset_sha256"]) == 64
     assert run.data.tags["fid_proxy_id"].startswith("random_cnn-")
     assert "experiments/run.py" in run.data.tags["mlflow.note.content"]
+    if (ROOT / ".git").exists():
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        assert run.data.tags["mlflow.source.git.commit"] == commit
+        assert run.data.tags["git_dirty"] in ("true", "false")
     for key in ("train/d_loss", "train/g_loss", "train/d_real", "train/d_fake", "train/steps_per_second"):
         history = client.get_metric_history(run.info.run_id, key)
         assert ([m.step for m in history], [m.value for m in history]) == curve(folder.journal, key)

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pytest
+from conftest import noise_images
+from rich.console import Console
+
+from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, shown
+from gan.checkpoint import Checkpoint, CheckpointError
+from gan.config import Config, ConfigError, DataConfig, RecordsConfig, TrainConfig, describe
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def config(npz: Path, tmp_path: Path) -> Config:
+    return Config(
+        data=DataConfig(source="npz", path=str(npz), class_id="all"), records=RecordsConfig(root=str(tmp_path / "r"))
+    )
+
+
+@pytest.fixture
+def run(config: Config) -> Run:
+    return new_run(config, None, [], QUIET)
+
+
+def save(run: Run, step: int) -> Path:
+    return run.folder.checkpoints.save(Checkpoint(step, {"window": noise_images(1)}, {"best_score": None}))
+
+
+def test_what_may_change_on_resume_are_real_keys() -> None:
+    assert set(RESUME_MAY_CHANGE) <= describe().keys()
+
+
+def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
+    """An extended run, stopped, goes on to its new end without being told again."""
+    save(run, 7)
+    given = Config(train=TrainConfig(steps=99, log_every_steps=3))
+    resumed_run(run.folder, given, {"train.steps", "train.log_every_steps"}, QUIET)
+    again = resumed_run(run.folder, Config(), set(), QUIET)
+    assert again.resumed
+    assert again.checkpoint is not None
+    assert (again.checkpoint.step, again.config.train.steps, again.config.train.log_every_steps) == (7, 99, 3)
+
+
+def test_images_that_moved_may_be_pointed_at(run: Run, npz: Path) -> None:
+    moved = npz.rename(npz.with_name("moved.npz"))
+    with pytest.raises(ConfigError, match=r"data\.path must be an existing file"):
+        resumed_run(run.folder, Config(), set(), QUIET)
+    given = Config(data=DataConfig(path=str(moved)))
+    assert resumed_run(run.folder, given, {"data.path"}, QUIET).dataset.sha256 == run.dataset.sha256
+    assert resumed_run(run.folder, Config(), set(), QUIET).config.data.path == str(moved)
+
+
+def test_what_auto_came_to_is_what_a_run_keeps(npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(npz.parent)
+    config = Config(data=DataConfig(path=npz.name), records=RecordsConfig(root=str(tmp_path / "r")))
+    saved = resumed_run(new_run(config, None, [], QUIET).folder, Config(), set(), QUIET).config
+    assert (saved.data.source, saved.data.path, saved.data.class_id) == ("npz", str(npz), "all")
+
+
+def test_a_run_without_a_checkpoint_starts_again_and_one_with_damaged_ones_does_not(run: Run) -> None:
+    assert resumed_run(run.folder, Config(), set(), QUIET).checkpoint is None
+    save(run, 3).write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="no readable checkpoint"):
+        resumed_run(run.folder, Config(), set(), QUIET)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", ""),
+        ("config.yaml", "train: [unclosed"),
+        ("config.yaml", "train:\n  setps: 3\n"),
+        ("config.yaml", "train:\n  steps: many\n"),
+        ("run.json", "{"),
+        ("run.json", "{}"),
+        ("run.json", None),
+    ],
+)
+def test_damaged_records_are_one_line(run: Run, name: str, content: str | None) -> None:
+    file = run.folder.path / name
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(ConfigError, match=r"resume must be a run with undamaged records; got") as caught:
+        resumed_run(run.folder, Config(), set(), QUIET)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_damaged_neighbour_hides_no_run(run: Run) -> None:
+    run.folder.delivery.write_text("{")
+    with pytest.raises(ConfigError, match="most recent"):
+        run.folder.records.find_run("nosuchrun")
+
+
+def test_the_resume_command_quotes_for_shell_and_hydra(config: Config, tmp_path: Path) -> None:
+    import shlex
+
+    from experiments.compose import compose_config
+
+    config.records.root = str(tmp_path / "a b=c,'d' [x]")
+    run = new_run(config, None, [], QUIET)
+    overrides = shlex.split(run.resume_command)[2:]
+    assert compose_config(overrides).records.root == config.records.root
+
+
+def test_paths_are_shown_relative_only_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shown(tmp_path / "a" / "b") == "a/b"
+    assert shown(Path("/usr/lib")) == "/usr/lib"

@@ -24,7 +24,8 @@ from gan import metrics
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
 from gan.config import Config, ConfigError, flatten, put
-from gan.data import Dataset, DataWarning, load_dataset
+from gan.data import Dataset, load_dataset
+from gan.sources import DataWarning
 
 # What a resumed run may change: nothing that its weights or scores depend on. Where the
 # images lie is free, as their pixels are compared.

@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, SHARED_DATA, batch, noise_images
 from PIL import Image
 
-from gan import data
-from gan.data import DataError, DataWarning, load_dataset, unscale
+from gan.data import load_dataset, unscale
+from gan.sources import DataError, DataWarning, cifar10, folder
 
 
 @pytest.fixture
@@ -231,8 +231,14 @@ def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch
 
 
 def test_the_built_in_pictures_are_never_sold_as_cats(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "_cifar10_or_embedded", lambda cache: ("embedded", None))
-    with pytest.raises(DataError, match=r"data\.class_id must be 8 \(ship\) for the built-in pictures; got 'cat'"):
+    def no_network(cache: Path) -> str:
+        raise cifar10.DownloadError("no network")
+
+    monkeypatch.setattr(cifar10, "of_keras", no_network)
+    with (
+        pytest.warns(DataWarning),
+        pytest.raises(DataError, match=r"data\.class_id must be 8 \(ship\) for the built-in pictures; got 'cat'"),
+    ):
         load_dataset("auto", None, "cat", cache)
 
 
@@ -349,7 +355,7 @@ def test_what_may_not_be_read_is_one_line(npz: Path, cache: Path, monkeypatch: p
     def refuse(*_: object) -> None:  # as root may read anything
         raise PermissionError(13, "Permission denied", str(npz))
 
-    monkeypatch.setattr(data, "_fingerprint", refuse)
+    monkeypatch.setattr(folder, "fingerprint", refuse)
     with pytest.raises(DataError, match=r"data\.path must be readable; got .*images\.npz.*Permission denied"):
         load_dataset("folder", str(folder_of(npz)), "all", cache)
 

@@ -1,0 +1,22 @@
+"""Readers of images, one a kind of place; all give uint8 arrays by name.
+
+`train_images` and `test_images` are (N, 32, 32, 3) uint8; `train_labels` and
+`test_labels`, (N,) integers, are there where the place has labels.
+"""
+
+import numpy as np
+
+from gan.config import ConfigError
+
+SIZE = 32  # height and width of every image, in pixels
+MIN_IMAGES = 40  # the final picture shows as many real ones
+
+Arrays = dict[str, np.ndarray]
+
+
+class DataError(ConfigError):
+    """Images that cannot be had or used, in one line: key, rule, value, remedy."""
+
+
+class DataWarning(UserWarning):
+    """Something about the images that the user should know before looking at results."""

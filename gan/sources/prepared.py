@@ -1,0 +1,41 @@
+"""What takes time to decode is decoded once, safely for processes that start together."""
+
+import contextlib
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from gan.arrays import UNREADABLE, read_npz, write_atomically
+from gan.sources import Arrays
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold `<path>.lock`, one process at a time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield
+
+
+def prepared(cache: Path, key: str, build: Callable[[], Arrays]) -> Arrays:
+    """What `build` makes, kept in the cache under a hash of `key` for the next caller."""
+    file = cache / f"data-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    with locked(file):
+        if file.exists():
+            with contextlib.suppress(*UNREADABLE):
+                return read_npz(file)
+        arrays = build()
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        write_atomically(file, buffer.getvalue())
+        return arrays
+
+
+def fingerprint(files: list[Path]) -> str:
+    """A key that changes when any of the files does: names, sizes, times of change."""
+    return json.dumps([(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files])

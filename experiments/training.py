@@ -213,7 +213,8 @@ def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> N
     server = public(uri)
     if uri.startswith("sqlite"):
         mlflow = shlex.quote(shown(Path(sys.executable).with_name("mlflow")))
-        lines.append(f"browse   {mlflow} ui --backend-store-uri {shlex.quote(uri)} --port 5000")
+        quiet = "MLFLOW_DISABLE_TELEMETRY=true"
+        lines.append(f"browse   {quiet} {mlflow} ui --backend-store-uri {shlex.quote(uri)} --port 5000")
         server = "http://127.0.0.1:5000"
     if feeder.delivery.url is not None:
         lines.append(f"         {server}{feeder.delivery.url}")

@@ -1,0 +1,38 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+def make(*arguments: str) -> str:
+    done = subprocess.run(["make", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_help_names_every_target() -> None:
+    text = make("help")
+    for target in ("run", "test", "ui", "install", "lint", "lock", "clean"):
+        assert f"make {target} " in text
+
+
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("run", "experiments/run.py experiment=quick model.dropout=0.3"),
+        ("ui", "/mlruns/mlflow.db"),
+        ("ui", "--host 127.0.0.1"),
+        ("test", 'pytest -q -m "not slow"'),
+        ("lint", "ruff check ."),
+    ],
+)
+def test_targets_run_the_commands_that_the_readme_gives(target: str, command: str) -> None:
+    assert command in make("--dry-run", target, "ARGS=model.dropout=0.3")
+
+
+def test_an_unfit_python_is_one_line(tmp_path: Path) -> None:
+    command = ["make", "-C", str(ROOT), "--always-make", "install", "PYTHON=", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "error: Python 3.11, 3.12 or 3.13 is needed; none found" in done.stdout

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder, default_root, read_json, write_json
 from gan import metrics
@@ -136,7 +137,7 @@ def _read_records(folder: RunFolder) -> tuple[Config, dict[str, str]]:
         assert isinstance(config, Config)
         return config, read_json(folder.facts)["dataset"]
     except (OSError, ValueError, KeyError, yaml.YAMLError, OmegaConfBaseException) as error:
-        remedy = f"in {folder.path}: {str(error).splitlines()[0]}"
+        remedy = f"in {folder.path}: {first_line(error)}"
         raise ConfigError("resume", "a run with undamaged records", folder.name, remedy) from error
 
 

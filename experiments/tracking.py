@@ -20,6 +20,7 @@ from filelock import FileLock
 from PIL import Image
 
 from experiments import journal
+from experiments.errors import first_line
 from experiments.records import Records, RunFolder, read_json, write_json
 from gan.config import CIFAR10_CLASSES
 
@@ -125,7 +126,7 @@ class Delivery:
             client.get_run(self._state["run_id"])
             self._retrying = True
             _log.warning("%s is not delivered: %s", _name(records[0]), public(str(error)))
-            self._state["refused"].append({**records[0], "refused": public(str(error)).splitlines()[0]})
+            self._state["refused"].append({**records[0], "refused": public(first_line(error))})
 
     def _save(self) -> None:
         write_json(self._folder.delivery, {"stores": self._stores})
@@ -269,9 +270,8 @@ class Feeder:
 
 def _reason(error: Exception, uri: str) -> str:
     """One short line: of a chain of network errors, the system's own words."""
-    text = public(str(error) or type(error).__name__)
-    system = re.search(r"\[Errno -?\d+\] [\w ]+", text)
-    return f"{system[0]} at {public(uri)}" if system else text.splitlines()[0]
+    system = re.search(r"\[Errno -?\d+\] [\w ]+", str(error))
+    return f"{system[0]} at {public(uri)}" if system else public(first_line(error))
 
 
 def _batches(file: Path, offset: int) -> Iterator[tuple[list[journal.Record], int]]:

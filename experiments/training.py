@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from experiments.errors import first_line
 from experiments.journal import Journal, curve
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
@@ -103,9 +104,7 @@ def _train(
             outcome = Outcome("FAILED", error.step, failure=f"{error}. {advice}")
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             advice = "Try a smaller train.batch_size or model.latent_dim"
-            outcome = Outcome(
-                "FAILED", display.step, failure=f"out of memory: {str(error).splitlines()[0][:200]}. {advice}"
-            )
+            outcome = Outcome("FAILED", display.step, failure=f"out of memory: {first_line(error)[:200]}. {advice}")
         except OSError as error:
             last = run.folder.checkpoints.files()
             kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"

@@ -18,7 +18,7 @@ class TrainingDisplay:
     def __init__(self, console: Console, steps: int, start: int = 0) -> None:
         self._console, self._steps = console, steps
         self._values: dict[str, float] = {}
-        self._begin = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
         self._start = self.step = self._printed = start
         self._bar: Progress | None = None
         if console.is_terminal:

@@ -14,7 +14,7 @@ import numpy as np
 from gan import embedded
 from gan.config import CIFAR10_CLASSES, class_index
 from gan.sources import MIN_IMAGES, Arrays, DataError, DataWarning, cifar10, folder, npz
-from gan.sources.prepared import prepared
+from gan.sources.cache import prepared
 
 SHIP = CIFAR10_CLASSES.index("ship")
 

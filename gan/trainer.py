@@ -58,7 +58,7 @@ class Trainer:
         self.schedule = schedule
         self.step = 0
         self.best_score = math.inf
-        self._window = np.zeros((0, len(step.VALUES)), np.float32)  # updates since the last log
+        self._window: list[np.ndarray] = []  # values of the updates since the last log, (5,) each
         self._dead = 0  # updates in a row without a gradient
         self._seconds = 0.0  # spent in them by this process
         self._timed = 0  # how many of them
@@ -67,7 +67,7 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         arrays = dict(checkpoint.arrays)
-        self._window = arrays.pop("window")
+        self._window = list(arrays.pop("window"))
         self.update.restore(arrays)
         self.step = self._saved_step = checkpoint.step
         self._dead = checkpoint.meta["dead_updates"]
@@ -102,7 +102,7 @@ class Trainer:
         self._seconds += time.perf_counter() - start
         self._timed += 1
         self.step += 1
-        self._window = np.concatenate([self._window, values[None]])
+        self._window.append(values)
         self._dead = 0 if values[step.VALUES.index(step.ALIVE)] > 0 else self._dead + 1
         self.tracker.tick(self.step)
 
@@ -130,15 +130,15 @@ class Trainer:
 
     def _log(self) -> None:
         self._check_health()
-        means = self._window.mean(axis=0, dtype=np.float64)
+        means = np.mean(self._window, axis=0, dtype=np.float64)
         values = {name: float(mean) for name, mean in zip(step.VALUES, means, strict=True) if name != step.ALIVE}
         self.tracker.scalars(self.step, {**values, metrics.STEPS_PER_SECOND: self._timed / self._seconds})
         if self.step % self.schedule.log_every_steps == 0:  # at the end the last window may be part of one
-            self._window, self._seconds, self._timed = self._window[:0], 0.0, 0
+            self._window, self._seconds, self._timed = [], 0.0, 0
 
     def _check_health(self) -> None:
         first = self.step - len(self._window) + 1
-        bad = ~np.isfinite(self._window)
+        bad = ~np.isfinite(self._rows())
         if bad.any():
             row = int(bad.any(axis=1).argmax())
             name = step.VALUES[int(bad[row].argmax())]
@@ -147,11 +147,16 @@ class Trainer:
             what = f"no gradient in {self._dead} updates (every logit of the discriminator is beyond the loss's clip)"
             raise Diverged(self.step, what, self._saved_step)
 
+    def _rows(self) -> np.ndarray:
+        """The window as (updates, 5) float32; there may be none."""
+        return np.array(self._window, np.float32).reshape(-1, len(step.VALUES))
+
     def _draw_grid(self) -> None:
         images = unscale(self.update.generator.predict_on_batch(self._latents))
         self.tracker.image(self.step, metrics.SAMPLES, grid(images, *GRID))
 
     def _score(self) -> None:
+        self._check_health()
         scores = metrics.named("eval", self.scorer(self.update.generator, self.schedule.num_images))
         self.tracker.scalars(self.step, scores)
         if scores[metrics.FID_PROXY] < self.best_score:
@@ -170,5 +175,5 @@ class Trainer:
                 raise Diverged(self.step, f"{name} is not finite", self._saved_step)
         best = None if math.isinf(self.best_score) else self.best_score
         return Checkpoint(
-            self.step, {**arrays, "window": self._window}, {"best_score": best, "dead_updates": self._dead}
+            self.step, {**arrays, "window": self._rows()}, {"best_score": best, "dead_updates": self._dead}
         )

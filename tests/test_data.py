@@ -80,7 +80,8 @@ def test_a_pickle_that_runs_something_is_refused(
     monkeypatch.chdir(tmp_path)
     (cifar / "cifar-10-batches-py" / "data_batch_2").write_bytes(pickle.dumps({b"data": Attack()}))
     path = cifar if where == "folder" else archive_of(cifar, tmp_path / "c.tar.gz")
-    with pytest.raises(DataError, match=r"undamaged CIFAR-10 batch.*data_batch_2.*system, which is no array"):
+    once = r"^data\.path must be an undamaged CIFAR-10 batch file; got "
+    with pytest.raises(DataError, match=once + r".*data_batch_2.*system, which is no array"):
         load_dataset("cifar10", str(path), 8, cache)
     assert not (tmp_path / "pwned").exists()
 

@@ -160,6 +160,21 @@ def test_nan_is_seen_at_the_next_log_with_its_step(tmp_path: Path) -> None:
     assert [f.name for f in Checkpoints(tmp_path).files()] == ["step_00000007.npz"]
 
 
+def test_nan_is_seen_before_it_is_scored(tmp_path: Path) -> None:
+    recorder = Recorder()
+    trainer = tiny_trainer(
+        tmp_path, Schedule(steps=50, log_every_steps=40, score_every_steps=6, num_images=20), recorder
+    )
+
+    def nan_at_five(step: int, values: np.ndarray) -> None:
+        values[0] = np.nan if step >= 5 else values[0]
+
+    trainer.update = with_values(trainer.update, nan_at_five)
+    with pytest.raises(Diverged, match="train/d_loss is nan at step 5"):
+        trainer.run()
+    assert recorder.steps(metrics.FID_PROXY) == []
+
+
 @pytest.mark.parametrize("log_every_steps", [1, 4, 25])
 def test_a_dead_update_is_seen_after_fifty_whatever_is_logged(tmp_path: Path, log_every_steps: int) -> None:
     schedule = Schedule(steps=120, log_every_steps=log_every_steps, checkpoint_every_steps=40, num_images=20)

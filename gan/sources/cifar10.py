@@ -11,7 +11,7 @@ import numpy as np
 
 from gan.arrays import UNREADABLE
 from gan.sources import SIZE, Arrays, DataError
-from gan.sources.prepared import fingerprint, locked, prepared
+from gan.sources.cache import fingerprint, locked, prepared
 
 TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
 BATCHES = (*TRAIN_BATCHES, "test_batch")
@@ -92,6 +92,8 @@ def _read_archive(path: Path) -> dict[str, Arrays]:
                 name = Path(member.name).name
                 if name in BATCHES and (stream := archive.extractfile(member)) is not None:
                     batches[name] = _read_batch(stream.read(), f"{path}:{member.name}")
+    except DataError:  # of one batch in it: says which
+        raise
     except (tarfile.TarError, *UNREADABLE) as error:
         raise DataError("data.path", "an undamaged CIFAR-10 .tar.gz", str(path), str(error)) from error
     for name in BATCHES:

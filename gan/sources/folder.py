@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from gan.arrays import UNREADABLE
 from gan.sources import MIN_IMAGES, SIZE, Arrays, DataError, DataWarning
-from gan.sources.prepared import fingerprint, prepared
+from gan.sources.cache import fingerprint, prepared
 
 
 def read(path: Path, cache: Path) -> Arrays:

@@ -130,7 +130,7 @@ class Trainer:
 
     def _log(self) -> None:
         self._check_health()
-        means = np.mean(self._window, axis=0, dtype=np.float64)
+        means = self._rows().mean(axis=0, dtype=np.float64)
         values = {name: float(mean) for name, mean in zip(step.VALUES, means, strict=True) if name != step.ALIVE}
         self.tracker.scalars(self.step, {**values, metrics.STEPS_PER_SECOND: self._timed / self._seconds})
         if self.step % self.schedule.log_every_steps == 0:  # at the end the last window may be part of one

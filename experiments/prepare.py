@@ -35,6 +35,7 @@ RESUME_MAY_CHANGE = (
     "train.log_every_steps",
     "train.grid_every_steps",
     "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
     "eval.every_steps",
     "data.source",
     "data.path",

@@ -163,6 +163,7 @@ def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
         c.train.grid_every_steps,
         c.eval.every_steps,
         c.train.checkpoint_every_steps,
+        c.train.keep_checkpoints,
         c.eval.num_images,
     )
     scorer = Scorer.of(RandomCNN(), run.dataset.train)

@@ -36,10 +36,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep`, and the best by score."""
+    """The checkpoints of one run: the last few, and the best by score."""
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     @property
     def best_file(self) -> Path:
@@ -49,12 +49,12 @@ class Checkpoints:
         """Those by step, oldest first."""
         return sorted(self.folder.glob("step_*.npz"))
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: Checkpoint, keep: int = 3) -> Path:
         """Write a checkpoint and drop those before the last `keep`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"step_{checkpoint.step:08d}.npz"
         _write(file, checkpoint)
-        for old in self.files()[: -self.keep]:
+        for old in self.files()[:-keep]:
             old.unlink()
         return file
 

@@ -186,6 +186,9 @@ class TrainConfig:
     )
     grid_every_steps: int = _key(250, "updates between two pictures of the same latents", COUNT)
     checkpoint_every_steps: int = _key(500, "updates between two checkpoints", COUNT)
+    keep_checkpoints: int = _key(
+        3, "checkpoints that stay, about 17 MB each; the best by score stays beside them", COUNT
+    )
 
 
 @dataclass

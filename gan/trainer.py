@@ -34,13 +34,14 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens at which steps; all in updates but `num_images`."""
+    """What happens at which steps; all in updates but the last two."""
 
     steps: int
     log_every_steps: int = 50
     grid_every_steps: int = 250
     score_every_steps: int = 500
     checkpoint_every_steps: int = 500
+    keep_checkpoints: int = 3
     num_images: int = 2000  # of an in-run score
 
 
@@ -165,7 +166,7 @@ class Trainer:
 
     def _save(self) -> None:
         self._check_health()
-        self.checkpoints.save(self._checkpoint())
+        self.checkpoints.save(self._checkpoint(), self.schedule.keep_checkpoints)
         self._saved_step = self.step
 
     def _checkpoint(self) -> Checkpoint:

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -74,6 +75,12 @@ def test_everything_happens_exactly_when_asked(tmp_path: Path) -> None:
     assert [f.name for f in Checkpoints(tmp_path).files()] == [f"step_{s:08d}.npz" for s in (14, 21, 25)]
     names = {metrics.D_LOSS, metrics.G_LOSS, metrics.D_REAL, metrics.D_FAKE, metrics.STEPS_PER_SECOND}
     assert {key for step, key in recorder.events if step == 4} == names
+
+
+def test_as_many_checkpoints_stay_as_asked(tmp_path: Path) -> None:
+    schedule = dataclasses.replace(SCHEDULE, keep_checkpoints=2)
+    tiny_trainer(tmp_path, schedule, Recorder()).run()
+    assert [f.name for f in Checkpoints(tmp_path).files()] == ["step_00000021.npz", "step_00000025.npz"]
 
 
 def test_points_are_means_since_the_last(tmp_path: Path) -> None:

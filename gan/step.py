@@ -206,7 +206,9 @@ def dropout_states(model: keras.Model) -> list[tuple[str, keras.Variable]]:
     Updates pass their own in; the variables themselves are never read or changed.
     """
     return [
-        (layer.name, layer.seed_generator.state) for layer in model.layers if isinstance(layer, keras.layers.Dropout)
+        (layer.name, layer.seed_generator.state)
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0  # without a rate Keras gives it no seed
     ]
 
 

@@ -18,10 +18,12 @@ RECIPES = ("tutorial", "batch")
 NOISE = Labels()
 
 
-def make(recipe: str = "tutorial", labels: Labels = NOISE, seed: int = 0, precision: str = "float32") -> Update:
+def make(
+    recipe: str = "tutorial", labels: Labels = NOISE, seed: int = 0, precision: str = "float32", dropout: float = 0.25
+) -> Update:
     return Update(
         build_generator(seed=seed, precision=precision),
-        build_discriminator(seed=seed, precision=precision),
+        build_discriminator(dropout=dropout, seed=seed, precision=precision),
         keras.optimizers.Adam(2e-4, beta_1=0.5),
         keras.optimizers.Adam(2e-4, beta_1=0.5),
         noise_images(100),
@@ -284,6 +286,16 @@ def test_each_pass_has_its_own_dropout_and_the_layers_counters_stay() -> None:
     assert not np.array_equal(passes["fake"], passes["generator"])
     counters = [int(v.numpy()[1]) for _, v in dropout_states(update.discriminator)]
     assert counters == [0] * 4
+
+
+def test_without_dropout_the_discriminator_has_no_randomness() -> None:
+    update = make(dropout=0.0)
+    images = update._draw(tf.constant(1))[0]
+    real, fake = (
+        update._discriminate(images, name, tf.constant(1), update_statistics=False) for name in ("real", "fake")
+    )
+    np.testing.assert_array_equal(real, fake)
+    assert np.isfinite(update(1)).all()
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

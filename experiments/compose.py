@@ -19,18 +19,19 @@ from gan.config import Config, ConfigError, describe, nearest
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("data", "experiment")
-PATHS = ("data.path", "records.root", "resume")
+PATHS = ("data.path", "records.root", "resume", "run", "out", "eval.extractor_weights")
 TYPES = {
     "int": "an integer",
     "float": "a number",
     "float | None": "a number",
     "str": "a word",
+    "bool": "true or false",
     "str | None": "text",
     "int | str": "an integer or a word",
 }
 
 ConfigStore.instance().store(name="schema", node=Config)
-OmegaConf.register_new_resolver("settings_help", lambda: _settings_help(), replace=True)
+OmegaConf.register_new_resolver("settings_help", lambda: settings_help(), replace=True)
 OmegaConf.register_new_resolver("records_root", lambda root: str(Records.at(root).root), replace=True)
 
 
@@ -64,9 +65,10 @@ def complete(overrides: list[str], search_folder: str | None = None) -> list[str
     return overrides + [f"{key}=null" for key in shadowed if OmegaConf.select(node, key) is not None]
 
 
-def _settings_help() -> str:
+def settings_help(settings: type = Config) -> str:
+    """Keys with their defaults, meanings and ranges."""
     lines = []
-    for key, spec in describe().items():
+    for key, spec in describe(settings).items():
         default = f"as {spec['same_as']}" if spec["same_as"] else spec["default"]
         rule = f"; {spec['rule']}" if spec["rule"] else ""
         lines.append(f"{key}={'none' if default is None else default}\n    {spec['doc']}{rule}")
@@ -176,13 +178,15 @@ def _one_line(error: Exception, overrides: list[str]) -> ConfigError:
     key = getattr(cause, "full_key", None)
     if isinstance(cause, ValidationError) and key in describe():
         values = {o.key_or_group: o.get_value_element_as_str() for o in parse(overrides)}
-        spec = describe()[key]
-        kind = TYPES[str(getattr(spec["type"], "__name__", spec["type"]))]
-        rule = f"{kind}, {spec['rule']}" if spec["rule"] else kind
         layers = [k for k, s in describe().items() if s["same_as"] == key and "layer" in str(s["rule"])]
         remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else ""
-        return ConfigError(key, rule, values.get(key, "another type in a YAML file"), remedy)
+        return wrong_type(key, describe()[key], values.get(key, "another type in a YAML file"), remedy)
     return ConfigError("the configuration", "one that Hydra can compose", _first_line(cause or error))
+
+
+def wrong_type(key: str, spec: dict[str, Any], value: str, remedy: str = "") -> ConfigError:
+    kind = TYPES[str(getattr(spec["type"], "__name__", spec["type"]))]
+    return ConfigError(key, f"{kind}, {spec['rule']}" if spec["rule"] else kind, value, remedy)
 
 
 def _first_line(error: Any) -> str:

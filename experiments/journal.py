@@ -37,6 +37,12 @@ class Journal:
         if new:
             self._append({"step": step, "scalars": new})
 
+    def late_scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Values of any step, found out after the training; what the journal has already is not written twice."""
+        new = {key: value for key, value in values.items() if step not in curve(self._folder.journal, key)[0]}
+        if new:
+            self._append({"step": step, "scalars": new})
+
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
         if step <= self._last_step.get(key, -1):
             return

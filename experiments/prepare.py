@@ -10,6 +10,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -27,9 +28,10 @@ from gan.checkpoint import Checkpoint, CheckpointWarning
 from gan.config import Config, ConfigError, flatten, put
 from gan.data import Dataset, load_dataset
 from gan.sources import DataWarning
+from gan.weights import Weights, find_weights
 
 # What a resumed run may change: nothing that its weights or scores depend on. Where the
-# images lie is free, as their pixels are compared.
+# images and the extractor's weights lie is free, as pixels and weights are compared.
 RESUME_MAY_CHANGE = (
     "train.steps",
     "train.log_every_steps",
@@ -39,6 +41,7 @@ RESUME_MAY_CHANGE = (
     "eval.every_steps",
     "data.source",
     "data.path",
+    "eval.extractor_weights",
 )
 NOT_SETTINGS = ("name", "resume", "records.root")  # where a run is kept, not what it is
 
@@ -50,6 +53,7 @@ class Run:
     config: Config
     folder: RunFolder
     dataset: Dataset
+    weights: Weights  # of the extractor that scores it
     resumed: bool
     checkpoint: Checkpoint | None  # to go on from; None to start at step 0
 
@@ -84,13 +88,16 @@ def new_run(config: Config, preset: str | None, overrides: list[str], console: C
     """Load the images and make the run's folder, settings and facts in it. Raises ConfigError."""
     records = Records.at(config.records.root)
     records.check_writable()
+    weights = find_weights(config.eval.extractor, config.eval.extractor_weights)
     dataset = load_data(config, records, console)
     folder = records.new_run(config.name, preset)
     # What `auto` and a relative path came to: a resume may start elsewhere.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
-    _write_facts(config, dataset, folder, overrides)
+    if config.eval.extractor_weights is not None:
+        config.eval.extractor_weights = str(weights.file)
+    _write_facts(config, dataset, weights, folder, overrides)
     _write_config(config, folder)  # last: it makes the folder a run
-    return Run(config, folder, dataset, resumed=False, checkpoint=None)
+    return Run(config, folder, dataset, weights, resumed=False, checkpoint=None)
 
 
 def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Console) -> Run:
@@ -100,7 +107,7 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     CheckpointError for a run with none but damaged checkpoints.
     """
     folder.records.check_writable()
-    config, trained_on = _read_records(folder)
+    config, facts = read_records(folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CheckpointWarning)
         checkpoint = folder.checkpoints.latest() if folder.checkpoints.files() else None
@@ -117,29 +124,42 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     if checkpoint is not None and config.train.steps < checkpoint.step:
         raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", config.train.steps)
 
+    weights = find_weights(config.eval.extractor, config.eval.extractor_weights)
+    if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
+        remedy = f"the run's scores are in {scored_in}, and cannot be compared with others"
+        raise ConfigError("resume", "a run whose scores can go on", f"the extractor {weights.id}", remedy)
     dataset = load_data(config, folder.records, console)
-    if dataset.sha256 != trained_on["sha256"]:
-        raise ConfigError(
-            "resume", "on the run's own images", f"{dataset.description} ({dataset.sha256[:8]})",
-            f"the run has {trained_on['description']} ({trained_on['sha256'][:8]})",
-        )  # fmt: skip
+    check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
     _write_config(config, folder)
-    return Run(config, folder, dataset, resumed=True, checkpoint=checkpoint)
+    return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
 
 
-def _read_records(folder: RunFolder) -> tuple[Config, dict[str, str]]:
-    """The settings and the data set of a run. Raises ConfigError for damaged files."""
+def check_same_images(dataset: Dataset, facts: dict[str, Any], key: str) -> None:
+    """Raises ConfigError, in the name of a setting, unless a run was trained on these images."""
+    trained_on = facts["dataset"]
+    if dataset.sha256 != trained_on["sha256"]:
+        raise ConfigError(
+            key, "on the run's own images", f"{dataset.description} ({dataset.sha256[:8]})",
+            f"the run has {trained_on['description']} ({trained_on['sha256'][:8]})",
+        )  # fmt: skip
+
+
+def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[str, Any]]:
+    """The settings of a run, and the facts about it. Raises ConfigError, in the name of a setting, for damaged files."""
     try:
         node = OmegaConf.load(folder.config)
         if not node:
             raise ValueError("config.yaml is empty")
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
         assert isinstance(config, Config)
-        return config, read_json(folder.facts)["dataset"]
+        facts = read_json(folder.facts)
+        if not {"dataset", "tags"} <= facts.keys():
+            raise ValueError("run.json lacks the data set or the tags")
+        return config, facts
     except (OSError, ValueError, KeyError, yaml.YAMLError, OmegaConfBaseException) as error:
         remedy = f"in {folder.path}: {first_line(error)}"
-        raise ConfigError("resume", "a run with undamaged records", folder.name, remedy) from error
+        raise ConfigError(key, "a run with undamaged records", folder.name, remedy) from error
 
 
 def settings(config: Config) -> dict[str, object]:
@@ -179,12 +199,13 @@ def _write_config(config: Config, folder: RunFolder) -> None:
     write_atomically(folder.config, text.encode())
 
 
-def _write_facts(config: Config, dataset: Dataset, folder: RunFolder, overrides: list[str]) -> None:
+def _write_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFolder, overrides: list[str]) -> None:
     """What the run is, for MLflow and for a later resume."""
     command = shlex.join(["python", "experiments/run.py", *overrides])
     tags = {
         "dataset": dataset.source,
         "dataset_sha256": dataset.sha256,
+        "fid_proxy_id": weights.id,
         "fid_proxy_images": f"{config.eval.num_images} in the run, {metrics.FINAL_NUM_IMAGES} at the end",
         "run_folder": str(folder.path),
         "mlflow.user": _user(),

@@ -18,6 +18,7 @@ class TrainingDisplay:
     def __init__(self, console: Console, steps: int, start: int = 0) -> None:
         self._console, self._steps = console, steps
         self._values: dict[str, float] = {}
+        self.scale = ""  # what scores to expect, shown behind the score
         self._last_line = time.monotonic()
         self._start = self.step = self._printed = start
         self._bar: Progress | None = None
@@ -85,4 +86,5 @@ class TrainingDisplay:
 
     def _summary(self) -> str:
         shown = {"D": metrics.D_LOSS, "G": metrics.G_LOSS, "FID proxy": metrics.FID_PROXY}
-        return "  ".join(f"{label} {self._values[key]:.4g}" for label, key in shown.items() if key in self._values)
+        parts = [f"{label} {self._values[key]:.4g}" for label, key in shown.items() if key in self._values]
+        return "  ".join(parts) + (f" {self.scale}" if metrics.FID_PROXY in self._values and self.scale else "")

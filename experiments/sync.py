@@ -34,11 +34,11 @@ def main(arguments: list[str]) -> int:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if not runs:
         console.print(f"no runs in {records.runs}")
-    delivered = [_deliver(folder, console) for folder in runs]
+    delivered = [deliver(folder, console) for folder in runs]
     return 0 if all(delivered) else 1
 
 
-def _deliver(folder: RunFolder, console: Console) -> bool:
+def deliver(folder: RunFolder, console: Console) -> bool:
     if not folder.journal.exists():
         console.print(f"{folder.name}: nothing happened in it yet")
         return True

@@ -35,7 +35,8 @@ class Outcome:
     status: str  # FINISHED, KILLED (stopped, to be resumed) or FAILED
     step: int
     scores: dict[str, float] = field(default_factory=dict)  # the final ones, by the names in gan.metrics
-    fid_proxy_id: str = ""
+    floor: float = 0.0  # the FID proxy of two halves of the real images
+    ceiling: float = 0.0  # and of noise
     failure: str = ""
 
 
@@ -60,9 +61,7 @@ def train(
         at = f"step {outcome.step} of {run.config.train.steps}"
         _say(console, f"stopped  at {at}; go on with\n         {run.resume_command}")
     else:
-        score = outcome.scores[metrics.FINAL_FID_PROXY]
-        images = f"{metrics.FINAL_NUM_IMAGES:,} images"
-        _say(console, f"score    FID proxy {score:.4g} ({images}, {outcome.fid_proxy_id}; lower is better)")
+        _say_scores(run, outcome, console)
     _say_where(run, feeder, delivered, console)
     return outcome
 
@@ -88,15 +87,16 @@ def _train(
     with TrainingDisplay(console, run.config.train.steps, start) as display:
         try:
             trainer = _build(run, [journal, display, *trackers])
-            proxy = trainer.scorer.extractor.id
-            journal.tags({"fid_proxy_id": proxy})
+            reference = trainer.scorer.reference
+            display.scale = f"(real {reference.floor:.3g}, noise {reference.ceiling:.3g})"
+            journal.tags({"fid_proxy_floor": f"{reference.floor:.4g}", "fid_proxy_ceiling": f"{reference.ceiling:.4g}"})
             finished = trainer.run(should_stop)
             if finished:
                 display.close()
                 with console.status(f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
                     scores = trainer.final_scores()
                     _final_records(run, trainer, journal)
-                outcome = Outcome("FINISHED", trainer.step, scores, proxy)
+                outcome = Outcome("FINISHED", trainer.step, scores, reference.floor, reference.ceiling)
             else:
                 outcome = Outcome("KILLED", trainer.step)
         except Diverged as error:
@@ -132,9 +132,9 @@ def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
     """Networks, optimisers, update, scorer and the loop around them, from the settings."""
     import keras
 
-    from gan.features import RandomCNN
+    from gan.features import load_extractor
     from gan.models import build_discriminator, build_generator
-    from gan.scoring import Scorer
+    from gan.scoring import Reference, Scorer
     from gan.step import Labels, Update
     from gan.tracker import Trackers
     from gan.trainer import Schedule, Trainer
@@ -166,7 +166,8 @@ def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
         c.train.keep_checkpoints,
         c.eval.num_images,
     )
-    scorer = Scorer.of(RandomCNN(), run.dataset.train)
+    extractor = load_extractor(run.weights)
+    scorer = Scorer(extractor, Reference.of(extractor, run.dataset, run.folder.records.cache))
     trainer = Trainer(update, scorer, run.folder.checkpoints, Trackers(trackers), schedule)
     if run.checkpoint is not None:
         trainer.restore(run.checkpoint)
@@ -190,7 +191,7 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
         "generator": curve(folder.journal, metrics.G_LOSS),
     }
     label = f"FID proxy, {run.config.eval.num_images:,} images"
-    images.save_curves(curves, losses, curve(folder.journal, metrics.FID_PROXY), label)
+    images.save_curves(curves, losses, curve(folder.journal, metrics.FID_PROXY), label, trainer.scorer.reference.floor)
 
     animation = folder.path / "samples.gif"
     frames = sorted(folder.samples.glob(f"{metrics.SAMPLES}_*.png"))
@@ -205,6 +206,17 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
 def _say(console: Console, text: str) -> None:
     # Paths may hold what rich takes for markup, and are copied from the terminal: no wrapping.
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
+    scores = {name.partition("/")[2]: value for name, value in outcome.scores.items()}
+    fid = scores.pop("fid_proxy")
+    _say(
+        console,
+        f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.3g}, noise {outcome.ceiling:.3g};"
+        f" {metrics.FINAL_NUM_IMAGES:,} images, {run.weights.id}; lower is better)\n"
+        "         " + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()),
+    )
 
 
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+Arrays = dict[str, np.ndarray]
+
 # What reading a damaged or foreign file can raise.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
-def read_npz(file: Path) -> dict[str, np.ndarray]:
+def read_npz(file: Path) -> Arrays:
     """All arrays of an .npz; nothing is unpickled. Raises one of `UNREADABLE`."""
     with open(file, "rb") as stream:  # np.load would leave a damaged file open
         try:

@@ -62,6 +62,18 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         _write(self.best_file, checkpoint)
 
+    def find(self, step: str) -> Checkpoint:
+        """The checkpoint of a step, `last` or `best`. Raises CheckpointError if it is not there or damaged."""
+        if step == "last":
+            return self.latest()
+        if step == "best":
+            return read(self.best_file)
+        file = self.folder / f"step_{int(step):08d}.npz" if step.isdecimal() else None
+        if file is None or not file.is_file():
+            have = ", ".join(str(int(f.stem.partition("_")[2])) for f in self.files())
+            raise CheckpointError(f"there is no checkpoint of step {step} in {self.folder}, but of {have or 'none'}")
+        return read(file)
+
     def latest(self) -> Checkpoint:
         """The newest that can be read; a damaged one is passed over with a warning.
 

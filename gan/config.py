@@ -28,6 +28,9 @@ CIFAR10_CLASSES = (
 )
 
 
+EXTRACTORS = ("cifar_cnn", "random_cnn", "inception")
+
+
 class ConfigError(ValueError):
     """A setting that cannot be used. The message is one line: key, rule, value, remedy."""
 
@@ -114,8 +117,8 @@ class NotEmpty:
 Rule = NotEmpty | Interval | Choice | PerLayer | FolderName
 
 
-def _key(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
-    """A field with its meaning, its rule and the key that it takes its value from when absent."""
+def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
+    """A field of settings with its meaning, its rule and the key that it takes its value from when absent."""
     return field(default=default, metadata={"doc": doc, "rule": rule, "same_as": same_as})
 
 
@@ -127,86 +130,88 @@ POSITIVE = Interval(0, low_open=True)
 @dataclass
 class GeneratorConfig:
     # Any, as OmegaConf's structured configs know no union of number and list.
-    bn_momentum: Any = _key(
+    bn_momentum: Any = setting(
         None, "the generator's batch normalisations, input to output", PerLayer(2, FRACTION), "model.bn_momentum"
     )
 
 
 @dataclass
 class DiscriminatorConfig:
-    bn_momentum: Any = _key(
+    bn_momentum: Any = setting(
         None, "the discriminator's batch normalisations, input to output", PerLayer(3, FRACTION), "model.bn_momentum"
     )
-    leaky_relu_alpha: Any = _key(
+    leaky_relu_alpha: Any = setting(
         None, "the discriminator's LeakyReLUs, input to output", PerLayer(4, FRACTION), "model.leaky_relu_alpha"
     )
 
 
 @dataclass
 class ModelConfig:
-    latent_dim: int = _key(100, "length of the generator's input vector z", Interval(1, 65536))
-    bn_momentum: float = _key(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
-    leaky_relu_alpha: float = _key(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)
-    dropout: float = _key(0.25, "share of the discriminator's activations dropped in training", FRACTION)
+    latent_dim: int = setting(100, "length of the generator's input vector z", Interval(1, 65536))
+    bn_momentum: float = setting(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
+    leaky_relu_alpha: float = setting(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)
+    dropout: float = setting(0.25, "share of the discriminator's activations dropped in training", FRACTION)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
 
 @dataclass
 class OptimConfig:
-    learning_rate: float = _key(2e-4, "Adam's step size, both networks", POSITIVE)
-    generator_learning_rate: float | None = _key(
+    learning_rate: float = setting(2e-4, "Adam's step size, both networks", POSITIVE)
+    generator_learning_rate: float | None = setting(
         None, "the generator's own step size", POSITIVE, same_as="optim.learning_rate"
     )
-    discriminator_learning_rate: float | None = _key(
+    discriminator_learning_rate: float | None = setting(
         None, "the discriminator's own step size", POSITIVE, same_as="optim.learning_rate"
     )
-    beta_1: float = _key(0.5, "Adam's decay of the gradient's running mean", FRACTION)
+    beta_1: float = setting(0.5, "Adam's decay of the gradient's running mean", FRACTION)
 
 
 @dataclass
 class TrainConfig:
-    steps: int = _key(15000, "updates of both networks (the tutorial calls them epochs)", Interval(1, 10**9))
-    batch_size: int = _key(32, "real images an update, drawn with replacement", Interval(2, 65536))
-    label_noise: float = _key(0.05, "greatest distance of a label from 0 or 1", Interval(0, 0.5))
-    label_noise_mode: str = _key(
+    steps: int = setting(15000, "updates of both networks (the tutorial calls them epochs)", Interval(1, 10**9))
+    batch_size: int = setting(32, "real images an update, drawn with replacement", Interval(2, 65536))
+    label_noise: float = setting(0.05, "greatest distance of a label from 0 or 1", Interval(0, 0.5))
+    label_noise_mode: str = setting(
         "fixed", "noise drawn once before training, or afresh each update", Choice(("fixed", "fresh"))
     )
-    label_noise_side: str = _key(
+    label_noise_side: str = setting(
         "up", "real labels 1 + noise (up) or 1 - noise (inward); fake 0 + noise", Choice(("up", "inward"))
     )
-    batch_norm: str = _key(
+    batch_norm: str = setting(
         "tutorial", "recipe of one update: what batch normalisation sees, and when", Choice(("tutorial", "batch"))
     )
-    precision: str = _key(
+    precision: str = setting(
         "float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16"))
     )
-    log_every_steps: int = _key(
+    log_every_steps: int = setting(
         50, "updates between two points of the loss curves, each the mean since the last", COUNT
     )
-    grid_every_steps: int = _key(250, "updates between two pictures of the same latents", COUNT)
-    checkpoint_every_steps: int = _key(500, "updates between two checkpoints", COUNT)
-    keep_checkpoints: int = _key(
+    grid_every_steps: int = setting(250, "updates between two pictures of the same latents", COUNT)
+    checkpoint_every_steps: int = setting(500, "updates between two checkpoints", COUNT)
+    keep_checkpoints: int = setting(
         3, "checkpoints that stay, about 17 MB each; the best by score stays beside them", COUNT
     )
 
 
 @dataclass
 class DataConfig:
-    source: str = _key("auto", "where images come from", Choice(("auto", "cifar10", "embedded", "folder", "npz")))
-    path: str | None = _key(None, "file or folder of the images", NotEmpty())
-    class_id: int | str = _key(8, "class to train on: index, name, or all; for sources with labels")
+    source: str = setting("auto", "where images come from", Choice(("auto", "cifar10", "embedded", "folder", "npz")))
+    path: str | None = setting(None, "file or folder of the images", NotEmpty())
+    class_id: int | str = setting(8, "class to train on: index, name, or all; for sources with labels")
 
 
 @dataclass
 class EvalConfig:
-    every_steps: int = _key(500, "updates between two scores", COUNT)
-    num_images: int = _key(2000, "generated images an in-run score (the final one takes 5,000)", Interval(2))
+    every_steps: int = setting(500, "updates between two scores", COUNT)
+    num_images: int = setting(2000, "generated images an in-run score (the final one takes 5,000)", Interval(2))
+    extractor: str = setting("cifar_cnn", "network in whose features images are compared", Choice(EXTRACTORS))
+    extractor_weights: str | None = setting(None, "file of its weights, instead of its own", NotEmpty())
 
 
 @dataclass
 class RecordsConfig:
-    root: str | None = _key(None, "folder of all records; by default the project's mlruns/", NotEmpty())
+    root: str | None = setting(None, "folder of all records; by default the project's mlruns/", NotEmpty())
 
 
 @dataclass
@@ -217,22 +222,27 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
-    seed: int = _key(0, "seed of every random number of the run", Interval(0))
-    name: str | None = _key(None, "name of the run; by default date, time and preset", FolderName())
-    resume: str | None = _key(None, "run to go on with: MLflow run id, name, folder or last", NotEmpty())
+    seed: int = setting(0, "seed of every random number of the run", Interval(0))
+    name: str | None = setting(None, "name of the run; by default date, time and preset", FolderName())
+    resume: str | None = setting(None, "run to go on with: MLflow run id, name, folder or last", NotEmpty())
 
     def __post_init__(self) -> None:
-        for key, spec in describe().items():
-            rule, value = spec["rule"], get(self, key)
-            if rule is None or (value is None and spec["same_as"]):
-                continue
-            if not rule.admits(value):
-                hint = nearest(str(value), rule.options) if isinstance(rule, Choice) else ""
-                raise ConfigError(key, str(rule), value, hint)
+        check(self)
         for key, spec in describe().items():
             if spec["same_as"]:
                 _fill(self, key, spec)
         class_index(self.data.class_id)
+
+
+def check(settings: Any) -> None:
+    """Raises ConfigError for the first value that breaks the rule of its key."""
+    for key, spec in describe(type(settings)).items():
+        rule, value = spec["rule"], get(settings, key)
+        if rule is None or (value is None and spec["same_as"]):
+            continue
+        if not rule.admits(value):
+            hint = nearest(str(value), rule.options) if isinstance(rule, Choice) else ""
+            raise ConfigError(key, str(rule), value, hint)
 
 
 def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:
@@ -244,9 +254,9 @@ def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:
     put(config, key, value)
 
 
-def describe() -> dict[str, dict[str, Any]]:
+def describe(settings: type = Config) -> dict[str, dict[str, Any]]:
     """All keys, dotted, in order, each with its `type`, `default`, `doc`, `rule` and `same_as`."""
-    return dict(_describe(Config, ""))
+    return dict(_describe(settings, ""))
 
 
 def _describe(cls: type, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:

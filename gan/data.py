@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from gan import embedded
+from gan.arrays import Arrays
+from gan.cache import prepared
 from gan.config import CIFAR10_CLASSES, class_index
-from gan.sources import MIN_IMAGES, Arrays, DataError, DataWarning, cifar10, folder, npz
-from gan.sources.cache import prepared
+from gan.sources import MIN_IMAGES, DataError, DataWarning, cifar10, folder, npz
 
 SHIP = CIFAR10_CLASSES.index("ship")
 
@@ -29,11 +30,18 @@ class Dataset:
     description: str  # for people: the source, its place and the class
     train: np.ndarray  # (N, 32, 32, 3) uint8
     test: np.ndarray  # (M, 32, 32, 3) uint8; M is 0 where nothing is held out
+    train_labels: np.ndarray | None = None  # (N,) integers, where the source has them
+    test_labels: np.ndarray | None = None
 
     @property
     def sha256(self) -> str:
         """Hash of the training pixels: equal for equal images in equal order."""
-        return hashlib.sha256(np.ascontiguousarray(self.train).data).hexdigest()
+        return pixel_hash(self.train)
+
+
+def pixel_hash(images: np.ndarray) -> str:
+    """SHA-256 of the bytes of (N, 32, 32, 3) uint8."""
+    return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
 def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path) -> Dataset:
@@ -58,19 +66,32 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path) -> Da
     if source in ("folder", "npz") and not labelled and index is not None:
         raise DataError("data.class_id", f"all for {name}, which has no labels", class_id)
     chosen = index if labelled and index is not None else "all"
-    train, test = arrays["train_images"], arrays["test_images"]
     what = "all classes" if labelled else "no labels"
     if isinstance(chosen, int):
-        train, test = train[arrays["train_labels"] == chosen], test[arrays["test_labels"] == chosen]
+        labels = arrays["train_labels"]
+        arrays = _of_class(arrays, chosen)
         what = f"class {chosen}" + (f" ({CIFAR10_CLASSES[chosen]})" if found != "npz" else "")
-        if not len(train):
-            have = ", ".join(map(str, np.unique(arrays["train_labels"])))
+        if not len(arrays["train_images"]):
+            have = ", ".join(map(str, np.unique(labels)))
             raise DataError("data.class_id", f"a class of {name} ({have}) or all", class_id)
-    if len(train) < MIN_IMAGES:
-        raise DataError("data.path", f"at least {MIN_IMAGES} training images", f"{len(train)} in {name}")
-    description = f"{name}, {what}, {len(train):,} images"
-    resolved = None if place is None else str(Path(place).resolve())
-    return Dataset(found, resolved, chosen, description, np.ascontiguousarray(train), np.ascontiguousarray(test))
+    count = len(arrays["train_images"])
+    if count < MIN_IMAGES:
+        raise DataError("data.path", f"at least {MIN_IMAGES} training images", f"{count} in {name}")
+    return Dataset(
+        found,
+        None if place is None else str(Path(place).resolve()),
+        chosen,
+        f"{name}, {what}, {count:,} images",
+        np.ascontiguousarray(arrays["train_images"]),
+        np.ascontiguousarray(arrays["test_images"]),
+        arrays.get("train_labels"),
+        arrays.get("test_labels"),
+    )
+
+
+def _of_class(arrays: Arrays, index: int) -> Arrays:
+    chosen = {part: arrays[f"{part}_labels"] == index for part in ("train", "test")}
+    return {name: array[chosen[name.partition("_")[0]]] for name, array in arrays.items()}
 
 
 def _where(source: str, path: str | None, cache: Path) -> tuple[str, str | None]:
@@ -118,7 +139,7 @@ def _read(source: str, place: str | None, index: int | None, class_id: int | str
         if index not in (SHIP, None):
             rule = "8 (ship) for the built-in pictures"
             raise DataError("data.class_id", rule, class_id, "for other classes pass data.path")
-        return prepared(cache, f"embedded {embedded.VERSION}", _draw)
+        return prepared(cache, "data", f"embedded {embedded.VERSION}", _draw)
     if source == "npz":
         return npz.read(Path(place))
     return (cifar10 if source == "cifar10" else folder).read(Path(place), cache)

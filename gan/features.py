@@ -1,60 +1,124 @@
-"""What a score looks at: extractors that turn images into feature vectors.
+"""What a score looks at: extractors that turn images into feature vectors."""
 
-An extractor's id names its kind and a hash of its weights. Scores with different ids
-are never compared.
-"""
-
-import hashlib
-import itertools
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from gan.config import ConfigError
+from gan.weights import KEY, WIDTHS, Weights, random_weights, read_cifar_cnn
+
+POOLED = (1, 3, 5)  # convolutions that a 2x2 maximum comes before: 32, 16, 16, 8, 8, 4 pixels a side
+TAPPED = (2, 4, 5)  # convolutions whose mean activations are the features: the last of each size but the first
+
+CONV_BATCH, INCEPTION_BATCH = 250, 50  # images at a time
+INCEPTION_SIZE = 299
+
+Forward = Callable[[tf.Tensor], tf.Tensor]
+
 
 class FeatureExtractor(Protocol):
+    """`id` names kind and weights; scores with different ids are never compared."""
+
     id: str
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """images (N, 32, 32, 3) uint8 -> features (N, d) float32."""
 
 
-class RandomCNN:
-    """A small CNN with fixed random weights: no training, no download, the same everywhere.
+def load_extractor(weights: Weights) -> FeatureExtractor:
+    """The network of some weights. Raises ConfigError where they do not fit it."""
+    if weights.file is None:
+        return ConvFeatures(weights.id, random_weights())
+    if weights.extractor == "cifar_cnn":
+        return ConvFeatures(weights.id, read_cifar_cnn(weights.file))
+    return InceptionFeatures(weights)
 
-    Three stride-2 convolutions with LeakyReLU; the features are the mean activations of
-    all three stages, projected to 64 dimensions.
+
+class ConvFeatures:
+    """Six convolutions, the mean activations of their last three sizes, and an affine map.
+
+    weights: `kernel_0` (3, 3, 3, 32) ... `kernel_5` (3, 3, 128, 256), `bias_0` (32,) ... `bias_5`,
+    `offset` (448,), `projection` (448, d); features = (means - offset) @ projection. Stored in
+    float16 or float32, used in float32.
     """
 
-    DIMENSIONS = 64
-    WIDTHS = (32, 64, 128)
-    BATCH = 500  # images at a time
-
-    def __init__(self) -> None:
-        # Raw bits: unlike NumPy's distributions, their stream is the same in every release.
-        bits = np.random.PCG64(20240229)
-
-        def uniform(shape: tuple[int, ...], variance: float) -> np.ndarray:
-            unit = (bits.random_raw(int(np.prod(shape))) >> np.uint64(11)) * 2.0**-53
-            return ((unit - 0.5) * np.sqrt(12 * variance)).astype(np.float32).reshape(shape)
-
-        channels = (3, *self.WIDTHS)
-        kernels = [uniform((3, 3, c_in, c_out), 2 / (9 * c_in)) for c_in, c_out in itertools.pairwise(channels)]
-        projection = uniform((sum(self.WIDTHS), self.DIMENSIONS), 100 / self.DIMENSIONS)
-        digest = hashlib.sha256(b"".join(w.tobytes() for w in (*kernels, projection))).hexdigest()
-        self.id = f"random_cnn-{digest[:8]}"
-        self._kernels = [tf.constant(k) for k in kernels]
-        self._projection = tf.constant(projection)
-        self._compiled = tf.function(self._forward, input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8)])
+    def __init__(self, id: str, weights: Mapping[str, np.ndarray]) -> None:
+        self.id = id
+        self._offset, self._projection = (weights[name].astype(np.float32) for name in ("offset", "projection"))
+        self._means = LayerMeans(weights)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        parts = [self._compiled(images[k : k + self.BATCH]).numpy() for k in range(0, len(images), self.BATCH)]
-        return np.concatenate(parts)
+        return (self._means(images) - self._offset) @ self._projection
 
-    def _forward(self, images: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(images, tf.float32) / 127.5 - 1.0
+
+class LayerMeans:
+    """What `ConvFeatures` maps: (N, 32, 32, 3) uint8 -> mean activations of three layers (N, 448) float32."""
+
+    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+        self._compiled = _compiled(_means_of(weights))
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return _in_batches(self._compiled, images, CONV_BATCH)
+
+
+class InceptionFeatures:
+    """The 2,048 mean activations of Keras' InceptionV3 on images enlarged to 299x299.
+
+    The space of the published FID, in another implementation of network and resizing, so
+    its scores are near published ones and not equal to them. Some 500 times slower than cifar_cnn.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.id = weights.id
+        try:
+            network = keras.applications.InceptionV3(include_top=False, weights=str(weights.file), pooling="avg")
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                KEY, "weights of Keras' InceptionV3 without its top", str(weights.file), str(error)
+            ) from error
+
+        def forward(images: tf.Tensor) -> tf.Tensor:
+            return network(tf.image.resize(scaled(images), (INCEPTION_SIZE, INCEPTION_SIZE)), training=False)
+
+        self._compiled = _compiled(forward)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return _in_batches(self._compiled, images, INCEPTION_BATCH)
+
+
+def _means_of(weights: Mapping[str, np.ndarray]) -> Forward:
+    convolutions = [(_constant(weights[f"kernel_{k}"]), _constant(weights[f"bias_{k}"])) for k in range(len(WIDTHS))]
+
+    def forward(images: tf.Tensor) -> tf.Tensor:
+        x = scaled(images)
         means = []
-        for kernel in self._kernels:
-            x = tf.nn.leaky_relu(tf.nn.conv2d(x, kernel, strides=2, padding="SAME"), 0.2)
-            means.append(tf.reduce_mean(x, axis=(1, 2)))
-        return tf.concat(means, axis=1) @ self._projection
+        for index, (kernel, bias) in enumerate(convolutions):
+            if index in POOLED:
+                x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
+            if index in TAPPED:
+                means.append(tf.reduce_mean(x, axis=(1, 2)))
+        return tf.concat(means, axis=1)
+
+    return forward
+
+
+def scaled(images: tf.Tensor) -> tf.Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    return tf.cast(images, tf.float32) / 127.5 - 1.0
+
+
+def _constant(array: np.ndarray) -> tf.Tensor:
+    return tf.constant(array.astype(np.float32))
+
+
+def _compiled(forward: Forward) -> Forward:
+    function: Forward = tf.function(forward, input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8)])
+    return function
+
+
+def _in_batches(forward: Forward, images: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([forward(images[k : k + size]).numpy() for k in range(0, len(images), size)])

@@ -1,8 +1,16 @@
-"""Fréchet distance between two sets of features: NumPy, float64."""
+"""Distances between two sets of feature vectors: NumPy, float64, nothing else.
 
+Every function takes features (N, d) of any float type, computes in float64 and raises
+ValueError for another shape, unlike dimensions, too few vectors, NaN or infinity.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+NEIGHBOURS = 5  # k of density and coverage, as their authors recommend
+CHUNK = 5_000_000  # distances held at a time
 
 
 @dataclass(frozen=True)
@@ -15,25 +23,19 @@ class Statistics:
 
 
 def statistics(features: np.ndarray) -> Statistics:
-    """features (N, d), N at least 2 -> their mean and unbiased covariance.
-
-    Raises ValueError for another shape, too few vectors, NaN or infinity.
-    """
-    features = np.asarray(features, np.float64)
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features must be (N, d) with N at least 2; got shape {features.shape}")
-    if not np.isfinite(features).all():
-        raise ValueError("features must be finite; some are NaN or infinite")
+    """features (N, d), N at least 2 -> their mean and unbiased covariance."""
+    features = _checked(features, 2)
     mean = features.mean(axis=0)
     centred = features - mean
     return Statistics(mean, centred.T @ centred / (len(features) - 1), len(features))
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 √(Σ₁ Σ₂)), the squared distance of Fréchet (1957) for Gaussians.
+    """|μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 √(Σ₁ Σ₂)): the squared Fréchet distance of two Gaussians.
 
-    tr √(Σ₁ Σ₂) is the sum of the singular values of L₁ᵀ L₂ with Σ = L Lᵀ: always real,
-    also where a covariance has no full rank. Raises ValueError for unlike dimensions.
+    Dowson & Landau (1982); of generated images, Heusel et al. (2017). tr √(Σ₁ Σ₂) is the
+    sum of the singular values of L₁ᵀ L₂ with Σ = L Lᵀ: always real, also where a covariance
+    has no full rank. 0 at best, but for rounding and `frechet_bias`.
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"feature dimensions differ: {a.mean.size} and {b.mean.size}")
@@ -42,7 +44,115 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     return float(shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * root)
 
 
+def frechet_bias(count_a: int, count_b: int, dimensions: int) -> float:
+    """What the distance of two samples of the same standard normal is on average, above 0.
+
+    (1/N + 1/M) (d + d(d+1)/4), to first order: the means differ by d (1/N + 1/M), the roots
+    of the covariances by the rest. For features of unit variance; it scales with the variance.
+    """
+    return (1 / count_a + 1 / count_b) * (dimensions + dimensions * (dimensions + 1) / 4)
+
+
+def kernel_distance(
+    real: np.ndarray, fake: np.ndarray, *, subset_size: int = 1000, subsets: int = 20, seed: int = 0
+) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x·y/d + 1)³: KID, Bińkowski et al. (2018).
+
+    The mean over random subsets of `subset_size` vectors of each set, or as many as the smaller
+    set has. Around 0 (below it as often as above) for samples of one distribution.
+    """
+    real, fake = _pair(real, fake, 2)
+    size = min(subset_size, len(real), len(fake))
+    rng = np.random.default_rng(seed)
+    values = []
+    for _ in range(subsets):
+        x = real[rng.choice(len(real), size, replace=False)]
+        y = fake[rng.choice(len(fake), size, replace=False)]
+        within = _off_diagonal_mean(_cubic(x, x)) + _off_diagonal_mean(_cubic(y, y))
+        values.append(within - 2.0 * _cubic(x, y).mean())
+    return float(np.mean(values))
+
+
+def neighbour_radii(real: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+    """Distance of each vector to the k-th nearest other one of its set: (N,) float64, N above k."""
+    real = _checked(real, k + 1)
+    radii = [np.partition(rows, k, axis=1)[:, k] for rows in _distances_without_self(real)]
+    return np.concatenate(radii)
+
+
+def density_and_coverage(
+    real: np.ndarray, fake: np.ndarray, radii: np.ndarray | None = None, k: int = NEIGHBOURS
+) -> tuple[float, float]:
+    """How deep fakes lie among the real images, and how many of those have a fake near: Naeem et al. (2020).
+
+    Density: the mean number of balls of the real vectors (to their k-th neighbour) that a
+    fake lies in, over k; 1 for samples of one distribution, more where fakes crowd in the
+    middle. Coverage: the share of the balls with a fake in them, in [0, 1]; it grows with the
+    number of fakes. radii: `neighbour_radii(real, k)`, if known already.
+    """
+    real, fake = _pair(real, fake, 1)
+    radii = neighbour_radii(real, k) if radii is None else radii
+    inside = 0
+    covered = 0
+    for start, rows in _distances(real, fake):
+        hits = rows < radii[start : start + len(rows), None]
+        inside += int(hits.sum())
+        covered += int(hits.any(axis=1).sum())
+    return inside / (k * len(fake)), covered / len(real)
+
+
+def nearest_distance(features: np.ndarray, to: np.ndarray) -> float:
+    """Median over `features` of the distance to the nearest vector of `to`."""
+    features, to = _pair(features, to, 1)
+    return float(np.median(np.concatenate([rows.min(axis=1) for _, rows in _distances(features, to)])))
+
+
+def _checked(features: np.ndarray, at_least: int) -> np.ndarray:
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or len(features) < at_least:
+        raise ValueError(f"features must be (N, d) with N at least {at_least}; got shape {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("features must be finite; some are NaN or infinite")
+    return features
+
+
+def _pair(a: np.ndarray, b: np.ndarray, at_least: int) -> tuple[np.ndarray, np.ndarray]:
+    a, b = _checked(a, at_least), _checked(b, at_least)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"feature dimensions differ: {a.shape[1]} and {b.shape[1]}")
+    return a, b
+
+
 def _factor(covariance: np.ndarray) -> np.ndarray:
     """L with L Lᵀ = covariance, from its eigenvalues clipped at 0."""
     values, vectors = np.linalg.eigh(covariance)
     return vectors * np.sqrt(np.clip(values, 0.0, None))
+
+
+def _cubic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    base = x @ y.T / x.shape[1] + 1.0
+    return base * base * base
+
+
+def _off_diagonal_mean(square: np.ndarray) -> float:
+    n = len(square)
+    return float((square.sum() - np.trace(square)) / (n * (n - 1)))
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Euclidean distances of some rows of `a` at a time to all of `b`: their start, (rows, len(b))."""
+    centre = b.mean(axis=0)  # near the origin the squares below lose fewest digits
+    a, b = a - centre, b - centre
+    b_squares = np.einsum("ij,ij->i", b, b)
+    size = max(CHUNK // len(b), 1)
+    for start in range(0, len(a), size):
+        rows = a[start : start + size]
+        squares = np.einsum("ij,ij->i", rows, rows)[:, None] + b_squares - 2.0 * (rows @ b.T)
+        yield start, np.sqrt(np.maximum(squares, 0.0))
+
+
+def _distances_without_self(x: np.ndarray) -> Iterator[np.ndarray]:
+    """The same within one set, with exactly 0 to itself and so first in order."""
+    for start, rows in _distances(x, x):
+        rows[np.arange(len(rows)), start + np.arange(len(rows))] = 0.0
+        yield rows

@@ -56,8 +56,8 @@ def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) 
     figure.savefig(path, dpi=120)
 
 
-def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str) -> None:
-    """Loss curves over the score's curve; each is (steps, values)."""
+def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str, floor: float) -> None:
+    """Loss curves over the score's curve; each is (steps, values). floor: the score of real images."""
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(8, 6), layout="constrained")
@@ -67,6 +67,8 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
     upper.set_ylabel("binary cross-entropy (nats)")
     upper.legend(frameon=False)
     lower.plot(*score, color="#009E73", marker="o", markersize=3)
+    lower.axhline(floor, color="#555555", linestyle="--", linewidth=1, label="two halves of the real images")
+    lower.legend(frameon=False)
     lower.set_ylabel(f"{score_label}\n(lower is better)")
     lower.set_ylim(bottom=0)
     lower.set_xlabel("updates")

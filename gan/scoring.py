@@ -1,16 +1,74 @@
-"""Scores of a generator: one number for how far its images are from the real ones."""
+"""Scores of a generator: how far its images are from the real ones, and in what way."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from gan import randomness
-from gan.data import unscale
+from gan.cache import prepared
+from gan.data import Dataset, pixel_hash, unscale
 from gan.features import FeatureExtractor
-from gan.frechet import Statistics, frechet_distance, statistics
+from gan.frechet import (
+    Statistics,
+    density_and_coverage,
+    frechet_distance,
+    kernel_distance,
+    nearest_distance,
+    neighbour_radii,
+    statistics,
+)
 
 BATCH = 250  # images at a time
+NEIGHBOUR_IMAGES = 5000  # real images that density, coverage and KID look at; nearly any class has no more
+NOISE_IMAGES = 5000
+VERSION = 1  # of what `Reference` holds; another one is computed anew
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The real images as an extractor sees them, and what scores to expect."""
+
+    features: np.ndarray  # (N, d) float32, of all training images, in random order
+    real: Statistics  # of the same
+    radii: np.ndarray  # (n,) float64, `neighbour_radii` of the first n of them
+    held_out: float  # `nearest_distance` of the test images to the training images; NaN without test images
+    floor: float  # Fréchet distance of two random halves of the training images
+    ceiling: float  # of uniform noise to the training images
+
+    @property
+    def neighbours(self) -> np.ndarray:
+        return self.features[: len(self.radii)]
+
+    @classmethod
+    def of(cls, extractor: FeatureExtractor, dataset: Dataset, cache: Path) -> "Reference":
+        """Computed once for each extractor and data set, then read from the cache."""
+        key = f"reference {VERSION} {extractor.id} {dataset.sha256} {pixel_hash(dataset.test)}"
+        arrays = prepared(cache, "reference", key, lambda: _reference(extractor, dataset))
+        held_out, floor, ceiling = arrays["expectations"]
+        real = Statistics(arrays["mean"], arrays["covariance"], len(arrays["features"]))
+        return cls(arrays["features"], real, arrays["radii"], float(held_out), float(floor), float(ceiling))
+
+
+def _reference(extractor: FeatureExtractor, dataset: Dataset) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    features = rng.permutation(extractor(dataset.train))
+    real = statistics(features)
+    noise = extractor(rng.integers(0, 256, (NOISE_IMAGES, *dataset.train.shape[1:]), np.uint8))
+    held_out = nearest_distance(extractor(dataset.test), features) if len(dataset.test) else np.nan
+    expectations = (
+        held_out,
+        frechet_distance(*map(statistics, np.array_split(features, 2))),
+        frechet_distance(real, statistics(noise)),
+    )
+    return {
+        "features": features,
+        "mean": real.mean,
+        "covariance": real.covariance,
+        "radii": neighbour_radii(features[:NEIGHBOUR_IMAGES]),
+        "expectations": np.array(expectations),
+    }
 
 
 @dataclass(frozen=True)
@@ -18,17 +76,30 @@ class Scorer:
     """Scores generators against one set of real images, always from the same latents."""
 
     extractor: FeatureExtractor
-    real: Statistics
+    reference: Reference
 
-    @classmethod
-    def of(cls, extractor: FeatureExtractor, images: np.ndarray) -> "Scorer":
-        """images: (N, 32, 32, 3) uint8, the real ones."""
-        return cls(extractor, statistics(extractor(images)))
+    def __call__(self, generator: keras.Model, num_images: int, *, seed: int = 0) -> dict[str, float]:
+        """Scores of `num_images` images from the latents of a seed, by name.
 
-    def __call__(self, generator: keras.Model, num_images: int) -> dict[str, float]:
-        """Scores of `num_images` images; `fid_proxy` is 0 at best."""
-        features = self.extractor(sample(generator, num_images))
-        return {"fid_proxy": frechet_distance(self.real, statistics(features))}
+        fid_proxy: `frechet_distance`. kid_proxy: `kernel_distance`. density, coverage: of the
+        5 nearest neighbours. nn_distance: how near the images lie to the training images, relative
+        to held-out ones; far below 1 they may be copies. It is left out where nothing is held out.
+        """
+        return self.of_images(sample(generator, num_images, seed=seed))
+
+    def of_images(self, images: np.ndarray) -> dict[str, float]:
+        """The same of (N, 32, 32, 3) uint8."""
+        fake, reference = self.extractor(images), self.reference
+        density, coverage = density_and_coverage(reference.neighbours, fake, reference.radii)
+        scores = {
+            "fid_proxy": frechet_distance(reference.real, statistics(fake)),
+            "kid_proxy": kernel_distance(reference.neighbours, fake),
+            "density": density,
+            "coverage": coverage,
+        }
+        if np.isfinite(reference.held_out):
+            scores["nn_distance"] = nearest_distance(fake, reference.features) / reference.held_out
+        return scores
 
 
 def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = "scoring") -> np.ndarray:

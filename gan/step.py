@@ -97,14 +97,11 @@ class Update:
             "g_optimizer": self.g_optimizer.variables,
             "d_optimizer": self.d_optimizer.variables,
         }
-        named = [
-            (f"{owner}/{v.path.partition('/')[2]}", v)
+        return {
+            name: variable
             for owner, variables in owners.items()
-            for v in variables
-            if id(v) not in seeds
-        ]
-        assert len(dict(named)) == len(named), "two variables share a name: layers need names of their own"
-        return dict(named)
+            for name, variable in named(owner, [v for v in variables if id(v) not in seeds]).items()
+        }
 
     def _tutorial(self, step: tf.Tensor) -> tf.Tensor:
         real, z, real_labels, fake_labels = self._draw(step)
@@ -198,6 +195,21 @@ class Update:
         variables = model.trainable_variables
         gradients = tape.gradient(target, [v.value for v in variables], output_gradients)
         optimizer.apply(gradients, variables)
+
+
+def named(owner: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
+    """Variables by the names that `Update.state` has them under."""
+    names = {f"{owner}/{v.path.partition('/')[2]}": v for v in variables}
+    assert len(names) == len(variables), "two variables share a name: layers need names of their own"
+    return names
+
+
+def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -> None:
+    """Give a generator the weights that it had in a state of an `Update`. Raises ValueError if they are of another."""
+    for name, variable in named("generator", generator.variables).items():
+        if name not in state or state[name].shape != variable.shape:
+            raise ValueError(f"the state is of another generator: it has no {name} of shape {variable.shape}")
+        variable.assign(state[name])
 
 
 def dropout_states(model: keras.Model) -> list[tuple[str, keras.Variable]]:

@@ -6,12 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from gan.data import Dataset
+    from gan.scoring import Scorer
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -43,6 +48,23 @@ def program() -> RunProgram:
 def noise_images(count: int, seed: int = 0) -> np.ndarray:
     """(count, 32, 32, 3) uint8."""
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def dataset(train: np.ndarray, test: np.ndarray | None = None) -> "Dataset":
+    """A data set of some images."""
+    from gan.data import Dataset
+
+    return Dataset("npz", None, "all", "some images", train, train[:0] if test is None else test)
+
+
+def small_scorer(cache: Path, train: np.ndarray, test: np.ndarray | None = None) -> "Scorer":
+    """Scores against some images in the features of the random network."""
+    from gan.features import load_extractor
+    from gan.scoring import Reference, Scorer
+    from gan.weights import find_weights
+
+    extractor = load_extractor(find_weights("random_cnn"))
+    return Scorer(extractor, Reference.of(extractor, dataset(train, test), cache))
 
 
 def batch(images: np.ndarray, labels: np.ndarray) -> dict[bytes, object]:

@@ -35,8 +35,8 @@ def test_animation_has_a_frame_a_picture(tmp_path: Path) -> None:
 def test_figures_are_drawn(tmp_path: Path) -> None:
     save_real_vs_generated(tmp_path / "pair.png", noise_images(40), noise_images(40, seed=1))
     curve = ([50, 100], [0.5, 0.6])
-    save_curves(tmp_path / "losses.png", {"discriminator": curve, "generator": curve}, ([100], [3.0]), "FID proxy")
-    save_curves(tmp_path / "short.png", {"discriminator": curve, "generator": curve}, ([], []), "FID proxy")
+    save_curves(tmp_path / "losses.png", {"discriminator": curve, "generator": curve}, ([100], [3.0]), "FID proxy", 0.8)
+    save_curves(tmp_path / "short.png", {"discriminator": curve, "generator": curve}, ([], []), "FID proxy", 0.8)
     for name in ("pair", "losses", "short"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             pixels = np.asarray(picture.convert("RGB"))

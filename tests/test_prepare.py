@@ -1,12 +1,14 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import noise_images
 from rich.console import Console
 
 from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, shown
 from gan.checkpoint import Checkpoint, CheckpointError
-from gan.config import Config, ConfigError, DataConfig, RecordsConfig, TrainConfig, describe
+from gan.config import Config, ConfigError, DataConfig, EvalConfig, RecordsConfig, TrainConfig, describe
+from gan.weights import FOLDER, random_weights
 
 QUIET = Console(quiet=True)
 
@@ -63,6 +65,29 @@ def test_a_run_without_a_checkpoint_starts_again_and_one_with_damaged_ones_does_
     save(run, 3).write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="no readable checkpoint"):
         resumed_run(run.folder, Config(), set(), QUIET)
+
+
+def test_scores_of_unlike_extractors_never_meet_in_one_run(
+    config: Config, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of a run may move; others are refused, and so is a program that ships others."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", **random_weights())
+    config.eval.extractor_weights = "mine.npz"
+    mine = new_run(config, None, [], QUIET)
+    assert mine.weights.id != run.weights.id
+    assert mine.config.eval.extractor_weights == str(tmp_path / "mine.npz")
+    moved = (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
+    given = Config(eval=EvalConfig(extractor_weights=str(moved)))
+    assert resumed_run(mine.folder, given, {"eval.extractor_weights"}, QUIET).weights.id == mine.weights.id
+
+    given = Config(eval=EvalConfig(extractor_weights=str(FOLDER / "cifar_cnn.npz")))
+    with pytest.raises(ConfigError, match="cannot be compared with others") as caught:
+        resumed_run(mine.folder, given, {"eval.extractor_weights"}, QUIET)
+    assert mine.weights.id in str(caught.value)
+    assert run.weights.id in str(caught.value)
+    with pytest.raises(ConfigError, match=r"eval\.extractor: 'cifar_cnn' in the run, 'random_cnn' now"):
+        resumed_run(run.folder, Config(eval=EvalConfig(extractor="random_cnn")), {"eval.extractor"}, QUIET)
 
 
 @pytest.mark.parametrize(

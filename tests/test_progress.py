@@ -26,6 +26,15 @@ def test_plain_lines_at_the_first_values_once_a_minute_and_at_the_end(monkeypatc
     assert lines[-1] == "step 110/110  0.3 steps/s  D 0.5  G 1.25  FID proxy 12.35"
 
 
+def test_a_score_comes_with_what_to_expect() -> None:
+    out = io.StringIO()
+    with TrainingDisplay(Console(file=out), steps=10) as display:
+        display.scale = "(real 0.8, noise 300)"
+        display.tick(10)
+        display.scalars(10, {metrics.FID_PROXY: 12.3456})
+    assert out.getvalue() == "step 10/10  FID proxy 12.35 (real 0.8, noise 300)\n"
+
+
 def test_a_terminal_gets_a_live_line() -> None:
     out = io.StringIO()
     with TrainingDisplay(Console(file=out, force_terminal=True, width=120), steps=10) as display:

@@ -64,6 +64,8 @@ def only_run(records: Records) -> RunFolder:
         (["data=cifar10", f"data.path={__file__}"], "data.path must be an undamaged CIFAR-10 .tar.gz"),
         (["data.path=nowhere"], "data.path must be an existing file or folder; got 'nowhere'"),
         (["data=folder", "data.path=."], "at least 40 pictures"),
+        (["eval.extractor=cifarcnn"], "eval.extractor must be one of cifar_cnn, random_cnn, inception; got 'cifarcnn'"),
+        (["data=embedded", "eval.extractor_weights=nowhere"], "eval.extractor_weights must be a file of weights"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_path: Path) -> None:
@@ -136,7 +138,14 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     assert folder.name == "first"
 
     # The terminal: score, folder, the command for the UI; nothing of TensorFlow's.
-    for text in ("score    FID proxy", "5,000 images, random_cnn-", "records/runs/first", "ui --backend-store-uri"):
+    for text in (
+        "score    FID proxy",
+        "two halves of the real images",
+        "5,000 images, cifar_cnn-",
+        "coverage 0",
+        "records/runs/first",
+        "ui --backend-store-uri",
+    ):
         assert text in done.stdout
     for noise in ("oneDNN", "cuda", "absl", "WARNING"):
         assert noise not in done.stdout + done.stderr
@@ -151,7 +160,9 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     assert folder.checkpoints.best_file.exists()
     assert curve(folder.journal, "train/d_loss")[0] == [2, 4, 6]
     assert curve(folder.journal, "eval/fid_proxy")[0] == [3, 6]
-    assert curve(folder.journal, "final/fid_proxy")[0] == [6]
+    for name in ("fid_proxy", "kid_proxy", "density", "coverage"):
+        assert curve(folder.journal, f"eval/{name}")[0] == [3, 6]
+        assert curve(folder.journal, f"final/{name}")[0] == [6]
     with Image.open(folder.path / "samples.gif") as gif:
         assert gif.n_frames == 3  # steps 0, 4, 6
     for name in ("real_vs_generated.png", "losses.png"):
@@ -165,7 +176,8 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     assert run.data.params["train.steps"] == "6"
     assert run.data.tags["dataset"] == "npz"
     assert len(run.data.tags["dataset_sha256"]) == 64
-    assert run.data.tags["fid_proxy_id"].startswith("random_cnn-")
+    assert run.data.tags["fid_proxy_id"].startswith("cifar_cnn-")
+    assert 0 < float(run.data.tags["fid_proxy_floor"]) < float(run.data.tags["fid_proxy_ceiling"])
     assert "experiments/run.py" in run.data.tags["mlflow.note.content"]
     if (ROOT / ".git").exists():
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()

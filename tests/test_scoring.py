@@ -1,55 +1,96 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
-from conftest import noise_images
+from conftest import dataset, noise_images, small_scorer
 
-from gan.features import RandomCNN
 from gan.models import build_generator
-from gan.scoring import Scorer, sample
+from gan.scoring import Reference, Scorer, sample
 
 
-def test_features_are_fixed_and_named_by_their_weights() -> None:
-    a, b = RandomCNN(), RandomCNN()
-    assert a.id == b.id == "random_cnn-d5cd40d7"
-    images = noise_images(7)
-    features = a(images)
-    assert features.shape == (7, 64)
-    assert features.dtype == np.float32
-    np.testing.assert_array_equal(features, b(images))
+class Replay:
+    """Stands in for a generator: gives these images whatever the latents."""
+
+    input_shape = (None, 4)
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def predict_on_batch(self, latents: np.ndarray) -> np.ndarray:
+        return self.images[: len(latents)].astype(np.float32) / 127.5 - 1
 
 
-def test_features_do_not_depend_on_the_batching(monkeypatch: pytest.MonkeyPatch) -> None:
-    extractor, images = RandomCNN(), noise_images(10)
-    whole = extractor(images)
-    monkeypatch.setattr(RandomCNN, "BATCH", 3)
-    np.testing.assert_allclose(extractor(images), whole, atol=1e-4)
-
-
-def test_score_is_lower_the_nearer_the_images() -> None:
-    rng = np.random.default_rng(0)
+def ramps(count: int, seed: int) -> np.ndarray:
+    """Soft shades: (count, 32, 32, 3) uint8."""
     ramp = np.linspace(0, 200, 32).astype(np.uint8)[None, :, None, None]
-    real = (ramp + rng.integers(0, 50, (500, 1, 1, 3))).astype(np.uint8) * np.ones((1, 1, 32, 1), np.uint8)
-    scorer = Scorer.of(RandomCNN(), real)
+    shades = np.random.default_rng(seed).integers(0, 50, (count, 1, 1, 3))
+    return (ramp + shades).astype(np.uint8) * np.ones((1, 1, 32, 1), np.uint8)
 
-    class Replay:
-        """Stands in for a generator: gives these images whatever the latents."""
 
-        input_shape = (None, 4)
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    return small_scorer(tmp_path_factory.mktemp("cache"), ramps(500, 0), ramps(100, 1))
 
-        def __init__(self, images: np.ndarray) -> None:
-            self.images = images
 
-        def predict_on_batch(self, latents: np.ndarray) -> np.ndarray:
-            return self.images[: len(latents)].astype(np.float32) / 127.5 - 1
+def test_scores_tell_near_from_far(scorer: Scorer) -> None:
+    real = ramps(250, 0)
+    noisy = np.clip(real + np.random.default_rng(0).normal(0, 30, real.shape), 0, 255).astype(np.uint8)
+    near, far, noise = (scorer(Replay(images), 250) for images in (real, noisy, noise_images(250)))  # type: ignore[arg-type]
+    assert list(near) == ["fid_proxy", "kid_proxy", "density", "coverage", "nn_distance"]
+    for name in ("fid_proxy", "kid_proxy", "nn_distance"):
+        assert near[name] < far[name] < noise[name], name
+    assert near["fid_proxy"] < 4 * scorer.reference.floor
+    assert noise["fid_proxy"] == pytest.approx(scorer.reference.ceiling, rel=0.1)
+    assert near["density"] > 0.5
+    assert near["coverage"] > 0.7
+    assert (noise["density"], noise["coverage"]) == (0, 0)
 
-    def score(images: np.ndarray) -> float:
-        return scorer(Replay(images), 200)["fid_proxy"]  # type: ignore[arg-type]
 
-    same, noisy, noise = (
-        score(real),
-        score(np.clip(real + rng.normal(0, 30, real.shape), 0, 255)),
-        score(noise_images(500)),
-    )
-    assert 0 <= same < noisy < noise
+def test_copies_of_training_images_show_and_held_out_ones_do_not(scorer: Scorer) -> None:
+    assert scorer.of_images(ramps(500, 0))["nn_distance"] < 0.01
+    assert scorer.of_images(ramps(100, 1))["nn_distance"] == pytest.approx(1)
+
+
+def test_without_held_out_images_there_is_no_nn_distance(tmp_path: Path) -> None:
+    scorer = small_scorer(tmp_path, ramps(60, 0))
+    assert "nn_distance" not in scorer.of_images(ramps(20, 1))
+
+
+def test_a_reference_is_computed_once_for_each_extractor_and_data_set(tmp_path: Path) -> None:
+    calls = []
+
+    class Counting:
+        def __init__(self, id: str) -> None:
+            self.id = id
+
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            calls.append(self.id)
+            return images.reshape(len(images), -1)[:, :4].astype(np.float32)
+
+    def make(id: str, train: np.ndarray, test: np.ndarray | None = None) -> Reference:
+        return Reference.of(Counting(id), dataset(train, test), tmp_path)
+
+    first = make("a-1", noise_images(60))
+    assert calls
+    calls.clear()
+    again = make("a-1", noise_images(60))
+    assert not calls
+    for field in ("features", "radii", "floor", "ceiling"):
+        np.testing.assert_array_equal(getattr(first, field), getattr(again, field))
+    np.testing.assert_array_equal(first.real.covariance, again.real.covariance)
+    assert first.real.count == again.real.count == 60
+
+    others: list[Callable[[], Reference]] = [
+        lambda: make("a-2", noise_images(60)),
+        lambda: make("a-1", noise_images(60, seed=1)),
+        lambda: make("a-1", noise_images(60), noise_images(5)),
+    ]
+    for other in others:
+        other()
+        assert calls
+        calls.clear()
+    assert len(list(tmp_path.glob("reference-*.npz"))) == 4
 
 
 def test_samples_come_from_a_fixed_bank_and_are_uint8() -> None:

@@ -6,12 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import noise_images
+from conftest import noise_images, small_scorer
 
 from gan import metrics
 from gan.checkpoint import Checkpoints
-from gan.features import RandomCNN
-from gan.scoring import Scorer
 from gan.step import VALUES, Labels, Update
 from gan.tracker import NullTracker
 from gan.trainer import Diverged, Schedule, Trainer
@@ -58,7 +56,7 @@ def tiny_update(images: np.ndarray | None = None) -> Update:
 
 
 def tiny_trainer(folder: Path, schedule: Schedule, recorder: Recorder) -> Trainer:
-    return Trainer(tiny_update(), Scorer.of(RandomCNN(), noise_images(60)), Checkpoints(folder), recorder, schedule)
+    return Trainer(tiny_update(), small_scorer(folder, noise_images(60)), Checkpoints(folder), recorder, schedule)
 
 
 SCHEDULE = Schedule(

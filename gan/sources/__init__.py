@@ -4,14 +4,10 @@
 `test_labels`, (N,) integers, are there where the place has labels.
 """
 
-import numpy as np
-
 from gan.config import ConfigError
 
 SIZE = 32  # height and width of every image, in pixels
 MIN_IMAGES = 40  # the final picture shows as many real ones
-
-Arrays = dict[str, np.ndarray]
 
 
 class DataError(ConfigError):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gan.arrays import UNREADABLE
-from gan.sources import SIZE, Arrays, DataError
-from gan.sources.cache import fingerprint, locked, prepared
+from gan.arrays import UNREADABLE, Arrays
+from gan.cache import fingerprint, locked, prepared
+from gan.sources import SIZE, DataError
 
 TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
 BATCHES = (*TRAIN_BATCHES, "test_batch")
@@ -23,7 +23,7 @@ class DownloadError(Exception):
 
 def read(path: Path, cache: Path) -> Arrays:
     if path.is_file():
-        return prepared(cache, fingerprint([path]), lambda: _stack(_read_archive(path)))
+        return prepared(cache, "data", fingerprint([path]), lambda: _stack(_read_archive(path)))
     folder = batches_folder(path)
     if folder is None:
         raise DataError("data.path", "a folder with cifar-10-batches-py or its .tar.gz", str(path))
@@ -32,7 +32,7 @@ def read(path: Path, cache: Path) -> Arrays:
         if not file.is_file():
             raise DataError("data.path", f"a folder with {file.name}", str(folder), "a batch file is missing")
     return prepared(
-        cache, fingerprint(files), lambda: _stack({f.name: _read_batch(f.read_bytes(), str(f)) for f in files})
+        cache, "data", fingerprint(files), lambda: _stack({f.name: _read_batch(f.read_bytes(), str(f)) for f in files})
     )
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from gan.arrays import UNREADABLE
-from gan.sources import MIN_IMAGES, SIZE, Arrays, DataError, DataWarning
-from gan.sources.cache import fingerprint, prepared
+from gan.arrays import UNREADABLE, Arrays
+from gan.cache import fingerprint, prepared
+from gan.sources import MIN_IMAGES, SIZE, DataError, DataWarning
 
 
 def read(path: Path, cache: Path) -> Arrays:
@@ -21,7 +21,7 @@ def read(path: Path, cache: Path) -> Arrays:
         raise DataError(
             "data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), f"it holds {len(files)}"
         )
-    arrays = prepared(cache, fingerprint(files), lambda: _read_pictures(files))
+    arrays = prepared(cache, "data", fingerprint(files), lambda: _read_pictures(files))
     if len(arrays["train_images"]) < MIN_IMAGES:
         got = f"{len(arrays['train_images'])} of {len(files)} in {path}"
         raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures that can be read", got)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gan.arrays import UNREADABLE, read_npz
-from gan.sources import SIZE, Arrays, DataError
+from gan.arrays import UNREADABLE, Arrays, read_npz
+from gan.sources import SIZE, DataError
 
 
 def read(path: Path) -> Arrays:

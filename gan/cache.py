@@ -1,4 +1,4 @@
-"""What takes time to decode is decoded once, safely for processes that start together."""
+"""What takes time to make is made once, safely for processes that start together."""
 
 import contextlib
 import hashlib
@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from gan.arrays import UNREADABLE, read_npz, write_atomically
-from gan.sources import Arrays
+from gan.arrays import UNREADABLE, Arrays, read_npz, write_atomically
 
 
 @contextlib.contextmanager
@@ -22,9 +21,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def prepared(cache: Path, key: str, build: Callable[[], Arrays]) -> Arrays:
-    """What `build` makes, kept in the cache under a hash of `key` for the next caller."""
-    file = cache / f"data-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> Arrays:
+    """What `build` makes, kept in the cache under its kind and a hash of `key` for the next caller."""
+    file = cache / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     with locked(file):
         if file.exists():
             with contextlib.suppress(*UNREADABLE):

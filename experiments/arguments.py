@@ -1,0 +1,49 @@
+"""Command lines of the smaller programs: key=value, in the grammar of run.py and checked like its settings."""
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import ValidationError
+
+from experiments.compose import parse, quote_paths, settings_help, wrong_type
+from gan.config import ConfigError, check, describe, nearest
+
+Settings = TypeVar("Settings")
+
+USAGE_ERROR = 2  # exit code
+
+
+def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
+    """The dataclass that key=value arguments make. Raises ConfigError."""
+    keys = describe(settings)
+    node = OmegaConf.structured(settings)
+    for override in parse(quote_paths(arguments)):
+        key = override.key_or_group
+        if key not in keys or override.is_sweep_override() or override.is_delete() or override.is_add():
+            rule = f"one of {', '.join(keys)}, with one value"
+            raise ConfigError("an argument", rule, override.input_line, nearest(key, keys) if key not in keys else "")
+        try:
+            OmegaConf.update(node, key, override.value())
+        except ValidationError as error:
+            raise wrong_type(key, keys[key], override.get_value_element_as_str()) from error
+    result = OmegaConf.to_object(node)
+    assert isinstance(result, settings)
+    check(result)
+    return result
+
+
+def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> None:
+    """Call main with the checked command line; every mistake of the user's is one line and exit code 2."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(f"{doc}\n{settings_help(settings)}")
+        sys.exit(0)
+    try:
+        sys.exit(main(parse_arguments(settings, arguments)))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,139 @@
+"""Score the generator of a run anew: all metrics, printed and logged to the run.
+
+    python experiments/evaluate.py run=last
+    python experiments/evaluate.py run=<MLflow id, name or folder> extractor=random_cnn
+    python experiments/evaluate.py run=last step=best num_images=10000
+
+The run gets them as evaluate/<extractor id>/<number of images>/..., so that scores which
+cannot be compared never stand under one name.
+"""
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.arguments import run_program
+from experiments.journal import Journal
+from experiments.native_log import native_stderr_to
+from experiments.prepare import check_same_images, load_data, read_records
+from experiments.records import Records, RunFolder
+from experiments.sync import deliver
+from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
+from gan.config import EXTRACTORS, Choice, Config, ConfigError, Interval, NotEmpty, RecordsConfig, setting
+from gan.metrics import FINAL_NUM_IMAGES
+from gan.weights import find_weights
+
+if TYPE_CHECKING:
+    import keras
+
+    from gan.scoring import Scorer
+
+
+@dataclass
+class DataPlace:
+    path: str | None = setting(None, "where the run's images are now, if they were moved", NotEmpty())
+
+
+@dataclass
+class Evaluation:
+    run: str | None = setting(None, "run to score: MLflow id, name, folder or last", NotEmpty())
+    step: str = setting("last", "checkpoint to score: last, best (by in-run score) or a step", NotEmpty())
+    extractor: str = setting("cifar_cnn", "network in whose features images are compared", Choice(EXTRACTORS))
+    extractor_weights: str | None = setting(None, "file of its weights, instead of its own", NotEmpty())
+    num_images: int = setting(FINAL_NUM_IMAGES, "generated images", Interval(2))
+    seed: int = setting(0, "of the latents; 0 is the bank that runs are scored with", Interval(0))
+    data: DataPlace = field(default_factory=DataPlace)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def main(wanted: Evaluation) -> int:
+    if wanted.run is None:
+        raise ConfigError("run", "given", None, "an MLflow run id, a name, a folder or last")
+    console = Console(highlight=False, soft_wrap=True)
+    folder = Records.at(wanted.records.root).find_run(wanted.run, "run")
+    config, facts = read_records(folder, "run")
+    checkpoint = find_checkpoint(folder, wanted.step, console)
+    weights = find_weights(wanted.extractor, wanted.extractor_weights)
+    folder.records.check_writable()
+    if wanted.data.path is not None:
+        config.data.path = wanted.data.path
+    dataset = load_data(config, folder.records, console)
+    check_same_images(dataset, facts, "data.path")
+
+    with native_stderr_to(Path("/dev/null")), console.status(f"scoring {wanted.num_images:,} images"):
+        from gan.features import load_extractor
+        from gan.scoring import Reference, Scorer
+
+        extractor = load_extractor(weights)
+        scorer = Scorer(extractor, Reference.of(extractor, dataset, folder.records.cache))
+        scores = scorer(load_generator(config, checkpoint), wanted.num_images, seed=wanted.seed)
+
+    console.print(_table(folder, checkpoint, wanted, scorer, scores))
+    bank = f"/seed_{wanted.seed}" if wanted.seed else ""
+    prefix = f"evaluate/{extractor.id}/{wanted.num_images}{bank}"
+    scale = {"fid_proxy_floor": scorer.reference.floor, "fid_proxy_ceiling": scorer.reference.ceiling}
+    return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
+
+
+def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoint:
+    """Raises ConfigError for one that is not there or cannot be read."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", CheckpointWarning)
+        try:
+            checkpoint = folder.checkpoints.find(step)
+        except CheckpointError as error:
+            raise ConfigError("step", "a checkpoint that can be read", step, str(error)) from error
+    for warning in caught:
+        console.print(str(warning.message), style="yellow", markup=False)
+    return checkpoint
+
+
+def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
+    """The generator of a run as it was at a checkpoint."""
+    from gan.models import build_generator
+    from gan.step import restore_generator
+
+    generator = build_generator(
+        config.model.latent_dim, config.model.generator.bn_momentum, precision=config.train.precision
+    )
+    restore_generator(generator, checkpoint.arrays)
+    return generator
+
+
+def _table(
+    folder: RunFolder, checkpoint: Checkpoint, wanted: Evaluation, scorer: "Scorer", scores: dict[str, float]
+) -> Table:
+    floor, ceiling = scorer.reference.floor, scorer.reference.ceiling
+    meanings = {
+        "fid_proxy": f"lower is better; two halves of the real images {floor:.3g}, noise {ceiling:.3g}",
+        "kid_proxy": "lower is better; 0 for real images",
+        "density": "1 for real images, less for odd ones, more for a crowd of typical ones",
+        "coverage": "share of the real images with a generated one near; higher is better",
+        "nn_distance": "distance to the nearest training image; 1 for held-out images, far less for copies",
+    }
+    title = f"{folder.name}, step {checkpoint.step:,}: {wanted.num_images:,} images, {scorer.extractor.id}"
+    table = Table("metric", "value", "", title=title, title_justify="left", title_style="bold")
+    table.columns[1].justify = "right"
+    for name, value in scores.items():
+        table.add_row(name, f"{value:.4g}", meanings[name])
+    return table
+
+
+def _log(folder: RunFolder, step: int, scores: dict[str, float], console: Console) -> int:
+    try:
+        with folder.owned():
+            journal = Journal(folder)
+            journal.late_scalars(step, scores)
+            journal.close()
+    except ConfigError:
+        console.print("not logged: the run is going on, and its own process writes its records")
+        return 1
+    return 0 if deliver(folder, console) else 1
+
+
+if __name__ == "__main__":
+    run_program(Evaluation, main, __doc__)

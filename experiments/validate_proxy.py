@@ -1,0 +1,150 @@
+"""Measure what the FID proxy is worth, and write docs/fid_proxy.md with its pictures anew.
+
+    python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs
+
+Trains nine unlike GANs and two reference networks first (about two hours on two cores). All
+of it is kept under validation/ in the records: what is broken off goes on at the next call.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from experiments.arguments import run_program
+from experiments.native_log import native_stderr_to
+from experiments.prepare import code_tags, shown
+from experiments.records import Records, RunFolder, read_json, write_json
+from experiments.train_features import DataPlace
+from experiments.validation.runs import train_all
+from gan.config import Interval, NotEmpty, RecordsConfig, setting
+from gan.data import Dataset, load_dataset
+from gan.weights import FOLDER, find_weights, read_cifar_cnn
+
+if TYPE_CHECKING:
+    from experiments.validation.measure import Numbers
+
+SHIP = 8
+
+
+@dataclass
+class Validation:
+    steps: int = setting(2500, "updates of each GAN", Interval(4))
+    checkpoints: int = setting(10, "of each GAN that are judged, evenly spaced", Interval(2))
+    epochs: int = setting(10, "of the reference networks", Interval(1))
+    num_images: int = setting(5000, "images a judgement", Interval(200))
+    seeds: int = setting(5, "repetitions with other images or latents", Interval(2))
+    inception: bool = setting(False, "judge by InceptionV3, too: minutes for each checkpoint")
+    out: str | None = setting(
+        None, "folder for the page and its images/; by default validation/ in the records", NotEmpty()
+    )
+    data: DataPlace = field(default_factory=DataPlace)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def main(wanted: Validation) -> int:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    records = Records(Records.at(wanted.records.root).root / "validation")
+    records.check_writable()
+    ships = load_dataset("cifar10", wanted.data.path, SHIP, records.cache)
+    everything = load_dataset("cifar10", wanted.data.path, "all", records.cache)
+    assert ships.path is not None
+    out = Path(wanted.out).expanduser() if wanted.out is not None else records.root
+    begin = time.monotonic()
+
+    with _part(console, f"{wanted.steps} updates of each GAN, two at a time (logs in {shown(records.root)})"):
+        folders = train_all(records, ships.path, wanted.steps, max(wanted.steps // wanted.checkpoints, 1))
+    with native_stderr_to(records.root / "tensorflow.log"):
+        results = _measure(wanted, records, ships, everything, folders, console)
+
+    from experiments.validation.report import write_report
+
+    minutes = (time.monotonic() - begin) / 60
+    results["about"] = {**asdict(wanted), **code_tags(), "minutes_of_this_call": round(minutes, 1)}
+    write_json(records.root / "results.json", results)
+    console.print(
+        f"wrote {shown(write_report(results, out))}; the numbers are in {shown(records.root / 'results.json')}"
+    )
+    return 0
+
+
+def _measure(
+    wanted: Validation,
+    records: Records,
+    ships: Dataset,
+    everything: Dataset,
+    folders: list[RunFolder],
+    console: Console,
+) -> "Numbers":
+    from experiments.evaluate import load_generator
+    from experiments.prepare import read_records
+    from experiments.validation import measure
+    from experiments.validation.references import NETWORKS, reference_network
+    from gan.features import LayerMeans, load_extractor
+    from gan.scoring import Reference, Scorer
+
+    assert everything.train_labels is not None
+    judges: measure.Judges = {}
+    for name in NETWORKS:
+        with Progress(console=console) as progress:
+            task = progress.add_task(f"reference network {name}", total=None)
+            update = partial(_advance, progress, task)
+            judges[name] = reference_network(
+                name, everything.train, everything.train_labels, wanted.epochs, records.root / "references", update
+            )
+    shipped = find_weights("cifar_cnn")
+    judges["random_cnn"] = load_extractor(find_weights("random_cnn"))
+    if wanted.inception:
+        judges["inception"] = load_extractor(find_weights("inception"))
+    assert shipped.file is not None
+    judges[measure.LAYERS] = LayerMeans(read_cifar_cnn(shipped.file))
+    proxy = load_extractor(shipped)
+    scorer = Scorer(proxy, Reference.of(proxy, ships, records.cache))
+    others = everything.train[everything.train_labels != SHIP]
+    results: Numbers = {
+        "proxy": {
+            **read_json(FOLDER / "cifar_cnn.json"),
+            "floor": scorer.reference.floor,
+            "ceiling": scorer.reference.ceiling,
+        }
+    }
+    with _part(console, "disturbances"):
+        results["disturbances"] = dict(measure.disturbances(scorer, ships.train, others, wanted.seeds))
+    with _part(console, "missing modes"):
+        results["modes"] = dict(measure.mode_dropping(scorer, ships.train, judges["resnet"], wanted.seeds))
+    with _part(console, "numbers of images"):
+        config, _ = read_records(folders[0], "the run")
+        generator = load_generator(config, folders[0].checkpoints.latest())
+        counts = [round(wanted.num_images * part) for part in (0.1, 0.2, 0.4, 0.6, 1.0)]
+        results["sample_sizes"] = measure.sample_sizes(scorer, generator, counts, wanted.seeds)
+    with Progress(console=console) as progress:
+        task = progress.add_task("checkpoints", total=sum(len(f.checkpoints.files()) for f in folders))
+        judged = []
+        for folder in folders:
+            for one in measure.judge_checkpoints(folder, scorer, judges, ships.train, wanted.num_images, records.cache):
+                judged.append(one)
+                progress.advance(task)
+    results["agreement"] = measure.agreement(judged, wanted.steps, judges, ships.train, everything.train)
+    return results
+
+
+def _advance(progress: Progress, task: TaskID, step: int, steps: int, loss: float) -> None:
+    progress.update(task, completed=step, total=steps)
+
+
+@contextmanager
+def _part(console: Console, title: str) -> Iterator[None]:
+    begin = time.monotonic()
+    console.print(title)
+    yield
+    console.print(f"  {(time.monotonic() - begin) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    run_program(Validation, main, __doc__)

@@ -1,0 +1,1 @@
+"""What experiments/validate_proxy.py measures, one module a part."""

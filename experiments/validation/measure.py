@@ -1,0 +1,195 @@
+"""The measurements of the FID proxy, as plain numbers for the report."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+from scipy.stats import spearmanr
+
+from experiments.evaluate import load_generator
+from experiments.prepare import read_records
+from experiments.records import RunFolder
+from experiments.validation.disturbances import all_disturbances
+from experiments.validation.references import sliced_wasserstein
+from gan.arrays import Arrays
+from gan.cache import prepared
+from gan.checkpoint import read
+from gan.classifier import fit_projection
+from gan.frechet import Statistics, frechet_distance, statistics
+from gan.scoring import Scorer, sample
+
+CLUSTERS = 10
+REPEATED = 100  # images, over and over
+VERSION = 1  # of what is kept of a checkpoint
+
+LAYERS = "layers"  # the judge that gives the proxy's own layer means, for other readings of them
+
+Numbers = dict[str, Any]  # JSON
+Judges = dict[str, Callable[[np.ndarray], np.ndarray]]  # (N, 32, 32, 3) uint8 -> features (N, d)
+
+
+def disturbances(scorer: Scorer, real: np.ndarray, others: np.ndarray, seeds: int) -> Iterator[tuple[str, Numbers]]:
+    """The proxy's response to each kind at each level: levels, and scores (levels, seeds).
+
+    Each seed takes another four fifths of the real images, and other random numbers.
+    """
+    for name, disturbance in all_disturbances(others).items():
+        scores = []
+        for level in disturbance.levels:
+            row = []
+            for seed in range(seeds):
+                rng = np.random.default_rng(seed)
+                some = real[rng.choice(len(real), len(real) * 4 // 5, replace=False)]
+                row.append(
+                    frechet_distance(
+                        scorer.reference.real, statistics(scorer.extractor(disturbance.apply(some, level, rng)))
+                    )
+                )
+            scores.append(row)
+        yield name, {"unit": disturbance.unit, "levels": list(disturbance.levels), "scores": scores}
+
+
+def mode_dropping(
+    scorer: Scorer, real: np.ndarray, judge: Callable[[np.ndarray], np.ndarray], seeds: int
+) -> Iterator[tuple[str, Numbers]]:
+    """All scores when 0 to 9 of 10 clusters of the real images are gone, and of 100 images repeated.
+
+    Clusters: k-means in the features of another network. What is left is drawn with
+    replacement, as many as there were.
+    """
+    features = judge(real)
+    _, cluster = kmeans2(
+        (features - features.mean(0)) / features.std(0), CLUSTERS, minit="++", seed=np.random.default_rng(0)
+    )
+    for removed in range(CLUSTERS):
+        rows = []
+        for seed in range(seeds):
+            rng = np.random.default_rng(seed)
+            left = np.flatnonzero(np.isin(cluster, rng.permutation(CLUSTERS)[removed:]))
+            rows.append(scorer.of_images(real[rng.choice(left, len(real))]))
+        yield f"{removed} of {CLUSTERS} clusters removed", _columns(rows)
+    rows = []
+    for seed in range(seeds):
+        chosen = np.random.default_rng(seed).choice(len(real), min(REPEATED, len(real)), replace=False)
+        rows.append(scorer.of_images(np.resize(real[chosen], real.shape)))
+    yield f"{REPEATED} images repeated", _columns(rows)
+
+
+def sample_sizes(scorer: Scorer, generator: Any, counts: list[int], seeds: int) -> Numbers:
+    """All scores of one generator for numbers of images, over banks of latents: by count, lists over seeds."""
+    rows: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
+    for seed in range(seeds):
+        images = sample(generator, max(counts), seed=seed)
+        for count in counts:
+            rows[count].append(scorer.of_images(images[:count]))
+    return {str(count): _columns(of_count) for count, of_count in rows.items()}
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is kept of the images of one checkpoint."""
+
+    run: str
+    step: int
+    spaces: dict[str, Statistics]  # of its features, by judge
+    scores: dict[str, float]  # of the proxy itself
+    sliced_wasserstein: float
+
+
+def judge_checkpoints(
+    folder: RunFolder, scorer: Scorer, judges: Judges, real: np.ndarray, num_images: int, cache: Path
+) -> Iterator[Judged]:
+    """Each checkpoint of a run in all feature spaces, computed once and then read from the cache."""
+    config, _ = read_records(folder, "the run")
+    for file in folder.checkpoints.files():
+
+        def measured(file: Path = file) -> Arrays:
+            images = sample(load_generator(config, read(file)), num_images)
+            count = min(len(real), num_images)
+            arrays = {"sliced_wasserstein": np.array(sliced_wasserstein(real[:count], images[:count]))}
+            for name, value in scorer.of_images(images).items():
+                arrays[f"score/{name}"] = np.array(value)
+            for name, extract in judges.items():
+                found = statistics(extract(images))
+                arrays[f"mean/{name}"], arrays[f"covariance/{name}"] = found.mean, found.covariance
+            return arrays
+
+        versions = f"{VERSION} {scorer.extractor.id} {sorted(judges)}"
+        key = f"{versions} {folder.path} {file.name} {file.stat().st_mtime_ns} {num_images}"
+        arrays = prepared(cache, "judged", key, measured)
+        yield Judged(
+            folder.name,
+            int(file.stem.partition("_")[2]),
+            {name: Statistics(arrays[f"mean/{name}"], arrays[f"covariance/{name}"], num_images) for name in judges},
+            {key.partition("/")[2]: float(value) for key, value in arrays.items() if key.startswith("score/")},
+            float(arrays["sliced_wasserstein"]),
+        )
+
+
+def agreement(judged: list[Judged], steps: int, judges: Judges, real: np.ndarray, everything: np.ndarray) -> Numbers:
+    """Rank correlation of the proxy, and of other readings of its network, with judges that share nothing with it."""
+    real_spaces = {name: statistics(judge(real)) for name, judge in judges.items()}
+    columns: dict[str, list[float]] = {"proxy": [one.scores["fid_proxy"] for one in judged]}
+    for name in judges:
+        if name != LAYERS:
+            columns[name] = [frechet_distance(real_spaces[name], one.spaces[name]) for one in judged]
+    columns["sliced Wasserstein"] = [one.sliced_wasserstein for one in judged]
+
+    readings = {}
+    for name, (offset, projection) in _readings(judges[LAYERS](everything)).items():
+        target = mapped(real_spaces[LAYERS], offset, projection)
+        readings[name] = [frechet_distance(target, mapped(one.spaces[LAYERS], offset, projection)) for one in judged]
+
+    late = np.array([one.step > steps / 2 for one in judged])
+    others = [name for name in columns if name != "proxy"]
+    return {
+        "rows": [
+            {"run": one.run, "step": one.step, "scores": one.scores, **{name: columns[name][k] for name in others}}
+            for k, one in enumerate(judged)
+        ],
+        "proxy": {name: _ranks(columns["proxy"], columns[name], late) for name in others},
+        "readings": {
+            reading: {name: _ranks(values, columns[name], late) for name in others}
+            for reading, values in readings.items()
+        },
+    }
+
+
+def _readings(means: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Affine maps of the layers' means that were considered for the proxy: offset and projection."""
+    parts = {"three stages": slice(0, 448), "16x16": slice(0, 64), "8x8": slice(64, 192), "4x4": slice(192, 448)}
+    found = {}
+    for part, columns in parts.items():
+        for dimensions in (16, 32, 64, 128, 448) if part == "three stages" else (64,):
+            fitted = fit_projection(means[:, columns], dimensions)
+            projection = np.zeros((means.shape[1], fitted["projection"].shape[1]))
+            projection[columns] = fitted["projection"]
+            offset = means.mean(axis=0, dtype=np.float64)
+            name = f"{part}, {dimensions} dimensions" + (" (no reduction)" if dimensions == 448 else "")
+            found[name] = (offset, projection)
+            if part == "three stages" and dimensions == 64:
+                deviations = ((means - offset) @ projection).std(axis=0)
+                found[f"{name}, whitened"] = (offset, projection / deviations)
+    return found
+
+
+def _ranks(a: list[float], b: list[float], late: np.ndarray) -> dict[str, float]:
+    """Spearman's rank correlation of all, of the late ones, and of the half of those that b likes best."""
+    x, y = np.array(a), np.array(b)
+    best = late & (y <= np.median(y[late]))
+    return {
+        when: float(spearmanr(x[chosen], y[chosen]).statistic)
+        for when, chosen in (("all", np.ones(len(x), bool)), ("late", late), ("late, better half", best))
+    }
+
+
+def mapped(found: Statistics, offset: np.ndarray, projection: np.ndarray) -> Statistics:
+    """Statistics of (features - offset) @ projection."""
+    return Statistics((found.mean - offset) @ projection, projection.T @ found.covariance @ projection, found.count)

@@ -1,0 +1,294 @@
+"""docs/fid_proxy.md and its pictures, from the measured numbers alone."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+
+from experiments.validation.measure import Numbers
+
+# Okabe & Ito's palette, which colour-blind readers can tell apart, and two greys.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#B2A100")
+TARGETS = {"all": 0.95, "late": 0.8}  # of the rank agreement
+
+
+def write_report(results: Numbers, out: Path) -> Path:
+    """Write fid_proxy.md and images/fid_proxy_*.png under `out`; returns the page."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    for name, draw in (
+        ("disturbances", _draw_disturbances),
+        ("modes", _draw_modes),
+        ("sample_sizes", _draw_sample_sizes),
+        ("agreement", _draw_agreement),
+    ):
+        draw(results).savefig(out / "images" / f"fid_proxy_{name}.png", dpi=110)
+    page = out / "fid_proxy.md"
+    page.write_text(_page(results), encoding="utf-8")
+    return page
+
+
+def _page(results: Numbers) -> str:
+    proxy, about = results["proxy"], results["about"]
+    parts = [
+        _introduction(results),
+        _disturbances(results["disturbances"]),
+        _modes(results["modes"]),
+        _sample_sizes(results),
+        _agreement(results["agreement"], about),
+        _noise(results),
+        _limits(),
+        f"""## How this page was made
+
+    python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs
+
+on the code of commit {about.get("mlflow.source.git.commit", "unknown")[:10]}, {about["num_images"]:,} images a judgement,
+{about["seeds"]} seeds, with {proxy["id"]}. The text, tables and pictures of this page are all written by that command.
+""",
+    ]
+    return "\n".join(parts)
+
+
+def _introduction(results: Numbers) -> str:
+    proxy = results["proxy"]
+    return f"""# The FID proxy, measured
+
+`eval/fid_proxy` is the Fréchet distance between generated and real images in 64 features of a small network that
+ships with the program (`{proxy["id"]}`): six 3×3 convolutions, trained on all ten classes of CIFAR-10 by
+`python experiments/train_features.py` ({proxy["epochs"]} epochs, {proxy["minutes"]} minutes on two cores; it names the
+class of {proxy["test_accuracy"]:.1%} of the test images). The features are the mean activations of its last three sizes
+(16×16, 8×8, 4×4), standardised and projected by a PCA that was fitted on all of CIFAR-10.
+
+A number needs a scale. For CIFAR-10's ships, two random halves of the real images are
+**{proxy["floor"]:.2f}** apart and uniform noise is at **{proxy["ceiling"]:.0f}**; a run prints both beside every score.
+Compare scores only with the same extractor id, number of images and data set.
+"""
+
+
+def _disturbances(found: Numbers) -> str:
+    rows = []
+    for name, kind in found.items():
+        scores = np.array(kind["scores"])
+        cells = [
+            f"{level:g}: {row.mean():.2f} ± {row.std(ddof=1):.2f}"
+            for level, row in zip(kind["levels"], scores, strict=True)
+        ]
+        rising = "yes" if (np.diff(scores, axis=0) > 0).all() else "NO"
+        rows.append([f"{name} ({kind['unit']})", *cells, rising])
+    table = _table(["disturbance", *(f"level {k}: score" for k in range(1, 6)), "rises for every seed"], rows)
+    return f"""## Does it rise when images get worse?
+
+Four fifths of the real ships, another choice for each seed, spoilt more and more; mean ± standard deviation over seeds.
+
+![Response to disturbances](images/fid_proxy_disturbances.png)
+
+{table}
+"""
+
+
+def _modes(found: Numbers) -> str:
+    names = list(next(iter(found.values())))
+    rows = [[what, *(_spread(scores[name]) for name in names)] for what, scores in found.items()]
+    return f"""## Does it rise when variety is lost?
+
+Real ships in ten clusters (k-means in the features of another network), of which some are removed and the rest drawn
+with replacement; and 100 images repeated. Coverage says most directly what is missing.
+
+![Missing modes](images/fid_proxy_modes.png)
+
+{_table(["", *names], rows)}
+"""
+
+
+def _sample_sizes(results: Numbers) -> str:
+    found = results["sample_sizes"]
+    names = list(next(iter(found.values())))
+    rows = [[f"{int(count):,}", *(_spread(scores[name]) for name in names)] for count, scores in found.items()]
+    return f"""## How many images?
+
+One generator (`tutorial-0` at its end), other latents for each seed. A Fréchet distance of few images is too high, by
+an amount that falls as 1/N; so scores of unlike N are not comparable.
+
+![Number of images](images/fid_proxy_sample_sizes.png)
+
+{_table(["images", *names], rows)}
+"""
+
+
+def _agreement(found: Numbers, about: Numbers) -> str:
+    runs = list(dict.fromkeys(row["run"] for row in found["rows"]))
+    rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in found["proxy"].items()]
+    when = list(next(iter(found["proxy"].values())))
+    readings = [
+        [reading, *(f"{ranks[judge][w]:.3f}" for judge in ("resnet", "rotation") for w in when)]
+        for reading, ranks in found["readings"].items()
+    ]
+    last = {row["run"]: row for row in found["rows"]}
+    ends = [
+        [
+            run,
+            f"{row['step']:,}",
+            *(f"{row['scores'][n]:.3g}" for n in row["scores"]),
+            *(f"{row[n]:.3g}" for n in found["proxy"]),
+        ]
+        for run, row in last.items()
+    ]
+    met = {
+        when: all(found["proxy"][judge][when] >= target for judge in ("resnet", "rotation"))
+        for when, target in TARGETS.items()
+    }
+    verdict = ", ".join(f"{when} ≥ {TARGETS[when]}: {'met' if ok else 'NOT MET'}" for when, ok in met.items())
+    return f"""## Does it rank generators as others do?
+
+{len(found["rows"])} generators: checkpoints of {len(runs)} unlike trainings ({", ".join(runs)}), each of
+{about["steps"]:,} updates. Their judges share nothing with the proxy: `resnet`, residual blocks trained on the classes
+with another seed; `rotation`, strided convolutions that learned which way is up and never saw a class; `random_cnn`, a
+random network; the sliced Wasserstein distance of pixels, no network at all. Spearman's rank correlation of the proxy
+with the Fréchet distance in each judge's features; late: after the middle of the training; better half: the half of the
+late ones that the judge likes best, where ranking is hardest.
+
+![Agreement](images/fid_proxy_agreement.png)
+
+{_table(["judge", *when], rows)}
+
+Our targets, against the two trained networks: {verdict}.
+
+The last checkpoint of each training (proxy metrics, then the judges):
+
+{_table(["run", "step", *next(iter(last.values()))["scores"], *found["proxy"]], ends)}
+
+The same network read in other ways, against `resnet` and `rotation`:
+
+{_table(["features", *(f"{judge}, {w}" for judge in ("resnet", "rotation") for w in when)], readings)}
+"""
+
+
+def _noise(results: Numbers) -> str:
+    found = results["sample_sizes"]
+    rows = results["agreement"]["rows"]
+    finals = {row["run"]: row["scores"]["fid_proxy"] for row in rows}
+    curves: dict[str, list[float]] = {}
+    for row in rows:
+        curves.setdefault(row["run"], []).append(row["scores"]["fid_proxy"])
+    same = [score for run, score in finals.items() if run.startswith("tutorial-")]
+    late = [
+        np.abs(np.diff(curves[run][len(curves[run]) // 2 :])).mean() for run in curves if run.startswith("tutorial-")
+    ]
+    lines = [
+        [
+            f"latents, {int(count):,} images",
+            f"{np.std(scores['fid_proxy'], ddof=1):.3f}",
+            f"{len(scores['fid_proxy'])} banks",
+        ]
+        for count, scores in found.items()
+    ]
+    lines.append(["training seed", f"{np.std(same, ddof=1):.3f}", f"{len(same)} tutorial runs at their end"])
+    lines.append(
+        ["time", f"{np.mean(late):.3f}", "mean step between neighbouring late checkpoints of the tutorial runs"]
+    )
+    lines.append(["settings", f"{np.std(list(finals.values()), ddof=1):.3f}", f"{len(finals)} runs at their end"])
+    return f"""## How large is the noise?
+
+Standard deviation of the score by what changes. A difference between two settings means something once it is large
+beside that of the training seed.
+
+{_table(["what changes", "spread of fid_proxy", "over"], lines)}
+"""
+
+
+def _limits() -> str:
+    return """## What it cannot see
+
+- **Memorisation.** A generator that repeats training images scores perfectly. `eval/nn_distance` watches for that: the
+  median feature distance of generated images to the nearest training image, relative to that of held-out test images.
+  Near 1 is what new images have; far below 1 they are copies. (Blurred, typical images also lie near: look at them.)
+- **What the mean of an activation loses**: where in the picture something is, and fine texture beyond 32×32.
+- **Other kinds of pictures.** The network knows CIFAR-10's classes. On drawings or faces the number still falls as
+  images get nearer, but nothing of this page was measured there.
+- **Differences below the noise above**, and generators whose scores lie that close together.
+"""
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[matplotlib.figure.Figure, Any]:
+    figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for each in axes.flat:
+        each.grid(alpha=0.3)
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _draw_disturbances(results: Numbers) -> matplotlib.figure.Figure:
+    figure, axes = _figure(2, 3, 11, 6)
+    for axis, (name, kind) in zip(axes.flat, results["disturbances"].items(), strict=True):
+        scores = np.array(kind["scores"])
+        axis.plot(kind["levels"], scores, color="#999999", linewidth=0.8)
+        axis.errorbar(kind["levels"], scores.mean(1), scores.std(1, ddof=1), color=COLOURS[0], marker="o", capsize=3)
+        axis.set(title=name, xlabel=kind["unit"], ylabel="FID proxy", ylim=(0, None))
+    return figure
+
+
+def _draw_modes(results: Numbers) -> matplotlib.figure.Figure:
+    found = results["modes"]
+    figure, axes = _figure(1, 2, 10, 4)
+    labels = [label.partition(" ")[0] if "clusters" in label else "100\nimages" for label in found]
+    for axis, names, label in zip(
+        axes.flat, (["fid_proxy"], ["coverage", "density"]), ("FID proxy", "share"), strict=True
+    ):
+        for name, colour in zip(names, COLOURS, strict=False):
+            values = np.array([scores[name] for scores in found.values()])
+            axis.errorbar(
+                range(len(labels)),
+                values.mean(1),
+                values.std(1, ddof=1),
+                label=name,
+                color=colour,
+                marker="o",
+                capsize=3,
+            )
+        axis.set(xlabel="clusters removed, of 10", ylabel=label, ylim=(0, None))
+        axis.set_xticks(range(len(labels)), labels)
+        axis.legend(frameon=False)
+    return figure
+
+
+def _draw_sample_sizes(results: Numbers) -> matplotlib.figure.Figure:
+    found = results["sample_sizes"]
+    figure, axes = _figure(1, 3, 12, 3.8)
+    counts = [int(count) for count in found]
+    for axis, name in zip(axes.flat, ("fid_proxy", "kid_proxy", "coverage"), strict=True):
+        values = np.array([scores[name] for scores in found.values()])
+        axis.errorbar(counts, values.mean(1), values.std(1, ddof=1), color=COLOURS[0], marker="o", capsize=3)
+        axis.set(xlabel="images", ylabel=name)
+    return figure
+
+
+def _draw_agreement(results: Numbers) -> matplotlib.figure.Figure:
+    found = results["agreement"]
+    judges = list(found["proxy"])
+    columns = 2
+    figure, axes = _figure(-(-len(judges) // columns), columns, 10, 4.2 * -(-len(judges) // columns))
+    runs = list(dict.fromkeys(row["run"] for row in found["rows"]))
+    middle = results["about"]["steps"] / 2
+    for axis in axes.flat[len(judges) :]:
+        axis.remove()
+    for axis, judge in zip(axes.flat, judges, strict=False):
+        for run, colour in zip(runs, COLOURS, strict=False):
+            rows = [row for row in found["rows"] if row["run"] == run]
+            x, y = [row["scores"]["fid_proxy"] for row in rows], [row[judge] for row in rows]
+            late = [row["step"] > middle for row in rows]
+            axis.scatter(x, y, 26, [colour if is_late else "none" for is_late in late], edgecolors=colour, label=run)
+        ranks = found["proxy"][judge]
+        title = f"{judge}: Spearman {ranks['all']:.3f}, late (filled) {ranks['late']:.3f}"
+        axis.set(title=title, xscale="log", yscale="log", xlabel="FID proxy", ylabel=f"distance by {judge}")
+    axes.flat[0].legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,128 @@
+"""An image classifier, trained for the features that it learns on the way."""
+
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from gan.arrays import Arrays
+from gan.features import POOLED, LayerMeans, scaled
+from gan.randomness import derive
+from gan.weights import WIDTHS
+
+PADDING = 4  # pixels that a training image may shift
+
+
+def build_classifier(num_classes: int, seed: int) -> keras.Model:
+    """images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, num_classes).
+
+    The network whose folded form is `gan.features.ConvFeatures`; 0.58 M parameters.
+    """
+    x = images = keras.Input((32, 32, 3), name="images")
+    for index, width in enumerate(WIDTHS):
+        if index in POOLED:
+            x = layers.MaxPooling2D(name=f"pool_{index}")(x)
+        initializer = keras.initializers.HeNormal(derive(seed, f"classifier/conv_{index}"))
+        x = layers.Conv2D(
+            width, 3, padding="same", use_bias=False, kernel_initializer=initializer, name=f"conv_{index}"
+        )(x)
+        x = layers.BatchNormalization(name=f"bn_{index}")(x)
+        x = layers.ReLU(name=f"relu_{index}")(x)
+    x = layers.GlobalAveragePooling2D(name="means")(x)
+    head = keras.initializers.GlorotUniform(derive(seed, "classifier/logits"))
+    return keras.Model(images, layers.Dense(num_classes, kernel_initializer=head, name="logits")(x))
+
+
+def train_classifier(
+    model: keras.Model,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    epochs: int,
+    seed: int,
+    batch_size: int = 256,
+    learning_rate: float = 0.2,
+    mirror: bool = True,
+    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> None:
+    """SGD with one cycle of the learning rate, label smoothing, shifts and flips.
+
+    images: (N, 32, 32, 3) uint8. labels: (N,) integers. Equal seeds give equal weights on
+    the same machine with the same threads. on_step: told of each update its number, that of all,
+    and its loss. The cycle is Smith & Topin's (2018), with straight slopes.
+    """
+    steps = epochs * (len(images) // batch_size)
+    optimizer = keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(model.trainable_variables)
+    objective = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    num_classes = model.output_shape[-1]
+
+    def update(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = objective(tf.one_hot(y, num_classes), model(scaled(x), training=True))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables))
+        return loss
+
+    compiled = tf.function(update)
+    rng = np.random.default_rng(derive(seed, "classifier/batches"))
+    padded = np.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING), (0, 0)), mode="reflect")
+    step = 0
+    while step < steps:
+        order = rng.permutation(len(images))
+        for chosen in np.split(order[: len(order) // batch_size * batch_size], len(order) // batch_size):
+            step += 1
+            optimizer.learning_rate.assign(learning_rate * one_cycle(step / steps))
+            loss = compiled(_augmented(padded[chosen], mirror, rng), labels[chosen])
+            on_step(step, steps, float(loss))
+
+
+def one_cycle(part: float) -> float:
+    """Share of the peak learning rate after a part of the training: up for a fifth of it, then down to 0."""
+    return min(part / 0.2, (1.0 - part) / 0.8)
+
+
+def _augmented(padded: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.ndarray:
+    """Each image shifted by up to PADDING pixels either way and, if wanted, half of them mirrored."""
+    count, size = len(padded), padded.shape[1] - 2 * PADDING
+    rows = rng.integers(0, 2 * PADDING + 1, (count, 1)) + np.arange(size)
+    columns = rng.integers(0, 2 * PADDING + 1, (count, 1)) + np.arange(size)
+    mirrored = rng.random(count) < (0.5 if mirror else 0.0)
+    columns[mirrored] = columns[mirrored, ::-1]
+    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def fold(model: keras.Model) -> Arrays:
+    """Batch normalisation folded into its convolution: `kernel_k` and `bias_k` of `gan.features.ConvFeatures`, and
+    the last layer as `head` (256, num_classes) and `head_bias` (num_classes,)."""
+    weights = {}
+    for index in range(len(WIDTHS)):
+        kernel = model.get_layer(f"conv_{index}").kernel.numpy()
+        bn = model.get_layer(f"bn_{index}")
+        gain = bn.gamma.numpy() / np.sqrt(bn.moving_variance.numpy() + bn.epsilon)
+        weights[f"kernel_{index}"] = kernel * gain
+        weights[f"bias_{index}"] = bn.beta.numpy() - bn.moving_mean.numpy() * gain
+    head = model.get_layer("logits")
+    return {**weights, "head": head.kernel.numpy(), "head_bias": head.bias.numpy()}
+
+
+def fit_projection(means: np.ndarray, dimensions: int) -> Arrays:
+    """Standardisation and PCA of (N, d) features as one affine map: `offset` (d,) and `projection` (d, dimensions).
+
+    Mapped, they have mean 0 and, in each dimension, the variance of a principal component of the
+    standardised features; the sign of a component makes its largest weight positive.
+    """
+    means = means.astype(np.float64)
+    offset, deviation = means.mean(axis=0), means.std(axis=0) + 1e-6
+    components = np.linalg.eigh(np.cov((means - offset) / deviation, rowvar=False)).eigenvectors
+    largest = components[:, ::-1][:, :dimensions]
+    signs = np.sign(largest[np.abs(largest).argmax(axis=0), np.arange(dimensions)])
+    return {"offset": offset, "projection": largest * signs / deviation[:, None]}
+
+
+def accuracy(weights: Arrays, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share of the images whose class the folded network names: (N, 32, 32, 3) uint8, (N,) integers."""
+    means = LayerMeans(weights)(images)[:, -WIDTHS[-1] :]
+    return float(((means @ weights["head"] + weights["head_bias"]).argmax(axis=1) == labels).mean())

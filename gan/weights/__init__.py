@@ -1,0 +1,117 @@
+"""The weights of the feature extractors: where they are, and the id that names them.
+
+Nothing here needs TensorFlow but the download, which is Keras' own.
+"""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gan.arrays import UNREADABLE, read_npz
+from gan.config import ConfigError
+
+FOLDER = Path(__file__).parent
+WIDTHS = (32, 64, 64, 128, 128, 256)  # channels of the six 3x3 convolutions of cifar_cnn and random_cnn
+MEANS = 64 + 128 + 256  # of the activations that become features
+DIMENSIONS = 64
+CIFAR_CNN_FILE = "cifar_cnn.npz"
+INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+KEY = "eval.extractor_weights"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that are there."""
+
+    extractor: str  # one of gan.config.EXTRACTORS
+    sha256: str
+    file: Path | None = None  # None for those that are made from a seed
+
+    @property
+    def id(self) -> str:
+        """Its name and the start of the SHA-256 of its weights: equal ids give equal features."""
+        return f"{self.extractor}-{self.sha256[:8]}"
+
+
+def find_weights(extractor: str, given: str | None = None) -> Weights:
+    """The weights of an extractor: the file given, or its own.
+
+    Raises ConfigError for what is not there, cannot be read or cannot be fetched.
+    """
+    if extractor == "random_cnn":
+        if given is not None:
+            raise ConfigError(KEY, "absent for eval.extractor=random_cnn, whose weights come from a seed", given)
+        return Weights(extractor, _digest(random_weights()))
+    if given is not None:
+        file = Path(os.path.expanduser(given)).resolve()
+    else:
+        file = FOLDER / CIFAR_CNN_FILE if extractor == "cifar_cnn" else _inception()
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(KEY, "a file of weights", str(file), error.strerror or "") from error
+    if extractor == "cifar_cnn":
+        read_cifar_cnn(file)
+    return Weights(extractor, hashlib.sha256(content).hexdigest(), file)
+
+
+def read_cifar_cnn(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of `gan.features.ConvFeatures`. Raises ConfigError for another file."""
+    rule = "weights made by experiments/train_features.py"
+    try:
+        arrays = read_npz(file)
+    except UNREADABLE as error:
+        raise ConfigError(KEY, rule, str(file), str(error)) from error
+    for name, shape in _shapes().items():
+        if name not in arrays or arrays[name].shape != shape:
+            raise ConfigError(KEY, rule, str(file), f"it has no array {name} of shape {shape}")
+    return arrays
+
+
+def random_weights() -> dict[str, np.ndarray]:
+    """Weights of the same network from fixed random bits: no training, the same everywhere."""
+    # Raw bits: unlike NumPy's distributions, their stream is the same in every release.
+    bits = np.random.PCG64(20240229)
+
+    def uniform(shape: tuple[int, ...], variance: float) -> np.ndarray:
+        unit = (bits.random_raw(int(np.prod(shape))) >> np.uint64(11)) * 2.0**-53
+        return ((unit - 0.5) * np.sqrt(12 * variance)).astype(np.float32).reshape(shape)
+
+    weights = {}
+    for name, shape in _shapes().items():
+        variance = 2 / (9 * shape[-2]) if name.startswith("kernel") else 100 / DIMENSIONS
+        vector = name.startswith(("bias", "offset"))
+        weights[name] = np.zeros(shape, np.float32) if vector else uniform(shape, variance)
+    return weights
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    kernels = {f"kernel_{k}": (3, 3, c_in, c_out) for k, (c_in, c_out) in enumerate(itertools.pairwise((3, *WIDTHS)))}
+    biases = {f"bias_{k}": (width,) for k, width in enumerate(WIDTHS)}
+    return {**kernels, **biases, "offset": (MEANS,), "projection": (MEANS, DIMENSIONS)}
+
+
+def _digest(weights: Mapping[str, np.ndarray]) -> str:
+    sha = hashlib.sha256()
+    for name in sorted(weights):
+        sha.update(f"{name} {weights[name].dtype.str} {weights[name].shape}\n".encode() + weights[name].tobytes())
+    return sha.hexdigest()
+
+
+def _inception() -> Path:
+    """Keras' own file of InceptionV3's weights, fetched if it is not in the cache."""
+    file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / INCEPTION_FILE
+    if not file.is_file():
+        import keras
+
+        try:
+            keras.applications.InceptionV3(include_top=False, weights="imagenet")
+        except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
+            rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
+            raise ConfigError(KEY, rule, None, str(error)) from error
+    return file

@@ -1,0 +1,57 @@
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+from experiments.arguments import parse_arguments, run_program
+from gan.config import Choice, ConfigError, Interval, NotEmpty, RecordsConfig, setting
+
+
+@dataclass
+class Wanted:
+    run: str | None = setting(None, "a run", NotEmpty())
+    count: int = setting(5, "how many", Interval(2))
+    kind: str = setting("a", "what kind", Choice(("a", "b")))
+    overwrite: bool = setting(False, "replace what is there")
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def test_arguments_become_a_checked_dataclass() -> None:
+    wanted = parse_arguments(Wanted, ["run=20261122", "count=7", "overwrite=true", "records.root=~/a=b"])
+    assert wanted == Wanted("20261122", 7, "a", True, RecordsConfig("~/a=b"))
+    assert parse_arguments(Wanted, []) == Wanted()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("count=1", "count must be at least 2; got 1"),
+        ("count=many", "count must be an integer, at least 2; got 'many'"),
+        ("kind=c", "kind must be one of a, b; got 'c'"),
+        ("overwrite=perhaps", "overwrite must be true or false; got 'perhaps'"),
+        ("cuont=3", "an argument must be one of run, count, kind, overwrite, records.root, with one value; "
+                    "got 'cuont=3' (did you mean 'count'?)"),
+        ("count=1,2", "with one value; got 'count=1,2'"),
+        ("~count", "with one value; got '~count'"),
+        ("last", "an override must be key=value; got 'last'"),
+        ("run=", "run must be absent or not empty; got ''"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(argument: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        parse_arguments(Wanted, [argument])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_program_ends_with_its_code_its_help_or_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, code in ((["count=3"], 3), (["--help"], 0), (["count=1"], 2)):
+        monkeypatch.setattr("sys.argv", ["program.py", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            run_program(Wanted, lambda wanted: wanted.count, "What it does.")
+        assert ended.value.code == code
+    out, err = capsys.readouterr()
+    assert out.startswith("What it does.\n")
+    assert "kind=a\n    what kind; one of a, b" in out
+    assert err == "error: count must be at least 2; got 1\n"

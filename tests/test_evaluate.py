@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import RunProgram, noise_images
+from mlflow import MlflowClient
+from rich.console import Console
+
+from experiments.evaluate import DataPlace, Evaluation, main
+from experiments.journal import curve
+from experiments.prepare import Run, new_run
+from gan.checkpoint import Checkpoint
+from gan.config import Config, ConfigError, DataConfig, RecordsConfig
+from gan.models import build_generator
+from gan.step import named, restore_generator
+
+
+@pytest.fixture
+def run(npz: Path, tmp_path: Path) -> Run:
+    """A run with two checkpoints that no training was needed for."""
+    data = DataConfig(source="npz", path=str(npz), class_id="all")
+    run = new_run(
+        Config(data=data, records=RecordsConfig(root=str(tmp_path / "r")), name="mine"), None, [], Console(quiet=True)
+    )
+    for step in (3, 6):
+        generator = build_generator(seed=step)
+        arrays = {name: v.numpy() for name, v in named("generator", generator.variables).items()}
+        run.folder.checkpoints.save(Checkpoint(step, arrays, {}))
+    return run
+
+
+def wanted(made: Run, **changes: object) -> Evaluation:
+    settings: dict[str, object] = {"run": "last", "records": RecordsConfig(root=made.config.records.root), **changes}
+    return Evaluation(**settings)  # type: ignore[arg-type]
+
+
+def test_mistakes_are_one_line_and_leave_nothing(run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    np.savez(other, images=noise_images(64, seed=9))
+    for changes, message in (
+        ({"run": None}, "run must be given; got None"),
+        ({"run": "nosuchrun"}, "run must be last, or a run's MLflow id, name or folder; got 'nosuchrun'"),
+        ({"step": "4"}, "there is no checkpoint of step 4"),
+        ({"step": "4"}, "but of 3, 6"),
+        ({"step": "best"}, "step must be a checkpoint that can be read; got 'best'"),
+        ({"data": DataPlace(str(other))}, "data.path must be on the run's own images"),
+        ({"extractor_weights": str(other)}, "weights made by experiments/train_features.py"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            main(wanted(run, **changes))
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not run.folder.journal.exists()
+
+
+def test_a_generator_takes_its_own_weights_only(run: Run) -> None:
+    arrays = run.folder.checkpoints.latest().arrays
+    generator = build_generator(seed=1)
+    restore_generator(generator, arrays)
+    same = build_generator(seed=6)
+    for a, b in zip(generator.variables, same.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="of another generator"):
+        restore_generator(build_generator(latent_dim=5), arrays)
+
+
+@pytest.mark.slow
+def test_all_metrics_are_printed_and_logged_under_extractor_and_count(run: Run, program: RunProgram) -> None:
+    common = [f"records.root={run.config.records.root}", "num_images=50"]
+    done = program("run=mine", *common, script="experiments/evaluate.py")
+    assert done.returncode == 0, done.stderr
+    assert f"mine, step 6: 50 images, {run.weights.id}" in done.stdout
+    assert "mine: delivered" in done.stdout
+    prefix = f"evaluate/{run.weights.id}/50"
+    names = ["fid_proxy", "kid_proxy", "density", "coverage", "fid_proxy_floor", "fid_proxy_ceiling"]
+    for name in names:
+        steps, (value,) = curve(run.folder.journal, f"{prefix}/{name}")
+        assert steps == [6]
+        assert "_" in name or f"{value:.4g}" in done.stdout
+    assert (
+        f"two halves of the real images {curve(run.folder.journal, f'{prefix}/fid_proxy_floor')[1][0]:.3g}"
+        in done.stdout
+    )
+
+    # An earlier step, another extractor and other latents stand beside it; the same again adds nothing.
+    for arguments in (["step=3"], ["extractor=random_cnn"], ["seed=4"], []):
+        assert program("run=last", *common, *arguments, script="experiments/evaluate.py").returncode == 0
+    client = MlflowClient(f"sqlite:///{run.folder.records.database}")
+    run_id = run.folder.mlflow_run_ids()[-1]
+    metrics = client.get_run(run_id).data.metrics
+    extractors = {key.split("/")[1].partition("-")[0] for key in metrics if key.startswith("evaluate/")}
+    assert extractors == {"cifar_cnn", "random_cnn"}
+    history = client.get_metric_history(run_id, f"{prefix}/fid_proxy")
+    assert sorted(point.step for point in history) == [3, 6]
+    assert metrics[f"{prefix}/seed_4/fid_proxy"] != metrics[f"{prefix}/fid_proxy"]
+
+    # While the run's own process is at it, its records are left alone.
+    with run.folder.owned():
+        busy = program("run=mine", *common, "seed=5", script="experiments/evaluate.py")
+    assert busy.returncode == 1
+    assert "not logged: the run is going on" in busy.stdout
+    assert not curve(run.folder.journal, f"{prefix}/seed_5/fid_proxy")[0]

@@ -1,0 +1,133 @@
+import hashlib
+import io
+import json
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import SHARED_DATA, noise_images
+
+from gan import features
+from gan.config import ConfigError
+from gan.features import load_extractor
+from gan.weights import DIMENSIONS, FOLDER, INCEPTION_FILE, find_weights, random_weights
+
+SHIPPED = FOLDER / "cifar_cnn.npz"
+
+
+@pytest.mark.parametrize("name", ["cifar_cnn", "random_cnn"])
+def test_features_are_fixed_and_do_not_depend_on_the_batching(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = find_weights(name)
+    extractor, images = load_extractor(weights), noise_images(10)
+    found = extractor(images)
+    assert extractor.id == weights.id
+    assert (found.shape, found.dtype) == ((10, DIMENSIONS), np.float32)
+    np.testing.assert_array_equal(found, load_extractor(find_weights(name))(images))
+    monkeypatch.setattr(features, "CONV_BATCH", 3)
+    np.testing.assert_allclose(extractor(images), found, atol=1e-4)
+
+
+def test_random_weights_are_the_same_everywhere() -> None:
+    assert find_weights("random_cnn").id == "random_cnn-c23e3e85"
+
+
+def test_shipped_weights_are_small_plain_and_named_by_their_hash() -> None:
+    content = SHIPPED.read_bytes()
+    provenance = json.loads(SHIPPED.with_suffix(".json").read_text())
+    assert len(content) <= 1_500_000
+    assert provenance["sha256"] == hashlib.sha256(content).hexdigest()
+    assert find_weights("cifar_cnn").id == provenance["id"] == f"cifar_cnn-{provenance['sha256'][:8]}"
+    assert provenance["test_accuracy"] >= 0.85
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        assert {stored[name].dtype.name for name in stored.files} <= {"float16", "float32"}
+    assert json.dumps(str(Path.home())) not in json.dumps(provenance)
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real CIFAR-10 is not beside this checkout")
+def test_shipped_weights_know_the_classes_of_the_real_test_images(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from gan.arrays import read_npz
+    from gan.classifier import accuracy
+    from gan.data import load_dataset, pixel_hash
+
+    subprocess.run([sys.executable, str(SHARED_DATA / "unpack_cifar10.py"), str(tmp_path)], check=True)
+    data = load_dataset("cifar10", str(tmp_path), "all", tmp_path / "cache")
+    provenance = json.loads(SHIPPED.with_suffix(".json").read_text())
+    assert (provenance["train_images_sha256"], provenance["test_images_sha256"]) == (data.sha256, pixel_hash(data.test))
+    assert data.test_labels is not None
+    measured = accuracy(read_npz(SHIPPED), data.test, data.test_labels)
+    assert measured == pytest.approx(provenance["test_accuracy"], abs=0.001)
+    # Standardised and projected on these very images: mean 0, components uncorrelated.
+    found = load_extractor(find_weights("cifar_cnn"))(data.train)
+    assert np.abs(found.mean(axis=0)).max() < 0.01 * found.std()
+    correlation = np.corrcoef(found, rowvar=False) - np.eye(DIMENSIONS)
+    assert np.abs(correlation).max() < 0.01
+
+
+def test_own_weights_serve_under_an_id_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.npz"
+    np.savez(file, **random_weights())
+    weights = find_weights("cifar_cnn", str(file))
+    assert weights.id.startswith("cifar_cnn-")
+    assert weights.id != find_weights("cifar_cnn").id
+    images = noise_images(3)
+    np.testing.assert_array_equal(load_extractor(weights)(images), load_extractor(find_weights("random_cnn"))(images))
+
+
+def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, foreign, wrong = tmp_path / "a.npz", tmp_path / "b.npz", tmp_path / "c.npz"
+    text.write_text("text")
+    np.savez(foreign, x=np.zeros(3))
+    np.savez(wrong, **{**random_weights(), "projection": np.zeros((448, 2))})
+    for extractor, given, message in (
+        ("cifar_cnn", tmp_path / "none.npz", "No such file"),
+        ("cifar_cnn", text, "weights made by experiments/train_features.py"),
+        ("cifar_cnn", foreign, "no array kernel_0"),
+        ("cifar_cnn", wrong, "no array projection of shape (448, 64)"),
+        ("random_cnn", text, "absent for eval.extractor=random_cnn"),
+        ("inception", tmp_path / "none.h5", "No such file"),
+    ):
+        with pytest.raises(ConfigError, match=r"^eval.extractor_weights must be") as caught:
+            find_weights(extractor, str(given))
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="InceptionV3 without its top"):
+        load_extractor(find_weights("inception", str(text)))
+
+
+def test_inception_that_is_neither_here_nor_to_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="not in Keras' cache and cannot be fetched") as caught:
+        find_weights("inception")
+    assert INCEPTION_FILE in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_inception_from_a_given_file_and_from_keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "keras"
+    (home / "models").mkdir(parents=True)
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    keras.utils.set_random_seed(0)
+    network = keras.applications.InceptionV3(include_top=False, weights=None, pooling="avg")
+    file = home / "models" / INCEPTION_FILE
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="You are saving your model as an HDF5 file")
+        network.save_weights(tmp_path / "x.weights.h5")
+        network.save(tmp_path / "legacy.h5")
+    (tmp_path / "legacy.h5").rename(file)
+    cached, given = find_weights("inception"), find_weights("inception", str(file))
+    assert cached == given
+    images = noise_images(2)
+    found = load_extractor(cached)(images)
+    assert found.shape == (2, 2048)
+    import tensorflow as tf
+
+    from gan.features import scaled
+
+    expected = network(tf.image.resize(scaled(images), (299, 299)), training=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,43 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from conftest import RunProgram, noise_images
+
+from experiments.train_features import FeatureTraining, main
+from gan.config import ConfigError
+from gan.features import load_extractor
+from gan.weights import find_weights
+
+
+def test_weights_that_are_there_are_not_replaced_unasked(tmp_path: Path) -> None:
+    (tmp_path / "cifar_cnn.npz").write_text("mine")
+    with pytest.raises(
+        ConfigError, match=r"out must be a folder without cifar_cnn\.npz; got .*overwrite=true replaces it"
+    ):
+        main(FeatureTraining(out=str(tmp_path)))
+    assert (tmp_path / "cifar_cnn.npz").read_text() == "mine"
+
+
+@pytest.mark.slow
+def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
+    program: RunProgram, cifar: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    common = [f"data.path={cifar}", f"records.root={tmp_path / 'records'}", f"out={out}"]
+    done = program("epochs=1", *common, script="experiments/train_features.py")
+    assert done.returncode == 0, done.stderr
+    file = out / "cifar_cnn.npz"
+    weights = find_weights("cifar_cnn", str(file))
+    assert weights.id in done.stdout
+    provenance = json.loads((out / "cifar_cnn.json").read_text())
+    assert provenance["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (provenance["id"], provenance["epochs"], provenance["seed"]) == (weights.id, 1, 0)
+    assert 0 <= provenance["test_accuracy"] <= 1
+    assert len(provenance["train_images_sha256"]) == 64
+    assert str(tmp_path) not in json.dumps(provenance)
+    assert load_extractor(weights)(noise_images(3)).shape == (3, 64)
+    again = program("epochs=1", "overwrite=true", *common, script="experiments/train_features.py")
+    assert again.returncode == 0, again.stderr
+    assert find_weights("cifar_cnn", str(file)).id == weights.id  # the same bytes

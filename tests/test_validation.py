@@ -1,0 +1,91 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_images, small_scorer
+
+from experiments import validate_proxy
+from experiments.records import Records, read_json
+from experiments.train_features import DataPlace
+from experiments.validate_proxy import Validation
+from experiments.validation import measure, runs
+from experiments.validation.disturbances import all_disturbances
+from experiments.validation.references import sliced_wasserstein
+from gan.config import RecordsConfig
+from gan.frechet import statistics
+
+
+def test_disturbances_spoil_more_from_level_to_level() -> None:
+    images = np.clip(noise_images(60) // 4 + np.arange(0, 128, 4, dtype=np.uint8)[None, :, None, None], 0, 255)
+    for name, disturbance in all_disturbances(noise_images(60, 1)).items():
+        spoilt = [disturbance.apply(images, level, np.random.default_rng(0)) for level in disturbance.levels]
+        changes = [np.abs(one.astype(float) - images).mean() for one in spoilt]
+        assert all(one.shape == images.shape and one.dtype == np.uint8 for one in spoilt), name
+        assert changes == sorted(changes), name
+        assert 0 < changes[0] < changes[-1], name
+
+
+def test_sliced_wasserstein_of_a_shift() -> None:
+    real = noise_images(50) // 2
+    assert sliced_wasserstein(real, real[::-1]) == pytest.approx(0, abs=1e-3)
+    # Along a random direction of unit length a shift c of all values is c · (sum of the direction), c² on average.
+    assert sliced_wasserstein(real, real + np.uint8(20)) == pytest.approx(20, rel=0.2)
+    with pytest.raises(ValueError, match="50 and 40"):
+        sliced_wasserstein(real, real[:40])
+
+
+def test_mapped_statistics_are_those_of_mapped_features() -> None:
+    rng = np.random.default_rng(0)
+    features, offset, projection = rng.standard_normal((30, 5)), rng.standard_normal(5), rng.standard_normal((5, 2))
+    expected, found = (
+        statistics((features - offset) @ projection),
+        measure.mapped(statistics(features), offset, projection),
+    )
+    np.testing.assert_allclose(found.mean, expected.mean)
+    np.testing.assert_allclose(found.covariance, expected.covariance)
+
+
+def test_lost_modes_cost_coverage(tmp_path: Path) -> None:
+    real = noise_images(300) // 8 + np.repeat(np.arange(0, 200, 20, dtype=np.uint8), 30)[:, None, None, None]
+    found = dict(measure.mode_dropping(small_scorer(tmp_path, real), real, lambda x: x.mean(axis=(1, 2)), 2))
+    coverage = [np.mean(scores["coverage"]) for scores in found.values()]
+    assert len(found) == 11
+    assert coverage[0] > coverage[5] > coverage[9]
+    fid = [np.mean(scores["fid_proxy"]) for scores in found.values()]
+    assert fid[0] < fid[5] < fid[9]
+
+
+@pytest.mark.slow
+def test_the_page_is_made_anew_from_runs_that_are_kept(
+    cifar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        runs, "RUNS", {"tutorial-0": ["train.batch_size=4"], "tutorial-1": ["train.batch_size=4", "seed=1"]}
+    )
+    out, root = tmp_path / "docs", tmp_path / "records"
+    wanted = Validation(
+        steps=4, checkpoints=4, epochs=1, num_images=200, seeds=2, out=str(out), data=DataPlace(str(cifar)),
+        records=RecordsConfig(str(root)),
+    )  # fmt: skip
+    assert validate_proxy.main(wanted) == 0
+    page = (out / "fid_proxy.md").read_text()
+    pictures = re.findall(r"\]\((images/.*?)\)", page)
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert (out / picture).stat().st_size > 10_000
+    records = Records(root / "validation")
+    results = read_json(records.root / "results.json")
+    rows = results["agreement"]["rows"]
+    assert [(row["run"], row["step"]) for row in rows] == [
+        (f"tutorial-{k}", step) for k in (0, 1) for step in (1, 2, 3, 4)
+    ]
+    assert str(tmp_path) not in page
+
+    # A second call trains nothing again and finds the same.
+    before = {f: f.stat().st_mtime_ns for f in records.runs.rglob("*.npz")}
+    assert validate_proxy.main(wanted) == 0
+    assert {f: f.stat().st_mtime_ns for f in records.runs.rglob("*.npz")} == before
+    again = read_json(records.root / "results.json")
+    assert again["agreement"] == results["agreement"]
+    assert "wrote" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -67,7 +68,7 @@ def _time(table: Table, what: str, call: Callable[[], object]) -> None:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    table.add_row(what, f"{times[0]:.2f}", f"{statistics.median(times[1:]):.2f}")
+    table.add_row(what, f"{times[0]:.2f}", f"{median(times[1:]):.2f}")
 
 
 if __name__ == "__main__":

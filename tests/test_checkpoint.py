@@ -80,3 +80,14 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_one_is_found_by_its_step_the_last_or_the_best(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    for step in (3, 12):
+        store.save(checkpoint(step))
+    store.save_best(checkpoint(3))
+    assert [store.find(step).step for step in ("3", "12", "last", "best")] == [3, 12, 12, 3]
+    for step in ("4", "-3", "first"):
+        with pytest.raises(CheckpointError, match=f"no checkpoint of step {step} in .* but of 3, 12"):
+            store.find(step)

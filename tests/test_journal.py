@@ -105,3 +105,11 @@ def test_every_tracker_takes_every_event(kind: str, folder: RunFolder) -> None:
     tracker.tick(2)
     tracker.scalars(2, {})
     journal.close()
+
+
+def test_late_values_of_any_step_are_written_once(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    for step, value in ((6, 1.0), (3, 2.0), (6, 9.0)):
+        journal.late_scalars(step, {"evaluate/x": value})
+    journal.close()
+    assert curve(folder.journal, "evaluate/x") == ([6, 3], [1.0, 2.0])

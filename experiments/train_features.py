@@ -70,8 +70,7 @@ def main(wanted: FeatureTraining) -> int:
         "epochs": wanted.epochs,
         "seed": wanted.seed,
         "minutes": round((time.monotonic() - begin) / 60, 1),
-        "command": "python experiments/train_features.py",
-        "code": code_tags().get("mlflow.source.git.commit", ""),
+        "code": code_tags(),
     }
     write_json(file.with_suffix(".json"), provenance)
     console.print(f"{found.id}: {accuracy:.1%} of the test images, {provenance['minutes']} minutes")

@@ -44,20 +44,23 @@ def train_classifier(
     seed: int,
     batch_size: int = 256,
     learning_rate: float = 0.2,
+    weight_decay: float = 5e-3,
+    label_smoothing: float = 0.0,
     mirror: bool = True,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> None:
-    """SGD with one cycle of the learning rate, label smoothing, shifts and flips.
+    """SGD with one cycle of the learning rate, shifts and flips.
 
     images: (N, 32, 32, 3) uint8. labels: (N,) integers. Equal seeds give equal weights on
-    the same machine with the same threads. on_step: told of each update its number, that of all,
+    the same machine with the same threads. weight_decay: of the weights themselves, times the
+    learning rate, a step. on_step: told of each update its number, that of all,
     and its loss. The cycle is Smith & Topin's (2018), with straight slopes.
     """
     steps = epochs * (len(images) // batch_size)
-    optimizer = keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimizer = keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(model.trainable_variables)
-    objective = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    objective = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
     num_classes = model.output_shape[-1]
 
     def update(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
@@ -111,15 +114,16 @@ def fold(model: keras.Model) -> Arrays:
 def fit_projection(means: np.ndarray, dimensions: int) -> Arrays:
     """Standardisation and PCA of (N, d) features as one affine map: `offset` (d,) and `projection` (d, dimensions).
 
-    Mapped, they have mean 0 and, in each dimension, the variance of a principal component of the
-    standardised features; the sign of a component makes its largest weight positive.
+    Mapped, they have mean 0, no correlation and, over the dimensions, a mean variance of 1: what the
+    first principal components of the standardised features have, in one scale. The sign of a
+    component makes its largest weight positive.
     """
     means = means.astype(np.float64)
     offset, deviation = means.mean(axis=0), means.std(axis=0) + 1e-6
-    components = np.linalg.eigh(np.cov((means - offset) / deviation, rowvar=False)).eigenvectors
-    largest = components[:, ::-1][:, :dimensions]
-    signs = np.sign(largest[np.abs(largest).argmax(axis=0), np.arange(dimensions)])
-    return {"offset": offset, "projection": largest * signs / deviation[:, None]}
+    found = np.linalg.eigh(np.cov((means - offset) / deviation, rowvar=False))
+    variances, components = found.eigenvalues[::-1][:dimensions], found.eigenvectors[:, ::-1][:, :dimensions]
+    signs = np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])
+    return {"offset": offset, "projection": components * signs / np.sqrt(variances.mean()) / deviation[:, None]}
 
 
 def accuracy(weights: Arrays, images: np.ndarray, labels: np.ndarray) -> float:

@@ -84,5 +84,6 @@ def test_the_projection_standardises_and_takes_the_principal_components() -> Non
     mapped = (means - fitted["offset"]) @ fitted["projection"]
     np.testing.assert_allclose(mapped.mean(axis=0), 0, atol=1e-9)
     covariance = np.cov(mapped, rowvar=False)
-    np.testing.assert_allclose(covariance, np.diag([2, 1]), atol=0.05)
+    np.testing.assert_allclose(covariance, np.diag([4 / 3, 2 / 3]), atol=0.05)
     assert abs(covariance[0, 1]) < 1e-9
+    assert np.trace(covariance) == pytest.approx(2, rel=1e-3)

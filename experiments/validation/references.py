@@ -50,15 +50,9 @@ def reference_network(
         images = np.stack([np.rot90(image, k) for image, k in zip(images, turns, strict=True)])
         labels = turns
     train_classifier(
-        model,
-        images,
-        labels,
-        epochs=epochs,
-        seed=derive(0, name),
-        learning_rate=0.1,
-        mirror=name != "rotation",
-        on_step=on_step,
-    )
+        model, images, labels, epochs=epochs, seed=derive(0, name), learning_rate=0.1, weight_decay=5e-4,
+        label_smoothing=0.1, mirror=name != "rotation", on_step=on_step,
+    )  # fmt: skip
     cache.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"unfinished_{file.name}")
     model.save(temporary)

@@ -96,7 +96,7 @@ def _measure(
             task = progress.add_task(f"reference network {name}", total=None)
             update = partial(_advance, progress, task)
             judges[name] = reference_network(
-                name, everything.train, everything.train_labels, wanted.epochs, records.root / "references", update
+                name, everything.train, everything.train_labels, wanted.epochs, records.cache, update
             )
     shipped = find_weights("cifar_cnn")
     judges["random_cnn"] = load_extractor(find_weights("random_cnn"))

@@ -8,11 +8,15 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from gan.arrays import Arrays
+from gan.cache import prepared
 from gan.classifier import train_classifier
+from gan.data import pixel_hash
 from gan.features import scaled
 from gan.randomness import derive
 
 BATCH = 250  # images at a time
+VERSION = 1  # of the networks and their training
 DIRECTIONS = 256  # of the sliced Wasserstein distance
 
 
@@ -40,24 +44,27 @@ def reference_network(
     on_step: Callable[[int, int, float], None],
 ) -> PooledFeatures:
     """One of NETWORKS, trained on (N, 32, 32, 3) uint8 once and then read from the cache."""
-    file = cache / f"{name}.keras"
-    if file.exists():
-        return PooledFeatures(name, keras.models.load_model(file, compile=False))
     keras.utils.set_random_seed(derive(0, name))
     model = NETWORKS[name]()
-    if name == "rotation":  # learns which way is up, and knows of no classes
-        turns = np.random.default_rng(derive(0, "rotation")).integers(0, 4, len(images))
-        images = np.stack([np.rot90(image, k) for image, k in zip(images, turns, strict=True)])
-        labels = turns
-    train_classifier(
-        model, images, labels, epochs=epochs, seed=derive(0, name), learning_rate=0.1, weight_decay=5e-4,
-        label_smoothing=0.1, mirror=name != "rotation", on_step=on_step,
-    )  # fmt: skip
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"unfinished_{file.name}")
-    model.save(temporary)
-    temporary.rename(file)
+
+    def trained() -> Arrays:
+        x, y = _turned(images) if name == "rotation" else (images, labels)
+        train_classifier(
+            model, x, y, epochs=epochs, seed=derive(0, name), learning_rate=0.1, weight_decay=5e-4,
+            label_smoothing=0.1, mirror=name != "rotation", on_step=on_step,
+        )  # fmt: skip
+        return {str(k): variable.numpy() for k, variable in enumerate(model.variables)}
+
+    arrays = prepared(cache, f"network-{name}", f"{VERSION} {epochs} {pixel_hash(images)}", trained)
+    for k, variable in enumerate(model.variables):
+        variable.assign(arrays[str(k)])
     return PooledFeatures(name, model)
+
+
+def _turned(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each image turned by 0 to 3 right angles, and by how many: which way is up, and nothing of classes."""
+    turns = np.random.default_rng(derive(0, "rotation")).integers(0, 4, len(images))
+    return np.stack([np.rot90(image, k) for image, k in zip(images, turns, strict=True)]), turns
 
 
 def build_resnet() -> keras.Model:

@@ -19,13 +19,12 @@ from rich.table import Table
 from experiments.arguments import run_program
 from experiments.journal import Journal
 from experiments.native_log import native_stderr_to
-from experiments.prepare import check_same_images, load_data, read_records
+from experiments.prepare import check_same_images, find_extractor, load_data, read_records
 from experiments.records import Records, RunFolder
 from experiments.sync import deliver
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.config import EXTRACTORS, Choice, Config, ConfigError, Interval, NotEmpty, RecordsConfig, setting
 from gan.metrics import FINAL_NUM_IMAGES
-from gan.weights import find_weights
 
 if TYPE_CHECKING:
     import keras
@@ -57,7 +56,7 @@ def main(wanted: Evaluation) -> int:
     folder = Records.at(wanted.records.root).find_run(wanted.run, "run")
     config, facts = read_records(folder, "run")
     checkpoint = find_checkpoint(folder, wanted.step, console)
-    weights = find_weights(wanted.extractor, wanted.extractor_weights)
+    weights = find_extractor(wanted.extractor, wanted.extractor_weights, "extractor_weights")
     folder.records.check_writable()
     if wanted.data.path is not None:
         config.data.path = wanted.data.path
@@ -109,7 +108,7 @@ def _table(
 ) -> Table:
     floor, ceiling = scorer.reference.floor, scorer.reference.ceiling
     meanings = {
-        "fid_proxy": f"lower is better; two halves of the real images {floor:.3g}, noise {ceiling:.3g}",
+        "fid_proxy": f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}",
         "kid_proxy": "lower is better; 0 for real images",
         "density": "1 for real images, less for odd ones, more for a crowd of typical ones",
         "coverage": "share of the real images with a generated one near; higher is better",

@@ -28,7 +28,7 @@ from gan.checkpoint import Checkpoint, CheckpointWarning
 from gan.config import Config, ConfigError, flatten, put
 from gan.data import Dataset, load_dataset
 from gan.sources import DataWarning
-from gan.weights import Weights, find_weights
+from gan.weights import KEY, Weights, find_weights
 
 # What a resumed run may change: nothing that its weights or scores depend on. Where the
 # images and the extractor's weights lie is free, as pixels and weights are compared.
@@ -84,11 +84,17 @@ def load_data(config: Config, records: Records, console: Console) -> Dataset:
     return dataset
 
 
+def find_extractor(name: str, given: str | None, key: str = KEY) -> Weights:
+    """`find_weights` with the terminal kept clean. Raises ConfigError, in the name of the setting `key`."""
+    with native_stderr_to(Path(os.devnull)):
+        return find_weights(name, given, key)
+
+
 def new_run(config: Config, preset: str | None, overrides: list[str], console: Console) -> Run:
     """Load the images and make the run's folder, settings and facts in it. Raises ConfigError."""
     records = Records.at(config.records.root)
     records.check_writable()
-    weights = find_weights(config.eval.extractor, config.eval.extractor_weights)
+    weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     dataset = load_data(config, records, console)
     folder = records.new_run(config.name, preset)
     # What `auto` and a relative path came to: a resume may start elsewhere.
@@ -124,7 +130,7 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     if checkpoint is not None and config.train.steps < checkpoint.step:
         raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", config.train.steps)
 
-    weights = find_weights(config.eval.extractor, config.eval.extractor_weights)
+    weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
         remedy = f"the run's scores are in {scored_in}, and cannot be compared with others"
         raise ConfigError("resume", "a run whose scores can go on", f"the extractor {weights.id}", remedy)

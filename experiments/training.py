@@ -88,7 +88,7 @@ def _train(
         try:
             trainer = _build(run, [journal, display, *trackers])
             reference = trainer.scorer.reference
-            display.scale = f"(real {reference.floor:.3g}, noise {reference.ceiling:.3g})"
+            display.scale = f"(real {reference.floor:.4g}, noise {reference.ceiling:.4g})"
             journal.tags({"fid_proxy_floor": f"{reference.floor:.4g}", "fid_proxy_ceiling": f"{reference.ceiling:.4g}"})
             finished = trainer.run(should_stop)
             if finished:
@@ -213,7 +213,7 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
     fid = scores.pop("fid_proxy")
     _say(
         console,
-        f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.3g}, noise {outcome.ceiling:.3g};"
+        f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.4g}, noise {outcome.ceiling:.4g};"
         f" {metrics.FINAL_NUM_IMAGES:,} images, {run.weights.id}; lower is better)\n"
         "         " + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()),
     )

@@ -78,7 +78,7 @@ def test_all_metrics_are_printed_and_logged_under_extractor_and_count(run: Run, 
         assert steps == [6]
         assert "_" in name or f"{value:.4g}" in done.stdout
     assert (
-        f"two halves of the real images {curve(run.folder.journal, f'{prefix}/fid_proxy_floor')[1][0]:.3g}"
+        f"two halves of the real images {curve(run.folder.journal, f'{prefix}/fid_proxy_floor')[1][0]:.4g}"
         in done.stdout
     )
 

@@ -88,15 +88,16 @@ def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: p
         ("cifar_cnn", text, "weights made by experiments/train_features.py"),
         ("cifar_cnn", foreign, "no array kernel_0"),
         ("cifar_cnn", wrong, "no array projection of shape (448, 64)"),
-        ("random_cnn", text, "absent for eval.extractor=random_cnn"),
+        ("random_cnn", text, "absent for random_cnn"),
         ("inception", tmp_path / "none.h5", "No such file"),
+        ("inception", text, "weights of Keras' InceptionV3, .h5"),
     ):
         with pytest.raises(ConfigError, match=r"^eval.extractor_weights must be") as caught:
             find_weights(extractor, str(given))
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match="InceptionV3 without its top"):
-        load_extractor(find_weights("inception", str(text)))
+    with pytest.raises(ConfigError, match=r"^extractor_weights must be"):
+        find_weights("cifar_cnn", str(text), "extractor_weights")
 
 
 def test_inception_that_is_neither_here_nor_to_be_had_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ MEANS = 64 + 128 + 256  # of the activations that become features
 DIMENSIONS = 64
 CIFAR_CNN_FILE = "cifar_cnn.npz"
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+HDF5 = b"\x89HDF"  # what such a file begins with
 KEY = "eval.extractor_weights"
 
 
@@ -38,38 +39,40 @@ class Weights:
         return f"{self.extractor}-{self.sha256[:8]}"
 
 
-def find_weights(extractor: str, given: str | None = None) -> Weights:
+def find_weights(extractor: str, given: str | None = None, key: str = KEY) -> Weights:
     """The weights of an extractor: the file given, or its own.
 
-    Raises ConfigError for what is not there, cannot be read or cannot be fetched.
+    Raises ConfigError, in the name of the setting `key`, for what is not there, cannot be read or cannot be fetched.
     """
     if extractor == "random_cnn":
         if given is not None:
-            raise ConfigError(KEY, "absent for eval.extractor=random_cnn, whose weights come from a seed", given)
+            raise ConfigError(key, "absent for random_cnn, whose weights come from a seed", given)
         return Weights(extractor, _digest(random_weights()))
     if given is not None:
         file = Path(os.path.expanduser(given)).resolve()
     else:
-        file = FOLDER / CIFAR_CNN_FILE if extractor == "cifar_cnn" else _inception()
+        file = FOLDER / CIFAR_CNN_FILE if extractor == "cifar_cnn" else _inception(key)
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise ConfigError(KEY, "a file of weights", str(file), error.strerror or "") from error
+        raise ConfigError(key, "a file of weights", str(file), error.strerror or "") from error
     if extractor == "cifar_cnn":
-        read_cifar_cnn(file)
+        read_cifar_cnn(file, key)
+    elif not content.startswith(HDF5):
+        raise ConfigError(key, "weights of Keras' InceptionV3, .h5", str(file))
     return Weights(extractor, hashlib.sha256(content).hexdigest(), file)
 
 
-def read_cifar_cnn(file: Path) -> dict[str, np.ndarray]:
+def read_cifar_cnn(file: Path, key: str = KEY) -> dict[str, np.ndarray]:
     """The arrays of `gan.features.ConvFeatures`. Raises ConfigError for another file."""
     rule = "weights made by experiments/train_features.py"
     try:
         arrays = read_npz(file)
     except UNREADABLE as error:
-        raise ConfigError(KEY, rule, str(file), str(error)) from error
+        raise ConfigError(key, rule, str(file), str(error)) from error
     for name, shape in _shapes().items():
         if name not in arrays or arrays[name].shape != shape:
-            raise ConfigError(KEY, rule, str(file), f"it has no array {name} of shape {shape}")
+            raise ConfigError(key, rule, str(file), f"it has no array {name} of shape {shape}")
     return arrays
 
 
@@ -103,7 +106,7 @@ def _digest(weights: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def _inception() -> Path:
+def _inception(key: str) -> Path:
     """Keras' own file of InceptionV3's weights, fetched if it is not in the cache."""
     file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / INCEPTION_FILE
     if not file.is_file():
@@ -113,5 +116,5 @@ def _inception() -> Path:
             keras.applications.InceptionV3(include_top=False, weights="imagenet")
         except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
             rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
-            raise ConfigError(KEY, rule, None, str(error)) from error
+            raise ConfigError(key, rule, None, str(error)) from error
     return file

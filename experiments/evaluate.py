@@ -22,9 +22,9 @@ from experiments.native_log import native_stderr_to
 from experiments.prepare import check_same_images, find_extractor, load_data, read_records
 from experiments.records import Records, RunFolder
 from experiments.sync import deliver
+from gan import metrics
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.config import EXTRACTORS, Choice, Config, ConfigError, Interval, NotEmpty, RecordsConfig, setting
-from gan.metrics import FINAL_NUM_IMAGES
 
 if TYPE_CHECKING:
     import keras
@@ -43,7 +43,7 @@ class Evaluation:
     step: str = setting("last", "checkpoint to score: last, best (by in-run score) or a step", NotEmpty())
     extractor: str = setting("cifar_cnn", "network in whose features images are compared", Choice(EXTRACTORS))
     extractor_weights: str | None = setting(None, "file of its weights, instead of its own", NotEmpty())
-    num_images: int = setting(FINAL_NUM_IMAGES, "generated images", Interval(2))
+    num_images: int = setting(metrics.FINAL_NUM_IMAGES, "generated images", Interval(2))
     seed: int = setting(0, "of the latents; 0 is the bank that runs are scored with", Interval(0))
     data: DataPlace = field(default_factory=DataPlace)
     records: RecordsConfig = field(default_factory=RecordsConfig)
@@ -74,7 +74,7 @@ def main(wanted: Evaluation) -> int:
     console.print(_table(folder, checkpoint, wanted, scorer, scores))
     bank = f"/seed_{wanted.seed}" if wanted.seed else ""
     prefix = f"evaluate/{extractor.id}/{wanted.num_images}{bank}"
-    scale = {"fid_proxy_floor": scorer.reference.floor, "fid_proxy_ceiling": scorer.reference.ceiling}
+    scale = {f"{metrics.FID}_floor": scorer.reference.floor, f"{metrics.FID}_ceiling": scorer.reference.ceiling}
     return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
 
 
@@ -108,11 +108,11 @@ def _table(
 ) -> Table:
     floor, ceiling = scorer.reference.floor, scorer.reference.ceiling
     meanings = {
-        "fid_proxy": f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}",
-        "kid_proxy": "lower is better; 0 for real images",
-        "density": "1 for real images, less for odd ones, more for a crowd of typical ones",
-        "coverage": "share of the real images with a generated one near; higher is better",
-        "nn_distance": "distance to the nearest training image; 1 for held-out images, far less for copies",
+        metrics.FID: f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}",
+        metrics.KID: "lower is better; 0 for real images",
+        metrics.DENSITY: "1 for real images, less for odd ones, more for a crowd of typical ones",
+        metrics.COVERAGE: "share of the real images with a generated one near; higher is better",
+        metrics.NN_DISTANCE: "distance to the nearest training image; 1 for held-out images, far less for copies",
     }
     title = f"{folder.name}, step {checkpoint.step:,}: {wanted.num_images:,} images, {scorer.extractor.id}"
     table = Table("metric", "value", "", title=title, title_justify="left", title_style="bold")

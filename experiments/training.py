@@ -210,7 +210,7 @@ def _say(console: Console, text: str) -> None:
 
 def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
     scores = {name.partition("/")[2]: value for name, value in outcome.scores.items()}
-    fid = scores.pop("fid_proxy")
+    fid = scores.pop(metrics.FID)
     _say(
         console,
         f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.4g}, noise {outcome.ceiling:.4g};"

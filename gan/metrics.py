@@ -7,8 +7,15 @@ G_LOSS = "train/g_loss"  # the generator's loss, nats
 D_REAL = "train/d_real"  # mean probability that the discriminator gives to real images
 D_FAKE = "train/d_fake"  # and to generated ones
 STEPS_PER_SECOND = "train/steps_per_second"  # updates alone: pictures, scores, checkpoints not counted
-FID_PROXY = "eval/fid_proxy"  # in-run score, eval.num_images images; the others are gan.scoring's
-FINAL_FID_PROXY = "final/fid_proxy"  # score at the end, FINAL_NUM_IMAGES images
+
+# Scores of generated images, as gan.scoring gives them; `named` says when.
+FID = "fid_proxy"  # Fréchet distance to the real images
+KID = "kid_proxy"  # kernel distance
+DENSITY = "density"  # do images lie where real ones do
+COVERAGE = "coverage"  # do all real images have one near
+NN_DISTANCE = "nn_distance"  # to the nearest training image, relative to held-out images
+FID_PROXY = f"eval/{FID}"  # in-run score, eval.num_images images
+FINAL_FID_PROXY = f"final/{FID}"  # score at the end, FINAL_NUM_IMAGES images
 
 FINAL_NUM_IMAGES = 5000
 

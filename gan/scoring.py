@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from gan import randomness
+from gan import metrics, randomness
 from gan.cache import prepared
 from gan.data import Dataset, pixel_hash, unscale
 from gan.features import FeatureExtractor
@@ -92,13 +92,13 @@ class Scorer:
         fake, reference = self.extractor(images), self.reference
         density, coverage = density_and_coverage(reference.neighbours, fake, reference.radii)
         scores = {
-            "fid_proxy": frechet_distance(reference.real, statistics(fake)),
-            "kid_proxy": kernel_distance(reference.neighbours, fake),
-            "density": density,
-            "coverage": coverage,
+            metrics.FID: frechet_distance(reference.real, statistics(fake)),
+            metrics.KID: kernel_distance(reference.neighbours, fake),
+            metrics.DENSITY: density,
+            metrics.COVERAGE: coverage,
         }
         if np.isfinite(reference.held_out):
-            scores["nn_distance"] = nearest_distance(fake, reference.features) / reference.held_out
+            scores[metrics.NN_DISTANCE] = nearest_distance(fake, reference.features) / reference.held_out
         return scores
 
 

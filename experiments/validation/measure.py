@@ -14,6 +14,7 @@ from experiments.prepare import read_records
 from experiments.records import RunFolder
 from experiments.validation.disturbances import all_disturbances
 from experiments.validation.references import sliced_wasserstein
+from gan import metrics
 from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.checkpoint import read
@@ -136,7 +137,7 @@ def judge_checkpoints(
 def agreement(judged: list[Judged], steps: int, judges: Judges, real: np.ndarray, everything: np.ndarray) -> Numbers:
     """Rank correlation of the proxy, and of other readings of its network, with judges that share nothing with it."""
     real_spaces = {name: statistics(judge(real)) for name, judge in judges.items()}
-    columns: dict[str, list[float]] = {"proxy": [one.scores["fid_proxy"] for one in judged]}
+    columns: dict[str, list[float]] = {"proxy": [one.scores[metrics.FID] for one in judged]}
     for name in judges:
         if name != LAYERS:
             columns[name] = [frechet_distance(real_spaces[name], one.spaces[name]) for one in judged]

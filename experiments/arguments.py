@@ -5,14 +5,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from omegaconf import OmegaConf
-from omegaconf.errors import ValidationError
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments.compose import parse, quote_paths, settings_help, wrong_type
+from experiments.errors import first_line
 from gan.config import ConfigError, check, describe, nearest
 
 Settings = TypeVar("Settings")
 
-USAGE_ERROR = 2  # exit code
+FAILED, USAGE_ERROR = 1, 2  # exit codes
 
 
 def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
@@ -28,7 +29,10 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
             OmegaConf.update(node, key, override.value())
         except ValidationError as error:
             raise wrong_type(key, keys[key], override.get_value_element_as_str()) from error
-    result = OmegaConf.to_object(node)
+    try:
+        result = OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        raise ConfigError("an argument", "a plain value", " ".join(arguments), first_line(error)) from error
     assert isinstance(result, settings)
     check(result)
     return result
@@ -45,5 +49,8 @@ def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: 
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_ERROR)
+    except OSError as error:  # a full or read-only disk, met half-way
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -25,6 +25,7 @@ from experiments.sync import deliver
 from gan import metrics
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.config import EXTRACTORS, Choice, Config, ConfigError, Interval, NotEmpty, RecordsConfig, setting
+from gan.weights import Weights
 
 if TYPE_CHECKING:
     import keras
@@ -41,7 +42,9 @@ class DataPlace:
 class Evaluation:
     run: str | None = setting(None, "run to score: MLflow id, name, folder or last", NotEmpty())
     step: str = setting("last", "checkpoint to score: last, best (by in-run score) or a step", NotEmpty())
-    extractor: str = setting("cifar_cnn", "network in whose features images are compared", Choice(EXTRACTORS))
+    extractor: str = setting(
+        "own", "network in whose features images are compared; own: the run's", Choice(("own", *EXTRACTORS))
+    )
     extractor_weights: str | None = setting(None, "file of its weights, instead of its own", NotEmpty())
     num_images: int = setting(metrics.FINAL_NUM_IMAGES, "generated images", Interval(2))
     seed: int = setting(0, "of the latents; 0 is the bank that runs are scored with", Interval(0))
@@ -52,11 +55,11 @@ class Evaluation:
 def main(wanted: Evaluation) -> int:
     if wanted.run is None:
         raise ConfigError("run", "given", None, "an MLflow run id, a name, a folder or last")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     folder = Records.at(wanted.records.root).find_run(wanted.run, "run")
     config, facts = read_records(folder, "run")
     checkpoint = find_checkpoint(folder, wanted.step, console)
-    weights = find_extractor(wanted.extractor, wanted.extractor_weights, "extractor_weights")
+    weights = _extractor(wanted, config)
     folder.records.check_writable()
     if wanted.data.path is not None:
         config.data.path = wanted.data.path
@@ -72,10 +75,21 @@ def main(wanted: Evaluation) -> int:
         scores = scorer(load_generator(config, checkpoint), wanted.num_images, seed=wanted.seed)
 
     console.print(_table(folder, checkpoint, wanted, scorer, scores))
+    if weights.id != (own := facts["tags"].get("fid_proxy_id", "another extractor")):
+        console.print(f"the run's own scores are in {own} and cannot be compared with these")
     bank = f"/seed_{wanted.seed}" if wanted.seed else ""
     prefix = f"evaluate/{extractor.id}/{wanted.num_images}{bank}"
     scale = {f"{metrics.FID}_floor": scorer.reference.floor, f"{metrics.FID}_ceiling": scorer.reference.ceiling}
     return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
+
+
+def _extractor(wanted: Evaluation, config: Config) -> Weights:
+    """The extractor asked for, or the run's own."""
+    given = wanted.extractor_weights
+    if wanted.extractor == "own" and given is None:
+        given = config.eval.extractor_weights
+    name = config.eval.extractor if wanted.extractor == "own" else wanted.extractor
+    return find_extractor(name, given, "extractor_weights")
 
 
 def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoint:

@@ -20,10 +20,14 @@ Record = dict[str, Any]
 
 
 class Journal:
-    """A `gan.tracker.Tracker` that writes to a run's folder."""
+    """A `gan.tracker.Tracker` that writes to a run's folder.
 
-    def __init__(self, folder: RunFolder) -> None:
+    fid_proxy_id: the extractor that scores of a training are in, written beside each.
+    """
+
+    def __init__(self, folder: RunFolder, fid_proxy_id: str = "") -> None:
         self._folder = folder
+        self._score = {"fid_proxy_id": fid_proxy_id} if fid_proxy_id else {}
         self._last_step: dict[str, int] = {}  # of each metric and picture
         if folder.journal.exists():
             _drop_torn_end(folder.journal)
@@ -35,7 +39,8 @@ class Journal:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         new = {key: value for key, value in values.items() if step > self._last_step.get(key, -1)}
         if new:
-            self._append({"step": step, "scalars": new})
+            is_score = any(key.startswith(("eval/", "final/")) for key in new)
+            self._append({"step": step, "scalars": new, **(self._score if is_score else {})})
 
     def late_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Values of any step, found out after the training; what the journal has already is not written twice."""

@@ -99,8 +99,7 @@ def new_run(config: Config, preset: str | None, overrides: list[str], console: C
     folder = records.new_run(config.name, preset)
     # What `auto` and a relative path came to: a resume may start elsewhere.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
-    if config.eval.extractor_weights is not None:
-        config.eval.extractor_weights = str(weights.file)
+    _keep_place(config, weights)
     _write_facts(config, dataset, weights, folder, overrides)
     _write_config(config, folder)  # last: it makes the folder a run
     return Run(config, folder, dataset, weights, resumed=False, checkpoint=None)
@@ -137,8 +136,14 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     dataset = load_data(config, folder.records, console)
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
+    _keep_place(config, weights)
     _write_config(config, folder)
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
+
+
+def _keep_place(config: Config, weights: Weights) -> None:
+    if config.eval.extractor_weights is not None:  # relative to where the user stands now
+        config.eval.extractor_weights = str(weights.file)
 
 
 def check_same_images(dataset: Dataset, facts: dict[str, Any], key: str) -> None:

@@ -118,15 +118,7 @@ class Records:
     def check_writable(self) -> None:
         """Raises ConfigError, before anything is written, if the root cannot be."""
         for folder in (self.root, self.runs, self.cache):
-            problem = None
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                problem = error.strerror
-            if problem is None and not os.access(folder, os.W_OK | os.X_OK):
-                problem = "no permission to write, or a read-only disk"
-            if problem is not None:
-                raise ConfigError("records.root", "a folder that can be written", str(folder), problem)
+            check_folder(folder, "records.root")
 
     def new_run(self, name: str | None, preset: str | None) -> RunFolder:
         """Make a folder that no other process has, under `name` or date, time and preset.
@@ -168,6 +160,19 @@ class Records:
                 return run
         recent = ", ".join(run.name for run in runs[:-4:-1])
         raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Make a folder; raises ConfigError, in the name of a setting, if it cannot be made or written."""
+    problem = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = error.strerror
+    if problem is None and not os.access(folder, os.W_OK | os.X_OK):
+        problem = "no permission to write, or a read-only disk"
+    if problem is not None:
+        raise ConfigError(key, "a folder that can be written", str(folder), problem)
 
 
 def read_json(file: Path) -> dict[str, Any]:

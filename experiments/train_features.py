@@ -19,7 +19,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemaining
 from experiments.arguments import run_program
 from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, shown
-from experiments.records import Records, write_json
+from experiments.records import Records, check_folder, write_json
 from gan.arrays import write_atomically
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
 from gan.data import Dataset, load_dataset, pixel_hash
@@ -51,8 +51,8 @@ def main(wanted: FeatureTraining) -> int:
     if file.exists() and not wanted.overwrite:
         raise ConfigError("out", f"a folder without {file.name}", str(out), "overwrite=true replaces it")
     records.check_writable()
+    check_folder(out, "out")
     dataset = load_dataset("cifar10", wanted.data.path, "all", records.cache)
-    out.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     with native_stderr_to(Path("/dev/null")):
         weights, accuracy = _train(wanted, dataset, console)
@@ -99,7 +99,7 @@ def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> tuple
             on_step=lambda step, steps, loss: progress.update(task, completed=step, total=steps, loss=f"loss {loss:.3f}"),
         )  # fmt: skip
     weights = {name: array.astype(np.float16) for name, array in fold(model).items()}
-    projection = fit_projection(LayerMeans(weights)(dataset.train), DIMENSIONS)
+    projection = fit_projection(LayerMeans("", weights)(dataset.train), DIMENSIONS)
     weights |= {name: array.astype(np.float32) for name, array in projection.items()}
     return weights, accuracy(weights, dataset.test, dataset.test_labels)
 

@@ -76,7 +76,7 @@ def _train(
     _say(console, f"run      {run.folder.name}\ndata     {run.dataset.description}")
     begin = time.monotonic()
     start = run.checkpoint.step if run.checkpoint is not None else 0
-    journal = Journal(run.folder)
+    journal = Journal(run.folder, run.weights.id)
     if run.resumed:
         journal.status("RUNNING")
         changes = {f"resumed.{key}": value for key, value in code_tags().items()}

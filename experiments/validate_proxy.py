@@ -2,7 +2,7 @@
 
     python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs
 
-Trains nine unlike GANs and two reference networks first (about two hours on two cores). All
+Trains ten GANs of eight kinds and two reference networks first (about two hours on two cores). All
 of it is kept under validation/ in the records: what is broken off goes on at the next call.
 """
 
@@ -19,13 +19,13 @@ from rich.progress import Progress, TaskID
 
 from experiments.arguments import run_program
 from experiments.native_log import native_stderr_to
-from experiments.prepare import code_tags, shown
-from experiments.records import Records, RunFolder, read_json, write_json
+from experiments.prepare import code_tags, find_extractor, shown
+from experiments.records import Records, RunFolder, check_folder, read_json, write_json
 from experiments.train_features import DataPlace
 from experiments.validation.runs import train_all
-from gan.config import Interval, NotEmpty, RecordsConfig, setting
+from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, describe, get, setting
 from gan.data import Dataset, load_dataset
-from gan.weights import FOLDER, find_weights, read_cifar_cnn
+from gan.weights import FOLDER, Weights
 
 if TYPE_CHECKING:
     from experiments.validation.measure import Numbers
@@ -36,7 +36,7 @@ SHIP = 8
 @dataclass
 class Validation:
     steps: int = setting(2500, "updates of each GAN", Interval(4))
-    checkpoints: int = setting(10, "of each GAN that are judged, evenly spaced", Interval(2))
+    checkpoints: int = setting(10, "of each GAN that are judged, evenly spaced", Interval(4))
     epochs: int = setting(10, "of the reference networks", Interval(1))
     num_images: int = setting(5000, "images a judgement", Interval(200))
     seeds: int = setting(5, "repetitions with other images or latents", Interval(2))
@@ -50,23 +50,30 @@ class Validation:
 
 def main(wanted: Validation) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
+    if wanted.steps % wanted.checkpoints:
+        raise ConfigError("checkpoints", f"a divisor of steps={wanted.steps}", wanted.checkpoints)
     records = Records(Records.at(wanted.records.root).root / "validation")
     records.check_writable()
+    out = Path(wanted.out).expanduser() if wanted.out is not None else records.root
+    check_folder(out, "out")
+    weights = {name: find_extractor(name, None) for name in ("cifar_cnn", "random_cnn")}
+    if wanted.inception:
+        weights["inception"] = find_extractor("inception", None)
     ships = load_dataset("cifar10", wanted.data.path, SHIP, records.cache)
     everything = load_dataset("cifar10", wanted.data.path, "all", records.cache)
-    assert ships.path is not None
-    out = Path(wanted.out).expanduser() if wanted.out is not None else records.root
     begin = time.monotonic()
 
     with _part(console, f"{wanted.steps} updates of each GAN, two at a time (logs in {shown(records.root)})"):
-        folders = train_all(records, ships.path, wanted.steps, max(wanted.steps // wanted.checkpoints, 1))
+        folders = train_all(records, ships, wanted.steps, wanted.steps // wanted.checkpoints)
     with native_stderr_to(records.root / "tensorflow.log"):
-        results = _measure(wanted, records, ships, everything, folders, console)
+        results = _measure(wanted, records, weights, ships, everything, folders, console)
 
     from experiments.validation.report import write_report
 
     minutes = (time.monotonic() - begin) / 60
-    results["about"] = {**asdict(wanted), **code_tags(), "minutes_of_this_call": round(minutes, 1)}
+    results["about"] = {
+        **asdict(wanted), **code_tags(), "minutes_of_this_call": round(minutes, 1), "command": _command(wanted)
+    }  # fmt: skip
     write_json(records.root / "results.json", results)
     console.print(
         f"wrote {shown(write_report(results, out))}; the numbers are in {shown(records.root / 'results.json')}"
@@ -77,6 +84,7 @@ def main(wanted: Validation) -> int:
 def _measure(
     wanted: Validation,
     records: Records,
+    weights: dict[str, Weights],
     ships: Dataset,
     everything: Dataset,
     folders: list[RunFolder],
@@ -98,18 +106,16 @@ def _measure(
             judges[name] = reference_network(
                 name, everything.train, everything.train_labels, wanted.epochs, records.cache, update
             )
-    shipped = find_weights("cifar_cnn")
-    judges["random_cnn"] = load_extractor(find_weights("random_cnn"))
-    if wanted.inception:
-        judges["inception"] = load_extractor(find_weights("inception"))
-    assert shipped.file is not None
-    judges[measure.LAYERS] = LayerMeans(read_cifar_cnn(shipped.file))
-    proxy = load_extractor(shipped)
+    judges |= {name: load_extractor(found) for name, found in weights.items() if name != "cifar_cnn"}
+    judges[measure.LAYERS] = LayerMeans(weights["cifar_cnn"].id, weights["cifar_cnn"].arrays)
+    proxy = load_extractor(weights["cifar_cnn"])
     scorer = Scorer(proxy, Reference.of(proxy, ships, records.cache))
     others = everything.train[everything.train_labels != SHIP]
+    provenance = read_json(FOLDER / "cifar_cnn.json")
+    assert provenance["id"] == proxy.id, "the weights and their provenance disagree"
     results: Numbers = {
         "proxy": {
-            **read_json(FOLDER / "cifar_cnn.json"),
+            **provenance,
             "floor": scorer.reference.floor,
             "ceiling": scorer.reference.ceiling,
         }
@@ -132,6 +138,13 @@ def _measure(
                 progress.advance(task)
     results["agreement"] = measure.agreement(judged, wanted.steps, judges, ships.train, everything.train)
     return results
+
+
+def _command(wanted: Validation) -> str:
+    """As it was called, but for this machine's places."""
+    changed = [f"{key}={get(wanted, key)}" for key, spec in describe(Validation).items()
+               if get(wanted, key) != spec["default"] and key not in ("out", "data.path", "records.root")]  # fmt: skip
+    return " ".join(["python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs", *changed])
 
 
 def _advance(progress: Progress, task: TaskID, step: int, steps: int, loss: float) -> None:

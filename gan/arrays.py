@@ -1,5 +1,6 @@
 """Files of arrays: read as data only, written whole or not at all."""
 
+import io
 import os
 import zipfile
 import zlib
@@ -15,18 +16,22 @@ UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplemented
 
 def read_npz(file: Path) -> Arrays:
     """All arrays of an .npz; nothing is unpickled. Raises one of `UNREADABLE`."""
-    with open(file, "rb") as stream:  # np.load would leave a damaged file open
+    return parse_npz(file.read_bytes())
+
+
+def parse_npz(content: bytes) -> Arrays:
+    """The same of a file's bytes."""
+    try:
+        stored = np.load(io.BytesIO(content), allow_pickle=False)
+    except ValueError as error:  # NumPy would advise to unpickle it
+        raise ValueError("it holds no plain arrays") from error
+    if isinstance(stored, np.ndarray):
+        raise ValueError("it is an .npy; save it with np.savez(images=...)")
+    with stored:
         try:
-            stored = np.load(stream, allow_pickle=False)
-        except ValueError as error:  # NumPy would advise to unpickle it
-            raise ValueError("it holds no plain arrays") from error
-        if isinstance(stored, np.ndarray):
-            raise ValueError("it is an .npy; save it with np.savez(images=...)")
-        with stored:
-            try:
-                return {name: stored[name] for name in stored.files}
-            except ValueError as error:
-                raise ValueError("it holds something else than plain arrays, or a damaged one") from error
+            return {name: stored[name] for name in stored.files}
+        except ValueError as error:
+            raise ValueError("it holds something else than plain arrays, or a damaged one") from error
 
 
 def write_atomically(file: Path, content: bytes) -> None:

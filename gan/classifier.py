@@ -54,8 +54,10 @@ def train_classifier(
     images: (N, 32, 32, 3) uint8. labels: (N,) integers. Equal seeds give equal weights on
     the same machine with the same threads. weight_decay: of the weights themselves, times the
     learning rate, a step. on_step: told of each update its number, that of all,
-    and its loss. The cycle is Smith & Topin's (2018), with straight slopes.
+    and its loss. Raises ValueError for fewer images than a batch. The cycle is Smith & Topin's (2018), with straight slopes.
     """
+    if len(images) < batch_size:
+        raise ValueError(f"at least {batch_size} images are needed for one update; got {len(images)}")
     steps = epochs * (len(images) // batch_size)
     optimizer = keras.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -128,5 +130,5 @@ def fit_projection(means: np.ndarray, dimensions: int) -> Arrays:
 
 def accuracy(weights: Arrays, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of the images whose class the folded network names: (N, 32, 32, 3) uint8, (N,) integers."""
-    means = LayerMeans(weights)(images)[:, -WIDTHS[-1] :]
+    means = LayerMeans("", weights)(images)[:, -WIDTHS[-1] :]
     return float(((means @ weights["head"] + weights["head_bias"]).argmax(axis=1) == labels).mean())

@@ -90,8 +90,12 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path) -> Da
 
 
 def _of_class(arrays: Arrays, index: int) -> Arrays:
-    chosen = {part: arrays[f"{part}_labels"] == index for part in ("train", "test")}
-    return {name: array[chosen[name.partition("_")[0]]] for name, array in arrays.items()}
+    """What is of a class; held-out images without labels are of none."""
+    of_class = {}
+    for name, array in arrays.items():
+        labels = arrays.get(f"{name.partition('_')[0]}_labels")
+        of_class[name] = array[:0] if labels is None else array[labels == index]
+    return of_class
 
 
 def _where(source: str, path: str | None, cache: Path) -> tuple[str, str | None]:

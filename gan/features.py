@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gan.config import ConfigError
-from gan.weights import KEY, WIDTHS, Weights, random_weights, read_cifar_cnn
+from gan.weights import KEY, WIDTHS, Weights
 
 POOLED = (1, 3, 5)  # convolutions that a 2x2 maximum comes before: 32, 16, 16, 8, 8, 4 pixels a side
 TAPPED = (2, 4, 5)  # convolutions whose mean activations are the features: the last of each size but the first
@@ -30,11 +30,7 @@ class FeatureExtractor(Protocol):
 
 def load_extractor(weights: Weights) -> FeatureExtractor:
     """The network of some weights. Raises ConfigError where they do not fit it."""
-    if weights.file is None:
-        return ConvFeatures(weights.id, random_weights())
-    if weights.extractor == "cifar_cnn":
-        return ConvFeatures(weights.id, read_cifar_cnn(weights.file))
-    return InceptionFeatures(weights)
+    return ConvFeatures(weights.id, weights.arrays) if weights.arrays else InceptionFeatures(weights)
 
 
 class ConvFeatures:
@@ -48,7 +44,7 @@ class ConvFeatures:
     def __init__(self, id: str, weights: Mapping[str, np.ndarray]) -> None:
         self.id = id
         self._offset, self._projection = (weights[name].astype(np.float32) for name in ("offset", "projection"))
-        self._means = LayerMeans(weights)
+        self._means = LayerMeans(id, weights)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return (self._means(images) - self._offset) @ self._projection
@@ -57,7 +53,8 @@ class ConvFeatures:
 class LayerMeans:
     """What `ConvFeatures` maps: (N, 32, 32, 3) uint8 -> mean activations of three layers (N, 448) float32."""
 
-    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, id: str, weights: Mapping[str, np.ndarray]) -> None:
+        self.id = id
         self._compiled = _compiled(_means_of(weights))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NEIGHBOURS = 5  # k of density and coverage, as their authors recommend
-CHUNK = 5_000_000  # distances held at a time
+CHUNK = 1_000_000  # distances held at a time
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,17 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     return float(shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * root)
 
 
-def frechet_bias(count_a: int, count_b: int, dimensions: int) -> float:
-    """What the distance of two samples of the same standard normal is on average, above 0.
+def frechet_bias(count_a: int, count_b: int, variances: np.ndarray) -> float:
+    """What the distance of two samples of one Gaussian is on average, above 0; to first order.
 
-    (1/N + 1/M) (d + d(d+1)/4), to first order: the means differ by d (1/N + 1/M), the roots
-    of the covariances by the rest. For features of unit variance; it scales with the variance.
+    variances: (d,), the eigenvalues λ of its covariance. (1/N + 1/M) times Σᵢ λᵢ, of the means,
+    plus Σᵢⱼ λᵢλⱼ(1 + δᵢⱼ) / 2(λᵢ + λⱼ), of the covariances: the metric of Bures applied to the
+    variance of a sample covariance. With unit variances (1/N + 1/M)(d + d(d+1)/4).
     """
-    return (1 / count_a + 1 / count_b) * (dimensions + dimensions * (dimensions + 1) / 4)
+    variances = np.asarray(variances, np.float64)
+    products, sums = np.outer(variances, variances), np.add.outer(variances, variances)
+    terms = np.divide(products, 2.0 * sums, out=np.zeros_like(sums), where=sums > 0)
+    return float((1 / count_a + 1 / count_b) * (variances.sum() + terms.sum() + np.trace(terms)))
 
 
 def kernel_distance(
@@ -76,8 +80,11 @@ def kernel_distance(
 def neighbour_radii(real: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     """Distance of each vector to the k-th nearest other one of its set: (N,) float64, N above k."""
     real = _checked(real, k + 1)
-    radii = [np.partition(rows, k, axis=1)[:, k] for rows in _distances_without_self(real)]
-    return np.concatenate(radii)
+    radii = []
+    for start, rows in _squared_distances(real, real):
+        rows[np.arange(len(rows)), start + np.arange(len(rows))] = -np.inf  # itself, first in order
+        radii.append(np.partition(rows, k, axis=1)[:, k])
+    return np.sqrt(np.maximum(np.concatenate(radii), 0.0))
 
 
 def density_and_coverage(
@@ -94,8 +101,8 @@ def density_and_coverage(
     radii = neighbour_radii(real, k) if radii is None else radii
     inside = 0
     covered = 0
-    for start, rows in _distances(real, fake):
-        hits = rows < radii[start : start + len(rows), None]
+    for start, rows in _squared_distances(real, fake):
+        hits = rows < np.square(radii[start : start + len(rows), None])
         inside += int(hits.sum())
         covered += int(hits.any(axis=1).sum())
     return inside / (k * len(fake)), covered / len(real)
@@ -104,7 +111,8 @@ def density_and_coverage(
 def nearest_distance(features: np.ndarray, to: np.ndarray) -> float:
     """Median over `features` of the distance to the nearest vector of `to`."""
     features, to = _pair(features, to, 1)
-    return float(np.median(np.concatenate([rows.min(axis=1) for _, rows in _distances(features, to)])))
+    nearest = np.concatenate([rows.min(axis=1) for _, rows in _squared_distances(features, to)])
+    return float(np.median(np.sqrt(np.maximum(nearest, 0.0))))
 
 
 def _checked(features: np.ndarray, at_least: int) -> np.ndarray:
@@ -139,20 +147,15 @@ def _off_diagonal_mean(square: np.ndarray) -> float:
     return float((square.sum() - np.trace(square)) / (n * (n - 1)))
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Euclidean distances of some rows of `a` at a time to all of `b`: their start, (rows, len(b))."""
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Of some rows of `a` at a time to all of `b`: their start, (rows, len(b)); by rounding a little below 0."""
     centre = b.mean(axis=0)  # near the origin the squares below lose fewest digits
     a, b = a - centre, b - centre
     b_squares = np.einsum("ij,ij->i", b, b)
     size = max(CHUNK // len(b), 1)
     for start in range(0, len(a), size):
         rows = a[start : start + size]
-        squares = np.einsum("ij,ij->i", rows, rows)[:, None] + b_squares - 2.0 * (rows @ b.T)
-        yield start, np.sqrt(np.maximum(squares, 0.0))
-
-
-def _distances_without_self(x: np.ndarray) -> Iterator[np.ndarray]:
-    """The same within one set, with exactly 0 to itself and so first in order."""
-    for start, rows in _distances(x, x):
-        rows[np.arange(len(rows)), start + np.arange(len(rows))] = 0.0
-        yield rows
+        squares = (-2.0 * rows) @ b.T
+        squares += b_squares
+        squares += np.einsum("ij,ij->i", rows, rows)[:, None]
+        yield start, squares

@@ -33,7 +33,7 @@ class Reference:
     features: np.ndarray  # (N, d) float32, of all training images, in random order
     real: Statistics  # of the same
     radii: np.ndarray  # (n,) float64, `neighbour_radii` of the first n of them
-    held_out: float  # `nearest_distance` of the test images to the training images; NaN without test images
+    held_out: float  # `nearest_distance` of the test images to the training images; NaN where there are none but copies
     floor: float  # Fréchet distance of two random halves of the training images
     ceiling: float  # of uniform noise to the training images
 
@@ -57,6 +57,8 @@ def _reference(extractor: FeatureExtractor, dataset: Dataset) -> dict[str, np.nd
     real = statistics(features)
     noise = extractor(rng.integers(0, 256, (NOISE_IMAGES, *dataset.train.shape[1:]), np.uint8))
     held_out = nearest_distance(extractor(dataset.test), features) if len(dataset.test) else np.nan
+    if held_out < 1e-6 * np.sqrt(np.trace(real.covariance)):  # they are the training images again
+        held_out = np.nan
     expectations = (
         held_out,
         frechet_distance(*map(statistics, np.array_split(features, 2))),

@@ -67,11 +67,16 @@ class Trainer:
         self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
 
     def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint. Raises ValueError for one of other networks or another extractor's scores."""
         arrays = dict(checkpoint.arrays)
         self._window = list(arrays.pop("window"))
         self.update.restore(arrays)
         self.step = self._saved_step = checkpoint.step
         self._dead = checkpoint.meta["dead_updates"]
+        if (scored_in := checkpoint.meta["fid_proxy_id"]) != self.scorer.extractor.id:
+            raise ValueError(
+                f"its best score is in {scored_in}, which {self.scorer.extractor.id} cannot be compared with"
+            )
         best = checkpoint.meta["best_score"]
         self.best_score = math.inf if best is None else best
 
@@ -176,5 +181,7 @@ class Trainer:
                 raise Diverged(self.step, f"{name} is not finite", self._saved_step)
         best = None if math.isinf(self.best_score) else self.best_score
         return Checkpoint(
-            self.step, {**arrays, "window": self._rows()}, {"best_score": best, "dead_updates": self._dead}
+            self.step,
+            {**arrays, "window": self._rows()},
+            {"best_score": best, "dead_updates": self._dead, "fid_proxy_id": self.scorer.extractor.id},
         )

@@ -34,6 +34,7 @@ def test_arguments_become_a_checked_dataclass() -> None:
         ("count=1,2", "with one value; got 'count=1,2'"),
         ("~count", "with one value; got '~count'"),
         ("last", "an override must be key=value; got 'last'"),
+        ("run=${nope}", "an argument must be a plain value; got 'run=${nope}' (Interpolation key 'nope' not found"),
         ("run=", "run must be absent or not empty; got ''"),
     ],
 )  # fmt: skip

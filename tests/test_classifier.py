@@ -46,11 +46,17 @@ def test_it_learns_repeats_and_folds_into_what_the_extractor_runs() -> None:
     weights = fold(model)
     taps = [model.get_layer(f"relu_{k}").output for k in (2, 4, 5)]
     expected = [np.mean(x, axis=(1, 2)) for x in keras.Model(model.input, taps)(scaled(images), training=False)]
-    means = LayerMeans(weights)(images)
+    means = LayerMeans("", weights)(images)
     np.testing.assert_allclose(means, np.concatenate(expected, axis=1), rtol=1e-3, atol=1e-4)
     logits = np.asarray(model(scaled(images), training=False))
     np.testing.assert_allclose(means[:, -256:] @ weights["head"] + weights["head_bias"], logits, rtol=1e-3, atol=1e-3)
     assert accuracy(weights, images, labels) == (logits.argmax(axis=1) == labels).mean()
+
+
+def test_fewer_images_than_a_batch_train_nothing_and_are_refused() -> None:
+    images, labels = two_classes(15, 0)
+    with pytest.raises(ValueError, match="at least 16 images are needed for one update; got 15"):
+        train_classifier(build_classifier(2, 0), images, labels, epochs=1, seed=0, batch_size=16)
 
 
 def test_the_learning_rate_goes_up_and_down_once() -> None:

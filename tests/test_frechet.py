@@ -99,10 +99,21 @@ def test_two_samples_of_one_distribution_are_as_far_apart_as_the_formula_says(n:
         for _ in range(30)
     ]
     error = np.std(distances, ddof=1) / np.sqrt(len(distances))
-    expected = frechet_bias(n, m, d)
+    expected = frechet_bias(n, m, np.ones(d))
+    assert expected == pytest.approx((1 / n + 1 / m) * (d + d * (d + 1) / 4))
     # First order: the next term is smaller by about d/N.
     assert abs(np.mean(distances) - expected) < 4 * error + expected * d / n
     assert error < 0.1 * expected
+
+
+def test_the_excess_of_a_gaussian_of_unlike_variances() -> None:
+    rng = np.random.default_rng(8)
+    variances = np.array([9.0, 1.0, 0.25, 0.0])
+    pairs = [rng.standard_normal((2, 400, 4)) * np.sqrt(variances) for _ in range(200)]
+    distances = [frechet_distance(statistics(a), statistics(b)) for a, b in pairs]
+    error = np.std(distances, ddof=1) / np.sqrt(len(distances))
+    assert abs(np.mean(distances) - frechet_bias(400, 400, variances)) < 4 * error
+    assert error < 0.1 * np.mean(distances)
 
 
 def test_kernel_distance_of_a_few_vectors_by_hand() -> None:

@@ -113,3 +113,12 @@ def test_late_values_of_any_step_are_written_once(folder: RunFolder) -> None:
         journal.late_scalars(step, {"evaluate/x": value})
     journal.close()
     assert curve(folder.journal, "evaluate/x") == ([6, 3], [1.0, 2.0])
+
+
+def test_scores_carry_the_id_of_their_extractor(folder: RunFolder) -> None:
+    journal = Journal(folder, "cifar_cnn-12345678")
+    journal.scalars(1, {"train/d_loss": 0.5})
+    journal.scalars(1, {"eval/fid_proxy": 9.0})
+    journal.scalars(1, {"final/fid_proxy": 9.0})
+    journal.close()
+    assert [r.get("fid_proxy_id") for r in records(folder)] == [None, "cifar_cnn-12345678", "cifar_cnn-12345678"]

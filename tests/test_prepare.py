@@ -77,9 +77,12 @@ def test_scores_of_unlike_extractors_never_meet_in_one_run(
     mine = new_run(config, None, [], QUIET)
     assert mine.weights.id != run.weights.id
     assert mine.config.eval.extractor_weights == str(tmp_path / "mine.npz")
-    moved = (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
-    given = Config(eval=EvalConfig(extractor_weights=str(moved)))
-    assert resumed_run(mine.folder, given, {"eval.extractor_weights"}, QUIET).weights.id == mine.weights.id
+    (tmp_path / "mine.npz").rename("moved.npz")
+    again = resumed_run(
+        mine.folder, Config(eval=EvalConfig(extractor_weights="moved.npz")), {"eval.extractor_weights"}, QUIET
+    )
+    assert again.weights.id == mine.weights.id
+    assert again.config.eval.extractor_weights == str(tmp_path / "moved.npz")
 
     given = Config(eval=EvalConfig(extractor_weights=str(FOLDER / "cifar_cnn.npz")))
     with pytest.raises(ConfigError, match="cannot be compared with others") as caught:

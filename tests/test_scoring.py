@@ -57,6 +57,13 @@ def test_without_held_out_images_there_is_no_nn_distance(tmp_path: Path) -> None
     assert "nn_distance" not in scorer.of_images(ramps(20, 1))
 
 
+def test_copies_as_held_out_images_give_no_nn_distance(tmp_path: Path) -> None:
+    """There would be nothing to divide by."""
+    scorer = small_scorer(tmp_path, ramps(60, 0), ramps(60, 0)[::-1])
+    assert np.isnan(scorer.reference.held_out)
+    assert "nn_distance" not in scorer.of_images(ramps(20, 1))
+
+
 def test_a_reference_is_computed_once_for_each_extractor_and_data_set(tmp_path: Path) -> None:
     calls = []
 

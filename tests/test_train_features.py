@@ -6,7 +6,7 @@ import pytest
 from conftest import RunProgram, noise_images
 
 from experiments.train_features import FeatureTraining, main
-from gan.config import ConfigError
+from gan.config import ConfigError, RecordsConfig
 from gan.features import load_extractor
 from gan.weights import find_weights
 
@@ -20,24 +20,30 @@ def test_weights_that_are_there_are_not_replaced_unasked(tmp_path: Path) -> None
     assert (tmp_path / "cifar_cnn.npz").read_text() == "mine"
 
 
+def test_a_folder_that_cannot_be_is_said_before_the_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match=r"out must be a folder that can be written; got .*file"):
+        main(FeatureTraining(out=str(tmp_path / "file"), records=RecordsConfig(str(tmp_path / "r"))))
+
+
 @pytest.mark.slow
 def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
     program: RunProgram, cifar: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     common = [f"data.path={cifar}", f"records.root={tmp_path / 'records'}", f"out={out}"]
-    done = program("epochs=1", *common, script="experiments/train_features.py")
+    done = program("epochs=2", *common, script="experiments/train_features.py")
     assert done.returncode == 0, done.stderr
     file = out / "cifar_cnn.npz"
     weights = find_weights("cifar_cnn", str(file))
     assert weights.id in done.stdout
     provenance = json.loads((out / "cifar_cnn.json").read_text())
     assert provenance["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert (provenance["id"], provenance["epochs"], provenance["seed"]) == (weights.id, 1, 0)
+    assert (provenance["id"], provenance["epochs"], provenance["seed"]) == (weights.id, 2, 0)
     assert 0 <= provenance["test_accuracy"] <= 1
     assert len(provenance["train_images_sha256"]) == 64
     assert str(tmp_path) not in json.dumps(provenance)
     assert load_extractor(weights)(noise_images(3)).shape == (3, 64)
-    again = program("epochs=1", "overwrite=true", *common, script="experiments/train_features.py")
+    again = program("epochs=2", "overwrite=true", *common, script="experiments/train_features.py")
     assert again.returncode == 0, again.stderr
     assert find_weights("cifar_cnn", str(file)).id == weights.id  # the same bytes

@@ -75,6 +75,16 @@ def test_everything_happens_exactly_when_asked(tmp_path: Path) -> None:
     assert {key for step, key in recorder.events if step == 4} == names
 
 
+def test_a_best_score_in_another_extractor_is_not_taken_up(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
+    trainer.run()
+    saved = Checkpoints(tmp_path).latest()
+    assert saved.meta["fid_proxy_id"] == trainer.scorer.extractor.id
+    other = dataclasses.replace(saved, meta={**saved.meta, "fid_proxy_id": "cifar_cnn-12345678"})
+    with pytest.raises(ValueError, match="its best score is in cifar_cnn-12345678"):
+        trainer.restore(other)
+
+
 def test_as_many_checkpoints_stay_as_asked(tmp_path: Path) -> None:
     schedule = dataclasses.replace(SCHEDULE, keep_checkpoints=2)
     tiny_trainer(tmp_path, schedule, Recorder()).run()

@@ -1,19 +1,30 @@
+import dataclasses
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise_images, small_scorer
+from conftest import SHARED_DATA, dataset, noise_images, small_scorer
+from rich.console import Console
 
 from experiments import validate_proxy
+from experiments.journal import Journal
+from experiments.prepare import new_run
 from experiments.records import Records, read_json
 from experiments.train_features import DataPlace
 from experiments.validate_proxy import Validation
 from experiments.validation import measure, runs
 from experiments.validation.disturbances import all_disturbances
 from experiments.validation.references import sliced_wasserstein
-from gan.config import RecordsConfig
+from gan.config import Config, DataConfig, RecordsConfig, TrainConfig
+from gan.data import Dataset, load_dataset
+from gan.features import load_extractor
 from gan.frechet import statistics
+from gan.scoring import Reference, Scorer
+from gan.trainer import Diverged
+from gan.weights import find_weights
 
 
 def test_disturbances_spoil_more_from_level_to_level() -> None:
@@ -48,12 +59,56 @@ def test_mapped_statistics_are_those_of_mapped_features() -> None:
 
 def test_lost_modes_cost_coverage(tmp_path: Path) -> None:
     real = noise_images(300) // 8 + np.repeat(np.arange(0, 200, 20, dtype=np.uint8), 30)[:, None, None, None]
-    found = dict(measure.mode_dropping(small_scorer(tmp_path, real), real, lambda x: x.mean(axis=(1, 2)), 2))
+    scorer = small_scorer(tmp_path, real)
+    found = dict(measure.mode_dropping(scorer, real, scorer.extractor, 2))
     coverage = [np.mean(scores["coverage"]) for scores in found.values()]
     assert len(found) == 11
     assert coverage[0] > coverage[5] > coverage[9]
     fid = [np.mean(scores["fid_proxy"]) for scores in found.values()]
     assert fid[0] < fid[5] < fid[9]
+
+
+def test_runs_count_when_they_ended_as_asked_or_diverged(npz: Path, tmp_path: Path) -> None:
+    config = Config(
+        data=DataConfig(source="npz", path=str(npz), class_id="all"),
+        train=TrainConfig(steps=8, checkpoint_every_steps=2),
+        records=RecordsConfig(str(tmp_path)),
+    )
+    run = new_run(config, None, [], Console(quiet=True))
+
+    def ended(steps: int = 8, images: Dataset = run.dataset) -> bool:
+        return runs._ended(run.folder, images, steps, 2)
+
+    assert not ended()
+    for status, failure, counts in (
+        ("RUNNING", "", False),
+        ("FAILED", "records cannot be written", False),
+        ("FAILED", str(Diverged(5, "train/d_loss is nan", 4)), True),
+        ("KILLED", "", False),
+        ("FINISHED", "", True),
+    ):
+        journal = Journal(run.folder)
+        journal.tags({"failure": failure})
+        journal.status(status)
+        journal.close()
+        assert ended() is counts, status
+    assert not ended(steps=9)
+    assert not ended(images=dataset(noise_images(64, seed=5)))
+
+
+@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real CIFAR-10 is not beside this checkout")
+def test_the_shipped_proxy_rises_strictly_with_every_disturbance(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, str(SHARED_DATA / "unpack_cifar10.py"), str(tmp_path)], check=True)
+    data = load_dataset("cifar10", str(tmp_path), "all", tmp_path / "cache")
+    assert data.train_labels is not None
+    ships, others = data.train[data.train_labels == 8][:2500], data.train[data.train_labels != 8][:2500]
+    proxy = load_extractor(find_weights("cifar_cnn"))
+    scorer = Scorer(proxy, Reference.of(proxy, dataset(ships), tmp_path))
+    for name, kind in measure.disturbances(scorer, ships, others, seeds=2):
+        scores = np.array(kind["scores"])
+        assert (np.diff(scores, axis=0) > 0).all(), name
+        assert (scores > scorer.reference.floor * 0.5).all(), name
+        assert (scores < scorer.reference.ceiling * 1.5).all(), name
 
 
 @pytest.mark.slow
@@ -83,9 +138,17 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
     assert str(tmp_path) not in page
 
     # A second call trains nothing again and finds the same.
-    before = {f: f.stat().st_mtime_ns for f in records.runs.rglob("*.npz")}
+    before = {f: f.stat().st_mtime_ns for f in records.root.rglob("*.npz")}
     assert validate_proxy.main(wanted) == 0
-    assert {f: f.stat().st_mtime_ns for f in records.runs.rglob("*.npz")} == before
+    assert {f: f.stat().st_mtime_ns for f in records.root.rglob("*.npz")} == before
     again = read_json(records.root / "results.json")
     assert again["agreement"] == results["agreement"]
+
+    # Other reference networks judge everything anew; longer runs go on from where these ended.
+    monkeypatch.setattr(runs, "RUNS", {"tutorial-0": ["train.batch_size=4"]})
+    assert validate_proxy.main(dataclasses.replace(wanted, epochs=2, steps=8)) == 0
+    other = read_json(records.root / "results.json")["agreement"]["rows"]
+    assert [row["step"] for row in other] == [1, 2, 3, 4, 6, 8]
+    assert other[0]["scores"] == rows[0]["scores"]
+    assert other[0]["resnet"] != rows[0]["resnet"]
     assert "wrote" in capsys.readouterr().out

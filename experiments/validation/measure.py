@@ -1,6 +1,7 @@
 """The measurements of the FID proxy, as plain numbers for the report."""
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from experiments.prepare import read_records
 from experiments.records import RunFolder
 from experiments.validation.disturbances import all_disturbances
 from experiments.validation.references import sliced_wasserstein
-from gan import metrics
+from gan import metrics, scoring
 from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.checkpoint import read
 from gan.classifier import fit_projection
-from gan.frechet import Statistics, frechet_distance, statistics
+from gan.data import pixel_hash
+from gan.features import FeatureExtractor
+from gan.frechet import Statistics, frechet_bias, frechet_distance, statistics
 from gan.scoring import Scorer, sample
 
 CLUSTERS = 10
@@ -29,7 +32,7 @@ VERSION = 1  # of what is kept of a checkpoint
 LAYERS = "layers"  # the judge that gives the proxy's own layer means, for other readings of them
 
 Numbers = dict[str, Any]  # JSON
-Judges = dict[str, Callable[[np.ndarray], np.ndarray]]  # (N, 32, 32, 3) uint8 -> features (N, d)
+Judges = dict[str, FeatureExtractor]
 
 
 def disturbances(scorer: Scorer, real: np.ndarray, others: np.ndarray, seeds: int) -> Iterator[tuple[str, Numbers]]:
@@ -54,7 +57,7 @@ def disturbances(scorer: Scorer, real: np.ndarray, others: np.ndarray, seeds: in
 
 
 def mode_dropping(
-    scorer: Scorer, real: np.ndarray, judge: Callable[[np.ndarray], np.ndarray], seeds: int
+    scorer: Scorer, real: np.ndarray, judge: FeatureExtractor, seeds: int
 ) -> Iterator[tuple[str, Numbers]]:
     """All scores when 0 to 9 of 10 clusters of the real images are gone, and of 100 images repeated.
 
@@ -86,7 +89,9 @@ def sample_sizes(scorer: Scorer, generator: Any, counts: list[int], seeds: int) 
         images = sample(generator, max(counts), seed=seed)
         for count in counts:
             rows[count].append(scorer.of_images(images[:count]))
-    return {str(count): _columns(of_count) for count, of_count in rows.items()}
+    variances = np.linalg.eigvalsh(scorer.reference.real.covariance)
+    excess = {count: frechet_bias(count, scorer.reference.real.count, variances) for count in counts}
+    return {str(count): {**_columns(rows[count]), "expected_excess": excess[count]} for count in counts}
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -122,8 +127,13 @@ def judge_checkpoints(
                 arrays[f"mean/{name}"], arrays[f"covariance/{name}"] = found.mean, found.covariance
             return arrays
 
-        versions = f"{VERSION} {scorer.extractor.id} {sorted(judges)}"
-        key = f"{versions} {folder.path} {file.name} {file.stat().st_mtime_ns} {num_images}"
+        judged_by = [
+            VERSION,
+            scoring.VERSION,
+            scorer.extractor.id,
+            *(f"{name}={judges[name].id}" for name in sorted(judges)),
+        ]
+        key = f"{judged_by} {pixel_hash(real)} {folder.path} {file.name} {file.stat().st_mtime_ns} {num_images}"
         arrays = prepared(cache, "judged", key, measured)
         yield Judged(
             folder.name,
@@ -156,6 +166,9 @@ def agreement(judged: list[Judged], steps: int, judges: Judges, real: np.ndarray
             for k, one in enumerate(judged)
         ],
         "proxy": {name: _ranks(columns["proxy"], columns[name], late) for name in others},
+        "among_judges": {
+            f"{a}, {b}": _ranks(columns[a], columns[b], late) for a, b in itertools.combinations(others, 2)
+        },
         "readings": {
             reading: {name: _ranks(values, columns[name], late) for name in others}
             for reading, values in readings.items()

@@ -14,6 +14,7 @@ from gan.classifier import train_classifier
 from gan.data import pixel_hash
 from gan.features import scaled
 from gan.randomness import derive
+from gan.weights import digest
 
 BATCH = 250  # images at a time
 VERSION = 1  # of the networks and their training
@@ -58,7 +59,7 @@ def reference_network(
     arrays = prepared(cache, f"network-{name}", f"{VERSION} {epochs} {pixel_hash(images)}", trained)
     for k, variable in enumerate(model.variables):
         variable.assign(arrays[str(k)])
-    return PooledFeatures(name, model)
+    return PooledFeatures(f"{name}-{digest(arrays)[:8]}", model)
 
 
 def _turned(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,12 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from experiments import journal
+from experiments.prepare import read_records
 from experiments.records import Records, RunFolder
 from gan.config import ConfigError
+from gan.data import Dataset
 
 RUNS = {
     "tutorial-0": ["experiment=tutorial"],
     "tutorial-1": ["experiment=tutorial", "seed=1"],
+    "tutorial-2": ["experiment=tutorial", "seed=2"],
     "batch-inward": ["train.batch_norm=batch", "train.label_noise_mode=fresh", "train.label_noise_side=inward"],
     "slow": ["optim.learning_rate=5e-5"],
     "fast": ["optim.learning_rate=1e-3"],
@@ -23,38 +26,56 @@ RUNS = {
 }
 AT_ONCE = 2  # runs side by side, each with its share of the cores
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+DIVERGED = "last finite checkpoint"  # how gan.trainer.Diverged is told from other failures
 PROGRAM = Path(__file__).resolve().parents[1] / "run.py"
 
 
-def train_all(records: Records, data_path: str, steps: int, every: int) -> list[RunFolder]:
+def train_all(records: Records, dataset: Dataset, steps: int, every: int) -> list[RunFolder]:
     """The runs of RUNS, two at a time; what is finished stays, what was broken off is taken up.
 
     every: updates between two checkpoints, all of which stay. Raises ConfigError for a run that cannot go.
     """
     common = [
-        f"data.path='{data_path}'", f"records.root='{records.root}'", f"train.steps={steps}",
+        f"data.path={dataset.path}", f"records.root={records.root}", f"train.steps={steps}",
         f"train.checkpoint_every_steps={every}", "train.keep_checkpoints=1000000", "eval.every_steps=1000000",
     ]  # fmt: skip
+    folders = [RunFolder(records.runs / name) for name in RUNS]
+
+    def finish(folder: RunFolder) -> bool:
+        if not _ended(folder, dataset, steps, every):
+            _train(folder, common)
+        return _ended(folder, dataset, steps, every)
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for name, code in pool.map(lambda name: (name, _train(records, name, common)), RUNS):
-            if code not in (0, 1):  # 1: it diverged, and its checkpoints until then count
-                raise ConfigError("the run", "one that can be trained", name, f"see {records.root / f'{name}.log'}")
-    return [RunFolder(records.runs / name) for name in RUNS]
+        for folder, ended in zip(folders, pool.map(finish, folders), strict=True):
+            if not ended or not folder.checkpoints.files():
+                raise ConfigError("the run", "one that can be trained", folder.name, f"see {_log(folder)}")
+    return folders
 
 
-def _train(records: Records, name: str, common: list[str]) -> int:
-    folder = RunFolder(records.runs / name)
-    if _ended(folder):
-        return 0
-    threads = {name: str(max((os.cpu_count() or 1) // AT_ONCE, 1)) for name in THREADS}
-    start = ["resume=" + name] if folder.config.exists() else [f"name={name}", *RUNS[name]]
-    with open(records.root / f"{name}.log", "a", encoding="utf-8") as log:
-        command = [sys.executable, str(PROGRAM), *start, *common]
-        return subprocess.run(command, stdout=log, stderr=log, env={**os.environ, **threads}).returncode
+def _train(folder: RunFolder, common: list[str]) -> None:
+    threads = str(max((os.cpu_count() or 1) // AT_ONCE, 1))
+    environment = {**os.environ, **dict.fromkeys(THREADS, threads)}
+    environment.pop("MLFLOW_TRACKING_URI", None)  # they are nobody's experiments
+    start = [f"resume={folder.name}"] if folder.config.exists() else [f"name={folder.name}", *RUNS[folder.name]]
+    with open(_log(folder), "a", encoding="utf-8") as log:
+        subprocess.run([sys.executable, str(PROGRAM), *start, *common], stdout=log, stderr=log, env=environment)
 
 
-def _ended(folder: RunFolder) -> bool:
+def _log(folder: RunFolder) -> Path:
+    return folder.records.root / f"{folder.name}.log"
+
+
+def _ended(folder: RunFolder, dataset: Dataset, steps: int, every: int) -> bool:
+    """Whether it was trained as asked to its end, or to where it diverged: its checkpoints until then count."""
     if not folder.journal.exists():
         return False
-    last = [record["status"] for record, _ in journal.read(folder.journal, 0) if "status" in record]
-    return bool(last) and last[-1] in ("FINISHED", "FAILED")
+    config, facts = read_records(folder, "the run")
+    asked = (config.train.steps, config.train.checkpoint_every_steps, facts["dataset"]["sha256"])
+    if asked != (steps, every, dataset.sha256):
+        return False
+    status, failure = "", ""
+    for record, _ in journal.read(folder.journal, 0):
+        status = record.get("status", status)
+        failure = record.get("tags", {}).get("failure", failure)
+    return status == "FINISHED" or (status == "FAILED" and DIVERGED in failure)

@@ -27,8 +27,9 @@ def read(path: Path) -> Arrays:
             raise DataError("data.path", f"{name.removeprefix('train_')} of (N, 32, 32, 3) uint8", got)
     if "labels" in arrays:
         result["train_labels"] = arrays["labels"]
-        result["test_labels"] = arrays.get("test_labels", np.zeros(len(result["test_images"]), np.uint8))
-        for part in ("train", "test"):
+        if "test_labels" in arrays:
+            result["test_labels"] = arrays["test_labels"]
+        for part in [name.removesuffix("_labels") for name in result if name.endswith("_labels")]:
             labels = result[f"{part}_labels"]
             if labels.shape != (len(result[f"{part}_images"]),) or labels.dtype.kind not in "iu":
                 got = f"labels {labels.dtype} {labels.shape} in {path}"

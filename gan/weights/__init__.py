@@ -6,13 +6,12 @@ Nothing here needs TensorFlow but the download, which is Keras' own.
 import hashlib
 import itertools
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from gan.arrays import UNREADABLE, read_npz
+from gan.arrays import UNREADABLE, Arrays, parse_npz
 from gan.config import ConfigError
 
 FOLDER = Path(__file__).parent
@@ -32,6 +31,7 @@ class Weights:
     extractor: str  # one of gan.config.EXTRACTORS
     sha256: str
     file: Path | None = None  # None for those that are made from a seed
+    arrays: Arrays = field(default_factory=dict, compare=False, repr=False)  # of cifar_cnn and random_cnn
 
     @property
     def id(self) -> str:
@@ -47,7 +47,8 @@ def find_weights(extractor: str, given: str | None = None, key: str = KEY) -> We
     if extractor == "random_cnn":
         if given is not None:
             raise ConfigError(key, "absent for random_cnn, whose weights come from a seed", given)
-        return Weights(extractor, _digest(random_weights()))
+        arrays = random_weights()
+        return Weights(extractor, digest(arrays), None, arrays)
     if given is not None:
         file = Path(os.path.expanduser(given)).resolve()
     else:
@@ -56,18 +57,19 @@ def find_weights(extractor: str, given: str | None = None, key: str = KEY) -> We
         content = file.read_bytes()
     except OSError as error:
         raise ConfigError(key, "a file of weights", str(file), error.strerror or "") from error
+    arrays = {}
     if extractor == "cifar_cnn":
-        read_cifar_cnn(file, key)
+        arrays = _parse_cifar_cnn(content, file, key)
     elif not content.startswith(HDF5):
         raise ConfigError(key, "weights of Keras' InceptionV3, .h5", str(file))
-    return Weights(extractor, hashlib.sha256(content).hexdigest(), file)
+    return Weights(extractor, hashlib.sha256(content).hexdigest(), file, arrays)
 
 
-def read_cifar_cnn(file: Path, key: str = KEY) -> dict[str, np.ndarray]:
+def _parse_cifar_cnn(content: bytes, file: Path, key: str) -> Arrays:
     """The arrays of `gan.features.ConvFeatures`. Raises ConfigError for another file."""
     rule = "weights made by experiments/train_features.py"
     try:
-        arrays = read_npz(file)
+        arrays = parse_npz(content)
     except UNREADABLE as error:
         raise ConfigError(key, rule, str(file), str(error)) from error
     for name, shape in _shapes().items():
@@ -76,7 +78,7 @@ def read_cifar_cnn(file: Path, key: str = KEY) -> dict[str, np.ndarray]:
     return arrays
 
 
-def random_weights() -> dict[str, np.ndarray]:
+def random_weights() -> Arrays:
     """Weights of the same network from fixed random bits: no training, the same everywhere."""
     # Raw bits: unlike NumPy's distributions, their stream is the same in every release.
     bits = np.random.PCG64(20240229)
@@ -99,7 +101,8 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     return {**kernels, **biases, "offset": (MEANS,), "projection": (MEANS, DIMENSIONS)}
 
 
-def _digest(weights: Mapping[str, np.ndarray]) -> str:
+def digest(weights: Arrays) -> str:
+    """SHA-256 of named arrays."""
     sha = hashlib.sha256()
     for name in sorted(weights):
         sha.update(f"{name} {weights[name].dtype.str} {weights[name].shape}\n".encode() + weights[name].tobytes())

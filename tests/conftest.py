@@ -83,6 +83,17 @@ def cifar(tmp_path: Path) -> Path:
     return folder.parent
 
 
+@pytest.fixture(scope="session")
+def real_cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real CIFAR-10 in its standard layout; `cache/` beside it keeps it decoded."""
+    script = SHARED_DATA / "unpack_cifar10.py"
+    if not script.exists():
+        pytest.skip("the real CIFAR-10 is not beside the repository")
+    folder = tmp_path_factory.mktemp("cifar")
+    subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True)
+    return folder
+
+
 @pytest.fixture
 def npz(tmp_path: Path) -> Path:
     file = tmp_path / "images.npz"

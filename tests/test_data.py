@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED_DATA, batch, noise_images
+from conftest import ROOT, batch, noise_images
 from PIL import Image
 
 from gan.data import load_dataset, unscale
@@ -156,11 +156,8 @@ def test_eight_processes_that_start_together_read_whole_files(cifar: Path, cache
     assert not list(cache.glob("*.tmp"))
 
 
-@pytest.mark.skipif(not SHARED_DATA.exists(), reason="the real CIFAR-10 is not beside the repository")
-def test_the_real_cifar10(tmp_path: Path, cache: Path) -> None:
-    script = SHARED_DATA / "unpack_cifar10.py"
-    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
-    dataset = load_dataset("auto", str(tmp_path), "ship", cache)
+def test_the_real_cifar10(real_cifar: Path) -> None:
+    dataset = load_dataset("auto", str(real_cifar), "ship", real_cifar / "cache")
     assert dataset.train.shape == (5000, 32, 32, 3)
     assert dataset.test.shape == (1000, 32, 32, 3)
     # Ships: the upper half (sky) is brighter than the lower (water).

@@ -103,7 +103,6 @@ def test_the_shipped_proxy_rises_strictly_with_every_disturbance(real_cifar: Pat
     for name, kind in measure.disturbances(scorer, ships, others, seeds=2):
         scores = np.array(kind["scores"])
         assert (np.diff(scores, axis=0) > 0).all(), name
-        assert (scores < scorer.reference.ceiling * 1.5).all(), name
 
 
 @pytest.mark.slow

@@ -20,7 +20,6 @@ RUNS = {
     "slow": ["optim.learning_rate=5e-5"],
     "fast": ["optim.learning_rate=1e-3"],
     "long-memory": ["model.bn_momentum=0.99", "model.leaky_relu_alpha=0.05", "optim.beta_1=0.9"],
-    "noisy-labels": ["train.label_noise=0.4"],
     "narrow": ["model.latent_dim=2"],
     "collapsing": ["optim.generator_learning_rate=4e-3", "optim.discriminator_learning_rate=1e-3", "model.dropout=0"],
 }

@@ -19,7 +19,7 @@ from gan.config import Config, ConfigError, describe, nearest
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("data", "experiment")
-PATHS = ("data.path", "records.root", "resume", "run", "out", "eval.extractor_weights", "extractor_weights")
+PATHS = ("data.path", "records.root", "resume", "run", "out", "network", "eval.extractor_weights", "extractor_weights")
 TYPES = {
     "int": "an integer",
     "float": "a number",

@@ -11,19 +11,21 @@ import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments.arguments import run_program
+from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, shown
-from experiments.records import Records, check_folder, write_json
-from gan.arrays import write_atomically
+from experiments.records import Records, check_folder, read_json, write_json
+from gan.arrays import Arrays, write_atomically
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
 from gan.data import Dataset, load_dataset, pixel_hash
-from gan.weights import CIFAR_CNN_FILE, find_weights
+from gan.weights import CIFAR_CNN_FILE, DIMENSIONS, Weights, find_weights
 
 CLASSES = 10
 
@@ -38,6 +40,9 @@ class FeatureTraining:
     epochs: int = setting(24, "passes through the training images", Interval(1, 1000))
     seed: int = setting(0, "of weights, order and augmentation", Interval(0))
     out: str | None = setting(None, "folder for the weights; by default features/ under the records", NotEmpty())
+    network: str | None = setting(
+        None, "weights whose network is kept, so that only the projection is fitted, in a minute", NotEmpty()
+    )
     overwrite: bool = setting(False, "replace weights that are there")
     data: DataPlace = field(default_factory=DataPlace)
     records: RecordsConfig = field(default_factory=RecordsConfig)
@@ -50,58 +55,85 @@ def main(wanted: FeatureTraining) -> int:
     file = out / CIFAR_CNN_FILE
     if file.exists() and not wanted.overwrite:
         raise ConfigError("out", f"a folder without {file.name}", str(out), "overwrite=true replaces it")
+    kept = find_weights("cifar_cnn", wanted.network, "network") if wanted.network is not None else None
     records.check_writable()
     check_folder(out, "out")
     dataset = load_dataset("cifar10", wanted.data.path, "all", records.cache)
     begin = time.monotonic()
     with native_stderr_to(Path("/dev/null")):
-        weights, accuracy = _train(wanted, dataset, console)
+        if kept is None:
+            network = _train(wanted, dataset, console)
+            made: dict[str, Any] = {"epochs": wanted.epochs, "seed": wanted.seed, "minutes": round((time.monotonic() - begin) / 60, 1)}
+            made["network_code"] = code_tags()
+        else:
+            network, made = kept.arrays, _provenance(kept)
+        weights = _project(network, dataset)
+        accuracy = _accuracy(weights, dataset)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **weights)
     write_atomically(file, buffer.getvalue())
     found = find_weights("cifar_cnn", str(file))
     provenance = {
+        **made,
         "id": found.id,
         "sha256": found.sha256,
         "test_accuracy": accuracy,
         "trained_on": dataset.source,
         "train_images_sha256": dataset.sha256,
         "test_images_sha256": pixel_hash(dataset.test),
-        "epochs": wanted.epochs,
-        "seed": wanted.seed,
-        "minutes": round((time.monotonic() - begin) / 60, 1),
-        "code": code_tags(),
+        "projection_code": code_tags(),
     }
     write_json(file.with_suffix(".json"), provenance)
-    console.print(f"{found.id}: {accuracy:.1%} of the test images, {provenance['minutes']} minutes")
+    console.print(f"{found.id}: {accuracy:.1%} of the test images; trained in {provenance['minutes']} minutes")
     console.print(f"weights  {shown(file)} ({len(buffer.getvalue()) / 1e6:.2f} MB)")
     return 0
 
 
-def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> tuple[dict[str, np.ndarray], float]:
-    from gan.classifier import accuracy, build_classifier, fit_projection, fold, train_classifier
-    from gan.features import LayerMeans
-    from gan.weights import DIMENSIONS
+def _provenance(weights: Weights) -> dict[str, Any]:
+    """How the network of some weights was trained, from the JSON beside them."""
+    assert weights.file is not None
+    file = weights.file.with_suffix(".json")
+    try:
+        said = read_json(file)
+        if said["sha256"] != weights.sha256:
+            raise ValueError("it is of other weights")
+        return {key: said[key] for key in ("epochs", "seed", "minutes", "network_code")}
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            "network", f"weights with {file.name} beside them", str(weights.file), first_line(error)
+        ) from error
+
+
+def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
+    """The network's weights, float16."""
+    from gan.classifier import build_classifier, fold, train_classifier
 
     assert dataset.train_labels is not None
-    assert dataset.test_labels is not None
-    columns = (
-        *Progress.get_default_columns()[:3],
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
-    with Progress(*columns, console=console) as progress:
+    times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+    with Progress(*Progress.get_default_columns()[:3], *times, console=console) as progress:
         task = progress.add_task("training", total=None, loss="")
         model = build_classifier(CLASSES, wanted.seed)
         train_classifier(
             model, dataset.train, dataset.train_labels, epochs=wanted.epochs, seed=wanted.seed,
             on_step=lambda step, steps, loss: progress.update(task, completed=step, total=steps, loss=f"loss {loss:.3f}"),
         )  # fmt: skip
-    weights = {name: array.astype(np.float16) for name, array in fold(model).items()}
-    projection = fit_projection(LayerMeans("", weights)(dataset.train), DIMENSIONS)
-    weights |= {name: array.astype(np.float32) for name, array in projection.items()}
-    return weights, accuracy(weights, dataset.test, dataset.test_labels)
+    return {name: array.astype(np.float16) for name, array in fold(model).items()}
+
+
+def _project(network: Arrays, dataset: Dataset) -> Arrays:
+    """The network's weights with the projection of its layers' means that is fitted on all training images, float32."""
+    from gan.classifier import IMPORTANCE, fit_projection
+    from gan.features import LayerMeans
+
+    fitted = fit_projection(LayerMeans("", network)(dataset.train), DIMENSIONS, IMPORTANCE)
+    return {**network, **{name: array.astype(np.float32) for name, array in fitted.items()}}
+
+
+def _accuracy(weights: Arrays, dataset: Dataset) -> float:
+    from gan.classifier import accuracy
+
+    assert dataset.test_labels is not None
+    return accuracy(weights, dataset.test, dataset.test_labels)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ import tensorflow as tf
 from keras import layers
 
 from gan.arrays import Arrays
-from gan.features import POOLED, LayerMeans, scaled
+from gan.features import POOLED, TAPPED, LayerMeans, scaled
 from gan.randomness import derive
 from gan.weights import WIDTHS
 
+# The last size counts double: of the readings compared in docs/fid_proxy.md, the one whose least agreement is best.
+IMPORTANCE = np.repeat([1.0, 1.0, 2.0], [WIDTHS[k] for k in TAPPED])
 PADDING = 4  # pixels that a training image may shift
 
 
@@ -113,15 +115,16 @@ def fold(model: keras.Model) -> Arrays:
     return {**weights, "head": head.kernel.numpy(), "head_bias": head.bias.numpy()}
 
 
-def fit_projection(means: np.ndarray, dimensions: int) -> Arrays:
+def fit_projection(means: np.ndarray, dimensions: int, importance: np.ndarray | float = 1.0) -> Arrays:
     """Standardisation and PCA of (N, d) features as one affine map: `offset` (d,) and `projection` (d, dimensions).
 
-    Mapped, they have mean 0, no correlation and, over the dimensions, a mean variance of 1: what the
-    first principal components of the standardised features have, in one scale. The sign of a
-    component makes its largest weight positive.
+    importance: (d,), the deviation that each feature is standardised to. Mapped, they have mean 0,
+    no correlation and, over the dimensions, a mean variance of 1: what the first principal
+    components of the standardised features have, in one scale. The sign of a component makes
+    its largest weight positive.
     """
     means = means.astype(np.float64)
-    offset, deviation = means.mean(axis=0), means.std(axis=0) + 1e-6
+    offset, deviation = means.mean(axis=0), (means.std(axis=0) + 1e-6) / importance
     found = np.linalg.eigh(np.cov((means - offset) / deviation, rowvar=False))
     variances, components = found.eigenvalues[::-1][:dimensions], found.eigenvectors[:, ::-1][:, :dimensions]
     signs = np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])

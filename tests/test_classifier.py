@@ -93,3 +93,8 @@ def test_the_projection_standardises_and_takes_the_principal_components() -> Non
     np.testing.assert_allclose(covariance, np.diag([4 / 3, 2 / 3]), atol=0.05)
     assert abs(covariance[0, 1]) < 1e-9
     assert np.trace(covariance) == pytest.approx(2, rel=1e-3)
+    # What counts double has four times the variance: the noise, then, before what the first two share.
+    fitted = fit_projection(means, 2, np.array([1.0, 1.0, 2.0]))
+    weighted = np.cov((means - fitted["offset"]) @ fitted["projection"], rowvar=False)
+    np.testing.assert_allclose(weighted, np.diag([4 / 3, 2 / 3]), atol=0.05)
+    assert abs(fitted["projection"][2, 0]) > 100 * abs(fitted["projection"][0, 0])

@@ -44,6 +44,12 @@ def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
     assert len(provenance["train_images_sha256"]) == 64
     assert str(tmp_path) not in json.dumps(provenance)
     assert load_extractor(weights)(noise_images(3)).shape == (3, 64)
+    kept = program(
+        f"network={file}", "seed=9", *common[:2], f"out={tmp_path / 'kept'}", script="experiments/train_features.py"
+    )
+    assert kept.returncode == 0, kept.stderr
+    assert find_weights("cifar_cnn", str(tmp_path / "kept" / "cifar_cnn.npz")).id == weights.id
+    assert json.loads((tmp_path / "kept" / "cifar_cnn.json").read_text())["seed"] == 0
     again = program("epochs=2", "overwrite=true", *common, script="experiments/train_features.py")
     assert again.returncode == 0, again.stderr
     assert find_weights("cifar_cnn", str(file)).id == weights.id  # the same bytes

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from experiments.evaluate import load_generator
 from experiments.prepare import read_records
 from experiments.records import RunFolder
 from experiments.validation.disturbances import all_disturbances
-from experiments.validation.references import sliced_wasserstein
+from experiments.validation.references import NETWORKS, sliced_wasserstein
 from gan import metrics, scoring
 from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.checkpoint import read
-from gan.classifier import fit_projection
+from gan.classifier import IMPORTANCE, fit_projection
 from gan.data import pixel_hash
 from gan.features import FeatureExtractor
 from gan.frechet import Statistics, frechet_bias, frechet_distance, statistics
@@ -159,6 +159,7 @@ def agreement(judged: list[Judged], steps: int, judges: Judges, real: np.ndarray
         readings[name] = [frechet_distance(target, mapped(one.spaces[LAYERS], offset, projection)) for one in judged]
 
     late = np.array([one.step > steps / 2 for one in judged])
+    columns["both networks"] = list(np.mean([rankdata(columns[name]) for name in NETWORKS], axis=0))
     others = [name for name in columns if name != "proxy"]
     return {
         "rows": [
@@ -178,20 +179,30 @@ def agreement(judged: list[Judged], steps: int, judges: Judges, real: np.ndarray
 
 def _readings(means: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Affine maps of the layers' means that were considered for the proxy: offset and projection."""
-    parts = {"three stages": slice(0, 448), "16x16": slice(0, 64), "8x8": slice(64, 192), "4x4": slice(192, 448)}
+    count = means.shape[1]
+    sizes = {"16x16": slice(0, 64), "8x8": slice(64, 192), "4x4": slice(192, 448)}
     found = {}
-    for part, columns in parts.items():
-        for dimensions in (16, 32, 64, 128, 448) if part == "three stages" else (64,):
-            fitted = fit_projection(means[:, columns], dimensions)
-            projection = np.zeros((means.shape[1], fitted["projection"].shape[1]))
-            projection[columns] = fitted["projection"]
-            offset = means.mean(axis=0, dtype=np.float64)
-            name = f"{part}, {dimensions} dimensions" + (" (no reduction)" if dimensions == 448 else "")
-            found[name] = (offset, projection)
-            if part == "three stages" and dimensions == 64:
-                deviations = ((means - offset) @ projection).std(axis=0)
-                found[f"{name}, whitened"] = (offset, projection / deviations)
+    for part, columns in {**sizes, "8x8 and 4x4": slice(64, 448)}.items():
+        importance = np.zeros(count)
+        importance[columns] = 1.0
+        found[f"{part} alone, 64 dimensions"] = _reading(means, 64, importance)
+    for dimensions in (16, 32, 64, 128, count):
+        found[f"three sizes alike, {dimensions} dimensions"] = _reading(means, dimensions, np.ones(count))
+    offset, projection = found["three sizes alike, 64 dimensions"]
+    whitening = ((means - offset) @ projection).std(axis=0)
+    found["three sizes alike, 64 dimensions, whitened"] = offset, projection / whitening
+    found["not standardised, 64 dimensions"] = _reading(means, 64, means.std(axis=0))
+    found["4x4 counts double, 64 dimensions (the proxy)"] = _reading(means, 64, IMPORTANCE)
     return found
+
+
+def _reading(means: np.ndarray, dimensions: int, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`fit_projection` of the features of some importance; the others map to nothing."""
+    used = importance > 0
+    fitted = fit_projection(means[:, used], dimensions, importance[used])
+    projection = np.zeros((means.shape[1], dimensions))
+    projection[used] = fitted["projection"]
+    return means.mean(axis=0, dtype=np.float64), projection
 
 
 def _ranks(a: list[float], b: list[float], late: np.ndarray) -> dict[str, float]:

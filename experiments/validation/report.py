@@ -58,7 +58,8 @@ def _introduction(results: Numbers) -> str:
 ships with the program (`{proxy["id"]}`): six 3×3 convolutions, trained on all ten classes of CIFAR-10 by
 `python experiments/train_features.py` ({proxy["epochs"]} epochs, {proxy["minutes"]} minutes; it names the class of
 {proxy["test_accuracy"]:.1%} of the test images). The features are the mean activations of its last three sizes
-(16×16, 8×8, 4×4), standardised and projected by a PCA that was fitted on all of CIFAR-10.
+(16×16, 8×8, 4×4), standardised (the 4×4 ones to twice the deviation of the others) and projected by a PCA that
+was fitted on all of CIFAR-10.
 
 A number needs a scale. For CIFAR-10's ships, two random halves of the real images are
 **{proxy["floor"]:.2f}** apart and uniform noise is at **{proxy["ceiling"]:.0f}**; a run prints both beside every score.
@@ -128,7 +129,7 @@ def _agreement(found: Numbers, about: Numbers) -> str:
     when = list(next(iter(found["proxy"].values())))
     among = [[pair, *(f"{value:.3f}" for value in ranks.values())] for pair, ranks in found["among_judges"].items()]
     readings = [
-        [reading, *(f"{ranks[judge][w]:.3f}" for judge in ("resnet", "rotation") for w in when)]
+        [reading, *(f"{ranks[judge][w]:.3f}" for judge in ("resnet", "rotation", "both networks") for w in when)]
         for reading, ranks in found["readings"].items()
     ]
     last = {row["run"]: row for row in found["rows"]}
@@ -152,7 +153,7 @@ def _agreement(found: Numbers, about: Numbers) -> str:
 {about["steps"]:,} updates. The judges have weights, seeds and tasks of their own: `resnet`, residual blocks trained on
 the classes (of the same images, by the same optimiser); `rotation`, strided convolutions that learned which way is up
 and never saw a class; `random_cnn`, the proxy's architecture with random weights; the sliced Wasserstein distance of
-pixels, no network at all. Spearman's rank correlation of the proxy with the Fréchet distance in each judge's features;
+pixels, no network at all; both networks: the mean of the ranks that `resnet` and `rotation` give. Spearman's rank correlation of the proxy with the Fréchet distance in each judge's features;
 late: after the middle of the training; better half: the half of the late ones that the judge likes best, where ranking
 is hardest. How far the judges agree with each other says what can be asked of the proxy.
 
@@ -172,9 +173,10 @@ The last checkpoint of each training (proxy metrics, then the judges):
 
 {_table(["run", "step", *next(iter(last.values()))["scores"], *found["proxy"]], ends)}
 
-The same network read in other ways, against `resnet` and `rotation`:
+The same network read in other ways, against `resnet`, `rotation` and both. The proxy's reading was chosen among these
+by the checkpoints of this page, which flatters it a little:
 
-{_table(["features", *(f"{judge}, {w}" for judge in ("resnet", "rotation") for w in when)], readings)}
+{_table(["features", *(f"{judge}, {w}" for judge in ("resnet", "rotation", "both networks") for w in when)], readings)}
 """
 
 

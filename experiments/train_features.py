@@ -59,12 +59,16 @@ def main(wanted: FeatureTraining) -> int:
     records.check_writable()
     check_folder(out, "out")
     dataset = load_dataset("cifar10", wanted.data.path, "all", records.cache)
-    begin = time.monotonic()
+    begin, code = time.monotonic(), code_tags()  # before the weights, which git knows, are written
     with native_stderr_to(Path("/dev/null")):
         if kept is None:
             network = _train(wanted, dataset, console)
-            made: dict[str, Any] = {"epochs": wanted.epochs, "seed": wanted.seed, "minutes": round((time.monotonic() - begin) / 60, 1)}
-            made["network_code"] = code_tags()
+            made: dict[str, Any] = {
+                "epochs": wanted.epochs,
+                "seed": wanted.seed,
+                "minutes": round((time.monotonic() - begin) / 60, 1),
+            }
+            made["network_code"] = code
         else:
             network, made = kept.arrays, _provenance(kept)
         weights = _project(network, dataset)
@@ -81,7 +85,7 @@ def main(wanted: FeatureTraining) -> int:
         "trained_on": dataset.source,
         "train_images_sha256": dataset.sha256,
         "test_images_sha256": pixel_hash(dataset.test),
-        "projection_code": code_tags(),
+        "projection_code": code,
     }
     write_json(file.with_suffix(".json"), provenance)
     console.print(f"{found.id}: {accuracy:.1%} of the test images; trained in {provenance['minutes']} minutes")

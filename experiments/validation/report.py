@@ -94,7 +94,8 @@ def _modes(found: Numbers) -> str:
     return f"""## Does it rise when variety is lost?
 
 Real ships in ten clusters (k-means in the features of another network), of which some are removed and the rest drawn
-with replacement; and 100 images repeated. Coverage says most directly what is missing.
+with replacement; and 100 images repeated. (Both sets hold the same images here, so the kernel distance starts below 0 and the distance to
+the nearest one is 0.)
 
 ![Missing modes](images/fid_proxy_modes.png)
 
@@ -220,8 +221,8 @@ def _limits() -> str:
   median feature distance of generated images to the nearest training image, relative to that of held-out test images.
   Near 1 is what new images have; far below 1 they are copies. (Blurred, typical images also lie near: look at them.)
 - **What the mean of an activation loses**: where in the picture something is, and fine texture beyond 32×32.
-- **Other kinds of pictures.** The network knows CIFAR-10's classes. On drawings or faces the number still falls as
-  images get nearer, but nothing of this page was measured there.
+- **Other kinds of pictures.** The network knows CIFAR-10's classes, and everything here was measured on its ships; of
+  drawings, faces or other classes this page says nothing.
 - **Differences below the noise above**, and generators whose scores lie that close together.
 """
 

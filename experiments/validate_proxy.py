@@ -72,7 +72,8 @@ def main(wanted: Validation) -> int:
 
     minutes = (time.monotonic() - begin) / 60
     results["about"] = {
-        **asdict(wanted), **code_tags(), "minutes_of_this_call": round(minutes, 1), "command": _command(wanted)
+        **asdict(wanted), **code_tags(), "minutes_of_this_call": round(minutes, 1), "command": _command(wanted),
+        "trained_at": sorted({_commit(folder) for folder in folders}),
     }  # fmt: skip
     write_json(records.root / "results.json", results)
     console.print(
@@ -138,6 +139,10 @@ def _measure(
                 progress.advance(task)
     results["agreement"] = measure.agreement(judged, wanted.steps, judges, ships.train, everything.train)
     return results
+
+
+def _commit(folder: RunFolder) -> str:
+    return str(read_json(folder.facts)["tags"].get("mlflow.source.git.commit", "unknown"))[:10]
 
 
 def _command(wanted: Validation) -> str:

@@ -44,7 +44,8 @@ def _page(results: Numbers) -> str:
 
 made all text, tables and pictures of it on the code of commit {about.get("mlflow.source.git.commit", "unknown")[:10]}\
 {" with changes" if about.get("git_dirty") == "true" else ""}, {about["num_images"]:,} images a judgement and {about["seeds"]} \
-seeds. What it trained is kept, so a second call only measures what is new.
+seeds. What it trains is kept, so a second call only measures what is new; these GANs were trained on the code of commit
+{" and ".join(about["trained_at"])}.
 """,
     ]
     return "\n".join(parts)

@@ -121,8 +121,10 @@ def _table(
     folder: RunFolder, checkpoint: Checkpoint, wanted: Evaluation, scorer: "Scorer", scores: dict[str, float]
 ) -> Table:
     floor, ceiling = scorer.reference.floor, scorer.reference.ceiling
+    excess = scorer.reference.excess(wanted.num_images)
     meanings = {
-        metrics.FID: f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}",
+        metrics.FID: f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}, "
+        f"perfect images about {excess:.2g}, as they are so few",
         metrics.KID: "lower is better; 0 for real images",
         metrics.DENSITY: "1 for real images, less for odd ones, more for a crowd of typical ones",
         metrics.COVERAGE: "share of the real images with a generated one near; higher is better, 0.97 for as many real ones",

@@ -13,6 +13,7 @@ from gan.features import FeatureExtractor
 from gan.frechet import (
     Statistics,
     density_and_coverage,
+    frechet_bias,
     frechet_distance,
     kernel_distance,
     nearest_distance,
@@ -40,6 +41,10 @@ class Reference:
     @property
     def neighbours(self) -> np.ndarray:
         return self.features[: len(self.radii)]
+
+    def excess(self, num_images: int) -> float:
+        """What the Fréchet distance of so many images is above 0, to first order, if they are as the real ones."""
+        return frechet_bias(num_images, self.real.count, np.linalg.eigvalsh(self.real.covariance))
 
     @classmethod
     def of(cls, extractor: FeatureExtractor, dataset: Dataset, cache: Path) -> "Reference":

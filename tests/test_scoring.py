@@ -47,6 +47,23 @@ def test_scores_tell_near_from_far(scorer: Scorer) -> None:
     assert (noise["density"], noise["coverage"]) == (0, 0)
 
 
+def test_the_excess_is_what_new_real_images_get(tmp_path: Path) -> None:
+    """Six numbers of white noise as features: the formula's Gaussian."""
+
+    class Gaussian:
+        id = "gaussian-1"
+
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            return np.random.default_rng(len(images)).standard_normal((len(images), 6)).astype(np.float32)
+
+    extractor = Gaussian()
+    scorer = Scorer(extractor, Reference.of(extractor, dataset(noise_images(1500)), tmp_path))
+    counts = range(200, 230)  # another draw for each
+    found = [scorer.of_images(noise_images(count))["fid_proxy"] for count in counts]
+    expected = np.mean([scorer.reference.excess(count) for count in counts])
+    assert np.mean(found) == pytest.approx(expected, rel=0.2)
+
+
 def test_copies_of_training_images_show_and_held_out_ones_do_not(scorer: Scorer) -> None:
     assert scorer.of_images(ramps(500, 0))["nn_distance"] < 0.01
     assert scorer.of_images(ramps(100, 1))["nn_distance"] == pytest.approx(1)

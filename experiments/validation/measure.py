@@ -22,7 +22,7 @@ from gan.checkpoint import read
 from gan.classifier import IMPORTANCE, fit_projection
 from gan.data import pixel_hash
 from gan.features import FeatureExtractor
-from gan.frechet import Statistics, frechet_bias, frechet_distance, statistics
+from gan.frechet import Statistics, frechet_distance, statistics
 from gan.scoring import Scorer, sample
 
 CLUSTERS = 10
@@ -89,9 +89,9 @@ def sample_sizes(scorer: Scorer, generator: Any, counts: list[int], seeds: int) 
         images = sample(generator, max(counts), seed=seed)
         for count in counts:
             rows[count].append(scorer.of_images(images[:count]))
-    variances = np.linalg.eigvalsh(scorer.reference.real.covariance)
-    excess = {count: frechet_bias(count, scorer.reference.real.count, variances) for count in counts}
-    return {str(count): {**_columns(rows[count]), "expected_excess": excess[count]} for count in counts}
+    return {
+        str(count): {**_columns(rows[count]), "expected_excess": scorer.reference.excess(count)} for count in counts
+    }
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:

@@ -101,8 +101,9 @@ def density_and_coverage(
     radii = neighbour_radii(real, k) if radii is None else radii
     inside = 0
     covered = 0
+    bounds = np.square(radii)[:, None] * (1 - 1e-9)  # on the rim, but for rounding, is not inside
     for start, rows in _squared_distances(real, fake):
-        hits = rows < np.square(radii[start : start + len(rows), None])
+        hits = rows < bounds[start : start + len(rows)]
         inside += int(hits.sum())
         covered += int(hits.any(axis=1).sum())
     return inside / (k * len(fake)), covered / len(real)

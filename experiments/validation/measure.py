@@ -210,9 +210,14 @@ def _ranks(a: list[float], b: list[float], late: np.ndarray) -> dict[str, float]
     x, y = np.array(a), np.array(b)
     best = late & (y <= np.median(y[late]))
     return {
-        when: float(spearmanr(x[chosen], y[chosen]).statistic)
+        when: _spearman(x[chosen], y[chosen])
         for when, chosen in (("all", np.ones(len(x), bool)), ("late", late), ("late, better half", best))
     }
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """NaN where there is nothing to rank."""
+    return float(spearmanr(x, y).statistic) if np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
 
 
 def mapped(found: Statistics, offset: np.ndarray, projection: np.ndarray) -> Statistics:

@@ -10,6 +10,7 @@ from experiments.validation.measure import Numbers
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart, and two greys.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#B2A100")
+COLLAPSED = 0.1  # coverage of 5,000 images
 TARGETS = {"all": 0.95, "late": 0.8}  # of the rank agreement
 
 
@@ -144,6 +145,7 @@ def _agreement(found: Numbers, about: Numbers) -> str:
         ]
         for run, row in last.items()
     ]
+    collapsed = [run for run, row in last.items() if row["scores"]["coverage"] < COLLAPSED]
     verdict = "\n".join(
         f"- {judge}: "
         + ", ".join(f"{when} {'met' if ranks[when] >= target else 'NOT MET'}" for when, target in TARGETS.items())
@@ -171,7 +173,8 @@ Our targets, {" and ".join(f"{when} ≥ {target}" for when, target in TARGETS.it
 
 {verdict}
 
-The last checkpoint of each training (proxy metrics, then the judges):
+The last checkpoint of each training (proxy metrics, then the judges); collapsed, with a coverage below {COLLAPSED}:
+{", ".join(collapsed) or "none"}.
 
 {_table(["run", "step", *next(iter(last.values()))["scores"], *found["proxy"]], ends)}
 
@@ -307,7 +310,7 @@ def _draw_agreement(results: Numbers) -> matplotlib.figure.Figure:
             late = [row["step"] > middle for row in rows]
             axis.scatter(x, y, 26, [colour if is_late else "none" for is_late in late], edgecolors=colour, label=run)
         ranks = found["proxy"][judge]
-        title = f"{judge}: Spearman {ranks['all']:.3f}, late (filled) {ranks['late']:.3f}"
+        title = f"{judge}: {ranks['all']:.3f}, late (filled) {ranks['late']:.3f}"
         axis.set(title=title, xscale="log", yscale="log", xlabel="FID proxy", ylabel=f"distance by {judge}")
     axes.flat[0].legend(frameon=False, fontsize=8)
     return figure

@@ -1,4 +1,4 @@
-"""Trainings that go unlike ways, with many checkpoints: good, slow, noisy, poor in variety, collapsing."""
+"""Trainings that go unlike ways, with many checkpoints: good, slow, unequal, poor in variety, collapsing."""
 
 import os
 import subprocess
@@ -21,7 +21,11 @@ RUNS = {
     "fast": ["optim.learning_rate=1e-3"],
     "long-memory": ["model.bn_momentum=0.99", "model.leaky_relu_alpha=0.05", "optim.beta_1=0.9"],
     "narrow": ["model.latent_dim=2"],
-    "collapsing": ["optim.generator_learning_rate=4e-3", "optim.discriminator_learning_rate=1e-3", "model.dropout=0"],
+    "unequal-rates": [
+        "optim.generator_learning_rate=4e-3",
+        "optim.discriminator_learning_rate=1e-3",
+        "model.dropout=0",
+    ],
 }
 AT_ONCE = 2  # runs side by side, each with its share of the cores
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")

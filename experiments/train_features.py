@@ -3,11 +3,10 @@
     python experiments/train_features.py data.path=<CIFAR-10>
     python experiments/run.py eval.extractor_weights=mlruns/features/cifar_cnn.npz
 
-The weights that ship with the program were made by the first command with out=gan/weights;
-beside them lies a JSON that says from what.
+Beside the weights lies a JSON that says from what they were made; so it is with those that
+ship with the program, in gan/weights.
 """
 
-import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, shown
 from experiments.records import Records, check_folder, read_json, write_json
-from gan.arrays import Arrays, write_atomically
+from gan.arrays import Arrays, write_npz
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
 from gan.data import Dataset, load_dataset, pixel_hash
 from gan.weights import CIFAR_CNN_FILE, DIMENSIONS, Weights, find_weights
@@ -63,19 +62,13 @@ def main(wanted: FeatureTraining) -> int:
     with native_stderr_to(Path("/dev/null")):
         if kept is None:
             network = _train(wanted, dataset, console)
-            made: dict[str, Any] = {
-                "epochs": wanted.epochs,
-                "seed": wanted.seed,
-                "minutes": round((time.monotonic() - begin) / 60, 1),
-            }
-            made["network_code"] = code
+            minutes = round((time.monotonic() - begin) / 60, 1)
+            made = {"epochs": wanted.epochs, "seed": wanted.seed, "minutes": minutes, "network_code": code}
         else:
             network, made = kept.arrays, _provenance(kept)
         weights = _project(network, dataset)
         accuracy = _accuracy(weights, dataset)
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **weights)
-    write_atomically(file, buffer.getvalue())
+    write_npz(file, weights)
     found = find_weights("cifar_cnn", str(file))
     provenance = {
         **made,
@@ -89,7 +82,7 @@ def main(wanted: FeatureTraining) -> int:
     }
     write_json(file.with_suffix(".json"), provenance)
     console.print(f"{found.id}: {accuracy:.1%} of the test images; trained in {provenance['minutes']} minutes")
-    console.print(f"weights  {shown(file)} ({len(buffer.getvalue()) / 1e6:.2f} MB)")
+    console.print(f"weights  {shown(file)} ({file.stat().st_size / 1e6:.2f} MB)")
     return 0
 
 

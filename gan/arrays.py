@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def parse_npz(content: bytes) -> Arrays:
             return {name: stored[name] for name in stored.files}
         except ValueError as error:
             raise ValueError("it holds something else than plain arrays, or a damaged one") from error
+
+
+def write_npz(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """An uncompressed .npz of plain arrays, written as `write_atomically` does."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_atomically(file, buffer.getvalue())
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -2,15 +2,13 @@
 
 import contextlib
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock
 
-from gan.arrays import UNREADABLE, Arrays, read_npz, write_atomically
+from gan.arrays import UNREADABLE, Arrays, read_npz, write_npz
 
 
 @contextlib.contextmanager
@@ -29,9 +27,7 @@ def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> A
             with contextlib.suppress(*UNREADABLE):
                 return read_npz(file)
         arrays = build()
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **arrays)
-        write_atomically(file, buffer.getvalue())
+        write_npz(file, arrays)
         return arrays
 
 

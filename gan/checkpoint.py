@@ -4,7 +4,6 @@ A file is an uncompressed .npz; each array in it carries a CRC-32 that is verifi
 reading. It holds data only: nothing in it is unpickled or executed.
 """
 
-import io
 import json
 import warnings
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gan.arrays import UNREADABLE, read_npz, write_atomically
+from gan.arrays import UNREADABLE, read_npz, write_npz
 
 _META = "meta.json"
 
@@ -99,6 +98,4 @@ def read(file: Path) -> Checkpoint:
 
 def _write(file: Path, checkpoint: Checkpoint) -> None:
     meta = json.dumps({**checkpoint.meta, "step": checkpoint.step}).encode()
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **checkpoint.arrays, **{_META: np.frombuffer(meta, np.uint8)})
-    write_atomically(file, buffer.getvalue())
+    write_npz(file, {**checkpoint.arrays, _META: np.frombuffer(meta, np.uint8)})

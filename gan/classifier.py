@@ -12,7 +12,7 @@ from gan.features import POOLED, TAPPED, LayerMeans, scaled
 from gan.randomness import derive
 from gan.weights import WIDTHS
 
-# The last size counts double: of the readings compared in docs/fid_proxy.md, the one whose least agreement is best.
+# The last size counts double: of the readings in docs/fid_proxy.md, none ranks late checkpoints more as both networks do.
 IMPORTANCE = np.repeat([1.0, 1.0, 2.0], [WIDTHS[k] for k in TAPPED])
 PADDING = 4  # pixels that a training image may shift
 

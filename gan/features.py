@@ -65,7 +65,8 @@ class InceptionFeatures:
     """The 2,048 mean activations of Keras' InceptionV3 on images enlarged to 299x299.
 
     The space of the published FID, in another implementation of network and resizing, so
-    its scores are near published ones and not equal to them. Some 500 times slower than cifar_cnn.
+    its scores are near published ones and not equal to them. Slow: a network for
+    large pictures.
     """
 
     def __init__(self, weights: Weights) -> None:

@@ -22,6 +22,7 @@ GROUPS = ("data", "experiment")
 PATHS = ("data.path", "records.root", "resume", "run", "out", "network", "eval.extractor_weights", "extractor_weights")
 TYPES = {
     "int": "an integer",
+    "int | None": "an integer",
     "float": "a number",
     "float | None": "a number",
     "str": "a word",

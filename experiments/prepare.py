@@ -34,6 +34,8 @@ from gan.weights import KEY, Weights, find_weights
 # images and the extractor's weights lie is free, as pixels and weights are compared.
 RESUME_MAY_CHANGE = (
     "train.steps",
+    "train.steps_per_call",
+    "train.threads",  # moves results by rounding alone
     "train.log_every_steps",
     "train.grid_every_steps",
     "train.checkpoint_every_steps",

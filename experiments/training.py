@@ -16,6 +16,7 @@ from experiments.journal import Journal, curve
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
 from experiments.progress import TrainingDisplay
+from experiments.threads import use_threads
 from experiments.tracking import Feeder, public, tracking_uri
 from gan import metrics
 
@@ -69,6 +70,7 @@ def train(
 def _train(
     run: Run, console: Console, trackers: Sequence["Tracker"], should_stop: Callable[[], bool]
 ) -> tuple[Outcome, Feeder, bool]:
+    threads = use_threads(run.config.train.threads)
     import tensorflow as tf  # imported only now, when all is checked
 
     from gan.trainer import Diverged
@@ -81,6 +83,7 @@ def _train(
         journal.status("RUNNING")
         changes = {f"resumed.{key}": value for key, value in code_tags().items()}
         journal.tags({"resumed_from_step": str(start), "train.steps": str(run.config.train.steps), **changes})
+    journal.tags({"threads": str(threads)})
     feeder = Feeder(run.folder)
     feeder.start()
 
@@ -130,10 +133,9 @@ def _close(journal: Journal, status: str, tags: dict[str, str]) -> None:
 
 def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
     """Networks, optimisers, update, scorer and the loop around them, from the settings."""
-    import keras
-
     from gan.features import load_extractor
     from gan.models import build_discriminator, build_generator
+    from gan.optimizers import Adam
     from gan.scoring import Reference, Scorer
     from gan.step import Labels, Update
     from gan.tracker import Trackers
@@ -149,8 +151,8 @@ def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
             precision=c.train.precision,
             seed=c.seed,
         ),
-        keras.optimizers.Adam(c.optim.generator_learning_rate, beta_1=c.optim.beta_1),
-        keras.optimizers.Adam(c.optim.discriminator_learning_rate, beta_1=c.optim.beta_1),
+        Adam(c.optim.generator_learning_rate, beta_1=c.optim.beta_1),
+        Adam(c.optim.discriminator_learning_rate, beta_1=c.optim.beta_1),
         run.dataset.train,
         recipe=c.train.batch_norm,
         batch_size=c.train.batch_size,
@@ -159,6 +161,7 @@ def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
     )
     schedule = Schedule(
         c.train.steps,
+        c.train.steps_per_call,
         c.train.log_every_steps,
         c.train.grid_every_steps,
         c.eval.every_steps,

@@ -85,33 +85,31 @@ class PerLayer:
         return f"a number {self.each} or a list of {self.layers} of them, one a layer"
 
     def admits(self, value: Any) -> bool:
-        if value is None or self.each.admits(value):
+        if self.each.admits(value):
             return True
         return isinstance(value, list) and len(value) == self.layers and all(map(self.each.admits, value))
 
 
 @dataclass(frozen=True)
 class FolderName:
-    """A word that can name a folder and cannot leave it; or nothing."""
+    """A word that can name a folder and cannot leave it."""
 
     def __str__(self) -> str:
         return "letters, digits, '.', '_' and '-', the first a letter or digit, at most 100, and not last or all"
 
     def admits(self, value: Any) -> bool:
-        return value is None or (
-            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None and value not in ("last", "all")
-        )
+        return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None and value not in ("last", "all")
 
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """Any text but none at all (an unset shell variable); or nothing."""
+    """Any text but none at all (an unset shell variable)."""
 
     def __str__(self) -> str:
         return "absent or not empty"
 
     def admits(self, value: Any) -> bool:
-        return value is None or value.strip() != ""
+        return bool(value.strip())
 
 
 Rule = NotEmpty | Interval | Choice | PerLayer | FolderName
@@ -184,6 +182,12 @@ class TrainConfig:
     precision: str = setting(
         "float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16"))
     )
+    steps_per_call: int = setting(
+        10, "updates at most without a break for signals; none is ever late for a curve, picture or score", COUNT
+    )
+    threads: int | None = setting(
+        None, "processor cores to compute on; by default all that this process may use", COUNT
+    )
     log_every_steps: int = setting(
         50, "updates between two points of the loss curves, each the mean since the last", COUNT
     )
@@ -235,10 +239,10 @@ class Config:
 
 
 def check(settings: Any) -> None:
-    """Raises ConfigError for the first value that breaks the rule of its key."""
+    """Raises ConfigError for the first value that breaks the rule of its key; where None is the default, it may be."""
     for key, spec in describe(type(settings)).items():
         rule, value = spec["rule"], get(settings, key)
-        if rule is None or (value is None and spec["same_as"]):
+        if rule is None or (value is None and spec["default"] is None):
             continue
         if not rule.admits(value):
             hint = nearest(str(value), rule.options) if isinstance(rule, Choice) else ""

@@ -1,10 +1,12 @@
 """The tutorial's two networks, in Keras layers with Keras' default initialisers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
 
+from gan.layers import BatchNormalization, Dropout, UpsampleConv2D
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -27,9 +29,9 @@ def build_generator(
     model.add(layers.Dense(8 * 8 * 128, activation="relu", name="dense", **_options(seed, "g/dense", precision)))
     model.add(layers.Reshape((8, 8, 128), name="reshape", dtype=precision))
     for index, (filters, momentum) in enumerate(zip((128, 64), bn_momentum, strict=True), start=1):
-        model.add(layers.UpSampling2D(name=f"upsample_{index}", dtype=precision))
-        model.add(_conv(filters, 1, f"conv_{index}", seed, "g", precision))
-        model.add(layers.BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
+        name = f"conv_{index}"
+        model.add(UpsampleConv2D(filters, name=name, **_options(seed, f"g/{name}", precision)))
+        model.add(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
         model.add(layers.ReLU(name=f"relu_{index}", dtype=precision))
     model.add(_conv(3, 1, "conv_3", seed, "g", precision))
     model.add(layers.Activation("tanh", name="tanh", dtype="float32"))
@@ -60,12 +62,10 @@ def build_discriminator(
         if index == 2:  # 8x8 becomes 9x9: the tutorial pads here, and only here
             model.add(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=precision))
         if momentum is not None:
-            model.add(layers.BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
+            model.add(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
         model.add(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
         model.add(
-            layers.Dropout(
-                dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision
-            )
+            Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
         )
     model.add(layers.Flatten(name="flatten", dtype=precision))
     model.add(layers.Dense(1, name="logits", **_options(seed, "d/logits", "float32")))
@@ -78,7 +78,7 @@ def _conv(filters: int, stride: int, name: str, seed: int | None, network: str, 
     )
 
 
-def _options(seed: int | None, purpose: str, precision: str) -> dict[str, object]:
+def _options(seed: int | None, purpose: str, precision: str) -> dict[str, Any]:
     """Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy."""
     return {"kernel_initializer": keras.initializers.GlorotUniform(_layer_seed(seed, purpose)), "dtype": precision}
 

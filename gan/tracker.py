@@ -15,7 +15,7 @@ class Tracker(Protocol):
         """pixels: (H, W, 3) uint8."""
 
     def tick(self, step: int) -> None:
-        """Called after every update."""
+        """Called between updates, after every few of them."""
 
 
 class NullTracker:

@@ -37,6 +37,7 @@ class Schedule:
     """What happens at which steps; all in updates but the last two."""
 
     steps: int
+    steps_per_call: int = 10  # at most, from one look at the clock and at signals to the next
     log_every_steps: int = 50
     grid_every_steps: int = 250
     score_every_steps: int = 500
@@ -88,7 +89,7 @@ class Trainer:
         if self.step == 0:
             self._draw_grid()
         while self.step < self.schedule.steps:
-            self._one_update()
+            self._update()
             self._after_update()
             if should_stop():
                 if self._saved_step != self.step:
@@ -102,15 +103,22 @@ class Trainer:
         self.tracker.scalars(self.step, scores)
         return scores
 
-    def _one_update(self) -> None:
+    def _update(self) -> None:
+        """As many updates in one call as may be, never past a step at which something is due."""
+        count = min(self._steps_to_go(), self.schedule.steps_per_call)
         start = time.perf_counter()
-        values = self.update(self.step + 1).numpy()
+        rows = self.update.run(self.step + 1, count).numpy()
         self._seconds += time.perf_counter() - start
-        self._timed += 1
-        self.step += 1
-        self._window.append(values)
-        self._dead = 0 if values[step.VALUES.index(step.ALIVE)] > 0 else self._dead + 1
+        self._timed += count
+        self.step += count
+        self._window.extend(rows)
+        for alive in rows[:, step.VALUES.index(step.ALIVE)]:
+            self._dead = 0 if alive > 0 else self._dead + 1
         self.tracker.tick(self.step)
+
+    def _steps_to_go(self) -> int:
+        ends = [every - self.step % every for every in self._intervals().values()]
+        return min(*ends, self.schedule.steps - self.step)
 
     def _after_update(self) -> None:
         """Saving comes last: a checkpoint says that all before it was done."""

@@ -75,6 +75,36 @@ def test_everything_happens_exactly_when_asked(tmp_path: Path) -> None:
     assert {key for step, key in recorder.events if step == 4} == names
 
 
+@pytest.mark.parametrize("steps_per_call", [1, 3, 100])
+def test_steps_per_call_changes_nothing_but_the_number_of_calls(
+    tmp_path: Path, steps_per_call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same events, values, pictures and weights; and no call goes past a step at which something is due."""
+    results, calls = [], []
+    run = Update.run
+    monkeypatch.setattr(
+        Update, "run", lambda self, first, count: calls.append((first, count)) or run(self, first, count)
+    )
+    for name, count in (("default", SCHEDULE.steps_per_call), ("other", steps_per_call)):
+        recorder = Recorder()
+        trainer = tiny_trainer(tmp_path / name, dataclasses.replace(SCHEDULE, steps_per_call=count), recorder)
+        calls.clear()
+        trainer.run()
+        results.append((recorder, trainer.update.state()))
+    (a, state), (b, other) = results
+    assert a.events == b.events
+    timing = metrics.STEPS_PER_SECOND
+    assert {k: v for k, v in a.values.items() if k[1] != timing} == {
+        k: v for k, v in b.values.items() if k[1] != timing
+    }
+    for key, value in state.items():
+        np.testing.assert_array_equal(value, other[key])
+    due = sorted({s for every in (4, 10, 6, 7) for s in range(every, 25, every)} | {25})
+    assert sum(count for _, count in calls) == 25
+    assert all(count <= steps_per_call for _, count in calls)
+    assert set(due) <= {first + count - 1 for first, count in calls}
+
+
 def test_a_best_score_in_another_extractor_is_not_taken_up(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
     trainer.run()
@@ -113,10 +143,11 @@ def test_the_best_by_score_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", [7, 13, 21])
 def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> None:
     straight, first, second = Recorder(), Recorder(), Recorder()
-    whole = tiny_trainer(tmp_path / "a", SCHEDULE, straight)
+    schedule = dataclasses.replace(SCHEDULE, steps_per_call=1)  # to stop at any step
+    whole = tiny_trainer(tmp_path / "a", schedule, straight)
     whole.run()
 
-    part = tiny_trainer(tmp_path / "b", SCHEDULE, first)
+    part = tiny_trainer(tmp_path / "b", schedule, first)
     assert part.run(should_stop=lambda: part.step == at) is False
     assert part.step == at
     rest = tiny_trainer(tmp_path / "b", SCHEDULE, second)
@@ -147,16 +178,16 @@ def test_more_steps_after_the_end(tmp_path: Path) -> None:
 
 def with_values(update: Update, change: Callable[[int, np.ndarray], None]) -> Update:
     """Replace what an update reports, as divergence would."""
-    original = update.__call__
 
     class Changed:
         def __getattr__(self, name: str) -> object:
             return getattr(update, name)
 
-        def __call__(self, step: int) -> tf.Tensor:
-            values = original(step).numpy()
-            change(step, values)
-            return tf.constant(values)
+        def run(self, first: int, count: int) -> tf.Tensor:
+            rows = update.run(first, count).numpy()
+            for step, values in enumerate(rows, start=first):
+                change(step, values)
+            return tf.constant(rows)
 
     return Changed()  # type: ignore[return-value]
 

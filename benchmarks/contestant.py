@@ -1,0 +1,79 @@
+"""One training loop in a process of its own, driven by benchmarks/step_speed.py and benchmarks/scaling.py.
+
+    python benchmarks/contestant.py ours recipe=batch precision=mixed_bfloat16 batch_size=64
+
+It says "ready" when it is warm; then each line on standard input is a number of updates to make, answered with
+their seconds; an empty line ends it with its peak memory in MB.
+"""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+Run = Callable[[int], object]  # makes that many updates
+
+
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
+
+
+def ours(recipe: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "0") -> Run:
+    import tensorflow as tf
+
+    from gan.models import build_discriminator, build_generator
+    from gan.optimizers import Adam
+    from gan.step import Update
+
+    tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+    tf.config.threading.set_inter_op_parallelism_threads(int(threads))
+    networks = [build(seed=0, precision=precision) for build in (build_generator, build_discriminator)]
+    optimizers = [Adam(2e-4, beta_1=0.5) for _ in networks]
+    update = Update(*networks, *optimizers, pictures(), recipe=recipe, batch_size=int(batch_size))
+    return lambda count: update.run(1, count).numpy()
+
+
+def tutorial(batch_size: str = "32") -> Run:
+    from tutorial_loop import TutorialLoop
+
+    return repeated(TutorialLoop(pictures(), int(batch_size)))
+
+
+def pytorch(recipe: str = "tutorial", batch_size: str = "32", compiled: str = "no", bfloat16: str = "no") -> Run:
+    from torch_loop import TorchLoop
+
+    loop = TorchLoop(
+        pictures(), recipe, batch_size=int(batch_size), compiled=compiled == "yes", bfloat16=bfloat16 == "yes"
+    )
+    return repeated(loop)
+
+
+def repeated(update: Callable[[], object]) -> Run:
+    def run(count: int) -> None:
+        for _ in range(count):
+            update()
+
+    return run
+
+
+def main() -> None:
+    kind, *arguments = sys.argv[1:]
+    run = {"ours": ours, "tutorial": tutorial, "pytorch": pytorch}[kind](**dict(a.split("=") for a in arguments))
+    for _ in range(5):  # compiles, and lets allocators and threads settle
+        run(2)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        start = time.perf_counter()
+        run(int(line))
+        print(time.perf_counter() - start, flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()

@@ -1,0 +1,139 @@
+"""Keras layers that give what Keras' own give, for less work.
+
+`UpsampleConv2D` is a layer for anyone's model. `BatchNormalization` and `Dropout` stand
+in for Keras' layers of those names, weights and configuration included.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+# Of three neighbouring pixels in an image shown twice as large, two are the same one. Rows: the taps of a 4-tap
+# kernel of stride 2; columns: those of the 3-tap kernel that meet there.
+_SHARED_TAPS = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
+_SHARED_TAPS_2D = np.kron(_SHARED_TAPS, _SHARED_TAPS)  # (16, 9)
+
+
+@keras.saving.register_keras_serializable("gan")
+class UpsampleConv2D(keras.layers.Layer):
+    """`UpSampling2D()` and `Conv2D(filters, 3, padding="same")` in one, at 16/36 of the multiply-adds.
+
+    (B, H, W, C) -> (B, 2H, 2W, filters), channels last. The 3x3 window of an output pixel
+    sees 2x2 pixels of the input, so the two layers equal one transposed convolution of
+    stride 2 whose 4x4 kernel holds sums of the 3x3 taps. That kernel is made on the fly:
+    the weights are those of the plain `Conv2D`, `kernel` (3, 3, C, filters) and `bias`
+    (filters,), and load from and into it. Results and gradients differ by rounding alone;
+    under mixed precision the sums are taken in the weights' precision.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        *,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **options: Any,
+    ) -> None:
+        super().__init__(autocast=False, **options)  # or the taps would be rounded before they are summed
+        if filters < 1:
+            raise ValueError(f"filters must be at least 1; got {filters}")
+        self.filters = filters
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[-1]
+        if channels is None:
+            raise ValueError("the last dimension, the channels, must be known")
+        self.kernel = self.add_weight(
+            shape=(3, 3, channels, self.filters), initializer=self.kernel_initializer, name="kernel"
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.filters,), initializer=self.bias_initializer, name="bias")
+
+    def call(self, inputs: Any) -> Any:
+        taps = ops.reshape(ops.transpose(self.kernel, (0, 1, 3, 2)), (9, -1))
+        summed = ops.matmul(ops.cast(_SHARED_TAPS_2D, self.variable_dtype), taps)
+        kernel = ops.cast(ops.reshape(summed, (4, 4, self.filters, -1)), self.compute_dtype)
+        images = ops.conv_transpose(ops.cast(inputs, self.compute_dtype), kernel, strides=2, padding="same")
+        if self.use_bias:
+            images = ops.add(images, ops.cast(self.bias, self.compute_dtype))
+        return self.activation(images)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        batch, height, width, _ = input_shape
+        return batch, height and 2 * height, width and 2 * width, self.filters
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("gan")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' layer for (B, H, W, C), scale and offset included, in TensorFlow's fused operation.
+
+    In any precision the statistics are float32, and so are scale, offset and the moving
+    statistics. These move by the batch's biased variance, as Keras 3 has it.
+    """
+
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **options: Any) -> None:
+        super().__init__(momentum=momentum, epsilon=epsilon, **{**options, "autocast": False})
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        if len(input_shape) != 4 or self.axis not in (-1, 3) or not (self.scale and self.center) or self.renorm:
+            raise ValueError("for (B, H, W, C) on the last axis, with scale and offset; use Keras' layer otherwise")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
+        training = bool(training and self.trainable)
+        moving = (tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance))
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=tf.cast(inputs, self.compute_dtype),
+            scale=self.gamma,
+            offset=self.beta,
+            mean=[] if training else moving[0],
+            variance=[] if training else moving[1],
+            epsilon=self.epsilon,
+            is_training=training,
+        )
+        if training:
+            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+            biased = variance * ((count - 1) / count)  # the operation gives the unbiased one
+            for variable, old, new in zip(
+                (self.moving_mean, self.moving_variance), moving, (mean, biased), strict=True
+            ):
+                variable.assign(old * self.momentum + new * (1.0 - self.momentum))
+        return outputs
+
+
+@keras.saving.register_keras_serializable("gan")
+class Dropout(keras.layers.Dropout):
+    """Keras' layer in cheaper operations: in float32 the very same masks, in half precision 16 random bits a value."""
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or self.rate == 0:
+            return inputs
+        shape, seed = tf.shape(inputs), tf.cast(self.seed_generator.next(), tf.int32)
+        if inputs.dtype.size == 2:
+            size = tf.reduce_prod(shape)
+            pairs = tf.random.stateless_uniform([(size + 1) // 2], seed, None, None, tf.uint32)
+            bits = tf.reshape(tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size], shape)
+            kept = tf.cast(bits >= round(self.rate * 2**16), tf.float32)
+        else:  # floor is vectorised, a comparison of floats is not
+            kept = tf.floor(tf.random.stateless_uniform(shape, seed) + (1 - self.rate))
+        return inputs * tf.cast(kept * (1 / (1 - self.rate)), inputs.dtype)

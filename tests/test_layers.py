@@ -1,0 +1,176 @@
+"""The layers of `gan.layers` against Keras' own."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import in_plain_layers
+
+from gan.layers import BatchNormalization, Dropout, UpsampleConv2D
+from gan.models import build_generator
+
+RNG = np.random.default_rng(0)
+
+
+def both_forms(channels: int, filters: int, dtype: str = "float32") -> tuple[keras.Model, keras.Model]:
+    """`UpsampleConv2D` and the two layers that it stands for, with equal weights; any height and width."""
+    inputs = keras.Input((None, None, channels))
+    plain_layers = [
+        keras.layers.UpSampling2D(dtype=dtype),
+        keras.layers.Conv2D(filters, 3, padding="same", dtype=dtype),
+    ]
+    plain = keras.Sequential([inputs, *plain_layers])
+    merged = keras.Sequential([inputs, UpsampleConv2D(filters, dtype=dtype)])
+    weights = [RNG.standard_normal(w.shape).astype(np.float32) for w in plain.get_weights()]
+    plain.set_weights(weights)
+    merged.set_weights(weights)
+    return plain, merged
+
+
+def outputs_and_gradients(model: keras.Model, images: np.ndarray, upstream: np.ndarray) -> dict[str, np.ndarray]:
+    x = tf.constant(images)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.cast(model(x), tf.float32)
+        value = tf.reduce_sum(y * upstream)
+    gradients = tape.gradient(value, [x, *[v.value for v in model.trainable_variables]])
+    return {"output": y.numpy(), **dict(zip(("images", "kernel", "bias"), (g.numpy() for g in gradients), strict=True))}
+
+
+def relative_error(value: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(value - exact) / np.linalg.norm(exact))
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 16), (1, 1, 1, 1), (3, 5, 7, 3), (2, 1, 6, 2), (1, 4, 1, 5)])
+@pytest.mark.parametrize("filters", [1, 6])
+def test_upsample_conv_is_upsampling_and_convolution(shape: tuple[int, ...], filters: int) -> None:
+    """Every number of the output and of all gradients, also where the window leaves the image."""
+    plain, merged = both_forms(shape[-1], filters)
+    images = RNG.standard_normal(shape).astype(np.float32)
+    upstream = RNG.standard_normal((shape[0], 2 * shape[1], 2 * shape[2], filters)).astype(np.float32)
+    exact, found = (outputs_and_gradients(m, images, upstream) for m in (plain, merged))
+    for name, value in exact.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5 * np.abs(value).max(), err_msg=name)
+
+
+def test_upsample_conv_in_bfloat16_is_as_exact_as_the_plain_form() -> None:
+    shape, filters = (4, 8, 8, 32), 16
+    images = RNG.standard_normal(shape).astype(np.float32)
+    upstream = RNG.standard_normal((4, 16, 16, filters)).astype(np.float32)
+    plain, merged = both_forms(32, filters, "mixed_bfloat16")
+    reference = both_forms(32, filters)[0]
+    reference.set_weights(plain.get_weights())
+    exact, naive, found = (outputs_and_gradients(m, images, upstream) for m in (reference, plain, merged))
+    for name, value in exact.items():
+        assert relative_error(found[name], value) < max(1.5 * relative_error(naive[name], value), 2**-8), name
+
+
+def test_upsample_conv_takes_the_weights_of_the_plain_generator(tmp_path: Path) -> None:
+    """A generator in plain layers and ours give the same images from one weights file, read by either."""
+    ours = build_generator(seed=1)
+    plain = in_plain_layers(ours)
+    z = RNG.standard_normal((5, 100)).astype(np.float32)
+    np.testing.assert_allclose(plain(z), ours(z), atol=1e-5)
+    np.savez(tmp_path / "weights.npz", *plain.get_weights())
+    other = build_generator(seed=2)
+    with np.load(tmp_path / "weights.npz") as file:
+        other.set_weights([file[name] for name in file])
+    np.testing.assert_array_equal(other(z), ours(z))
+
+
+def test_upsample_conv_is_a_layer_like_any_other() -> None:
+    layer = UpsampleConv2D(4, activation="relu", use_bias=False, kernel_initializer="he_normal", name="up")
+    again = UpsampleConv2D.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    images = RNG.standard_normal((2, 3, 5, 2)).astype(np.float32)
+    assert again(images).shape == again.compute_output_shape(images.shape) == (2, 6, 10, 4)
+    assert layer.compute_output_shape((None, None, 5, 2)) == (None, None, 10, 4)
+    assert [w.name for w in again.weights] == ["kernel"]
+    assert again(images).numpy().min() == 0
+    rebuilt = keras.Sequential.from_config(keras.Sequential([keras.Input((4, 4, 2)), layer]).get_config())
+    assert isinstance(rebuilt.layers[0], UpsampleConv2D)
+    with pytest.raises(ValueError, match="filters must be at least 1"):
+        UpsampleConv2D(0)
+    with pytest.raises(ValueError, match="ndim=4"):
+        UpsampleConv2D(3)(np.zeros((2, 5), np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_batch_normalization_is_keras(dtype: str) -> None:
+    """Outputs, gradients and moving statistics over three batches, then inference."""
+    ours, kerass = (kind(momentum=0.7, dtype=dtype) for kind in (BatchNormalization, keras.layers.BatchNormalization))
+    tolerance = 1e-5 if dtype == "float32" else 2**-7
+    for _ in range(3):
+        images = (3 + 2 * RNG.standard_normal((4, 5, 6, 3))).astype(np.float32)
+        x = tf.cast(images, ours.compute_dtype)
+        upstream = tf.constant(RNG.standard_normal(images.shape), tf.float32)
+        results = []
+        for layer in (ours, kerass):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                value = tf.reduce_sum(tf.cast(y, tf.float32) * upstream)
+            gradients = tape.gradient(value, [x, layer.gamma.value, layer.beta.value])
+            assert y.dtype == layer.compute_dtype
+            results.append([tf.cast(t, tf.float32).numpy() for t in (y, *gradients)])
+        for found, exact in zip(*results, strict=True):
+            np.testing.assert_allclose(found, exact, rtol=tolerance, atol=tolerance * np.abs(exact).max())
+    for name in ("moving_mean", "moving_variance"):
+        assert getattr(ours, name).dtype == "float32"
+        np.testing.assert_allclose(getattr(ours, name), getattr(kerass, name), rtol=1e-5)
+    np.testing.assert_allclose(
+        tf.cast(ours(x), tf.float32), tf.cast(kerass(x), tf.float32), rtol=tolerance, atol=4 * tolerance
+    )
+
+
+def test_batch_normalization_statistics_are_float32_under_mixed_precision() -> None:
+    """A mean of 128.5 with a spread of half a unit: eight bits would lose it."""
+    layer = BatchNormalization(momentum=0.0, dtype="mixed_bfloat16")
+    x = tf.cast(tf.constant(RNG.choice([128.0, 129.0], (64, 8, 8, 1))), tf.bfloat16)
+    layer(x, training=True)
+    exact = tf.cast(x, tf.float64).numpy()
+    np.testing.assert_allclose(layer.moving_mean, [exact.mean()], rtol=1e-6)
+    np.testing.assert_allclose(layer.moving_variance, [exact.var()], rtol=1e-4)
+
+
+def test_frozen_batch_normalization_uses_its_moving_statistics() -> None:
+    layer = BatchNormalization()
+    x = tf.constant(RNG.standard_normal((4, 2, 2, 3)), tf.float32)
+    layer(x)
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(x, training=True), layer(x))
+    np.testing.assert_array_equal(layer.moving_mean, np.zeros(3))
+
+
+@pytest.mark.parametrize("options", [{"axis": 1}, {"scale": False}, {"center": False}, {"renorm": True}])
+def test_batch_normalization_says_what_it_cannot(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="use Keras' layer otherwise"):
+        BatchNormalization(**options)(np.zeros((2, 3, 3, 4), np.float32))
+    with pytest.raises(ValueError, match="use Keras' layer otherwise"):
+        BatchNormalization()(np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.3, 0.5])
+def test_dropout_in_float32_draws_keras_masks(rate: float) -> None:
+    x = tf.constant(RNG.standard_normal((4, 9, 9, 16)), tf.float32)
+    ours, kerass = (kind(rate, seed=5) for kind in (Dropout, keras.layers.Dropout))
+    for _ in range(2):
+        np.testing.assert_allclose(ours(x, training=True), kerass(x, training=True), rtol=1e-6)
+    np.testing.assert_array_equal(ours(x), x)
+    np.testing.assert_array_equal(Dropout(0.0)(x, training=True), x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("rate", [0.1, 0.25, 0.7])
+def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str, rate: float) -> None:
+    layer = Dropout(rate, seed=3, dtype=dtype)
+    y = tf.cast(layer(tf.ones((3, 101, 101, 33)), training=True), tf.float32).numpy()
+    count = y.size
+    assert abs((y == 0).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / count)
+    kept = np.unique(y[y != 0])
+    assert len(kept) == 1
+    assert kept[0] == pytest.approx(1 / (1 - rate), rel=2**-8 if dtype != "float32" else 1e-6)
+    neighbours = np.corrcoef(y[..., :-1].ravel(), y[..., 1:].ravel())[0, 1]
+    assert abs(neighbours) < 5 / np.sqrt(count)  # the two halves of one random word do not know each other

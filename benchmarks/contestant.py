@@ -11,8 +11,12 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from gan.step import Update
 
 Run = Callable[[int], object]  # makes that many updates
 
@@ -21,18 +25,21 @@ def pictures() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
 
 
-def ours(recipe: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "0") -> Run:
-    import tensorflow as tf
-
+def networks_update(recipe: str, precision: str, batch_size: int) -> "Update":
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam
     from gan.step import Update
 
-    tf.config.threading.set_intra_op_parallelism_threads(int(threads))
-    tf.config.threading.set_inter_op_parallelism_threads(int(threads))
     networks = [build(seed=0, precision=precision) for build in (build_generator, build_discriminator)]
     optimizers = [Adam(2e-4, beta_1=0.5) for _ in networks]
-    update = Update(*networks, *optimizers, pictures(), recipe=recipe, batch_size=int(batch_size))
+    return Update(*networks, *optimizers, pictures(), recipe=recipe, batch_size=batch_size)
+
+
+def ours(recipe: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "") -> Run:
+    from experiments.threads import use_threads
+
+    use_threads(int(threads) if threads else None)
+    update = networks_update(recipe, precision, int(batch_size))
     return lambda count: update.run(1, count).numpy()
 
 

@@ -19,8 +19,12 @@ from experiments.progress import TrainingDisplay
 from experiments.threads import use_threads
 from experiments.tracking import Feeder, public, tracking_uri
 from gan import metrics
+from gan.config import Config
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from gan.step import Update
     from gan.tracker import Tracker
     from gan.trainer import Trainer
 
@@ -131,34 +135,41 @@ def _close(journal: Journal, status: str, tags: dict[str, str]) -> None:
         journal.close()
 
 
-def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
-    """Networks, optimisers, update, scorer and the loop around them, from the settings."""
-    from gan.features import load_extractor
+def build_update(config: Config, images: "np.ndarray") -> "Update":
+    """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8."""
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam
-    from gan.scoring import Reference, Scorer
     from gan.step import Labels, Update
+
+    model, optim, train = config.model, config.optim, config.train
+    return Update(
+        build_generator(model.latent_dim, model.generator.bn_momentum, precision=train.precision, seed=config.seed),
+        build_discriminator(
+            model.discriminator.bn_momentum,
+            model.discriminator.leaky_relu_alpha,
+            model.dropout,
+            precision=train.precision,
+            seed=config.seed,
+        ),
+        Adam(optim.generator_learning_rate, beta_1=optim.beta_1),
+        Adam(optim.discriminator_learning_rate, beta_1=optim.beta_1),
+        images,
+        recipe=train.batch_norm,
+        batch_size=train.batch_size,
+        labels=Labels(train.label_noise, train.label_noise_mode == "fresh", train.label_noise_side == "inward"),
+        seed=config.seed,
+    )
+
+
+def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
+    """The update, the scorer and the loop around them, from the settings."""
+    from gan.features import load_extractor
+    from gan.scoring import Reference, Scorer
     from gan.tracker import Trackers
     from gan.trainer import Schedule, Trainer
 
     c = run.config
-    update = Update(
-        build_generator(c.model.latent_dim, c.model.generator.bn_momentum, precision=c.train.precision, seed=c.seed),
-        build_discriminator(
-            c.model.discriminator.bn_momentum,
-            c.model.discriminator.leaky_relu_alpha,
-            c.model.dropout,
-            precision=c.train.precision,
-            seed=c.seed,
-        ),
-        Adam(c.optim.generator_learning_rate, beta_1=c.optim.beta_1),
-        Adam(c.optim.discriminator_learning_rate, beta_1=c.optim.beta_1),
-        run.dataset.train,
-        recipe=c.train.batch_norm,
-        batch_size=c.train.batch_size,
-        labels=Labels(c.train.label_noise, c.train.label_noise_mode == "fresh", c.train.label_noise_side == "inward"),
-        seed=c.seed,
-    )
+    update = build_update(c, run.dataset.train)
     schedule = Schedule(
         c.train.steps,
         c.train.steps_per_call,
@@ -180,6 +191,7 @@ def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
 def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     """The last pictures and the generator itself."""
     from gan import images
+    from gan.models import in_keras_layers
     from gan.scoring import sample
 
     folder, generator = run.folder, trainer.update.generator
@@ -200,7 +212,7 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     frames = sorted(folder.samples.glob(f"{metrics.SAMPLES}_*.png"))
     images.save_animation(animation, frames, [f"step {int(f.stem.rpartition('_')[2]):,}" for f in frames])
 
-    generator.save(folder.generator)
+    in_keras_layers(generator).save(folder.generator)  # to be opened where this project is not
     for file in (pair, curves, animation, folder.config):
         journal.artifact(file)
     journal.model(folder.generator)

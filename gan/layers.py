@@ -13,8 +13,8 @@ from keras import ops
 
 # Of three neighbouring pixels in an image shown twice as large, two are the same one. Rows: the taps of a 4-tap
 # kernel of stride 2; columns: those of the 3-tap kernel that meet there.
-_SHARED_TAPS = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
-_SHARED_TAPS_2D = np.kron(_SHARED_TAPS, _SHARED_TAPS)  # (16, 9)
+_SHARED = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
+SHARED_TAPS = np.kron(_SHARED, _SHARED)  # (16, 9)
 
 
 @keras.saving.register_keras_serializable("gan")
@@ -61,7 +61,7 @@ class UpsampleConv2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         taps = ops.reshape(ops.transpose(self.kernel, (0, 1, 3, 2)), (9, -1))
-        summed = ops.matmul(ops.cast(_SHARED_TAPS_2D, self.variable_dtype), taps)
+        summed = ops.matmul(ops.cast(SHARED_TAPS, self.variable_dtype), taps)
         kernel = ops.cast(ops.reshape(summed, (4, 4, self.filters, -1)), self.compute_dtype)
         images = ops.conv_transpose(ops.cast(inputs, self.compute_dtype), kernel, strides=2, padding="same")
         if self.use_bias:

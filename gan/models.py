@@ -72,6 +72,27 @@ def build_discriminator(
     return model
 
 
+def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
+    """The same network in Keras' own layers, for whoever has not this package.
+
+    Names and weights are equal, results equal up to rounding; it is slower.
+    """
+    plain = keras.Sequential([keras.Input(model.input_shape[1:], name=model.inputs[0].name)], name=model.name)
+    for layer in model.layers:
+        options = {"name": layer.name, "dtype": layer.dtype_policy}
+        if isinstance(layer, UpsampleConv2D):
+            plain.add(layers.UpSampling2D(name=f"{layer.name}_upsample", dtype=layer.dtype_policy))
+            plain.add(layers.Conv2D(layer.filters, 3, padding="same", **options))
+        elif isinstance(layer, BatchNormalization):
+            plain.add(layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options))
+        elif isinstance(layer, Dropout):
+            plain.add(layers.Dropout(layer.rate, seed=layer.seed, **options))
+        else:
+            plain.add(type(layer).from_config(layer.get_config()))
+    plain.set_weights(model.get_weights())
+    return plain
+
+
 def _conv(filters: int, stride: int, name: str, seed: int | None, network: str, precision: str) -> layers.Conv2D:
     return layers.Conv2D(
         filters, 3, strides=stride, padding="same", name=name, **_options(seed, f"{network}/{name}", precision)

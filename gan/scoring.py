@@ -92,11 +92,19 @@ class Scorer:
         5 nearest neighbours. nn_distance: how near the images lie to the training images, relative
         to held-out ones; far below 1 they may be copies. It is left out where nothing is held out.
         """
-        return self.of_images(sample(generator, num_images, seed=seed))
+        return self.of_features(self.features(generator, num_images, seed=seed))
+
+    def features(self, generator: keras.Model, num_images: int, *, seed: int = 0) -> np.ndarray:
+        """What the extractor sees of these images, (num_images, d) float32; fewer are the first of more."""
+        return self.extractor(sample(generator, num_images, seed=seed))
 
     def of_images(self, images: np.ndarray) -> dict[str, float]:
-        """The same of (N, 32, 32, 3) uint8."""
-        fake, reference = self.extractor(images), self.reference
+        """The same scores of (N, 32, 32, 3) uint8."""
+        return self.of_features(self.extractor(images))
+
+    def of_features(self, fake: np.ndarray) -> dict[str, float]:
+        """The same scores of (N, d) features."""
+        reference = self.reference
         density, coverage = density_and_coverage(reference.neighbours, fake, reference.radii)
         scores = {
             metrics.FID: frechet_distance(reference.real, statistics(fake)),

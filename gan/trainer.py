@@ -65,6 +65,7 @@ class Trainer:
         self._seconds = 0.0  # spent in them by this process
         self._timed = 0  # how many of them
         self._saved_step: int | None = None
+        self._final_features = np.empty((0, 0), np.float32)
         self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -99,7 +100,7 @@ class Trainer:
 
     def final_scores(self) -> dict[str, float]:
         """Scores of the trained generator, by the names in `gan.metrics`."""
-        scores = metrics.named("final", self.scorer(self.update.generator, metrics.FINAL_NUM_IMAGES))
+        scores = metrics.named("final", self.scorer.of_features(self._features(metrics.FINAL_NUM_IMAGES)))
         self.tracker.scalars(self.step, scores)
         return scores
 
@@ -171,11 +172,20 @@ class Trainer:
 
     def _score(self) -> None:
         self._check_health()
-        scores = metrics.named("eval", self.scorer(self.update.generator, self.schedule.num_images))
+        scores = metrics.named("eval", self.scorer.of_features(self._features(self.schedule.num_images)))
         self.tracker.scalars(self.step, scores)
         if scores[metrics.FID_PROXY] < self.best_score:
             self.best_score = scores[metrics.FID_PROXY]
             self.checkpoints.save_best(self._checkpoint())
+
+    def _features(self, num_images: int) -> np.ndarray:
+        """What the scorer sees of so many images; at the end the last score and the final one share them."""
+        if self.step < self.schedule.steps:
+            return self.scorer.features(self.update.generator, num_images)
+        if len(self._final_features) < num_images:
+            most = max(self.schedule.num_images, metrics.FINAL_NUM_IMAGES)
+            self._final_features = self.scorer.features(self.update.generator, most)
+        return self._final_features[:num_images]
 
     def _save(self) -> None:
         self._check_health()

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    import keras
-
     from gan.data import Dataset
     from gan.scoring import Scorer
 
@@ -101,25 +99,3 @@ def npz(tmp_path: Path) -> Path:
     file = tmp_path / "images.npz"
     np.savez(file, images=noise_images(64))
     return file
-
-
-def in_plain_layers(model: "keras.Sequential") -> "keras.Sequential":
-    """A network of ours in Keras' own layers, with the same names and weights."""
-    import keras
-
-    from gan import layers
-
-    plain = keras.Sequential([keras.Input(model.input_shape[1:])], name=model.name)
-    for layer in model.layers:
-        config = layer.get_config()
-        if isinstance(layer, layers.UpsampleConv2D):
-            plain.add(keras.layers.UpSampling2D())
-            plain.add(keras.layers.Conv2D(layer.filters, 3, padding="same", name=layer.name))
-        elif isinstance(layer, layers.BatchNormalization):
-            plain.add(keras.layers.BatchNormalization(momentum=layer.momentum, name=layer.name))
-        elif isinstance(layer, layers.Dropout):
-            plain.add(keras.layers.Dropout.from_config(config))
-        else:
-            plain.add(type(layer).from_config(config))
-    plain.set_weights(model.get_weights())
-    return plain

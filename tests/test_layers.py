@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import in_plain_layers
 
 from gan.layers import BatchNormalization, Dropout, UpsampleConv2D
-from gan.models import build_generator
+from gan.models import build_generator, in_keras_layers
 
 RNG = np.random.default_rng(0)
 
@@ -70,7 +69,7 @@ def test_upsample_conv_in_bfloat16_is_as_exact_as_the_plain_form() -> None:
 def test_upsample_conv_takes_the_weights_of_the_plain_generator(tmp_path: Path) -> None:
     """A generator in plain layers and ours give the same images from one weights file, read by either."""
     ours = build_generator(seed=1)
-    plain = in_plain_layers(ours)
+    plain = in_keras_layers(ours)
     z = RNG.standard_normal((5, 100)).astype(np.float32)
     np.testing.assert_allclose(plain(z), ours(z), atol=1e-5)
     np.savez(tmp_path / "weights.npz", *plain.get_weights())

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import in_plain_layers, noise_images
+from conftest import noise_images
 
-from gan.models import build_discriminator, build_generator
+from gan.models import build_discriminator, build_generator, in_keras_layers
 from gan.step import VALUES, Labels, Update, dropout_states
 
 BATCH = 8
@@ -313,7 +313,7 @@ def test_fast_layers_and_optimisers_train_as_keras_own(recipe: str) -> None:
     Keras' own layers with and without oneDNN part at the same pace: 1e-6 after one update, 1e-3 after ten.
     """
     fast = make(recipe)
-    nets = [in_plain_layers(net) for net in (fast.generator, fast.discriminator)]
+    nets = [in_keras_layers(net) for net in (fast.generator, fast.discriminator)]
     plain = Update(
         *nets,
         *(keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in nets),

@@ -10,6 +10,7 @@ from conftest import noise_images, small_scorer
 
 from gan import metrics
 from gan.checkpoint import Checkpoints
+from gan.scoring import Scorer
 from gan.step import VALUES, Labels, Update
 from gan.tracker import NullTracker
 from gan.trainer import Diverged, Schedule, Trainer
@@ -252,3 +253,23 @@ def test_final_score_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     trainer.run()
     score = trainer.final_scores()[metrics.FINAL_FID_PROXY]
     assert recorder.values[1, metrics.FINAL_FID_PROXY] == score != recorder.values[1, metrics.FID_PROXY]
+
+
+def test_the_last_score_and_the_final_one_share_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are what a scorer gives on its own, and the images are generated once."""
+    monkeypatch.setattr(metrics, "FINAL_NUM_IMAGES", 300)
+    trainer = tiny_trainer(tmp_path, Schedule(steps=2, num_images=20), recorder := Recorder())
+    asked: list[int] = []
+    features = Scorer.features
+
+    def counted(self: Scorer, generator: keras.Model, num_images: int, *, seed: int = 0) -> np.ndarray:
+        asked.append(num_images)
+        return features(self, generator, num_images, seed=seed)
+
+    monkeypatch.setattr(Scorer, "features", counted)
+    trainer.run()
+    trainer.final_scores()
+    assert asked == [300]
+    for prefix, count in (("eval", 20), ("final", 300)):
+        for name, value in metrics.named(prefix, trainer.scorer(trainer.update.generator, count)).items():
+            assert recorder.values[2, name] == pytest.approx(value, rel=1e-5)

@@ -1,0 +1,68 @@
+"""How far the fast layers' training parts from Keras' own layers', update by update, and how far rounding alone does.
+
+    python benchmarks/same_results.py [updates=500]
+
+Three trainings from the same seed: ours, Keras' own layers and optimiser, and the latter
+with TensorFlow's other convolutions (oneDNN switched off). Shown is the greatest
+difference of any loss or probability up to an update, to Keras' own.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from step_speed import arguments
+
+KINDS = {"ours": {}, "Keras": {}, "Keras, oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"}}
+SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+def train(kind: str, recipe: str, updates: int) -> None:
+    """Prints the values of every update; in a process of its own, as oneDNN is chosen once."""
+    import keras
+    import tensorflow as tf
+
+    from gan.data import load_dataset
+    from gan.models import build_discriminator, build_generator, in_keras_layers
+    from gan.optimizers import Adam
+    from gan.step import Update
+
+    networks = [build(seed=0) for build in (build_generator, build_discriminator)]
+    optimizer = Adam
+    if kind != "ours":
+        networks, optimizer = [in_keras_layers(network) for network in networks], keras.optimizers.Adam
+    with tempfile.TemporaryDirectory() as cache:
+        images = load_dataset("embedded", None, "all", Path(cache)).train
+    update = Update(*networks, *(optimizer(2e-4, beta_1=0.5) for _ in networks), images, recipe=recipe)
+    rows = tf.concat([update.run(first, 10) for first in range(1, updates + 1, 10)], 0)
+    np.savetxt(sys.stdout, rows.numpy(), fmt="%.9g")
+
+
+def values(kind: str, recipe: str, updates: int) -> np.ndarray:
+    command = [sys.executable, __file__, kind, recipe, str(updates)]
+    environment = {**os.environ, **KINDS[kind]}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return np.loadtxt(done.stdout.splitlines())
+
+
+def main(updates: int) -> None:
+    shown = [step for step in SHOWN if step <= updates]
+    table = Table("greatest difference to Keras' own layers", *(f"after {step}" for step in shown))
+    for recipe in ("tutorial", "batch"):
+        exact = values("Keras", recipe, updates)
+        for kind in ("ours", "Keras, oneDNN off"):
+            difference = np.abs(values(kind, recipe, updates) - exact).max(axis=1)
+            table.add_row(f"{recipe}: {kind}", *(f"{difference[:step].max():.0e}" for step in shown))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4:
+        train(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    else:
+        main(**arguments(updates=500))

@@ -1,0 +1,53 @@
+"""Seconds from the command to what a user waits for; medians of five, caches warm.
+
+python benchmarks/startup.py
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+RUN = str(Path(__file__).parents[1] / "experiments" / "run.py")
+REPETITIONS = 5
+
+
+def seconds(arguments: list[str], line: str | None) -> float:
+    """Until a line of the output begins so, or until the end."""
+    start = time.perf_counter()
+    command = [sys.executable, RUN, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    found = None
+    for text in process.stdout:
+        if found is None and line is not None and text.startswith(line):
+            found = time.perf_counter() - start
+    process.wait()
+    if line is None:
+        return time.perf_counter() - start
+    assert found is not None, f"{arguments} never printed {line}"
+    return found
+
+
+def main() -> None:
+    table = Table("from the command to", "seconds")
+    with tempfile.TemporaryDirectory() as folder:
+        short = ["data=embedded", f"records.root={folder}", "train.log_every_steps=1", "train.steps=1"]
+        seconds(short, None)  # makes the database and the caches
+        for what, arguments, line in (
+            ("the first update done (run.py)", short, "step 1/"),
+            ("--help", ["--help"], None),
+            ("--cfg job", ["--cfg", "job"], None),
+            ("a mistake's one line", ["model.bn_momentun=0.9"], None),
+        ):
+            table.add_row(what, f"{median(seconds(arguments, line) for _ in range(REPETITIONS)):.1f}")
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""How fast an update is, beside the tutorial's own loop and PyTorch, on this machine.
+
+    python benchmarks/step_speed.py [rounds=15] [updates=10] [peers=<python with tf_keras and torch>]
+
+Each contestant is warm in a process of its own; they take turns, `updates` at a time, so
+that all of them meet the machine's good and bad minutes. Times are medians over the
+rounds, ratios medians of the ratios within a round. The peers need packages that the
+project does not:
+
+    python3 -m venv ~/peers && ~/peers/bin/pip install tensorflow tf_keras torch
+    python benchmarks/step_speed.py peers=~/peers/bin/python
+"""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+FOLDER = Path(__file__).parent
+PACKAGES = {"tutorial": "tf_keras", "pytorch": "torch"}
+
+# Multiply-adds an image, from the layers' shapes; the generator's two upsampling convolutions at 16/36 of the plain
+# form's. Each network's pass back costs two passes forward, but the first layer's part that nobody asks for.
+GENERATOR = 100 * 8192 + 4 * (16**2 * 128 * 128 + 32**2 * 128 * 64) + 9 * 32**2 * 64 * 3
+CONVOLUTIONS = [(16, 3, 32), (8, 32, 64), (5, 64, 128), (5, 128, 256)]  # output's side, channels in and out
+DISCRIMINATOR = sum(side**2 * 9 * inside * outside for side, inside, outside in CONVOLUTIONS)
+FIRST_LAYERS = 100 * 8192, 16**2 * 9 * 3 * 32
+TRAIN_GENERATOR = 3 * GENERATOR - FIRST_LAYERS[0] + 2 * DISCRIMINATOR  # through D: forward, and back to the images
+TRAIN_DISCRIMINATOR = 2 * (3 * DISCRIMINATOR - FIRST_LAYERS[1])  # on real and on fake images
+MULTIPLY_ADDS = {
+    "tutorial": GENERATOR + TRAIN_GENERATOR + TRAIN_DISCRIMINATOR,
+    "batch": TRAIN_GENERATOR + TRAIN_DISCRIMINATOR,
+}
+
+
+@dataclass
+class Contestant:
+    """A training loop in a process of its own; it computes only while it is its turn."""
+
+    name: str
+    arguments: list[str]  # of benchmarks/contestant.py
+
+    def start(self, python: str = sys.executable) -> "Contestant":
+        self._process = subprocess.Popen(
+            [os.path.expanduser(python), str(FOLDER / "contestant.py"), *self.arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+        )
+        self.milliseconds: list[float] = []  # an update, one a turn
+        answer = self._ask(None)
+        assert answer == "ready", f"{self.name} did not start: try python benchmarks/contestant.py {self.arguments}"
+        return self
+
+    def begin(self, updates: int) -> None:
+        self._updates = updates
+        self._say(str(updates))
+
+    def end(self) -> None:
+        self.milliseconds.append(float(self._ask(None)) / self._updates * 1e3)
+
+    def turn(self, updates: int) -> None:
+        self.begin(updates)
+        self.end()
+
+    def stop(self) -> float:
+        """Peak memory in MB."""
+        memory = float(self._ask(""))
+        self._process.wait()
+        return memory
+
+    def _ask(self, line: str | None) -> str:
+        if line is not None:
+            self._say(line)
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+
+def has(python: str, package: str) -> bool:
+    command = [os.path.expanduser(python), "-c", f"import {package}"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def ratio(of: list[float], to: list[float]) -> float:
+    """How many times longer, within the rounds."""
+    return median(a / b for a, b in zip(of, to, strict=True))
+
+
+def peak(dtype: str) -> float:
+    """GFLOP/s of one large matrix product, the best of some: what this machine can do at all."""
+    code = f"""
+import os, time
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import tensorflow as tf
+a = tf.cast(tf.random.normal((2048, 2048)), "{dtype}")
+product = tf.function(lambda: tf.matmul(a, a))
+times = []
+for _ in range(30):
+    start = time.perf_counter()
+    product()
+    times.append(time.perf_counter() - start)
+print(2 * 2048**3 / min(times) / 1e9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def arguments(**defaults: Any) -> dict[str, Any]:
+    """key=value on the command line, in the types of the defaults."""
+    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    if unknown := given.keys() - defaults.keys():
+        sys.exit(f"error: {min(unknown)} must be one of {', '.join(defaults)}")
+    return {key: type(value)(given.get(key, value)) for key, value in defaults.items()}
+
+
+def contestants(peers: str, console: Console) -> list[Contestant]:
+    everyone = [
+        Contestant("tutorial's loop, tf_keras", ["tutorial"]),
+        *(
+            Contestant(f"ours, {recipe}, {precision}", ["ours", f"recipe={recipe}", f"precision={precision}"])
+            for recipe in ("tutorial", "batch")
+            for precision in ("float32", "mixed_bfloat16")
+        ),
+        *(
+            Contestant(f"PyTorch {how}, {recipe}", ["pytorch", f"recipe={recipe}", *flags])
+            for recipe in ("tutorial", "batch")
+            for how, flags in (("eager", []), ("compiled", ["compiled=yes"]), ("eager bfloat16", ["bfloat16=yes"]))
+        ),
+    ]
+    missing = {kind for kind, package in PACKAGES.items() if not has(peers, package)}
+    for kind in sorted(missing):
+        console.print(f"{PACKAGES[kind]} is not installed in {peers}: left out")
+    started = [c for c in everyone if c.arguments[0] not in missing]
+    for contestant in started:
+        with console.status(f"starting {contestant.name}"):
+            contestant.start(sys.executable if contestant.arguments[0] == "ours" else peers)
+    return started
+
+
+def main(rounds: int, updates: int, peers: str) -> None:
+    console = Console(width=120)
+    peaks = {precision: peak(dtype) for precision, dtype in (("float32", "float32"), ("mixed_bfloat16", "bfloat16"))}
+    started = contestants(peers, console)
+    with console.status(f"{rounds} rounds"):
+        for _ in range(rounds):
+            for contestant in started:
+                contestant.turn(updates)
+                time.sleep(0.05)  # until its threads sleep too
+    by_name = {c.name: c.milliseconds for c in started}
+    base = by_name.get("tutorial's loop, tf_keras")
+
+    table = Table("batch 32", "ms an update", "tutorial's loop ÷ this", "floor, ms", "share of peak", "memory, MB")
+    for contestant in started:
+        name, times = contestant.name, contestant.milliseconds
+        floor = share = ""
+        if contestant.arguments[0] == "ours":
+            recipe, precision = (argument.partition("=")[2] for argument in contestant.arguments[1:])
+            least = 2 * 32 * MULTIPLY_ADDS[recipe] / peaks[precision] / 1e6
+            floor, share = f"{least:.0f}", f"{least / median(times):.0%}"
+        speed = f"{ratio(base, times):.2f}" if base else ""
+        table.add_row(name, f"{median(times):.1f}", speed, floor, share, f"{contestant.stop():.0f}")
+    console.print(table)
+    console.print(f"peak: {peaks['float32']:.0f} GFLOP/s in float32, {peaks['mixed_bfloat16']:.0f} in bfloat16")
+    for recipe in ("tutorial", "batch"):
+        ours, mixed = (by_name[f"ours, {recipe}, {precision}"] for precision in ("float32", "mixed_bfloat16"))
+        console.print(f"{recipe}: float32 ÷ mixed_bfloat16 {ratio(ours, mixed):.2f}")
+        theirs = [by_name[n] for n in (f"PyTorch eager, {recipe}", f"PyTorch compiled, {recipe}") if n in by_name]
+        if theirs:
+            best = min(theirs, key=median)
+            console.print(f"{recipe}: PyTorch's best in float32 ÷ ours {ratio(best, ours):.2f}")
+            half = by_name[f"PyTorch eager bfloat16, {recipe}"]
+            console.print(f"{recipe}: PyTorch in bfloat16 ÷ ours {ratio(half, mixed):.2f}")
+
+
+if __name__ == "__main__":
+    main(**arguments(rounds=15, updates=10, peers=sys.executable))

@@ -1,0 +1,52 @@
+"""The benchmarks that the docs quote still run; what they measure is not a test's business."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def run(*arguments: str, given: str = "") -> str:
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=BENCHMARKS, input=given, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_our_contestant_makes_updates_on_demand() -> None:
+    lines = run("contestant.py", "ours", "recipe=batch", "batch_size=4", "threads=1", given="2\n1\n\n").split()
+    assert lines[0] == "ready"
+    two, one, memory = map(float, lines[1:])
+    assert one > 0 < two
+    assert 100 < memory < 1500  # MB; a run of this size has no right to more
+
+
+@pytest.mark.slow
+def test_results_and_profile() -> None:
+    table = run("same_results.py", "updates=10")
+    assert "tutorial: ours" in table
+    profile = run("profile_update.py", "recipe=batch")
+    assert "convolutions, to the kernels" in profile
+
+
+def test_multiply_adds_are_those_of_the_layers() -> None:
+    """53 million for a picture and 10.6 million for a judgement, counted from the networks as they are built."""
+    code = """
+from step_speed import DISCRIMINATOR, GENERATOR
+from gan.layers import UpsampleConv2D
+from gan.models import build_discriminator, build_generator
+import math
+for build, expected in ((build_generator, GENERATOR), (build_discriminator, DISCRIMINATOR + 6400)):
+    count = 0
+    for layer in build().layers:
+        if hasattr(layer, "kernel"):
+            pixels = math.prod(layer.compute_output_shape(layer.input.shape)[1:-1])
+            taps = 4 if isinstance(layer, UpsampleConv2D) else math.prod(layer.kernel.shape[:-2])
+            count += pixels * taps * math.prod(layer.kernel.shape[-2:])
+    assert count == expected, (count, expected)
+"""
+    run("-c", code)

@@ -183,7 +183,7 @@ class TrainConfig:
         "float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16"))
     )
     steps_per_call: int = setting(
-        10, "updates at most without a break for signals; none is ever late for a curve, picture or score", COUNT
+        10, "updates at most in one call; fewer where a second or a point, picture, score or checkpoint ends it", COUNT
     )
     threads: int | None = setting(
         None, "processor cores to compute on; by default all that this process may use", COUNT

@@ -20,6 +20,7 @@ from gan.step import Update
 from gan.tracker import Tracker
 
 DEAD_UPDATES = 50  # in a row without any gradient, after which none can come any more
+CALL_SECONDS = 1.0  # that a call of several updates should take at most: how long a signal waits
 GRID = (4, 4)  # rows and columns of the sample grid, as in the tutorial
 
 
@@ -37,7 +38,7 @@ class Schedule:
     """What happens at which steps; all in updates but the last two."""
 
     steps: int
-    steps_per_call: int = 10  # at most, from one look at the clock and at signals to the next
+    steps_per_call: int = 10  # at most, from one look at signals to the next; fewer where they take long
     log_every_steps: int = 50
     grid_every_steps: int = 250
     score_every_steps: int = 500
@@ -64,6 +65,7 @@ class Trainer:
         self._dead = 0  # updates in a row without a gradient
         self._seconds = 0.0  # spent in them by this process
         self._timed = 0  # how many of them
+        self._pace = math.inf  # seconds an update took in the last call
         self._saved_step: int | None = None
         self._final_features = np.empty((0, 0), np.float32)
         self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
@@ -106,10 +108,13 @@ class Trainer:
 
     def _update(self) -> None:
         """As many updates in one call as may be, never past a step at which something is due."""
-        count = min(self._steps_to_go(), self.schedule.steps_per_call)
+        in_time = max(1, int(CALL_SECONDS / self._pace))
+        count = min(self._steps_to_go(), self.schedule.steps_per_call, in_time)
         start = time.perf_counter()
         rows = self.update.run(self.step + 1, count).numpy()
-        self._seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        self._pace = seconds / count
+        self._seconds += seconds
         self._timed += count
         self.step += count
         self._window.extend(rows)

@@ -106,6 +106,26 @@ def test_steps_per_call_changes_nothing_but_the_number_of_calls(
     assert set(due) <= {first + count - 1 for first, count in calls}
 
 
+def test_slow_updates_are_not_made_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal waits for the end of a call."""
+    trainer = tiny_trainer(tmp_path, Schedule(steps=24, num_images=20), Recorder())
+    clock, calls = [0.0], []
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(update, name)
+
+        def run(self, first: int, count: int) -> tf.Tensor:
+            clock[0] += 0.3 * count
+            calls.append(count)
+            return update.run(first, count)
+
+    update, trainer.update = trainer.update, Slow()  # type: ignore[assignment]
+    monkeypatch.setattr("gan.trainer.time.perf_counter", lambda: clock[0])
+    trainer.run()
+    assert calls == [1] + [3] * 7 + [2]
+
+
 def test_a_best_score_in_another_extractor_is_not_taken_up(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
     trainer.run()

@@ -109,7 +109,7 @@ import tensorflow as tf
 a = tf.cast(tf.random.normal((2048, 2048)), "{dtype}")
 product = tf.function(lambda: tf.matmul(a, a))
 times = []
-for _ in range(30):
+for _ in range(100):
     start = time.perf_counter()
     product()
     times.append(time.perf_counter() - start)

@@ -21,8 +21,8 @@ def build_generator(
 ) -> keras.Sequential:
     """latents (B, latent_dim) float32 -> images (B, 32, 32, 3) float32 in [-1, 1].
 
-    With the defaults it has 1,051,267 parameters. `precision` is a Keras dtype policy, of
-    all layers but those that make or see pixels; `seed` fixes the initial weights.
+    With the defaults it has 1,051,267 parameters. `precision` is a Keras dtype policy;
+    `seed` fixes the initial weights.
     """
     model = keras.Sequential(name="generator")
     model.add(keras.Input((latent_dim,), name="latents"))
@@ -33,7 +33,7 @@ def build_generator(
         model.add(UpsampleConv2D(filters, name=name, **_options(seed, f"g/{name}", precision)))
         model.add(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
         model.add(layers.ReLU(name=f"relu_{index}", dtype=precision))
-    model.add(_conv(3, 1, "conv_3", seed, "g", "float32"))  # pixels have as many bits as bfloat16
+    model.add(_conv(3, 1, "conv_3", seed, "g", precision))
     model.add(layers.Activation("tanh", name="tanh", dtype="float32"))
     model.jit_compile = False  # or pictures are drawn through XLA on GPUs, unlike in the update
     return model
@@ -58,14 +58,15 @@ def build_discriminator(
     for index, (width, stride, momentum, alpha) in enumerate(
         zip(filters, strides, momenta, leaky_relu_alpha, strict=True), start=1
     ):
-        dtype = "float32" if index == 1 else precision  # pixels have as many bits as bfloat16
-        model.add(_conv(width, stride, f"conv_{index}", seed, "d", dtype))
+        model.add(_conv(width, stride, f"conv_{index}", seed, "d", precision))
         if index == 2:  # 8x8 becomes 9x9: the tutorial pads here, and only here
-            model.add(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=dtype))
+            model.add(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=precision))
         if momentum is not None:
-            model.add(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=dtype))
-        model.add(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=dtype))
-        model.add(Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=dtype))
+            model.add(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
+        model.add(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
+        model.add(
+            Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
+        )
     model.add(layers.Flatten(name="flatten", dtype=precision))
     model.add(layers.Dense(1, name="logits", **_options(seed, "d/logits", "float32")))
     return model

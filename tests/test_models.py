@@ -75,6 +75,3 @@ def test_mixed_precision_keeps_weights_and_ends_in_float32() -> None:
         assert {v.dtype for v in model.trainable_variables} == {"float32"}
         assert model.outputs[0].dtype == "float32"
         assert model.get_layer("conv_2").compute_dtype == "bfloat16"
-    # What makes or sees pixels is exact: they have eight bits themselves.
-    assert build_generator(precision="mixed_bfloat16").get_layer("conv_3").compute_dtype == "float32"
-    assert build_discriminator(precision="mixed_bfloat16").get_layer("conv_1").compute_dtype == "float32"

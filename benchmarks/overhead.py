@@ -1,16 +1,21 @@
 """What everything around the updates costs: a run with all its records against the bare updates.
 
-    python benchmarks/overhead.py [STEPS]      (3,000 by default: some ten minutes on two cores)
+    python benchmarks/overhead.py [STEPS]      (3,000 by default: some eight minutes on two cores)
 
-One half of the bare updates comes before the run and the other after it, as a machine's
-speed drifts. The clock starts behind the first call, which compiles, and stops when all
-is delivered to MLflow. The data are the built-in pictures; every interval is the default,
-and the database and the caches are there, as in any but the very first run.
+Both are processes of their own that take turns of five seconds, one stopped while the
+other goes on: a machine's speed drifts by more than what is measured. The clock starts
+behind the first call, which compiles, and stops when all is delivered to MLflow. The
+data are the built-in pictures; every interval is the default, and the database and the
+caches are there, as in any but the very first run.
 """
 
+import itertools
+import queue
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -22,13 +27,15 @@ from experiments.compose import compose_config
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, new_run
 
+TURN = 5.0  # seconds
 
-class Clock:
-    """A `gan.tracker.Tracker` that sees when the first call is over, and what follows the last."""
 
-    def __init__(self) -> None:
-        self.first: tuple[int, float] | None = None
-        self.last = 0.0
+class Milestones:
+    """A `gan.tracker.Tracker` that says when the first call is over, and when the last is."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.started = False
 
     def scalars(self, step: int, values: object) -> None:
         pass
@@ -37,63 +44,107 @@ class Clock:
         pass
 
     def tick(self, step: int) -> None:
-        self.last = time.perf_counter()
-        if self.first is None:
-            self.first = step, self.last
+        if not self.started:
+            self.started = True
+            say(f"started {step}")
+        elif step == self.steps:
+            say("trained")
 
 
-def with_everything(run: Run) -> tuple[float, float]:
-    """Seconds an update until the last update, and seconds from then to the end."""
+def with_everything(run: Run) -> None:
     from experiments.training import train
 
-    clock = Clock()
     with run.folder.owned():
-        outcome = train(run, Console(quiet=True), trackers=[clock])
+        outcome = train(run, Console(quiet=True), trackers=[Milestones(run.config.train.steps)])
     assert outcome.status == "FINISHED", outcome.failure
-    assert clock.first is not None
-    step, start = clock.first
-    return (clock.last - start) / (outcome.step - step), time.perf_counter() - clock.last
+    say("done")
 
 
-def bare(run: Run) -> tuple[float, float]:
+def bare(run: Run) -> None:
+    """Updates without an end."""
     from experiments.training import build_update
 
     update, per_call = build_update(run.config, run.dataset.train), run.config.train.steps_per_call
-    update.run(1, per_call).numpy()
-    calls = run.config.train.steps // per_call
-    start = time.perf_counter()
-    for call in range(1, calls + 1):
+    for call in itertools.count():
         update.run(call * per_call + 1, per_call).numpy()
-    return (time.perf_counter() - start) / (calls * per_call), 0.0
+        say(f"started {per_call}" if call == 0 else f"updated {per_call}")
 
 
-def measure(what: str, steps: int, folder: str) -> tuple[float, float]:
-    """In a process of its own."""
-    command = [sys.executable, __file__, what, str(steps), folder]
-    words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return float(words[0]), float(words[1])
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+class Runner:
+    """One of them in a process of its own, stopped but for its turns."""
+
+    def __init__(self, what: str, steps: int, folder: str) -> None:
+        command = [sys.executable, __file__, what, str(steps), folder]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.first = int(self._lines.get().removeprefix("started "))
+        self._process.send_signal(signal.SIGSTOP)
+        self.seconds = 0.0  # of its turns
+        self.updates = 0  # in them
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.strip())
+        self._lines.put("ended")
+
+    def turn(self) -> str | None:
+        """Go on for a while, or until there is something to say but `updated`."""
+        start = time.perf_counter()
+        said = None
+        self._process.send_signal(signal.SIGCONT)
+        while said is None and (left := start + TURN - time.perf_counter()) > 0:
+            try:
+                said = self._lines.get(timeout=left)
+            except queue.Empty:
+                break
+            if said.startswith("updated "):
+                self.updates += int(said.removeprefix("updated "))
+                said = None
+        self._process.send_signal(signal.SIGSTOP)
+        self.seconds += time.perf_counter() - start
+        return said
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def child(what: str, steps: int, folder: str) -> None:
     with native_stderr_to(Path("/dev/null")):
         settings = ["data=embedded", f"train.steps={steps}", f"records.root={folder}"]
         run = new_run(compose_config(settings), None, settings, Console(quiet=True))
-        print(*{"all": with_everything, "none": bare}[what](run))
+        {"all": with_everything, "none": bare}[what](run)
 
 
 def main(steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        measure("all", 50, folder)  # makes the database and the caches
-        order = (("none", steps // 2), ("all", steps), ("none", steps // 2))
-        before, everything, after = (measure(what, count, folder) for what, count in order)
-    update = (before[0] + after[0]) / 2
-    during, end = everything[0] - update, everything[1]
+        subprocess.run([sys.executable, __file__, "all", "50", folder], check=True, stdout=subprocess.DEVNULL)
+        runners = everything, nothing = [Runner(what, steps, folder) for what in ("all", "none")]
+        try:
+            trained = None
+            while (said := everything.turn()) != "done":
+                assert said in (None, "trained"), said
+                trained = everything.seconds if said else trained
+                nothing.turn()
+        finally:
+            for runner in runners:
+                runner.close()
+    assert trained is not None
+    count = steps - everything.first
+    update, end = nothing.seconds / nothing.updates, everything.seconds - trained
+    extra = everything.seconds - count * update
     table = Table("of a run of", f"{steps:,} updates")
-    table.add_row("an update, bare: before, after", f"{before[0] * 1e3:.1f} ms, {after[0] * 1e3:.1f} ms")
-    table.add_row("an update, with all between updates", f"{everything[0] * 1e3:.1f} ms")
+    table.add_row("an update, bare", f"{update * 1e3:.1f} ms")
+    table.add_row("an update, with all between updates", f"{trained / count * 1e3:.1f} ms")
     table.add_row("after the last update: scores, pictures, model, delivery", f"{end:.1f} s")
-    table.add_row("extra between updates, of the wall clock", f"{during / (everything[0] + end / steps):.1%}")
-    table.add_row("extra in all, of the wall clock", f"{(during + end / steps) / (everything[0] + end / steps):.1%}")
+    table.add_row("extra between updates, of the wall clock", f"{(extra - end) / everything.seconds:.1%}")
+    table.add_row("extra in all, of the wall clock", f"{extra / everything.seconds:.1%}")
     Console(width=120).print(table)
 
 

@@ -1,7 +1,7 @@
 """Keras layers that give what Keras' own give, for less work.
 
-`UpsampleConv2D` is a layer for anyone's model. `BatchNormalization` and `Dropout` stand
-in for Keras' layers of those names, weights and configuration included.
+`UpsampleConv2D` is a layer for anyone's model. `Conv2D`, `BatchNormalization` and
+`Dropout` stand in for Keras' layers of those names, weights and configuration included.
 """
 
 from typing import Any
@@ -65,7 +65,7 @@ class UpsampleConv2D(keras.layers.Layer):
         kernel = ops.cast(ops.reshape(summed, (4, 4, self.filters, -1)), self.compute_dtype)
         images = ops.conv_transpose(ops.cast(inputs, self.compute_dtype), kernel, strides=2, padding="same")
         if self.use_bias:
-            images = ops.add(images, ops.cast(self.bias, self.compute_dtype))
+            images = _add_bias(images, ops.cast(self.bias, self.compute_dtype))
         return self.activation(images)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -81,6 +81,17 @@ class UpsampleConv2D(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
         }
+
+
+@keras.saving.register_keras_serializable("gan")
+class Conv2D(keras.layers.Conv2D):
+    """Keras' layer, channels last, with gradients to the bias that are right in half precision too."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        images = self.convolution_op(inputs, self.kernel)
+        if self.use_bias:
+            images = _add_bias(images, ops.cast(self.bias, self.compute_dtype))
+        return self.activation(images)
 
 
 @keras.saving.register_keras_serializable("gan")
@@ -137,3 +148,19 @@ class Dropout(keras.layers.Dropout):
         else:  # floor is vectorised, a comparison of floats is not
             kept = tf.floor(tf.random.stateless_uniform(shape, seed) + (1 - self.rate))
         return inputs * tf.cast(kept * (1 / (1 - self.rate)), inputs.dtype)
+
+
+def _add_bias(images: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """images (B, H, W, C) + bias (C,), both of one dtype.
+
+    TensorFlow's gradient to the bias is a sum in the precision of its terms: in bfloat16 it
+    came out 3 to 40 % too small (batch 32). Ours is summed in float32.
+    """
+    if images.dtype.size == 4:
+        return tf.nn.bias_add(images, bias)
+
+    def add(images: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        # reduce_sum, unlike BiasAddGrad, keeps its running sums in float32.
+        return tf.nn.bias_add(images, bias), lambda gradient: (gradient, tf.reduce_sum(gradient, (0, 1, 2)))
+
+    return tf.custom_gradient(add)(images, bias)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from gan.layers import BatchNormalization, Dropout, UpsampleConv2D
+from gan.layers import BatchNormalization, Conv2D, Dropout, UpsampleConv2D
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -87,14 +87,16 @@ def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
             plain.add(layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options))
         elif isinstance(layer, Dropout):
             plain.add(layers.Dropout(layer.rate, seed=layer.seed, **options))
+        elif isinstance(layer, Conv2D):
+            plain.add(layers.Conv2D.from_config(layer.get_config()))
         else:
             plain.add(type(layer).from_config(layer.get_config()))
     plain.set_weights(model.get_weights())
     return plain
 
 
-def _conv(filters: int, stride: int, name: str, seed: int | None, network: str, precision: str) -> layers.Conv2D:
-    return layers.Conv2D(
+def _conv(filters: int, stride: int, name: str, seed: int | None, network: str, precision: str) -> Conv2D:
+    return Conv2D(
         filters, 3, strides=stride, padding="same", name=name, **_options(seed, f"{network}/{name}", precision)
     )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan.layers import BatchNormalization, Dropout, UpsampleConv2D
+from gan.layers import BatchNormalization, Conv2D, Dropout, UpsampleConv2D
 from gan.models import build_generator, in_keras_layers
 
 RNG = np.random.default_rng(0)
@@ -94,6 +94,38 @@ def test_upsample_conv_is_a_layer_like_any_other() -> None:
         UpsampleConv2D(0)
     with pytest.raises(ValueError, match="ndim=4"):
         UpsampleConv2D(3)(np.zeros((2, 5), np.float32))
+
+
+def test_conv_is_keras() -> None:
+    """The same numbers, a bias or none, an activation or none."""
+    x = RNG.standard_normal((3, 9, 8, 5)).astype(np.float32)
+    for options in ({"strides": 2}, {"activation": "relu"}, {"use_bias": False}):
+        ours, kerass = (kind(4, 3, padding="same", **options) for kind in (Conv2D, keras.layers.Conv2D))
+        results = []
+        for layer in (kerass, ours):
+            layer.build(x.shape)
+            layer.set_weights([RNG.standard_normal(w.shape) for w in layer.get_weights()])
+        ours.set_weights(kerass.get_weights())
+        for layer in (kerass, ours):
+            with tf.GradientTape() as tape:
+                y = layer(x)
+                value = tf.reduce_sum(y**2)
+            results.append([y, *tape.gradient(value, [v.value for v in layer.trainable_variables])])
+        for exact, found in zip(*results, strict=True):
+            np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [Conv2D(6, 3, padding="same"), UpsampleConv2D(6)], ids=["conv", "upsample_conv"])
+def test_gradients_to_the_bias_are_right_in_bfloat16(layer: keras.layers.Layer) -> None:
+    """A sum of 32,768 and more gradients of one sign, each the last bits of the sum."""
+    layer = type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
+    x = tf.zeros((32, 32, 32, 1))
+    with tf.GradientTape() as tape:
+        y = layer(x)
+        upstream = tf.cast(tf.constant(RNG.uniform(0.5, 1.5, y.shape)), tf.bfloat16)
+        value = tf.reduce_sum(tf.cast(y * upstream, tf.float32))
+    exact = tf.cast(upstream, tf.float64).numpy().sum((0, 1, 2))
+    np.testing.assert_allclose(tape.gradient(value, layer.bias.value), exact, rtol=2**-8)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,7 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments.records import Records
-from gan.config import Config, ConfigError, describe, nearest
+from gan.config import Config, ConfigError, check, describe, nearest
+
+Settings = TypeVar("Settings")
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("data", "experiment")
@@ -29,6 +31,8 @@ TYPES = {
     "bool": "true or false",
     "str | None": "text",
     "int | str": "an integer or a word",
+    "dict": "keys with their texts",
+    "list": "a list of texts",
 }
 
 ConfigStore.instance().store(name="schema", node=Config)
@@ -46,6 +50,20 @@ def compose_config(overrides: list[str], search_folder: str | None = None) -> Co
         return to_config(_compose(completed, search_folder))
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides) from error
+
+
+def compose_settings(
+    name: str, settings: type[Settings], groups: tuple[str, ...], overrides: list[str], search_folder: str | None
+) -> Settings:
+    """The settings of another program than run.py: conf/<name>.yaml with overrides. Raises ConfigError."""
+    check_keys(overrides, search_folder, settings, groups)
+    try:
+        result = OmegaConf.to_object(_compose(overrides, search_folder, name))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _one_line(error, overrides, settings) from error
+    assert isinstance(result, settings)
+    check(result)
+    return result
 
 
 def complete(overrides: list[str], search_folder: str | None = None) -> list[str]:
@@ -105,10 +123,10 @@ def _quoted(text: str, multirun: bool) -> str:
     return text if fine else f"{key}='{escaped}'"
 
 
-def _compose(overrides: list[str], search_folder: str | None) -> DictConfig:
+def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
     extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides + extra)
+        return compose(name, overrides + extra)
 
 
 def to_config(node: DictConfig) -> Config:
@@ -139,9 +157,14 @@ def parse(overrides: list[str]) -> list[Override]:
     return parsed
 
 
-def check_keys(overrides: list[str], search_folder: str | None = None) -> None:
+def check_keys(
+    overrides: list[str],
+    search_folder: str | None = None,
+    settings: type = Config,
+    groups: tuple[str, ...] = GROUPS,
+) -> None:
     """Raises ConfigError for a key, or an option of a group, that does not exist."""
-    keys = describe()
+    keys = describe(settings)
     sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
     for override in parse(overrides):
         name = override.key_or_group
@@ -149,16 +172,21 @@ def check_keys(overrides: list[str], search_folder: str | None = None) -> None:
             continue
         if override.is_delete():
             raise ConfigError("an override", "key=value", override.input_line, "every setting has a value")
-        if name in GROUPS:
+        if name in groups and not isinstance(override.value(), dict):
             _check_option(override, search_folder)
             continue
         for key in _keys(name, override.value()):
             if key not in keys and key not in sections:
-                near = nearest(key, [*keys, *GROUPS])
-                raise ConfigError(key, "a known setting", override.get_value_element_as_str(), near or "see --help")
+                near = nearest(key, [*keys, *groups])
+                raise ConfigError(key, "a known setting", _value(override), near or "see --help")
         if name in sections and not isinstance(override.value(), dict):
             inside = ", ".join(key for key in keys if key.startswith(f"{name}."))
-            raise ConfigError(name, "given key by key", override.get_value_element_as_str(), inside)
+            raise ConfigError(name, "given key by key", _value(override), inside)
+
+
+def _value(override: Override) -> str:
+    """What stands behind the equals sign."""
+    return str(override.input_line).partition("=")[2]
 
 
 def _check_option(override: Override, search_folder: str | None) -> None:
@@ -171,17 +199,17 @@ def _check_option(override: Override, search_folder: str | None) -> None:
             raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, nearest(str(name), options))
 
 
-def _one_line(error: Exception, overrides: list[str]) -> ConfigError:
+def _one_line(error: Exception, overrides: list[str], settings: type = Config) -> ConfigError:
     """A Hydra or OmegaConf error as key, rule, value."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
-    if isinstance(cause, ValidationError) and key in describe():
+    if isinstance(cause, ValidationError) and key in describe(settings):
         values = {o.key_or_group: o.get_value_element_as_str() for o in parse(overrides)}
-        layers = [k for k, s in describe().items() if s["same_as"] == key and "layer" in str(s["rule"])]
+        layers = [k for k, s in describe(settings).items() if s["same_as"] == key and "layer" in str(s["rule"])]
         remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else ""
-        return wrong_type(key, describe()[key], values.get(key, "another type in a YAML file"), remedy)
+        return wrong_type(key, describe(settings)[key], values.get(key, "another type in a YAML file"), remedy)
     return ConfigError("the configuration", "one that Hydra can compose", _first_line(cause or error))
 
 

@@ -104,6 +104,14 @@ def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
 
 
+def last_status(file: Path) -> str:
+    """MLflow's word for the state that a run was last in; nothing for a new one, which has not said so yet."""
+    if not file.exists():
+        return ""
+    states = [record["status"] for record, _ in read(file, 0) if "status" in record]
+    return str(states[-1]) if states else ""
+
+
 def _keys(record: Record) -> list[str]:
     return [record["image"]] if "image" in record else list(record.get("scalars", {}))
 

@@ -67,6 +67,16 @@ class Run:
         return shlex.join(["python", shown(Path(sys.argv[0])), f"resume={self.folder.name}", *extra])
 
 
+@dataclass(frozen=True)
+class Membership:
+    """What a run that is part of a study has in its records beyond its own."""
+
+    study: RunFolder  # whose run in MLflow is the parent of this one
+    title: str  # its name in MLflow
+    params: dict[str, object]
+    tags: dict[str, str]
+
+
 def load_data(config: Config, records: Records, console: Console) -> Dataset:
     """The run's images; says what the user should know about them. Raises ConfigError."""
     with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
@@ -92,7 +102,13 @@ def find_extractor(name: str, given: str | None, key: str = KEY) -> Weights:
         return find_weights(name, given, key)
 
 
-def new_run(config: Config, preset: str | None, overrides: list[str], console: Console) -> Run:
+def new_run(
+    config: Config,
+    preset: str | None,
+    overrides: list[str],
+    console: Console,
+    member: Membership | None = None,
+) -> Run:
     """Load the images and make the run's folder, settings and facts in it. Raises ConfigError."""
     records = Records.at(config.records.root)
     records.check_writable()
@@ -102,7 +118,12 @@ def new_run(config: Config, preset: str | None, overrides: list[str], console: C
     # What `auto` and a relative path came to: a resume may start elsewhere.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _keep_place(config, weights)
-    _write_facts(config, dataset, weights, folder, overrides)
+    facts = run_facts(config, dataset, weights, folder, shlex.join(["python", "experiments/run.py", *overrides]))
+    if member is not None:
+        facts["params"] |= member.params
+        facts["tags"] |= member.tags
+        facts |= {"title": member.title, "parent": member.study.path.relative_to(records.root).as_posix()}
+    write_json(folder.facts, facts)
     _write_config(config, folder)  # last: it makes the folder a run
     return Run(config, folder, dataset, weights, resumed=False, checkpoint=None)
 
@@ -212,9 +233,9 @@ def _write_config(config: Config, folder: RunFolder) -> None:
     write_atomically(folder.config, text.encode())
 
 
-def _write_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFolder, overrides: list[str]) -> None:
-    """What the run is, for MLflow and for a later resume."""
-    command = shlex.join(["python", "experiments/run.py", *overrides])
+def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFolder, command: str) -> dict[str, Any]:
+    """What a run is, for MLflow and for a later resume."""
+    program = command.split()[1]
     tags = {
         "dataset": dataset.source,
         "dataset_sha256": dataset.sha256,
@@ -222,27 +243,24 @@ def _write_facts(config: Config, dataset: Dataset, weights: Weights, folder: Run
         "fid_proxy_images": f"{config.eval.num_images} in the run, {metrics.FINAL_NUM_IMAGES} at the end",
         "run_folder": str(folder.path),
         "mlflow.user": _user(),
-        "mlflow.source.name": "experiments/run.py",
+        "mlflow.source.name": program,
         "mlflow.source.type": "LOCAL",
         "mlflow.note.content": f"`{command}`\n\nTrained on {dataset.description}. Folder: `{folder.path}`",
         **code_tags(),
     }
-    write_json(
-        folder.facts,
-        {
-            "created": time.time_ns() // 1_000_000,
-            "command": command,
-            "params": settings(config),
-            "tags": tags,
-            "dataset": {
-                "name": dataset.source,
-                "description": dataset.description,
-                "sha256": dataset.sha256,
-                "shape": list(dataset.train.shape),
-                "dtype": str(dataset.train.dtype),
-            },
+    return {
+        "created": time.time_ns() // 1_000_000,
+        "command": command,
+        "params": settings(config),
+        "tags": tags,
+        "dataset": {
+            "name": dataset.source,
+            "description": dataset.description,
+            "sha256": dataset.sha256,
+            "shape": list(dataset.train.shape),
+            "dtype": str(dataset.train.dtype),
         },
-    )
+    }
 
 
 def _user() -> str:

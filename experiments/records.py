@@ -68,16 +68,16 @@ class RunFolder:
         return Checkpoints(self.path / "checkpoints")
 
     @contextlib.contextmanager
-    def owned(self) -> Iterator[None]:
+    def owned(self, key: str = "resume") -> Iterator[None]:
         """Be the only process that trains or delivers this run; the system frees it when the process dies.
 
-        Raises ConfigError if another one is at it.
+        Raises ConfigError, in the name of a setting, if another one is at it.
         """
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 yield
         except Timeout:
-            raise ConfigError("resume", "a run that is not going on", self.name, "another process is at it") from None
+            raise ConfigError(key, "one that is not going on", self.name, "another process is at it") from None
 
     def mlflow_run_ids(self) -> list[str]:
         """One for each MLflow server that the run was delivered to."""
@@ -102,6 +102,14 @@ class Records:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def studies(self) -> Path:
+        return self.root / "studies"
+
+    @property
+    def studies_database(self) -> Path:
+        return self.root / "studies.db"
 
     @property
     def cache(self) -> Path:
@@ -141,6 +149,10 @@ class Records:
         """Oldest first."""
         runs = [RunFolder(p) for p in self.runs.glob("*/") if (p / "config.yaml").is_file()]
         return sorted(runs, key=lambda run: run.config.stat().st_mtime)
+
+    def all_studies(self) -> list[RunFolder]:
+        """Their folders, in order of their names; each is recorded as a run that others are part of."""
+        return [RunFolder(p) for p in sorted(self.studies.glob("*/")) if (p / "run.json").is_file()]
 
     def find_run(self, reference: str, key: str = "resume") -> RunFolder:
         """The run of an MLflow run id, a name, a folder, or `last`.

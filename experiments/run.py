@@ -29,11 +29,11 @@ from rich.console import Console
 from experiments import prepare, training
 from experiments.compose import complete, compose_config, expand_sweep, parse, quote_paths
 from experiments.records import Records
+from experiments.signals import SIGNALS, handled
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError, describe
 
 FAILED, USAGE_ERROR = 1, 2  # exit codes
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(arguments: list[str]) -> int:
@@ -143,7 +143,7 @@ def _child(command: list[str]) -> tuple[int, int | None]:
         if number == signal.SIGTERM:  # Ctrl-C the terminal sends to both
             process.terminate()
 
-    with _handled(note):
+    with handled(note):
         code = process.wait()
     return code, caught[0] if caught else None
 
@@ -158,18 +158,8 @@ def _signals() -> Iterator[list[int]]:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
-    with _handled(note):
+    with handled(note):
         yield caught
-
-
-@contextlib.contextmanager
-def _handled(handler: "signal._HANDLER") -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
 
 
 def entry() -> None:

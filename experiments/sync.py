@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> int:
             "the arguments", "one run, or all, and at most one records.root=<folder>", given, "see --help"
         )
     records = Records.at(roots[0] if roots else None)
-    runs = records.all_runs() if names[0] == "all" else [records.find_run(names[0], "the run")]
+    runs = (
+        [*records.all_studies(), *records.all_runs()] if names[0] == "all" else [records.find_run(names[0], "the run")]
+    )
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if not runs:
         console.print(f"no runs in {records.runs}")

@@ -175,8 +175,9 @@ class Delivery:
             )
             known = client.search_runs([experiment_id], mine) if mine and self._retrying else []
             known = [run for run in known if run.info.start_time == facts["created"]]
+            name, tags = facts.get("title", self._folder.name), {**facts["tags"], **self._parent(facts)}
             run = known[0] if known else client.create_run(
-                experiment_id, start_time=facts["created"], tags=facts["tags"], run_name=self._folder.name
+                experiment_id, start_time=facts["created"], tags=tags, run_name=name
             )  # fmt: skip
             self._state["run_id"] = run.info.run_id
             self._save()
@@ -186,6 +187,15 @@ class Delivery:
         client.log_inputs(run_id, [inputs])
         self._state["described"] = True
         self._save()
+
+    def _parent(self, facts: dict[str, Any]) -> dict[str, str]:
+        """MLflow's tag for a run of a study. Raises RuntimeError as long as the study itself is not there."""
+        if "parent" not in facts:
+            return {}
+        study = Delivery(RunFolder(self._folder.records.root / facts["parent"]))
+        if study.run_id is None:
+            raise RuntimeError(f"{facts['parent']}, which the run is part of, is not in MLflow yet")
+        return {"mlflow.parentRunId": study.run_id}
 
     def _scalars(self, client: "MlflowClient", records: list[journal.Record]) -> None:
         from mlflow.entities import Metric

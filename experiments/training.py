@@ -4,7 +4,7 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
 STOPPED_SECONDS = 5.0  # and one that the user stopped
+NO_RECORDS = "records cannot be written"
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
 
 
@@ -43,6 +44,7 @@ class Outcome:
     floor: float = 0.0  # the FID proxy of two halves of the real images
     ceiling: float = 0.0  # and of noise
     failure: str = ""
+    no_records: bool = False  # whether that is because records could not be written
 
 
 def train(
@@ -51,28 +53,37 @@ def train(
     *,
     trackers: Sequence["Tracker"] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    final: bool = True,
+    closing_tags: Callable[[Outcome], Mapping[str, str]] = lambda outcome: {},
 ) -> Outcome:
     """Train, record, say where everything is.
 
     trackers: told of every event besides the run's own records. should_stop: asked
-    after every update. The caller holds `run.folder.owned()`. What goes wrong in the
+    after every update. final: whether the last score of more images, the figures and the
+    saved generator are made. closing_tags: for the run's records when its outcome is
+    known. The caller holds `run.folder.owned()`. What goes wrong in the
     training or on the disk is in the outcome; anything else is raised.
     """
     with native_stderr_to(run.folder.path / "tensorflow.log"):
-        outcome, feeder, delivered = _train(run, console, trackers, should_stop)
+        outcome, feeder, delivered = _train(run, console, trackers, should_stop, final, closing_tags)
     if outcome.status == "FAILED":
         Console(stderr=True, markup=False).print(f"error: {outcome.failure}", style="red", soft_wrap=True)
     elif outcome.status == "KILLED":
         at = f"step {outcome.step} of {run.config.train.steps}"
         _say(console, f"stopped  at {at}; go on with\n         {run.resume_command}")
-    else:
+    elif outcome.scores:
         _say_scores(run, outcome, console)
     _say_where(run, feeder, delivered, console)
     return outcome
 
 
 def _train(
-    run: Run, console: Console, trackers: Sequence["Tracker"], should_stop: Callable[[], bool]
+    run: Run,
+    console: Console,
+    trackers: Sequence["Tracker"],
+    should_stop: Callable[[], bool],
+    final: bool,
+    closing_tags: Callable[[Outcome], Mapping[str, str]],
 ) -> tuple[Outcome, Feeder, bool]:
     threads = use_threads(run.config.train.threads)
     import tensorflow as tf  # imported only now, when all is checked
@@ -93,12 +104,14 @@ def _train(
 
     with TrainingDisplay(console, run.config.train.steps, start) as display:
         try:
-            trainer = _build(run, [journal, display, *trackers])
+            trainer = _build(run, [journal, display, *trackers], final)
             reference = trainer.scorer.reference
             display.scale = f"(real {reference.floor:.4g}, noise {reference.ceiling:.4g})"
             journal.tags({"fid_proxy_floor": f"{reference.floor:.4g}", "fid_proxy_ceiling": f"{reference.ceiling:.4g}"})
             finished = trainer.run(should_stop)
-            if finished:
+            if finished and not final:
+                outcome = Outcome("FINISHED", trainer.step)
+            elif finished:
                 display.close()
                 with console.status(f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
                     scores = trainer.final_scores()
@@ -115,7 +128,8 @@ def _train(
         except OSError as error:
             last = run.folder.checkpoints.files()
             kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-            outcome = Outcome("FAILED", display.step, failure=f"records cannot be written ({error}); {kept}")
+            failure = f"{NO_RECORDS} ({error}); {kept}"
+            outcome = Outcome("FAILED", display.step, failure=failure, no_records=True)
         except BaseException:
             _close(journal, "FAILED", {})
             feeder.finish(DELIVERY_SECONDS)
@@ -123,11 +137,11 @@ def _train(
     tags = {"duration": f"{time.monotonic() - begin:.0f} s"}
     if outcome.failure:
         tags |= {"failure": outcome.failure, "failed_step": str(outcome.step)}
-    _close(journal, outcome.status, tags)
+    _close(journal, outcome.status, {**tags, **closing_tags(outcome)})
     return outcome, feeder, feeder.finish(STOPPED_SECONDS if outcome.status == "KILLED" else DELIVERY_SECONDS)
 
 
-def _close(journal: Journal, status: str, tags: dict[str, str]) -> None:
+def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:
     with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
         journal.tags(tags)
         journal.status(status)
@@ -161,7 +175,7 @@ def build_update(config: Config, images: "np.ndarray") -> "Update":
     )
 
 
-def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
+def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     """The update, the scorer and the loop around them, from the settings."""
     from gan.features import load_extractor
     from gan.scoring import Reference, Scorer
@@ -179,6 +193,7 @@ def _build(run: Run, trackers: Sequence["Tracker"]) -> "Trainer":
         c.train.checkpoint_every_steps,
         c.train.keep_checkpoints,
         c.eval.num_images,
+        metrics.FINAL_NUM_IMAGES if final else 0,
     )
     extractor = load_extractor(run.weights)
     scorer = Scorer(extractor, Reference.of(extractor, run.dataset, run.folder.records.cache))

@@ -11,7 +11,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-# What reading a damaged or foreign file can raise.
+# All that NumPy, zipfile and zlib raise on damaged or foreign bytes; whoever reads turns it into one line.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 

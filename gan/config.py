@@ -268,7 +268,9 @@ def _describe(cls: type, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(f.type, type) and dataclasses.is_dataclass(f.type):
             yield from _describe(f.type, f"{prefix}{f.name}.")
         else:
-            yield f"{prefix}{f.name}", {"type": f.type, "default": f.default, **f.metadata}
+            plain = {"doc": "", "rule": None, "same_as": ""}  # of a field without `setting`
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            yield f"{prefix}{f.name}", {**plain, "type": f.type, "default": default, **f.metadata}
 
 
 def get(config: Any, key: str) -> Any:

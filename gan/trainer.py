@@ -35,7 +35,7 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens at which steps; all in updates but the last two."""
+    """What happens at which steps; all in updates but the last three."""
 
     steps: int
     steps_per_call: int = 10  # at most, from one look at signals to the next; fewer where they take long
@@ -45,6 +45,7 @@ class Schedule:
     checkpoint_every_steps: int = 500
     keep_checkpoints: int = 3
     num_images: int = 2000  # of an in-run score
+    final_num_images: int = metrics.FINAL_NUM_IMAGES  # of `final_scores`; 0 where none is wanted
 
 
 class Trainer:
@@ -102,7 +103,7 @@ class Trainer:
 
     def final_scores(self) -> dict[str, float]:
         """Scores of the trained generator, by the names in `gan.metrics`."""
-        scores = metrics.named("final", self.scorer.of_features(self._features(metrics.FINAL_NUM_IMAGES)))
+        scores = metrics.named("final", self.scorer.of_features(self._features(self.schedule.final_num_images)))
         self.tracker.scalars(self.step, scores)
         return scores
 
@@ -188,7 +189,7 @@ class Trainer:
         if self.step < self.schedule.steps:
             return self.scorer.features(self.update.generator, num_images)
         if len(self._final_features) < num_images:
-            most = max(self.schedule.num_images, metrics.FINAL_NUM_IMAGES)
+            most = max(self.schedule.num_images, self.schedule.final_num_images)
             self._final_features = self.scorer.features(self.update.generator, most)
         return self._final_features[:num_images]
 

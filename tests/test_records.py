@@ -88,7 +88,7 @@ def test_a_run_has_one_owner_at_a_time(tmp_path: Path) -> None:
     )
     assert other.stdout is not None
     assert other.stdout.readline() == "owned\n"
-    with pytest.raises(ConfigError, match=r"resume must be a run that is not going on; got 'a'"), folder.owned():
+    with pytest.raises(ConfigError, match=r"resume must be one that is not going on; got 'a'"), folder.owned():
         pass
     other.kill()  # as by kill -9: the system gives the lock back
     other.communicate()

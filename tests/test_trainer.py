@@ -275,10 +275,8 @@ def test_final_score_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     assert recorder.values[1, metrics.FINAL_FID_PROXY] == score != recorder.values[1, metrics.FID_PROXY]
 
 
-def test_the_last_score_and_the_final_one_share_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are what a scorer gives on its own, and the images are generated once."""
-    monkeypatch.setattr(metrics, "FINAL_NUM_IMAGES", 300)
-    trainer = tiny_trainer(tmp_path, Schedule(steps=2, num_images=20), recorder := Recorder())
+def count_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images each look of a scorer takes, from now on."""
     asked: list[int] = []
     features = Scorer.features
 
@@ -287,9 +285,26 @@ def test_the_last_score_and_the_final_one_share_their_images(tmp_path: Path, mon
         return features(self, generator, num_images, seed=seed)
 
     monkeypatch.setattr(Scorer, "features", counted)
+    return asked
+
+
+def test_the_last_score_and_the_final_one_share_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are what a scorer gives on its own, and the images are generated once."""
+    schedule = Schedule(steps=2, num_images=20, final_num_images=300)
+    trainer = tiny_trainer(tmp_path, schedule, recorder := Recorder())
+    asked = count_images(monkeypatch)
     trainer.run()
     trainer.final_scores()
     assert asked == [300]
     for prefix, count in (("eval", 20), ("final", 300)):
         for name, value in metrics.named(prefix, trainer.scorer(trainer.update.generator, count)).items():
             assert recorder.values[2, name] == pytest.approx(value, rel=1e-5)
+
+
+def test_a_run_without_a_final_score_generates_no_more_images_than_it_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = tiny_trainer(tmp_path, Schedule(steps=2, num_images=20, final_num_images=0), Recorder())
+    asked = count_images(monkeypatch)
+    trainer.run()
+    assert asked == [20]

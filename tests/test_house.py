@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gan.config import describe
+from gan.config import Config, describe
+from sweeps.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ["gan", "experiments", "sweeps"]  # each may import itself and those before it
@@ -52,16 +53,24 @@ def test_conf_holds_values_and_no_import_paths() -> None:
         yaml.safe_load(file.read_text())
 
 
-def test_no_key_is_dead() -> None:
+def test_optuna_is_imported_by_sweeps_alone() -> None:
+    for package in LAYERS:
+        for file in sources(package):
+            assert package == "sweeps" or "optuna" not in imported(file), file
+
+
+@pytest.mark.parametrize("settings", [Config, Settings])
+def test_no_key_is_dead(settings: type) -> None:
     """Every key is read somewhere outside of its own definition, as in c.train.steps."""
     read = set()
     for package in LAYERS:
         for file in sources(package):
-            if file.name != "config.py":
+            if file.name not in ("config.py", "settings.py"):
                 tree = ast.parse(file.read_text())
                 read |= {"." + ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    filled = {spec["same_as"] for spec in describe().values()}  # read through the keys that default to them
-    dead = [key for key in describe() if key not in filled and not any(text.endswith(f".{key}") for text in read)]
+    keys = describe(settings)
+    filled = {spec["same_as"] for spec in keys.values()}  # read through the keys that default to them
+    dead = [key for key in keys if key not in filled and not any(text.endswith(f".{key}") for text in read)]
     assert dead == []
 
 

@@ -1,0 +1,86 @@
+"""Trials an hour of a search with one and with two workers, and what a trial costs beside its training.
+
+    python benchmarks/search_throughput.py [ROUNDS] [STEPS]     (2 rounds of 300 steps by default: some ten minutes)
+
+The two take turns, four trials each, nothing pruned, the built-in pictures. An hour
+counts from the beginning of the first trial to the end of the last. A trial's fixed
+cost is what is left of its time after its updates and its scores, which grow with the
+steps: start-up, compilation, saving, delivery to MLflow, its process' end.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+from rich.table import Table
+
+from experiments import journal
+from experiments.records import RunFolder
+from gan import metrics
+from sweeps.study import run_name
+
+ROOT = Path(__file__).resolve().parents[1]
+TRIALS = 4
+
+
+def search(workers: int, steps: int, root: Path) -> tuple[float, list[float]]:
+    """Trials an hour, and the fixed cost of each in seconds."""
+    settings = {
+        "data": "embedded", "records.root": root, "search.workers": workers, "search.trials": TRIALS,
+        "search.steps": steps, "search.pruner": "none", "search.confirm.seeds": 0,
+    }  # fmt: skip
+    command = [sys.executable, str(ROOT / "sweeps/optuna_search.py"), *(f"{k}={v}" for k, v in settings.items())]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    trials = optuna.load_study(study_name="gan", storage=f"sqlite:///{root}/studies.db").get_trials()
+    begins = [trial.datetime_start for trial in trials if trial.datetime_start is not None]
+    ends = [trial.datetime_complete for trial in trials if trial.datetime_complete is not None]
+    assert len(ends) == len(begins) == TRIALS
+    hours = (max(ends) - min(begins)).total_seconds() / 3600
+    costs = []
+    for trial in trials:
+        assert trial.duration is not None
+        training = seconds_of_training(RunFolder(root / "runs" / run_name("gan", trial.number)))
+        costs.append(trial.duration.total_seconds() - training)
+    return TRIALS / hours, costs
+
+
+def seconds_of_training(folder: RunFolder) -> float:
+    """Of updates and scores, as the journal has them."""
+    updates = scores = 0.0
+    last_step, last_time = 0, 0
+    for record, _ in journal.read(folder.journal, 0):
+        scalars = record.get("scalars", {})
+        if metrics.STEPS_PER_SECOND in scalars:
+            updates += (record["step"] - last_step) / scalars[metrics.STEPS_PER_SECOND]
+            last_step = record["step"]
+        if metrics.FID_PROXY in scalars:
+            scores += (record["time"] - last_time) / 1000
+        last_time = record["time"]
+    return updates + scores
+
+
+def main(rounds: int, steps: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    costs: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(rounds):
+            for workers in rates:
+                rate, fixed = search(workers, steps, Path(folder) / f"{turn}-{workers}")
+                rates[workers].append(rate)
+                costs[workers] += fixed
+    table = Table("workers", "trials an hour", "of one worker's", "fixed cost of a trial, s (median, most)")
+    for workers in rates:
+        ratio = statistics.median(rate / one for rate, one in zip(rates[workers], rates[1], strict=True))
+        fixed = f"{statistics.median(costs[workers]):.1f}, {max(costs[workers]):.1f}"
+        table.add_row(str(workers), f"{statistics.median(rates[workers]):.0f}", f"{ratio:.2f}", fixed)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    arguments = [int(argument) for argument in sys.argv[1:]]
+    main(*arguments, *(2, 300)[len(arguments) :])

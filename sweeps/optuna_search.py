@@ -1,0 +1,374 @@
+"""Search for settings that beat the tutorial's, and find out whether they do.
+
+    python sweeps/optuna_search.py
+    python sweeps/optuna_search.py search=quick
+    python sweeps/optuna_search.py 'model.bn_momentum=interval(0.5,0.99)' 'train.batch_size=choice(16,32,64)'
+    python sweeps/optuna_search.py search=custom 'optim.learning_rate=tag(log,interval(5e-5,1e-3))' search.trials=30
+
+A setting of run.py with several values is a dimension of the space, beside those of
+conf/search/; one with a single value holds for all trials. The same command again goes
+on where the search was stopped.
+"""
+
+import contextlib
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.study import Study
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from experiments import journal
+from experiments.compose import quote_paths, settings_help
+from experiments.errors import first_line
+from experiments.journal import Journal
+from experiments.prepare import find_extractor, load_data, run_facts, settings, shown
+from experiments.records import RunFolder, write_json
+from experiments.signals import handled
+from experiments.sync import deliver
+from experiments.tracking import Feeder, public, tracking_uri
+from gan import metrics
+from gan.config import ConfigError
+from gan.data import Dataset
+from gan.weights import Weights
+from sweeps import pace
+from sweeps import study as studies
+from sweeps.confirm import Stopped, Verdict, candidates, confirm, judge
+from sweeps.display import SearchDisplay, short
+from sweeps.plan import Plan, notices, read_plan
+from sweeps.pool import CannotGoOn, Pool, adopt_orphans
+from sweeps.settings import Settings
+from sweeps.space import Value, sampled_params
+
+if TYPE_CHECKING:
+    from sweeps.report import Report
+
+FAILED, USAGE_ERROR = 1, 2  # exit codes
+SUGGESTIONS = 5  # that a dry run shows
+DELIVERY_SECONDS = 120.0  # how long a finished search waits for MLflow
+FRESH_LATENTS = 1  # seed of the bank that the best trial is scored with once more; 0 is the search's
+BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those completed
+
+
+def main(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(f"{__doc__}\n== Settings of a search; all others are run.py's ==\n\n{settings_help(Settings)}")
+        return 0
+    plan = read_plan(arguments)
+    studies.check_sampler(plan.search.sampler)
+    console = Console(highlight=False, soft_wrap=True)
+    for notice in notices(plan):
+        console.print(Panel(Text(notice), title="warning", style="yellow"))
+    if plan.search.dry_run:
+        return _dry_run(plan, console)
+    plan.records.check_writable()
+    config = plan.config
+    weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
+    dataset = load_data(config, plan.records, console)
+    folder = RunFolder(plan.records.studies / plan.search.study)
+    storage = studies.open_storage(plan.records, plan.search.retries)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.owned("search.study"):
+        identity = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
+        study = studies.open_study(storage, plan, identity)
+        with _signals() as caught:
+            return _Search(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
+                128 + caught[0] if caught else 0
+            )
+
+
+class _Search:
+    """One sitting of a search."""
+
+    def __init__(
+        self, plan: Plan, study: Study, folder: RunFolder, console: Console, should_stop: Callable[[], bool]
+    ) -> None:
+        self.plan, self.study, self.folder, self.console = plan, study, folder, console
+        self.should_stop = should_stop
+
+    def run(self, dataset: Dataset, weights: Weights) -> int:
+        """The exit code, but for a signal's."""
+        if not self.folder.facts.exists():
+            self._write_facts(dataset, weights)
+        self.journal = Journal(self.folder)
+        self.journal.status("RUNNING")
+        feeder = Feeder(self.folder)
+        feeder.start()
+        status, code = "FAILED", FAILED
+        try:
+            status, code = self._search()
+        except (CannotGoOn, OSError) as error:
+            print(f"error: {first_line(error)}", file=sys.stderr)
+        except StorageInternalError as error:
+            print(f"error: {studies.problem(error)}", file=sys.stderr)
+        finally:
+            with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
+                self.journal.status(status)
+                self.journal.close()
+            delivered = feeder.finish(DELIVERY_SECONDS if status == "FINISHED" else 5.0)
+        if status == "KILLED":
+            self._say(f"stopped; go on with\n         {self._command()}")
+        if not delivered:
+            self._say(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with")
+            self._say("         python experiments/sync.py all")
+        if status == "FINISHED":
+            self._say_where(feeder)
+        return code
+
+    def _search(self) -> tuple[str, int]:
+        """MLflow's word for how it ended, and the exit code."""
+        plan = self.plan
+        adopt_orphans(self.study, plan.search.retries)
+        trials = self.study.get_trials(deepcopy=False)
+        done = len([t for t in studies.counted(trials) if t.state.is_finished()])
+        goes_on = f", {done} of {plan.budget} trials done" if done else ""
+        self._say(f"study    {plan.search.study}{goes_on}")
+        cores = f"{plan.threads} core{'s' if plan.threads > 1 else ''}"
+        self._say(
+            f"search   {plan.budget} trials of up to {plan.search.steps:,} updates, {plan.workers} at a time on {cores} each"
+        )
+        with SearchDisplay(self.console, plan, trials) as display:
+            finished = Pool(plan, self.study, self.folder, _Listeners(display, self)).run(self.should_stop)
+        if not finished:
+            return "KILLED", 0
+        self._close_runs()
+        from sweeps.report import write_report  # slow to import: a mistake should be answered before
+
+        done_trials = studies.finished(self.study.get_trials(deepcopy=False))
+        if not done_trials:
+            print("error: no trial came to its end; the reasons are in the table above", file=sys.stderr)
+            write_report(plan, self.study, self.folder, None, None)
+            return "FAILED", FAILED
+        try:
+            rescored = self._rescore(studies.run_name(plan.search.study, studies.origin(done_trials[0])))
+            verdict = self._confirm()
+        except Stopped:
+            return "KILLED", 0
+        with self.console.status("drawing the report"):
+            report = write_report(plan, self.study, self.folder, verdict, rescored)
+        self._record(report, verdict)
+        self._say_verdict(verdict, report)
+        return "FINISHED", 0
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Keep the best score so far as a curve."""
+        if event.get("state") == "COMPLETE":
+            scores = [t.value for t in studies.finished(self.study.get_trials(deepcopy=False)) if t.value is not None]
+            self.journal.scalars(len(scores) + 1, {BEST_SCORE: min([*scores, event["score"]])})
+
+    def _close_runs(self) -> None:
+        """No trial that was given up stays RUNNING in MLflow, and what it missed of the others it gets now."""
+        quiet = Console(quiet=True)
+        for number in {studies.origin(trial) for trial in self.study.get_trials(deepcopy=False)}:
+            run = RunFolder(self.plan.records.runs / studies.run_name(self.plan.search.study, number))
+            if not run.journal.exists():  # the settings of an earlier trial again
+                continue
+            if journal.last_status(run.journal) in ("", "RUNNING"):
+                with contextlib.suppress(ConfigError), run.owned():  # else it is no orphan: another process is at it
+                    records = Journal(run)
+                    records.tags({"optuna.trial_state": "FAIL"})
+                    records.status("FAILED")
+                    records.close()
+            deliver(run, quiet)
+
+    def _rescore(self, name: str) -> float | None:
+        """The best trial's score with more images, from latents that the search did not see."""
+        run = RunFolder(self.plan.records.runs / name)
+        key = f"{metrics.FINAL_NUM_IMAGES}/seed_{FRESH_LATENTS}/{metrics.FID}"
+
+        def known() -> list[float]:
+            records = [r["scalars"] for r, _ in journal.read(run.journal, 0) if "scalars" in r]
+            return [value for scalars in records for name, value in scalars.items() if name.endswith(key)]
+
+        if not known():
+            program = Path(__file__).parents[1] / "experiments" / "evaluate.py"
+            arguments = quote_paths([f"run={name}", f"seed={FRESH_LATENTS}", f"records.root={self.plan.records.root}"])
+            command = [sys.executable, str(program), *arguments]
+            with self.console.status("scoring the best trial with fresh latents"):
+                result = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+            if not known():
+                self._say(
+                    f"the best trial could not be scored again: {(result.stderr or result.stdout).strip()[-300:]}"
+                )
+        return known()[-1] if known() else None
+
+    def _confirm(self) -> Verdict | None:
+        plan = self.plan
+        if not plan.search.confirm.seeds:
+            return None
+        wanted = candidates(plan, self.study.get_trials(deepcopy=False))
+        if len(wanted) < 2:
+            self._say("confirm  nothing to confirm: no trial but the tutorial's came to its end")
+            return None
+        self._say(
+            f"confirm  {', '.join(each.title for each in wanted)} on {plan.search.confirm.seeds} fresh seeds each"
+        )
+        with self.console.status("training on fresh seeds") as status:
+
+            def told(words: str) -> None:
+                status.update(f"training on fresh seeds: {words}")
+                if "score" in words or "killed" in words or not self.console.is_terminal:
+                    self._say(f"         {words}")
+
+            confirm(plan, self.folder, wanted, told, self.should_stop)
+        for each in wanted:
+            for words in each.failures:
+                self._say(f"         {each.title}, {words}")
+        return judge(wanted)
+
+    def _record(self, report: "Report", verdict: Verdict | None) -> None:
+        words = verdict.words() if verdict is not None else "not confirmed"
+        self.journal.tags({"verdict": words, "verdict.better": str(verdict is not None and verdict.better).lower()})
+        for file in (report.best, report.trials, report.page, *report.figures.values()):
+            if file.exists():
+                self.journal.artifact(file)
+
+    def _write_facts(self, dataset: Dataset, weights: Weights) -> None:
+        plan = self.plan
+        facts = run_facts(plan.config, dataset, weights, self.folder, self._command())
+        space = {f"space.{dimension.key}": dimension.text for dimension in plan.space}
+        search = {
+            f"search.{key}": value for key, value in vars(plan.search).items() if isinstance(value, int | float | str)
+        }
+        searched = {dimension.key for dimension in plan.space}
+        fixed = {key: value for key, value in settings(plan.config).items() if key not in searched}
+        facts["params"] = {**fixed, **search, **space}
+        facts["title"] = f"study {plan.search.study}"
+        facts["tags"] |= {
+            "optuna.study_name": plan.search.study,
+            "mlflow.note.content": f"`{self._command()}`\n\nA search: its trials are the runs below this one. "
+            f"On {dataset.description}. Folder: `{self.folder.path}`",
+        }
+        write_json(self.folder.facts, facts)
+
+    def _command(self) -> str:
+        return shlex.join(["python", "sweeps/optuna_search.py", *self.plan.command])
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def _say_verdict(self, verdict: Verdict | None, report: "Report") -> None:
+        if verdict is None:
+            best = studies.finished(self.study.get_trials(deepcopy=False))[0]
+            self._say(f"best     trial {studies.origin(best)}, score {best.value:.4g}: {short(best.params)}")
+            self._say("verdict  none without confirmation: the best score of a search is partly luck")
+            return
+        table = Table("settings", "mean", "±", "fresh seeds", "in the search", box=None, header_style="bold")
+        for each in (verdict.tutorial, *verdict.candidates):
+            found = f"{each.search_score:.4g}" if each.search_score is not None else ""
+            scores = ", ".join(f"{score:.4g}" for score in each.scores)
+            spread = "" if math.isnan(each.spread) else f"{each.spread:.2g}"
+            table.add_row(each.title, f"{each.mean:.4g}", spread, scores, found)
+        self.console.print(table)
+        self._say(f"verdict  {verdict.words()}")
+        self._say(f"         {short(verdict.best.params)}")
+
+    def _say_where(self, feeder: Feeder) -> None:
+        folder = self.folder.path
+        self._say(f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
+        uri = tracking_uri(self.folder.records)
+        if feeder.delivery.url is not None:
+            server = "http://127.0.0.1:5000" if uri.startswith("sqlite") else public(uri)
+            self._say(f"browse   make ui, then {server}{feeder.delivery.url}")
+
+
+class _Listeners:
+    """A `sweeps.pool.Listener` for both who want to know."""
+
+    def __init__(self, display: SearchDisplay, search: _Search) -> None:
+        self._display, self._search = display, search
+
+    def event(self, event: dict[str, Any]) -> None:
+        self._display.event(event)
+        self._search.note(event)
+
+    def refresh(self) -> None:
+        self._display.refresh()
+
+
+def _dry_run(plan: Plan, console: Console) -> int:
+    table = Table("setting", "space", "tutorial", box=None, header_style="bold")
+    for dimension in plan.space:
+        table.add_row(dimension.key, dimension.text, str(plan.baseline[dimension.key]))
+    console.print(table)
+    console.print("first suggestions, when no score is known:")
+    for number, params in enumerate(_suggestions(plan)):
+        console.print(f"  trial {number}  {short(params)}", markup=False)
+    with console.status(f"measuring the pace of {plan.workers} trials side by side"):
+        try:
+            measured = pace.measure(plan)
+        except RuntimeError as error:
+            print(f"error: the pace cannot be measured: {error}", file=sys.stderr)
+            return FAILED
+    trial = measured.trial_seconds(plan.search.steps)
+    rounds = math.ceil(plan.budget / plan.workers)
+    confirm = plan.search.confirm
+    again = math.ceil((confirm.top + 1) * confirm.seeds / plan.workers) if confirm.seeds else 0
+    console.print(
+        f"{1000 * measured.update_seconds:.0f} ms an update with {plan.workers} at a time: about {_time(trial)} a trial, "
+        f"{_time(rounds * trial)} for {plan.budget} trials, less what pruning saves, and {_time(again * trial)} to confirm",
+        markup=False,
+    )
+    return 0
+
+
+def _suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
+    study = optuna.create_study()
+    study.enqueue_trial(plan.baseline)
+    for number in range(min(SUGGESTIONS, plan.budget)):
+        study.sampler = studies.make_sampler(plan.search, plan.space, 0, number)
+        yield sampled_params(plan.space, study.ask())
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects Ctrl-C and SIGTERM, so that trials can save their state; a second one ends at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if caught:  # the second one: workers save their trials all the same when this process is gone
+            Console().show_cursor()
+            os._exit(128 + number)
+        caught.append(number)
+
+    with handled(note):
+        yield caught
+
+
+def entry() -> None:
+    """main() with every mistake of the user's as one line and exit code 2."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+    except OSError as error:  # a full or read-only disk
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+    except StorageInternalError as error:
+        print(f"error: {studies.problem(error)}", file=sys.stderr)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,172 @@
+"""What a search will do, read from its command line and checked before anything is written."""
+
+import math
+from argparse import ArgumentError, ArgumentParser
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.compose import compose_config, compose_settings, parse, quote_paths
+from experiments.prepare import RESUME_MAY_CHANGE, settings
+from experiments.records import Records
+from experiments.threads import available_cores
+from gan.config import Config, ConfigError, describe, get
+from sweeps.settings import FEWEST_SCORES, SCORES, SearchConfig, Settings
+from sweeps.space import Space, Value, as_overrides, baseline, read_space, text_of
+
+SPACE = "search.space."  # before the dimensions in a study's identity
+KEEP_CHECKPOINTS = 2  # of a trial: 17 MB each, and the best one
+MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search, checked."""
+
+    search: SearchConfig
+    space: Space
+    given: list[str]  # settings of the preset and the command line that hold for all trials, as run.py takes them
+    overrides: list[str]  # the same, and what makes trials of them
+    config: Config  # the same, composed: the tutorial's settings unless overridden
+    config_dir: str | None
+    command: list[str]  # the arguments that it was read from
+
+    @property
+    def records(self) -> Records:
+        return Records.at(self.config.records.root)
+
+    @property
+    def workers(self) -> int:
+        return self.search.workers or min(available_cores(), MOST_WORKERS, self.search.trials)
+
+    @property
+    def budget(self) -> int:
+        """Settings to try: no more than a grid has, and the tutorial's."""
+        if self.search.sampler != "grid":
+            return self.search.trials
+        return min(self.search.trials, 1 + math.prod(len(dimension.grid()) for dimension in self.space))
+
+    @property
+    def threads(self) -> int:
+        """Cores of each trial."""
+        return self.config.train.threads or max(available_cores() // self.workers, 1)
+
+    @property
+    def baseline(self) -> dict[str, Value]:
+        """The tutorial's settings in this space: trial 0."""
+        return baseline(self.space, self.config)
+
+    def is_tutorial(self, params: Mapping[str, Value]) -> bool:
+        """Whether these are the settings that the search was begun with, to the last digit."""
+        own = {key: get(self.config, key) for key in params}
+        return all(value == text_of(own[key]) or {value} == _values(own[key]) for key, value in params.items())
+
+    def trial_overrides(self, params: dict[str, Value]) -> list[str]:
+        """The command line of a run with these parameters."""
+        return [*self.overrides, *as_overrides(params)]
+
+    def identity(self) -> dict[str, Any]:
+        """What the scores of a study depend on, but for the data and the extractor, which are known later."""
+        own = {key: value for key, value in settings(self.config).items() if not self._varies(key)}
+        space = {f"{SPACE}{dimension.key}": dimension.text for dimension in self.space}
+        return {**own, "search.steps": self.search.steps, **space}
+
+    def _varies(self, key: str) -> bool:
+        """Whether trials differ in a setting, or may without a difference to their scores."""
+        searched = {dimension.key for dimension in self.space}
+        shared = describe()[key]["same_as"]
+        follows = shared in searched and _values(get(self.config, key)) == _values(get(self.config, shared))
+        free = key in RESUME_MAY_CHANGE and key != "eval.every_steps"
+        return key in searched or follows or free or key.startswith("data.")
+
+
+def _values(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, list) else {value}
+
+
+def read_plan(arguments: list[str]) -> Plan:
+    """Raises ConfigError."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--config-dir")
+    try:
+        args, unknown = parser.parse_known_intermixed_args(arguments)
+    except ArgumentError as error:
+        raise ConfigError("--config-dir", "a folder", "nothing", str(error)) from error
+    if unknown:
+        raise ConfigError("an argument", "key=value or --config-dir FOLDER", unknown[0], "see --help")
+    if args.config_dir is not None and not Path(args.config_dir).is_dir():
+        raise ConfigError("--config-dir", "a folder", args.config_dir)
+
+    of_search, of_space, of_trials = _sorted(quote_paths(args.overrides, multirun=True))
+    search = compose_settings("optuna_search", Settings, ("search",), of_search, args.config_dir).search
+    fixed = [*search.overrides, *of_trials]
+    given = {override.key_or_group for override in parse(fixed)}
+    for key, instead in (("train.steps", "search.steps"), ("name", "search.study"), ("resume", "search.study")):
+        if key in given:
+            raise ConfigError(key, f"absent in a search, which has {instead}", "a value")
+    texts = {key: each for key, each in search.space.items() if key not in given} | of_space
+
+    own = {"eval.every_steps": -(-search.steps // FEWEST_SCORES), "train.keep_checkpoints": KEEP_CHECKPOINTS}
+    trials = [f"{key}={value}" for key, value in own.items() if key not in given]
+    overrides = [*fixed, f"train.steps={search.steps}", *trials]
+    config = compose_config(overrides, args.config_dir)
+    if not any(override.key_or_group == "search.confirm.top" for override in parse(of_search)):
+        search.confirm.top = min(search.confirm.top, search.trials - 1)
+    plan = Plan(search, read_space(texts, config), fixed, overrides, config, args.config_dir, arguments)
+    _check(plan)
+    return plan
+
+
+def _sorted(overrides: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Settings of the search, dimensions of its space, and settings of its trials."""
+    of_search, of_space, of_trials = [], {}, []
+    for each in overrides:
+        (override,) = parse([each])
+        key, value = override.key_or_group, each.partition("=")[2]
+        if key == "search.space" or key.startswith("search.space."):
+            example = "'model.dropout=interval(0,0.5)'"
+            raise ConfigError("search.space", "given dimension by dimension on a command line", value, example)
+        if key == "search" or key.startswith("search."):
+            if override.is_sweep_override():
+                raise ConfigError(key, "one value", value)
+            of_search.append(each)
+        elif override.is_sweep_override():
+            of_space[key] = value
+        else:
+            of_trials.append(each)
+    return of_search, of_space, of_trials
+
+
+def _check(plan: Plan) -> None:
+    """What no single key's rule says."""
+    search, every = plan.search, plan.config.eval.every_steps
+    if search.steps // every < SCORES:
+        remedy = f"eval.every_steps={search.steps // SCORES} or more steps"
+        raise ConfigError("search.steps", f"at least {SCORES} times eval.every_steps={every}", search.steps, remedy)
+    if search.confirm.seeds and search.confirm.top > search.trials - 1:
+        rule = f"at most {search.trials - 1}, the trials beside the tutorial's"
+        raise ConfigError("search.confirm.top", rule, search.confirm.top)
+    if search.sampler == "grid":
+        for dimension in plan.space:
+            dimension.grid()
+
+
+def notices(plan: Plan) -> list[str]:
+    """What the user should know before it begins."""
+    lines = []
+    keys = {dimension.key for dimension in plan.space}
+    momenta = sorted(key for key in keys if key.endswith("bn_momentum"))
+    if plan.config.train.batch_norm == "batch" and momenta:
+        lines.append(
+            f"{', '.join(momenta)}: nearly inert under train.batch_norm=batch, where it moves only the statistics "
+            "that pictures are drawn with; the recipe tutorial also trains D on them"
+        )
+    if "model.discriminator.bn_momentum" in keys:
+        lines.append("model.discriminator.bn_momentum: has no effect on training in either recipe")
+    for key, value in plan.baseline.items():
+        own = get(plan.config, key)
+        if own != value and not isinstance(own, list):
+            lines.append(f"{key}: the tutorial's {own} is outside of the space; trial 0 takes {value}")
+    return lines

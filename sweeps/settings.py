@@ -1,0 +1,51 @@
+"""Every setting of a search: its type, default and range, in the form of gan/config.py."""
+
+from dataclasses import dataclass, field
+
+from hydra.core.config_store import ConfigStore
+
+from gan.config import COUNT, POSITIVE, Choice, FolderName, Interval, setting
+
+SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
+PRUNERS = ("halving", "median", "hyperband", "none")
+SCORES = 3  # the last so many in-run scores, whose mean is the objective
+FEWEST_SCORES = 2 * SCORES  # of a trial, unless eval.every_steps says otherwise
+
+
+@dataclass
+class ConfirmConfig:
+    top: int = setting(3, "best trials that are trained again, beside the tutorial's settings", COUNT)
+    seeds: int = setting(3, "fresh seeds that each is trained on; 0 for no confirmation", Interval(0, 1000))
+
+
+@dataclass
+class SearchConfig:
+    space: dict[str, str] = field(
+        default_factory=dict,
+        metadata={"doc": "in a preset: keys of run.py, each with its interval(...), range(...) or choice(...)"},
+    )
+    overrides: list[str] = field(
+        default_factory=list, metadata={"doc": "settings of every trial, before those of the command line"}
+    )
+    study: str = setting("gan", "name of the study; the same name goes on with it", FolderName())
+    trials: int = setting(20, "settings to try, the tutorial's among them", Interval(2, 100_000))
+    hours: float | None = setting(None, "after which no more trials are begun, all sittings together", POSITIVE)
+    steps: int = setting(1500, "updates of a trial that is not pruned", Interval(SCORES, 10**9))
+    workers: int | None = setting(
+        None, "trials at a time, which share the cores; by default as many as cores, up to 4", COUNT
+    )
+    sampler: str = setting("tpe", "what suggests settings", Choice(SAMPLERS))
+    pruner: str = setting("halving", "what ends trials that fall behind", Choice(PRUNERS))
+    seed: int = setting(0, "of the suggestions; trials are trained on seed=", Interval(0))
+    retries: int = setting(2, "times that a trial whose process was killed is taken up again", Interval(0, 100))
+    extend: bool = setting(False, "go on with a study of the same name though its space was another")
+    dry_run: bool = setting(False, "print the space, five suggestions and the time it would take; write nothing")
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+
+
+@dataclass
+class Settings:
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+
+ConfigStore.instance().store(name="search_schema", node=Settings)

@@ -1,0 +1,195 @@
+"""The space of a search: Hydra's grammar for sweeps, as Optuna's distributions.
+
+A dimension is a key of run.py and what it may be: `interval(0.5, 0.99)`, `tag(log,
+interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choice(a, b)`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, QuotedString, RangeSweep
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
+
+from experiments.compose import check_keys, parse
+from gan.config import Config, ConfigError, PerLayer, describe, get
+
+Value = float | int | str | bool | None
+
+FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, step) or choice(a, b, ...)"
+# Keys that decide how a trial is measured, kept or run: trials that differ in them cannot be ranked.
+FIXED_SECTIONS = ("data.", "eval.", "records.")
+FIXED_KEYS = {
+    "name", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.log_every_steps",
+    "train.grid_every_steps", "train.checkpoint_every_steps", "train.keep_checkpoints",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key of the space."""
+
+    key: str
+    text: str  # in Hydra's grammar
+    distribution: BaseDistribution
+
+    def suggest(self, trial: Trial) -> Value:
+        d = self.distribution
+        if isinstance(d, FloatDistribution):
+            return trial.suggest_float(self.key, d.low, d.high, step=d.step, log=d.log)
+        if isinstance(d, IntDistribution):
+            return trial.suggest_int(self.key, d.low, d.high, step=d.step, log=d.log)
+        assert isinstance(d, CategoricalDistribution)
+        value: Value = trial.suggest_categorical(self.key, d.choices)
+        return value
+
+    def nearest(self, value: Any) -> Value:
+        """The value of the dimension that is closest to a value of the key; of words that are not in it, the first."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return _choice(value) if _choice(value) in d.choices else d.choices[0]
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        if isinstance(value, list):  # one number for all layers
+            value = sum(value) / len(value)
+        value = min(max(value, d.low), d.high)
+        if d.step is not None:
+            value = d.low + round((value - d.low) / d.step) * d.step
+        return int(value) if isinstance(d, IntDistribution) else float(value)
+
+    def grid(self) -> list[Value]:
+        """All values, for the grid sampler. Raises ConfigError for an interval."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return list(d.choices)
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        if d.step is None or (isinstance(d, IntDistribution) and "interval" in self.text):
+            raise ConfigError(self.key, "range(...) or choice(...) for search.sampler=grid", self.text)
+        return [d.low + k * d.step for k in range(round((d.high - d.low) / d.step) + 1)]
+
+
+Space = tuple[Dimension, ...]
+
+
+def read_space(texts: Mapping[str, str], config: Config) -> Space:
+    """The dimensions of keys and their texts, in order. Raises ConfigError.
+
+    config: what the trials have in common.
+    """
+    if not texts:
+        raise ConfigError("search.space", "one key or more", "none", "for instance 'model.dropout=interval(0,0.5)'")
+    return tuple(_dimension(key, text) for key, text in texts.items())
+
+
+def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
+    return {dimension.key: dimension.suggest(trial) for dimension in space}
+
+
+def baseline(space: Space, config: Config) -> dict[str, Value]:
+    """The point of the space nearest to the settings of `config`."""
+    return {dimension.key: dimension.nearest(get(config, dimension.key)) for dimension in space}
+
+
+def as_overrides(params: Mapping[str, Value]) -> list[str]:
+    """Parameters as run.py takes them."""
+    exact = {key: repr(value) if isinstance(value, float) else text_of(value) for key, value in params.items()}
+    return [f"{key}={value}" for key, value in exact.items()]
+
+
+def _dimension(key: str, text: str) -> Dimension:
+    (override,) = parse([f"{key}={text}"])
+    check_keys([f"{key}={text}"])
+    spec = describe().get(key)
+    if spec is None or key in FIXED_KEYS or key.startswith(FIXED_SECTIONS):
+        raise ConfigError(key, "given one value in a search, as scores of unlike trials cannot be compared", text)
+    sweep = override.value()
+    if not isinstance(sweep, IntervalSweep | RangeSweep | ChoiceSweep):
+        raise ConfigError(key, FORMS, text)
+    if unknown := sweep.tags - {"log"}:
+        raise ConfigError(key, "without tags but log", text, ", ".join(sorted(unknown)))
+    if sweep.tags and not isinstance(sweep, IntervalSweep):
+        raise ConfigError(key, "an interval where it has tag(log, ...)", text)
+    if isinstance(sweep, ChoiceSweep):
+        return _of_choice(key, text, sweep, spec)
+    if _kind(spec) is str:
+        raise ConfigError(key, f"choice(a, b, ...) of words {spec['rule']}", text)
+    return _of_interval(key, text, sweep, spec) if isinstance(sweep, IntervalSweep) else _of_range(key, sweep, spec)
+
+
+def _kind(spec: dict[str, Any]) -> type:
+    if isinstance(spec["rule"], PerLayer) or spec["type"] in (float, float | None):
+        return float
+    return int if spec["type"] in (int, int | None) else str
+
+
+def _of_interval(key: str, text: str, sweep: IntervalSweep, spec: dict[str, Any]) -> Dimension:
+    low, high = float(sweep.start or 0.0), float(sweep.end or 0.0)
+    log = "log" in sweep.tags
+    whole = _kind(spec) is int or (isinstance(sweep.start, int) and isinstance(sweep.end, int))
+    if not low < high:
+        raise ConfigError(key, "an interval whose low end is below its high end", text)
+    if log and low <= 0:
+        raise ConfigError(key, "an interval above 0 where it has tag(log, ...)", text)
+    if whole and not (low.is_integer() and high.is_integer()):
+        raise ConfigError(key, "an interval between integers", text)
+    bounds = (int(low), int(high)) if whole else (low, high)
+    _check_rule(key, text, spec, bounds)
+    shown = f"interval({bounds[0]:.12g}, {bounds[1]:.12g})"
+    shown = f"tag(log, {shown})" if log else shown
+    if whole:
+        return Dimension(key, f"int({shown})", IntDistribution(int(low), int(high), log))
+    return Dimension(key, shown, FloatDistribution(low, high, log))
+
+
+def _of_range(key: str, sweep: RangeSweep, spec: dict[str, Any]) -> Dimension:
+    start, stop, step = sweep.start or 0, sweep.stop or 0, sweep.step
+    text = f"range({start:.12g}, {stop:.12g}, {step:.12g})"
+    if step <= 0:
+        raise ConfigError(key, "a range with a step above 0", text)
+    whole = all(float(number).is_integer() for number in (start, step))
+    count = max(math.ceil((stop - start) / step - 1e-9), 0)
+    last = start + (count - 1) * step
+    if count < 2:
+        raise ConfigError(key, "a range of two values or more", text, "its end is not part of it")
+    if _kind(spec) is int and not whole:
+        raise ConfigError(key, "a range of integers", text)
+    if whole:
+        _check_rule(key, text, spec, (int(start), int(last)))
+        return Dimension(key, text, IntDistribution(int(start), int(last), step=int(step)))
+    _check_rule(key, text, spec, (float(start), float(last)))
+    return Dimension(key, text, FloatDistribution(float(start), float(last), step=float(step)))
+
+
+def _of_choice(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) -> Dimension:
+    values = [each.text if isinstance(each, QuotedString) else each for each in sweep.list]
+    choices = [_choice(value) for value in values]
+    if len(set(choices)) < 2:
+        raise ConfigError(key, "a choice of two values or more", text, f"{key}={text_of(choices[0])} fixes it")
+    if len(set(choices)) < len(choices):
+        raise ConfigError(key, "a choice of different values", text)
+    if _kind(spec) is str:
+        choices = [str(value) for value in choices]
+        values = list(choices)
+    _check_rule(key, text, spec, values)
+    return Dimension(key, f"choice({', '.join(map(text_of, choices))})", CategoricalDistribution(choices))
+
+
+def _check_rule(key: str, text: str, spec: dict[str, Any], values: Any) -> None:
+    wrong = [value for value in values if spec["rule"] is not None and not spec["rule"].admits(value)]
+    if wrong:
+        raise ConfigError(key, str(spec["rule"]), text, f"{text_of(_choice(wrong[0]))} is not")
+
+
+def _choice(value: Any) -> Value:
+    """A value as Optuna keeps it: lists, which it does not know, as their text."""
+    return text_of(value) if isinstance(value, list) else value
+
+
+def text_of(value: Any) -> str:
+    """A value in Hydra's grammar; numbers with twelve digits."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(text_of, value)) + "]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,299 @@
+"""The study behind a search: where Optuna keeps it, what guides it, which trials count."""
+
+import contextlib
+import copy
+import importlib.util
+import logging
+import warnings
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from filelock import FileLock
+from optuna.distributions import check_distribution_compatibility
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from experiments import journal
+from experiments.errors import first_line
+from experiments.records import Records, RunFolder
+from gan import metrics
+from gan.config import ConfigError, get
+from sweeps.plan import SPACE, Plan
+from sweeps.settings import SCORES, SearchConfig
+from sweeps.space import Space
+
+HEARTBEAT = 15  # seconds
+GRACE = 180  # seconds without one after which a trial's worker is taken for dead
+STARTUP_TRIALS = 8  # at random, before TPE models anything
+
+# Attributes of trials.
+ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
+OUTCOME = "outcome"  # how it ended; a failed trial without one is to be taken up again
+REPEATS = "the settings of trial "  # and its number: an outcome that took no training
+KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
+IDENTITY = "identity"  # of the study: what its scores depend on
+
+EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def check_sampler(name: str) -> None:
+    """Raises ConfigError where its package is not installed."""
+    if name in EXTRAS and importlib.util.find_spec(EXTRAS[name]) is None:
+        raise ConfigError("search.sampler", "one that is installed", name, f'pip install -e ".[{name}]"')
+
+
+def make_sampler(search: SearchConfig, space: Space, worker: int, number: int) -> BaseSampler:
+    """What suggests the next trial, when a study has `number` of them.
+
+    Made anew for each, so that a suggestion depends on the trials before it and not on
+    when the search was last started; no two workers draw the same numbers.
+    """
+    seed = int(np.random.SeedSequence([search.seed, worker, number]).generate_state(1)[0])
+    makers: dict[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(n_startup_trials=STARTUP_TRIALS, multivariate=True, seed=seed),
+        "random": lambda: RandomSampler(seed),
+        # These two and CMA-ES go through one sequence that all workers share.
+        "grid": lambda: GridSampler({d.key: d.grid() for d in space}, search.seed),
+        "qmc": lambda: QMCSampler(
+            scramble=True,
+            seed=search.seed % 2**32,
+            independent_sampler=RandomSampler(seed),
+            warn_asynchronous_seeding=False,
+        ),
+        "cmaes": lambda: CmaEsSampler(seed=seed, n_startup_trials=1, independent_sampler=RandomSampler(seed)),
+        "gp": lambda: GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
+    }
+    with _experimental():
+        return makers[search.sampler]()
+
+
+class CountedPruner(BasePruner):
+    """Another pruner that sees each suggestion once, however many attempts it took."""
+
+    def __init__(self, pruner: BasePruner) -> None:
+        self._pruner = pruner
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        view = copy.copy(study)
+        # Not a method of a subclass, as Optuna makes its studies itself.
+        view.get_trials = lambda *args, **options: counted_of(study, *args, **options)  # type: ignore[method-assign]
+        return self._pruner.prune(view, trial)
+
+
+def counted_of(study: Study, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+    """`Study.get_trials` without those that another attempt took up again."""
+    trials = counted(study.get_trials(deepcopy=deepcopy))
+    return [trial for trial in trials if states is None or trial.state in states]
+
+
+def make_pruner(plan: Plan) -> BasePruner:
+    """What compares a trial's scores on the way with those of others at the same step."""
+    search, every = plan.search, plan.config.eval.every_steps
+    third = max(search.steps // 3 // every, 1) * every  # or the last score before it
+    pruner: BasePruner = {
+        # The worse half ends at a third of the way, and half of the others at two thirds.
+        "halving": SuccessiveHalvingPruner(min_resource=third, reduction_factor=2),
+        "median": MedianPruner(n_startup_trials=4, n_warmup_steps=third - 1),
+        "hyperband": HyperbandPruner(min_resource=third, max_resource=search.steps, reduction_factor=2),
+        "none": NopPruner(),
+    }[search.pruner]
+    return CountedPruner(pruner)
+
+
+def open_storage(records: Records, retries: int) -> RDBStorage:
+    """studies.db under the records' root, made if it is not there. Raises ConfigError if it is no such database."""
+    file = records.studies_database
+
+    def stale(study: Study, trial: FrozenTrial) -> None:
+        take_up_again(study, [trial.number], retries)
+
+    url = "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+    try:
+        # Two processes on a fresh database race for its tables; one at a time.
+        with FileLock(records.root / "studies.lock"), _experimental():
+            return RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=stale,
+            )
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = first_line(getattr(error, "orig", None) or error)
+        raise ConfigError("records.root", "a folder whose studies.db Optuna can use", str(file), reason) from error
+
+
+def open_study(storage: RDBStorage, plan: Plan, identity: dict[str, Any]) -> Study:
+    """The study of the plan, taken up or made, with the tutorial's settings as its first trial.
+
+    Raises ConfigError where it was made with other settings.
+    """
+    name = plan.search.study
+    left = sorted(plan.records.runs.glob(f"{name}-trial-*"))
+    if left and name not in optuna.get_all_study_names(storage):
+        remedy = f"the study is gone, but its runs are still there: {left[0]}, ..."
+        raise ConfigError("search.study", "a new name, or without old runs", name, remedy)
+    with _experimental():
+        study = optuna.create_study(
+            storage=storage, study_name=name, direction="minimize", load_if_exists=True, pruner=make_pruner(plan)
+        )
+    known = study.user_attrs.get(IDENTITY)
+    if known is not None:
+        _check_identity(name, known, identity, plan)
+        _check_kinds(study, plan)
+    if known != identity:
+        study.set_user_attr(IDENTITY, identity)
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0})
+    return study
+
+
+def known_identity(storage: RDBStorage, name: str) -> dict[str, Any] | None:
+    """What the scores of a study depend on, if there is one of this name."""
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    identity = optuna.load_study(study_name=name, storage=storage).user_attrs.get(IDENTITY)
+    return dict(identity) if identity is not None else None
+
+
+def _check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], plan: Plan) -> None:
+    searched = {key.removeprefix(SPACE) for key in known.keys() | wanted.keys() if key.startswith(SPACE)}
+    # A setting that becomes a dimension had one value before: the tutorial's in this search, or trials differ by it.
+    had = {key: known[key] for key in searched & known.keys() if known[key] != get(plan.config, key)}
+    unlike = sorted(key for key in (known.keys() | wanted.keys()) - searched if known.get(key) != wanted.get(key))
+    if not unlike and not had:
+        return
+    space_alone = not had and all(key.startswith(SPACE) for key in unlike)
+    if plan.search.extend and space_alone:
+        return
+    pairs = [(key, known.get(key), wanted.get(key)) for key in unlike]
+    pairs += [(key, value, get(plan.config, key)) for key, value in had.items()]
+    differences = "; ".join(f"{key}: {_shown(a)} in the study, {_shown(b)} now" for key, a, b in pairs)
+    remedy = f"search.study=<new> begins another{', search.extend=true widens this one' if space_alone else ''}"
+    raise ConfigError("search.study", f"one made with the same settings ({remedy})", name, differences)
+
+
+def _check_kinds(study: Study, plan: Plan) -> None:
+    """Optuna takes another interval for a parameter, but not other choices, another scale or another type."""
+    for dimension in plan.space:
+        for trial in study.get_trials(deepcopy=False):
+            had = trial.distributions.get(dimension.key, dimension.distribution)
+            try:
+                check_distribution_compatibility(had, dimension.distribution)
+            except ValueError as error:
+                rule = "of the same kind, scale and choices as in the study"
+                remedy = "search.study=<new> begins another"
+                raise ConfigError(dimension.key, rule, dimension.text, remedy) from error
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else str(value)
+
+
+def superseded(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of those that a later trial goes on with."""
+    return {number for trial in trials for number in _history(trial)}
+
+
+def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """One trial for each suggestion: of those that were taken up again, the last."""
+    gone = superseded(trials)
+    return [trial for trial in trials if trial.number not in gone]
+
+
+def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those with a score, best first."""
+    complete = [t for t in counted(trials) if t.state == TrialState.COMPLETE]
+    return sorted(complete, key=lambda t: (t.value, t.number))
+
+
+def origin(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(ORIGIN, trial.number))
+
+
+def suggestion(trials: Sequence[FrozenTrial], number: int) -> int:
+    """Which suggestion a trial is the first attempt at or another, from 0 on.
+
+    Whether a trial is another attempt is known when it is made, so this never changes.
+    """
+    first = [*_history(trials[number]), number][0]
+    return sum(not _history(trial) for trial in trials[:first])
+
+
+def run_name(study: str, origin: int) -> str:
+    """Of a trial's run; attempts to go on with it share the run."""
+    return f"{study}-trial-{origin:04d}"
+
+
+def _history(trial: FrozenTrial) -> list[int]:
+    with _experimental():
+        return RetryHeartbeatStaleTrialCallback.retry_history(trial)
+
+
+def fail(study: Study, number: int) -> None:
+    """End a trial whose worker is gone."""
+    study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def take_up_again(study: Study, numbers: Sequence[int], retries: int) -> list[int]:
+    """Queue failed trials that have no outcome anew, from their checkpoints; the numbers of those out of retries.
+
+    Only a trial whose own process was killed uses up a retry: what it needs may be more than
+    there is. Workers and searches are stopped for reasons of their own.
+    """
+    given_up = []
+    trials = study.get_trials(deepcopy=False)
+    gone = superseded(trials)
+    for number in sorted(set(numbers) - gone):
+        trial = trials[number]
+        if trial.state != TrialState.FAIL or OUTCOME in trial.user_attrs:
+            continue
+        if sum(attribute.startswith(KILLED) for attribute in trial.user_attrs) > retries:
+            given_up.append(number)
+            continue
+        with _experimental():
+            RetryHeartbeatStaleTrialCallback()(study, trial)
+    return given_up
+
+
+def objective(scores: Sequence[float]) -> float:
+    """What a search minimises: the mean of the last three in-run scores."""
+    last = scores[-SCORES:]
+    return sum(last) / len(last)
+
+
+def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:
+    """Steps and in-run scores that a run's journal holds."""
+    return journal.curve(folder.journal, metrics.FID_PROXY) if folder.journal.exists() else ([], [])
+
+
+@contextlib.contextmanager
+def _experimental() -> Iterator[None]:
+    """Optuna's marks on parts whose interface may change; requirements.lock holds the version."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def log_to(file: Path) -> None:
+    """Send what Optuna logs to a file."""
+    handler = logging.FileHandler(file)
+    logger = logging.getLogger("optuna")
+    logger.handlers = [handler]
+    logger.propagate = False
+
+
+def problem(error: StorageInternalError) -> str:
+    """What is wrong with the database, in its own words: Optuna's speak of something else."""
+    cause = error.__cause__ or error
+    return f"studies.db: {first_line(getattr(cause, 'orig', None) or cause)}"

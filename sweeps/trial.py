@@ -1,0 +1,191 @@
+"""One trial, in a process of its own: a run as experiments/run.py makes it, which its worker listens to.
+
+The worker starts `python sweeps/trial.py` and writes a `Job` to its standard input, as a
+line of JSON. Events come back on standard output, one JSON object a line:
+
+    {"started": step}                    trained from here on
+    {"step": n}                          so far, now and then
+    {"step": n, "scalars": {...}}        as in the run's journal
+    {"outcome": "FINISHED", "step": n}   or KILLED or FAILED, the latter with a "failure", and
+                                         "no_records" where no other trial could do better
+
+A line `prune <reason>` ends the trial for good; the end of the standard input, as when
+the worker dies, interrupts it, to be taken up from its checkpoint.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from rich.console import Console
+
+from experiments.compose import complete, compose_config
+from experiments.prepare import RESUME_MAY_CHANGE, Membership, Run, check_same_images, new_run, resumed_run
+from experiments.records import RunFolder, read_json
+from experiments.training import Outcome, train
+from gan.checkpoint import CheckpointError
+from gan.config import ConfigError, describe
+
+# What a run that is taken up must have been trained with.
+SETTINGS = {key for key in describe() if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
+TICK = 0.5  # seconds between two events that only say how far it is
+LOCK_SECONDS = 180.0  # to wait for a predecessor that is still saving its state, or delivering it
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a trial is."""
+
+    overrides: list[str]  # settings, as run.py takes them
+    config_dir: str | None
+    study: str  # the study's folder
+    name: str  # of the run
+    title: str  # of the run in MLflow
+    params: dict[str, Any]  # for MLflow, beside the settings
+    tags: dict[str, str]
+    final: bool  # whether the last score of more images, figures and the generator are made
+
+    def line(self) -> str:
+        return json.dumps(dataclasses.asdict(self)) + "\n"
+
+
+class Orders:
+    """What the worker says meanwhile."""
+
+    def __init__(self) -> None:
+        self.stop = False
+        self.reason = ""  # to be pruned
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            if line.startswith("prune "):
+                self.reason = line.removeprefix("prune ").strip()
+                self.stop = True
+        self.stop = True  # the worker is gone, or wants to be
+
+    def end(self, number: int, frame: FrameType | None) -> None:
+        """A signal that is meant for all."""
+        self.stop = True
+
+
+class Events:
+    """A `gan.tracker.Tracker` that tells the worker."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = os.fdopen(descriptor, "w", buffering=1)
+        self._last = 0.0
+
+    def say(self, event: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # without a worker the orders end as well
+            self._stream.write(json.dumps(event) + "\n")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self.say({"step": step, "scalars": dict(values)})
+
+    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        pass
+
+    def tick(self, step: int) -> None:
+        if time.monotonic() - self._last >= TICK:
+            self._last = time.monotonic()
+            self.say({"step": step})
+
+
+def main() -> int:
+    events = Events(os.dup(1))
+    os.dup2(2, 1)  # whatever else is written belongs to the log
+    log = os.fdopen(os.dup(2), "w", buffering=1)  # descriptor 2 itself becomes TensorFlow's
+    console = Console(file=log, width=120, highlight=False, soft_wrap=True)
+    job = Job(**json.loads(sys.stdin.readline()))
+    orders = Orders()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the search says what is to be done
+    signal.signal(signal.SIGTERM, orders.end)
+    try:
+        with _prepared(job, console) as run:
+            events.say({"started": run.checkpoint.step if run.checkpoint is not None else 0})
+            outcome = train(
+                run,
+                console,
+                trackers=[events],
+                should_stop=lambda: orders.stop,
+                final=job.final,
+                closing_tags=lambda outcome: _tags(job, outcome, orders.reason),
+            )
+        ended = {"outcome": outcome.status, "step": outcome.step}
+        ended |= {"failure": outcome.failure, "no_records": outcome.no_records}
+    except (ConfigError, CheckpointError, OSError) as error:
+        console.print(f"error: {error}", markup=False)
+        ended = {"outcome": "FAILED", "step": 0, "failure": str(error), "no_records": isinstance(error, OSError)}
+    events.say(ended)
+    return 0
+
+
+@contextlib.contextmanager
+def _prepared(job: Job, console: Console) -> Iterator[Run]:
+    """The run of a job: a new one, or the one that was begun before. No other process is at it."""
+    study = RunFolder(Path(job.study))
+    folder = RunFolder(study.records.runs / job.name)
+    folder.path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        FileLock(folder.path.parent / f".{job.name}.lock", timeout=LOCK_SECONDS),
+        _run(job, folder, study, console) as run,
+    ):
+        check_same_images(run.dataset, read_json(study.facts), "data")
+        yield run
+
+
+@contextlib.contextmanager
+def _run(job: Job, folder: RunFolder, study: RunFolder, console: Console) -> Iterator[Run]:
+    overrides = [*job.overrides, f"name={job.name}"]
+    config = compose_config(overrides, job.config_dir)
+    if folder.config.is_file():
+        with _patiently_owned(folder):
+            config.resume = job.name
+            yield resumed_run(folder, config, SETTINGS, console)
+        return
+    if folder.path.exists():  # its process was killed before there was anything in it
+        shutil.rmtree(folder.path)
+    member = Membership(study, job.title, job.params, job.tags)
+    run = new_run(config, None, complete(overrides, job.config_dir), console, member)
+    with run.folder.owned():
+        yield run
+
+
+@contextlib.contextmanager
+def _patiently_owned(folder: RunFolder) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                stack.enter_context(folder.owned())
+                break
+            except ConfigError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        yield
+
+
+def _tags(job: Job, outcome: Outcome, reason: str) -> dict[str, str]:
+    """What MLflow says of a trial that is over; one that was interrupted is not."""
+    states = {"FINISHED": "COMPLETE", "FAILED": "FAIL", "KILLED": "PRUNED" if reason else "RUNNING"}
+    pruned = {"pruned_because": reason} if reason else {}
+    return {**job.tags, "optuna.trial_state": states[outcome.status], **pruned}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Stands in for sweeps/trial.py: the same job, orders, events and journal, without training.
+
+Scores fall with the steps, and are the higher the further the learning rate is from 3e-4.
+`model.dropout` says what goes wrong: 0.4 kills the process half-way, 0.3 fails, 0.35
+finds the disk full.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from experiments.compose import compose_config
+from experiments.journal import Journal
+from experiments.records import RunFolder
+from gan import metrics
+from gan.config import Config
+from sweeps.trial import Job
+
+SECONDS = 0.02  # a score
+
+
+def score(config: Config, step: int) -> float:
+    return 10 + abs(config.optim.learning_rate - 3e-4) * 1e4 + 100 / (step + 1)
+
+
+def main() -> None:
+    job = Job(**json.loads(sys.stdin.readline()))
+    orders: list[str] = []
+    ended = threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            orders.append(line)
+            ended.set()
+        ended.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    config = compose_config(job.overrides, job.config_dir)
+    folder = RunFolder(Path(job.study).parents[1] / "runs" / job.name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    state = folder.path / "stub.json"
+    begun = json.loads(state.read_text()) if state.exists() else {"step": 0, "attempts": 0}
+    begun["attempts"] += 1
+    state.write_text(json.dumps(begun))
+    say = lambda event: print(json.dumps(event), flush=True)  # noqa: E731
+    say({"started": begun["step"]})
+    journal = Journal(folder)
+    for step in range(begun["step"] + 1, config.train.steps + 1):
+        if ended.wait(SECONDS):
+            status = "KILLED"
+            break
+        if step % config.eval.every_steps == 0:
+            scalars = {metrics.FID_PROXY: score(config, step)}
+            journal.scalars(step, scalars)
+            say({"step": step, "scalars": scalars})
+        begun["step"] = step
+        state.write_text(json.dumps(begun))
+        if config.model.dropout == 0.4 and step == config.train.steps // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if config.model.dropout == 0.3:
+            say({"outcome": "FAILED", "step": step, "failure": "d_loss is nan at step 1", "no_records": False})
+            return
+        if config.model.dropout == 0.35:
+            say({"outcome": "FAILED", "step": step, "failure": "No space left on device", "no_records": True})
+            return
+    else:
+        status = "FINISHED"
+    time.sleep(0.01)
+    say({"outcome": status, "step": begun["step"], "failure": ""})
+
+
+if __name__ == "__main__":
+    main()

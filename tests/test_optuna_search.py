@@ -1,0 +1,174 @@
+"""sweeps/optuna_search.py as a user starts it."""
+
+import csv
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, RunProgram
+
+from experiments.compose import compose_config
+from experiments.journal import last_status
+
+SCRIPT = "sweeps/optuna_search.py"
+TINY = [
+    "data=embedded", "search.steps=6", "eval.every_steps=2", "eval.num_images=20", "search.pruner=none",
+    "search.confirm.top=1", "search.confirm.seeds=2", "search.workers=2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.bn_momentum=interval(0.99,0.5)"], "low end is below its high end"),
+        (["model.bn_momentun=interval(0,1)"], "did you mean 'model.bn_momentum'?"),
+        (["search.trials=0"], "search.trials must be in [2, 100000]; got 0"),
+        (["search.confirm.top=99"], "search.confirm.top must be at most 19"),
+        (["search.sampler=gp"], 'pip install -e ".[gp]"'),
+        (["data=cifar10", "data.path=/nowhere"], "data.path must be"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_path: Path) -> None:
+    """One line, exit code 2, nothing written."""
+    result = program(*arguments, f"records.root={tmp_path / 'records'}", script=SCRIPT)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert not list(tmp_path.rglob("*.db"))
+    assert not list(tmp_path.rglob("studies/*"))
+
+
+def test_a_mistake_loads_nothing_heavy(program: RunProgram, tmp_path: Path) -> None:
+    code = f"""
+import atexit, runpy, sys
+sys.argv = ["x", "search.trials=0"]
+atexit.register(lambda: print("LOADED", *({{"tensorflow", "keras", "mlflow", "matplotlib", "scipy"}} & sys.modules.keys())))
+runpy.run_path({str(ROOT / SCRIPT)!r}, run_name="__main__")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "LOADED"
+    assert result.returncode == 2
+
+
+def test_help_names_every_setting(program: RunProgram) -> None:
+    result = program("--help", script=SCRIPT)
+    assert result.returncode == 0
+    for key in ("search.trials=20", "search.confirm.top=3", "search.hours=none", "search.dry_run=False"):
+        assert key in result.stdout
+
+
+def test_two_searches_of_one_name_at_once_are_refused(program: RunProgram, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    folder = tmp_path / "studies" / "gan"
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"):
+        result = program("data=embedded", f"records.root={tmp_path}", script=SCRIPT)
+    assert result.returncode == 2
+    assert (
+        result.stderr == "error: search.study must be one that is not going on; got 'gan' (another process is at it)\n"
+    )
+
+
+def test_a_studies_db_that_is_no_database_is_left_alone(program: RunProgram, tmp_path: Path) -> None:
+    (tmp_path / "studies.db").write_text("something else " * 100)
+    result = program("data=embedded", f"records.root={tmp_path}", script=SCRIPT)
+    assert result.returncode == 2
+    assert "studies.db Optuna can use" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert (tmp_path / "studies.db").read_text() == "something else " * 100
+
+
+@pytest.mark.slow
+def test_a_dry_run_writes_nothing(program: RunProgram, tmp_path: Path) -> None:
+    result = program(*TINY, "search.dry_run=true", f"records.root={tmp_path / 'records'}", script=SCRIPT)
+    assert result.returncode == 0, result.stderr
+    assert "interval(0.5, 0.99)" in result.stdout
+    assert result.stdout.count("  trial ") == 5
+    assert "ms an update with 2 at a time" in result.stdout
+    assert not (tmp_path / "records").exists()
+
+
+def mlflow_runs(root: Path) -> dict[str, dict[str, str]]:
+    """Status, parent and trial's state of MLflow's runs, by name."""
+    query = """select r.name, r.status, r.run_uuid,
+        (select value from tags t where t.run_uuid = r.run_uuid and t.key = 'mlflow.parentRunId'),
+        (select value from tags t where t.run_uuid = r.run_uuid and t.key = 'optuna.trial_state'),
+        (select value from params p where p.run_uuid = r.run_uuid and p.key = 'optuna.trial_number') from runs r"""
+    keys = ("status", "id", "parent", "state", "number")
+    connection = sqlite3.connect(root / "mlflow.db")
+    try:
+        return {name: dict(zip(keys, rest, strict=True)) for name, *rest in connection.execute(query)}
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+def test_a_search_killed_and_taken_up_again_ends_with_a_verdict(program: RunProgram, tmp_path: Path) -> None:
+    """kill -9 of the search in the middle, the same command again, then Ctrl-C in the confirmation, then to the end."""
+    arguments = [*TINY, "search.trials=4", f"records.root={tmp_path}"]
+    command = [sys.executable, str(ROOT / SCRIPT), *arguments]
+    log = tmp_path / "log"
+
+    def until(done: Callable[[], bool]) -> "subprocess.Popen[bytes]":
+        with open(log, "wb") as stream:
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=ROOT, start_new_session=True)
+        deadline = time.monotonic() + 300
+        while not done():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return process
+
+    killed = until(lambda: "trial    2  begins" in log.read_text())
+    killed.kill()
+    killed.wait()
+    stopped = until(lambda: any(tmp_path.glob("runs/gan-confirm-*/metrics.jsonl")))
+    os.killpg(stopped.pid, signal.SIGINT)  # as a terminal sends it
+    assert stopped.wait(120) == 130
+    assert "stopped; go on with" in log.read_text()
+    begun = sorted((tmp_path / "runs").glob("gan-confirm-*/metrics.jsonl"))
+    assert begun
+    assert {last_status(file) for file in begun} <= {"KILLED", "FINISHED", ""}  # none FAILED
+
+    result = program(*arguments, script=SCRIPT)
+    assert result.returncode == 0, result.stderr
+    assert "verdict  trial-000" in result.stdout
+    folder = tmp_path / "studies" / "gan"
+    with open(folder / "trials.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
+    assert {row["state"] for row in rows} == {"COMPLETE"}
+    best = yaml.safe_load((folder / "best.yaml").read_text())
+    assert compose_config(best["overrides"]).model.bn_momentum == float(rows[best["trial"]]["model.bn_momentum"])
+    page = (folder / "report.html").read_text()
+    assert "data:image/png" in page
+    assert "trial-000" in page
+    assert "http://127.0.0.1:5000/#/experiments/" in page
+    assert 'src="http' not in page  # self-contained
+
+    runs = mlflow_runs(tmp_path)
+    study = runs.pop("study gan")
+    assert study["status"] == "FINISHED"
+    assert {run["parent"] for run in runs.values()} == {study["id"]}
+    assert {run["status"] for run in runs.values()} == {"FINISHED"}
+    trials = {name: run for name, run in runs.items() if name.startswith("trial-")}
+    assert {name: run["number"] for name, run in trials.items()} == {f"trial-000{k}": str(k) for k in range(4)}
+    assert {run["state"] for run in trials.values()} == {"COMPLETE"}
+    assert sum(name.startswith("confirm ") for name in runs) == 4
+
+    again = program(*arguments, script=SCRIPT)  # all is done: the verdict once more
+    assert again.returncode == 0
+    assert "verdict  trial-000" in again.stdout
+    assert len(mlflow_runs(tmp_path)) == len(runs) + 1
+    refused = program(*arguments, "search.steps=9", script=SCRIPT)
+    assert refused.returncode == 2
+    assert "search.steps: 6 in the study, 9 now" in refused.stderr

@@ -1,0 +1,135 @@
+"""A search's command line, checked before anything is written."""
+
+import pytest
+
+from gan.config import ConfigError
+from sweeps.guards import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard
+from sweeps.plan import notices, read_plan
+
+
+def test_no_argument_searches_the_four_settings() -> None:
+    plan = read_plan([])
+    assert {d.key: d.text for d in plan.space} == {
+        "model.bn_momentum": "interval(0.5, 0.99)",
+        "model.leaky_relu_alpha": "interval(0, 0.5)",
+        "train.label_noise": "interval(0, 0.3)",
+        "optim.learning_rate": "tag(log, interval(5e-05, 0.001))",
+    }
+    assert plan.baseline == {
+        "model.bn_momentum": 0.8,
+        "model.leaky_relu_alpha": 0.2,
+        "train.label_noise": 0.05,
+        "optim.learning_rate": 2e-4,
+    }
+    assert plan.config.train.steps == plan.search.steps
+    assert plan.search.steps // plan.config.eval.every_steps == 6
+    assert not notices(plan)
+
+
+def test_the_command_line_adds_replaces_and_fixes_dimensions() -> None:
+    plan = read_plan(
+        ["model.bn_momentum=choice(0.5,0.9)", "model.leaky_relu_alpha=0.3", "model.dropout=interval(0,0.5)"]
+    )
+    assert [d.key for d in plan.space] == [
+        "model.bn_momentum",
+        "train.label_noise",
+        "optim.learning_rate",
+        "model.dropout",
+    ]
+    assert plan.space[0].text == "choice(0.5, 0.9)"
+    assert plan.config.model.discriminator.leaky_relu_alpha == [0.3] * 4
+    assert [d.key for d in read_plan(["search=custom", "model.dropout=interval(0,0.5)"]).space] == ["model.dropout"]
+
+
+def test_presets_are_under_the_command_line() -> None:
+    plan = read_plan(["search=quick", "search.trials=9", "eval.num_images=100"])
+    assert (plan.search.study, plan.search.trials, plan.config.eval.num_images) == ("quick", 9, 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search.trials=0"], r"search.trials must be in \[2, 100000\]; got 0"),
+        (["search.sampler=tpee"], "did you mean 'tpe'"),
+        (["search.trails=9"], "search.trails must be a known setting.*'search.trials'"),
+        (["search=quik"], "search must be one of custom, default, quick.*'quick'"),
+        (["search.confirm.top=99"], "search.confirm.top must be at most 19"),
+        (["search.sampler=grid"], r"range\(...\) or choice\(...\) for search.sampler=grid"),
+        (["search.steps=1000", "eval.every_steps=400"], "search.steps must be at least 3 times eval.every_steps=400"),
+        (["search.space={a: interval(0,1)}"], "dimension by dimension"),
+        (["train.steps=100"], "train.steps must be absent in a search, which has search.steps"),
+        (["name=x"], "name must be absent"),
+        (["search=custom"], "search.space must be one key or more"),
+        (["search.study=../x"], "search.study must be letters"),
+        (["train.batch_norm=bacth"], "train.batch_norm must be one of"),
+        (["model.bn_momentun=interval(0,1)"], "'model.bn_momentum'"),
+        (["--multirun"], "--config-dir FOLDER"),
+        (["--config-dir"], "--config-dir must be a folder"),
+        (["search.trials=5,10"], "search.trials must be one value"),
+        (["search.workers=none"], "search.workers must be an integer"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_plan(arguments)
+
+
+def test_few_trials_need_no_word_about_the_confirmation() -> None:
+    assert read_plan(["search.trials=3"]).search.confirm.top == 2
+
+
+def test_scores_come_at_even_distances() -> None:
+    for steps, every in ((1500, 250), (1000, 167), (100, 17), (3, 1)):
+        assert read_plan([f"search.steps={steps}"]).config.eval.every_steps == every
+
+
+def test_the_tutorial_is_known_in_any_form() -> None:
+    space = ["search=custom", "model.generator.bn_momentum=interval(0.7,0.9)", "model.dropout=interval(0,0.5)"]
+    plan = read_plan(space)
+    assert plan.is_tutorial({"model.generator.bn_momentum": 0.8, "model.dropout": 0.25})
+    assert not plan.is_tutorial({"model.generator.bn_momentum": 0.81, "model.dropout": 0.25})
+    assert plan.is_tutorial(plan.baseline)
+
+
+def test_notices() -> None:
+    (inert,) = notices(read_plan(["train.batch_norm=batch"]))
+    assert "model.bn_momentum: nearly inert under train.batch_norm=batch" in inert
+    (outside,) = notices(read_plan(["model.bn_momentum=interval(0.9,0.99)"]))
+    assert outside == "model.bn_momentum: the tutorial's 0.8 is outside of the space; trial 0 takes 0.9"
+    (useless,) = notices(read_plan(["search=custom", "model.discriminator.bn_momentum=interval(0,0.9)"]))
+    assert "no effect" in useless
+
+
+def test_identity_is_what_scores_depend_on() -> None:
+    plain = read_plan([]).identity()
+    for same in (
+        ["search.trials=50", "search.sampler=random"],
+        ["train.threads=1"],
+        ["search.workers=3"],
+        ["data.path=x"],
+    ):
+        assert read_plan(same).identity() == plain
+    for other in (["seed=1"], ["search.steps=900"], ["eval.num_images=100"], ["train.precision=mixed_bfloat16"]):
+        assert read_plan(other).identity() != plain
+
+
+def test_a_grid_is_its_own_budget() -> None:
+    space = ["search=custom", "model.dropout=choice(0.1,0.2)", "train.batch_size=range(16,65,16)"]
+    assert read_plan([*space, "search.sampler=grid"]).budget == 9
+    assert read_plan([*space, "search.sampler=grid", "search.trials=5"]).budget == 5
+    assert read_plan(space).budget == 20
+
+
+def test_guard_ends_what_leads_nowhere() -> None:
+    saturated = {"train/d_real": 0.995, "train/d_fake": 0.005}
+    sound = {"train/d_real": 0.6, "train/d_fake": 0.4}
+    guard = Guard()
+    assert [guard.look(FIRST_STEP - 1, saturated) for _ in range(9)] == [""] * 9
+    looks = [guard.look(FIRST_STEP, saturated) for _ in range(SATURATED_POINTS)]
+    assert looks == [""] * (SATURATED_POINTS - 1) + ["saturated discriminator"]
+    assert guard.look(FIRST_STEP, sound) == ""
+
+    guard = Guard()
+    looks = [guard.look(FIRST_STEP, {"eval/coverage": 0.001}) for _ in range(COLLAPSED_SCORES)]
+    assert looks == [""] * (COLLAPSED_SCORES - 1) + ["collapsed variety"]
+    assert guard.look(FIRST_STEP, {"eval/coverage": 0.03}) == ""

@@ -1,0 +1,193 @@
+"""What a search shows while it goes on, and what it leaves behind."""
+
+import csv
+import shlex
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState, create_trial
+from PIL import Image
+from rich.console import Console
+
+from experiments.compose import compose_config
+from experiments.records import RunFolder
+from sweeps import study as studies
+from sweeps.confirm import Candidate, candidates, judge
+from sweeps.display import SearchDisplay
+from sweeps.plan import Plan, read_plan
+from sweeps.report import as_suggested, importances, saved_steps, write_report
+
+KEYS = ("model.bn_momentum", "optim.learning_rate")
+SPACE = ["search=custom", "model.bn_momentum=interval(0.5,0.99)", "optim.learning_rate=tag(log,interval(5e-5,1e-3))"]
+
+
+def made_plan(root: Path) -> Plan:
+    return read_plan([*SPACE, f"records.root={root}", "search.steps=600", "search.trials=8", "eval.every_steps=100"])
+
+
+def made_study(plan: Plan) -> optuna.Study:
+    """Eight suggestions of which one was pruned, one failed, and one took two attempts."""
+    study = optuna.create_study()
+    study.set_user_attr(studies.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
+    distributions = {dimension.key: dimension.distribution for dimension in plan.space}
+    rng = np.random.default_rng(0)
+
+    def add(state: TrialState, params: dict[str, float], scores: dict[int, float], **attributes: object) -> None:
+        value = scores[600] if state == TrialState.COMPLETE else None
+        system = (
+            {"failed_trial": 3, "retry_history": [3]}
+            if attributes.get("origin") == 3 and "outcome" in attributes
+            else {}
+        )
+        study.add_trial(
+            create_trial(
+                state=state,
+                value=value,
+                params=params,
+                distributions=distributions,
+                user_attrs=attributes,
+                system_attrs=system,
+                intermediate_values=scores,
+            )
+        )
+
+    def params(bn: float) -> dict[str, float]:
+        return {"model.bn_momentum": bn, "optim.learning_rate": float(rng.uniform(1e-4, 9e-4))}
+
+    add(TrialState.COMPLETE, {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4}, {300: 30.0, 600: 20.0}, origin=0)
+    for origin, score in ((1, 18.0), (2, 25.0)):
+        add(TrialState.COMPLETE, params(0.6 + origin / 10), {300: 30.0, 600: score}, origin=origin, outcome="complete")
+    broken = params(0.9)
+    add(TrialState.FAIL, broken, {300: 28.0}, origin=3)  # interrupted
+    add(TrialState.COMPLETE, broken, {300: 28.0, 600: 15.5}, origin=3, outcome="complete")
+    add(TrialState.PRUNED, params(0.55), {200: 50.0}, origin=4, outcome="behind at step 200")
+    add(TrialState.FAIL, params(0.65), {}, origin=5, outcome="d_loss is nan at step 12")
+    for origin, score in ((6, 21.0), (7, 19.0)):
+        add(TrialState.COMPLETE, params(0.5 + origin / 20), {300: 30.0, 600: score}, origin=origin, outcome="complete")
+    return study
+
+
+def made_runs(plan: Plan) -> None:
+    for number in (0, 1, 3):
+        samples = RunFolder(plan.records.runs / studies.run_name("gan", number)).samples
+        samples.mkdir(parents=True)
+        Image.fromarray(np.full((138, 138, 3), 80 * (number + 1) % 256, np.uint8)).save(
+            samples / "samples_00000600.png"
+        )
+
+
+def test_report(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    study = made_study(plan)
+    made_runs(plan)
+    folder = RunFolder(plan.records.studies / "gan")
+    folder.path.mkdir(parents=True)
+    wanted = candidates(plan, study.get_trials())
+    assert [each.title for each in wanted] == ["tutorial", "trial-0003", "trial-0001", "trial-0007"]
+    for each, scores in zip(wanted, ([20, 22, 21], [16, 15, 17], [19, 20, 21], [30, 31, 32]), strict=True):
+        each.scores = [float(score) for score in scores]
+    verdict = judge(wanted)
+    report = write_report(plan, study, folder, verdict, 15.9)
+
+    assert list(report.figures) == [
+        "contact sheet",
+        "history",
+        "scores on the way",
+        "importances",
+        "slices",
+        "parallel coordinates",
+        "contour",
+    ]
+    for file in report.figures.values():
+        with Image.open(file) as picture:
+            assert min(picture.size) > 200
+    best = yaml.safe_load(report.best.read_text())
+    assert (best["trial"], best["search_score"], best["confirmed_score"]) == (3, 15.5, 16.0)
+    winner = compose_config(best["overrides"])
+    command = report.best.read_text().splitlines()[2].removeprefix("#   ")
+    assert command.startswith("python experiments/run.py ")
+    trained = compose_config(shlex.split(command)[2:])
+    assert trained.model.bn_momentum == winner.model.bn_momentum == 0.9
+    assert trained.train.steps == 15000  # the tutorial's length, not a trial's
+    assert trained.eval.every_steps == 500
+
+    rows = list(csv.DictReader(report.trials.read_text().splitlines()))
+    assert [row["trial"] for row in rows] == [str(k) for k in range(8)]
+    assert [row["state"] for row in rows].count("COMPLETE") == 6
+    assert (rows[3]["score"], rows[3]["steps"], rows[3]["run"]) == ("15.5", "600", "gan-trial-0003")
+    assert rows[4]["outcome"] == "behind at step 200"
+
+    page = report.page.read_text()
+    assert page.index("trial-0003 is better") < page.index("Contact sheet") < page.index("<h2>Trials")
+    assert page.count("data:image/png;base64,") == 7
+    assert "http://" not in page.replace("http://127.0.0.1:5000", "")
+    assert "Pruning saved 400 of 4,200 updates" in page
+    assert "d_loss is nan at step 12" in page
+
+
+def test_numbers_in_figures_are_those_of_the_suggestions(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    trials = studies.counted(made_study(plan).get_trials())
+    copied = as_suggested(trials).get_trials()
+    assert [t.number for t in copied] == [studies.origin(t) for t in copied] == list(range(8))
+    assert copied[3].value == 15.5
+    assert saved_steps(plan, trials) == (400, 7 * 600)
+
+
+def test_importances_take_a_few_trials(tmp_path: Path) -> None:
+    study = made_study(made_plan(tmp_path))
+    shares = importances(study)
+    assert set(shares) == set(KEYS)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert importances(optuna.create_study()) == {}
+
+
+def test_without_confirmation_there_is_a_best_and_no_verdict(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    folder = RunFolder(plan.records.studies / "gan")
+    folder.path.mkdir(parents=True)
+    report = write_report(plan, made_study(plan), folder, None, None)
+    assert "not confirmed on fresh seeds" in report.best.read_text()
+    assert yaml.safe_load(report.best.read_text())["trial"] == 3
+    assert "Not confirmed on fresh seeds" in report.page.read_text()
+    assert "contact sheet" not in report.figures  # no run left a picture
+
+
+def test_a_tutorial_that_wins_is_not_confirmed_twice(tmp_path: Path) -> None:
+    found = candidates(made_plan(tmp_path), made_study(made_plan(tmp_path)).get_trials())
+    assert found[0] == Candidate("tutorial", {}, 20.0)
+    assert all(each.params != {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4} for each in found[1:])
+
+
+def test_plain_lines_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = made_plan(tmp_path)
+    with SearchDisplay(Console(width=200), plan, []) as display:
+        display.event({"trial": 0, "origin": 0, "params": {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4}})
+        display.event({"trial": 0, "step": 300, "score": 21.5})
+        display.event({"trial": 0, "state": "COMPLETE", "score": 20.25})
+        display.event({"trial": 1, "origin": 1, "params": {"model.bn_momentum": 0.9, "optim.learning_rate": 1e-3}})
+        display.event({"trial": 1, "step": 200, "score": 50.0})
+        display.event({"trial": 1, "state": "PRUNED", "reason": "behind at step 200"})
+    assert capsys.readouterr().out.splitlines() == [
+        "trial    0  begins: bn_momentum 0.8  learning_rate 0.0002",
+        "trial    0  score 20.25",
+        "trial    1  begins: bn_momentum 0.9  learning_rate 0.001",
+        "trial    1  pruned: behind at step 200",
+    ]
+
+
+def test_a_table_on_a_terminal(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    console = Console(width=160, force_terminal=True, record=True, color_system=None)
+    with SearchDisplay(console, plan, made_study(plan).get_trials()) as display:
+        display.event({"trial": 9, "origin": 3, "params": {"model.bn_momentum": 0.9, "optim.learning_rate": 5e-4}})
+        display.event({"trial": 9, "step": 450})
+    shown = console.export_text()
+    assert "7 of 8 trials" in shown
+    assert "best 18 (trial 1)" in shown
+    line = next(line for line in shown.splitlines() if line.split()[:2] == ["3", "running"])
+    assert line.split()[2:5] == ["0.9", "0.0005", "450"]
+    assert any(line.split()[:2] == ["5", "fail"] and "d_loss is nan" in line for line in shown.splitlines())

@@ -1,0 +1,315 @@
+"""A search from its plan to its trials, with `tests/stub_trial.py` in place of trainings."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from experiments import journal
+from experiments.records import RunFolder
+from gan import metrics
+from gan.config import ConfigError
+from sweeps import study as studies
+from sweeps.plan import Plan, read_plan
+from sweeps.pool import CannotGoOn, Pool, adopt_orphans
+
+STUB = Path(__file__).with_name("stub_trial.py")
+RATES = "optim.learning_rate=tag(log,interval(5e-5,1e-3))"
+SMALL = ["search=custom", "search.steps=12", "eval.every_steps=2", "search.confirm.top=1", "search.pruner=none"]
+
+
+class Events:
+    """A listener that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+
+    def event(self, event: dict[str, Any]) -> None:
+        self.heard.append(event)
+
+    def refresh(self) -> None:
+        pass
+
+
+class Search:
+    """A study in a folder, searched as often as wanted."""
+
+    def __init__(self, root: Path, *arguments: str) -> None:
+        self.root, self.arguments = root, [*SMALL, f"records.root={root}", *arguments]
+        self.plan: Plan = read_plan(self.arguments)
+        self.folder = RunFolder(self.plan.records.studies / self.plan.search.study)
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        storage = studies.open_storage(self.plan.records, self.plan.search.retries)
+        self.study = studies.open_study(storage, self.plan, self.plan.identity())
+        self.events = Events()
+
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+        adopt_orphans(self.study, self.plan.search.retries)
+        return Pool(self.plan, self.study, self.folder, self.events, STUB).run(should_stop)
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return studies.counted(self.study.get_trials())
+
+    def scores(self, origin: int) -> tuple[list[int], list[float]]:
+        run = RunFolder(self.plan.records.runs / studies.run_name(self.plan.search.study, origin))
+        return journal.curve(run.journal, metrics.FID_PROXY)
+
+
+def test_a_search_spends_its_budget_and_finds_the_better_settings(tmp_path: Path) -> None:
+    search = Search(tmp_path, RATES, "search.trials=14", "search.workers=1")
+    assert search.run()
+    assert [t.state for t in search.trials] == [TrialState.COMPLETE] * 14
+    assert search.trials[0].params == {"optim.learning_rate": 2e-4}  # the tutorial's
+    best = studies.finished(search.trials)[0]
+    assert abs(best.params["optim.learning_rate"] - 3e-4) < 1e-4
+    for trial in search.trials:  # the objective is the mean of the last three scores, as the records have them
+        steps, scores = search.scores(trial.number)
+        assert steps == [2, 4, 6, 8, 10, 12]
+        assert trial.value == pytest.approx(sum(scores[-3:]) / 3, rel=1e-12)
+        assert trial.intermediate_values[2] == scores[0]
+        assert trial.intermediate_values[6] == pytest.approx(sum(scores[:3]) / 3)
+    assert search.run()  # nothing is left to do
+    assert len(search.study.get_trials()) == 14
+
+
+def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Path) -> None:
+    """Stopped twice in the middle of trials, the suggestions and scores are those of a search that never was."""
+    straight = Search(tmp_path / "a", RATES, "search.trials=6", "search.workers=1")
+    straight.run()
+    stopped = Search(tmp_path / "b", RATES, "search.trials=6", "search.workers=1")
+    for trial, step in ((1, 6), (4, 4)):
+        heard = stopped.events.heard
+
+        def there(trial: int = trial, step: int = step, heard: list[dict[str, Any]] = heard) -> bool:
+            origins = {e["trial"]: e["origin"] for e in heard if "params" in e}
+            return any(origins.get(e["trial"]) == trial and e.get("step", 0) >= step for e in heard)
+
+        assert not stopped.run(there)
+        assert [t.state for t in stopped.trials][-1] == TrialState.WAITING
+    assert stopped.run()
+    expected, found = ([(studies.origin(t), t.params, t.value) for t in s.trials] for s in (straight, stopped))
+    assert sorted(found, key=lambda row: row[0]) == expected
+    assert len(stopped.study.get_trials()) == 8  # two attempts more
+
+
+def test_two_workers_never_suggest_the_same_and_keep_the_budget(tmp_path: Path) -> None:
+    search = Search(tmp_path, RATES, "search.trials=9", "search.workers=2")
+    assert search.run()
+    assert len(search.study.get_trials()) == 9
+    rates = [t.params["optim.learning_rate"] for t in search.trials]
+    assert len(set(rates)) == 9
+
+
+def test_failures_and_kills_are_trials_not_ends(tmp_path: Path) -> None:
+    """A NaN is one failed trial; a killed process is tried again from where it was, then given up."""
+    search = Search(
+        tmp_path,
+        "model.dropout=choice(0.25,0.3,0.4,0.2)",
+        "search.sampler=grid",
+        "search.trials=9",
+        "search.workers=2",
+    )
+    assert search.run()
+    by_dropout = {t.params["model.dropout"]: t for t in search.trials}
+    assert {d: t.state.name for d, t in by_dropout.items()} == {
+        0.25: "COMPLETE",
+        0.2: "COMPLETE",
+        0.3: "FAIL",
+        0.4: "COMPLETE",
+    }
+    assert by_dropout[0.3].user_attrs[studies.OUTCOME] == "d_loss is nan at step 1"
+    killed = studies.origin(by_dropout[0.4])
+    run = RunFolder(search.plan.records.runs / studies.run_name("gan", killed))
+    assert json.loads((run.path / "stub.json").read_text())["attempts"] == 2
+    assert search.scores(killed)[0] == [2, 4, 6, 8, 10, 12]
+    assert any(e.get("reason", "").startswith("killed by signal 9") for e in search.events.heard)
+    # Of four choices and the tutorial's, which is one of them: five suggestions, one of them free.
+    assert len(search.trials) == 5
+    assert Counter(t.params["model.dropout"] for t in search.trials)[0.25] == 2
+
+
+def test_a_trial_killed_too_often_is_given_up(tmp_path: Path) -> None:
+    search = Search(
+        tmp_path, "model.dropout=choice(0.25,0.4)", "search.sampler=grid", "search.trials=3", "search.retries=0"
+    )
+    assert search.run()
+    killed = [t for t in search.trials if t.params["model.dropout"] == 0.4]
+    assert [t.state for t in killed] == [TrialState.FAIL]
+    assert search.run()  # and stays so
+
+
+def test_pruned_trials_save_steps_and_say_why(tmp_path: Path) -> None:
+    search = Search(tmp_path, RATES, "search.trials=12", "search.workers=1", "search.pruner=halving")
+    assert search.run()
+    pruned = [t for t in search.trials if t.state == TrialState.PRUNED]
+    assert pruned
+    assert search.trials[0].state == TrialState.COMPLETE  # the tutorial's is what the others are compared with
+    for trial in pruned:
+        last = max(trial.intermediate_values)
+        assert last < 12
+        assert trial.user_attrs[studies.OUTCOME] in ("behind at step 4", "behind at step 8")
+        assert int(trial.user_attrs[studies.OUTCOME].split()[-1]) <= last  # it may have scored once more meanwhile
+
+
+def test_hours_end_the_beginning_of_trials(tmp_path: Path) -> None:
+    search = Search(tmp_path, RATES, "search.trials=50", "search.hours=0.0005", "search.workers=1")
+    assert search.run()
+    assert 1 <= len(search.trials) < 50
+    count = len(search.trials)
+    assert search.run()  # all sittings together
+    assert len(search.trials) == count
+
+
+def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
+    search = Search(tmp_path, RATES, "search.trials=3", "search.workers=1")
+    broken = Pool(search.plan, search.study, search.folder, search.events, STUB)
+    search.plan.command.append("search.trials=0")  # what a worker reads, and refuses
+    with pytest.raises(CannotGoOn, match="logs"):
+        broken.run(lambda: False)
+
+
+def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
+    search = Search(
+        tmp_path, "model.dropout=choice(0.25,0.35)", "search.sampler=grid", "search.trials=3", "search.workers=1"
+    )
+    with pytest.raises(CannotGoOn, match="No space left on device; the same command goes on"):
+        search.run()
+    failed = [t for t in search.study.get_trials() if t.state == TrialState.FAIL]
+    assert [t.params["model.dropout"] for t in failed] == [0.35]
+    assert studies.OUTCOME not in failed[0].user_attrs
+    assert search.trials[-1].state == TrialState.WAITING  # to be taken up again, from where it was
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_search import Search
+Search(Path(sys.argv[1]), *sys.argv[2:]).run()
+"""
+
+
+def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    code = PROGRAM.format(tests=str(Path(__file__).parent))
+    return subprocess.Popen([sys.executable, "-c", code, str(root), *arguments], text=True)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_a_search_killed_with_all_its_workers_goes_on(tmp_path: Path) -> None:
+    arguments = (RATES, "search.trials=6", "search.workers=2")
+    process = start(tmp_path, *arguments)
+    run = tmp_path / "runs" / "gan-trial-0003" / "metrics.jsonl"
+    wait_for(lambda: run.exists() and run.stat().st_size > 0)
+    process.kill()
+    process.wait()
+    search = Search(tmp_path, *arguments)
+    assert search.run()
+    assert [t.state for t in search.trials] == [TrialState.COMPLETE] * 6
+    assert not [t for t in search.study.get_trials() if not t.state.is_finished()]
+    assert sorted(studies.origin(t) for t in search.trials) == list(range(6))
+    for number in range(6):
+        assert search.scores(number)[0] == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
+    search = Search(tmp_path, RATES, "search.trials=5", "search.workers=1")
+    killed: list[int] = []
+
+    def kill_once() -> bool:
+        pids = [e["pid"] for e in search.events.heard if "pid" in e]
+        if len(pids) == 2 and not killed:
+            parent = int(Path(f"/proc/{pids[1]}/stat").read_text().split(") ")[1].split()[1])
+            killed.append(parent)
+            os.kill(parent, signal.SIGKILL)
+        return False
+
+    assert search.run(kill_once)
+    assert killed
+    assert [t.state for t in search.trials] == [TrialState.COMPLETE] * 5
+    assert len(search.study.get_trials()) == 6
+
+
+def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
+    Search(tmp_path, RATES, "search.trials=3")
+    for arguments, message in (
+        ([RATES, "search.steps=18"], "search.steps: 12 in the study, 18 now"),
+        ([RATES, "train.batch_size=16"], "train.batch_size: 32 in the study, 16 now"),
+        (["optim.learning_rate=interval(0.1,0.2)"], r"search.extend=true.*interval\(5e-05, 0.001\)\) in the study"),
+        ([RATES, "model.dropout=interval(0,0.5)"], "search.space.model.dropout: absent in the study"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Search(tmp_path, *arguments, "search.trials=3")
+    wider = Search(tmp_path, RATES, "model.dropout=interval(0,0.5)", "search.extend=true", "search.trials=3")
+    assert len(wider.study.get_trials()) == 1
+    with pytest.raises(ConfigError, match=r"search\.steps: 12"):
+        Search(tmp_path, RATES, "search.steps=18", "search.extend=true", "search.trials=3")
+    again = Search(tmp_path, RATES, "model.dropout=interval(0,0.5)", "search.sampler=random", "search.trials=9")
+    assert again.plan.budget == 9  # budget, sampler and pruner are free
+
+
+def test_what_cannot_be_compared_is_not_extended(tmp_path: Path) -> None:
+    """A setting that had another value, another scale, other choices."""
+    Search(tmp_path, RATES, "model.dropout=0.4", "train.batch_size=choice(16,32)", "search.trials=3").run()
+    for arguments, message in (
+        (["model.dropout=interval(0,0.5)"], "model.dropout: 0.4 in the study, 0.25 now"),
+        (["model.dropout=0.4", "train.batch_size=choice(16,32,64)"], "train.batch_size must be of the same kind"),
+        (["model.dropout=0.4", "optim.learning_rate=interval(5e-5,1e-3)"], "optim.learning_rate must be of the same"),
+    ):
+        space = [RATES, "train.batch_size=choice(16,32)", *arguments]
+        with pytest.raises(ConfigError, match=message):
+            Search(tmp_path, *space, "search.extend=true", "search.trials=3")
+
+
+def test_runs_of_a_deleted_study_are_not_taken_for_new_ones(tmp_path: Path) -> None:
+    Search(tmp_path, RATES, "search.trials=2").run()
+    (tmp_path / "studies.db").unlink()
+    with pytest.raises(ConfigError, match=r"search.study must be a new name.*gan-trial-0000"):
+        Search(tmp_path, RATES, "search.trials=2")
+
+
+def test_attempts_have_one_vote(tmp_path: Path) -> None:
+    """Halving sees a trial that was taken up again once."""
+    plan = read_plan([*SMALL, RATES, "search.pruner=halving", f"records.root={tmp_path}"])
+    study = optuna.create_study(pruner=studies.make_pruner(plan))
+
+    def report(value: float) -> optuna.Trial:
+        trial = study.ask()
+        trial.suggest_float("optim.learning_rate", 5e-5, 1e-3, log=True)
+        trial.report(value, 4)
+        trial.should_prune()
+        return trial
+
+    first = report(3.0)
+    study.tell(first, state=TrialState.FAIL)  # interrupted
+    studies.take_up_again(study, [first.number], 0)
+    again = study.ask()
+    again.report(3.0, 4)
+    assert studies.counted_of(study)[0].number == again.number
+    report(1.0)
+    second = study.ask()
+    second.report(2.0, 4)  # the second of three is out; of four it would be in
+    assert second.should_prune()
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "studies.db").write_text("not a database, but long enough to look at" * 10)
+    with pytest.raises(ConfigError, match=r"records.root must be a folder whose studies.db Optuna can use"):
+        Search(tmp_path, RATES, "search.trials=3")
+    assert (tmp_path / "studies.db").read_text().startswith("not a database")

@@ -1,0 +1,140 @@
+"""The space of a search, from Hydra's grammar to Optuna's distributions."""
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from experiments.compose import compose_config
+from gan.config import Config, ConfigError
+from sweeps.space import as_overrides, baseline, read_space, sampled_params
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "distribution", "shown"),
+    [
+        ("model.bn_momentum", "interval(0.5,0.99)", FloatDistribution(0.5, 0.99), "interval(0.5, 0.99)"),
+        ("model.dropout", "interval(0, 0.5)", FloatDistribution(0, 0.5), "interval(0, 0.5)"),
+        (
+            "optim.learning_rate",
+            "tag(log, interval(5e-5, 1e-3))",
+            FloatDistribution(5e-5, 1e-3, log=True),
+            "tag(log, interval(5e-05, 0.001))",
+        ),
+        ("model.latent_dim", "interval(16,256)", IntDistribution(16, 256), "int(interval(16, 256))"),
+        (
+            "model.latent_dim",
+            "int(tag(log,interval(16,256)))",
+            IntDistribution(16, 256, log=True),
+            "int(tag(log, interval(16, 256)))",
+        ),
+        ("train.batch_size", "range(16,65,16)", IntDistribution(16, 64, step=16), "range(16, 65, 16)"),
+        ("model.dropout", "range(0,0.5,0.1)", FloatDistribution(0, 0.4, step=0.1), "range(0, 0.5, 0.1)"),
+        (
+            "train.batch_norm",
+            "choice(tutorial,batch)",
+            CategoricalDistribution(["tutorial", "batch"]),
+            "choice(tutorial, batch)",
+        ),
+        ("train.batch_size", "16,32", CategoricalDistribution([16, 32]), "choice(16, 32)"),
+        (
+            "model.generator.bn_momentum",
+            "choice([0.5,0.6],0.8)",
+            CategoricalDistribution(["[0.5,0.6]", 0.8]),
+            "choice([0.5,0.6], 0.8)",
+        ),
+        ("model.generator.bn_momentum", "interval(0,0.9)", FloatDistribution(0, 0.9), "interval(0, 0.9)"),
+    ],
+)
+def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
+    (dimension,) = read_space({key: text}, Config())
+    assert (dimension.key, dimension.distribution, dimension.text) == (key, distribution, shown)
+    assert read_space({key: shown}, Config()) == (dimension,)  # what is shown means the same
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("model.bn_momentum", "interval(0.99,0.5)", r"low end is below its high end; got 'interval\(0.99,0.5\)'"),
+        ("model.bn_momentum", "interval(0.5,1.2)", r"model.bn_momentum must be in \[0, 1\); .* \(1.2 is not\)"),
+        ("model.bn_momentum", "interval(0.5,1)", r"in \[0, 1\)"),
+        ("model.bn_momentun", "interval(0,1)", r"model.bn_momentun must be a known setting.*'model.bn_momentum'"),
+        ("model.bn_momentum", "choice(0.8)", r"two values or more.*model.bn_momentum=0.8 fixes it"),
+        ("model.bn_momentum", "choice(0.8,0.8,0.7)", "different values"),
+        ("model.bn_momentum", "choice(0.8,high)", r"in \[0, 1\).*high is not"),
+        ("model.bn_momentum", "0.8", r"must be interval\(low, high\)"),
+        ("model.bn_momentum", "glob(*)", r"must be interval\(low, high\)"),
+        ("model.bn_momentum", "interval(0,", "must be key=value"),
+        ("optim.learning_rate", "tag(log,interval(0,1))", "above 0"),
+        ("optim.learning_rate", "tag(ln,interval(0.1,1))", "without tags but log"),
+        ("optim.learning_rate", "tag(log,choice(0.1,1))", "an interval where it has tag"),
+        ("model.latent_dim", "interval(0.5,7)", "between integers"),
+        ("model.latent_dim", "range(1,3,0.5)", "a range of integers"),
+        ("model.dropout", "range(0,0.1,0.1)", "two values or more"),
+        ("model.dropout", "range(0.5,0,-0.1)", "a step above 0"),
+        ("train.batch_norm", "interval(0,1)", "choice"),
+        ("train.batch_norm", "choice(tutorial,bacth)", "one of tutorial, batch.*bacth is not"),
+        ("seed", "choice(0,1)", "given one value in a search"),
+        ("train.steps", "choice(10,20)", "given one value in a search"),
+        ("eval.num_images", "choice(10,20)", "given one value in a search"),
+        ("data.class_id", "choice(8,9)", "given one value in a search"),
+        ("experiment", "choice(tutorial,quick)", "given one value in a search"),
+    ],
+)
+def test_mistakes_are_one_line(key: str, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_space({key: text}, Config())
+
+
+def test_an_empty_space_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"search.space must be one key or more"):
+        read_space({}, Config())
+
+
+def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
+    """Whatever is suggested composes, and comes back to the last digit."""
+    texts = {
+        "model.bn_momentum": "interval(0,0.99)",
+        "model.latent_dim": "tag(log,interval(2,500))",
+        "train.batch_norm": "choice(tutorial,batch)",
+        "model.discriminator.leaky_relu_alpha": "choice([0.1,0.2,0.3,0.4],0.5)",
+        "model.dropout": "range(0,0.5,0.1)",
+    }
+    space = read_space(texts, Config())
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(5):
+        params = sampled_params(space, study.ask())
+        config = compose_config(as_overrides(params))
+        assert config.model.bn_momentum == params["model.bn_momentum"]
+        assert config.model.generator.bn_momentum == [params["model.bn_momentum"]] * 2
+        assert config.model.latent_dim == params["model.latent_dim"]
+        assert config.train.batch_norm == params["train.batch_norm"]
+        assert config.model.dropout == params["model.dropout"]
+        assert len(config.model.discriminator.leaky_relu_alpha) == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "nearest"),
+    [
+        ("model.bn_momentum", "interval(0.5,0.99)", 0.8),
+        ("model.bn_momentum", "interval(0.9,0.99)", 0.9),
+        ("model.dropout", "range(0,0.5,0.1)", 0.2),
+        ("train.batch_size", "range(8,100,20)", 28),
+        ("model.latent_dim", "interval(16,64)", 64),
+        ("train.batch_norm", "choice(batch,tutorial)", "tutorial"),
+        ("model.bn_momentum", "choice(0.5,0.6)", 0.5),
+        ("model.generator.bn_momentum", "interval(0,0.9)", 0.8),
+    ],
+)
+def test_baseline_is_the_point_nearest_to_the_tutorial(key: str, text: str, nearest: object) -> None:
+    value = baseline(read_space({key: text}, Config()), Config())[key]
+    assert value == pytest.approx(nearest) if isinstance(nearest, float) else value == nearest
+
+
+def test_grid_values() -> None:
+    space = read_space({"model.dropout": "range(0,0.5,0.1)", "train.batch_size": "choice(16,32)"}, Config())
+    assert space[0].grid() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert space[1].grid() == [16, 32]
+    for text in ("interval(0,0.5)", "int(interval(16,32))"):
+        (dimension,) = read_space({"train.batch_size" if "int(" in text else "model.dropout": text}, Config())
+        with pytest.raises(ConfigError, match=r"range\(...\) or choice\(...\) for search.sampler=grid"):
+            dimension.grid()

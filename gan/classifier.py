@@ -9,6 +9,7 @@ from keras import layers
 
 from gan.arrays import Arrays
 from gan.features import POOLED, TAPPED, LayerMeans, scaled
+from gan.layers import BatchNormalization
 from gan.randomness import derive
 from gan.weights import WIDTHS
 
@@ -30,7 +31,8 @@ def build_classifier(num_classes: int, seed: int) -> keras.Model:
         x = layers.Conv2D(
             width, 3, padding="same", use_bias=False, kernel_initializer=initializer, name=f"conv_{index}"
         )(x)
-        x = layers.BatchNormalization(name=f"bn_{index}")(x)
+        # Not Keras' own: its gradients are sums of three terms, which TensorFlow adds in an order of the moment.
+        x = BatchNormalization(name=f"bn_{index}")(x)
         x = layers.ReLU(name=f"relu_{index}")(x)
     x = layers.GlobalAveragePooling2D(name="means")(x)
     head = keras.initializers.GlorotUniform(derive(seed, "classifier/logits"))

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import noise_images
 
 from gan.classifier import (
@@ -51,6 +52,21 @@ def test_it_learns_repeats_and_folds_into_what_the_extractor_runs() -> None:
     logits = np.asarray(model(scaled(images), training=False))
     np.testing.assert_allclose(means[:, -256:] @ weights["head"] + weights["head_bias"], logits, rtol=1e-3, atol=1e-3)
     assert accuracy(weights, images, labels) == (logits.argmax(axis=1) == labels).mean()
+
+
+def test_no_gradient_is_a_sum_whose_order_is_left_to_the_moment() -> None:
+    """TensorFlow adds three tensors and more in an order that depends on its threads; of two there is but one."""
+    model = build_classifier(2, 0)
+
+    @tf.function(input_signature=[tf.TensorSpec((8, 32, 32, 3))])
+    def gradients(images: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(model(images, training=True) ** 2)
+        return tape.gradient(value, [variable.value for variable in model.trainable_variables])
+
+    operations = gradients.get_concrete_function().graph.get_operations()
+    assert "Conv2DBackpropFilter" in {operation.type for operation in operations}
+    assert not [each.name for each in operations if each.type == "AddN" and len(each.inputs) > 2]
 
 
 def test_fewer_images_than_a_batch_train_nothing_and_are_refused() -> None:

@@ -49,8 +49,8 @@ class Checkpoints:
         return sorted(self.folder.glob("step_*.npz"))
 
     def save(self, checkpoint: Checkpoint, keep: int = 3) -> Path:
-        """Write a checkpoint and drop those before the last `keep`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write a checkpoint and drop those before the last `keep`. Raises OSError, as where the run's folder is gone."""
+        self.folder.mkdir(exist_ok=True)
         file = self.folder / f"step_{checkpoint.step:08d}.npz"
         _write(file, checkpoint)
         for old in self.files()[:-keep]:
@@ -58,7 +58,7 @@ class Checkpoints:
         return file
 
     def save_best(self, checkpoint: Checkpoint) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         _write(self.best_file, checkpoint)
 
     def find(self, step: str) -> Checkpoint:

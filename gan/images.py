@@ -1,10 +1,13 @@
 """Pictures of pictures: grids, the real beside the generated, an animation, the curves."""
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from gan.arrays import write_atomically
 
 GAP = 2  # pixels between the tiles of a grid
 ZOOM = 3  # screen pixels to an image's pixel
@@ -28,7 +31,10 @@ def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.nd
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:
-    Image.fromarray(pixels).save(path)
+    """pixels: (H, W, 3) uint8. Whole or not at all, as `gan.arrays.write_atomically` does."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    write_atomically(path, buffer.getvalue())
 
 
 def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], milliseconds: int = 400) -> None:

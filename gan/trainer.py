@@ -6,7 +6,7 @@ a checkpoint does what it would have done.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from gan.checkpoint import Checkpoint, Checkpoints
 from gan.data import unscale
 from gan.images import grid
 from gan.scoring import Scorer
-from gan.step import Update
+from gan.step import Update, named
 from gan.tracker import Tracker
 
 DEAD_UPDATES = 50  # in a row without any gradient, after which none can come any more
@@ -102,8 +102,8 @@ class Trainer:
         return True
 
     def final_scores(self) -> dict[str, float]:
-        """Scores of the trained generator, by the names in `gan.metrics`."""
-        scores = metrics.named("final", self.scorer.of_features(self._features(self.schedule.final_num_images)))
+        """Scores of the trained generator, by the names in `gan.metrics`. Raises Diverged for one that is no number."""
+        scores = self._scores("final", self.schedule.final_num_images)
         self.tracker.scalars(self.step, scores)
         return scores
 
@@ -168,6 +168,11 @@ class Trainer:
             what = f"no gradient in {self._dead} updates (every logit of the discriminator is beyond the loss's clip)"
             raise Diverged(self.step, what, self._saved_step)
 
+    def _check_finite(self, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise Diverged(self.step, f"{name} is not finite", self._saved_step)
+
     def _rows(self) -> np.ndarray:
         """The window as (updates, 5) float32; there may be none."""
         return np.array(self._window, np.float32).reshape(-1, len(step.VALUES))
@@ -178,11 +183,20 @@ class Trainer:
 
     def _score(self) -> None:
         self._check_health()
-        scores = metrics.named("eval", self.scorer.of_features(self._features(self.schedule.num_images)))
+        scores = self._scores("eval", self.schedule.num_images)
         self.tracker.scalars(self.step, scores)
         if scores[metrics.FID_PROXY] < self.best_score:
             self.best_score = scores[metrics.FID_PROXY]
             self.checkpoints.save_best(self._checkpoint())
+
+    def _scores(self, when: str, num_images: int) -> dict[str, float]:
+        """By the names in `gan.metrics`; a generator that is not finite draws images all the same."""
+        self._check_finite({n: v.numpy() for n, v in named("generator", self.update.generator.variables).items()})
+        scores = metrics.named(when, self.scorer.of_features(self._features(num_images)))
+        for name, value in scores.items():
+            if not math.isfinite(value):
+                raise Diverged(self.step, f"{name} is {value}", self._saved_step)
+        return scores
 
     def _features(self, num_images: int) -> np.ndarray:
         """What the scorer sees of so many images; at the end the last score and the final one share them."""
@@ -200,9 +214,7 @@ class Trainer:
 
     def _checkpoint(self) -> Checkpoint:
         arrays = self.update.state()
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise Diverged(self.step, f"{name} is not finite", self._saved_step)
+        self._check_finite(arrays)
         best = None if math.isinf(self.best_score) else self.best_score
         return Checkpoint(
             self.step,

@@ -308,3 +308,37 @@ def test_a_run_without_a_final_score_generates_no_more_images_than_it_scores(
     asked = count_images(monkeypatch)
     trainer.run()
     assert asked == [20]
+
+
+def test_a_generator_that_is_not_finite_gets_no_score(tmp_path: Path) -> None:
+    """Its images are NaN, and uint8 all the same."""
+    recorder = Recorder()
+    trainer = tiny_trainer(tmp_path, Schedule(steps=9, score_every_steps=3, num_images=20), recorder)
+    run = trainer.update.run
+
+    def spoil(first: int, count: int) -> tf.Tensor:
+        rows = run(first, count)
+        if trainer.step + count == 6:  # after the losses of the call were computed
+            bias = trainer.update.generator.layers[0].bias
+            bias.assign(bias * np.nan)
+        return rows
+
+    trainer.update.run = spoil  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"generator/d/bias is not finite at step 6; last finite checkpoint: none"):
+        trainer.run()
+    assert recorder.steps(metrics.FID_PROXY) == [3]
+
+
+@pytest.mark.parametrize("final", [False, True], ids=["in the run", "final"])
+def test_a_score_that_is_no_number_is_not_recorded(
+    final: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder()
+    trainer = tiny_trainer(tmp_path, Schedule(steps=2, num_images=20, final_num_images=20), recorder)
+    if final:
+        trainer.run()
+    monkeypatch.setattr(Scorer, "of_features", lambda self, fake: {metrics.FID: float("inf"), metrics.KID: 0.0})
+    key = metrics.FINAL_FID_PROXY if final else metrics.FID_PROXY
+    with pytest.raises(Diverged, match=f"{key} is inf at step 2"):
+        trainer.final_scores() if final else trainer.run()
+    assert recorder.steps(key) == []

@@ -5,7 +5,9 @@ run taken up from a checkpoint passes through some steps again: what the journal
 already is not written twice.
 """
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from experiments.records import RunFolder
+from gan.config import ConfigError
 from gan.images import save_png
 
 Record = dict[str, Any]
@@ -81,21 +84,27 @@ class Journal:
         return file.relative_to(self._folder.path).as_posix()
 
     def _append(self, record: Record) -> None:
+        if os.fstat(self._stream.fileno()).st_nlink == 0:  # written to, it would grow unseen
+            raise FileNotFoundError(errno.ENOENT, "the run's folder was deleted", str(self._folder.path))
         for key in _keys(record):
             self._last_step[key] = record["step"]
         self._stream.write(json.dumps({"time": time.time_ns() // 1_000_000, **record}) + "\n")
         self._stream.flush()
+        os.fsync(self._stream.fileno())  # a checkpoint says that all before it is on the disk
 
 
 def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
-    """Whole records from a byte offset on, each with the offset after it."""
+    """Whole records from a byte offset on, each with the offset after it. Raises ConfigError for a damaged one."""
     with open(file, "rb") as stream:
         stream.seek(offset)
         for line in stream:
             if not line.endswith(b"\n"):
                 return
+            record = _parsed(line)
+            if record is None:
+                raise _damaged(file, offset)
             offset += len(line)
-            yield json.loads(line), offset
+            yield record, offset
 
 
 def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
@@ -116,16 +125,30 @@ def _keys(record: Record) -> list[str]:
     return [record["image"]] if "image" in record else list(record.get("scalars", {}))
 
 
+def _parsed(line: bytes) -> Record | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _damaged(file: Path, offset: int) -> ConfigError:
+    remedy = f"the line at byte {offset} is no JSON object; without that line the run can go on"
+    return ConfigError("the run", "one with undamaged records", str(file), remedy)
+
+
 def _drop_torn_end(file: Path) -> None:
-    """A process killed while writing leaves half a line at the end; a power cut, zeros."""
-    whole = 0
+    """A process killed while writing leaves half a line at the end; a power cut, zeros.
+
+    Raises ConfigError where records stand behind a damaged one: that is not how a process ends.
+    """
+    whole, torn = 0, False
     with open(file, "r+b") as stream:
         for line in stream:
-            try:
-                json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
+            good = line.endswith(b"\n") and _parsed(line) is not None
+            if good and torn:
+                raise _damaged(file, whole)
+            torn = torn or not good
+            whole += 0 if torn else len(line)
         stream.truncate(whole)

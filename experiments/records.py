@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoints
-from gan.config import ConfigError
+from gan.config import ConfigError, FolderName
+
+BEST = "best:"  # before the name of a study, stands for the run of its winner
 
 
 def default_root() -> Path:
@@ -83,9 +86,9 @@ class RunFolder:
         """One for each MLflow server that the run was delivered to."""
         try:
             stores = read_json(self.delivery)["stores"]
-        except (OSError, ValueError, KeyError):  # not there yet, or damaged: then the run is found by name
+            return [state["run_id"] for state in stores.values() if "run_id" in state]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there yet, or damaged: go by the name
             return []
-        return [state["run_id"] for state in stores.values() if "run_id" in state]
 
 
 @dataclass(frozen=True)
@@ -155,10 +158,12 @@ class Records:
         return [RunFolder(p) for p in sorted(self.studies.glob("*/")) if (p / "run.json").is_file()]
 
     def find_run(self, reference: str, key: str = "resume") -> RunFolder:
-        """The run of an MLflow run id, a name, a folder, or `last`.
+        """The run of an MLflow run id, a name, a folder, `last`, or `best:<study>`, the winner of a search.
 
         Raises ConfigError in the name of the setting `key`.
         """
+        if reference.startswith(BEST):
+            return self._best_of(reference.removeprefix(BEST), key)
         for path in (Path(os.path.expanduser(reference)), self.runs / reference):
             if reference != "last" and (path / "config.yaml").is_file():
                 return RunFolder(path.resolve())
@@ -172,6 +177,22 @@ class Records:
                 return run
         recent = ", ".join(run.name for run in runs[:-4:-1])
         raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")
+
+    def _best_of(self, study: str, key: str) -> RunFolder:
+        file = self.studies / study / "best.yaml"
+        if not FolderName().admits(study):
+            raise ConfigError(key, f"{BEST}<study>, its name {FolderName()}", f"{BEST}{study}")
+        try:
+            name = yaml.safe_load(file.read_text())["run"]
+            if (self.runs / name / "config.yaml").is_file():
+                return RunFolder(self.runs / name)
+            problem = f"its run {name} is gone"
+        except FileNotFoundError:
+            known = ", ".join(folder.name for folder in self.all_studies()) or "none"
+            problem = f"it has no best.yaml, which a finished search leaves; studies: {known}"
+        except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
+            problem = f"{file} is damaged: {type(error).__name__}"
+        raise ConfigError(key, "the winner of a search that was finished", f"{BEST}{study}", problem)
 
 
 def check_folder(folder: Path, key: str) -> None:
@@ -188,8 +209,10 @@ def check_folder(folder: Path, key: str) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
+    """Raises OSError, and ValueError for anything but a JSON object."""
     content = json.loads(file.read_text())
-    assert isinstance(content, dict)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file.name} holds no JSON object")
     return content
 
 

@@ -60,7 +60,7 @@ def tracking_uri(records: Records) -> str:
 
 def public(text: str) -> str:
     """A text without the user and password of the URIs in it."""
-    return re.sub(r"://[^/\s@]+@", "://", text)
+    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 class Delivery:
@@ -73,12 +73,11 @@ class Delivery:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._uri = tracking_uri(folder.records)
-        self._stores: dict[str, dict[str, Any]] = {}
-        if folder.delivery.exists():
-            self._stores = read_json(folder.delivery)["stores"]
+        self._stores, damaged = _read_stores(folder.delivery)
         self._state = self._stores.setdefault(public(self._uri), {"offset": 0, "refused": []})
         self._client: MlflowClient | None = None
-        self._retrying = "run_id" in self._state  # the last delivery may have broken off half-way
+        # The last delivery may have broken off half-way, or the note of it is lost.
+        self._retrying = damaged or "run_id" in self._state
 
     @property
     def run_id(self) -> str | None:
@@ -277,6 +276,20 @@ class Feeder:
             if last:
                 return
             self._done.wait(INTERVAL)
+
+
+def _read_stores(file: Path) -> tuple[dict[str, dict[str, Any]], bool]:
+    """What was delivered where, and whether the note of it is damaged: then all is delivered anew, over what is there."""
+    if not file.exists():
+        return {}, False
+    try:
+        stores = read_json(file)["stores"]
+        if all({"offset", "refused"} <= state.keys() for state in stores.values()):
+            return stores, False
+    except (ValueError, KeyError, AttributeError):
+        pass
+    _log.warning("%s is damaged; all is delivered anew", file)
+    return {}, True
 
 
 def _reason(error: Exception, uri: str) -> str:

@@ -111,12 +111,14 @@ def _train(
             finished = trainer.run(should_stop)
             if finished and not final:
                 outcome = Outcome("FINISHED", trainer.step)
-            elif finished:
+            elif finished and not should_stop():
                 display.close()
                 with console.status(f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
                     scores = trainer.final_scores()
-                    _final_records(run, trainer, journal)
-                outcome = Outcome("FINISHED", trainer.step, scores, reference.floor, reference.ceiling)
+                    if not should_stop():
+                        _final_records(run, trainer, journal)
+                status = "KILLED" if should_stop() else "FINISHED"  # what is missing is made by a resume
+                outcome = Outcome(status, trainer.step, scores, reference.floor, reference.ceiling)
             else:
                 outcome = Outcome("KILLED", trainer.step)
         except Diverged as error:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ from PIL import Image
 from experiments.journal import Journal, curve, read
 from experiments.progress import TrainingDisplay
 from experiments.records import Records, RunFolder
+from gan.checkpoint import Checkpoint
+from gan.config import ConfigError
 from gan.tracker import NullTracker, Tracker, Trackers
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)
@@ -122,3 +125,37 @@ def test_scores_carry_the_id_of_their_extractor(folder: RunFolder) -> None:
     journal.scalars(1, {"final/fid_proxy": 9.0})
     journal.close()
     assert [r.get("fid_proxy_id") for r in records(folder)] == [None, "cifar_cnn-12345678", "cifar_cnn-12345678"]
+
+
+def test_records_behind_a_damaged_one_are_not_dropped(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    for step in (1, 2, 3):
+        journal.scalars(step, {"a": float(step)})
+    journal.close()
+    content = folder.journal.read_bytes()
+    lines = content.splitlines(keepends=True)
+    for broken in (b"{" + lines[1], b"[1]\n", b"\n"):
+        damaged = lines[0] + broken + lines[2]
+        folder.journal.write_bytes(damaged)
+        for reader in (lambda: Journal(folder), lambda: curve(folder.journal, "a")):
+            with pytest.raises(
+                ConfigError, match=rf"metrics\.jsonl' \(the line at byte {len(lines[0])} is no JSON object"
+            ):
+                reader()
+        assert folder.journal.read_bytes() == damaged
+    folder.journal.write_bytes(content)
+    assert curve(folder.journal, "a")[0] == [1, 2, 3]
+
+
+def test_a_deleted_folder_is_not_written_to_unseen(folder: RunFolder) -> None:
+    journal = Journal(folder)
+    journal.scalars(1, {"a": 1.0})
+    shutil.rmtree(folder.path)
+    with pytest.raises(FileNotFoundError, match="the run's folder was deleted"):
+        journal.scalars(2, {"a": 2.0})
+    with pytest.raises(FileNotFoundError):
+        journal.image(2, "samples", PIXELS)
+    with pytest.raises(FileNotFoundError):
+        folder.checkpoints.save(Checkpoint(2, {}, {}))
+    journal.close()
+    assert not folder.path.exists()

@@ -259,6 +259,7 @@ def test_system_metrics_are_sampled(
 
 def test_passwords_are_not_shown(folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking.public("at https://me:secret@host:5000/x") == "at https://host:5000/x"
+    assert tracking.public("http://me:sec@ret@host:5000/x") == "http://host:5000/x"
     assert tracking.public("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     feeder = Feeder(folder)
@@ -268,3 +269,22 @@ def test_passwords_are_not_shown(folder: RunFolder, journal: Journal, monkeypatc
     assert "127.0.0.1:9" in str(feeder.problem)
     assert "secret" not in str(feeder.problem)
     assert not folder.delivery.exists() or "secret" not in folder.delivery.read_text()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"stores": 3}', '{"stores": {"x": {}}}'])
+def test_a_lost_note_of_what_was_delivered_doubles_nothing(
+    damage: str, records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    journal.scalars(1, {"a": 1.0})
+    journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
+    Delivery(folder).deliver()
+    (run_id,) = folder.mlflow_run_ids()
+    folder.delivery.write_text(damage)
+    assert folder.mlflow_run_ids() == []
+    journal.scalars(2, {"a": 2.0})
+    Delivery(folder).deliver()
+    assert folder.mlflow_run_ids() == [run_id]
+    client, run = stored(records, folder)
+    assert [m.step for m in client.get_metric_history(run_id, "a")] == [1, 2]
+    assert len(client.list_artifacts(run_id, "images")) == 2
+    assert len(client.search_runs([run.info.experiment_id])) == 1

@@ -10,24 +10,19 @@ caches are there, as in any but the very first run.
 """
 
 import itertools
-import queue
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from turns import Runner, say
 
 from experiments.compose import compose_config
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, new_run
-
-TURN = 5.0  # seconds
 
 
 class Milestones:
@@ -70,51 +65,6 @@ def bare(run: Run) -> None:
         say(f"started {per_call}" if call == 0 else f"updated {per_call}")
 
 
-def say(line: str) -> None:
-    print(line, flush=True)
-
-
-class Runner:
-    """One of them in a process of its own, stopped but for its turns."""
-
-    def __init__(self, what: str, steps: int, folder: str) -> None:
-        command = [sys.executable, __file__, what, str(steps), folder]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.first = int(self._lines.get().removeprefix("started "))
-        self._process.send_signal(signal.SIGSTOP)
-        self.seconds = 0.0  # of its turns
-        self.updates = 0  # in them
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line.strip())
-        self._lines.put("ended")
-
-    def turn(self) -> str | None:
-        """Go on for a while, or until there is something to say but `updated`."""
-        start = time.perf_counter()
-        said = None
-        self._process.send_signal(signal.SIGCONT)
-        while said is None and (left := start + TURN - time.perf_counter()) > 0:
-            try:
-                said = self._lines.get(timeout=left)
-            except queue.Empty:
-                break
-            if said.startswith("updated "):
-                self.updates += int(said.removeprefix("updated "))
-                said = None
-        self._process.send_signal(signal.SIGSTOP)
-        self.seconds += time.perf_counter() - start
-        return said
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
 def child(what: str, steps: int, folder: str) -> None:
     with native_stderr_to(Path("/dev/null")):
         settings = ["data=embedded", f"train.steps={steps}", f"records.root={folder}"]
@@ -125,7 +75,7 @@ def child(what: str, steps: int, folder: str) -> None:
 def main(steps: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, __file__, "all", "50", folder], check=True, stdout=subprocess.DEVNULL)
-        runners = everything, nothing = [Runner(what, steps, folder) for what in ("all", "none")]
+        runners = everything, nothing = [Runner([__file__, what, str(steps), folder]) for what in ("all", "none")]
         try:
             trained = None
             while (said := everything.turn()) != "done":

@@ -81,3 +81,35 @@ def test_no_blanket_exception_handlers_without_a_reason() -> None:
                 assert not line.strip().startswith("except:"), (file, number)
                 if line.strip().startswith("except Exception"):
                     assert "  # " in line, (file, number)
+
+
+FORBIDDEN = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "cloudpickle.load",
+    "yaml.load", "yaml.unsafe_load", "yaml.full_load", "marshal.loads", "shutil.unpack_archive", "tarfile.extractall",
+    "subprocess.getoutput", "dill.loads", "joblib.load", "shelve.open",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", [*LAYERS, "benchmarks"])
+def test_nothing_that_is_read_is_executed(package: str) -> None:
+    """No eval, pickle, unsafe YAML or shell; no archive is unpacked to the disk."""
+    for file in sources(package):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            assert name not in FORBIDDEN, f"{file}:{node.lineno} {name}"
+            assert not name.endswith((".extractall", ".extract")), f"{file}:{node.lineno} {name}"
+            for keyword in node.keywords:
+                given = ast.unparse(keyword)
+                assert given not in ("shell=True", "allow_pickle=True", "safe_mode=False"), f"{file}:{node.lineno}"
+        if file.name != "cifar10.py":  # CIFAR-10 itself is pickled: read by an unpickler that makes arrays only
+            assert "pickle" not in imported(file), file
+
+
+def test_servers_are_for_this_machine_alone() -> None:
+    files = [ROOT / "Makefile", ROOT / "README.md", *(f for p in [*LAYERS, "benchmarks"] for f in sources(p))]
+    for file in files:
+        text = file.read_text()
+        assert "0.0.0.0" not in text, file
+    assert "--host 127.0.0.1" in (ROOT / "Makefile").read_text()

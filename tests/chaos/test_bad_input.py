@@ -1,0 +1,366 @@
+"""Random input at every door: success, or one line of an error. Never a stack trace or a half-made record.
+
+The doors are called in this process: what stands before them in the programs only prints
+their errors. `test_run.py` and `test_optuna_search.py` try the programs themselves.
+"""
+
+import io
+import json
+import pickle
+import string
+import tarfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import batch, noise_images
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from experiments.arguments import parse_arguments
+from experiments.compose import complete, compose_config, expand_sweep, quote_paths
+from experiments.evaluate import Evaluation
+from experiments.prepare import read_records
+from experiments.records import Records, RunFolder
+from gan.checkpoint import Checkpoint, CheckpointError, Checkpoints, read
+from gan.config import Config, ConfigError, check, describe
+from gan.data import load_dataset
+from gan.sources import DataWarning
+from gan.weights import CIFAR_CNN_FILE, FOLDER, find_weights
+from sweeps.plan import read_plan
+
+pytestmark = pytest.mark.slow
+
+Door = Callable[[], Any]
+TRIED: Counter[str] = Counter()  # cases by door and outcome
+
+
+def many(cases: int) -> settings:
+    unfit = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+    return settings(max_examples=cases, deadline=None, suppress_health_check=unfit, print_blob=True, database=None)
+
+
+def knock(name: str, door: Door) -> Any:
+    """What comes out; None for an error, which then is one line of some use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        try:
+            result = door()
+        except (ConfigError, CheckpointError) as error:
+            line = str(error)
+            assert "\n" not in line
+            assert 10 < len(line) < 2000
+            assert "Traceback" not in line
+            TRIED[f"{name}: an error"] += 1
+            return None
+    TRIED[f"{name}: success"] += 1
+    return result
+
+
+@pytest.fixture(scope="module", autouse=True)
+def enough_cases() -> Iterator[None]:
+    yield
+    print("\n" + "\n".join(f"{count:5d} {what}" for what, count in sorted(TRIED.items())))
+    assert sum(TRIED.values()) >= 2000 or len(TRIED) < 16, TRIED  # unless only some of the tests were run
+
+
+KEYS = [*describe(), "data", "experiment", "model", "train", "hydra.verbose", "search.trials", "+model.x", "~seed"]
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
+NUMBERS = st.one_of(st.integers(-(10**20), 10**20), st.integers(-2, 40), st.floats(), st.floats(0, 1)).map(str)
+OWN_WORDS = st.sampled_from(["null", "true", "ship", "auto", "tutorial", "fresh", "last", "all", "mine", "../x", "~/x"])
+PLAIN = st.one_of(
+    NUMBERS, OWN_WORDS, WORDS, st.sampled_from(["${seed}", "${x}", "${oc.env:HOME}", "'", "[", "{a:", "\\"])
+)
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5).map(lambda xs: f"[{','.join(xs)}]"),
+        st.lists(inner, max_size=3).map(lambda xs: "{" + ",".join(f"k{i}:{x}" for i, x in enumerate(xs)) + "}"),
+        st.lists(inner, max_size=4).map(lambda xs: f"choice({','.join(xs)})"),
+        st.lists(inner, max_size=4).map(",".join),
+        st.lists(inner, min_size=1, max_size=3).map(lambda xs: f"interval({','.join(xs)})"),
+        st.lists(inner, min_size=1, max_size=3).map(lambda xs: f"range({','.join(xs)})"),
+        inner.map(lambda x: f"tag(log,{x})"),
+        inner.map(lambda x: f"int({x})"),
+        inner.map(lambda x: f"shuffle({x})"),
+        inner.map(lambda x: f"glob({x})"),
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def typo(draw: st.DrawFn, word: str) -> str:
+    place, letter = draw(st.integers(0, len(word))), draw(st.sampled_from(string.ascii_lowercase + "._=@+~/"))
+    return word[:place] + letter + word[place + draw(st.integers(0, 1)) :]
+
+
+OVERRIDE = st.one_of(
+    st.builds("{}={}".format, st.sampled_from(KEYS), VALUES),
+    st.builds("{}={}".format, st.sampled_from(KEYS).flatmap(typo), PLAIN),
+    WORDS,
+)
+
+
+def valid(config: Config) -> None:
+    """A configuration that was let in keeps every rule."""
+    check(config)
+    for key in ("optim.generator_learning_rate", "train.label_noise"):
+        section, name = key.split(".")
+        assert np.isfinite(getattr(getattr(config, section), name))
+
+
+@many(500)
+@given(st.lists(OVERRIDE, min_size=1, max_size=3))
+def test_overrides(overrides: list[str]) -> None:
+    def door() -> Config:
+        quoted = quote_paths(overrides)
+        config = compose_config(quoted)
+        complete(quoted)
+        return config
+
+    config = knock("overrides", door)
+    if config is not None:
+        valid(config)
+        if config.name is not None:  # a name is a folder below runs/, whatever it is
+            assert (Records(Path("/r")).runs / config.name).resolve().parent == Path("/r/runs")
+
+
+@many(150)
+@given(st.lists(OVERRIDE, min_size=1, max_size=3))
+def test_sweeps(overrides: list[str]) -> None:
+    def door() -> list[Config]:
+        jobs = expand_sweep(quote_paths(overrides, multirun=True))
+        return [compose_config(job) for job in jobs[:3]]
+
+    for config in knock("multirun", door) or []:
+        valid(config)
+
+
+@many(400)
+@given(
+    st.lists(st.one_of(OVERRIDE, st.builds("search.{}={}".format, st.sampled_from(
+        ["trials", "hours", "steps", "workers", "sampler", "pruner", "study", "seed", "retries", "confirm.top", "space"]
+    ), VALUES)), min_size=1, max_size=3)
+)  # fmt: skip
+def test_spaces(overrides: list[str]) -> None:
+    plan = knock("spaces", lambda: read_plan(overrides))
+    if plan is not None:
+        valid(plan.config)
+        assert plan.space
+        assert plan.budget >= 2
+        for key, value in plan.baseline.items():  # trial 0 can be trained
+            valid(compose_config(plan.trial_overrides({key: value})))
+
+
+YAML = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(WORDS, inner, max_size=3)),
+    max_leaves=8,
+)
+SECTIONS = ["model", "train", "optim", "data", "eval", "records", "seed", "name", "defaults", "hydra", "x"]
+
+
+@many(250)
+@given(
+    st.one_of(
+        st.dictionaries(st.sampled_from(SECTIONS), YAML, max_size=3).map(lambda d: yaml.safe_dump(d).encode()),
+        st.dictionaries(
+            st.sampled_from(SECTIONS),
+            st.dictionaries(st.sampled_from([k.rpartition(".")[2] for k in describe()]), YAML),
+        ).map(lambda d: yaml.safe_dump(d).encode()),
+        st.binary(max_size=60),
+        st.sampled_from([b"!!python/object/apply:os.system ['touch owned']", b"a: &a [*a]", b"{", b"\t:", b"- 1"]),
+    ),
+    st.sampled_from(["# @package _global_\n", ""]),
+)
+def test_presets(content: bytes, header: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir(exist_ok=True)
+    (tmp_path / "experiment" / "mine.yaml").write_bytes(header.encode() + content)
+    config = knock("presets", lambda: compose_config(["experiment=mine"], str(tmp_path)))
+    if config is not None:
+        valid(config)
+    assert not Path("owned").exists()
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """A few bytes changed, a part lost, something appended, or something else altogether."""
+    data = bytearray(content)
+    kind = draw(st.sampled_from(["bytes", "cut", "more", "else"]))
+    if kind == "bytes":
+        # Half of the places are at the ends, where the formats keep their words.
+        spots = st.one_of(st.integers(0, len(data) - 1), st.integers(0, min(300, len(data)) - 1))
+        spots = st.one_of(spots, spots.map(lambda k: len(data) - 1 - k))
+        for spot in draw(st.lists(spots, min_size=1, max_size=8)):
+            data[spot] = draw(st.integers(0, 255))
+    elif kind == "cut":
+        del data[draw(st.integers(0, len(data))) :]
+    elif kind == "more":
+        data += draw(st.binary(min_size=1, max_size=20))
+    else:
+        return draw(st.binary(max_size=200))
+    return bytes(data)
+
+
+def npz_bytes(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+ARRAYS = st.sampled_from(
+    [
+        npz_bytes(images=noise_images(41)),
+        npz_bytes(images=noise_images(41), labels=np.arange(41) % 2),
+        npz_bytes(images=noise_images(41).astype(np.float32)),
+        npz_bytes(images=noise_images(3)),
+        npz_bytes(images=np.uint8(3)),
+        npz_bytes(images=np.zeros((41, 32, 32), np.uint8)),
+        npz_bytes(images=noise_images(41), labels=np.array(["a"] * 41)),
+        npz_bytes(images=noise_images(41), labels=np.arange(41) - 50),
+        npz_bytes(images=noise_images(41), test_images=noise_images(2)[..., 0]),
+        npz_bytes(images=np.array([{}], object)),
+        npz_bytes(pictures=noise_images(41)),
+    ]
+)
+
+
+@many(200)
+@given(st.one_of(ARRAYS, ARRAYS.flatmap(damaged)), st.sampled_from(["all", 0, 1, 8, "ship"]))
+def test_npz(content: bytes, class_id: int | str, tmp_path: Path) -> None:
+    file = tmp_path / "x.npz"
+    file.write_bytes(content)
+    dataset = knock("npz", lambda: load_dataset("auto", str(file), class_id, tmp_path / "cache"))
+    if dataset is not None:
+        assert dataset.train.dtype == np.uint8
+        assert dataset.train.shape[1:] == (32, 32, 3)
+
+
+def picture(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(noise_images(1)[0]).resize((40, 36)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+PICTURES = {kind: picture(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "ICO", "PPM")}
+
+
+@many(150)
+@given(st.data(), st.sampled_from(list(PICTURES)), st.sampled_from([".png", ".jpg", ".tif", ".ico", ".gif", ".eps"]))
+def test_picture_files(data: st.DataObject, kind: str, suffix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    if not folder.exists():
+        folder.mkdir()
+        for k in range(40):
+            (folder / f"{k}.png").write_bytes(PICTURES["PNG"])
+    for old in folder.glob("odd.*"):
+        old.unlink()
+    (folder / f"odd{suffix}").write_bytes(data.draw(damaged(PICTURES[kind])))
+    dataset = knock("pictures", lambda: load_dataset("folder", str(folder), "all", tmp_path / "cache"))
+    assert dataset is not None  # one bad picture is left out
+    assert len(dataset.train) in (40, 41)
+
+
+def cifar_batch() -> bytes:
+    return pickle.dumps(batch(noise_images(10), np.arange(10)), protocol=2)
+
+
+class Harm:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("owned").touch, ())
+
+
+CIFAR = cifar_batch()
+
+
+@many(150)
+@given(st.one_of(damaged(CIFAR), st.just(pickle.dumps(Harm()))), st.booleans(), st.sampled_from(["", "../", "/", "a/"]))
+def test_cifar10(content: bytes, packed: bool, place: str, tmp_path: Path) -> None:
+    names = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
+    contents = {name: content if name == "data_batch_3" else CIFAR for name in names}
+    if packed:
+        path = tmp_path / "cifar.tar.gz"
+        with tarfile.open(path, "w:gz") as archive:
+            for name, each in contents.items():
+                member = tarfile.TarInfo(f"{place}{name}")
+                member.size = len(each)
+                archive.addfile(member, io.BytesIO(each))
+    else:
+        path = tmp_path / "batches"
+        path.mkdir(exist_ok=True)
+        for name, each in contents.items():
+            (path / name).write_bytes(each)
+    dataset = knock("cifar10", lambda: load_dataset("cifar10", str(path), "all", tmp_path / "cache"))
+    assert dataset is None or dataset.train.shape[1:] == (32, 32, 3)
+    assert not Path("owned").exists()
+    beside = {"cache", "cifar.tar.gz", "batches"}
+    assert {each.name for each in tmp_path.iterdir()} <= beside  # no member was written anywhere
+
+
+@many(150)
+@given(st.binary(max_size=300), st.booleans())
+def test_archives(content: bytes, gzipped: bool, tmp_path: Path) -> None:
+    file = tmp_path / "x.tar.gz"
+    file.write_bytes((b"\x1f\x8b\x08" if gzipped else b"") + content)
+    assert knock("archives", lambda: load_dataset("auto", str(file), 8, tmp_path / "cache")) is None
+
+
+def checkpoint_bytes(folder: Path) -> bytes:
+    file = Checkpoints(folder).save(Checkpoint(2, {"a": np.arange(50.0), "b": np.float32(1)}, {"best_score": None}))
+    return file.read_bytes()
+
+
+@many(250)
+@given(st.data())
+def test_checkpoints(data: st.DataObject, tmp_path: Path) -> None:
+    """What is read is what was saved, or an error: CRC-32 sees every changed byte of an array."""
+    file = tmp_path / "step_00000002.npz"
+    content = checkpoint_bytes(tmp_path)
+    file.write_bytes(data.draw(st.one_of(damaged(content), ARRAYS.flatmap(damaged))))
+    found = knock("checkpoints", lambda: read(file))
+    if found is not None and "a" in found.arrays:
+        np.testing.assert_array_equal(found.arrays["a"], np.arange(50.0))
+    file.write_bytes(content)
+
+
+WEIGHTS = (FOLDER / CIFAR_CNN_FILE).read_bytes()
+
+
+@many(60)
+@given(damaged(WEIGHTS))
+def test_extractor_weights(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "weights.npz"
+    file.write_bytes(content)
+    weights = knock("weights", lambda: find_weights("cifar_cnn", str(file)))
+    assert weights is None or weights.arrays
+
+
+@many(150)
+@given(st.data(), st.sampled_from(["config.yaml", "run.json"]))
+def test_records(data: st.DataObject, name: str, tmp_path: Path) -> None:
+    """A run's own files, damaged."""
+    folder = RunFolder(tmp_path / "runs" / "run")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    facts = {"dataset": {"sha256": "a", "description": "b"}, "tags": {}, "params": {}, "created": 1}
+    contents = {"config.yaml": yaml.safe_dump({"model": {"dropout": 0.3}}), "run.json": json.dumps(facts)}
+    for each, text in contents.items():
+        (folder.path / each).write_text(text)
+    (folder.path / name).write_bytes(data.draw(damaged(contents[name].encode())))
+    found = knock("records", lambda: read_records(folder))
+    if found is not None:
+        valid(found[0])
+
+
+@many(200)
+@given(st.lists(st.one_of(OVERRIDE, st.builds("{}={}".format, st.sampled_from([*describe(Evaluation)]), VALUES))))
+def test_arguments(arguments: list[str]) -> None:
+    wanted = knock("arguments", lambda: parse_arguments(Evaluation, arguments))
+    if wanted is not None:
+        check(wanted)

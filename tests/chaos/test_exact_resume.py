@@ -1,0 +1,123 @@
+"""Runs killed with kill -9, resumed, and killed again come to the same end, to the bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from mlflow import MlflowClient
+
+from experiments import journal
+from experiments.records import Records, RunFolder
+from gan import metrics
+
+STEPS = 40
+KILLS = 3
+SETTINGS = [
+    f"train.steps={STEPS}", "train.batch_size=8", "train.log_every_steps=4", "train.grid_every_steps=8",
+    "train.checkpoint_every_steps=5", "train.steps_per_call=3", "eval.every_steps=10", "eval.num_images=50",
+]  # fmt: skip
+# Every pair of two settings is among them.
+COMBINATIONS = [
+    ("tutorial", "float32", "fixed"),
+    ("tutorial", "mixed_bfloat16", "fresh"),
+    ("batch", "float32", "fresh"),
+    ("batch", "mixed_bfloat16", "fixed"),
+]
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(ROOT / "experiments/run.py"), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def half_written(folder: RunFolder) -> bool:
+    """Whether a checkpoint is being written just now."""
+    try:
+        return any(name.endswith(".tmp") for name in os.listdir(folder.path / "checkpoints"))
+    except FileNotFoundError:
+        return False
+
+
+def kill_when(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> bool:
+    """Kill it at that moment; False if it ended before."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "the moment did not come"
+        if process.poll() is not None:
+            return False
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return True
+
+
+def moments(folder: RunFolder, rng: random.Random) -> list[Callable[[], bool]]:
+    """While a checkpoint is written; some records later; at whatever time."""
+    lines, until = journal_lines(folder) + rng.randint(1, 6), time.monotonic() + rng.uniform(4, 12)
+    return [lambda: half_written(folder), lambda: journal_lines(folder) >= lines, lambda: time.monotonic() > until]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "precision", "noise"), COMBINATIONS)
+def test_killed_runs_come_to_the_same_end(recipe: str, precision: str, noise: str, npz: Path, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")  # shown when the test fails
+    rng = random.Random(seed)
+    records = Records(tmp_path / "records")
+    common = [f"records.root={records.root}", "data=npz", f"data.path={npz}", "train.threads=2"]
+    settings = [*SETTINGS, f"train.batch_norm={recipe}", f"train.precision={precision}"]
+    settings += [f"train.label_noise_mode={noise}"]
+    straight, killed = (RunFolder(records.runs / name) for name in ("straight", "killed"))
+    process = start(*common, *settings, "name=straight")
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+
+    process = start(*common, *settings, "name=killed")
+    kills = 0
+    while kills < KILLS:
+        if kill_when(process, moments(killed, rng)[kills % 3]):
+            kills += 1
+        if not killed.config.is_file():  # killed before it was a run
+            process = start(*common, *settings, "name=killed")
+        else:
+            process = start("resume=killed", common[0])
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, out
+
+    a, b = straight.checkpoints.latest(), killed.checkpoints.latest()
+    assert a.step == b.step == STEPS
+    assert a.meta == b.meta
+    assert a.arrays.keys() == b.arrays.keys()
+    for name in a.arrays:
+        np.testing.assert_array_equal(a.arrays[name], b.arrays[name], err_msg=name)
+    keys = metric_names(straight)
+    assert {metrics.D_LOSS, metrics.FID_PROXY, metrics.FINAL_FID_PROXY} <= keys == metric_names(killed)
+    client = MlflowClient(f"sqlite:///{records.database}")
+    for key in keys - {metrics.STEPS_PER_SECOND}:
+        expected = journal.curve(straight.journal, key)
+        assert journal.curve(killed.journal, key) == expected, key
+        for folder in (straight, killed):  # and MLflow has each point once
+            history = client.get_metric_history(folder.mlflow_run_ids()[-1], key)
+            assert [(point.step, point.value) for point in history] == list(zip(*expected, strict=True)), key
+    pictures = [file.name for file in sorted(straight.samples.iterdir())]
+    assert pictures == [file.name for file in sorted(killed.samples.iterdir())]
+    for name in pictures:
+        assert (straight.samples / name).read_bytes() == (killed.samples / name).read_bytes(), name
+    run = client.get_run(killed.mlflow_run_ids()[-1])
+    assert run.info.status == "FINISHED"
+    assert len(client.search_runs([run.info.experiment_id])) == 2
+
+
+def journal_lines(folder: RunFolder) -> int:
+    return folder.journal.read_bytes().count(b"\n") if folder.journal.exists() else 0
+
+
+def metric_names(folder: RunFolder) -> set[str]:
+    return {key for record, _ in journal.read(folder.journal, 0) for key in record.get("scalars", {})}

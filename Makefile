@@ -35,8 +35,8 @@ run: install
 	@$(BIN)/python experiments/run.py experiment=quick $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -q -m "not slow"
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
 
 lint: install
 	$(BIN)/ruff format --check .

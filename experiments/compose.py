@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -126,7 +127,14 @@ def _quoted(text: str, multirun: bool) -> str:
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
     extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides + extra)
+        try:
+            return compose(name, overrides + extra)
+        except (HydraException, OmegaConfBaseException, ConfigError):
+            raise
+        except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:  # of the user's own files
+            raise ConfigError(
+                "--config-dir", "a folder of presets in YAML", search_folder, _first_line(error)
+            ) from error
 
 
 def to_config(node: DictConfig) -> Config:

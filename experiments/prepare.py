@@ -191,7 +191,7 @@ def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[s
         if not {"dataset", "tags"} <= facts.keys():
             raise ValueError("run.json lacks the data set or the tags")
         return config, facts
-    except (OSError, ValueError, KeyError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, KeyError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         remedy = f"in {folder.path}: {first_line(error)}"
         raise ConfigError(key, "a run with undamaged records", folder.name, remedy) from error
 

@@ -2,6 +2,8 @@
 
 import io
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -12,7 +14,10 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 # All that NumPy, zipfile and zlib raise on damaged or foreign bytes; whoever reads turns it into one line.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    SyntaxError, tokenize.TokenError, struct.error, OverflowError, RecursionError, MemoryError,
+)  # fmt: skip
 
 
 def read_npz(file: Path) -> Arrays:

@@ -120,8 +120,13 @@ class _Search:
             delivered = feeder.finish(DELIVERY_SECONDS if status == "FINISHED" else 5.0)
         if status == "KILLED":
             self._say(f"stopped; go on with\n         {self._command()}")
+        problem = feeder.problem
+        if delivered and status == "FINISHED":  # a trial cannot be delivered before its study is
+            quiet = Console(quiet=True)
+            behind = [run.name for run in self._trial_runs() if not deliver(run, quiet)]
+            delivered, problem = not behind, ", ".join(behind)
         if not delivered:
-            self._say(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with")
+            self._say(f"MLflow is behind ({problem}); nothing is lost, deliver the records with")
             self._say("         python experiments/sync.py all")
         if status == "FINISHED":
             self._say_where(feeder)
@@ -169,19 +174,20 @@ class _Search:
             self.journal.scalars(len(scores) + 1, {BEST_SCORE: min([*scores, event["score"]])})
 
     def _close_runs(self) -> None:
-        """No trial that was given up stays RUNNING in MLflow, and what it missed of the others it gets now."""
-        quiet = Console(quiet=True)
-        for number in {studies.origin(trial) for trial in self.study.get_trials(deepcopy=False)}:
-            run = RunFolder(self.plan.records.runs / studies.run_name(self.plan.search.study, number))
-            if not run.journal.exists():  # the settings of an earlier trial again
-                continue
+        """No trial that was given up stays RUNNING in MLflow."""
+        for run in self._trial_runs():
             if journal.last_status(run.journal) in ("", "RUNNING"):
                 with contextlib.suppress(ConfigError), run.owned():  # else it is no orphan: another process is at it
                     records = Journal(run)
                     records.tags({"optuna.trial_state": "FAIL"})
                     records.status("FAILED")
                     records.close()
-            deliver(run, quiet)
+
+    def _trial_runs(self) -> list[RunFolder]:
+        numbers = sorted({studies.origin(trial) for trial in self.study.get_trials(deepcopy=False)})
+        names = [studies.run_name(self.plan.search.study, number) for number in numbers]
+        runs = [RunFolder(self.plan.records.runs / name) for name in names]
+        return [run for run in runs if run.journal.exists()]  # not those with the settings of an earlier trial again
 
     def _rescore(self, name: str) -> float | None:
         """The best trial's score with more images, from latents that the search did not see."""

@@ -163,6 +163,8 @@ def _of_range(key: str, sweep: RangeSweep, spec: dict[str, Any]) -> Dimension:
 
 def _of_choice(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) -> Dimension:
     values = [each.text if isinstance(each, QuotedString) else each for each in sweep.list]
+    if any(isinstance(value, dict) for value in values):
+        raise ConfigError(key, "a choice of words, numbers or lists", text)
     choices = [_choice(value) for value in values]
     if len(set(choices)) < 2:
         raise ConfigError(key, "a choice of two values or more", text, f"{key}={text_of(choices[0])} fixes it")

@@ -47,7 +47,7 @@ def _read_pictures(files: list[Path]) -> Arrays:
             with picture:
                 upright = _rgb(ImageOps.exif_transpose(picture))
                 images.append(np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS)))
-        except (*UNREADABLE, SyntaxError, Image.DecompressionBombError):
+        except (*UNREADABLE, Image.DecompressionBombError):
             unreadable.append(index)
     return {
         "train_images": np.stack(images) if images else np.zeros((0, SIZE, SIZE, 3), np.uint8),

@@ -169,7 +169,7 @@ SECTIONS = ["model", "train", "optim", "data", "eval", "records", "seed", "name"
 
 @many(250)
 @given(
-    st.one_of(
+    content=st.one_of(
         st.dictionaries(st.sampled_from(SECTIONS), YAML, max_size=3).map(lambda d: yaml.safe_dump(d).encode()),
         st.dictionaries(
             st.sampled_from(SECTIONS),
@@ -178,7 +178,7 @@ SECTIONS = ["model", "train", "optim", "data", "eval", "records", "seed", "name"
         st.binary(max_size=60),
         st.sampled_from([b"!!python/object/apply:os.system ['touch owned']", b"a: &a [*a]", b"{", b"\t:", b"- 1"]),
     ),
-    st.sampled_from(["# @package _global_\n", ""]),
+    header=st.sampled_from(["# @package _global_\n", ""]),
 )
 def test_presets(content: bytes, header: str, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir(exist_ok=True)
@@ -233,7 +233,7 @@ ARRAYS = st.sampled_from(
 
 
 @many(200)
-@given(st.one_of(ARRAYS, ARRAYS.flatmap(damaged)), st.sampled_from(["all", 0, 1, 8, "ship"]))
+@given(content=st.one_of(ARRAYS, ARRAYS.flatmap(damaged)), class_id=st.sampled_from(["all", 0, 1, 8, "ship"]))
 def test_npz(content: bytes, class_id: int | str, tmp_path: Path) -> None:
     file = tmp_path / "x.npz"
     file.write_bytes(content)
@@ -253,7 +253,11 @@ PICTURES = {kind: picture(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP"
 
 
 @many(150)
-@given(st.data(), st.sampled_from(list(PICTURES)), st.sampled_from([".png", ".jpg", ".tif", ".ico", ".gif", ".eps"]))
+@given(
+    data=st.data(),
+    kind=st.sampled_from(list(PICTURES)),
+    suffix=st.sampled_from([".png", ".jpg", ".tif", ".ico", ".gif", ".eps"]),
+)
 def test_picture_files(data: st.DataObject, kind: str, suffix: str, tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     if not folder.exists():
@@ -281,7 +285,11 @@ CIFAR = cifar_batch()
 
 
 @many(150)
-@given(st.one_of(damaged(CIFAR), st.just(pickle.dumps(Harm()))), st.booleans(), st.sampled_from(["", "../", "/", "a/"]))
+@given(
+    content=st.one_of(damaged(CIFAR), st.just(pickle.dumps(Harm()))),
+    packed=st.booleans(),
+    place=st.sampled_from(["", "../", "/", "a/"]),
+)
 def test_cifar10(content: bytes, packed: bool, place: str, tmp_path: Path) -> None:
     names = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
     contents = {name: content if name == "data_batch_3" else CIFAR for name in names}
@@ -305,7 +313,7 @@ def test_cifar10(content: bytes, packed: bool, place: str, tmp_path: Path) -> No
 
 
 @many(150)
-@given(st.binary(max_size=300), st.booleans())
+@given(content=st.binary(max_size=300), gzipped=st.booleans())
 def test_archives(content: bytes, gzipped: bool, tmp_path: Path) -> None:
     file = tmp_path / "x.tar.gz"
     file.write_bytes((b"\x1f\x8b\x08" if gzipped else b"") + content)
@@ -318,7 +326,7 @@ def checkpoint_bytes(folder: Path) -> bytes:
 
 
 @many(250)
-@given(st.data())
+@given(data=st.data())
 def test_checkpoints(data: st.DataObject, tmp_path: Path) -> None:
     """What is read is what was saved, or an error: CRC-32 sees every changed byte of an array."""
     file = tmp_path / "step_00000002.npz"
@@ -334,7 +342,7 @@ WEIGHTS = (FOLDER / CIFAR_CNN_FILE).read_bytes()
 
 
 @many(60)
-@given(damaged(WEIGHTS))
+@given(content=damaged(WEIGHTS))
 def test_extractor_weights(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "weights.npz"
     file.write_bytes(content)
@@ -343,7 +351,7 @@ def test_extractor_weights(content: bytes, tmp_path: Path) -> None:
 
 
 @many(150)
-@given(st.data(), st.sampled_from(["config.yaml", "run.json"]))
+@given(data=st.data(), name=st.sampled_from(["config.yaml", "run.json"]))
 def test_records(data: st.DataObject, name: str, tmp_path: Path) -> None:
     """A run's own files, damaged."""
     folder = RunFolder(tmp_path / "runs" / "run")

@@ -17,16 +17,21 @@ FAILED, USAGE_ERROR = 1, 2  # exit codes
 
 
 def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
-    """The dataclass that key=value arguments make. Raises ConfigError."""
+    """The dataclass that key=value arguments make; a list grows by each `key=value`. Raises ConfigError."""
     keys = describe(settings)
+    lists: dict[str, list[object]] = {key: [] for key, spec in keys.items() if spec["type"] == list[str]}
     node = OmegaConf.structured(settings)
     for override in parse(quote_paths(arguments)):
         key = override.key_or_group
         if key not in keys or override.is_sweep_override() or override.is_delete() or override.is_add():
             rule = f"one of {', '.join(keys)}, with one value"
             raise ConfigError("an argument", rule, override.input_line, nearest(key, keys) if key not in keys else "")
+        value = override.value()
+        if key in lists:
+            lists[key] += value if isinstance(value, list) else [value]
+            value = lists[key]
         try:
-            OmegaConf.update(node, key, override.value())
+            OmegaConf.update(node, key, value)
         except ValidationError as error:
             raise wrong_type(key, keys[key], override.get_value_element_as_str()) from error
     try:

@@ -1,7 +1,7 @@
 """From a command line to a checked `Config`, with one clear line for every mistake."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
@@ -131,7 +131,9 @@ def _compose(overrides: list[str], search_folder: str | None, name: str = "confi
             return compose(name, overrides + extra)
         except (HydraException, OmegaConfBaseException, ConfigError):
             raise
-        except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:  # of the user's own files
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError, OSError) as error:
+            if search_folder is None:  # all that Hydra stumbles over in a user's own files
+                raise
             raise ConfigError(
                 "--config-dir", "a folder of presets in YAML", search_folder, _first_line(error)
             ) from error
@@ -162,7 +164,17 @@ def parse(overrides: list[str]) -> list[Override]:
             parsed += OverridesParser.create().parse_overrides([text])
         except (OverrideParseException, HydraException) as error:
             raise ConfigError("an override", "key=value", text, _first_line(error)) from error
+        if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses and then stumbles over
+            raise ConfigError("an override", "without several values inside of another value", text)
     return parsed
+
+
+def _has_sweep_inside(value: Any) -> bool:
+    inner = value.list if isinstance(value, ChoiceSweep) else value
+    inner = inner.values() if isinstance(inner, dict) else inner
+    return isinstance(inner, Iterable) and not isinstance(inner, str) and any(
+        isinstance(each, Sweep) or _has_sweep_inside(each) for each in inner
+    )  # fmt: skip
 
 
 def check_keys(

@@ -113,6 +113,17 @@ def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in points], [value for _, value in points]
 
 
+def curves(file: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Steps and values of all metrics, by name."""
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for record, _ in read(file, 0):
+        for key, value in record.get("scalars", {}).items():
+            steps, values = found.setdefault(key, ([], []))
+            steps.append(record["step"])
+            values.append(value)
+    return found
+
+
 def last_status(file: Path) -> str:
     """MLflow's word for the state that a run was last in; nothing for a new one, which has not said so yet."""
     if not file.exists():

@@ -50,6 +50,15 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
 
 
+def save_frames(path: Path, images: np.ndarray, milliseconds: int = 80, zoom: int = 4) -> None:
+    """A looping GIF of (N, H, W, 3) uint8, there and back again."""
+    frames = [Image.fromarray(image.repeat(zoom, axis=0).repeat(zoom, axis=1)) for image in images]
+    first, *others = (frame.quantize(256) for frame in [*frames, *frames[-2:0:-1]])
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    write_atomically(path, buffer.getvalue())
+
+
 def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) -> None:
     """The tutorial's last figure: 5x8 real images beside 5x8 generated, each (40, 32, 32, 3) uint8."""
     import matplotlib.figure

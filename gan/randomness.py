@@ -6,6 +6,7 @@ what it would have drawn anyway, and nothing about randomness needs to be saved.
 
 import hashlib
 
+import numpy as np
 import tensorflow as tf
 
 SEED_LIMIT = 2**31 - 2  # Keras folds seeds below this before it hands them to TensorFlow
@@ -25,3 +26,20 @@ def stateless_seed(seed: int, purpose: str, step: tf.Tensor | int) -> tf.Tensor:
 def latents(seed: int, purpose: str, count: int, latent_dim: int) -> tf.Tensor:
     """A fixed bank of z: (count, latent_dim) float32, standard normal."""
     return tf.random.stateless_normal((count, latent_dim), stateless_seed(seed, purpose, 0))
+
+
+def slerp(a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
+    """The way from latents a to b, each (latent_dim,), in `count` steps with both ends: (count, latent_dim) float32.
+
+    Spherical, after White (2016): in many dimensions normal vectors lie near a sphere, and the
+    straight line would pass through its inside, where none is. Lengths change evenly.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    lengths = np.linalg.norm(a), np.linalg.norm(b)
+    share = np.linspace(0.0, 1.0, count)[:, None]
+    cosine = a @ b / (lengths[0] * lengths[1]) if all(lengths) else 1.0
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    if np.sin(angle) < 1e-6:  # the same direction, or opposite ones, which have no shortest way
+        return ((1 - share) * a + share * b).astype(np.float32)
+    ways = np.sin((1 - share) * angle) * a / lengths[0] + np.sin(share * angle) * b / lengths[1]
+    return (ways / np.sin(angle) * ((1 - share) * lengths[0] + share * lengths[1])).astype(np.float32)

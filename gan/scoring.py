@@ -119,6 +119,10 @@ class Scorer:
 
 def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = "scoring") -> np.ndarray:
     """(count, 32, 32, 3) uint8 from a fixed bank of latents, the same for every run of a study."""
-    bank = randomness.latents(seed, purpose, count, generator.input_shape[-1])
-    images = [generator.predict_on_batch(bank[k : k + BATCH]) for k in range(0, count, BATCH)]
+    return images_of(generator, randomness.latents(seed, purpose, count, generator.input_shape[-1]))
+
+
+def images_of(generator: keras.Model, latents: np.ndarray) -> np.ndarray:
+    """latents (N, latent_dim) float32 -> images (N, 32, 32, 3) uint8, drawn with the moving statistics."""
+    images = [generator.predict_on_batch(latents[k : k + BATCH]) for k in range(0, len(latents), BATCH)]
     return unscale(np.concatenate(images))

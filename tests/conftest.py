@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
+    from experiments.prepare import Run
     from gan.data import Dataset
     from gan.scoring import Scorer
 
@@ -99,3 +100,26 @@ def npz(tmp_path: Path) -> Path:
     file = tmp_path / "images.npz"
     np.savez(file, images=noise_images(64))
     return file
+
+
+@pytest.fixture
+def untrained_run(tmp_path: Path) -> "Run":
+    """A run with two checkpoints that no training was needed for."""
+    from rich.console import Console
+
+    from experiments.prepare import new_run
+    from gan.checkpoint import Checkpoint
+    from gan.config import Config, DataConfig, RecordsConfig
+    from gan.models import build_generator
+    from gan.step import named
+
+    npz = tmp_path / "images.npz"
+    np.savez(npz, images=noise_images(64), test_images=noise_images(20, seed=1))
+    data = DataConfig(source="npz", path=str(npz), class_id="all")
+    config = Config(data=data, records=RecordsConfig(root=str(tmp_path / "r")), name="mine")
+    run = new_run(config, None, [], Console(quiet=True))
+    for step in (3, 6):
+        generator = build_generator(seed=step)
+        arrays = {name: v.numpy() for name, v in named("generator", generator.variables).items()}
+        run.folder.checkpoints.save(Checkpoint(step, arrays, {}))
+    return run

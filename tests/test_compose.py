@@ -86,6 +86,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("train.steps=[1", "an override must be key=value"),
         ("train.steps=1,2", "--multirun"),
         ("name=[a]", "name must be text"),
+        ("model.latent_dim=[choice(1,2)]", "an override must be without several values inside of another value"),
     ],
 )
 def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -> None:
@@ -116,6 +117,19 @@ def test_a_users_own_preset_folder(tmp_path: Path) -> None:
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropuot: 0.4\n")
     with pytest.raises(ConfigError, match="dropuot"):
         compose_config(["experiment=mine"], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"\x80", b"\x00", b"defaults: {}", b"hydra: null", b"a: &a [*a]", b"!!python/object/apply:os.system [ls]"],
+)
+def test_a_damaged_preset_is_a_mistake_of_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_bytes(b"# @package _global_\n" + content)
+    with pytest.raises(ConfigError, match="--config-dir must be a folder of presets in YAML") as caught:
+        compose_config(["experiment=mine"], str(tmp_path))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_sweeps_expand_as_hydra_does() -> None:

@@ -4,31 +4,13 @@ import numpy as np
 import pytest
 from conftest import RunProgram, noise_images
 from mlflow import MlflowClient
-from rich.console import Console
 
 from experiments.evaluate import DataPlace, Evaluation, main
 from experiments.journal import curve
-from experiments.prepare import Run, new_run
-from gan.checkpoint import Checkpoint
-from gan.config import Config, ConfigError, DataConfig, RecordsConfig
+from experiments.prepare import Run
+from gan.config import ConfigError, RecordsConfig
 from gan.models import build_generator
-from gan.step import named, restore_generator
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """A run with two checkpoints that no training was needed for."""
-    npz = tmp_path / "images.npz"
-    np.savez(npz, images=noise_images(64), test_images=noise_images(20, seed=1))
-    data = DataConfig(source="npz", path=str(npz), class_id="all")
-    run = new_run(
-        Config(data=data, records=RecordsConfig(root=str(tmp_path / "r")), name="mine"), None, [], Console(quiet=True)
-    )
-    for step in (3, 6):
-        generator = build_generator(seed=step)
-        arrays = {name: v.numpy() for name, v in named("generator", generator.variables).items()}
-        run.folder.checkpoints.save(Checkpoint(step, arrays, {}))
-    return run
+from gan.step import restore_generator
 
 
 def wanted(made: Run, **changes: object) -> Evaluation:
@@ -36,7 +18,7 @@ def wanted(made: Run, **changes: object) -> Evaluation:
     return Evaluation(**settings)  # type: ignore[arg-type]
 
 
-def test_mistakes_are_one_line_and_leave_nothing(run: Run, tmp_path: Path) -> None:
+def test_mistakes_are_one_line_and_leave_nothing(untrained_run: Run, tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     np.savez(other, images=noise_images(64, seed=9))
     for changes, message in (
@@ -53,14 +35,14 @@ def test_mistakes_are_one_line_and_leave_nothing(run: Run, tmp_path: Path) -> No
         ({"extractor_weights": str(other)}, "weights made by experiments/train_features.py"),
     ):
         with pytest.raises(ConfigError) as caught:
-            main(wanted(run, **changes))
+            main(wanted(untrained_run, **changes))
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
-    assert not run.folder.journal.exists()
+    assert not untrained_run.folder.journal.exists()
 
 
-def test_a_generator_takes_its_own_weights_only(run: Run) -> None:
-    arrays = run.folder.checkpoints.latest().arrays
+def test_a_generator_takes_its_own_weights_only(untrained_run: Run) -> None:
+    arrays = untrained_run.folder.checkpoints.latest().arrays
     generator = build_generator(seed=1)
     restore_generator(generator, arrays)
     same = build_generator(seed=6)
@@ -71,17 +53,17 @@ def test_a_generator_takes_its_own_weights_only(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_all_metrics_are_printed_and_logged_under_extractor_and_count(run: Run, program: RunProgram) -> None:
-    common = [f"records.root={run.config.records.root}", "num_images=50"]
+def test_all_metrics_are_printed_and_logged_under_extractor_and_count(untrained_run: Run, program: RunProgram) -> None:
+    common = [f"records.root={untrained_run.config.records.root}", "num_images=50"]
     done = program("run=mine", *common, script="experiments/evaluate.py")
     assert done.returncode == 0, done.stderr
-    assert f"mine, step 6: 50 images, {run.weights.id}" in done.stdout
+    assert f"mine, step 6: 50 images, {untrained_run.weights.id}" in done.stdout
     assert "mine: delivered" in done.stdout
     assert "cannot be compared" not in done.stdout
-    prefix = f"evaluate/{run.weights.id}/50"
+    prefix = f"evaluate/{untrained_run.weights.id}/50"
     names = ["fid_proxy", "kid_proxy", "density", "coverage", "nn_distance", "fid_proxy_floor", "fid_proxy_ceiling"]
     for name in names:
-        steps, (value,) = curve(run.folder.journal, f"{prefix}/{name}")
+        steps, (value,) = curve(untrained_run.folder.journal, f"{prefix}/{name}")
         assert steps == [6]
         assert f"{value:.4g}" in done.stdout, name
 
@@ -89,9 +71,9 @@ def test_all_metrics_are_printed_and_logged_under_extractor_and_count(run: Run, 
     for arguments in (["step=3"], ["seed=4"], []):
         assert program("run=last", *common, *arguments, script="experiments/evaluate.py").returncode == 0
     other = program("run=last", *common, "extractor=random_cnn", script="experiments/evaluate.py")
-    assert f"the run's own scores are in {run.weights.id} and cannot be compared with these" in other.stdout
-    client = MlflowClient(f"sqlite:///{run.folder.records.database}")
-    run_id = run.folder.mlflow_run_ids()[-1]
+    assert f"the run's own scores are in {untrained_run.weights.id} and cannot be compared with these" in other.stdout
+    client = MlflowClient(f"sqlite:///{untrained_run.folder.records.database}")
+    run_id = untrained_run.folder.mlflow_run_ids()[-1]
     metrics = client.get_run(run_id).data.metrics
     extractors = {key.split("/")[1].partition("-")[0] for key in metrics if key.startswith("evaluate/")}
     assert extractors == {"cifar_cnn", "random_cnn"}
@@ -100,8 +82,8 @@ def test_all_metrics_are_printed_and_logged_under_extractor_and_count(run: Run, 
     assert metrics[f"{prefix}/seed_4/fid_proxy"] != metrics[f"{prefix}/fid_proxy"]
 
     # While the run's own process is at it, its records are left alone.
-    with run.folder.owned():
+    with untrained_run.folder.owned():
         busy = program("run=mine", *common, "seed=5", script="experiments/evaluate.py")
     assert busy.returncode == 1
     assert "not logged: the run is going on" in busy.stdout
-    assert not curve(run.folder.journal, f"{prefix}/seed_5/fid_proxy")[0]
+    assert not curve(untrained_run.folder.journal, f"{prefix}/seed_5/fid_proxy")[0]

@@ -60,6 +60,7 @@ def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
         ("model.bn_momentun", "interval(0,1)", r"model.bn_momentun must be a known setting.*'model.bn_momentum'"),
         ("model.bn_momentum", "choice(0.8)", r"two values or more.*model.bn_momentum=0.8 fixes it"),
         ("model.bn_momentum", "choice(0.8,0.8,0.7)", "different values"),
+        ("model.bn_momentum", "choice({a:1},0.7)", "a choice of words, numbers or lists"),
         ("model.bn_momentum", "choice(0.8,high)", r"in \[0, 1\).*high is not"),
         ("model.bn_momentum", "0.8", r"must be interval\(low, high\)"),
         ("model.bn_momentum", "glob(*)", r"must be interval\(low, high\)"),

@@ -42,11 +42,10 @@ def _read_pictures(files: list[Path]) -> Arrays:
     for index, file in enumerate(files):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, and wanted
-                picture = Image.open(file)
-            with picture:
-                upright = _rgb(ImageOps.exif_transpose(picture))
-                images.append(np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS)))
+                warnings.filterwarnings("ignore", module="PIL")  # odd metadata, a large picture: it is read, or is not
+                with Image.open(file) as picture:
+                    upright = _rgb(ImageOps.exif_transpose(picture))
+                    images.append(np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS)))
         except (*UNREADABLE, Image.DecompressionBombError):
             unreadable.append(index)
     return {

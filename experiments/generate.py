@@ -1,0 +1,197 @@
+"""Pictures from the generator of a run; the data set is not needed.
+
+    python experiments/generate.py                                     # 64 pictures of the last run
+    python experiments/generate.py run=best:gan num_images=1000 out=pictures.npz
+    python experiments/generate.py run=last seed=1 grid=4x12 out=grid.png
+    python experiments/generate.py run=last interpolate=3:7 out=walk.gif
+    python experiments/generate.py run=last latents=mine.npy out=folder/
+
+`out` says by its name what is made: a picture (.png), an animation (.gif), arrays `images`
+(N, 32, 32, 3) uint8 and `latents` (N, latent_dim) float32 (.npz), a folder of one picture
+each, or the generator itself (.keras), which Keras opens without this project. Equal
+seeds give equal latents in every run of the same latent_dim.
+"""
+
+import math
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+
+from experiments.arguments import run_program
+from experiments.evaluate import find_checkpoint, load_generator
+from experiments.native_log import native_stderr_to
+from experiments.prepare import read_records, shown
+from experiments.records import Records, RunFolder, check_folder
+from gan.arrays import UNREADABLE, write_npz
+from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
+from gan.images import grid, save_frames, save_png
+
+PURPOSE = "pictures"  # of the latents: not those that runs are scored and watched with
+FRAMES = 16  # of a walk from one image to another
+MOST_IN_A_GRID = 10_000
+NUM_IMAGES = 64  # by default
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass
+class Generation:
+    run: str = setting("last", "run: MLflow id, name, folder, last, or best:<study>", NotEmpty())
+    step: str = setting("last", "checkpoint: last, best (by in-run score) or a step", NotEmpty())
+    num_images: int | None = setting(None, "images; by default 64, or as many as fill the grid", Interval(1, 10**6))
+    seed: int = setting(0, "of the latents", Interval(0))
+    out: str | None = setting(
+        None, "file (.png, .gif, .npz, .keras) or folder; by default a picture in the run's folder", NotEmpty()
+    )
+    grid: str | None = setting(None, "rows and columns of the picture, as 8x8; by default nearly a square", NotEmpty())
+    interpolate: str | None = setting(None, "two images by their numbers, as 3:7, and the way from one to the other")
+    latents: str | None = setting(None, "your own latents, .npy (N, latent_dim), instead of a seed's", NotEmpty())
+    overwrite: bool = setting(False, "replace what is at `out`")
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def main(wanted: Generation) -> int:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    given = _read_latents(wanted.latents) if wanted.latents is not None else None
+    shape, ends, count = _plan(wanted, given)
+    folder = Records.at(wanted.records.root).find_run(wanted.run, "run")
+    config, _ = read_records(folder, "run")
+    if given is not None and given.shape[1] != config.model.latent_dim:
+        rule = f"(N, {config.model.latent_dim}), as the run's generator takes them"
+        raise ConfigError("latents", rule, f"{given.shape} in {wanted.latents}")
+    checkpoint = find_checkpoint(folder, wanted.step, console)
+    out, kind = _out(wanted, folder, checkpoint.step)
+
+    with native_stderr_to(Path("/dev/null")), console.status("generating"):
+        from gan import randomness
+        from gan.scoring import images_of
+
+        generator = load_generator(config, checkpoint)
+        latents = given
+        if latents is None:
+            latents = np.asarray(randomness.latents(wanted.seed, PURPOSE, count, config.model.latent_dim))
+        if ends is not None:
+            latents = randomness.slerp(latents[ends[0]], latents[ends[1]], FRAMES)
+        if kind == "generator":
+            write_generator(out, generator)
+        else:
+            _write(out, kind, images_of(generator, latents), latents, shape)
+
+    many = "" if kind == "generator" else f" ({len(latents):,} images)"
+    console.print(f"run      {folder.name}, step {checkpoint.step:,}\n{kind:<8} {shown(out)}{many}")
+    return 0
+
+
+def _plan(wanted: Generation, given: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int] | None, int]:
+    """Rows and columns of the picture, the ends of the walk, and how many latents are drawn. Raises ConfigError."""
+    places, ends = _rows_columns(wanted), _ends(wanted)
+    for key, value in (("interpolate", ends), ("latents", given)):
+        if value is not None and wanted.num_images is not None:
+            raise ConfigError("num_images", f"absent with {key}=, which says how many", wanted.num_images)
+    if ends is not None:
+        if places is not None:
+            raise ConfigError("grid", "absent with interpolate=, which makes a strip", wanted.grid)
+        if given is not None and max(ends) >= len(given):
+            raise ConfigError("interpolate", f"below {len(given)}, the number of latents", wanted.interpolate)
+        return (1, FRAMES), ends, max(ends) + 1
+    count = len(given) if given is not None else wanted.num_images
+    if places is None:
+        count = count or NUM_IMAGES
+        columns = math.ceil(math.sqrt(count))
+        return (math.ceil(count / columns), columns), None, count
+    if count not in (None, places[0] * places[1]):
+        raise ConfigError("grid", f"of {count:,} places, one an image", wanted.grid)
+    return places, None, places[0] * places[1]
+
+
+def _rows_columns(wanted: Generation) -> tuple[int, int] | None:
+    if wanted.grid is None:
+        return None
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", wanted.grid)
+    rows, columns = map(int, found.groups()) if found else (0, 0)
+    if not 0 < rows * columns <= MOST_IN_A_GRID:
+        raise ConfigError("grid", f"rows x columns, as 8x8, at most {MOST_IN_A_GRID:,} places", wanted.grid)
+    return rows, columns
+
+
+def _ends(wanted: Generation) -> tuple[int, int] | None:
+    if wanted.interpolate is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})", wanted.interpolate)
+    if found is None or found[1] == found[2]:
+        raise ConfigError("interpolate", "two different images by their numbers, as 3:7", wanted.interpolate)
+    return int(found[1]), int(found[2])
+
+
+def _read_latents(path: str) -> np.ndarray:
+    file = Path(path).expanduser()
+    rule = "an .npy file of finite numbers (N, latent_dim)"
+    try:
+        latents = np.load(file, allow_pickle=False)
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or "it is no .npy of plain numbers"
+        raise ConfigError("latents", rule, path, reason) from error
+    if not isinstance(latents, np.ndarray) or latents.ndim != 2 or latents.dtype.kind not in "fiu" or not latents.size:
+        what = f"{latents.dtype} {latents.shape}" if isinstance(latents, np.ndarray) else "an .npz"
+        raise ConfigError("latents", rule, path, f"it holds {what}")
+    latents = latents.astype(np.float32)
+    if not np.isfinite(latents).all():
+        raise ConfigError("latents", rule, path, "some are NaN or infinite")
+    return latents
+
+
+def _out(wanted: Generation, folder: RunFolder, step: int) -> tuple[Path, str]:
+    """Where the images go, and as what: picture, GIF, arrays or folder. Raises ConfigError."""
+    if wanted.out is None:
+        name = f"step_{step:08d}_seed_{wanted.seed}" if wanted.latents is None else f"step_{step:08d}_latents"
+        place = folder.path / "generated"
+        check_folder(place, "run")
+        return place / (f"{name}.png" if wanted.interpolate is None else f"{name}_walk.png"), "picture"
+    out = Path(wanted.out).expanduser()
+    kinds = {".png": "picture", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
+    kind = "folder" if out.is_dir() or wanted.out.endswith("/") or not out.suffix else kinds.get(out.suffix.lower())
+    if kind is None:
+        raise ConfigError("out", "a .png, .gif, .npz, .keras or a folder", wanted.out)
+    if kind == "folder" and out.is_dir() and any(out.iterdir()) and not wanted.overwrite:
+        raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true writes into it")
+    if kind != "folder" and out.exists() and not wanted.overwrite:
+        raise ConfigError("out", "new", wanted.out, "overwrite=true replaces it")
+    check_folder(out if kind == "folder" else out.parent, "out")
+    return out, kind
+
+
+def write_generator(out: Path, generator: "keras.Model") -> None:
+    """In Keras' own layers, whole or not at all."""
+    from gan.models import in_keras_layers
+
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}.keras")
+    try:
+        in_keras_layers(generator).save(temporary)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(out: Path, kind: str, images: np.ndarray, latents: np.ndarray, shape: tuple[int, int]) -> None:
+    if kind == "arrays":
+        write_npz(out, {"images": images, "latents": latents})
+    elif kind == "folder":
+        digits = len(str(len(images) - 1))
+        for index, image in enumerate(images):
+            save_png(out / f"{index:0{digits}d}.png", image)
+    elif kind == "GIF":
+        save_frames(out, images)
+    else:
+        rest = shape[0] * shape[1] - len(images)
+        blank = np.full((rest, *images.shape[1:]), 255, np.uint8)
+        save_png(out, grid(np.concatenate([images, blank]), *shape))
+
+
+if __name__ == "__main__":
+    run_program(Generation, main, __doc__)

@@ -1,0 +1,162 @@
+"""Pictures from a run: what is made, that it is the right thing, and what is refused."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import RunProgram
+from PIL import Image
+
+from experiments.evaluate import load_generator
+from experiments.generate import FRAMES, Generation, main
+from experiments.prepare import Run
+from gan import randomness
+from gan.config import ConfigError, RecordsConfig
+from gan.data import unscale
+from gan.images import grid
+
+
+def wanted(made: Run, **changes: object) -> Generation:
+    settings: dict[str, object] = {"records": RecordsConfig(root=made.config.records.root), **changes}
+    return Generation(**settings)  # type: ignore[arg-type]
+
+
+def test_arrays_hold_the_images_of_their_latents(untrained_run: Run, tmp_path: Path) -> None:
+    Path(untrained_run.config.data.path or "").unlink()  # the data set is not needed
+    out = tmp_path / "new" / "x.npz"
+    for seed in (1, 1, 2):
+        main(wanted(untrained_run, num_images=600, seed=seed, out=str(out), overwrite=True))
+        with np.load(out) as arrays:
+            images, latents = arrays["images"], arrays["latents"]
+        if seed == 1:
+            first = latents
+        assert images.shape == (600, 32, 32, 3)
+        assert images.dtype == np.uint8
+        assert latents.shape == (600, 100)
+        assert latents.dtype == np.float32
+    assert not np.array_equal(first, latents)
+    generator = load_generator(untrained_run.config, untrained_run.folder.checkpoints.latest())
+    np.testing.assert_array_equal(images[:500], unscale(generator.predict_on_batch(latents[:500])))
+    assert abs(latents.mean()) < 0.02
+    assert abs(latents.std() - 1) < 0.02
+
+
+def test_a_picture_is_a_grid_row_by_row(untrained_run: Run, tmp_path: Path) -> None:
+    picture, arrays = tmp_path / "x.png", tmp_path / "x.npz"
+    main(wanted(untrained_run, grid="2x5", out=str(picture)))
+    main(wanted(untrained_run, num_images=10, out=str(arrays)))
+    np.testing.assert_array_equal(np.asarray(Image.open(picture)), grid(np.load(arrays)["images"], 2, 5))
+    # Seven images in three columns leave two places white.
+    main(wanted(untrained_run, num_images=7, out=str(picture), overwrite=True))
+    pixels = np.asarray(Image.open(picture))
+    assert pixels.shape == ((3 * 34 + 2) * 3, (3 * 34 + 2) * 3, 3)
+    assert (pixels[-102:, -102:] == 255).all()
+    assert not (pixels[:102, -102:] == 255).all()
+
+
+def test_a_folder_holds_one_picture_each_and_latents_can_be_ones_own(untrained_run: Run, tmp_path: Path) -> None:
+    mine = np.random.default_rng(3).standard_normal((11, 100))
+    np.save(tmp_path / "mine.npy", mine)
+    main(wanted(untrained_run, latents=str(tmp_path / "mine.npy"), out=str(tmp_path / "folder"), step="3"))
+    names = sorted(file.name for file in (tmp_path / "folder").iterdir())
+    assert names == [f"{k:02d}.png" for k in range(11)]
+    generator = load_generator(untrained_run.config, untrained_run.folder.checkpoints.find("3"))
+    expected = unscale(generator.predict_on_batch(mine.astype(np.float32)))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "folder" / "07.png")), expected[7])
+
+
+def test_a_walk_is_a_strip_or_a_gif(untrained_run: Run, tmp_path: Path) -> None:
+    main(wanted(untrained_run, interpolate="3:7", seed=5, out=str(tmp_path / "x.npz")))
+    main(wanted(untrained_run, interpolate="3:7", seed=5))
+    main(wanted(untrained_run, interpolate="3:7", seed=5, out=str(tmp_path / "x.gif")))
+    with np.load(tmp_path / "x.npz") as arrays:
+        bank = randomness.latents(5, "pictures", 8, 100)
+        np.testing.assert_allclose(arrays["latents"][[0, -1]], np.asarray(bank)[[3, 7]], rtol=1e-5)
+        strip = grid(arrays["images"], 1, FRAMES)
+    own = untrained_run.folder.path / "generated" / "step_00000006_seed_5_walk.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(own)), strip)
+    with Image.open(tmp_path / "x.gif") as animation:
+        assert animation.n_frames == 2 * FRAMES - 2  # type: ignore[attr-defined]
+        assert animation.size == (128, 128)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras' own
+def test_the_generator_opens_in_keras_alone(untrained_run: Run, tmp_path: Path) -> None:
+    main(wanted(untrained_run, out=str(tmp_path / "g.keras")))
+    latents = np.random.default_rng(0).standard_normal((4, 100), np.float32)
+    own = load_generator(untrained_run.config, untrained_run.folder.checkpoints.latest()).predict_on_batch(latents)
+    alone = keras.models.load_model(tmp_path / "g.keras").predict_on_batch(latents)
+    np.testing.assert_allclose(alone, own, atol=1e-5)
+    assert [file.name for file in tmp_path.glob("*.keras")] == ["g.keras"]
+
+
+def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_path: Path) -> None:
+    there = tmp_path / "there.png"
+    there.write_bytes(b"mine")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").touch()
+    np.save(tmp_path / "narrow.npy", np.zeros((3, 7)))
+    np.save(tmp_path / "nan.npy", np.full((3, 100), np.nan))
+    np.save(tmp_path / "object.npy", np.array([{}], object))
+    np.savez(tmp_path / "several.npz", a=np.zeros(3))
+    (tmp_path / "empty.npy").touch()
+    for changes, message in (
+        ({"run": "nosuch"}, "run must be last, or a run's MLflow id, name or folder; got 'nosuch'"),
+        ({"run": "best:gan"}, "run must be the winner of a search that was finished; got 'best:gan'"),
+        ({"run": "best:../x"}, "best:<study>"),
+        ({"step": "7"}, "there is no checkpoint of step 7"),
+        ({"out": "x.jpeg"}, "out must be a .png, .gif, .npz, .keras or a folder; got 'x.jpeg'"),
+        ({"out": str(there)}, "overwrite=true replaces it"),
+        ({"out": str(full)}, "overwrite=true writes into it"),
+        ({"out": str(there / "x.png")}, "out must be"),
+        ({"grid": "8*8"}, "grid must be rows x columns, as 8x8"),
+        ({"grid": "0x8"}, "grid must be rows x columns, as 8x8"),
+        ({"grid": "999x999"}, "at most 10,000 places"),
+        ({"grid": "2x2", "num_images": 5}, "grid must be of 5 places, one an image; got '2x2'"),
+        ({"interpolate": "3"}, "two different images by their numbers"),
+        ({"interpolate": "3:3"}, "two different images by their numbers"),
+        ({"interpolate": "1:2", "grid": "2x2"}, "grid must be absent with interpolate="),
+        ({"interpolate": "1:2", "num_images": 5}, "num_images must be absent with interpolate="),
+        ({"latents": "nosuch.npy"}, "No such file"),
+        ({"latents": str(tmp_path / "narrow.npy")}, "latents must be (N, 100), as the run's generator takes them"),
+        ({"latents": str(tmp_path / "nan.npy")}, "some are NaN or infinite"),
+        ({"latents": str(tmp_path / "object.npy")}, "no .npy of plain numbers"),
+        ({"latents": str(tmp_path / "several.npz")}, "it holds an .npz"),
+        ({"latents": str(tmp_path / "empty.npy")}, "no .npy of plain numbers"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ConfigError) as caught:
+            main(wanted(untrained_run, **changes))
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert sorted(tmp_path.rglob("*")) == before
+    assert there.read_bytes() == b"mine"
+
+
+def test_the_way_between_two_latents_is_spherical() -> None:
+    a, b = np.eye(3, dtype=np.float32)[0] * 2, np.eye(3, dtype=np.float32)[1] * 4
+    way = randomness.slerp(a, b, 5)
+    np.testing.assert_allclose(way[[0, -1]], [a, b], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(way, axis=1), [2, 2.5, 3, 3.5, 4], rtol=1e-6)
+    np.testing.assert_allclose(np.arctan2(way[:, 1], way[:, 0]), np.linspace(0, np.pi / 2, 5), atol=1e-6)
+    np.testing.assert_allclose(randomness.slerp(a, 2 * a, 3)[:, 0], [2, 3, 4])
+    np.testing.assert_allclose(randomness.slerp(a, -a, 3)[:, 0], [2, 0, -2])
+
+
+@pytest.mark.slow
+def test_the_program_makes_a_picture_of_the_last_run(untrained_run: Run, program: RunProgram, tmp_path: Path) -> None:
+    root = f"records.root={untrained_run.config.records.root}"
+    done = program(root, script="experiments/generate.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    own = untrained_run.folder.path / "generated" / "step_00000006_seed_0.png"
+    assert done.stdout.splitlines()[0] == "run      mine, step 6"
+    assert f"{own.relative_to(tmp_path)} (64 images)" in done.stdout
+    assert done.stderr == ""
+    with Image.open(own) as picture:
+        assert picture.size == ((8 * 34 + 2) * 3,) * 2
+    wrong = program(root, "nun_images=3", script="experiments/generate.py", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: an argument must be one of run, ")
+    assert "did you mean 'num_images'?" in wrong.stderr

@@ -1,0 +1,309 @@
+"""Which run is better, and why: one HTML page, and its figures as PNGs.
+
+    python experiments/compare.py run=last run=best:gan
+    python experiments/compare.py 'run=20261125-*' run=baseline
+    python experiments/compare.py study=gan top=5
+    python experiments/compare.py study=gan top=3 run=baseline out=~/pages/gan
+
+The page has the settings that differ, curves of scores and losses, the same latents at
+equal steps, real images, and final scores with their spread over seeds. Runs that differ
+in nothing but the seed stand together. Scores in different extractors, of different
+numbers of images or on different data are refused.
+"""
+
+import math
+import shutil
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from experiments import figures
+from experiments.arguments import run_program
+from experiments.compared import (
+    Compared,
+    Group,
+    check_alike,
+    common_steps,
+    differing,
+    find_runs,
+    grouped,
+    marks,
+    read_run,
+)
+from experiments.evaluate import DataPlace
+from experiments.figures import Picture
+from experiments.page import brief, render
+from experiments.prepare import check_same_images, load_data, shown
+from experiments.records import Records, check_folder
+from experiments.tracking import Delivery, public, tracking_uri
+from gan import metrics
+from gan.arrays import write_atomically
+from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
+from gan.images import grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Mark = tuple[int, int]  # indices of a run's colour and line
+
+TEMPLATE = Path(__file__).with_name("compare.html")
+MOST_RUNS = 18  # that colours and lines can tell apart
+CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
+COLUMNS = 5  # steps at which pictures stand side by side
+SCORES = {  # by name: title, what is better
+    metrics.FID: ("FID proxy", "lower is better"),
+    metrics.KID: ("KID proxy", "lower is better"),
+    metrics.DENSITY: ("density", "1 is like real images"),
+    metrics.COVERAGE: ("coverage", "higher is better"),
+    metrics.NN_DISTANCE: ("nn_distance", "1 is like held-out images, far less: copies"),
+}
+LOSSES = {
+    metrics.D_LOSS: ("discriminator's loss", "nats"),
+    metrics.G_LOSS: ("generator's loss", "nats"),
+    metrics.D_REAL: ("D's probability for real images", "mean"),
+    metrics.D_FAKE: ("D's probability for generated ones", "mean"),
+}
+
+
+@dataclass
+class Comparison:
+    run: list[str] = field(
+        default_factory=list,
+        metadata={"doc": "runs, one run= each: MLflow id, name, folder, last, best:<study>, or a pattern of names"},
+    )
+    study: str | None = setting(None, "a search whose best trials are compared", NotEmpty())
+    top: int = setting(5, "how many of them", Interval(1, MOST_RUNS))
+    out: str | None = setting(None, "folder for page and figures; by default a new one in the records", NotEmpty())
+    overwrite: bool = setting(False, "replace a comparison that is at `out`")
+    data: DataPlace = field(default_factory=DataPlace)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def main(wanted: Comparison) -> int:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    records = Records.at(wanted.records.root)
+    folders = find_runs(records, wanted.run, wanted.study, wanted.top)
+    if not 2 <= len(folders) <= MOST_RUNS:
+        found = ", ".join(folder.name for folder in folders) or "none"
+        raise ConfigError("run", f"given 2 to {MOST_RUNS} times (or study=<name> top=<count>)", found)
+    runs = [read_run(folder) for folder in folders]
+    check_alike(runs)
+    groups = grouped(runs)
+    out = _out(wanted, records)
+
+    with console.status("drawing"):
+        runs = [run for group in groups for run in group.runs]
+        styles = marks(groups, len(figures.COLOURS["light"]), len(figures.LINES))
+        pictures = draw(runs, groups, styles, real_images(runs[0], wanted.data.path, records), out)
+        page = out / "compare.html"
+        write_atomically(page, _page(runs, groups, styles, pictures).encode())
+    console.print(_table(groups))
+    console.print(f"page     {shown(page)}")
+    return 0
+
+
+def _out(wanted: Comparison, records: Records) -> Path:
+    if wanted.out is None:
+        out = records.root / "comparisons" / time.strftime("%Y%m%d-%H%M%S")
+    else:
+        out = Path(wanted.out).expanduser()
+        if out.is_dir() and any(out.iterdir()):
+            if not wanted.overwrite:
+                raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true replaces it")
+            if not (out / "compare.html").is_file():
+                raise ConfigError("out", "a comparison, where it is replaced", wanted.out, "it has no compare.html")
+            shutil.rmtree(out)
+    check_folder(out, "out")
+    return out
+
+
+def real_images(run: Compared, path: str | None, records: Records) -> np.ndarray | str:
+    """Real images of the run's data set, (N, 32, 32, 3) uint8, or why there are none."""
+    if path is not None:
+        run.config.data.path = path
+    try:
+        dataset = load_data(run.config, records, Console(quiet=True))
+        check_same_images(dataset, run.facts, "data.path")
+    except ConfigError as error:
+        if path is not None:
+            raise
+        return f"{error} (data.path=... says where they are now)"
+    return dataset.train
+
+
+def draw(
+    runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], real: np.ndarray | str, out: Path
+) -> dict[str, Picture | str]:
+    """The figures by section; where one cannot be drawn, why not."""
+    count = runs[0].config.eval.num_images
+    pictures: dict[str, Picture | str] = {}
+    if any(metrics.FID_PROXY in run.curves for run in runs):
+        panels = {f"eval/{name}": title for name, title in SCORES.items() if name != metrics.NN_DISTANCE}
+        caption = f"Scores of {count:,} images during the runs, always of the same latents."
+        pictures["Scores"] = figures.save(
+            "scores over updates", lambda theme: _curves(theme, runs, styles, panels), out / "scores.png", caption
+        )
+    else:
+        pictures["Scores"] = "No run has been scored yet."
+    pictures["Losses"] = figures.save(
+        "losses over updates", lambda theme: _curves(theme, runs, styles, LOSSES), out / "losses.png",
+        "Means since the point before.",
+    )  # fmt: skip
+    pictures["The same latents"] = _same_latents(runs, real, out)
+    if len(groups) > 1 and any(group.values(metrics.FINAL_FID_PROXY) for group in groups):
+        pictures["Final scores"] = figures.save(
+            "final FID proxy", lambda theme: _finals(theme, groups, styles), out / "final.png",
+            f"{metrics.FINAL_NUM_IMAGES:,} images; each dot a seed, the bar mean ± standard deviation.",
+        )  # fmt: skip
+    return pictures
+
+
+def _curves(
+    theme: str, runs: Sequence[Compared], styles: Sequence[Mark], panels: dict[str, tuple[str, str]]
+) -> "Figure":
+    figure = figures.new_figure(10, 6.6 + 0.22 * math.ceil(len(runs) / 2))
+    for axes, (metric, (title, unit)) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        for run, mark in zip(runs, styles, strict=True):
+            steps, values = run.curves.get(metric, ([], []))
+            marker = "o" if len(steps) < 20 else ""
+            axes.plot(steps, values, marker=marker, markersize=3, label=run.name, **figures.style(theme, mark))
+        axes.set(title=title, xlabel="updates", ylabel=unit)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        if "lower" in unit:
+            axes.set_ylim(bottom=0)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(runs) > 1 else 1)
+    return figure
+
+
+def _same_latents(runs: Sequence[Compared], real: np.ndarray | str, out: Path) -> Picture | str:
+    dims = {run.config.model.latent_dim for run in runs}
+    if len(dims) > 1:
+        return f"The runs have latents of {' and '.join(map(str, sorted(dims)))} numbers: none are the same."
+    steps = common_steps(runs, COLUMNS)
+    if not steps:
+        return "There is no step at which all runs drew a picture."
+    caption = "Each row a run, each column a step; the same place in all pictures is the same latent."
+    caption += f" No real images: {real}" if isinstance(real, str) else " Below, real images."
+    return figures.save(
+        "the same latents at equal steps", lambda _: _sheet(runs, steps, real), out / "latents.png", caption
+    )
+
+
+def _sheet(runs: Sequence[Compared], steps: Sequence[int], real: np.ndarray | str) -> "Figure":
+    """Rows of pictures, one a run, and one of real images."""
+    rows = len(runs) + (not isinstance(real, str))
+    figure = figures.new_figure(2.1 * len(steps) + 0.4, 2.25 * rows + 0.3)
+    axes = figure.subplots(rows, len(steps), squeeze=False)
+    for row, run in zip(axes, runs, strict=False):
+        for place, step in zip(row, steps, strict=True):
+            with Image.open(run.samples[step]) as picture:
+                figures.show_pixels(place, np.asarray(picture))
+        row[0].set_ylabel("\n".join(textwrap.wrap(run.name, 26)))
+    for place, step in zip(axes[0], steps, strict=True):
+        place.set_title(f"{step:,} updates")
+    if not isinstance(real, str):
+        tiles = np.resize(np.arange(len(real)), 16 * len(steps)).reshape(len(steps), 16)
+        for place, indices in zip(axes[-1], tiles, strict=True):
+            figures.show_pixels(place, grid(real[indices], 4, 4))
+        axes[-1, 0].set_ylabel("real images")
+    return figure
+
+
+def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark]) -> "Figure":
+    figure = figures.new_figure(10, 1.2 + 0.5 * len(groups))
+    axes = figure.subplots()
+    index = 0
+    for place, group in enumerate(groups):
+        values = group.values(metrics.FINAL_FID_PROXY)
+        colour = figures.style(theme, styles[index])["color"]
+        axes.scatter(values, [place] * len(values), color=colour, s=30, zorder=3)
+        if len(values) > 1:
+            mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
+            axes.errorbar(mean, place + 0.2, xerr=spread, fmt="|", color=colour, capsize=4, markersize=10)
+        index += len(group.runs)
+    axes.set_yticks(range(len(groups)), [group.name for group in groups])
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlabel("FID proxy (lower is better)")
+    axes.set_xlim(left=0)
+    return figure
+
+
+def _table(groups: Sequence[Group]) -> Table:
+    table = Table("settings of", "seeds", "updates", "final FID proxy", "coverage", box=None, header_style="bold")
+    for group in groups:
+        scores = (group.summary(f"final/{name}") for name in (metrics.FID, metrics.COVERAGE))
+        table.add_row(group.name, str(len(group.runs)), _steps(group), *scores)
+    return table
+
+
+def _steps(group: Group) -> str:
+    return " and ".join(f"{step:,}" for step in sorted({run.step for run in group.runs}))
+
+
+def _page(
+    runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], pictures: dict[str, Picture | str]
+) -> str:
+    rows = [
+        {
+            "name": group.name,
+            "seeds": len(group.runs),
+            "steps": _steps(group),
+            "scores": [group.summary(f"final/{name}") for name in SCORES],
+            "in_run": group.summary(metrics.FID_PROXY),
+            "scored": len(group.values(metrics.FINAL_FID_PROXY)),
+        }
+        for group in groups
+    ]
+    finals = [(float(np.mean(v)), group) for group in groups if (v := group.values(metrics.FINAL_FID_PROXY))]
+    return render(
+        TEMPLATE,
+        runs=[(run, f"--c{colour}", CSS[line], _url(run)) for run, (colour, line) in zip(runs, styles, strict=True)],
+        differing={key: [_text(value) for value in values] for key, values in differing(runs).items()},
+        rows=rows,
+        scores=list(SCORES.values()),
+        verdict=_verdict(sorted(finals, key=lambda each: each[0])),
+        pictures={title: each for title, each in pictures.items() if isinstance(each, Picture)},
+        missing={title: each for title, each in pictures.items() if isinstance(each, str)},
+        tags=runs[0].facts["tags"],
+        description=runs[0].facts["dataset"]["description"],
+        num_images=runs[0].config.eval.num_images,
+        final_num_images=metrics.FINAL_NUM_IMAGES,
+        unequal=len({run.step for run in runs}) > 1,
+    )
+
+
+def _verdict(finals: Sequence[tuple[float, Group]]) -> str:
+    """Which settings have the lowest mean, and whether spread of seeds is known to be smaller than the lead."""
+    if len(finals) < 2:
+        return ""
+    (best, first), (other, second) = finals[:2]
+    words = f"{first.name} has the lowest FID proxy: {first.summary(metrics.FINAL_FID_PROXY)} against "
+    words += f"{second.summary(metrics.FINAL_FID_PROXY)} of {second.name}."
+    spreads = [np.std(v, ddof=1) for g in (first, second) if len(v := g.values(metrics.FINAL_FID_PROXY)) > 1]
+    if len(spreads) < 2:
+        return f"{words} One seed of one of them says little: seeds of equal settings differ by units."
+    if other - best < max(spreads):
+        return f"{words} The difference is within the spread of seeds."
+    return words
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(_text, value)) if isinstance(value, list) else brief(value)
+
+
+def _url(run: Compared) -> str | None:
+    uri, place = tracking_uri(run.folder.records), Delivery(run.folder).url
+    return None if place is None else ("http://127.0.0.1:5000" if uri.startswith("sqlite") else public(uri)) + place
+
+
+if __name__ == "__main__":
+    run_program(Comparison, main, __doc__)

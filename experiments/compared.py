@@ -1,0 +1,175 @@
+"""What a comparison of runs needs of each: settings, curves, scores, pictures. And whether they may be compared."""
+
+import csv
+import fnmatch
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments import journal
+from experiments.prepare import RESUME_MAY_CHANGE, read_records, settings
+from experiments.records import Records, RunFolder
+from gan import metrics
+from gan.config import Config, ConfigError, describe
+
+Curves = dict[str, tuple[list[int], list[float]]]
+ALIKE = {  # tags that must be equal in all runs, and what they say
+    "fid_proxy_id": "extractor",
+    "dataset_sha256": "images",
+    "fid_proxy_images": "numbers of scored images",
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run of a comparison."""
+
+    folder: RunFolder
+    config: Config
+    facts: dict[str, Any]
+    curves: Curves
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def step(self) -> int:
+        return max((steps[-1] for steps, _ in self.curves.values()), default=0)
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """Those that its result depends on, but for the seed."""
+        free = (*RESUME_MAY_CHANGE, "seed")
+        return {key: value for key, value in settings(self.config).items() if key not in free}
+
+    @cached_property
+    def samples(self) -> dict[int, Path]:
+        """Pictures of the latents that all runs share, by step."""
+        return {int(f.stem.rpartition("_")[2]): f for f in sorted(self.folder.samples.glob(f"{metrics.SAMPLES}_*.png"))}
+
+    def last(self, metric: str) -> float | None:
+        """The last value of a metric."""
+        return self.curves[metric][1][-1] if metric in self.curves else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in nothing but their seeds."""
+
+    runs: list[Compared]
+
+    @property
+    def name(self) -> str:
+        """The run's, or what the names of its runs have in common."""
+        if len(self.runs) == 1:
+            return self.runs[0].name
+        common = re.sub(r"[-_.]*(seed)?[-_.]*$", "", os.path.commonprefix([run.name for run in self.runs]))  # noqa: RUF071  # names, not paths
+        return f"{common or self.runs[0].name}, {len(self.runs)} seeds"
+
+    def values(self, metric: str) -> list[float]:
+        return [value for run in self.runs if (value := run.last(metric)) is not None]
+
+    def summary(self, metric: str) -> str:
+        """Mean and standard deviation over seeds."""
+        values = self.values(metric)
+        if not values:
+            return ""
+        spread = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
+        return f"{np.mean(values):.4g}{spread}"
+
+
+def find_runs(records: Records, references: Sequence[str], study: str | None, top: int) -> list[RunFolder]:
+    """The runs asked for, in order, each once. Raises ConfigError."""
+    found = []
+    for reference in references:
+        if any(letter in reference for letter in "*?["):
+            matching = [run for run in records.all_runs() if fnmatch.fnmatch(run.name, reference)]
+            if not matching:
+                raise ConfigError("run", "a pattern that some run's name matches", reference)
+            found += sorted(matching, key=lambda run: run.name)
+        else:
+            found.append(records.find_run(reference, "run"))
+    if study is not None:
+        found += best_trials(records, study, top)
+    return list({run.path: run for run in found}.values())
+
+
+def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
+    """The runs of the best trials of a finished search. Raises ConfigError."""
+    file = records.studies / study / "trials.csv"
+    if study not in {folder.name for folder in records.all_studies()} or not file.is_file():
+        known = ", ".join(folder.name for folder in records.all_studies()) or "none"
+        raise ConfigError("study", "a search that came to its end", study, f"known: {known}")
+    with open(file, newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["state"] == "COMPLETE"]
+    runs = [RunFolder(records.runs / row["run"]) for row in sorted(rows, key=lambda row: float(row["score"]))]
+    return [run for run in runs if run.config.is_file()][:top]
+
+
+def read_run(folder: RunFolder) -> Compared:
+    """Raises ConfigError for a run without undamaged records."""
+    config, facts = read_records(folder, "run")
+    return Compared(folder, config, facts, journal.curves(folder.journal) if folder.journal.exists() else {})
+
+
+def check_alike(runs: Sequence[Compared]) -> None:
+    """Raises ConfigError where scores must not be compared, with every difference."""
+    differences = []
+    for tag, what in ALIKE.items():
+        by_value: dict[str, list[str]] = {}
+        for run in runs:
+            by_value.setdefault(str(run.facts["tags"].get(tag, "unknown")), []).append(run.name)
+        if len(by_value) > 1:
+            sides = "; ".join(f"{', '.join(names)}: {value[:60]}" for value, names in by_value.items())
+            differences.append(f"{what} differ: {sides}")
+    if differences:
+        names = ", ".join(run.name for run in runs)
+        raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences))
+
+
+def grouped(runs: Sequence[Compared]) -> list[Group]:
+    """Runs with equal settings together, in the order in which they were asked for."""
+    groups: list[Group] = []
+    for run in runs:
+        for group in groups:
+            if group.runs[0].settings == run.settings:
+                group.runs.append(run)
+                break
+        else:
+            groups.append(Group([run]))
+    return groups
+
+
+def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, int]]:
+    """Indices of each run's colour and line: a colour a group and a line a seed, where there are enough."""
+    if len(groups) <= colours and all(len(group.runs) <= lines for group in groups):
+        return [(colour, line) for colour, group in enumerate(groups) for line in range(len(group.runs))]
+    return [(k % colours, k // colours % lines) for k in range(sum(len(group.runs) for group in groups))]
+
+
+def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
+    """Settings that are not the same in all runs, each with every run's value; not those that follow another key."""
+    every = [{"seed": run.config.seed, "train.steps": run.config.train.steps, **run.settings} for run in runs]
+    followers = {key: spec["same_as"] for key, spec in describe().items() if spec["same_as"]}
+    for each in every:
+        for key, leader in followers.items():
+            own = each[key]
+            same = all(value == each[leader] for value in (own if isinstance(own, list) else [own]))
+            each[key] = None if same else own
+    return {key: [each[key] for each in every] for key in every[0] if any(each[key] != every[0][key] for each in every)}
+
+
+def common_steps(runs: Sequence[Compared], most: int) -> list[int]:
+    """Steps at which all runs drew the shared latents, evenly chosen up to the last; 0 only if it is the only one."""
+    steps = sorted(set.intersection(*(set(run.samples) for run in runs)))
+    steps = [step for step in steps if step > 0] or steps
+    if len(steps) <= most:
+        return steps
+    return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]

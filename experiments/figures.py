@@ -1,0 +1,117 @@
+"""One look for all figures: readable labels, colours that all eyes tell apart, light and dark."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+
+from gan.arrays import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008), in an order that stands out from the ground.
+COLOURS = {
+    "light": ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000"),
+    "dark": ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442"),
+}
+LINES = ("-", "--", ":")  # where there are more curves than colours
+INK = {"light": "#1f2328", "dark": "#e6e6e6"}
+GROUND = {"light": "#ffffff", "dark": "#1b1d21"}
+DPI = 110
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure in two files."""
+
+    title: str
+    light: Path
+    dark: Path
+    caption: str = ""
+
+
+def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str = "") -> Picture:
+    """Draw for each theme, into `file` and, for dark grounds, `<file>_dark`. draw: takes the theme's name."""
+    picture = Picture(title, file, file.with_name(f"{file.stem}_dark{file.suffix}"), caption)
+    for theme, place in (("light", picture.light), ("dark", picture.dark)):
+        with matplotlib.rc_context(_settings(theme)):  # type: ignore[arg-type]
+            figure = draw(theme)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND[theme])
+        write_atomically(place, buffer.getvalue())
+    return picture
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Inches. Without pyplot, which would keep it."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def style(theme: str, mark: tuple[int, int]) -> dict[str, str]:
+    """Colour and line of a curve, by their indices."""
+    return {"color": COLOURS[theme][mark[0]], "linestyle": LINES[mark[1]]}
+
+
+def recolour(figure: "Figure", theme: str) -> None:
+    """Give a figure that a library drew in a style of its own this look's ground, ink and grid."""
+    ink, ground = INK[theme], GROUND[theme]
+    figure.patch.set_facecolor(ground)
+    for text in figure.texts:
+        text.set_color(ink)
+    for axes in figure.axes:
+        axes.set_facecolor(ground)
+        axes.tick_params(colors=ink, which="both")
+        axes.grid(color=ink, alpha=0.15)
+        axes.set_axisbelow(True)
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts):
+            text.set_color(ink)
+        for spine in axes.spines.values():
+            spine.set_color(ink)
+        if (legend := axes.get_legend()) is not None:
+            legend.get_frame().set(facecolor=ground, edgecolor="none")
+            for text in legend.get_texts():
+                text.set_color(ink)
+
+
+def show_pixels(axes: "Axes", pixels: np.ndarray) -> None:
+    """pixels: (H, W, 3) uint8, sharp and without a frame."""
+    axes.imshow(pixels, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+
+
+def _settings(theme: str) -> dict[str, Any]:
+    ink, ground = INK[theme], GROUND[theme]
+    return {
+        "figure.facecolor": ground,
+        "axes.facecolor": ground,
+        "savefig.facecolor": ground,
+        "text.color": ink,
+        "axes.labelcolor": ink,
+        "axes.edgecolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.grid": True,
+        "grid.color": ink,
+        "grid.alpha": 0.15,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "axes.labelsize": 10,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+        "lines.linewidth": 1.5,
+        "image.cmap": "viridis",
+    }

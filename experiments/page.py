@@ -1,0 +1,37 @@
+"""Self-contained HTML pages in one look: `page.html` is what all of them extend."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from experiments.figures import COLOURS, GROUND, INK
+
+FOLDER = Path(__file__).parent
+
+
+def render(template: Path, **values: Any) -> str:
+    """A template that extends page.html, with the filters `brief`, `inline`, `thousands` and `percent`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([template.parent, FOLDER]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"brief": brief, "inline": inline, "thousands": "{:,}".format, "percent": "{:.0%}".format}
+    themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
+    return environment.get_template(template.name).render(themes=themes, **values)
+
+
+def brief(value: Any) -> str:
+    """For a table: four digits; nothing for what is absent."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def inline(file: Path) -> str:
+    """A PNG as the source of an <img>."""
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

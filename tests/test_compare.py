@@ -1,0 +1,182 @@
+"""Runs side by side: who may be compared, what is said of them, and that the page holds it."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import RunProgram, noise_images
+from PIL import Image
+from rich.console import Console
+
+from experiments import figures
+from experiments.arguments import parse_arguments
+from experiments.compare import Comparison, main
+from experiments.compared import common_steps, differing, find_runs, grouped, marks, read_run
+from experiments.journal import Journal
+from experiments.prepare import new_run
+from experiments.records import Records, RunFolder
+from gan import metrics
+from gan.config import Config, ConfigError, DataConfig, ModelConfig, RecordsConfig, TrainConfig
+
+FINALS = {"a-seed-0": 12.0, "a-seed-1": 14.0, "b": 30.0}
+
+
+def made_run(root: Path, name: str, seed: int, final: float, momentum: float = 0.8, steps: int = 40) -> RunFolder:
+    """A run with curves, pictures and scores that no training was needed for."""
+    npz = root.parent / "images.npz"
+    if not npz.exists():
+        np.savez(npz, images=noise_images(64))
+    config = Config(
+        model=ModelConfig(bn_momentum=momentum),
+        train=TrainConfig(steps=steps),
+        data=DataConfig(source="npz", path=str(npz), class_id="all"),
+        records=RecordsConfig(root=str(root)),
+        seed=seed,
+        name=name,
+    )
+    run = new_run(config, None, [], Console(quiet=True))
+    journal = Journal(run.folder, run.weights.id)
+    for step in range(10, steps + 1, 10):
+        losses = (metrics.D_LOSS, metrics.G_LOSS, metrics.D_REAL, metrics.D_FAKE)
+        journal.scalars(step, dict.fromkeys(losses, 0.5))
+        if step % 20 == 0:
+            journal.scalars(
+                step, {f"eval/{name}": final + 100 / step for name in ("fid_proxy", "kid_proxy", "coverage")}
+            )
+    for step in range(0, steps + 1, 20):
+        journal.image(step, metrics.SAMPLES, np.full((138, 138, 3), step % 256, np.uint8))
+    journal.scalars(steps, {f"final/{name}": final for name in ("fid_proxy", "kid_proxy", "density", "coverage")})
+    journal.close()
+    return run.folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    records = tmp_path / "records"
+    for name, final in FINALS.items():
+        made_run(records, name, int(name[-1]) if "seed" in name else 0, final, 0.9 if name == "b" else 0.8)
+    return records
+
+
+def test_runs_that_differ_in_the_seed_alone_stand_together(root: Path) -> None:
+    runs = [read_run(folder) for folder in find_runs(Records(root), ["b", "a-*", "a-seed-0"], None, 5)]
+    assert [run.name for run in runs] == ["b", "a-seed-0", "a-seed-1"]
+    groups = grouped(runs)
+    assert [group.name for group in groups] == ["b", "a, 2 seeds"]
+    assert groups[1].summary(metrics.FINAL_FID_PROXY) == "13 ± 1.4"  # sqrt 2
+    assert groups[0].summary(metrics.FINAL_FID_PROXY) == "30"
+    assert groups[0].summary("final/nn_distance") == ""
+    assert marks(groups, 6, 3) == [(0, 0), (1, 0), (1, 1)]
+    assert marks(groups, 2, 1) == [(0, 0), (1, 0), (0, 0)]
+    assert differing(runs) == {"seed": [0, 0, 1], "model.bn_momentum": [0.9, 0.8, 0.8]}
+    assert common_steps(runs, 5) == [20, 40]
+
+
+def test_steps_are_those_that_all_have(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    runs = [read_run(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 60), ("long", 400))]
+    assert common_steps(runs, 5) == [20, 40, 60]
+    assert common_steps(runs[1:], 5) == [20, 120, 220, 300, 400]
+
+
+def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "page"
+    assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"a, 2 seeds +2 +40 +13 ± 1.4", printed)
+    names = {f"{name}{dark}.png" for name in ("scores", "losses", "latents", "final") for dark in ("", "_dark")}
+    assert {file.name for file in out.iterdir()} == {*names, "compare.html"}
+    for name in names:
+        with Image.open(out / name) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        theme = "dark" if "_dark" in name else "light"
+        ground = tuple(int(figures.GROUND[theme][k : k + 2], 16) for k in (1, 3, 5))
+        assert tuple(pixels[0, -1]) == ground
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20  # something is on it
+    page = (out / "compare.html").read_text()
+    assert "a, 2 seeds has the lowest FID proxy: 13 ± 1.4 against 30 of b." in page
+    assert "One seed of one of them says little" in page
+    assert page.count("data:image/png;base64,") == 8
+    assert not re.search(r'(src|srcset|href)="(?!data:|http://127)', page)  # self-contained
+    for words in ("model.bn_momentum", "64 images", "cifar_cnn-", "13 ± 1.4", "b</td>"):
+        assert words in page
+    assert "model.generator.bn_momentum" not in page  # it only follows
+
+
+def test_real_images_that_are_gone_are_said_so(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "images.npz").unlink()
+    out = tmp_path / "page"
+    main(Comparison(run=["a-seed-0", "b"], out=str(out), records=RecordsConfig(root=str(root))))
+    assert "No real images: data.path must be" in (out / "compare.html").read_text()
+
+
+def test_unlike_runs_are_refused_with_every_difference(root: Path, tmp_path: Path) -> None:
+    facts = json.loads((root / "runs" / "b" / "run.json").read_text())
+    facts["tags"] |= {"fid_proxy_id": "other-1", "fid_proxy_images": "7 in the run"}
+    (root / "runs" / "b" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError) as caught:
+        main(Comparison(run=["a-*", "b"], out=str(tmp_path / "x"), records=RecordsConfig(root=str(root))))
+    text = str(caught.value)
+    assert "extractor differ: a-seed-0, a-seed-1: cifar_cnn-" in text
+    assert "; b: other-1" in text
+    assert "b: 7 in the run" in text
+    assert ". images differ" not in text
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_best_trials_of_a_search(root: Path) -> None:
+    study = root / "studies" / "gan"
+    study.mkdir(parents=True)
+    (study / "run.json").write_text("{}")
+    rows = [
+        ("COMPLETE", "3.5", "b"),
+        ("PRUNED", "", "x"),
+        ("COMPLETE", "20", "a-seed-0"),
+        ("COMPLETE", "9", "a-seed-1"),
+    ]
+    with open(study / "trials.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows([("state", "score", "run"), *rows])
+    found = find_runs(Records(root), ["a-seed-0"], "gan", 2)
+    assert [run.name for run in found] == ["a-seed-0", "b", "a-seed-1"]
+
+
+def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for changes, message in (
+        ({}, "run must be given 2 to 18 times (or study=<name> top=<count>); got 'none'"),
+        ({"run": ["b", "b"]}, "run must be given 2 to 18 times"),
+        ({"run": ["b", "nosuch"]}, "got 'nosuch'"),
+        ({"run": ["z-*"]}, "run must be a pattern that some run's name matches; got 'z-*'"),
+        ({"study": "gan"}, "study must be a search that came to its end; got 'gan' (known: none)"),
+        ({"study": "../runs"}, "study must be a search that came to its end"),
+        ({"run": ["a-*"], "out": str(full)}, "overwrite=true replaces it"),
+        ({"run": ["a-*"], "out": str(full), "overwrite": True}, "it has no compare.html"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            main(Comparison(records=RecordsConfig(root=str(root)), **changes))  # type: ignore[arg-type]
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_list_grows_by_each_argument() -> None:
+    assert parse_arguments(Comparison, ["run=a", "top=3", "run=b"]).run == ["a", "b"]
+    assert parse_arguments(Comparison, ["study=gan"]).run == []
+
+
+@pytest.mark.slow
+def test_the_program(root: Path, program: RunProgram) -> None:
+    done = program("run=a-seed-0", "run=b", f"records.root={root}", script="experiments/compare.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (page,) = root.glob("comparisons/*/compare.html")
+    assert str(page) in done.stdout
+    wrong = program("run=b", "run=../b", f"records.root={root}", script="experiments/compare.py")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: run must be last")

@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT := 5000
+RECORDS := $(CURDIR)/mlruns
 # The first of these that is 3.11 to 3.13; make PYTHON=... names another.
 PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
@@ -44,8 +45,9 @@ lint: install
 	$(BIN)/mypy
 
 ui: install
-	@mkdir -p mlruns
-	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri "sqlite:///$(CURDIR)/mlruns/mlflow.db" \
+	@MLFLOW_TRACKING_URI= $(BIN)/python -m experiments.tracking "$(RECORDS)" $(PORT)
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+		$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(RECORDS)/mlflow.db" \
 		--host 127.0.0.1 --port $(PORT) --workers 1
 
 lock:

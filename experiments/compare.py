@@ -40,10 +40,10 @@ from experiments.compared import (
 )
 from experiments.evaluate import DataPlace
 from experiments.figures import Picture
-from experiments.page import brief, render
+from experiments.page import render, run_url
 from experiments.prepare import check_same_images, load_data, shown
+from experiments.progress import brief
 from experiments.records import Records, check_folder
-from experiments.tracking import Delivery, public, tracking_uri
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
@@ -266,7 +266,10 @@ def _page(
     finals = [(float(np.mean(v)), group) for group in groups if (v := group.values(metrics.FINAL_FID_PROXY))]
     return render(
         TEMPLATE,
-        runs=[(run, f"--c{colour}", CSS[line], _url(run)) for run, (colour, line) in zip(runs, styles, strict=True)],
+        runs=[
+            (run, f"--c{colour}", CSS[line], run_url(run.folder))
+            for run, (colour, line) in zip(runs, styles, strict=True)
+        ],
         differing={key: [_text(value) for value in values] for key, values in differing(runs).items()},
         rows=rows,
         scores=list(SCORES.values()),
@@ -298,11 +301,6 @@ def _verdict(finals: Sequence[tuple[float, Group]]) -> str:
 
 def _text(value: object) -> str:
     return ", ".join(map(_text, value)) if isinstance(value, list) else brief(value)
-
-
-def _url(run: Compared) -> str | None:
-    uri, place = tracking_uri(run.folder.records), Delivery(run.folder).url
-    return None if place is None else ("http://127.0.0.1:5000" if uri.startswith("sqlite") else public(uri)) + place
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str =
         with matplotlib.rc_context(_settings(theme)):  # type: ignore[arg-type]
             figure = draw(theme)
             buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND[theme])
+            figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND[theme], bbox_inches="tight", pad_inches=0.1)
         write_atomically(place, buffer.getvalue())
     return picture
 
@@ -69,8 +69,8 @@ def recolour(figure: "Figure", theme: str) -> None:
     for axes in figure.axes:
         axes.set_facecolor(ground)
         axes.tick_params(colors=ink, which="both")
-        axes.grid(color=ink, alpha=0.15)
-        axes.set_axisbelow(True)
+        for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
+            line.set(color=ink, alpha=0.15)
         for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts):
             text.set_color(ink)
         for spine in axes.spines.values():

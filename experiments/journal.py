@@ -70,6 +70,10 @@ class Journal:
         """A saved Keras generator for MLflow's models."""
         self._append({"model": self._relative(file)})
 
+    def champion(self, name: str, note: str) -> None:
+        """The run's model is the best of a search: MLflow's registered model of this name gets it as its champion."""
+        self._append({"champion": name, "note": note})
+
     def tags(self, tags: Mapping[str, str]) -> None:
         self._append({"tags": dict(tags)})
 

@@ -7,7 +7,11 @@ from typing import Any
 import jinja2
 
 from experiments.figures import COLOURS, GROUND, INK
+from experiments.progress import brief
+from experiments.records import RunFolder
+from experiments.tracking import Delivery, public, tracking_uri
 
+DEFAULT_UI = "http://127.0.0.1:5000"
 FOLDER = Path(__file__).parent
 
 
@@ -25,11 +29,10 @@ def render(template: Path, **values: Any) -> str:
     return environment.get_template(template.name).render(themes=themes, **values)
 
 
-def brief(value: Any) -> str:
-    """For a table: four digits; nothing for what is absent."""
-    if value is None or value != value:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def run_url(run: RunFolder) -> str | None:
+    """Of the run in MLflow's UI: the server's own, or where `make ui` serves the database."""
+    uri, place = tracking_uri(run.records), Delivery(run).url
+    return None if place is None else (DEFAULT_UI if uri.startswith("sqlite") else public(uri)) + place
 
 
 def inline(file: Path) -> str:

@@ -25,7 +25,7 @@ from experiments.records import Records, RunFolder, default_root, read_json, wri
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
-from gan.config import Config, ConfigError, flatten, put
+from gan.config import CIFAR10_CLASSES, Config, ConfigError, flatten, put
 from gan.data import Dataset, load_dataset
 from gan.sources import DataWarning
 from gan.weights import KEY, Weights, find_weights
@@ -45,6 +45,7 @@ RESUME_MAY_CHANGE = (
     "data.path",
     "eval.extractor_weights",
 )
+COMMAND_WIDTH = 80  # characters
 NOT_SETTINGS = ("name", "resume", "records.root")  # where a run is kept, not what it is
 
 
@@ -245,7 +246,7 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
         "mlflow.user": _user(),
         "mlflow.source.name": program,
         "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": f"`{command}`\n\nTrained on {dataset.description}. Folder: `{folder.path}`",
+        "mlflow.note.content": described(command, f"Trained on {dataset.description}.", folder),
         **code_tags(),
     }
     return {
@@ -259,8 +260,33 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
             "sha256": dataset.sha256,
             "shape": list(dataset.train.shape),
             "dtype": str(dataset.train.dtype),
+            "class_names": _class_names(dataset),
         },
     }
+
+
+def described(command: str, what: str, folder: RunFolder) -> str:
+    """The description of a run or a study in MLflow, Markdown: how it was made, what it is, how to read its score."""
+    score = f"The score is `{metrics.FID_PROXY}`, and `{metrics.FINAL_FID_PROXY}` of more images at the end; lower is better."
+    return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{folder.path}`"
+
+
+def _wrapped(command: str) -> str:
+    """In lines of a code block, as a shell takes them: MLflow's page grows as wide as its longest line."""
+    lines: list[str] = []
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines and len(lines[-1]) + len(word) < COMMAND_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return " \\\n        ".join(lines)
+
+
+def _class_names(dataset: Dataset) -> list[str]:
+    """Of the classes that are trained on; none where classes have numbers alone, or there are none."""
+    if isinstance(dataset.class_id, int):
+        return [] if dataset.source == "npz" else [CIFAR10_CLASSES[dataset.class_id]]
+    return list(CIFAR10_CLASSES) if dataset.source == "cifar10" else []
 
 
 def _user() -> str:

@@ -1,7 +1,8 @@
-"""What a person sees of a training: a live line on a terminal, one line a minute elsewhere."""
+"""What a person sees: of a training, a live line on a terminal, one line a minute elsewhere."""
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -10,6 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gan import metrics
 
 PLAIN_SECONDS = 60.0  # between two plain lines
+
+
+def brief(value: Any) -> str:
+    """For a table: four digits; nothing for what is absent."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 class TrainingDisplay:

@@ -9,10 +9,12 @@ import json
 import logging
 import os
 import re
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,18 +24,41 @@ from PIL import Image
 from experiments import journal
 from experiments.errors import first_line
 from experiments.records import Records, RunFolder, read_json, write_json
-from gan.config import CIFAR10_CLASSES
+from gan import metrics
+from gan.config import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 EXPERIMENT = "gan"
-EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # or the UI opens on traces of language models
-    "mlflow.note.content": "Runs of `python experiments/run.py`. Compare `eval/fid_proxy` (lower is better) "
-    "between runs with the same `fid_proxy_id`, image count and `dataset_sha256`.",
-}
+NOTE = "mlflow.note.content"  # the tag that the UI shows as a description
+# The UI shows the first line, and the rest on a click.
+EXPERIMENT_NOTE = f"""GANs. `{metrics.FID_PROXY}`: lower is better; compare runs with the same `fid_proxy_id`, image count and \
+`dataset_sha256`.
+
+*Scores* among the *Views* has the columns for it. Runs are made by `python experiments/run.py`, studies by
+`python sweeps/optuna_search.py`; a study's trials are below it. `{metrics.FINAL_FID_PROXY}` is of more images, at the end.
+"""
+VIEW = "scores"  # the UI's name for the saved view
+VIEW_COLUMNS = [
+    "attributes.`Dataset`",
+    f"metrics.`{metrics.FINAL_FID_PROXY}`",
+    f"metrics.`{metrics.FID_PROXY}`",
+    "params.`model.bn_momentum`",
+    "params.`model.leaky_relu_alpha`",
+    "params.`train.label_noise`",
+    "params.`optim.learning_rate`",
+]
+WORKFLOW = "workflowType=machine_learning"  # without it MLflow 3 shows its views of language models
+MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images (N, 32, 32, 3) float32 in [-1, 1].
+
+    latents = np.random.default_rng(0).standard_normal((16, {latent_dim}), np.float32)
+    images = mlflow.pyfunc.load_model("models:/<model ID>").predict(latents)
+"""
 MODEL = "generator"
+CHAMPION = "champion"  # the alias of a search's winner
+CHAMPION_NOTE = "The alias `champion` is the last one."
 INTERVAL = 1.0  # seconds between two looks at the journal
 BATCH = 1000  # metrics a request, MLflow's limit
 
@@ -88,8 +113,7 @@ class Delivery:
         """The part of the run's address in the UI after the server's."""
         if self.run_id is None:
             return None
-        # Without the last part MLflow 3 shows its views of language models.
-        return f"/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?workflowType=machine_learning"
+        return f"/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?{WORKFLOW}"
 
     def deliver(self, again: bool = True) -> list[str]:
         """Bring MLflow up to date with the journal; what it refused, one line each.
@@ -121,7 +145,7 @@ class Delivery:
             else:
                 self._one(client, records[0])
         except Exception as error:  # of this record, or of the server: ask it
-            if not {"image", "artifact", "model"} & records[0].keys():
+            if not {"image", "artifact", "model", "champion"} & records[0].keys():
                 raise
             client.get_run(self._state["run_id"])
             self._retrying = True
@@ -133,33 +157,17 @@ class Delivery:
 
     def _connect(self) -> "MlflowClient":
         if self._client is None:
-            os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
-            import mlflow
-
-            for name in ("mlflow", "alembic", "urllib3", "absl"):
-                logging.getLogger(name).setLevel(logging.ERROR)
-            # Two processes on a fresh database race for its tables; one at a time.
-            with FileLock(self._folder.records.root / "mlflow.lock"):
-                mlflow.set_tracking_uri(self._uri)
-                client = mlflow.MlflowClient(self._uri)
-                if "experiment_id" not in self._state:
-                    self._state["experiment_id"] = self._experiment_id(client)
+            client = _connect(self._folder.records, self._uri)
+            if "experiment_id" not in self._state:
+                experiment = _experiment(client, self._folder.records, self._uri)
+                if experiment.lifecycle_stage == "deleted":
+                    remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
+                    raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
+                self._state["experiment_id"] = experiment.experiment_id
             if not self._state.get("described"):
                 self._describe(client)
             self._client = client
         return self._client
-
-    def _experiment_id(self, client: "MlflowClient") -> str:
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            local = self._uri.startswith("sqlite")  # a server decides itself where artifacts go
-            place = self._folder.records.artifacts.as_uri() if local else None
-            return client.create_experiment(name, place, EXPERIMENT_TAGS)
-        if experiment.lifecycle_stage == "deleted":
-            remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
-            raise RuntimeError(f"MLflow's experiment {name!r} is deleted ({remedy})")
-        return str(experiment.experiment_id)
 
     def _describe(self, client: "MlflowClient") -> None:
         """Create the run with all that is known from its start; all of it can be repeated."""
@@ -199,8 +207,8 @@ class Delivery:
     def _scalars(self, client: "MlflowClient", records: list[journal.Record]) -> None:
         from mlflow.entities import Metric
 
-        metrics = [Metric(key, value, r["time"], r["step"]) for r in records for key, value in r["scalars"].items()]
-        client.log_batch(self.run_id, metrics=metrics)
+        points = [Metric(key, value, r["time"], r["step"]) for r in records for key, value in r["scalars"].items()]
+        client.log_batch(self.run_id, metrics=points)
 
     def _one(self, client: "MlflowClient", record: journal.Record) -> None:
         run_id = self._state["run_id"]
@@ -211,7 +219,13 @@ class Delivery:
             client.log_artifact(run_id, self._folder.path / record["artifact"], None if folder == "." else folder)
         elif "model" in record:
             if not (self._retrying and _has_model(client, run_id, self._state["experiment_id"], record["time"])):
-                _log_model(self._folder.path / record["model"], run_id, self._state["experiment_id"], record["time"])
+                scores = client.get_metric_history(run_id, metrics.FINAL_FID_PROXY)
+                step = scores[-1].step if scores else 0
+                _log_model(
+                    self._folder.path / record["model"], run_id, self._state["experiment_id"], record["time"], step
+                )
+        elif "champion" in record:
+            _register(client, run_id, self._state["experiment_id"], record["champion"], record["note"])
         elif "tags" in record:
             for key, value in record["tags"].items():
                 client.set_tag(run_id, key, value)
@@ -235,6 +249,58 @@ class Delivery:
                 timestamp=record["time"],
                 synchronous=True,
             )
+
+
+def _connect(records: Records, uri: str) -> "MlflowClient":
+    """A client of the server or database, whose tables are there from now on."""
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    import mlflow
+
+    for name in ("mlflow", "alembic", "urllib3", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _creating(records):
+        mlflow.set_tracking_uri(uri)
+        return mlflow.MlflowClient(uri)
+
+
+def _creating(records: Records) -> FileLock:
+    """Two processes on a fresh database race for its tables; one at a time."""
+    return FileLock(records.root / "mlflow.lock")
+
+
+def _experiment(client: "MlflowClient", records: Records, uri: str) -> "Experiment":
+    """The experiment that runs go to, created with all that the UI shows of it; it may be a deleted one."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    with _creating(records):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            place = records.artifacts.as_uri() if uri.startswith("sqlite") else None  # a server decides itself
+            experiment = client.get_experiment(client.create_experiment(name, place, _experiment_tags()))
+        return experiment
+
+
+def _experiment_tags() -> dict[str, str]:
+    view = {"selectedColumns": VIEW_COLUMNS}
+    saved = {"name": VIEW.capitalize(), "createdAt": time_ns() // 1_000_000, "state": json.dumps(view)}
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        NOTE: EXPERIMENT_NOTE,
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(saved),
+    }
+
+
+def open_store(records: Records) -> str:
+    """Make the database and its experiment, if they are not there; where all runs are in the UI, after the server's address."""
+    records.check_writable()
+    uri = tracking_uri(records)
+    client = _connect(records, uri)
+    experiment = _experiment(client, records, uri)
+    if experiment.lifecycle_stage == "deleted":
+        return f"/#/experiments?{WORKFLOW}"
+    for key, value in _experiment_tags().items():  # an earlier version made it with fewer
+        if key not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
+    return f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey={VIEW}&{WORKFLOW}"
 
 
 class Feeder:
@@ -323,6 +389,7 @@ def _dataset(facts: dict[str, Any]) -> Any:
     from mlflow.entities import Dataset
 
     shape = [-1, *facts["shape"][1:]]
+    classes = {"class_names": names} if (names := facts.get("class_names")) else {}
     spec = [{"type": "tensor", "tensor-spec": {"dtype": facts["dtype"], "shape": shape}}]
     return Dataset(
         name=facts["name"],
@@ -330,9 +397,7 @@ def _dataset(facts: dict[str, Any]) -> Any:
         source_type="local",
         source=json.dumps({"uri": facts["description"]}),
         schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps(spec), "targets": None}}),
-        profile=json.dumps(
-            {"num_images": facts["shape"][0], "class_names": list(CIFAR10_CLASSES), "sha256": facts["sha256"]}
-        ),
+        profile=json.dumps({"num_images": facts["shape"][0], **classes, "sha256": facts["sha256"]}),
     )
 
 
@@ -346,17 +411,41 @@ def _system_monitor(run_id: str, uri: str) -> Any:
 
 
 def _name(record: journal.Record) -> str:
-    return str(record.get("file") or record.get("artifact") or record.get("model"))
+    kinds = ("file", "artifact", "model", "champion")
+    return str(next(record[kind] for kind in kinds if kind in record))
 
 
 def _has_model(client: "MlflowClient", run_id: str, experiment_id: str, time: int) -> bool:
     """Whether the model of this record of the journal is there already."""
-    models = client.search_logged_models([experiment_id])
-    return any(m.source_run_id == run_id and m.tags.get("journal_time") == str(time) for m in models)
+    return any(m.tags.get("journal_time") == str(time) for m in _models(client, run_id, experiment_id))
 
 
-def _log_model(file: Path, run_id: str, experiment_id: str, time: int) -> None:
-    """The generator as an MLflow model: latents (N, latent_dim) -> images in [-1, 1]."""
+def _models(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any]:
+    """The run's models, newest first."""
+    models = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
+    return sorted(models, key=lambda model: -int(model.creation_timestamp))
+
+
+def _register(client: "MlflowClient", run_id: str, experiment_id: str, name: str, note: str) -> None:
+    """Make the run's newest model the champion of a registered one; nothing is made twice."""
+    models = _models(client, run_id, experiment_id)
+    if not models:
+        raise ValueError("the run has no model")
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"Winners of the search `{name}`. {CHAMPION_NOTE}")
+    source = f"models:/{models[0].model_id}"
+    known = [version for version in client.search_model_versions(f"name = '{name}'") if version.source == source]
+    version = known[0] if known else client.create_model_version(
+        name, source, run_id, description=note, model_id=models[0].model_id
+    )  # fmt: skip
+    client.set_registered_model_alias(name, CHAMPION, version.version)
+
+
+def _log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int) -> None:
+    """The generator as an MLflow model: latents (N, latent_dim) -> images in [-1, 1].
+
+    step: of the run, whose metrics at it become the model's.
+    """
     import keras
     import mlflow.tensorflow
     import tensorflow as tf
@@ -376,10 +465,19 @@ def _log_model(file: Path, run_id: str, experiment_id: str, time: int) -> None:
         name=MODEL,
         flavor=mlflow.tensorflow,
         run_id=run_id,
-        tags={"journal_time": str(time)},
+        step=step,
+        tags={"journal_time": str(time), NOTE: MODEL_NOTE.format(latent_dim=latent_dim)},
         model=model,
         signature=signature,
         input_example=np.random.default_rng(0).standard_normal((2, latent_dim), np.float32),
         # Pinned here: MLflow would find them out in ten seconds of imports.
         pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}", f"numpy=={np.__version__}"],
     )
+
+
+if __name__ == "__main__":  # what make ui does first
+    try:
+        _, _root, _port = sys.argv
+        print(f"all runs:  http://127.0.0.1:{_port}{open_store(Records.at(_root))}\n(in a few seconds; Ctrl-C ends it)")
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

@@ -189,6 +189,11 @@ def _interval(scores: Sequence[float], others: Sequence[float]) -> tuple[float, 
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
+def best_run(plan: Plan, folder: RunFolder, candidate: Candidate) -> RunFolder:
+    """That of the seed with the best final score."""
+    return _run(plan, folder, candidate, candidate.seeds[int(np.argmin(candidate.final))])
+
+
 def _run(plan: Plan, folder: RunFolder, candidate: Candidate, seed: int) -> RunFolder:
     return RunFolder(folder.records.runs / f"{plan.search.study}-confirm-{candidate.title}-seed-{seed}")
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.errors import first_line
+from experiments.progress import brief
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.space import Value
@@ -38,10 +39,6 @@ class Row:
 def short(params: Mapping[str, Value]) -> str:
     """Settings in a few words: the last part of each key and four digits."""
     return "  ".join(f"{key.rpartition('.')[2]} {brief(value)}" for key, value in params.items())
-
-
-def brief(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 class SearchDisplay:

@@ -15,10 +15,8 @@ import math
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -31,20 +29,20 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import journal
-from experiments.compose import quote_paths, settings_help
+from experiments.compose import settings_help
 from experiments.errors import first_line
 from experiments.journal import Journal
 from experiments.prepare import find_extractor, load_data, run_facts, settings, shown
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled
 from experiments.sync import deliver
-from experiments.tracking import Feeder, public, tracking_uri
-from gan import metrics
+from experiments.tracking import CHAMPION, Feeder, public, tracking_uri
 from gan.config import ConfigError
 from gan.data import Dataset
 from gan.weights import Weights
 from sweeps import pace
 from sweeps import study as studies
+from sweeps.champion import crown, rescore
 from sweeps.confirm import Stopped, Verdict, candidates, confirm, judge
 from sweeps.display import SearchDisplay, short
 from sweeps.plan import Plan, notices, read_plan
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
 FAILED, USAGE_ERROR = 1, 2  # exit codes
 SUGGESTIONS = 5  # that a dry run shows
 DELIVERY_SECONDS = 120.0  # how long a finished search waits for MLflow
-FRESH_LATENTS = 1  # seed of the bank that the best trial is scored with once more; 0 is the search's
 BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those completed
 
 
@@ -97,6 +94,7 @@ class _Search:
     ) -> None:
         self.plan, self.study, self.folder, self.console = plan, study, folder, console
         self.should_stop = should_stop
+        self.crowned: RunFolder | None = None
 
     def run(self, dataset: Dataset, weights: Weights) -> int:
         """The exit code, but for a signal's."""
@@ -123,7 +121,8 @@ class _Search:
         problem = feeder.problem
         if delivered and status == "FINISHED":  # a trial cannot be delivered before its study is
             quiet = Console(quiet=True)
-            behind = [run.name for run in self._trial_runs() if not deliver(run, quiet)]
+            runs = self._trial_runs() + ([self.crowned] if self.crowned is not None else [])
+            behind = [run.name for run in runs if not deliver(run, quiet)]
             delivered, problem = not behind, ", ".join(behind)
         if not delivered:
             self._say(f"MLflow is behind ({problem}); nothing is lost, deliver the records with")
@@ -157,13 +156,19 @@ class _Search:
             write_report(plan, self.study, self.folder, None, None)
             return "FAILED", FAILED
         try:
-            rescored = self._rescore(studies.run_name(plan.search.study, studies.origin(done_trials[0])))
+            name = studies.run_name(plan.search.study, studies.origin(done_trials[0]))
+            with self.console.status("scoring the best trial with fresh latents"):
+                rescored = rescore(RunFolder(plan.records.runs / name), self._say)
             verdict = self._confirm()
         except Stopped:
             return "KILLED", 0
         with self.console.status("drawing the report"):
             report = write_report(plan, self.study, self.folder, verdict, rescored)
         self._record(report, verdict)
+        if report.champion is not None:
+            words = verdict.words() if verdict is not None else "Not confirmed on fresh seeds."
+            with self.console.status("registering the winner's generator"):
+                self.crowned = crown(report.champion, plan.search.study, words, self._say)
         self._say_verdict(verdict, report)
         return "FINISHED", 0
 
@@ -188,27 +193,6 @@ class _Search:
         names = [studies.run_name(self.plan.search.study, number) for number in numbers]
         runs = [RunFolder(self.plan.records.runs / name) for name in names]
         return [run for run in runs if run.journal.exists()]  # not those with the settings of an earlier trial again
-
-    def _rescore(self, name: str) -> float | None:
-        """The best trial's score with more images, from latents that the search did not see."""
-        run = RunFolder(self.plan.records.runs / name)
-        key = f"{metrics.FINAL_NUM_IMAGES}/seed_{FRESH_LATENTS}/{metrics.FID}"
-
-        def known() -> list[float]:
-            records = [r["scalars"] for r, _ in journal.read(run.journal, 0) if "scalars" in r]
-            return [value for scalars in records for name, value in scalars.items() if name.endswith(key)]
-
-        if not known():
-            program = Path(__file__).parents[1] / "experiments" / "evaluate.py"
-            arguments = quote_paths([f"run={name}", f"seed={FRESH_LATENTS}", f"records.root={self.plan.records.root}"])
-            command = [sys.executable, str(program), *arguments]
-            with self.console.status("scoring the best trial with fresh latents"):
-                result = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
-            if not known():
-                self._say(
-                    f"the best trial could not be scored again: {(result.stderr or result.stdout).strip()[-300:]}"
-                )
-        return known()[-1] if known() else None
 
     def _confirm(self) -> Verdict | None:
         plan = self.plan
@@ -237,7 +221,7 @@ class _Search:
     def _record(self, report: "Report", verdict: Verdict | None) -> None:
         words = verdict.words() if verdict is not None else "not confirmed"
         self.journal.tags({"verdict": words, "verdict.better": str(verdict is not None and verdict.better).lower()})
-        for file in (report.best, report.trials, report.page, *report.figures.values()):
+        for file in (report.best, report.trials, report.page, *(each.light for each in report.figures.values())):
             if file.exists():
                 self.journal.artifact(file)
 
@@ -284,7 +268,11 @@ class _Search:
     def _say_where(self, feeder: Feeder) -> None:
         folder = self.folder.path
         self._say(f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
+        if (picture := self.folder.plots / "map.png").exists():
+            self._say(f"map      {shown(picture)}")
         uri = tracking_uri(self.folder.records)
+        if self.crowned is not None:
+            self._say(f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{CHAMPION}")')
         if feeder.delivery.url is not None:
             server = "http://127.0.0.1:5000" if uri.startswith("sqlite") else public(uri)
             self._say(f"browse   make ui, then {server}{feeder.delivery.url}")
@@ -359,10 +347,10 @@ def _signals() -> Iterator[list[int]]:
         yield caught
 
 
-def entry() -> None:
-    """main() with every mistake of the user's as one line and exit code 2."""
+def entry(program: Callable[[list[str]], int] = main) -> None:
+    """A program with every mistake of the user's as one line and exit code 2."""
     try:
-        sys.exit(main(sys.argv[1:]))
+        sys.exit(program(sys.argv[1:]))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE_ERROR)

@@ -1,48 +1,30 @@
 """What a search leaves behind: best.yaml, trials.csv, figures, and one HTML page with all of it."""
 
-import base64
-import contextlib
 import csv
 import io
-import math
 import shlex
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import jinja2
-import matplotlib.pyplot as plt
-import numpy as np
-import optuna
-import optuna.visualization.matplotlib as plots
 import yaml
-from optuna.exceptions import ExperimentalWarning
-from optuna.importance import get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
-from PIL import Image
 
+from experiments.figures import Picture
+from experiments.page import render, run_url
 from experiments.records import RunFolder
-from experiments.tracking import Delivery, public, tracking_uri
 from gan import metrics
 from gan.arrays import write_atomically
 from sweeps import study as studies
-from sweeps.confirm import Verdict
-from sweeps.display import brief
+from sweeps.confirm import Verdict, best_run
 from sweeps.plan import Plan
+from sweeps.plots import draw_figures, importances
 from sweeps.settings import SCORES
 from sweeps.space import as_overrides
 
 TEMPLATE = Path(__file__).with_name("report.html")
-DEFAULT_UI = "http://127.0.0.1:5000"
-COLUMNS = 4  # of the contact sheet
-NEWEST = 24  # pictures on it at most, the best ones
 
 
 @dataclass(frozen=True)
@@ -52,22 +34,24 @@ class Report:
     best: Path
     trials: Path
     page: Path
-    figures: dict[str, Path]  # by title, those that could be drawn
+    figures: dict[str, Picture]  # by title, those that could be drawn
+    champion: RunFolder | None  # the run whose generator is the best
 
 
 def write_report(
     plan: Plan, study: Study, folder: RunFolder, verdict: Verdict | None, rescored: float | None
 ) -> Report:
     trials = studies.counted(study.get_trials(deepcopy=False))
+    winner = _winner(trials, verdict)
     report = Report(
         folder.path / "best.yaml",
         folder.path / "trials.csv",
         folder.path / "report.html",
-        _figures(plan, folder, trials),
+        draw_figures(plan, folder, trials),
+        _champion(plan, folder, winner, verdict),
     )
-    winner = _winner(trials, verdict)
-    if winner is not None:
-        write_atomically(report.best, _best(plan, winner, verdict).encode())
+    if winner is not None and report.champion is not None:
+        write_atomically(report.best, _best(plan, winner, report.champion, verdict).encode())
     write_atomically(report.trials, _csv(plan, trials).encode())
     write_atomically(report.page, _page(plan, study, folder, trials, verdict, rescored, report).encode())
     return report
@@ -82,19 +66,29 @@ def _winner(trials: Sequence[FrozenTrial], verdict: Verdict | None) -> FrozenTri
     return done[0] if done else None
 
 
+def _champion(plan: Plan, folder: RunFolder, winner: FrozenTrial | None, verdict: Verdict | None) -> RunFolder | None:
+    """Of the winner's runs the one that was scored best at its end; the trial itself where nothing was confirmed."""
+    if winner is None:
+        return None
+    if verdict is not None:
+        return best_run(plan, folder, verdict.best)
+    return RunFolder(folder.records.runs / studies.run_name(plan.search.study, studies.origin(winner)))
+
+
 def train_command(plan: Plan, params: dict[str, Any]) -> str:
     """The command that trains with some settings of the space, to the tutorial's length unless said otherwise."""
     own = [override for override in plan.given if not override.startswith("eval.")]
     return shlex.join(["python", "experiments/run.py", *own, *as_overrides(params)])
 
 
-def _best(plan: Plan, winner: FrozenTrial, verdict: Verdict | None) -> str:
+def _best(plan: Plan, winner: FrozenTrial, champion: RunFolder, verdict: Verdict | None) -> str:
     lines = [
         f"# Study {plan.search.study}: {verdict.words() if verdict is not None else 'not confirmed on fresh seeds'}"
     ]
     lines += ["# Train with these settings:", f"#   {train_command(plan, winner.params)}"]
     content = {
         "trial": studies.origin(winner),
+        "run": champion.name,
         "search_score": winner.value,
         "confirmed_score": verdict.best.mean if verdict is not None else None,
         "overrides": as_overrides(winner.params),
@@ -137,104 +131,6 @@ def saved_steps(plan: Plan, trials: Sequence[FrozenTrial]) -> tuple[int, int]:
     return sum(plan.search.steps - steps_of(t) for t in pruned), plan.search.steps * len(over)
 
 
-def importances(study: Study) -> dict[str, float]:
-    """Of each setting for the score, as shares of 1; nothing where there are too few trials to tell."""
-    if len(studies.finished(study.get_trials(deepcopy=False))) < 4:
-        return {}
-    with _quiet():
-        return get_param_importances(study)
-
-
-def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
-    """A study in memory in which each suggestion is one trial, so that figures have the numbers of all else."""
-    study = optuna.create_study()
-    study.add_trials(sorted(trials, key=studies.origin))
-    return study
-
-
-def _figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -> dict[str, Path]:
-    """Drawn into plots/; what cannot be drawn of so few trials is left out."""
-    folder.plots.mkdir(exist_ok=True)
-    study = as_suggested(trials)
-    done = studies.finished(trials)
-    if not done:
-        return {}
-    files = {}
-    if (sheet := _contact_sheet(plan, folder, done)) is not None:
-        files["contact sheet"] = sheet
-    figures: dict[str, Callable[[], Any]] = {
-        "history": lambda: plots.plot_optimization_history(study),
-        "scores on the way": lambda: plots.plot_intermediate_values(study),
-    }
-    if shares := importances(study):
-        two = list(shares)[:2]
-        figures |= {
-            "importances": lambda: plots.plot_param_importances(study),
-            "slices": lambda: plots.plot_slice(study),
-            "parallel coordinates": lambda: plots.plot_parallel_coordinate(study),
-        }
-        if len(two) == 2:
-            figures["contour"] = lambda: plots.plot_contour(study, params=two)
-    for title, draw in figures.items():
-        files[title] = _save(draw, folder.plots / f"{title.replace(' ', '_')}.png")
-    return files
-
-
-def _save(draw: Callable[[], Any], file: Path) -> Path:
-    with _quiet():
-        axes = draw()
-    first = axes.flat[0] if isinstance(axes, np.ndarray) else axes
-    figure = first.figure
-    if not isinstance(axes, np.ndarray):
-        figure.set_size_inches(9, 5)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    plt.close(figure)
-    write_atomically(file, buffer.getvalue())
-    return file
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
-
-
-def last_samples(folder: RunFolder) -> Path | None:
-    """The last picture of the latents that all runs share."""
-    pictures = sorted(folder.samples.glob(f"{metrics.SAMPLES}_*.png"))
-    return pictures[-1] if pictures else None
-
-
-def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> Path | None:
-    """The same latents drawn by every completed trial, best first, settings under each."""
-    named = [(t, RunFolder(folder.records.runs / studies.run_name(plan.search.study, studies.origin(t)))) for t in done]
-    shown = [(trial, file) for trial, run in named if (file := last_samples(run)) is not None][:NEWEST]
-    if not shown:
-        return None
-    rows = math.ceil(len(shown) / COLUMNS)
-    caption = 0.22 * (len(plan.space) + 1)
-    figure, axes = plt.subplots(
-        rows, COLUMNS, figsize=(2.6 * COLUMNS, (2.6 + caption) * rows), squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, (trial, file) in zip(axes.flat, shown, strict=False):
-        with Image.open(file) as picture:
-            axis.imshow(np.asarray(picture), interpolation="nearest")
-        own = " (the tutorial's)" if studies.origin(trial) == 0 else ""
-        axis.set_title(f"trial {studies.origin(trial)}{own}: {trial.value:.4g}", fontsize=9)
-        settings = [f"{key.rpartition('.')[2]} {brief(value)}" for key, value in trial.params.items()]
-        axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=8)
-    file = folder.plots / "contact_sheet.png"
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    plt.close(figure)
-    write_atomically(file, buffer.getvalue())
-    return file
-
-
 def _page(
     plan: Plan,
     study: Study,
@@ -244,14 +140,11 @@ def _page(
     rescored: float | None,
     report: Report,
 ) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["brief"] = lambda value: "" if value is None else brief(value)
     saved, without = saved_steps(plan, trials)
     winner = _winner(trials, verdict)
     states = {state: sum(t.state.name == state for t in trials) for state in ("COMPLETE", "PRUNED", "FAIL")}
-    return environment.from_string(TEMPLATE.read_text()).render(
+    return render(
+        TEMPLATE,
         study=plan.search.study,
         verdict=verdict,
         confirmed=[verdict.tutorial, *verdict.candidates] if verdict is not None else [],
@@ -265,7 +158,7 @@ def _page(
         states=states,
         saved=saved,
         without=without,
-        figures={title: _inline(file) for title, file in report.figures.items()},
+        figures=report.figures,
         importances=importances(study),
         keys=[dimension.key for dimension in plan.space],
         space=plan.space,
@@ -288,15 +181,5 @@ def _row(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> dict[str, Any]:
         "steps": steps_of(trial),
         "params": trial.params,
         "outcome": trial.user_attrs.get(studies.OUTCOME, ""),
-        "url": _url(run) if run.config.is_file() else None,
+        "url": run_url(run) if run.config.is_file() else None,
     }
-
-
-def _url(run: RunFolder) -> str | None:
-    """Of the run in MLflow's UI: the server's own, or where `make ui` serves the database."""
-    uri, place = tracking_uri(run.records), Delivery(run).url
-    return None if place is None else (DEFAULT_UI if uri.startswith("sqlite") else public(uri)) + place
-
-
-def _inline(file: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, RunProgram
+from mlflow import MlflowClient
 
 from experiments.compose import compose_config
 from experiments.journal import last_status
@@ -165,10 +166,30 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_verdict(program: RunProg
     assert {run["state"] for run in trials.values()} == {"COMPLETE"}
     assert sum(name.startswith("confirm ") for name in runs) == 4
 
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert 'mlflow.pyfunc.load_model("models:/gan@champion")' in result.stdout
+    champion = client.get_model_version_by_alias("gan", "champion")
+    assert client.get_run(champion.run_id).data.tags["run_folder"].endswith(f"/{best['run']}")
+    assert best["run"].startswith("gan-confirm-trial-000")
+    assert "trial-000" in champion.description
+
     again = program(*arguments, script=SCRIPT)  # all is done: the verdict once more
     assert again.returncode == 0
     assert "verdict  trial-000" in again.stdout
     assert len(mlflow_runs(tmp_path)) == len(runs) + 1
+    assert len(client.search_model_versions("name='gan'")) == 1
+
+    # Without confirmation the best trial is the champion; its generator is made of its last checkpoint.
+    trial = program(*arguments, "search.confirm.seeds=0", script=SCRIPT)
+    assert trial.returncode == 0, trial.stderr
+    best = yaml.safe_load((folder / "best.yaml").read_text())
+    assert best["run"] == f"gan-trial-{best['trial']:04d}"
+    champion = client.get_model_version_by_alias("gan", "champion")
+    assert client.get_run(champion.run_id).data.tags["run_folder"].endswith(f"/{best['run']}")
+    made = program(
+        "run=best:gan", f"records.root={tmp_path}", "out=x.png", script="experiments/generate.py", cwd=tmp_path
+    )
+    assert f"run      {best['run']}, step 6" in made.stdout
     refused = program(*arguments, "search.steps=9", script=SCRIPT)
     assert refused.returncode == 2
     assert "search.steps: 6 in the study, 9 now" in refused.stderr

@@ -1,3 +1,5 @@
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,8 @@ import pytest
 from conftest import noise_images
 from rich.console import Console
 
-from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, shown
+from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, run_facts, shown
+from experiments.records import read_json
 from gan.checkpoint import Checkpoint, CheckpointError
 from gan.config import Config, ConfigError, DataConfig, EvalConfig, RecordsConfig, TrainConfig, describe
 from gan.weights import FOLDER, random_weights
@@ -119,9 +122,33 @@ def test_one_damaged_neighbour_hides_no_run(run: Run) -> None:
         run.folder.records.find_run("nosuchrun")
 
 
-def test_the_resume_command_quotes_for_shell_and_hydra(config: Config, tmp_path: Path) -> None:
-    import shlex
+def test_the_description_has_the_command_in_lines_that_a_shell_takes(config: Config) -> None:
+    overrides = ["records.root='/a b/c'", "data.path=" + "x" * 100, *(f"train.steps={k}" for k in range(20))]
+    run = new_run(config, None, overrides, QUIET)
+    note = read_json(run.folder.facts)["tags"]["mlflow.note.content"]
+    what, code, where = note.split("\n\n")
+    assert "64 images. The score is `eval/fid_proxy`" in what
+    assert what.endswith("lower is better.")
+    assert where == f"Folder: `{run.folder.path}`"
+    lines = code.split(" \\\n")
+    assert all(line.startswith("    ") for line in lines)
+    assert [len(line) for line in lines if len(line.split()) > 1] <= [90] * len(lines)
+    assert shlex.split(code.replace("\\\n", "")) == ["python", "experiments/run.py", *overrides]
 
+
+@pytest.mark.parametrize(
+    ("source", "class_id", "names"),
+    [("cifar10", 8, 1), ("cifar10", "all", 10), ("embedded", 8, 1), ("embedded", "all", 0), ("npz", 8, 0)],
+)
+def test_classes_have_names_where_they_are_known(
+    source: str, class_id: int | str, names: int, config: Config, run: Run
+) -> None:
+    images = replace(run.dataset, source=source, class_id=class_id)
+    facts = run_facts(config, images, run.weights, run.folder, "python experiments/run.py")
+    assert len(facts["dataset"]["class_names"]) == names
+
+
+def test_the_resume_command_quotes_for_shell_and_hydra(config: Config, tmp_path: Path) -> None:
     from experiments.compose import compose_config
 
     config.records.root = str(tmp_path / "a b=c,'d' [x]")

@@ -18,7 +18,8 @@ from sweeps import study as studies
 from sweeps.confirm import Candidate, candidates, judge
 from sweeps.display import SearchDisplay
 from sweeps.plan import Plan, read_plan
-from sweeps.report import as_suggested, importances, saved_steps, write_report
+from sweeps.plots import as_suggested, importances
+from sweeps.report import saved_steps, write_report
 
 KEYS = ("model.bn_momentum", "optim.learning_rate")
 SPACE = ["search=custom", "model.bn_momentum=interval(0.5,0.99)", "optim.learning_rate=tag(log,interval(5e-5,1e-3))"]
@@ -89,6 +90,7 @@ def test_report(tmp_path: Path) -> None:
     assert [each.title for each in wanted] == ["tutorial", "trial-0003", "trial-0001", "trial-0007"]
     for each, scores in zip(wanted, ([20, 22, 21], [16, 15, 17], [19, 20, 21], [30, 31, 32]), strict=True):
         each.scores = [float(score) for score in scores]
+        each.seeds, each.final = [1, 2, 3], [14.0, 13.0, 15.0]
     verdict = judge(wanted)
     report = write_report(plan, study, folder, verdict, 15.9)
 
@@ -101,11 +103,13 @@ def test_report(tmp_path: Path) -> None:
         "parallel coordinates",
         "contour",
     ]
-    for file in report.figures.values():
-        with Image.open(file) as picture:
-            assert min(picture.size) > 200
+    for each in report.figures.values():
+        for file in (each.light, each.dark):
+            with Image.open(file) as picture:
+                assert min(picture.size) > 200
     best = yaml.safe_load(report.best.read_text())
     assert (best["trial"], best["search_score"], best["confirmed_score"]) == (3, 15.5, 16.0)
+    assert best["run"] == "gan-confirm-trial-0003-seed-2"  # the best of its seeds at the end
     winner = compose_config(best["overrides"])
     command = report.best.read_text().splitlines()[2].removeprefix("#   ")
     assert command.startswith("python experiments/run.py ")
@@ -122,7 +126,7 @@ def test_report(tmp_path: Path) -> None:
 
     page = report.page.read_text()
     assert page.index("trial-0003 is better") < page.index("Contact sheet") < page.index("<h2>Trials")
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 14  # each in light and dark
     assert "http://" not in page.replace("http://127.0.0.1:5000", "")
     assert "Pruning saved 400 of 4,200 updates" in page
     assert "d_loss is nan at step 12" in page

@@ -1,5 +1,6 @@
 """What arrives in MLflow, from a journal alone."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,72 @@ def test_a_run_arrives_whole(records: Records, folder: RunFolder, journal: Journ
     (dataset,) = run.inputs.dataset_inputs
     assert (dataset.dataset.name, dataset.dataset.digest) == ("npz", "abababab")
     assert dataset.tags[0].value == "training"
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [({"class_names": ["ship"]}, {"class_names": ["ship"]}), ({"class_names": []}, {}), ({}, {})],
+    ids=["known", "unknown", "of_before"],
+)
+def test_the_data_set_has_class_names_where_they_are_known(
+    facts: dict[str, object], shown: dict[str, object], records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    write_json(folder.facts, {**FACTS, "dataset": {**FACTS["dataset"], **facts}})  # type: ignore[dict-item]
+    Delivery(folder).deliver()
+    (dataset,) = stored(records, folder)[1].inputs.dataset_inputs
+    assert json.loads(dataset.dataset.profile) == {"num_images": 64, **shown, "sha256": "ab" * 32}
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras' own
+def test_a_model_has_a_description_and_the_scores_of_its_step(
+    records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    from gan.models import build_generator, in_keras_layers
+
+    in_keras_layers(build_generator(seed=0)).save(folder.generator)
+    for step in (3, 6):
+        journal.scalars(step, {"train/d_loss": step / 2})
+    journal.scalars(6, {"final/fid_proxy": 7.5})
+    journal.model(folder.generator)
+    Delivery(folder).deliver()
+    client, run = stored(records, folder)
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert {m.key: (m.step, m.value) for m in model.metrics} == {"train/d_loss": (6, 3.0), "final/fid_proxy": (6, 7.5)}
+    assert "Latents (N, 100)" in model.tags["mlflow.note.content"]
+    (output,) = run.outputs.model_outputs
+    assert (output.model_id, output.step) == (model.model_id, 6)
+    # The model's metrics are the run's own, not more of them.
+    assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/d_loss")] == [(3, 1.5), (6, 3)]
+
+
+def test_a_store_can_be_opened_before_any_run_and_again(records: Records) -> None:
+    place = tracking.open_store(records)
+    assert place == "/#/experiments/1/runs?viewStateShareKey=scores&workflowType=machine_learning"
+    client = MlflowClient(tracking_uri(records))
+    made = client.get_experiment("1")
+    assert "lower is better" in made.tags["mlflow.note.content"].splitlines()[0]
+    state = json.loads(json.loads(made.tags["mlflow.sharedViewState.scores"])["state"])
+    assert "metrics.`final/fid_proxy`" in state["selectedColumns"]
+
+    client.set_experiment_tag("1", "mlflow.note.content", "my own")
+    client.delete_experiment_tag("1", "mlflow.sharedViewState.scores")
+    assert tracking.open_store(records) == place
+    again = client.get_experiment("1").tags
+    assert again["mlflow.note.content"] == "my own"
+    assert "mlflow.sharedViewState.scores" in again
+
+    client.delete_experiment("1")
+    assert tracking.open_store(records) == "/#/experiments?workflowType=machine_learning"
+
+
+def test_runs_go_where_the_store_was_opened(records: Records, folder: RunFolder, journal: Journal) -> None:
+    tracking.open_store(records)
+    journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
+    Delivery(folder).deliver()
+    client, run = stored(records, folder)
+    assert run.info.experiment_id == "1"
+    assert run.info.artifact_uri.startswith(records.artifacts.as_uri())
+    assert len(client.search_experiments()) == 2  # and MLflow's own, Default
 
 
 def test_nothing_is_delivered_twice(records: Records, folder: RunFolder, journal: Journal) -> None:

@@ -1,0 +1,249 @@
+"""The figures of a search: Optuna's own, in the look of all others, and those that it has not."""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
+import optuna.visualization.matplotlib as plots
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import get_param_importances
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from PIL import Image
+
+from experiments import figures
+from experiments.figures import Picture
+from experiments.progress import brief
+from experiments.records import RunFolder
+from gan import metrics
+from sweeps import study as studies
+from sweeps.plan import Plan
+from sweeps.settings import SCORES
+
+COLUMNS = 4  # of the contact sheet
+NEWEST = 24  # pictures on it at most, the best ones
+NAMED = 10  # trials in a legend at most, the best ones
+SCORE = "score"
+
+
+def importances(study: Study) -> dict[str, float]:
+    """Of each setting for the score, as shares of 1; nothing where there are too few trials to tell."""
+    if len(studies.finished(study.get_trials(deepcopy=False))) < 4:
+        return {}
+    with _quiet():
+        return get_param_importances(study)
+
+
+def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
+    """A study in memory in which each suggestion is one trial, so that figures have the numbers of all else."""
+    study = optuna.create_study()
+    study.add_trials(sorted(trials, key=studies.origin))
+    return study
+
+
+def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -> dict[str, Picture]:
+    """Drawn into plots/; what cannot be drawn of so few trials is left out."""
+    folder.plots.mkdir(exist_ok=True)
+    study = as_suggested(trials)
+    done = studies.finished(trials)
+    if not done:
+        return {}
+    drawn: dict[str, Picture] = {}
+    if plan.search.sampler == "grid" and len(plan.space) == 2:
+        drawn |= _map(plan, folder, done)
+    if (sheet := _contact_sheet(plan, folder, done)) is not None:
+        drawn["contact sheet"] = sheet
+    drawn["history"] = figures.save(
+        "history", lambda theme: _history(theme, trials), folder.plots / "history.png",
+        "A pruned trial stands at its last score.",
+    )  # fmt: skip
+    drawn["scores on the way"] = figures.save(
+        "scores on the way", lambda theme: _on_the_way(theme, done, trials), folder.plots / "scores_on_the_way.png",
+        f"The mean of the last {SCORES} scores, which pruners see. Dark to bright: best to worst completed trial.",
+    )  # fmt: skip
+    plotters: dict[str, Callable[[], Any]] = {}
+    if shares := importances(study):
+        two = list(shares)[:2]
+        plotters |= {
+            "importances": lambda: plots.plot_param_importances(study, target_name=SCORE),
+            "slices": lambda: plots.plot_slice(study, target_name=SCORE),
+            "parallel coordinates": lambda: plots.plot_parallel_coordinate(study, target_name=SCORE),
+        }
+        if len(two) == 2:
+            plotters["contour"] = lambda: plots.plot_contour(study, params=two, target_name=SCORE)
+    for title, plotter in plotters.items():
+        drawn[title] = _save(title, plotter, folder.plots / f"{title.replace(' ', '_')}.png")
+    return drawn
+
+
+def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str, Picture]:
+    """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
+    across, down = plan.space
+    names = [[brief(value) for value in dimension.grid()] for dimension in (across, down)]
+    places = {(brief(t.params[down.key]), brief(t.params[across.key])): t for t in done}
+    by_place = {(names[1].index(y), names[0].index(x)): t for (y, x), t in places.items()}
+    size = max(0.95 * len(names[0]), 4) + 2, max(0.6 * len(names[1]), 2) + 1.2
+
+    def heat(theme: str) -> Figure:
+        figure = figures.new_figure(*size)
+        axes = figure.subplots()
+        scores = np.full((len(names[1]), len(names[0])), np.nan)
+        for place, trial in by_place.items():
+            scores[place] = trial.value
+        picture = axes.imshow(scores, cmap="viridis_r", aspect="auto")
+        middle = float(np.nanmean([np.nanmin(scores), np.nanmax(scores)]))
+        for (row, column), score in np.ndenumerate(scores):
+            ink = "white" if score < middle else "black"
+            known = np.isfinite(score)
+            axes.text(
+                column, row, f"{score:.3g}" if known else "none", ha="center", va="center",
+                color=ink if known else figures.INK[theme],
+            )  # fmt: skip
+        axes.set_xticks(range(len(names[0])), names[0])
+        axes.set_yticks(range(len(names[1])), names[1])
+        axes.set(xlabel=across.key, ylabel=down.key)
+        axes.grid(False)
+        figure.colorbar(picture, label=f"{SCORE} (lower is better)")
+        return figure
+
+    def sheet(theme: str) -> Figure:
+        figure = figures.new_figure(1.9 * len(names[0]) + 0.6, 1.9 * len(names[1]) + 0.6)
+        axes = figure.subplots(len(names[1]), len(names[0]), squeeze=False)
+        for place, axis in np.ndenumerate(axes):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if place in by_place and (file := last_samples(_run_of(plan, folder, by_place[place]))) is not None:
+                with Image.open(file) as picture:
+                    figures.show_pixels(axis, np.asarray(picture))
+        for axis, name in zip(axes[0], names[0], strict=True):
+            axis.set_title(name)
+        for axis, name in zip(axes[:, 0], names[1], strict=True):
+            axis.set_ylabel(name)
+        figure.supxlabel(across.key)
+        figure.supylabel(down.key)
+        return figure
+
+    drawn = {"map": figures.save("map", heat, folder.plots / "map.png")}
+    if any(last_samples(_run_of(plan, folder, trial)) is not None for trial in done):
+        words = "The same 16 latents drawn by each combination, placed as on the map."
+        drawn["map of pictures"] = figures.save("map of pictures", sheet, folder.plots / "map_of_pictures.png", words)
+    return drawn
+
+
+def _run_of(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> RunFolder:
+    return RunFolder(folder.records.runs / studies.run_name(plan.search.study, studies.origin(trial)))
+
+
+def _history(theme: str, trials: Sequence[FrozenTrial]) -> Figure:
+    figure = figures.new_figure(9, 4.5)
+    axes = figure.subplots()
+    done = [(studies.origin(t), t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    pruned = [(studies.origin(t), list(t.intermediate_values.values())[-1]) for t in trials if _is_pruned(t)]
+    done.sort()
+    blue, orange, *_ = figures.COLOURS[theme]
+    axes.scatter(*zip(*done, strict=True), color=blue, label="completed")
+    if pruned:
+        axes.scatter(*zip(*pruned, strict=True), color=orange, marker="x", label="pruned")
+    numbers, values = zip(*done, strict=True)
+    axes.step(numbers, np.minimum.accumulate(values), where="post", color=blue, alpha=0.6, label="best so far")
+    axes.set(xlabel="trial", ylabel=f"{SCORE} (lower is better)", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure
+
+
+def _is_pruned(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.PRUNED and bool(trial.intermediate_values)
+
+
+def _on_the_way(theme: str, done: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Figure:
+    """done: completed trials, best first."""
+    figure = figures.new_figure(9, 5)
+    axes = figure.subplots()
+    ink = figures.INK[theme]
+    for trial in filter(_is_pruned, trials):
+        points = sorted(trial.intermediate_values.items())
+        axes.plot(*zip(*points, strict=True), color=ink, alpha=0.4, linestyle="--", marker="x", markersize=4)
+    colours = matplotlib.colormaps["viridis"](np.linspace(0.15 if theme == "light" else 0.3, 0.95, len(done)))
+    for rank, (trial, colour) in enumerate(zip(done, colours, strict=True)):
+        points = sorted(trial.intermediate_values.items())
+        if points:
+            label = f"trial {studies.origin(trial)}" if rank < NAMED else None
+            axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=label)
+    if any(map(_is_pruned, trials)):
+        axes.plot([], [], color=ink, alpha=0.4, linestyle="--", marker="x", markersize=4, label="pruned")
+    axes.set(xlabel="updates", ylabel=f"{SCORE} (lower is better)", ylim=(0, None))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    if axes.lines:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _save(title: str, plotter: Callable[[], Any], file: Path) -> Picture:
+    """One of Optuna's own plots, in the look of all others."""
+
+    def draw(theme: str) -> Figure:
+        with _quiet(), matplotlib.rc_context():  # Optuna chooses a style for the whole process
+            axes = plotter()
+        first = axes.flat[0] if isinstance(axes, np.ndarray) else axes
+        figure: Figure = first.figure
+        if not isinstance(axes, np.ndarray):
+            figure.set_size_inches(9, 5)
+        figures.recolour(figure, theme)
+        plt.close(figure)
+        return figure
+
+    return figures.save(title, draw, file)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def last_samples(folder: RunFolder) -> Path | None:
+    """The last picture of the latents that all runs share."""
+    pictures = sorted(folder.samples.glob(f"{metrics.SAMPLES}_*.png"))
+    return pictures[-1] if pictures else None
+
+
+def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> Picture | None:
+    """The same latents drawn by every completed trial, best first, settings under each."""
+    named = [(trial, last_samples(_run_of(plan, folder, trial))) for trial in done]
+    shown = [(trial, file) for trial, file in named if file is not None][:NEWEST]
+    if not shown:
+        return None
+    columns = min(COLUMNS, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    caption = 0.22 * (len(plan.space) + 1)
+
+    def draw(theme: str) -> Figure:
+        figure = figures.new_figure(2.6 * columns, (2.6 + caption) * rows)
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for axis, (trial, file) in zip(axes.flat, shown, strict=False):
+            with Image.open(file) as picture:
+                figures.show_pixels(axis, np.asarray(picture))
+            own = " (the tutorial's)" if studies.origin(trial) == 0 else ""
+            axis.set_title(f"trial {studies.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
+            settings = [f"{key.rpartition('.')[2]} {brief(value)}" for key, value in trial.params.items()]
+            axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=9)
+        return figure
+
+    words = "The same 16 latents drawn by each completed trial, best score first."
+    return figures.save("contact sheet", draw, folder.plots / "contact_sheet.png", words)

@@ -1,0 +1,41 @@
+"""A map of two settings: every combination is trained, scored and drawn.
+
+    python sweeps/grid.py 'model.bn_momentum=choice(0.5,0.8,0.95)' 'model.leaky_relu_alpha=range(0,0.41,0.1)'
+    python sweeps/grid.py model.bn_momentum=0.5,0.8 optim.learning_rate=1e-4,2e-4,4e-4 search.steps=2500 search.study=lr
+
+It is a search like any other (sweeps/optuna_search.py, with the settings of
+conf/search/grid.yaml): the same workers and records, and the same command goes on where
+it was stopped. Its report begins with a heat map of the score and the same latents drawn
+by each combination. The tutorial's settings, or what is nearest to them on the map, are
+trained first.
+"""
+
+from experiments.compose import settings_help
+from gan.config import ConfigError
+from sweeps import optuna_search
+from sweeps.plan import read_plan
+from sweeps.settings import Settings
+
+PRESET = "search=grid"
+MOST = 400  # combinations: a map with more cannot be read
+
+
+def main(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(f"{__doc__}\n== Settings of a search; all others are run.py's ==\n\n{settings_help(Settings)}")
+        return 0
+    for key in ("search", "search.sampler", "search.pruner"):
+        if any(argument.startswith(f"{key}=") for argument in arguments):
+            raise ConfigError(key, "absent for a map", "a value", "sweeps/optuna_search.py takes it")
+    plan = read_plan([PRESET, *arguments])
+    if len(plan.space) != 2:
+        given = ", ".join(dimension.key for dimension in plan.space)
+        raise ConfigError("a map", "of two settings, each with a choice(...) or range(...)", given)
+    across, down = (len(dimension.grid()) for dimension in plan.space)
+    if across * down > MOST:
+        raise ConfigError("a map", f"of at most {MOST} combinations", f"{across} x {down}")
+    return optuna_search.main([PRESET, *arguments])
+
+
+if __name__ == "__main__":
+    optuna_search.entry(main)

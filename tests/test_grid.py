@@ -1,0 +1,104 @@
+"""sweeps/grid.py: a map of two settings."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import RunProgram
+from optuna.trial import TrialState, create_trial
+from PIL import Image
+
+from experiments import figures
+from experiments.records import RunFolder
+from gan.config import ConfigError
+from sweeps import study as studies
+from sweeps.grid import main
+from sweeps.plan import read_plan
+from sweeps.plots import draw_figures
+
+TWO = ["model.dropout=0.1,0.2,0.3", "optim.learning_rate=1e-4,4e-4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "search.space must be one key or more"),
+        (TWO[:1], "a map must be of two settings, each with a choice(...) or range(...); got 'model.dropout'"),
+        ([*TWO, "seed=1,2"], "seed"),
+        (["model.dropout=interval(0,0.5)", TWO[1]], "range(...) or choice(...)"),
+        ([*TWO, "search.sampler=tpe"], "search.sampler must be absent for a map"),
+        ([*TWO, "search=quick"], "search must be absent for a map"),
+        (["model.dropout=range(0,0.9,0.01)", "model.leaky_relu_alpha=range(0,0.9,0.01)"], "at most 400 combinations"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        main([*arguments, f"records.root={tmp_path / 'r'}"])
+    assert message in str(caught.value)
+    assert not (tmp_path / "r").exists()
+
+
+def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
+    """Each cell has the colour of its score, and none where a combination failed; pictures stand likewise."""
+    plan = read_plan(["search=grid", *TWO, f"records.root={tmp_path}"])
+    assert plan.budget == 7  # all six, and the tutorial's, which is one of them again
+    distributions = {dimension.key: dimension.distribution for dimension in plan.space}
+    trials = []
+    for number, (rate, dropout) in enumerate((r, d) for r in (1e-4, 4e-4) for d in (0.1, 0.2, 0.3)):
+        failed = number == 4
+        trial = create_trial(
+            state=TrialState.FAIL if failed else TrialState.COMPLETE,
+            value=None if failed else 10.0 + number,
+            params={"model.dropout": dropout, "optim.learning_rate": rate},
+            distributions=distributions,
+            user_attrs={studies.ORIGIN: number},
+        )
+        trials.append(trial)
+        samples = RunFolder(plan.records.runs / studies.run_name("grid", number)).samples
+        samples.mkdir(parents=True)
+        Image.new("RGB", (60, 60), (40 * number, 0, 0)).save(samples / "samples_00000006.png")
+    folder = RunFolder(plan.records.studies / "grid")
+    folder.path.mkdir(parents=True)
+    drawn = draw_figures(plan, folder, trials)
+    assert list(drawn)[:3] == ["map", "map of pictures", "contact sheet"]
+
+    sheet = np.asarray(Image.open(drawn["map of pictures"].light).convert("RGB")).astype(int)
+    centres = {}
+    for number in range(6):
+        where = np.argwhere((sheet == (40 * number, 0, 0)).all(axis=-1))
+        if len(where) > 2000:  # a picture, not the ink of a label
+            centres[number] = where.mean(axis=0)
+    assert set(centres) >= {1, 2, 3, 5}
+    assert 4 not in centres
+    assert centres[1][0] == pytest.approx(centres[2][0], abs=2)  # one row
+    assert centres[2][1] == pytest.approx(centres[5][1], abs=2)  # one column
+    assert centres[1][1] < centres[2][1]
+    assert centres[2][0] < centres[5][0]
+
+    heat = np.asarray(Image.open(drawn["map"].dark).convert("RGB"))
+    ground = tuple(int(figures.GROUND["dark"][k : k + 2], 16) for k in (1, 3, 5))
+    colours = {tuple(colour) for colour in heat[:, : heat.shape[1] * 3 // 4].reshape(-1, 3)[::7]}
+    assert ground in colours
+    assert (253, 231, 36) in colours or (253, 231, 37) in colours  # viridis' brightest: the best score
+
+
+@pytest.mark.slow
+def test_a_map_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
+    arguments = [
+        "data=embedded", "model.dropout=0.1,0.25", "optim.learning_rate=2e-4,4e-4", "search.steps=6",
+        "eval.every_steps=2", "eval.num_images=20", "search.workers=2", f"records.root={tmp_path}",
+    ]  # fmt: skip
+    result = program(*arguments, script="sweeps/grid.py")
+    assert result.returncode == 0, result.stdout + result.stderr
+    folder = tmp_path / "studies" / "grid"
+    with open(folder / "trials.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    done = {(row["model.dropout"], row["optim.learning_rate"]) for row in rows if row["state"] == "COMPLETE"}
+    assert done == {(d, r) for d in ("0.1", "0.25") for r in ("0.0002", "0.0004")}
+    trained = [row for row in rows if (tmp_path / "runs" / row["run"] / "metrics.jsonl").exists()]
+    assert len(trained) == 4  # each combination once
+    assert (folder / "plots" / "map.png").exists()
+    page = (folder / "report.html").read_text()
+    assert page.index("<h2>Map</h2>") < page.index("<h2>Contact sheet</h2>")
+    assert f"map      {folder / 'plots' / 'map.png'}" in result.stdout

@@ -9,6 +9,7 @@ that answers each with an error. Ratios are of turns within a round, medians ove
 
 import http.server
 import itertools
+import logging
 import socket
 import sys
 import tempfile
@@ -71,6 +72,7 @@ def child(folder: str, tracking: str) -> None:
     from experiments.tracking import Feeder
     from experiments.training import train
 
+    logging.getLogger("experiments").setLevel(logging.CRITICAL)  # that the server is away is the point
     if tracking == "none":
         Feeder.start = lambda self: None  # type: ignore[method-assign]
     settings = ["data=embedded", f"train.steps={FOREVER}", f"eval.every_steps={FOREVER}", f"records.root={folder}"]

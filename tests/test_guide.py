@@ -1,0 +1,80 @@
+"""Every command that the docs show is one that the programs take; those of the guide are run, in their order."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, RunProgram
+
+from experiments.arguments import parse_arguments
+from experiments.compare import Comparison
+from experiments.compose import compose_config, expand_sweep, quote_paths
+from experiments.evaluate import Evaluation
+from experiments.generate import Generation
+from sweeps.grid import PRESET
+from sweeps.plan import read_plan
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20"]
+EXTRA = {  # what makes a command of the guide a short one
+    "experiments/run.py": [*SMALL, "train.steps=6"],
+    "sweeps/optuna_search.py": [*SMALL, "search.trials=3", "search.steps=6", "search.confirm.seeds=1"],
+    "sweeps/grid.py": [*SMALL, "search.steps=6"],
+    "experiments/evaluate.py": ["num_images=20"],
+    "experiments/compare.py": [],
+    "experiments/generate.py": [],
+}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Indented lines that call a program of this project, without comments; continued lines as one."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text())
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    python ")]
+    found = [shlex.split(line, comments=True)[1:] for line in lines]
+    return [words for words in found if words[0].startswith(("experiments/", "sweeps/", "benchmarks/", "docs/"))]
+
+
+def accepted(program: str, arguments: list[str]) -> None:
+    """Raises ConfigError for what the program would refuse."""
+    if program == "experiments/run.py":
+        overrides = quote_paths([a for a in arguments if a not in ("-m", "--multirun")], "-m" in arguments)
+        for job in expand_sweep(overrides) if "-m" in arguments else [overrides]:
+            compose_config(job)
+    elif program == "sweeps/optuna_search.py":
+        read_plan(arguments)
+    elif program == "sweeps/grid.py":
+        read_plan([PRESET, *arguments])
+    else:
+        settings = {"compare": Comparison, "evaluate": Evaluation, "generate": Generation}.get(Path(program).stem)
+        if settings is not None:
+            parse_arguments(settings, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_such_that_the_programs_take_them(page: Path) -> None:
+    for program, *arguments in commands(page):
+        assert (ROOT / program).is_file(), program
+        if not any("..." in each for each in arguments):  # an outline
+            accepted(program, arguments)
+
+
+def test_there_are_commands_and_wrong_ones_are_found(tmp_path: Path) -> None:
+    assert sum(len(commands(page)) for page in PAGES) > 40
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n    python experiments/run.py \\\n        model.bn_momentun=0.8   # typed wrong\n")
+    (found,) = commands(page)
+    assert found == ["experiments/run.py", "model.bn_momentun=0.8"]
+    with pytest.raises(ValueError, match="bn_momentum"):
+        accepted(found[0], found[1:])
+
+
+@pytest.mark.slow
+def test_the_guide_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
+    for script, *arguments in commands(ROOT / "docs" / "guide.md"):
+        given = [*arguments, *EXTRA[script], f"records.root={tmp_path / 'records'}"]
+        done = program(*given, script=script, cwd=tmp_path)
+        assert done.returncode == 0, f"{script} {arguments}\n{done.stdout}{done.stderr}"
+    assert {file.name for file in tmp_path.glob("*.*")} >= {"winner.png", "banner.png", "walk.gif", "images.npz"}
+    pages = [*(tmp_path / "records").glob("comparisons/*/compare.html")]
+    assert len(pages) == 1

@@ -23,7 +23,7 @@ def test_help_names_every_target() -> None:
         ("run", "experiments/run.py experiment=quick model.dropout=0.3"),
         ("ui", "/mlruns/mlflow.db"),
         ("ui", "--host 127.0.0.1"),
-        ("test", 'pytest -q -m "not slow"'),
+        ("test", 'pytest -q -n 2 -m "not slow"'),
         ("lint", "ruff check ."),
     ],
 )

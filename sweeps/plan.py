@@ -123,11 +123,12 @@ def _sorted(overrides: list[str]) -> tuple[list[str], dict[str, str], list[str]]
     """Settings of the search, dimensions of its space, and settings of its trials."""
     of_search, of_space, of_trials = [], {}, []
     for each in overrides:
-        (override,) = parse([each])
-        key, value = override.key_or_group, each.partition("=")[2]
-        if key == "search.space" or key.startswith("search.space."):
+        name, _, value = each.partition("=")
+        if f"{name.lstrip('+')}.".startswith("search.space."):
             example = "'model.dropout=interval(0,0.5)'"
             raise ConfigError("search.space", "given dimension by dimension on a command line", value, example)
+        (override,) = parse([each])
+        key = override.key_or_group
         if key == "search" or key.startswith("search."):
             if override.is_sweep_override():
                 raise ConfigError(key, "one value", value)

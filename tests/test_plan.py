@@ -52,7 +52,7 @@ def test_presets_are_under_the_command_line() -> None:
         (["search.trials=0"], r"search.trials must be in \[2, 100000\]; got 0"),
         (["search.sampler=tpee"], "did you mean 'tpe'"),
         (["search.trails=9"], "search.trails must be a known setting.*'search.trials'"),
-        (["search=quik"], "search must be one of custom, default, quick.*'quick'"),
+        (["search=quik"], "search must be one of custom, default, grid, quick.*'quick'"),
         (["search.confirm.top=99"], "search.confirm.top must be at most 19"),
         (["search.sampler=grid"], r"range\(...\) or choice\(...\) for search.sampler=grid"),
         (["search.steps=1000", "eval.every_steps=400"], "search.steps must be at least 3 times eval.every_steps=400"),

@@ -27,7 +27,13 @@ from rich.table import Table
 
 from experiments import figures
 from experiments.arguments import run_program
-from experiments.compared import (
+from experiments.evaluate import DataPlace
+from experiments.figures import Picture
+from experiments.page import render
+from experiments.prepare import check_same_images, load_data, shown
+from experiments.progress import brief
+from experiments.records import Records, check_folder
+from experiments.run_groups import (
     Compared,
     Group,
     check_alike,
@@ -38,12 +44,7 @@ from experiments.compared import (
     marks,
     read_run,
 )
-from experiments.evaluate import DataPlace
-from experiments.figures import Picture
-from experiments.page import render, run_url
-from experiments.prepare import check_same_images, load_data, shown
-from experiments.progress import brief
-from experiments.records import Records, check_folder
+from experiments.tracking import Delivery
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
@@ -75,10 +76,7 @@ LOSSES = {
 
 @dataclass
 class Comparison:
-    run: list[str] = field(
-        default_factory=list,
-        metadata={"doc": "runs, one run= each: MLflow id, name, folder, last, best:<study>, or a pattern of names"},
-    )
+    run: list[str] = setting([], "runs, one run= each: MLflow id, name, folder, last, best:<study>, or a pattern")
     study: str | None = setting(None, "a search whose best trials are compared", NotEmpty())
     top: int = setting(5, "how many of them", Interval(1, MOST_RUNS))
     out: str | None = setting(None, "folder for page and figures; by default a new one in the records", NotEmpty())
@@ -267,7 +265,7 @@ def _page(
     return render(
         TEMPLATE,
         runs=[
-            (run, f"--c{colour}", CSS[line], run_url(run.folder))
+            (run, f"--c{colour}", CSS[line], Delivery(run.folder).url)
             for run, (colour, line) in zip(runs, styles, strict=True)
         ],
         differing={key: [_text(value) for value in values] for key, values in differing(runs).items()},

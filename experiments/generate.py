@@ -27,7 +27,7 @@ from experiments.evaluate import find_checkpoint, load_generator
 from experiments.native_log import native_stderr_to
 from experiments.prepare import read_records, shown
 from experiments.records import Records, RunFolder, check_folder
-from gan.arrays import UNREADABLE, write_npz
+from gan.arrays import read_npy, write_npz
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
 from gan.images import grid, save_frames, save_png
 
@@ -133,13 +133,11 @@ def _read_latents(path: str) -> np.ndarray:
     file = Path(path).expanduser()
     rule = "an .npy file of finite numbers (N, latent_dim)"
     try:
-        latents = np.load(file, allow_pickle=False)
-    except UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or "it is no .npy of plain numbers"
-        raise ConfigError("latents", rule, path, reason) from error
-    if not isinstance(latents, np.ndarray) or latents.ndim != 2 or latents.dtype.kind not in "fiu" or not latents.size:
-        what = f"{latents.dtype} {latents.shape}" if isinstance(latents, np.ndarray) else "an .npz"
-        raise ConfigError("latents", rule, path, f"it holds {what}")
+        latents = read_npy(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError("latents", rule, path, getattr(error, "strerror", None) or str(error)) from error
+    if latents.ndim != 2 or latents.dtype.kind not in "fiu" or not latents.size:
+        raise ConfigError("latents", rule, path, f"it holds {latents.dtype} {latents.shape}")
     latents = latents.astype(np.float32)
     if not np.isfinite(latents).all():
         raise ConfigError("latents", rule, path, "some are NaN or infinite")

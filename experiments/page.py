@@ -8,15 +8,12 @@ import jinja2
 
 from experiments.figures import COLOURS, GROUND, INK
 from experiments.progress import brief
-from experiments.records import RunFolder
-from experiments.tracking import Delivery, public, tracking_uri
 
-DEFAULT_UI = "http://127.0.0.1:5000"
 FOLDER = Path(__file__).parent
 
 
 def render(template: Path, **values: Any) -> str:
-    """A template that extends page.html, with the filters `brief`, `inline`, `thousands` and `percent`."""
+    """A template that extends page.html, with the filters `brief` and `inline`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, FOLDER]),
         autoescape=True,
@@ -24,15 +21,9 @@ def render(template: Path, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"brief": brief, "inline": inline, "thousands": "{:,}".format, "percent": "{:.0%}".format}
+    environment.filters |= {"brief": brief, "inline": inline}
     themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
     return environment.get_template(template.name).render(themes=themes, **values)
-
-
-def run_url(run: RunFolder) -> str | None:
-    """Of the run in MLflow's UI: the server's own, or where `make ui` serves the database."""
-    uri, place = tracking_uri(run.records), Delivery(run).url
-    return None if place is None else (DEFAULT_UI if uri.startswith("sqlite") else public(uri)) + place
 
 
 def inline(file: Path) -> str:

@@ -58,6 +58,10 @@ class RunFolder:
     def samples(self) -> Path:
         return self.path / "samples"
 
+    def pictures(self, key: str) -> dict[int, Path]:
+        """The samples under a name, by step, in order."""
+        return {int(file.stem.rpartition("_")[2]): file for file in sorted(self.samples.glob(f"{key}_*.png"))}
+
     @property
     def plots(self) -> Path:
         return self.path / "plots"

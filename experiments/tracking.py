@@ -57,6 +57,7 @@ MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images 
     images = mlflow.pyfunc.load_model("models:/<model ID>").predict(latents)
 """
 MODEL = "generator"
+DEFAULT_UI = "http://127.0.0.1:5000"
 CHAMPION = "champion"  # the alias of a search's winner
 CHAMPION_NOTE = "The alias `champion` is the last one."
 INTERVAL = 1.0  # seconds between two looks at the journal
@@ -110,10 +111,11 @@ class Delivery:
 
     @property
     def url(self) -> str | None:
-        """The part of the run's address in the UI after the server's."""
+        """The run's address in the UI: the server's own, or where `make ui` serves the database."""
         if self.run_id is None:
             return None
-        return f"/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?{WORKFLOW}"
+        server = DEFAULT_UI if self._uri.startswith("sqlite") else public(self._uri)
+        return f"{server}/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?{WORKFLOW}"
 
     def deliver(self, again: bool = True) -> list[str]:
         """Bring MLflow up to date with the journal; what it refused, one line each.

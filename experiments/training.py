@@ -17,7 +17,7 @@ from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
 from experiments.progress import TrainingDisplay
 from experiments.threads import use_threads
-from experiments.tracking import Feeder, public, tracking_uri
+from experiments.tracking import Feeder, tracking_uri
 from gan import metrics
 from gan.config import Config
 
@@ -226,8 +226,8 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     images.save_curves(curves, losses, curve(folder.journal, metrics.FID_PROXY), label, trainer.scorer.reference.floor)
 
     animation = folder.path / "samples.gif"
-    frames = sorted(folder.samples.glob(f"{metrics.SAMPLES}_*.png"))
-    images.save_animation(animation, frames, [f"step {int(f.stem.rpartition('_')[2]):,}" for f in frames])
+    frames = folder.pictures(metrics.SAMPLES)
+    images.save_animation(animation, list(frames.values()), [f"step {step:,}" for step in frames])
 
     in_keras_layers(generator).save(folder.generator)  # to be opened where this project is not
     for file in (pair, curves, animation, folder.config):
@@ -254,14 +254,12 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:
     uri = tracking_uri(run.folder.records)
     lines = [f"folder   {shown(run.folder.path)}"]
-    server = public(uri)
     if uri.startswith("sqlite"):
         mlflow = shlex.quote(shown(Path(sys.executable).with_name("mlflow")))
         quiet = "MLFLOW_DISABLE_TELEMETRY=true"
         lines.append(f"browse   {quiet} {mlflow} ui --backend-store-uri {shlex.quote(uri)} --port 5000")
-        server = "http://127.0.0.1:5000"
     if feeder.delivery.url is not None:
-        lines.append(f"         {server}{feeder.delivery.url}")
+        lines.append(f"         {feeder.delivery.url}")
     if not delivered:
         sync = shlex.join(["python", shown(Path(__file__).with_name("sync.py")), shown(run.folder.path)])
         lines.append(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with\n         {sync}")

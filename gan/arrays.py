@@ -1,43 +1,58 @@
 """Files of arrays: read as data only, written whole or not at all."""
 
+import contextlib
 import io
 import os
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
-# All that NumPy, zipfile and zlib raise on damaged or foreign bytes; whoever reads turns it into one line.
-UNREADABLE = (
-    OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+# What NumPy, zipfile and zlib raise on damaged or foreign bytes, beside ValueError.
+_DECODING = (
+    OSError, KeyError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error,
     SyntaxError, tokenize.TokenError, struct.error, OverflowError, RecursionError, MemoryError,
 )  # fmt: skip
 
 
 def read_npz(file: Path) -> Arrays:
-    """All arrays of an .npz; nothing is unpickled. Raises one of `UNREADABLE`."""
+    """All arrays of an .npz; nothing is unpickled. Raises OSError, and ValueError for anything but plain arrays."""
     return parse_npz(file.read_bytes())
 
 
 def parse_npz(content: bytes) -> Arrays:
     """The same of a file's bytes."""
-    try:
+    with _decoding("it holds no plain arrays"):
         stored = np.load(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:  # NumPy would advise to unpickle it
-        raise ValueError("it holds no plain arrays") from error
     if isinstance(stored, np.ndarray):
         raise ValueError("it is an .npy; save it with np.savez(images=...)")
-    with stored:
-        try:
-            return {name: stored[name] for name in stored.files}
-        except ValueError as error:
-            raise ValueError("it holds something else than plain arrays, or a damaged one") from error
+    with stored, _decoding("it holds something else than plain arrays, or a damaged one"):
+        return {name: stored[name] for name in stored.files}
+
+
+def read_npy(file: Path) -> np.ndarray:
+    """The array of an .npy, as `read_npz` does."""
+    content = file.read_bytes()
+    with _decoding("it is no .npy of plain numbers"):
+        stored = np.load(io.BytesIO(content), allow_pickle=False)
+    if not isinstance(stored, np.ndarray):
+        raise ValueError("it holds an .npz")
+    return stored
+
+
+@contextlib.contextmanager
+def _decoding(problem: str) -> Iterator[None]:
+    """Whatever the libraries say of such bytes, one kind of error; NumPy's own would advise to unpickle them."""
+    try:
+        yield
+    except (ValueError, *_DECODING) as error:
+        raise ValueError(problem) from error
 
 
 def write_npz(file: Path, arrays: Mapping[str, np.ndarray]) -> None:

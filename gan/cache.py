@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from gan.arrays import UNREADABLE, Arrays, read_npz, write_npz
+from gan.arrays import Arrays, read_npz, write_npz
 
 
 @contextlib.contextmanager
@@ -24,7 +24,7 @@ def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> A
     file = cache / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     with locked(file):
         if file.exists():
-            with contextlib.suppress(*UNREADABLE):
+            with contextlib.suppress(OSError, ValueError):  # damaged: it is made anew
                 return read_npz(file)
         arrays = build()
         write_npz(file, arrays)

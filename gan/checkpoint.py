@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gan.arrays import UNREADABLE, read_npz, write_npz
+from gan.arrays import read_npz, write_npz
 
 _META = "meta.json"
 
@@ -92,7 +92,7 @@ def read(file: Path) -> Checkpoint:
         arrays = read_npz(file)
         meta = json.loads(arrays.pop(_META).tobytes())
         return Checkpoint(int(meta["step"]), arrays, meta)
-    except (*UNREADABLE, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {file} cannot be read: {error}") from error
 
 

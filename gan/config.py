@@ -6,6 +6,7 @@ holds a `Config` holds a complete and valid one. The rules stand in the fields' 
 documentation and search spaces read them from there too (`describe`).
 """
 
+import copy
 import dataclasses
 import difflib
 import math
@@ -117,7 +118,10 @@ Rule = NotEmpty | Interval | Choice | PerLayer | FolderName
 
 def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
     """A field of settings with its meaning, its rule and the key that it takes its value from when absent."""
-    return field(default=default, metadata={"doc": doc, "rule": rule, "same_as": same_as})
+    metadata = {"doc": doc, "rule": rule, "same_as": same_as}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 FRACTION = Interval(0, 1, high_open=True)

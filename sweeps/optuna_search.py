@@ -36,7 +36,7 @@ from experiments.prepare import find_extractor, load_data, run_facts, settings, 
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled
 from experiments.sync import deliver
-from experiments.tracking import CHAMPION, Feeder, public, tracking_uri
+from experiments.tracking import CHAMPION, Feeder
 from gan.config import ConfigError
 from gan.data import Dataset
 from gan.weights import Weights
@@ -156,9 +156,8 @@ class _Search:
             write_report(plan, self.study, self.folder, None, None)
             return "FAILED", FAILED
         try:
-            name = studies.run_name(plan.search.study, studies.origin(done_trials[0]))
             with self.console.status("scoring the best trial with fresh latents"):
-                rescored = rescore(RunFolder(plan.records.runs / name), self._say)
+                rescored = rescore(studies.run_of(plan, done_trials[0]), self._say)
             verdict = self._confirm()
         except Stopped:
             return "KILLED", 0
@@ -189,10 +188,11 @@ class _Search:
                     records.close()
 
     def _trial_runs(self) -> list[RunFolder]:
-        numbers = sorted({studies.origin(trial) for trial in self.study.get_trials(deepcopy=False)})
-        names = [studies.run_name(self.plan.search.study, number) for number in numbers]
-        runs = [RunFolder(self.plan.records.runs / name) for name in names]
-        return [run for run in runs if run.journal.exists()]  # not those with the settings of an earlier trial again
+        trials = self.study.get_trials(deepcopy=False)
+        runs = {run.name: run for run in (studies.run_of(self.plan, trial) for trial in trials)}
+        return [
+            run for run in runs.values() if run.journal.exists()
+        ]  # not those with the settings of an earlier trial again
 
     def _confirm(self) -> Verdict | None:
         plan = self.plan
@@ -270,12 +270,10 @@ class _Search:
         self._say(f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
         if (picture := self.folder.plots / "map.png").exists():
             self._say(f"map      {shown(picture)}")
-        uri = tracking_uri(self.folder.records)
         if self.crowned is not None:
             self._say(f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{CHAMPION}")')
         if feeder.delivery.url is not None:
-            server = "http://127.0.0.1:5000" if uri.startswith("sqlite") else public(uri)
-            self._say(f"browse   make ui, then {server}{feeder.delivery.url}")
+            self._say(f"browse   make ui, then {feeder.delivery.url}")
 
 
 class _Listeners:

@@ -124,7 +124,7 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
         for place, axis in np.ndenumerate(axes):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-            if place in by_place and (file := last_samples(_run_of(plan, folder, by_place[place]))) is not None:
+            if place in by_place and (file := _last_picture(plan, by_place[place])) is not None:
                 with Image.open(file) as picture:
                     figures.show_pixels(axis, np.asarray(picture))
         for axis, name in zip(axes[0], names[0], strict=True):
@@ -136,14 +136,10 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
         return figure
 
     drawn = {"map": figures.save("map", heat, folder.plots / "map.png")}
-    if any(last_samples(_run_of(plan, folder, trial)) is not None for trial in done):
+    if any(_last_picture(plan, trial) is not None for trial in done):
         words = "The same 16 latents drawn by each combination, placed as on the map."
         drawn["map of pictures"] = figures.save("map of pictures", sheet, folder.plots / "map_of_pictures.png", words)
     return drawn
-
-
-def _run_of(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> RunFolder:
-    return RunFolder(folder.records.runs / studies.run_name(plan.search.study, studies.origin(trial)))
 
 
 def _history(theme: str, trials: Sequence[FrozenTrial]) -> Figure:
@@ -215,15 +211,15 @@ def _quiet() -> Any:
         yield
 
 
-def last_samples(folder: RunFolder) -> Path | None:
-    """The last picture of the latents that all runs share."""
-    pictures = sorted(folder.samples.glob(f"{metrics.SAMPLES}_*.png"))
-    return pictures[-1] if pictures else None
+def _last_picture(plan: Plan, trial: FrozenTrial) -> Path | None:
+    """Of the latents that all runs share."""
+    pictures = studies.run_of(plan, trial).pictures(metrics.SAMPLES)
+    return pictures[max(pictures)] if pictures else None
 
 
 def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> Picture | None:
     """The same latents drawn by every completed trial, best first, settings under each."""
-    named = [(trial, last_samples(_run_of(plan, folder, trial))) for trial in done]
+    named = [(trial, _last_picture(plan, trial)) for trial in done]
     shown = [(trial, file) for trial, file in named if file is not None][:NEWEST]
     if not shown:
         return None

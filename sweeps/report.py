@@ -13,8 +13,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.figures import Picture
-from experiments.page import render, run_url
+from experiments.page import render
 from experiments.records import RunFolder
+from experiments.tracking import Delivery
 from gan import metrics
 from gan.arrays import write_atomically
 from sweeps import study as studies
@@ -72,7 +73,7 @@ def _champion(plan: Plan, folder: RunFolder, winner: FrozenTrial | None, verdict
         return None
     if verdict is not None:
         return best_run(plan, folder, verdict.best)
-    return RunFolder(folder.records.runs / studies.run_name(plan.search.study, studies.origin(winner)))
+    return studies.run_of(plan, winner)
 
 
 def train_command(plan: Plan, params: dict[str, Any]) -> str:
@@ -112,7 +113,7 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
                 seconds,
                 *(trial.params.get(key, "") for key in keys),
                 trial.user_attrs.get(studies.OUTCOME, ""),
-                studies.run_name(plan.search.study, studies.origin(trial)),
+                studies.run_of(plan, trial).name,
             ]
         )
     return text.getvalue()
@@ -173,7 +174,7 @@ def _by_score(trial: FrozenTrial) -> tuple[bool, float, int]:
 
 
 def _row(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> dict[str, Any]:
-    run = RunFolder(folder.records.runs / studies.run_name(plan.search.study, studies.origin(trial)))
+    run = studies.run_of(plan, trial)
     return {
         "origin": studies.origin(trial),
         "state": trial.state.name.lower(),
@@ -181,5 +182,5 @@ def _row(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> dict[str, Any]:
         "steps": steps_of(trial),
         "params": trial.params,
         "outcome": trial.user_attrs.get(studies.OUTCOME, ""),
-        "url": run_url(run) if run.config.is_file() else None,
+        "url": Delivery(run).url if run.config.is_file() else None,
     }

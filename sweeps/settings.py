@@ -20,13 +20,10 @@ class ConfirmConfig:
 
 @dataclass
 class SearchConfig:
-    space: dict[str, str] = field(
-        default_factory=dict,
-        metadata={"doc": "in a preset: keys of run.py, each with its interval(...), range(...) or choice(...)"},
+    space: dict[str, str] = setting(
+        {}, "in a preset: keys of run.py, each with its interval(...), range(...) or choice(...)"
     )
-    overrides: list[str] = field(
-        default_factory=list, metadata={"doc": "settings of every trial, before those of the command line"}
-    )
+    overrides: list[str] = setting([], "settings of every trial, before those of the command line")
     study: str = setting("gan", "name of the study; the same name goes on with it", FolderName())
     trials: int = setting(20, "settings to try, the tutorial's among them", Interval(2, 100_000))
     hours: float | None = setting(None, "after which no more trials are begun, all sittings together", POSITIVE)

@@ -230,6 +230,11 @@ def suggestion(trials: Sequence[FrozenTrial], number: int) -> int:
     return sum(not _history(trial) for trial in trials[:first])
 
 
+def run_of(plan: Plan, trial: FrozenTrial) -> RunFolder:
+    """Where all attempts at a trial's settings are recorded."""
+    return RunFolder(plan.records.runs / run_name(plan.search.study, origin(trial)))
+
+
 def run_name(study: str, origin: int) -> str:
     """Of a trial's run; attempts to go on with it share the run."""
     return f"{study}-trial-{origin:04d}"

@@ -14,10 +14,10 @@ from rich.console import Console
 from experiments import figures
 from experiments.arguments import parse_arguments
 from experiments.compare import Comparison, main
-from experiments.compared import common_steps, differing, find_runs, grouped, marks, read_run
 from experiments.journal import Journal
 from experiments.prepare import new_run
 from experiments.records import Records, RunFolder
+from experiments.run_groups import common_steps, differing, find_runs, grouped, marks, read_run
 from gan import metrics
 from gan.config import Config, ConfigError, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 

@@ -5,11 +5,12 @@ import os
 import pickle
 import socket
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from gan.arrays import UNREADABLE, Arrays
+from gan.arrays import Arrays
 from gan.cache import fingerprint, locked, prepared
 from gan.sources import SIZE, DataError
 
@@ -94,7 +95,7 @@ def _read_archive(path: Path) -> dict[str, Arrays]:
                     batches[name] = _read_batch(stream.read(), f"{path}:{member.name}")
     except DataError:  # of one batch in it: says which
         raise
-    except (tarfile.TarError, *UNREADABLE) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
         raise DataError("data.path", "an undamaged CIFAR-10 .tar.gz", str(path), str(error)) from error
     for name in BATCHES:
         if name not in batches:

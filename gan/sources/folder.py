@@ -1,14 +1,22 @@
 """A folder of pictures of any kind: everything that Pillow reads, in it and in the folders in it."""
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from gan.arrays import UNREADABLE, Arrays
+from gan.arrays import Arrays
 from gan.cache import fingerprint, prepared
 from gan.sources import MIN_IMAGES, SIZE, DataError, DataWarning
+
+# What Pillow's readers raise on damaged files.
+UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, EOFError, SyntaxError, NotImplementedError, OverflowError,
+    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def read(path: Path, cache: Path) -> Arrays:
@@ -46,7 +54,7 @@ def _read_pictures(files: list[Path]) -> Arrays:
                 with Image.open(file) as picture:
                     upright = _rgb(ImageOps.exif_transpose(picture))
                     images.append(np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS)))
-        except (*UNREADABLE, Image.DecompressionBombError):
+        except UNREADABLE:
             unreadable.append(index)
     return {
         "train_images": np.stack(images) if images else np.zeros((0, SIZE, SIZE, 3), np.uint8),

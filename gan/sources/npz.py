@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan.arrays import UNREADABLE, Arrays, read_npz
+from gan.arrays import Arrays, read_npz
 from gan.sources import SIZE, DataError
 
 
@@ -12,7 +12,7 @@ def read(path: Path) -> Arrays:
     """`images` (N, 32, 32, 3) uint8; optional `labels`, `test_images`, `test_labels`."""
     try:
         arrays = read_npz(path)
-    except UNREADABLE as error:
+    except (OSError, ValueError) as error:
         raise DataError("data.path", "an .npz file of plain arrays", str(path), str(error)) from error
     if "images" not in arrays:
         have = ", ".join(arrays) or "nothing"

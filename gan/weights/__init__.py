@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gan.arrays import UNREADABLE, Arrays, parse_npz
+from gan.arrays import Arrays, parse_npz
 from gan.config import ConfigError
 
 FOLDER = Path(__file__).parent
@@ -70,7 +70,7 @@ def _parse_cifar_cnn(content: bytes, file: Path, key: str) -> Arrays:
     rule = "weights made by experiments/train_features.py"
     try:
         arrays = parse_npz(content)
-    except UNREADABLE as error:
+    except ValueError as error:
         raise ConfigError(key, rule, str(file), str(error)) from error
     for name, shape in _shapes().items():
         if name not in arrays or arrays[name].shape != shape:

@@ -52,7 +52,7 @@ class Compared:
     @cached_property
     def samples(self) -> dict[int, Path]:
         """Pictures of the latents that all runs share, by step."""
-        return {int(f.stem.rpartition("_")[2]): f for f in sorted(self.folder.samples.glob(f"{metrics.SAMPLES}_*.png"))}
+        return self.folder.pictures(metrics.SAMPLES)
 
     def last(self, metric: str) -> float | None:
         """The last value of a metric."""

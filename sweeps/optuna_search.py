@@ -32,7 +32,7 @@ from experiments import journal
 from experiments.compose import settings_help
 from experiments.errors import first_line
 from experiments.journal import Journal
-from experiments.prepare import find_extractor, load_data, run_facts, settings, shown
+from experiments.prepare import described, find_extractor, load_data, run_facts, settings, shown
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled
 from experiments.sync import deliver
@@ -174,8 +174,10 @@ class _Search:
     def note(self, event: Mapping[str, Any]) -> None:
         """Keep the best score so far as a curve."""
         if event.get("state") == "COMPLETE":
-            scores = [t.value for t in studies.finished(self.study.get_trials(deepcopy=False)) if t.value is not None]
-            self.journal.scalars(len(scores) + 1, {BEST_SCORE: min([*scores, event["score"]])})
+            done = studies.finished(self.study.get_trials(deepcopy=False))
+            scores = {t.number: t.value for t in done if t.value is not None}
+            scores[event["trial"]] = event["score"]  # Optuna may know it already, or not yet
+            self.journal.scalars(len(scores), {BEST_SCORE: min(scores.values())})
 
     def _close_runs(self) -> None:
         """No trial that was given up stays RUNNING in MLflow."""
@@ -238,8 +240,11 @@ class _Search:
         facts["title"] = f"study {plan.search.study}"
         facts["tags"] |= {
             "optuna.study_name": plan.search.study,
-            "mlflow.note.content": f"`{self._command()}`\n\nA search: its trials are the runs below this one. "
-            f"On {dataset.description}. Folder: `{self.folder.path}`",
+            "mlflow.note.content": described(
+                self._command(),
+                f"A search: its trials are the runs below this one. On {dataset.description}.",
+                self.folder,
+            ),
         }
         write_json(self.folder.facts, facts)
 

@@ -13,10 +13,12 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.compose import compose_config
+from experiments.journal import Journal, curve
 from experiments.records import RunFolder
 from sweeps import study as studies
 from sweeps.confirm import Candidate, candidates, judge
 from sweeps.display import SearchDisplay
+from sweeps.optuna_search import BEST_SCORE, _Search
 from sweeps.plan import Plan, read_plan
 from sweeps.plots import as_suggested, importances
 from sweeps.report import saved_steps, write_report
@@ -195,3 +197,18 @@ def test_a_table_on_a_terminal(tmp_path: Path) -> None:
     line = next(line for line in shown.splitlines() if line.split()[:2] == ["3", "running"])
     assert line.split()[2:5] == ["0.9", "0.0005", "450"]
     assert any(line.split()[:2] == ["5", "fail"] and "d_loss is nan" in line for line in shown.splitlines())
+
+
+def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
+    """Whether Optuna has heard of the trial that just ended, or not yet."""
+    plan = made_plan(tmp_path)
+    study = made_study(plan)
+    folder = RunFolder(plan.records.studies / "gan")
+    folder.path.mkdir(parents=True)
+    search = _Search(plan, study, folder, Console(quiet=True), lambda: False)
+    search.journal = Journal(folder)
+    done = studies.finished(study.get_trials())
+    search.note({"trial": done[0].number, "state": "COMPLETE", "score": done[0].value})
+    search.note({"trial": 99, "state": "COMPLETE", "score": 12.5})
+    search.journal.close()
+    assert curve(folder.journal, BEST_SCORE) == ([len(done), len(done) + 1], [15.5, 12.5])

@@ -13,14 +13,14 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-RUN = str(Path(__file__).parents[1] / "experiments" / "run.py")
+PROGRAMS = Path(__file__).parents[1] / "experiments"
 REPETITIONS = 5
 
 
-def seconds(arguments: list[str], line: str | None) -> float:
+def seconds(program: str, arguments: list[str], line: str | None) -> float:
     """Until a line of the output begins so, or until the end."""
     start = time.perf_counter()
-    command = [sys.executable, RUN, *arguments]
+    command = [sys.executable, str(PROGRAMS / program), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     found = None
@@ -38,14 +38,17 @@ def main() -> None:
     table = Table("from the command to", "seconds")
     with tempfile.TemporaryDirectory() as folder:
         short = ["data=embedded", f"records.root={folder}", "train.log_every_steps=1", "train.steps=1"]
-        seconds(short, None)  # makes the database and the caches
-        for what, arguments, line in (
-            ("the first update done (run.py)", short, "step 1/"),
-            ("--help", ["--help"], None),
-            ("--cfg job", ["--cfg", "job"], None),
-            ("a mistake's one line", ["model.bn_momentun=0.9"], None),
+        seconds("run.py", short, None)  # makes the database and the caches
+        pictures = [f"records.root={folder}", f"out={folder}/pictures.png", "overwrite=true"]
+        for what, program, arguments, line in (
+            ("the first update done", "run.py", short, "step 1/"),
+            ("--help", "run.py", ["--help"], None),
+            ("--cfg job", "run.py", ["--cfg", "job"], None),
+            ("a mistake's one line", "run.py", ["model.bn_momentun=0.9"], None),
+            ("64 pictures from a checkpoint", "generate.py", pictures, "picture"),
         ):
-            table.add_row(what, f"{median(seconds(arguments, line) for _ in range(REPETITIONS)):.1f}")
+            taken = [seconds(program, arguments, line) for _ in range(REPETITIONS)]
+            table.add_row(f"{what} ({program})", f"{median(taken):.1f}")
     Console(width=120).print(table)
 
 

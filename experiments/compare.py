@@ -31,7 +31,7 @@ from experiments.evaluate import DataPlace
 from experiments.figures import Picture
 from experiments.page import render
 from experiments.prepare import check_same_images, load_data, shown
-from experiments.progress import brief
+from experiments.progress import brief, stage
 from experiments.records import Records, check_folder
 from experiments.run_groups import (
     Compared,
@@ -97,7 +97,7 @@ def main(wanted: Comparison) -> int:
     groups = grouped(runs)
     out = _out(wanted, records)
 
-    with console.status("drawing"):
+    with stage(console, "drawing"):
         runs = [run for group in groups for run in group.runs]
         styles = marks(groups, len(figures.COLOURS["light"]), len(figures.LINES))
         pictures = draw(runs, groups, styles, real_images(runs[0], wanted.data.path, records), out)

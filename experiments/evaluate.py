@@ -20,6 +20,7 @@ from experiments.arguments import run_program
 from experiments.journal import Journal
 from experiments.native_log import native_stderr_to
 from experiments.prepare import check_same_images, find_extractor, load_data, read_records
+from experiments.progress import stage
 from experiments.records import Records, RunFolder
 from experiments.sync import deliver
 from gan import metrics
@@ -66,7 +67,7 @@ def main(wanted: Evaluation) -> int:
     dataset = load_data(config, folder.records, console)
     check_same_images(dataset, facts, "data.path")
 
-    with native_stderr_to(Path("/dev/null")), console.status(f"scoring {wanted.num_images:,} images"):
+    with native_stderr_to(Path("/dev/null")), stage(console, f"scoring {wanted.num_images:,} images"):
         from gan.features import load_extractor
         from gan.scoring import Reference, Scorer
 

@@ -26,6 +26,7 @@ from experiments.arguments import run_program
 from experiments.evaluate import find_checkpoint, load_generator
 from experiments.native_log import native_stderr_to
 from experiments.prepare import read_records, shown
+from experiments.progress import stage
 from experiments.records import Records, RunFolder, check_folder
 from gan.arrays import read_npy, write_npz
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
@@ -68,7 +69,7 @@ def main(wanted: Generation) -> int:
     checkpoint = find_checkpoint(folder, wanted.step, console)
     out, kind = _out(wanted, folder, checkpoint.step)
 
-    with native_stderr_to(Path("/dev/null")), console.status("generating"):
+    with native_stderr_to(Path("/dev/null")), stage(console, "generating"):
         from gan import randomness
         from gan.scoring import images_of
 

@@ -1,11 +1,13 @@
-"""What a person sees: of a training, a live line on a terminal, one line a minute elsewhere."""
+"""What a person sees: live on a terminal; elsewhere one line a stage, and one a minute of a training."""
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gan import metrics
@@ -18,6 +20,17 @@ def brief(value: Any) -> str:
     if value is None or value != value:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def stage(console: Console, words: str) -> Iterator[None]:
+    """Say what goes on meanwhile: a spinner on a terminal, a line elsewhere."""
+    if not console.is_terminal:
+        console.print(f"now      {words}", markup=False, highlight=False, soft_wrap=True)
+        yield
+        return
+    with console.status(escape(words)):
+        yield
 
 
 class TrainingDisplay:

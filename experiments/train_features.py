@@ -20,6 +20,7 @@ from experiments.arguments import run_program
 from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, shown
+from experiments.progress import stage
 from experiments.records import Records, check_folder, read_json, write_json
 from gan.arrays import Arrays, write_npz
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
@@ -66,8 +67,9 @@ def main(wanted: FeatureTraining) -> int:
             made = {"epochs": wanted.epochs, "seed": wanted.seed, "minutes": minutes, "network_code": code}
         else:
             network, made = kept.arrays, _provenance(kept)
-        weights = _project(network, dataset)
-        accuracy = _accuracy(weights, dataset)
+        with stage(console, "fitting the projection, measuring the accuracy on the test images"):
+            weights = _project(network, dataset)
+            accuracy = _accuracy(weights, dataset)
     write_npz(file, weights)
     found = find_weights("cifar_cnn", str(file))
     provenance = {
@@ -107,13 +109,19 @@ def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> Array
 
     assert dataset.train_labels is not None
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
-    with Progress(*Progress.get_default_columns()[:3], *times, console=console) as progress:
+    columns = (*Progress.get_default_columns()[:3], *times)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=None, loss="")
+
+        def told(step: int, steps: int, loss: float) -> None:
+            progress.update(task, completed=step, total=steps, loss=f"loss {loss:.3f}")
+            if not console.is_terminal and step % (steps // wanted.epochs) == 0:
+                console.print(f"epoch {step * wanted.epochs // steps}/{wanted.epochs}  loss {loss:.3f}")
+
         model = build_classifier(CLASSES, wanted.seed)
         train_classifier(
-            model, dataset.train, dataset.train_labels, epochs=wanted.epochs, seed=wanted.seed,
-            on_step=lambda step, steps, loss: progress.update(task, completed=step, total=steps, loss=f"loss {loss:.3f}"),
-        )  # fmt: skip
+            model, dataset.train, dataset.train_labels, epochs=wanted.epochs, seed=wanted.seed, on_step=told
+        )
     return {name: array.astype(np.float16) for name, array in fold(model).items()}
 
 

@@ -15,7 +15,7 @@ from experiments.errors import first_line
 from experiments.journal import Journal, curve
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
-from experiments.progress import TrainingDisplay
+from experiments.progress import TrainingDisplay, stage
 from experiments.threads import use_threads
 from experiments.tracking import Feeder, tracking_uri
 from gan import metrics
@@ -113,7 +113,7 @@ def _train(
                 outcome = Outcome("FINISHED", trainer.step)
             elif finished and not should_stop():
                 display.close()
-                with console.status(f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
+                with stage(console, f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
                     scores = trainer.final_scores()
                     if not should_stop():
                         _final_records(run, trainer, journal)
@@ -140,7 +140,9 @@ def _train(
     if outcome.failure:
         tags |= {"failure": outcome.failure, "failed_step": str(outcome.step)}
     _close(journal, outcome.status, {**tags, **closing_tags(outcome)})
-    return outcome, feeder, feeder.finish(STOPPED_SECONDS if outcome.status == "KILLED" else DELIVERY_SECONDS)
+    with stage(console, "bringing MLflow up to date"):
+        delivered = feeder.finish(STOPPED_SECONDS if outcome.status == "KILLED" else DELIVERY_SECONDS)
+    return outcome, feeder, delivered
 
 
 def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:

@@ -33,6 +33,7 @@ from experiments.compose import settings_help
 from experiments.errors import first_line
 from experiments.journal import Journal
 from experiments.prepare import described, find_extractor, load_data, run_facts, settings, shown
+from experiments.progress import stage
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled
 from experiments.sync import deliver
@@ -122,7 +123,8 @@ class _Search:
         if delivered and status == "FINISHED":  # a trial cannot be delivered before its study is
             quiet = Console(quiet=True)
             runs = self._trial_runs() + ([self.crowned] if self.crowned is not None else [])
-            behind = [run.name for run in runs if not deliver(run, quiet)]
+            with stage(self.console, "bringing MLflow up to date"):
+                behind = [run.name for run in runs if not deliver(run, quiet)]
             delivered, problem = not behind, ", ".join(behind)
         if not delivered:
             self._say(f"MLflow is behind ({problem}); nothing is lost, deliver the records with")
@@ -156,17 +158,17 @@ class _Search:
             write_report(plan, self.study, self.folder, None, None)
             return "FAILED", FAILED
         try:
-            with self.console.status("scoring the best trial with fresh latents"):
+            with stage(self.console, "scoring the best trial with fresh latents"):
                 rescored = rescore(studies.run_of(plan, done_trials[0]), self._say)
             verdict = self._confirm()
         except Stopped:
             return "KILLED", 0
-        with self.console.status("drawing the report"):
+        with stage(self.console, "drawing the report"):
             report = write_report(plan, self.study, self.folder, verdict, rescored)
         self._record(report, verdict)
         if report.champion is not None:
             words = verdict.words() if verdict is not None else "Not confirmed on fresh seeds."
-            with self.console.status("registering the winner's generator"):
+            with stage(self.console, "registering the winner's generator"):
                 self.crowned = crown(report.champion, plan.search.study, words, self._say)
         self._say_verdict(verdict, report)
         return "FINISHED", 0
@@ -303,7 +305,7 @@ def _dry_run(plan: Plan, console: Console) -> int:
     console.print("first suggestions, when no score is known:")
     for number, params in enumerate(_suggestions(plan)):
         console.print(f"  trial {number}  {short(params)}", markup=False)
-    with console.status(f"measuring the pace of {plan.workers} trials side by side"):
+    with stage(console, f"measuring the pace of {plan.workers} trials side by side"):
         try:
             measured = pace.measure(plan)
         except RuntimeError as error:

@@ -151,7 +151,7 @@ def test_the_program_makes_a_picture_of_the_last_run(untrained_run: Run, program
     done = program(root, script="experiments/generate.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     own = untrained_run.folder.path / "generated" / "step_00000006_seed_0.png"
-    assert done.stdout.splitlines()[0] == "run      mine, step 6"
+    assert done.stdout.splitlines()[:2] == ["now      generating", "run      mine, step 6"]
     assert f"{own.relative_to(tmp_path)} (64 images)" in done.stdout
     assert done.stderr == ""
     with Image.open(own) as picture:

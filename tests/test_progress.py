@@ -4,7 +4,7 @@ import re
 import pytest
 from rich.console import Console
 
-from experiments.progress import TrainingDisplay
+from experiments.progress import TrainingDisplay, stage
 from gan import metrics
 
 
@@ -44,3 +44,26 @@ def test_a_terminal_gets_a_live_line() -> None:
     assert "5/10" in text
     assert "7.0 steps/s" in text
     assert "D 0.5" in text
+
+
+def test_a_stage_is_one_line_where_there_is_no_terminal() -> None:
+    out = io.StringIO()
+    with stage(Console(file=out, width=20), "scoring [5,000] images, and drawing the last pictures"):
+        assert out.getvalue() == "now      scoring [5,000] images, and drawing the last pictures\n"
+    assert len(out.getvalue().splitlines()) == 1
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_stage_on_a_terminal_spins_and_leaves_nothing_in_colour_or_without(
+    plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if plain:
+        monkeypatch.setenv("NO_COLOR", "1")
+    out = io.StringIO()
+    with stage(Console(file=out, force_terminal=True, width=80), "scoring [5,000] images"):
+        pass
+    assert "scoring [5,000] images" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    colours = re.findall(r"\x1b\[[0-9;]*m", out.getvalue())
+    assert any(re.search(r"3\dm", code) for code in colours) != plain, colours
+    assert out.getvalue().endswith("\x1b[2K")  # the line is wiped

@@ -230,7 +230,10 @@ def _one_line(error: Exception, overrides: list[str], settings: type = Config) -
         layers = [k for k, s in describe(settings).items() if s["same_as"] == key and "layer" in str(s["rule"])]
         remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else ""
         return wrong_type(key, describe(settings)[key], values.get(key, "another type in a YAML file"), remedy)
-    return ConfigError("the configuration", "one that Hydra can compose", _first_line(cause or error))
+    text = _first_line(cause or error)
+    if misplaced := re.search(r"In '(experiment/[^']+)': .*Key 'experiment' not in", text):
+        return ConfigError("experiment", "a preset whose first line is '# @package _global_'", f"{misplaced[1]}.yaml")
+    return ConfigError("the configuration", "one that Hydra can compose", text)
 
 
 def wrong_type(key: str, spec: dict[str, Any], value: str, remedy: str = "") -> ConfigError:

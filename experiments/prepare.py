@@ -113,6 +113,7 @@ def new_run(
     """Load the images and make the run's folder, settings and facts in it. Raises ConfigError."""
     records = Records.at(config.records.root)
     records.check_writable()
+    records.check_new(config.name)  # reading the data may take long
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     dataset = load_data(config, records, console)
     folder = records.new_run(config.name, preset)

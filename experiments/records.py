@@ -148,9 +148,18 @@ class Records:
                 path.mkdir()
                 break
             except FileExistsError:
-                if name is not None:
-                    raise ConfigError("name", "new", name, f"resume={name} goes on with that run") from None
+                self.check_new(name)
         return RunFolder(path)
+
+    def check_new(self, name: str | None) -> None:
+        """Raises ConfigError for the name of a folder that is there."""
+        if name is None or not (self.runs / name).exists():
+            return
+        folder = RunFolder(self.runs / name)
+        remedy = f"resume={name} goes on with that run"
+        if not folder.config.is_file():
+            remedy = f"{folder.path} is there, but no run that came to its first step; remove it"
+        raise ConfigError("name", "new", name, remedy)
 
     def all_runs(self) -> list[RunFolder]:
         """Oldest first."""

@@ -76,6 +76,21 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class ClassId:
+    """A class of CIFAR-10 by index or name, or all."""
+
+    options = (*CIFAR10_CLASSES, "all")
+
+    def __str__(self) -> str:
+        return "0 to 9, all, or one of " + ", ".join(CIFAR10_CLASSES)
+
+    def admits(self, value: Any) -> bool:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return 0 <= value < len(CIFAR10_CLASSES)
+        return value in self.options
+
+
+@dataclass(frozen=True)
 class PerLayer:
     """A number for every layer or a list with one for each; absent, another key's number."""
 
@@ -113,7 +128,7 @@ class NotEmpty:
         return bool(value.strip())
 
 
-Rule = NotEmpty | Interval | Choice | PerLayer | FolderName
+Rule = NotEmpty | Interval | Choice | ClassId | PerLayer | FolderName
 
 
 def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
@@ -206,7 +221,7 @@ class TrainConfig:
 class DataConfig:
     source: str = setting("auto", "where images come from", Choice(("auto", "cifar10", "embedded", "folder", "npz")))
     path: str | None = setting(None, "file or folder of the images", NotEmpty())
-    class_id: int | str = setting(8, "class to train on: index, name, or all; for sources with labels")
+    class_id: int | str = setting(8, "class to train on; all where there are no labels", ClassId())
 
 
 @dataclass
@@ -239,7 +254,6 @@ class Config:
         for key, spec in describe().items():
             if spec["same_as"]:
                 _fill(self, key, spec)
-        class_index(self.data.class_id)
 
 
 def check(settings: Any) -> None:
@@ -249,7 +263,7 @@ def check(settings: Any) -> None:
         if rule is None or (value is None and spec["default"] is None):
             continue
         if not rule.admits(value):
-            hint = nearest(str(value), rule.options) if isinstance(rule, Choice) else ""
+            hint = nearest(str(value), rule.options) if isinstance(rule, Choice | ClassId) else ""
             raise ConfigError(key, str(rule), value, hint)
 
 
@@ -300,18 +314,11 @@ def class_index(class_id: int | str) -> int | None:
 
     Raises ConfigError for anything else.
     """
-    if class_id == "all":
-        return None
-    if isinstance(class_id, str) and class_id in CIFAR10_CLASSES:
-        return CIFAR10_CLASSES.index(class_id)
-    if isinstance(class_id, int) and not isinstance(class_id, bool) and 0 <= class_id < len(CIFAR10_CLASSES):
+    if not (rule := ClassId()).admits(class_id):
+        raise ConfigError("data.class_id", str(rule), class_id, nearest(str(class_id), rule.options))
+    if isinstance(class_id, int):
         return class_id
-    raise ConfigError(
-        "data.class_id",
-        "0 to 9, all, or one of " + ", ".join(CIFAR10_CLASSES),
-        class_id,
-        nearest(str(class_id), CIFAR10_CLASSES),
-    )
+    return None if class_id == "all" else CIFAR10_CLASSES.index(class_id)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

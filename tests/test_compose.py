@@ -117,6 +117,10 @@ def test_a_users_own_preset_folder(tmp_path: Path) -> None:
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropuot: 0.4\n")
     with pytest.raises(ConfigError, match="dropuot"):
         compose_config(["experiment=mine"], str(tmp_path))
+    (tmp_path / "experiment" / "mine.yaml").write_text("model:\n  dropout: 0.4\n")
+    rule = r"experiment must be a preset whose first line is '# @package _global_'; got 'experiment/mine\.yaml'"
+    with pytest.raises(ConfigError, match=rule):
+        compose_config(["experiment=mine"], str(tmp_path))
 
 
 @pytest.mark.parametrize(

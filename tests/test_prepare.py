@@ -32,6 +32,13 @@ def save(run: Run, step: int) -> Path:
     return run.folder.checkpoints.save(Checkpoint(step, {"window": noise_images(1)}, {"best_score": None}))
 
 
+def test_a_name_that_is_taken_is_said_before_the_data_are_read(run: Run, npz: Path) -> None:
+    npz.unlink()
+    again = Config(name=run.folder.name, data=run.config.data, records=run.config.records)
+    with pytest.raises(ConfigError, match="name must be new"):
+        new_run(again, None, [], QUIET)
+
+
 def test_what_may_change_on_resume_are_real_keys() -> None:
     assert set(RESUME_MAY_CHANGE) <= describe().keys()
 

@@ -35,9 +35,23 @@ def test_runs_started_together_get_folders_of_their_own(tmp_path: Path) -> None:
 
 def test_a_name_is_used_once(tmp_path: Path) -> None:
     records = Records(tmp_path)
-    assert records.new_run("mine", None).path == tmp_path / "runs" / "mine"
+    folder = records.new_run("mine", None)
+    assert folder.path == tmp_path / "runs" / "mine"
+    folder.config.touch()
     with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(resume=mine goes on with that run\)"):
         records.new_run("mine", None)
+
+
+def test_a_name_taken_by_what_is_no_run_says_where(tmp_path: Path) -> None:
+    folder = Records(tmp_path).new_run("mine", None)
+    folder.config.touch()
+    with pytest.raises(ConfigError, match="resume=mine goes on"):
+        Records(tmp_path).check_new("mine")
+    folder.config.unlink()
+    with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(\S+/mine is there, but no run .* remove it"):
+        Records(tmp_path).check_new("mine")
+    Records(tmp_path).check_new("another")
+    Records(tmp_path).check_new(None)
 
 
 def test_a_run_is_found_by_name_folder_id_and_last(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 # make help lists the targets. All of them set up .venv first, once.
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint ui lock clean
+.PHONY: help install run test soak lint ui lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,7 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 help:
 	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
 	@echo "make test     lint, then all tests, fast ones first"
+	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md)"
 	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:$(PORT)"
 	@echo "make install  the set-up alone: .venv with the pinned dependencies and this project"
 	@echo "make lint     ruff and mypy"
@@ -38,6 +39,9 @@ run: install
 test: lint
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
+
+soak: install
+	SOAK=1 $(BIN)/python -m pytest -s -m slow tests/chaos
 
 lint: install
 	$(BIN)/ruff format --check .

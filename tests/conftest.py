@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+SOAK = "SOAK" in os.environ  # `make soak`: as many kills and combinations as docs/reliability.md counts
 
 RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -13,7 +13,7 @@ def make(*arguments: str) -> str:
 
 def test_help_names_every_target() -> None:
     text = make("help")
-    for target in ("run", "test", "ui", "install", "lint", "lock", "clean"):
+    for target in ("run", "test", "soak", "ui", "install", "lint", "lock", "clean"):
         assert f"make {target} " in text
 
 
@@ -24,6 +24,7 @@ def test_help_names_every_target() -> None:
         ("ui", "/mlruns/mlflow.db"),
         ("ui", "--host 127.0.0.1"),
         ("test", 'pytest -q -n 2 -m "not slow"'),
+        ("soak", "SOAK=1"),
         ("lint", "ruff check ."),
     ],
 )

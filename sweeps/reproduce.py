@@ -1,0 +1,310 @@
+"""Train the presets against each other, and make the numbers and pictures of docs/results.md anew.
+
+    python sweeps/reproduce.py data.path=<CIFAR-10> out=docs
+    python sweeps/reproduce.py dry_run=true
+    python sweeps/reproduce.py quick=true data.source=embedded
+
+First the searches, then each preset on fresh seeds, on classes that no search saw, in one
+long run, and in short ones that show how often it comes to nothing. What is done stands in
+results/*.csv under `out` and is not done again, unless the preset has changed since; a
+training that was broken off goes on from its checkpoint.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments import figures, journal
+from experiments.arguments import run_program
+from experiments.compose import compose_config, quote_paths
+from experiments.errors import first_line
+from experiments.prepare import RESUME_MAY_CHANGE, read_records, settings, shown
+from experiments.progress import stage
+from experiments.records import Records, RunFolder, check_folder
+from experiments.threads import available_cores
+from gan import metrics
+from gan.arrays import write_atomically
+from gan.config import COUNT, POSITIVE, Choice, Config, NotEmpty, RecordsConfig, setting
+from sweeps import pace
+from sweeps.guards import COLLAPSED_COVERAGE
+from sweeps.plan import read_plan
+from sweeps.results import CURVES, RUNS, SCORES, Row, Rows, curves_figure, fill, robustness_table, scores_table
+
+PRESETS = ("tutorial", "tuned_four", "tuned")
+SEEDS = (101, 102, 103)  # none of a search, whose trials and confirmations count from 0
+SHORT_SEEDS = tuple(range(201, 211))
+CLASSES = ("ship", "horse", "automobile")  # the first is the one that was searched on
+SCORED, LONG, SHORT = (2500, 5000), 15_000, 1000  # updates
+SEARCHES = {  # by name: how each is called
+    "four": ["search.trials=24", "search.steps=2500", "search.confirm.seeds=0"],
+    "levers": ["search=levers", "search.trials=40", "search.steps=2500", "search.confirm.seeds=0"],
+}
+QUICK_SEARCH = ["search.trials=3", "search.steps=6", "eval.every_steps=2", "eval.num_images=20"]
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class DataPlace:
+    source: str = setting("cifar10", "where images come from", Choice(("cifar10", "embedded")))
+    path: str | None = setting(None, "CIFAR-10, if it is not in Keras' cache: folder or .tar.gz", NotEmpty())
+
+
+@dataclass
+class Reproduction:
+    out: str = setting("docs", "folder of results.md, results/ and images/", NotEmpty())
+    quick: bool = setting(False, "a few updates of everything, to see that it works")
+    searches: bool = setting(True, "make the searches, too")
+    workers: int | None = setting(None, "trainings at a time, which share the cores; by default one a core", COUNT)
+    hours: float | None = setting(None, "after which no more trainings are begun", POSITIVE)
+    dry_run: bool = setting(False, "say what is left to do and how long it would take; write nothing")
+    data: DataPlace = field(default_factory=DataPlace)
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of a preset, and the steps at which it is scored with as many images as at the end."""
+
+    preset: str
+    of: str  # class
+    seed: int
+    steps: int
+    scored: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        return f"results-{self.preset}-{self.of}-{self.steps}-seed-{self.seed}"
+
+    @property
+    def overrides(self) -> list[str]:
+        every = self.scored[0]
+        return [
+            f"experiment={self.preset}", f"data.class_id={self.of}", f"seed={self.seed}", f"train.steps={self.steps}",
+            f"train.checkpoint_every_steps={every}", f"train.keep_checkpoints={self.steps // every + 1}",
+        ]  # fmt: skip
+
+
+def trainings(quick: bool) -> list[Training]:
+    """All of them; those of one seed of all presets stand together, so that half of the work can be compared, too."""
+    if quick:
+        return [Training(preset, "ship", seed, 4, (2, 4)) for seed in SEEDS[:2] for preset in PRESETS]
+    found = [Training(p, "ship", s, SCORED[-1], SCORED) for s in SEEDS for p in PRESETS]
+    found += [Training(p, "ship", s, SHORT, (SHORT,)) for s in SHORT_SEEDS for p in PRESETS]
+    found += [Training(p, "ship", SEEDS[0], LONG, (LONG,)) for p in PRESETS]
+    found += [Training(p, c, s, SCORED[-1], SCORED) for c in CLASSES[1:] for s in SEEDS for p in PRESETS]
+    return found
+
+
+def main(wanted: Reproduction) -> int:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    out = Path(wanted.out).expanduser()
+    every = trainings(wanted.quick)
+    digests = {each.name: digest(compose_config([*each.overrides, *_data(wanted)])) for each in every}
+    runs, curves = Rows(out / "results" / "runs.csv", RUNS), Rows(out / "results" / "curves.csv", CURVES)
+    runs.keep(lambda row: row["settings"] == digests.get(row["run"]))
+    done = {row["run"] for row in runs.all}
+    curves.keep(lambda row: row["run"] in done)
+    left = [each for each in every if each.name not in done]
+    updates = sum(each.steps for each in left)
+    console.print(f"trainings {len(left)} of {len(every)} are left, {updates:,} updates")
+    searches = [name for name in SEARCHES if wanted.searches and not (out / "results" / f"search_{name}.csv").exists()]
+    if searches:
+        console.print(f"searches  {', '.join(searches)} are left")
+    workers = wanted.workers or available_cores()
+    _estimate(wanted, workers, updates, console)
+    if wanted.dry_run:
+        return 0
+    for folder in (out / "results", out / "images"):
+        check_folder(folder, "out")
+    for name in searches:
+        if code := _search(name, wanted, out):
+            return code
+    failed = _train(left, digests, runs, curves, wanted, workers, console)
+    with stage(console, "drawing"):
+        _draw(out, runs.all, curves.all, every)
+    console.print(f"page      {shown(out / 'results.md')}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
+    return 1 if failed else 0
+
+
+def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence[Training]) -> None:
+    """The tables of the page and its curves; its words are left as they are."""
+    steps = sorted({each.steps for each in every})
+    usual = SCORED[-1] if SCORED[-1] in steps else steps[-1]
+    tables = {f"{of} {count}": scores_table(runs, of, count) for of in CLASSES for count in steps}
+    tables["robustness"] = robustness_table(runs, steps[0])
+    page = out / "results.md"
+    if page.exists():
+        write_atomically(page, fill(page.read_text(), tables).encode())
+    else:
+        text = "".join(f"## {name}\n\n<!-- {name} -->\n{table}<!-- end -->\n\n" for name, table in tables.items())
+        write_atomically(page, f"# Results\n\n{text}".encode())
+    if curves:
+        figures.save(
+            "scores over updates",
+            lambda theme: curves_figure(theme, curves, "ship", usual),
+            out / "images" / "results_curves.png",
+        )
+
+
+def digest(config: Config) -> str:
+    """Of all settings that a result depends on: rows of a preset that was changed are of another."""
+    free = (*RESUME_MAY_CHANGE, "seed")
+    own = {key: value for key, value in settings(config).items() if key not in free and not key.startswith("data.")}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _data(wanted: Reproduction) -> list[str]:
+    place = [] if wanted.data.path is None else [f"data.path={wanted.data.path}"]
+    root = [] if wanted.records.root is None else [f"records.root={wanted.records.root}"]
+    return quote_paths([f"data={wanted.data.source}", *place, *root])
+
+
+def _estimate(wanted: Reproduction, workers: int, updates: int, console: Console) -> None:
+    if wanted.quick or not updates:
+        return
+    with stage(console, f"measuring the pace of {workers} trainings side by side"):
+        measured = pace.measure(read_plan([*_data(wanted), f"search.workers={workers}"]))
+    hours = pace.AROUND * updates * measured.update_seconds / workers / 3600
+    console.print(f"time      about {hours:.1f} h for the trainings, {workers} at a time, at the tutorial's pace")
+
+
+def _search(name: str, wanted: Reproduction, out: Path) -> int:
+    """Make one search to its end and keep the table of its trials; the search's exit code."""
+    arguments = [*SEARCHES[name], *(QUICK_SEARCH if wanted.quick else [])]
+    study = f"results-{name}"
+    command = [
+        sys.executable,
+        str(ROOT / "sweeps/optuna_search.py"),
+        *_data(wanted),
+        *arguments,
+        f"search.study={study}",
+    ]
+    code = subprocess.run(command).returncode
+    table = Records.at(wanted.records.root).studies / study / "trials.csv"
+    if code == 0:
+        shutil.copy(table, out / "results" / f"search_{name}.csv")
+    return code
+
+
+def _folder(wanted: Reproduction, training: Training) -> RunFolder:
+    return RunFolder(Records.at(wanted.records.root).runs / training.name)
+
+
+def _train(
+    left: Sequence[Training],
+    digests: dict[str, str],
+    runs: Rows,
+    curves: Rows,
+    wanted: Reproduction,
+    workers: int,
+    console: Console,
+) -> list[Training]:
+    """Train what is left, a few at a time; those that could not be, for another reason than their settings."""
+    begin, lock = time.monotonic(), threading.Lock()
+    failed: list[Training] = []
+
+    def one(each: Training) -> None:
+        if wanted.hours is not None and time.monotonic() - begin > 3600 * wanted.hours:
+            return
+        problem = _run(each, wanted, max(available_cores() // workers, 1))
+        with lock:
+            if problem:
+                failed.append(each)
+                console.print(f"failed    {each.name}: {problem}")
+            else:
+                made = _rows(each, digests[each.name], wanted)
+                curves.add(_curve(each, wanted))
+                runs.add(made)  # last: it says that the training is done
+                console.print(
+                    f"done      {each.name}: {made[-1]['outcome']}, FID proxy {made[-1].get(metrics.FID, 'none')}"
+                )
+
+    with ThreadPoolExecutor(workers) as pool:
+        for future in [pool.submit(one, each) for each in left]:
+            future.result()
+    return failed
+
+
+def _run(each: Training, wanted: Reproduction, threads: int) -> str:
+    """Train and score, or go on with it; what is wrong, if it came to no end."""
+    folder = _folder(wanted, each)
+    common = [*_data(wanted), f"train.threads={threads}"]
+    if folder.config.is_file():
+        root = [o for o in common if o.startswith(("records.root", "train.threads"))]
+        arguments = [f"resume={each.name}", *root]
+    else:
+        small = ["eval.num_images=100", "eval.every_steps=2"] if wanted.quick else []
+        arguments = [*each.overrides, *common, *small, f"name={each.name}"]
+    if journal.last_status(folder.journal) not in ("FINISHED", "FAILED"):
+        problem = _program("run.py", arguments)
+        if journal.last_status(folder.journal) not in ("FINISHED", "FAILED"):
+            return problem or "it was stopped"
+    if journal.last_status(folder.journal) == "FINISHED":
+        for step in each.scored[:-1]:
+            place = [o for o in common if o.startswith("records.root")]
+            if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *place]):
+                return problem
+    return ""
+
+
+def _program(name: str, arguments: Sequence[str]) -> str:
+    """Run one of the programs; its last words if it failed."""
+    command = [sys.executable, str(ROOT / "experiments" / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    words = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+    return first_line(RuntimeError(words[-1])) if done.returncode else ""
+
+
+def _common(each: Training) -> Row:
+    own = {"run": each.name, "preset": each.preset, "class": each.of}
+    return {**own, "seed": str(each.seed), "steps": str(each.steps)}
+
+
+def _curve(each: Training, wanted: Reproduction) -> list[Row]:
+    """In-run scores."""
+    steps, values = journal.curve(_folder(wanted, each).journal, metrics.FID_PROXY)
+    return [{**_common(each), "step": str(s), metrics.FID: f"{v:.5g}"} for s, v in zip(steps, values, strict=True)]
+
+
+def _rows(each: Training, known: str, wanted: Reproduction) -> list[Row]:
+    """What a training came to, one row a scored step; one without scores where it diverged."""
+    folder = _folder(wanted, each)
+    _, facts = read_records(folder, "run")
+    curves = journal.curves(folder.journal)
+    tags = {
+        key: value for record, _ in journal.read(folder.journal, 0) for key, value in record.get("tags", {}).items()
+    }
+    speeds = curves.get(metrics.STEPS_PER_SECOND, ([], []))[1]
+    common = {
+        **_common(each),
+        "steps_per_second": f"{sorted(speeds)[len(speeds) // 2]:.3g}" if speeds else "",
+        "seconds": str(tags.get("duration", "")).removesuffix(" s"),
+        "settings": known, "fid_proxy_id": facts["tags"]["fid_proxy_id"],
+        "dataset": facts["tags"]["dataset_sha256"][:8], "commit": facts["tags"].get("mlflow.source.git.commit", "")[:7],
+    }  # fmt: skip
+    if journal.last_status(folder.journal) == "FAILED":
+        return [{**common, "step": str(tags["failed_step"]), "outcome": "diverged"}]
+    rows = []
+    for step in each.scored:
+        scores = {}
+        for name in SCORES:
+            late = f"evaluate/{common['fid_proxy_id']}/{metrics.FINAL_NUM_IMAGES}/{name}"
+            key = f"final/{name}" if step == each.steps else late
+            scores[name] = f"{dict(zip(*curves[key], strict=True))[step]:.5g}"
+        lost = float(scores[metrics.COVERAGE]) < COLLAPSED_COVERAGE
+        rows.append({**common, "step": str(step), "outcome": "collapsed" if lost else "finished", **scores})
+    return rows
+
+
+if __name__ == "__main__":
+    run_program(Reproduction, main, __doc__)

@@ -1,0 +1,115 @@
+"""The rows of results/runs.csv and results/curves.csv, and the page that is made from them."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments import figures
+from gan import metrics
+from gan.arrays import write_atomically
+from gan.config import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = dict[str, str]
+
+SCORES = (metrics.FID, metrics.KID, metrics.DENSITY, metrics.COVERAGE, metrics.NN_DISTANCE)
+RUNS = (
+    "run", "preset", "class", "seed", "steps", "step", "outcome", *SCORES, "steps_per_second", "seconds",
+    "settings", "fid_proxy_id", "dataset", "commit",
+)  # fmt: skip
+CURVES = ("run", "preset", "class", "seed", "steps", "step", metrics.FID)
+
+
+class Rows:
+    """A small CSV file that holds what is done; each change is written at once, whole."""
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        self.file, self._columns = file, columns
+        self.all: list[Row] = []
+        if file.exists():
+            with open(file, newline="") as stream:
+                reader = csv.DictReader(stream)
+                if tuple(reader.fieldnames or ()) != tuple(columns):
+                    raise ConfigError("out", f"a folder whose {file.name} has this program's columns", str(file))
+                self.all = list(reader)
+
+    def keep(self, wanted: Callable[[Row], bool]) -> None:
+        """Forget the others; they are gone from the file with the next `add`."""
+        self.all = [row for row in self.all if wanted(row)]
+
+    def add(self, rows: Iterable[Row]) -> None:
+        self.all += rows
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(self.all, key=lambda row: (row["run"], int(row["step"]))))
+        write_atomically(self.file, text.getvalue().encode())
+
+
+def fill(page: str, tables: dict[str, str]) -> str:
+    """A Markdown page with what stands between `<!-- name -->` and `<!-- end -->` made anew."""
+    for name, table in tables.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        page = marked.sub(lambda found, table=table: f"{found[1]}{table}{found[2]}", page)  # type: ignore[misc]
+    return page
+
+
+def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
+    """Mean ± standard deviation over the seeds of each preset, at each step that was scored."""
+    lines = ["| updates | preset | seeds | FID proxy | KID | density | coverage | nn_distance | updates/s | minutes |"]
+    lines.append("|---" * 10 + "|")
+    mine = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
+    for step in sorted({int(row["step"]) for row in mine if row["outcome"] != "diverged"}):
+        for preset in dict.fromkeys(row["preset"] for row in mine):
+            group = [row for row in mine if row["preset"] == preset and row["step"] == str(step)]
+            if group:
+                cells = [mean_and_spread(row[name] for row in group) for name in SCORES]
+                minutes = mean_and_spread(float(row["seconds"]) / 60 for row in group) if step == steps else ""
+                speed = mean_and_spread(row["steps_per_second"] for row in group) if step == steps else ""
+                lines.append(f"| {step:,} | `{preset}` | {len(group)} | {' | '.join(cells)} | {speed} | {minutes} |")
+    return "\n".join(lines) + "\n"
+
+
+def robustness_table(rows: Sequence[Row], steps: int) -> str:
+    """How many of the short runs of each preset came to nothing."""
+    lines = ["| preset | runs | diverged | collapsed | FID proxy of the others |", "|---" * 5 + "|"]
+    mine = [row for row in rows if row["steps"] == str(steps)]
+    for preset in dict.fromkeys(row["preset"] for row in mine):
+        group = [row for row in mine if row["preset"] == preset]
+        counts = [sum(row["outcome"] == outcome for row in group) for outcome in ("diverged", "collapsed")]
+        score = mean_and_spread(row[metrics.FID] for row in group if row["outcome"] == "finished")
+        lines.append(f"| `{preset}` | {len(group)} | {counts[0]} | {counts[1]} | {score} |")
+    return "\n".join(lines) + "\n"
+
+
+def mean_and_spread(values: Iterable[str | float]) -> str:
+    """Of three digits; the standard deviation where there are two or more."""
+    numbers = np.array([float(value) for value in values])
+    if not len(numbers):
+        return ""
+    spread = f" ± {numbers.std(ddof=1):.2g}" if len(numbers) > 1 else ""
+    return f"{numbers.mean():.3g}{spread}"
+
+
+def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figure":
+    """In-run scores over updates: a colour a preset, a line a seed."""
+    figure = figures.new_figure(9, 4.5)
+    axes = figure.subplots()
+    mine = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
+    for colour, preset in enumerate(dict.fromkeys(row["preset"] for row in mine)):
+        group = [row for row in mine if row["preset"] == preset]
+        for line, seed in enumerate(sorted({row["seed"] for row in group})):
+            points = sorted((int(row["step"]), float(row[metrics.FID])) for row in group if row["seed"] == seed)
+            steps_of, scores = zip(*points, strict=True)
+            look = figures.style(theme, (colour, line % len(figures.LINES)))
+            axes.plot(steps_of, scores, color=look["color"], linestyle=look["linestyle"], label="" if line else preset)
+    axes.set(xlabel="updates", ylabel="FID proxy, 2,000 images (lower is better)", yscale="log")
+    axes.legend(title="a line a seed")
+    return figure

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from gan.config import ConfigError
+from sweeps.reproduce import PRESETS, SEEDS, SHORT, SHORT_SEEDS, digest, trainings
+from sweeps.results import RUNS, Row, Rows, curves_figure, fill, mean_and_spread, robustness_table, scores_table
+
+
+def row(preset: str, seed: int, step: int, score: float, outcome: str = "finished", steps: int = 4) -> Row:
+    values = {name: str(score) for name in ("fid_proxy", "kid_proxy", "density", "coverage", "nn_distance")}
+    own = {"run": f"{preset}-{seed}-{steps}", "preset": preset, "class": "ship", "seed": str(seed), "steps": str(steps)}
+    return {**own, "step": str(step), "outcome": outcome, **values, "steps_per_second": "8", "seconds": "60"}
+
+
+def test_rows_are_kept_whole_in_order_and_once_forgotten_are_gone(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    Rows(file, RUNS).add([row("b", 1, 4, 2.0), row("b", 1, 2, 3.0)])
+    again = Rows(file, RUNS)
+    again.add([row("a", 1, 4, 1.0)])
+    assert [(each["run"], each["step"]) for each in Rows(file, RUNS).all] == [
+        ("a-1-4", "4"),
+        ("b-1-4", "2"),
+        ("b-1-4", "4"),
+    ]
+    again.keep(lambda each: each["preset"] == "b")
+    again.add([])
+    assert {each["preset"] for each in Rows(file, RUNS).all} == {"b"}
+    with pytest.raises(ConfigError, match=r"out must be a folder whose runs\.csv has this program's columns"):
+        Rows(file, RUNS[:-1])
+
+
+def test_tables_have_mean_and_spread_of_seeds_and_count_what_came_to_nothing() -> None:
+    rows = [row("tuned", 1, 4, 2.0), row("tuned", 2, 4, 4.0), row("tutorial", 1, 4, 7.0)]
+    lines = scores_table(rows, "ship", 4).splitlines()
+    assert lines[2].startswith("| 4 | `tuned` | 2 | 3 ± 1.4 | 3 ± 1.4 |")
+    assert lines[2].endswith("| 8 ± 0 | 1 ± 0 |")
+    assert lines[3].startswith("| 4 | `tutorial` | 1 | 7 | 7 |")
+    assert len(scores_table(rows, "horse", 4).splitlines()) == 2
+    rows += [row("tuned", 3, 4, 99.0, "collapsed"), {**row("tuned", 4, 2, 0.0, "diverged"), "fid_proxy": ""}]
+    assert robustness_table(rows, 4).splitlines()[2:] == [
+        "| `tuned` | 4 | 1 | 1 | 3 ± 1.4 |",
+        "| `tutorial` | 1 | 0 | 0 | 7 |",
+    ]
+    assert (mean_and_spread([]), mean_and_spread(["2"])) == ("", "2")
+
+
+def test_a_page_keeps_its_words_and_gets_new_tables() -> None:
+    page = "# Title\n\nwords\n<!-- a -->\nold\n<!-- end -->\nmore\n<!-- b -->\n<!-- end -->\n"
+    filled = fill(page, {"a": "| new \\1 |\n", "b": "| b |\n", "absent": "x"})
+    assert filled == "# Title\n\nwords\n<!-- a -->\n| new \\1 |\n<!-- end -->\nmore\n<!-- b -->\n| b |\n<!-- end -->\n"
+    assert fill(filled, {"a": "| new \\1 |\n"}) == filled
+
+
+def test_curves_have_a_colour_a_preset_and_a_line_a_seed() -> None:
+    rows = [row(preset, seed, step, 9.0 / step) for preset in ("a", "b") for seed in (1, 2) for step in (2, 4)]
+    (axes,) = curves_figure("light", rows, "ship", 4).axes
+    lines = axes.get_lines()
+    assert len({line.get_color() for line in lines}) == 2
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 4
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]  # type: ignore[union-attr]
+
+
+def test_every_preset_meets_the_same_seeds_classes_and_lengths() -> None:
+    every = trainings(quick=False)
+    assert len({each.name for each in every}) == len(every)
+    work = {p: {(e.of, e.seed, e.steps, e.scored) for e in every if e.preset == p} for p in PRESETS}
+    assert len({frozenset(each) for each in work.values()}) == 1
+    assert sum(each.steps == SHORT for each in every) == len(SHORT_SEEDS) * len(PRESETS)
+    assert not set(SEEDS) & set(SHORT_SEEDS)
+    for each in every:  # what is scored late must have a checkpoint
+        assert all(step % each.scored[0] == 0 for step in each.scored)
+        assert each.scored[-1] == each.steps
+
+
+def test_rows_know_the_settings_that_made_them() -> None:
+    from experiments.compose import compose_config
+
+    tutorial = digest(compose_config(["experiment=tutorial"]))
+    assert digest(compose_config(["experiment=tutorial", "seed=7", "train.steps=9", "data=embedded"])) == tutorial
+    assert digest(compose_config(["experiment=tutorial", "optim.learning_rate=1e-4"])) != tutorial

@@ -112,6 +112,8 @@ def _dimension(key: str, text: str) -> Dimension:
         raise ConfigError(key, "an interval where it has tag(log, ...)", text)
     if isinstance(sweep, ChoiceSweep):
         return _of_choice(key, text, sweep, spec)
+    if _kind(spec) is bool:
+        raise ConfigError(key, "choice(false, true)", text)
     if _kind(spec) is str:
         raise ConfigError(key, f"choice(a, b, ...) of words {spec['rule']}", text)
     return _of_interval(key, text, sweep, spec) if isinstance(sweep, IntervalSweep) else _of_range(key, sweep, spec)
@@ -120,6 +122,8 @@ def _dimension(key: str, text: str) -> Dimension:
 def _kind(spec: dict[str, Any]) -> type:
     if isinstance(spec["rule"], PerLayer) or spec["type"] in (float, float | None):
         return float
+    if spec["type"] is bool:
+        return bool
     return int if spec["type"] in (int, int | None) else str
 
 
@@ -170,6 +174,8 @@ def _of_choice(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) ->
         raise ConfigError(key, "a choice of two values or more", text, f"{key}={text_of(choices[0])} fixes it")
     if len(set(choices)) < len(choices):
         raise ConfigError(key, "a choice of different values", text)
+    if _kind(spec) is bool and not all(isinstance(value, bool) for value in values):
+        raise ConfigError(key, "choice(false, true)", text)
     if _kind(spec) is str:
         choices = [str(value) for value in choices]
         values = list(choices)
@@ -178,7 +184,8 @@ def _of_choice(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) ->
 
 
 def _check_rule(key: str, text: str, spec: dict[str, Any], values: Any) -> None:
-    wrong = [value for value in values if spec["rule"] is not None and not spec["rule"].admits(value)]
+    rule, absent = spec["rule"], [None] if spec["default"] is None else []
+    wrong = [value for value in values if rule is not None and value not in absent and not rule.admits(value)]
     if wrong:
         raise ConfigError(key, str(spec["rule"]), text, f"{text_of(_choice(wrong[0]))} is not")
 

@@ -107,15 +107,19 @@ def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoin
 
 
 def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
-    """The generator of a run as it was at a checkpoint."""
+    """The generator of a run as it was at a checkpoint, or what it was scored and drawn by: see `Trainer.shown`."""
+    from gan.averaging import recalibrated
     from gan.models import build_generator
     from gan.step import restore_generator
 
     generator = build_generator(
-        config.model.latent_dim, config.model.generator.bn_momentum, precision=config.train.precision
+        config.model.latent_dim,
+        config.model.generator.bn_momentum,
+        width=config.model.generator.width,
+        precision=config.train.precision,
     )
     restore_generator(generator, checkpoint.arrays)
-    return generator
+    return recalibrated(generator) if config.eval.recalibrate_batch_norm else generator
 
 
 def _table(

@@ -149,6 +149,9 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     if refused := sorted(keys - set(RESUME_MAY_CHANGE)):
         differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in refused)
         raise ConfigError("resume", "without settings that change the result", given.resume, differences)
+    if "train.steps" in keys and config.optim.decay != "constant":
+        remedy = f"the learning rates of its updates depend on it: optim.decay={config.optim.decay}"
+        raise ConfigError("train.steps", f"{config.train.steps}, as in the run", given.train.steps, remedy)
     for key in keys:
         put(config, key, wanted[key])
     if checkpoint is not None and config.train.steps < checkpoint.step:

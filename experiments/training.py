@@ -155,26 +155,50 @@ def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:
 
 def build_update(config: Config, images: "np.ndarray") -> "Update":
     """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8."""
+    from gan.labels import Labels
     from gan.models import build_discriminator, build_generator
-    from gan.optimizers import Adam
-    from gan.step import Labels, Update
+    from gan.optimizers import Adam, Decay
+    from gan.step import Update
 
     model, optim, train = config.model, config.optim, config.train
+    adam = {"beta_1": optim.beta_1, "beta_2": optim.beta_2, "epsilon": optim.epsilon}
     return Update(
-        build_generator(model.latent_dim, model.generator.bn_momentum, precision=train.precision, seed=config.seed),
+        build_generator(
+            model.latent_dim,
+            model.generator.bn_momentum,
+            width=model.generator.width,
+            precision=train.precision,
+            seed=config.seed,
+        ),
         build_discriminator(
             model.discriminator.bn_momentum,
             model.discriminator.leaky_relu_alpha,
             model.dropout,
+            width=model.discriminator.width,
+            batch_norm=model.discriminator.batch_norm,
+            spectral_norm=model.discriminator.spectral_norm,
             precision=train.precision,
             seed=config.seed,
         ),
-        Adam(optim.generator_learning_rate, beta_1=optim.beta_1),
-        Adam(optim.discriminator_learning_rate, beta_1=optim.beta_1),
+        Adam(optim.generator_learning_rate, **adam),
+        Adam(optim.discriminator_learning_rate, **adam),
         images,
         recipe=train.batch_norm,
         batch_size=train.batch_size,
-        labels=Labels(train.label_noise, train.label_noise_mode == "fresh", train.label_noise_side == "inward"),
+        labels=Labels(
+            train.label_noise,
+            fresh=train.label_noise_mode == "fresh",
+            inward=train.label_noise_side == "inward",
+            real_only=train.label_noise_on == "real",
+            flip=train.label_flip,
+        ),
+        loss=train.loss,
+        r1_gamma=train.r1_gamma,
+        r1_every_steps=train.r1_every_steps,
+        augmentations=[] if train.augment == "none" else train.augment.split("+"),
+        horizontal_flip=train.horizontal_flip,
+        ema_decay=train.ema_decay,
+        decay=None if optim.decay == "constant" else Decay(optim.decay, train.steps, optim.decay_from),
         seed=config.seed,
     )
 
@@ -201,7 +225,9 @@ def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     )
     extractor = load_extractor(run.weights)
     scorer = Scorer(extractor, Reference.of(extractor, run.dataset, run.folder.records.cache))
-    trainer = Trainer(update, scorer, run.folder.checkpoints, Trackers(trackers), schedule)
+    trainer = Trainer(
+        update, scorer, run.folder.checkpoints, Trackers(trackers), schedule, recalibrate=c.eval.recalibrate_batch_norm
+    )
     if run.checkpoint is not None:
         trainer.restore(run.checkpoint)
     return trainer
@@ -213,7 +239,7 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     from gan.models import in_keras_layers
     from gan.scoring import sample
 
-    folder, generator = run.folder, trainer.update.generator
+    folder, generator = run.folder, trainer.shown()
     folder.plots.mkdir(exist_ok=True)
     count = FINAL_GRID[0] * FINAL_GRID[1]
     pair = folder.plots / "real_vs_generated.png"

@@ -9,6 +9,7 @@ documentation and search spaces read them from there too (`describe`).
 import copy
 import dataclasses
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -139,6 +140,11 @@ def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "")
     return field(default=default, metadata=metadata)
 
 
+AUGMENTATIONS = tuple(
+    "+".join(kinds)
+    for count in (1, 2, 3)
+    for kinds in itertools.combinations(("color", "translation", "cutout"), count)
+)
 FRACTION = Interval(0, 1, high_open=True)
 COUNT = Interval(1)
 POSITIVE = Interval(0, low_open=True)
@@ -150,6 +156,9 @@ class GeneratorConfig:
     bn_momentum: Any = setting(
         None, "the generator's batch normalisations, input to output", PerLayer(2, FRACTION), "model.bn_momentum"
     )
+    width: int = setting(
+        128, "channels of the generator's 8x8 and 16x16 feature maps; the 32x32 one has half as many", Interval(2, 4096)
+    )
 
 
 @dataclass
@@ -159,6 +168,13 @@ class DiscriminatorConfig:
     )
     leaky_relu_alpha: Any = setting(
         None, "the discriminator's LeakyReLUs, input to output", PerLayer(4, FRACTION), "model.leaky_relu_alpha"
+    )
+    width: int = setting(
+        32, "channels of the discriminator's first convolution; each of the three others doubles them", Interval(1, 512)
+    )
+    batch_norm: bool = setting(True, "whether the discriminator has batch normalisations")
+    spectral_norm: bool = setting(
+        False, "keep the discriminator's kernels at spectral norm 1; means little with its batch_norm"
     )
 
 
@@ -182,19 +198,52 @@ class OptimConfig:
         None, "the discriminator's own step size", POSITIVE, same_as="optim.learning_rate"
     )
     beta_1: float = setting(0.5, "Adam's decay of the gradient's running mean", FRACTION)
+    beta_2: float = setting(0.999, "Adam's decay of the running mean of its square", FRACTION)
+    epsilon: float = setting(1e-7, "what Adam adds to the root of that before it divides by it", POSITIVE)
+    decay: str = setting(
+        "constant",
+        "both learning rates fall to 0 at train.steps, which a resume may then not change",
+        Choice(("constant", "linear", "cosine")),
+    )
+    decay_from: float = setting(0.0, "share of train.steps after which they begin to fall", FRACTION)
 
 
 @dataclass
 class TrainConfig:
     steps: int = setting(15000, "updates of both networks (the tutorial calls them epochs)", Interval(1, 10**9))
     batch_size: int = setting(32, "real images an update, drawn with replacement", Interval(2, 65536))
-    label_noise: float = setting(0.05, "greatest distance of a label from 0 or 1", Interval(0, 0.5))
+    loss: str = setting("bce", "what both networks minimise", Choice(("bce", "hinge", "non_saturating")))
+    label_noise: float = setting(
+        0.05,
+        "greatest distance of a label from 0 or 1; acts in loss bce alone, the others have no labels",
+        Interval(0, 0.5),
+    )
     label_noise_mode: str = setting(
         "fixed", "noise drawn once before training, or afresh each update", Choice(("fixed", "fresh"))
     )
     label_noise_side: str = setting(
         "up", "real labels 1 + noise (up) or 1 - noise (inward); fake 0 + noise", Choice(("up", "inward"))
     )
+    label_noise_on: str = setting(
+        "both", "labels that are noisy: both, or those of real images alone (one-sided)", Choice(("both", "real"))
+    )
+    label_flip: float = setting(
+        0.0,
+        "share of the discriminator's labels that are swapped, drawn afresh each update",
+        Interval(0, 0.5, high_open=True),
+    )
+    r1_gamma: float = setting(
+        0.0, "weight of R1, the penalty on the discriminator's gradient at real images; 0 for none", Interval(0)
+    )
+    r1_every_steps: int = setting(1, "updates from one with R1 to the next; its weight grows by as much", COUNT)
+    augment: str = setting(
+        "none", "differentiable augmentation of all that the discriminator sees", Choice(("none", *AUGMENTATIONS))
+    )
+    horizontal_flip: bool = setting(False, "turn half of the real images left to right, drawn afresh each update")
+    ema_decay: float | None = setting(
+        None, "decay of a moving average of the generator, which is then scored, drawn and saved; by default none",
+        Interval(0, 1, low_open=True, high_open=True),
+    )  # fmt: skip
     batch_norm: str = setting(
         "tutorial", "recipe of one update: what batch normalisation sees, and when", Choice(("tutorial", "batch"))
     )
@@ -228,6 +277,9 @@ class DataConfig:
 class EvalConfig:
     every_steps: int = setting(500, "updates between two scores", COUNT)
     num_images: int = setting(2000, "generated images an in-run score (the final one takes 5,000)", Interval(2))
+    recalibrate_batch_norm: bool = setting(
+        False, "score, draw and save with statistics of 2,000 latents in the generator's batch normalisations"
+    )
     extractor: str = setting("cifar_cnn", "network in whose features images are compared", Choice(EXTRACTORS))
     extractor_weights: str | None = setting(None, "file of its weights, instead of its own", NotEmpty())
 

@@ -2,6 +2,7 @@
 
 `UpsampleConv2D` is a layer for anyone's model. `Conv2D`, `BatchNormalization` and
 `Dropout` stand in for Keras' layers of those names, weights and configuration included.
+`SpectralConv2D` and `SpectralDense` are layers whose kernels are kept at spectral norm 1.
 """
 
 from typing import Any
@@ -148,6 +149,60 @@ class Dropout(keras.layers.Dropout):
         else:  # floor is vectorised, a comparison of floats is not
             kept = tf.floor(tf.random.stateless_uniform(shape, seed) + (1 - self.rate))
         return inputs * tf.cast(kept * (1 / (1 - self.rate)), inputs.dtype)
+
+
+class _Spectral(keras.layers.Layer):
+    """A layer that computes with its kernel divided by the estimate of its largest singular value.
+
+    Miyato et al. (2018), Spectral Normalization for Generative Adversarial Networks; the kernel
+    is a matrix of all inputs of an output by outputs. `u` (outputs,) has norm 1: no pass
+    changes it, `iterate` does. It starts along the diagonal, to which no random kernel is orthogonal.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, autocast=False, **options)  # or the norm would be rounded
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        super().build(input_shape)
+        outputs = self._kernel.shape[-1]
+        diagonal = keras.initializers.Constant(outputs**-0.5)
+        self.u = self.add_weight(shape=(outputs,), initializer=diagonal, trainable=False, name="u")
+
+    @property
+    def kernel(self) -> tf.Tensor:
+        kernel = self._kernel.value
+        # |Wu| is u'W'v with v = Wu / |Wu|, and so is its gradient to W: as if u and v were constants.
+        norm = tf.norm(tf.linalg.matvec(self._matrix(), self.u.value))
+        return ops.cast(kernel / norm, self.compute_dtype)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return super().call(ops.cast(inputs, self.compute_dtype))
+
+    def iterate(self) -> None:
+        """One step of the power iteration."""
+        matrix = self._matrix()
+        v = tf.math.l2_normalize(tf.linalg.matvec(matrix, self.u.value))
+        self.u.assign(tf.math.l2_normalize(tf.linalg.matvec(matrix, v, transpose_a=True)))
+
+    def _matrix(self) -> tf.Tensor:
+        return tf.reshape(self._kernel.value, (-1, self._kernel.shape[-1]))
+
+
+@keras.saving.register_keras_serializable("gan")
+class SpectralConv2D(_Spectral, Conv2D):
+    """`Conv2D` at spectral norm 1."""
+
+
+@keras.saving.register_keras_serializable("gan")
+class SpectralDense(_Spectral, keras.layers.Dense):
+    """Keras' `Dense` at spectral norm 1."""
+
+
+def power_iteration(model: keras.Model) -> None:
+    """Bring the norms of a model's spectral layers nearer to their kernels' by one step."""
+    for layer in model.layers:
+        if isinstance(layer, _Spectral):
+            layer.iterate()
 
 
 def _add_bias(images: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:

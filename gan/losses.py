@@ -1,6 +1,13 @@
-"""Losses: pure functions of logits."""
+"""Losses: pure functions of targets and logits, as pairs in one table.
+
+A pair is asked for the discriminator's loss of one batch, real or fake, as the recipe
+`tutorial` updates it on each alone. Targets are (B, 1), near 1 for real and near 0 for
+fake; cross-entropy takes them as they are, the others see only which of the two is nearer.
+"""
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -19,6 +26,57 @@ def binary_crossentropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=clipped))
 
 
+def hinge(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Mean of max(0, 1 - logit) for real and max(0, 1 + logit) for fake; Lim and Ye (2017)."""
+    return tf.reduce_mean(tf.nn.relu(1.0 - _toward(targets, logits)))
+
+
+def softplus(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Mean of -log sigmoid(logit) for real and -log(1 - sigmoid(logit)) for fake, without a clip."""
+    return tf.reduce_mean(tf.nn.softplus(-_toward(targets, logits)))
+
+
 def within_bound(logits: tf.Tensor) -> tf.Tensor:
-    """Share of the logits that carry a gradient, a float32 scalar in [0, 1]."""
+    """Share of the logits that carry a gradient under cross-entropy, a float32 scalar in [0, 1]."""
     return tf.reduce_mean(tf.cast(tf.abs(logits) < LOGIT_BOUND, tf.float32))
+
+
+def r1(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+    """Half the mean squared norm of the gradient of the logits to the real images, a float32 scalar.
+
+    Mescheder et al. (2018), to be weighted by their gamma. images: (B, H, W, C); with batch
+    normalisation the gradient to an image is that of all logits of its batch.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        logits = discriminate(images)
+    gradient = tape.gradient(logits, images)
+    return tf.reduce_mean(tf.reduce_sum(tf.square(gradient), (1, 2, 3))) / 2
+
+
+def _toward(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The logits, those of fake targets with the sign turned: above 0 is right."""
+    return tf.where(targets > 0.5, logits, -logits)
+
+
+def _hinge_alive(targets: Sequence[tf.Tensor], logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Within the margin for D; the generator's loss is a straight line."""
+    d = [tf.cast(_toward(t, x) < 1.0, tf.float32) for t, x in zip(targets, logits[:2], strict=True)]
+    return tf.reduce_mean(tf.concat([*d, tf.ones_like(logits[2])], 0))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A discriminator's and a generator's loss, each of (targets, logits), both (B, 1), a float32 scalar."""
+
+    d: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    g: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    # Share of the logits that carry a gradient: of D's (real, fake) targets and the (real, fake, generator) logits.
+    alive: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tf.Tensor]
+
+
+LOSSES = {
+    "bce": Loss(binary_crossentropy, binary_crossentropy, lambda targets, logits: within_bound(tf.concat(logits, 0))),
+    "hinge": Loss(hinge, lambda targets, logits: -tf.reduce_mean(logits), _hinge_alive),
+    "non_saturating": Loss(softplus, softplus, lambda targets, logits: tf.constant(1.0)),
+}

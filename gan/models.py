@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from gan.layers import BatchNormalization, Conv2D, Dropout, UpsampleConv2D
+from gan.layers import BatchNormalization, Conv2D, Dropout, SpectralConv2D, SpectralDense, UpsampleConv2D
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -16,19 +16,21 @@ def build_generator(
     latent_dim: int = 100,
     bn_momentum: Sequence[float] = (0.78, 0.78),
     *,
+    width: int = 128,
     precision: str = "float32",
     seed: int | None = None,
 ) -> keras.Sequential:
     """latents (B, latent_dim) float32 -> images (B, 32, 32, 3) float32 in [-1, 1].
 
-    With the defaults it has 1,051,267 parameters. `precision` is a Keras dtype policy;
-    `seed` fixes the initial weights.
+    With the defaults it has 1,051,267 parameters. `width` is the number of channels at 8x8 and
+    16x16, half of which stay at 32x32; `precision` is a Keras dtype policy; `seed` fixes the
+    initial weights.
     """
     model = keras.Sequential(name="generator")
     model.add(keras.Input((latent_dim,), name="latents"))
-    model.add(layers.Dense(8 * 8 * 128, activation="relu", name="dense", **_options(seed, "g/dense", precision)))
-    model.add(layers.Reshape((8, 8, 128), name="reshape", dtype=precision))
-    for index, (filters, momentum) in enumerate(zip((128, 64), bn_momentum, strict=True), start=1):
+    model.add(layers.Dense(8 * 8 * width, activation="relu", name="dense", **_options(seed, "g/dense", precision)))
+    model.add(layers.Reshape((8, 8, width), name="reshape", dtype=precision))
+    for index, (filters, momentum) in enumerate(zip((width, width // 2), bn_momentum, strict=True), start=1):
         name = f"conv_{index}"
         model.add(UpsampleConv2D(filters, name=name, **_options(seed, f"g/{name}", precision)))
         model.add(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
@@ -44,31 +46,36 @@ def build_discriminator(
     leaky_relu_alpha: Sequence[float] = (0.2, 0.25, 0.2, 0.25),
     dropout: float = 0.25,
     *,
+    width: int = 32,
+    batch_norm: bool = True,
+    spectral_norm: bool = False,
     precision: str = "float32",
     seed: int | None = None,
 ) -> keras.Sequential:
     """images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, 1) float32, positive for real.
 
-    396,609 parameters. The tutorial ends in a sigmoid; here the loss takes the logits.
+    396,609 parameters. The tutorial ends in a sigmoid; here the loss takes the logits. `width` is
+    the number of channels of the first convolution, which each of the others doubles.
     """
-    filters, strides = (32, 64, 128, 256), (2, 2, 2, 1)
+    filters, strides = (width, 2 * width, 4 * width, 8 * width), (2, 2, 2, 1)
     momenta = (None, *bn_momentum)
+    convolution, dense = (SpectralConv2D, SpectralDense) if spectral_norm else (Conv2D, layers.Dense)
     model = keras.Sequential(name="discriminator")
     model.add(keras.Input(IMAGE_SHAPE, name="images"))
-    for index, (width, stride, momentum, alpha) in enumerate(
+    for index, (count, stride, momentum, alpha) in enumerate(
         zip(filters, strides, momenta, leaky_relu_alpha, strict=True), start=1
     ):
-        model.add(_conv(width, stride, f"conv_{index}", seed, "d", precision))
+        model.add(_conv(count, stride, f"conv_{index}", seed, "d", precision, convolution))
         if index == 2:  # 8x8 becomes 9x9: the tutorial pads here, and only here
             model.add(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=precision))
-        if momentum is not None:
+        if batch_norm and momentum is not None:
             model.add(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
         model.add(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
         model.add(
             Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
         )
     model.add(layers.Flatten(name="flatten", dtype=precision))
-    model.add(layers.Dense(1, name="logits", **_options(seed, "d/logits", "float32")))
+    model.add(dense(1, name="logits", **_options(seed, "d/logits", "float32")))
     return model
 
 
@@ -95,8 +102,10 @@ def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
     return plain
 
 
-def _conv(filters: int, stride: int, name: str, seed: int | None, network: str, precision: str) -> Conv2D:
-    return Conv2D(
+def _conv(
+    filters: int, stride: int, name: str, seed: int | None, network: str, precision: str, layer: type = Conv2D
+) -> keras.layers.Layer:
+    return layer(
         filters, 3, strides=stride, padding="same", name=name, **_options(seed, f"{network}/{name}", precision)
     )
 

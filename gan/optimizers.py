@@ -1,4 +1,7 @@
-"""Keras' optimisers in fewer passes over memory."""
+"""Keras' optimisers in fewer passes over memory, and learning rates that fall."""
+
+import math
+from dataclasses import dataclass
 
 import keras
 import tensorflow as tf
@@ -26,3 +29,19 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Learning rates that fall from their full value towards 0, over the updates of a training."""
+
+    kind: str  # linear, or cosine: Loshchilov and Hutter (2017), without restarts
+    steps: int  # updates of the whole training
+    start: float = 0.0  # share of them before it begins
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """What update `step`, 1 for the first, multiplies the rates with: float32 in (0, 1]."""
+        begin = self.start * self.steps
+        done = tf.maximum(tf.cast(step - 1, tf.float32) - begin, 0.0) / max(self.steps - begin, 1.0)
+        done = tf.minimum(done, 1.0)
+        return 1.0 - done if self.kind == "linear" else (1.0 + tf.cos(math.pi * done)) / 2

@@ -9,36 +9,23 @@ statistics are left alone there.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from gan.losses import binary_crossentropy, within_bound
+from gan.augment import augment, mirrored
+from gan.averaging import MovingAverage
+from gan.labels import TUTORIAL, Labels
+from gan.layers import power_iteration
+from gan.losses import LOSSES, r1
 from gan.metrics import D_FAKE, D_LOSS, D_REAL, G_LOSS
+from gan.optimizers import Decay
 from gan.randomness import stateless_seed
 
-ALIVE = "alive"  # share of all logits within the loss's clip: 0 when no weight gets a gradient
+ALIVE = "alive"  # share of all logits that carry a gradient: 0 when no weight gets one
 VALUES = (D_LOSS, G_LOSS, D_REAL, D_FAKE, ALIVE)  # what one update returns, in order
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Targets of the discriminator: real 1 + noise (`up`) or 1 - noise (`inward`), fake 0 + noise."""
-
-    noise: float = 0.05  # greatest distance from 0 or 1
-    fresh: bool = False  # drawn anew each step, not once
-    inward: bool = False
-
-    def draw(self, seed: int, step: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """(real, fake) targets, each (batch_size, 1) float32."""
-        when = step if self.fresh else 0
-        real, fake = (
-            self.noise * tf.random.stateless_uniform((batch_size, 1), stateless_seed(seed, f"labels/{side}", when))
-            for side in ("real", "fake")
-        )
-        return (1.0 - real if self.inward else 1.0 + real), fake
+AVERAGE = "ema_generator"  # owner, in a state, of the moving average of the generator
 
 
 class Update:
@@ -47,6 +34,13 @@ class Update:
     images: (N, 32, 32, 3) uint8, kept in memory; batches are drawn with replacement.
     Call it with the number of the update, 1 for the first; it returns the `VALUES` as
     (5,) float32. D's probabilities are those before it learns from the batch.
+
+    What is off by default, and then adds nothing to the compiled update (docs/levers.md):
+    loss: a name in `LOSSES`. r1_gamma: weight of `losses.r1`, added to D's loss on real images
+    in every `r1_every_steps`-th update, times that number; `D_LOSS` is without it.
+    augmentations: names in `AUGMENTATIONS`, for whatever D sees. horizontal_flip: of real
+    images. ema_decay: of the average of the generator that `shown` then is. decay: of both
+    learning rates.
     """
 
     def __init__(
@@ -59,7 +53,14 @@ class Update:
         *,
         recipe: str = "tutorial",
         batch_size: int = 32,
-        labels: Labels = Labels(),
+        labels: Labels = TUTORIAL,
+        loss: str = "bce",
+        r1_gamma: float = 0.0,
+        r1_every_steps: int = 1,
+        augmentations: Sequence[str] = (),
+        horizontal_flip: bool = False,
+        ema_decay: float | None = None,
+        decay: Decay | None = None,
         seed: int = 0,
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
@@ -68,9 +69,19 @@ class Update:
         d_optimizer.build(discriminator.trainable_variables)
         self.images = tf.constant(images)
         self.batch_size, self.labels, self.seed = batch_size, labels, seed
-        self._update = {"tutorial": self._tutorial, "batch": self._batch}[recipe]
+        self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
+        self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
+        self.average = MovingAverage(generator, ema_decay) if ema_decay is not None else None
+        self.decay = decay
+        self._rates = [(each, float(each.learning_rate)) for each in (g_optimizer, d_optimizer)]
+        self._recipe = {"tutorial": self._tutorial, "batch": self._batch}[recipe]
         scalar = tf.TensorSpec((), tf.int32)
         self._compiled = tf.function(self._updates, input_signature=[scalar, scalar], autograph=False)
+
+    @property
+    def shown(self) -> keras.Model:
+        """The generator to score, draw and save: its moving average where there is one."""
+        return self.generator if self.average is None else self.average.model
 
     def __call__(self, step: int) -> tf.Tensor:
         return self.run(step, 1)[0]
@@ -104,6 +115,7 @@ class Update:
             "discriminator": self.discriminator.variables,
             "g_optimizer": self.g_optimizer.variables,
             "d_optimizer": self.d_optimizer.variables,
+            AVERAGE: [] if self.average is None else self.average.model.variables,
         }
         return {
             name: variable
@@ -113,49 +125,65 @@ class Update:
 
     def _updates(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         def one_more(done: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            return done + 1, rows.write(done, self._update(first + done))
+            return done + 1, rows.write(done, self._one(first + done))
 
         rows = tf.TensorArray(tf.float32, size=count, element_shape=(len(VALUES),))
         _, rows = tf.while_loop(lambda done, _: done < count, one_more, (0, rows), parallel_iterations=1)
         return rows.stack()
 
+    def _one(self, step: tf.Tensor) -> tf.Tensor:
+        if self.decay is not None:
+            for optimizer, rate in self._rates:
+                optimizer.learning_rate.assign(rate * self.decay(step))
+        values = self._recipe(step)
+        if self.average is not None:
+            self.average.move(step)
+        return values
+
     def _tutorial(self, step: tf.Tensor) -> tf.Tensor:
-        real, z, real_labels, fake_labels = self._draw(step)
+        real, z, *labels = self._draw(step)
+        targets = self.labels.flipped(labels, self.seed, step)
         fake = self.generator(z, training=False)
 
         losses, logits = [], []
-        for batch, target, name in ((real, real_labels, "real"), (fake, fake_labels, "fake")):
+        for batch, target, name in ((real, targets[0], "real"), (fake, targets[1], "fake")):
+            power_iteration(self.discriminator)
             with tf.GradientTape() as tape:
                 logits.append(self._discriminate(batch, name, step))
-                losses.append(binary_crossentropy(target, logits[-1]))
-            self._apply(self.d_optimizer, tape, losses[-1], self.discriminator)
+                losses.append(self.loss.d(target, logits[-1]))
+                objective = self._penalised(losses[-1], real, step) if name == "real" else losses[-1]
+            self._apply(self.d_optimizer, tape, objective, self.discriminator)
 
         with tf.GradientTape() as tape:
             fake = self._generate(z)
             logits.append(self._discriminate(fake, "generator", step, update_statistics=False))
-            g_loss = binary_crossentropy(real_labels, logits[-1])
+            g_loss = self.loss.g(labels[0], logits[-1])
         self._apply(self.g_optimizer, tape, g_loss, self.generator)
-        return _values((losses[0] + losses[1]) / 2, g_loss, logits)
+        return self._values((losses[0] + losses[1]) / 2, g_loss, targets, logits)
 
     def _batch(self, step: tf.Tensor) -> tf.Tensor:
-        real, z, real_labels, fake_labels = self._draw(step)
+        real, z, *labels = self._draw(step)
+        targets = self.labels.flipped(labels, self.seed, step)
         with tf.GradientTape() as g_tape:
             fake = self._generate(z)
 
+        power_iteration(self.discriminator)
         with tf.GradientTape() as d_tape:
             logits = [
                 self._discriminate(real, "real", step),
                 self._discriminate(tf.stop_gradient(fake), "fake", step),
             ]
-            d_loss = (binary_crossentropy(real_labels, logits[0]) + binary_crossentropy(fake_labels, logits[1])) / 2
-        self._apply(self.d_optimizer, d_tape, d_loss, self.discriminator)
+            losses = [self.loss.d(target, x) for target, x in zip(targets, logits, strict=True)]
+            d_loss = (losses[0] + losses[1]) / 2
+            objective = self._penalised(d_loss, real, step, 1 / 2)
+        self._apply(self.d_optimizer, d_tape, objective, self.discriminator)
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fake)
             logits.append(self._discriminate(fake, "generator", step, update_statistics=False))
-            g_loss = binary_crossentropy(real_labels, logits[-1])
+            g_loss = self.loss.g(labels[0], logits[-1])
         self._apply(self.g_optimizer, g_tape, fake, self.generator, tape.gradient(g_loss, fake))
-        return _values(d_loss, g_loss, logits)
+        return self._values(d_loss, g_loss, targets, logits)
 
     def _draw(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Real images in [-1, 1], latents, and the targets for real and fake."""
@@ -166,6 +194,8 @@ class Update:
             dtype=tf.int32,
         )
         real = tf.cast(tf.gather(self.images, index), tf.float32) / 127.5 - 1.0
+        if self.horizontal_flip:
+            real = mirrored(real, self.seed, step)
         z = tf.random.stateless_normal(
             (self.batch_size, self.generator.input_shape[-1]), stateless_seed(self.seed, "latents", step)
         )
@@ -182,7 +212,8 @@ class Update:
     def _discriminate(
         self, images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True
     ) -> tf.Tensor:
-        """Logits on batch statistics, dropout active and drawn for this batch of this step."""
+        """Logits on batch statistics; augmentation and dropout are drawn for this batch of this step."""
+        images = augment(images, self.augmentations, self.seed, batch, step)
         variables = self.discriminator.non_trainable_variables
         seeds = {id(v): name for name, v in dropout_states(self.discriminator)}
         state = [
@@ -199,6 +230,25 @@ class Update:
             for variable, new in statistics:
                 variable.assign(new)
         return logits
+
+    def _penalised(self, loss: tf.Tensor, real: tf.Tensor, step: tf.Tensor, share: float = 1.0) -> tf.Tensor:
+        """The loss and, where it is due, R1 on the real images as D saw them; `share` as the loss has of theirs."""
+        if not self.r1_gamma:
+            return loss
+
+        def penalty() -> tf.Tensor:
+            weight = share * self.r1_gamma * self.r1_every_steps
+            return weight * r1(lambda images: self._discriminate(images, "real", step, update_statistics=False), real)
+
+        if self.r1_every_steps == 1:
+            return loss + penalty()
+        return loss + tf.cond(step % self.r1_every_steps == 0, penalty, lambda: tf.constant(0.0))
+
+    def _values(
+        self, d_loss: tf.Tensor, g_loss: tf.Tensor, targets: Sequence[tf.Tensor], logits: Sequence[tf.Tensor]
+    ) -> tf.Tensor:
+        real, fake = (tf.reduce_mean(tf.sigmoid(x)) for x in logits[:2])
+        return tf.stack([d_loss, g_loss, real, fake, self.loss.alive(targets, logits)])
 
     @staticmethod
     def _apply(
@@ -221,8 +271,9 @@ def named(owner: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Va
 
 
 def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -> None:
-    """Give a generator the weights that it had in a state of an `Update`. Raises ValueError if they are of another."""
-    for name, variable in named("generator", generator.variables).items():
+    """Give a generator the weights that `Update.shown` had in a state. Raises ValueError if they are of another."""
+    owner = AVERAGE if any(name.startswith(f"{AVERAGE}/") for name in state) else "generator"
+    for name, variable in named(owner, generator.variables).items():
         if name not in state or state[name].shape != variable.shape:
             raise ValueError(f"the state is of another generator: it has no {name} of shape {variable.shape}")
         variable.assign(state[name])
@@ -243,8 +294,3 @@ def dropout_states(model: keras.Model) -> list[tuple[str, keras.Variable]]:
 def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
-
-
-def _values(d_loss: tf.Tensor, g_loss: tf.Tensor, logits: list[tf.Tensor]) -> tf.Tensor:
-    real, fake = (tf.reduce_mean(tf.sigmoid(x)) for x in logits[:2])
-    return tf.stack([d_loss, g_loss, real, fake, within_bound(tf.concat(logits, 0))])

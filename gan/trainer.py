@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 from gan import metrics, randomness, step
+from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint, Checkpoints
 from gan.data import unscale
 from gan.images import grid
@@ -51,15 +53,23 @@ class Schedule:
 class Trainer:
     """Trains until the schedule ends or it is asked to stop.
 
-    tracker: told of every event. checkpoints: where state is kept. `restore` takes up a
-    checkpoint; without it a run starts at step 0.
+    tracker: told of every event. checkpoints: where state is kept. recalibrate: whether
+    images are drawn with `recalibrated` statistics. `restore` takes up a checkpoint; without
+    it a run starts at step 0.
     """
 
     def __init__(
-        self, update: Update, scorer: Scorer, checkpoints: Checkpoints, tracker: Tracker, schedule: Schedule
+        self,
+        update: Update,
+        scorer: Scorer,
+        checkpoints: Checkpoints,
+        tracker: Tracker,
+        schedule: Schedule,
+        *,
+        recalibrate: bool = False,
     ) -> None:
         self.update, self.scorer, self.checkpoints, self.tracker = update, scorer, checkpoints, tracker
-        self.schedule = schedule
+        self.schedule, self.recalibrate = schedule, recalibrate
         self.step = 0
         self.best_score = math.inf
         self._window: list[np.ndarray] = []  # values of the updates since the last log, (5,) each
@@ -68,6 +78,7 @@ class Trainer:
         self._timed = 0  # how many of them
         self._pace = math.inf  # seconds an update took in the last call
         self._saved_step: int | None = None
+        self._recalibrated: tuple[int, keras.Model] | None = None  # at which step, and what came of it
         self._final_features = np.empty((0, 0), np.float32)
         self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
 
@@ -106,6 +117,14 @@ class Trainer:
         scores = self._scores("final", self.schedule.final_num_images)
         self.tracker.scalars(self.step, scores)
         return scores
+
+    def shown(self) -> keras.Model:
+        """The generator that is scored, drawn and saved."""
+        if not self.recalibrate:
+            return self.update.shown
+        if self._recalibrated is None or self._recalibrated[0] != self.step:
+            self._recalibrated = self.step, recalibrated(self.update.shown)
+        return self._recalibrated[1]
 
     def _update(self) -> None:
         """As many updates in one call as may be, never past a step at which something is due."""
@@ -178,7 +197,7 @@ class Trainer:
         return np.array(self._window, np.float32).reshape(-1, len(step.VALUES))
 
     def _draw_grid(self) -> None:
-        images = unscale(self.update.generator.predict_on_batch(self._latents))
+        images = unscale(self.shown().predict_on_batch(self._latents))
         self.tracker.image(self.step, metrics.SAMPLES, grid(images, *GRID))
 
     def _score(self) -> None:
@@ -191,7 +210,7 @@ class Trainer:
 
     def _scores(self, when: str, num_images: int) -> dict[str, float]:
         """By the names in `gan.metrics`; a generator that is not finite draws images all the same."""
-        self._check_finite({n: v.numpy() for n, v in named("generator", self.update.generator.variables).items()})
+        self._check_finite({n: v.numpy() for n, v in named("generator", self.shown().variables).items()})
         scores = metrics.named(when, self.scorer.of_features(self._features(num_images)))
         for name, value in scores.items():
             if not math.isfinite(value):
@@ -201,10 +220,10 @@ class Trainer:
     def _features(self, num_images: int) -> np.ndarray:
         """What the scorer sees of so many images; at the end the last score and the final one share them."""
         if self.step < self.schedule.steps:
-            return self.scorer.features(self.update.generator, num_images)
+            return self.scorer.features(self.shown(), num_images)
         if len(self._final_features) < num_images:
             most = max(self.schedule.num_images, self.schedule.final_num_images)
-            self._final_features = self.scorer.features(self.update.generator, most)
+            self._final_features = self.scorer.features(self.shown(), most)
         return self._final_features[:num_images]
 
     def _save(self) -> None:

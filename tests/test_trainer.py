@@ -10,8 +10,9 @@ from conftest import noise_images, small_scorer
 
 from gan import metrics
 from gan.checkpoint import Checkpoints
+from gan.labels import Labels
 from gan.scoring import Scorer
-from gan.step import VALUES, Labels, Update
+from gan.step import VALUES, Update
 from gan.tracker import NullTracker
 from gan.trainer import Diverged, Schedule, Trainer
 

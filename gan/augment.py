@@ -1,0 +1,79 @@
+"""Differentiable augmentation: what D sees of real and of fake images alike.
+
+Zhao et al. (2020), Differentiable Augmentation for Data-Efficient GAN Training, with their
+sizes. The generator learns through the same operations, so it does not learn to make
+augmented images, and D cannot learn its few real images by heart.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from gan.randomness import stateless_seed
+
+SHIFT = 1 / 8  # of the image's side, either way
+HOLE = 1 / 2  # side of the square that is cut out, of the image's
+
+Draw = Callable[[str], tf.Tensor]  # (B, 1, 1, 1) float32 in [0, 1), for a purpose
+
+
+def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, step: tf.Tensor) -> tf.Tensor:
+    """images (B, H, W, C) float32, changed by each of `kinds`, names in `AUGMENTATIONS`; one draw an image."""
+
+    def draw(what: str) -> tf.Tensor:
+        shape = (tf.shape(images)[0], 1, 1, 1)
+        return tf.random.stateless_uniform(shape, stateless_seed(seed, f"augment/{purpose}/{what}", step))
+
+    for kind in kinds:
+        images = AUGMENTATIONS[kind](images, draw)
+    return images
+
+
+def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
+    """About half of the images (B, H, W, C), turned left to right."""
+    draw = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), stateless_seed(seed, "mirror", step))
+    return tf.where(draw < 0.5, tf.reverse(images, [2]), images)
+
+
+def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:
+    """Brightness by up to ±0.5, then saturation by 0 to 2 and contrast by 0.5 to 1.5 about the means."""
+    images += draw("brightness") - 0.5
+    grey = tf.reduce_mean(images, 3, keepdims=True)
+    images = grey + (images - grey) * (2 * draw("saturation"))
+    mean = tf.reduce_mean(images, (1, 2, 3), keepdims=True)
+    return mean + (images - mean) * (draw("contrast") + 0.5)
+
+
+def translation(images: tf.Tensor, draw: Draw) -> tf.Tensor:
+    """Moved by whole pixels, 0 (grey) where nothing was.
+
+    Each axis is one product with shifted unit matrices: exact, and on a processor faster
+    than gathering, whose gradient scatters.
+    """
+    rows, columns = (_shifted(side, draw(f"shift/{axis}")) for axis, side in enumerate(images.shape[1:3]))
+    images = tf.einsum("byh,bhwc->bywc", rows, images)
+    return tf.einsum("bxw,bywc->byxc", columns, images)
+
+
+def cutout(images: tf.Tensor, draw: Draw) -> tf.Tensor:
+    """A square set to 0; its centre is anywhere, so part of it may lie outside."""
+    rows, columns = (_hole(side, draw(f"hole/{axis}")) for axis, side in enumerate(images.shape[1:3]))
+    return images * (1.0 - rows[:, :, None, None] * columns[:, None, :, None])
+
+
+def _shifted(side: int, draw: tf.Tensor) -> tf.Tensor:
+    """Unit matrices moved by a number of rows or columns of one's own, (B, side, side)."""
+    most = int(side * SHIFT + 0.5)
+    shift = tf.cast(tf.floor(draw * (2 * most + 1)), tf.int32)[:, :, 0, 0] - most
+    return tf.one_hot(tf.range(side) - shift, side)
+
+
+def _hole(side: int, draw: tf.Tensor) -> tf.Tensor:
+    """1 where the square is along one axis, (B, side)."""
+    hole = int(side * HOLE + 0.5)
+    first = tf.floor(draw[:, :, 0, 0] * (side + 1 - hole % 2)) - hole // 2
+    place = tf.range(side, dtype=tf.float32)
+    return tf.cast((place >= first) & (place < first + hole), tf.float32)
+
+
+AUGMENTATIONS = {"color": color, "translation": translation, "cutout": cutout}

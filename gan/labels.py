@@ -1,0 +1,45 @@
+"""Targets of the discriminator, and what is done to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from gan.randomness import stateless_seed
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Real 1 + noise (`up`) or 1 - noise (`inward`), fake 0 + noise; some of them swapped."""
+
+    noise: float = 0.05  # greatest distance from 0 or 1
+    fresh: bool = False  # drawn anew each step, not once
+    inward: bool = False
+    real_only: bool = False  # fake labels are 0: one-sided, Salimans et al. (2016)
+    flip: float = 0.0  # share that `flipped` swaps
+
+    def draw(self, seed: int, step: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """(real, fake) targets, each (batch_size, 1) float32."""
+        when = step if self.fresh else 0
+        real, fake = (
+            self.noise * tf.random.stateless_uniform((batch_size, 1), stateless_seed(seed, f"labels/{side}", when))
+            for side in ("real", "fake")
+        )
+        return (1.0 - real if self.inward else 1.0 + real), (tf.zeros_like(fake) if self.real_only else fake)
+
+    def flipped(self, labels: Sequence[tf.Tensor], seed: int, step: tf.Tensor) -> Sequence[tf.Tensor]:
+        """The (real, fake) labels as D sees them: a share is swapped with the other side's, drawn anew each step.
+
+        The generator's target is what `draw` gave: swapped, it would learn to be told apart.
+        """
+        if not self.flip:
+            return labels
+        swap_real, swap_fake = (
+            tf.random.stateless_uniform(label.shape, stateless_seed(seed, f"label flip/{side}", step)) < self.flip
+            for side, label in zip(("real", "fake"), labels, strict=True)
+        )
+        real, fake = labels
+        return tf.where(swap_real, fake, real), tf.where(swap_fake, real, fake)
+
+
+TUTORIAL = Labels()  # what the tutorial has

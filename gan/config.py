@@ -240,10 +240,11 @@ class TrainConfig:
         "none", "differentiable augmentation of all that the discriminator sees", Choice(("none", *AUGMENTATIONS))
     )
     horizontal_flip: bool = setting(False, "turn half of the real images left to right, drawn afresh each update")
-    ema_decay: float | None = setting(
-        None, "decay of a moving average of the generator, which is then scored, drawn and saved; by default none",
-        Interval(0, 1, low_open=True, high_open=True),
-    )  # fmt: skip
+    ema_decay: float = setting(
+        0.0,
+        "decay of a moving average of the generator, then scored, drawn and saved in its place; 0 for none",
+        FRACTION,
+    )
     batch_norm: str = setting(
         "tutorial", "recipe of one update: what batch normalisation sees, and when", Choice(("tutorial", "batch"))
     )

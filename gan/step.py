@@ -59,7 +59,7 @@ class Update:
         r1_every_steps: int = 1,
         augmentations: Sequence[str] = (),
         horizontal_flip: bool = False,
-        ema_decay: float | None = None,
+        ema_decay: float = 0.0,
         decay: Decay | None = None,
         seed: int = 0,
     ) -> None:
@@ -71,7 +71,7 @@ class Update:
         self.batch_size, self.labels, self.seed = batch_size, labels, seed
         self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
-        self.average = MovingAverage(generator, ema_decay) if ema_decay is not None else None
+        self.average = MovingAverage(generator, ema_decay) if ema_decay else None
         self.decay = decay
         self._rates = [(each, float(each.learning_rate)) for each in (g_optimizer, d_optimizer)]
         self._recipe = {"tutorial": self._tutorial, "batch": self._batch}[recipe]

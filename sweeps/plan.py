@@ -166,6 +166,9 @@ def notices(plan: Plan) -> list[str]:
         )
     if "model.discriminator.bn_momentum" in keys:
         lines.append("model.discriminator.bn_momentum: has no effect on training in either recipe")
+    noise = sorted(key for key in keys if key.startswith("train.label_noise"))
+    if plan.config.train.loss != "bce" and "train.loss" not in keys and noise:
+        lines.append(f"{', '.join(noise)}: acts in train.loss=bce alone")
     for key, value in plan.baseline.items():
         own = get(plan.config, key)
         if own != value and not isinstance(own, list):

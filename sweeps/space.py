@@ -184,8 +184,7 @@ def _of_choice(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) ->
 
 
 def _check_rule(key: str, text: str, spec: dict[str, Any], values: Any) -> None:
-    rule, absent = spec["rule"], [None] if spec["default"] is None else []
-    wrong = [value for value in values if rule is not None and value not in absent and not rule.admits(value)]
+    wrong = [value for value in values if spec["rule"] is not None and not spec["rule"].admits(value)]
     if wrong:
         raise ConfigError(key, str(spec["rule"]), text, f"{text_of(_choice(wrong[0]))} is not")
 

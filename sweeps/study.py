@@ -5,7 +5,7 @@ import copy
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from experiments import journal
 from experiments.errors import first_line
 from experiments.records import Records, RunFolder
 from gan import metrics
-from gan.config import ConfigError, get
+from gan.config import ConfigError, describe, get
 from sweeps.plan import SPACE, Plan
 from sweeps.settings import SCORES, SearchConfig
 from sweeps.space import Space
@@ -167,6 +167,7 @@ def known_identity(storage: RDBStorage, name: str) -> dict[str, Any] | None:
 
 
 def _check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], plan: Plan) -> None:
+    known = {**_defaults_of(wanted.keys() - known.keys(), known), **known}
     searched = {key.removeprefix(SPACE) for key in known.keys() | wanted.keys() if key.startswith(SPACE)}
     # A setting that becomes a dimension had one value before: the tutorial's in this search, or trials differ by it.
     had = {key: known[key] for key in searched & known.keys() if known[key] != get(plan.config, key)}
@@ -181,6 +182,12 @@ def _check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], pl
     differences = "; ".join(f"{key}: {_shown(a)} in the study, {_shown(b)} now" for key, a, b in pairs)
     remedy = f"search.study=<new> begins another{', search.extend=true widens this one' if space_alone else ''}"
     raise ConfigError("search.study", f"one made with the same settings ({remedy})", name, differences)
+
+
+def _defaults_of(keys: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
+    """Of settings that a study is older than: it had their defaults."""
+    specs = {key: spec for key, spec in describe().items() if key in keys and not spec["same_as"]}
+    return {key: spec["default"] for key, spec in specs.items() if f"{SPACE}{key}" not in known}
 
 
 def _check_kinds(study: Study, plan: Plan) -> None:

@@ -5,9 +5,11 @@ import pytest
 from conftest import RunProgram, noise_images
 from mlflow import MlflowClient
 
-from experiments.evaluate import DataPlace, Evaluation, main
+from experiments.evaluate import DataPlace, Evaluation, load_generator, main
 from experiments.journal import curve
 from experiments.prepare import Run
+from gan.averaging import recalibrated
+from gan.checkpoint import Checkpoint
 from gan.config import ConfigError, RecordsConfig
 from gan.models import build_generator
 from gan.step import restore_generator
@@ -50,6 +52,22 @@ def test_a_generator_takes_its_own_weights_only(untrained_run: Run) -> None:
         np.testing.assert_array_equal(a, b)
     with pytest.raises(ValueError, match="of another generator"):
         restore_generator(build_generator(latent_dim=5), arrays)
+
+
+def test_a_runs_generator_is_the_one_that_it_was_scored_by(untrained_run: Run) -> None:
+    config, checkpoint = untrained_run.config, untrained_run.folder.checkpoints.latest()
+    z = np.random.default_rng(0).standard_normal((2, 100), np.float32)
+    average = {name.replace("generator/", "ema_generator/"): value * 0.5 for name, value in checkpoint.arrays.items()}
+    both = Checkpoint(6, {**checkpoint.arrays, **average}, {})
+    plain, averaged = (load_generator(config, each) for each in (checkpoint, both))
+    assert not np.array_equal(plain.predict_on_batch(z), averaged.predict_on_batch(z))
+    np.testing.assert_array_equal(averaged.get_layer("conv_3").kernel, plain.get_layer("conv_3").kernel * 0.5)
+
+    config.eval.recalibrate_batch_norm = True
+    found, expected = load_generator(config, both), recalibrated(averaged)
+    for a, b in zip(found.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(found.predict_on_batch(z), averaged.predict_on_batch(z))
 
 
 @pytest.mark.slow

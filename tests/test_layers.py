@@ -1,5 +1,6 @@
 """The layers of `gan.layers` against Keras' own."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan.layers import BatchNormalization, Conv2D, Dropout, UpsampleConv2D
+from gan.layers import BatchNormalization, Conv2D, Dropout, SpectralConv2D, SpectralDense, UpsampleConv2D
 from gan.models import build_generator, in_keras_layers
 
 RNG = np.random.default_rng(0)
@@ -205,3 +206,64 @@ def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str, rate: float) -> 
     assert kept[0] == pytest.approx(1 / (1 - rate), rel=2**-8 if dtype != "float32" else 1e-6)
     neighbours = np.corrcoef(y[..., :-1].ravel(), y[..., 1:].ravel())[0, 1]
     assert abs(neighbours) < 5 / np.sqrt(count)  # the two halves of one random word do not know each other
+
+
+SPECTRAL = [
+    (lambda: SpectralConv2D(6, 3, strides=2, padding="same"), (2, 8, 8, 5)),
+    (lambda: SpectralDense(4), (3, 7)),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), SPECTRAL, ids=["conv", "dense"])
+def test_spectral_kernels_come_to_norm_one(make: Callable[[], keras.layers.Layer], shape: tuple[int, ...]) -> None:
+    layer = make()
+    layer.build(shape)
+    matrix = np.asarray(layer.variables[0], np.float64).reshape(-1, layer.u.shape[0])
+    u = np.full(len(layer.u), len(layer.u) ** -0.5)
+    for _ in range(2):  # as in NumPy
+        v = matrix @ u / np.linalg.norm(matrix @ u)
+        u = matrix.T @ v / np.linalg.norm(matrix.T @ v)
+        layer.iterate()
+        np.testing.assert_allclose(layer.u, u, rtol=1e-4)
+    for _ in range(200):
+        layer.iterate()
+    largest = np.linalg.svd(matrix, compute_uv=False)[0]
+    found = np.asarray(layer.kernel, np.float64).reshape(matrix.shape)
+    np.testing.assert_allclose(found, matrix / largest, rtol=1e-4, atol=1e-6)
+    assert np.linalg.svd(found, compute_uv=False)[0] == pytest.approx(1, rel=1e-4)
+
+
+def test_spectral_gradients_are_those_of_u_and_v_held() -> None:
+    """Miyato et al. (2018), equation 10 for one kernel: (G - <G, W/s> u v') / s."""
+    layer = SpectralDense(4)
+    layer.build((3, 7))
+    for _ in range(3):
+        layer.iterate()
+    upstream = RNG.standard_normal((7, 4))
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(layer.kernel * tf.constant(upstream, tf.float32))
+    (gradient,) = tape.gradient(value, [layer.variables[0].value])
+    matrix, u = np.asarray(layer.variables[0], np.float64), np.asarray(layer.u, np.float64)
+    norm = np.linalg.norm(matrix @ u)
+    v = matrix @ u / norm
+    expected = (upstream - (upstream * matrix / norm).sum() * np.outer(v, u)) / norm
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "shape"), SPECTRAL, ids=["conv", "dense"])
+def test_no_pass_changes_a_spectral_layer_and_its_settings_come_back(
+    make: Callable[[], keras.layers.Layer], shape: tuple[int, ...]
+) -> None:
+    layer = make()
+    images = tf.constant(RNG.standard_normal(shape), tf.float32)
+    outputs = layer(images, training=True)
+    np.testing.assert_array_equal(layer(images), outputs)
+    again = type(layer).from_config(layer.get_config())
+    again.build(shape)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(again(images), outputs)
+    half = type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
+    half.build(shape)
+    half.set_weights(layer.get_weights())
+    assert half(images).dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(half(images), tf.float32), outputs, rtol=0.05, atol=0.05)

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from gan.layers import SpectralConv2D, SpectralDense, UpsampleConv2D
 from gan.models import build_discriminator, build_generator
 
 
@@ -75,3 +76,22 @@ def test_mixed_precision_keeps_weights_and_ends_in_float32() -> None:
         assert {v.dtype for v in model.trainable_variables} == {"float32"}
         assert model.outputs[0].dtype == "float32"
         assert model.get_layer("conv_2").compute_dtype == "bfloat16"
+
+
+def test_widths_scale_the_networks() -> None:
+    generator, discriminator = build_generator(width=24), build_discriminator(width=6)
+    assert generator.get_layer("dense").output.shape == (None, 8 * 8 * 24)
+    assert [layer.filters for layer in layers_of(generator, UpsampleConv2D)] == [24, 12]
+    assert [layer.filters for layer in layers_of(discriminator, keras.layers.Conv2D)] == [6, 12, 24, 48]
+    assert generator.output_shape == (None, 32, 32, 3)
+
+
+def test_a_discriminator_without_batch_norm_and_with_spectral_norm() -> None:
+    plain, model = build_discriminator(seed=0), build_discriminator(batch_norm=False, spectral_norm=True, seed=0)
+    assert not layers_of(model, keras.layers.BatchNormalization)
+    assert len(layers_of(model, SpectralConv2D)) == 4
+    assert isinstance(model.get_layer("logits"), SpectralDense)
+    for name in ("conv_1/kernel", "logits/kernel"):  # equal starts: trainings differ by the lever alone
+        found, expected = (next(v for v in m.variables if v.path.endswith(name)) for m in (model, plain))
+        np.testing.assert_array_equal(found, expected)
+    assert model.predict_on_batch(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 1)

@@ -1,8 +1,9 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from gan.optimizers import Adam
+from gan.optimizers import Adam, Decay
 
 
 def test_adam_is_keras_adam() -> None:
@@ -22,3 +23,17 @@ def test_adam_is_keras_adam() -> None:
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-7)
     assert not np.array_equal(ours[0], start[0])
     assert Adam.from_config(optimizers[0].get_config()).get_config() == optimizers[0].get_config()
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "expected"),
+    [
+        ("linear", 0.0, [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]),
+        ("linear", 0.5, [1.0, 1.0, 1.0, 0.5, 0.0, 0.0]),
+        ("cosine", 0.0, [1.0, (1 + np.cos(np.pi / 4)) / 2, 0.5, (1 - np.cos(np.pi / 4)) / 2, 0.0, 0.0]),
+    ],
+)
+def test_rates_fall_from_one_to_zero(kind: str, start: float, expected: list[float]) -> None:
+    """The fifth of four updates, and any later one, gets nothing: there is none."""
+    decay = Decay(kind, steps=4, start=start)
+    np.testing.assert_allclose([decay(tf.constant(step)) for step in range(1, 7)], expected, atol=1e-6)

@@ -1,10 +1,13 @@
 """A search's command line, checked before anything is written."""
 
+import optuna
 import pytest
 
-from gan.config import ConfigError
+from experiments.compose import compose_config
+from gan.config import ConfigError, get
 from sweeps.guards import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard
 from sweeps.plan import notices, read_plan
+from sweeps.space import sampled_params
 
 
 def test_no_argument_searches_the_four_settings() -> None:
@@ -41,6 +44,22 @@ def test_the_command_line_adds_replaces_and_fixes_dimensions() -> None:
     assert [d.key for d in read_plan(["search=custom", "model.dropout=interval(0,0.5)"]).space] == ["model.dropout"]
 
 
+def test_the_space_of_all_levers_has_the_tutorial_in_it_and_only_valid_runs() -> None:
+    plan = read_plan(["search=levers"])
+    assert {d.key for d in plan.space} >= {"train.ema_decay", "train.loss", "train.augment", "optim.decay"}
+    assert plan.is_tutorial(plan.baseline)
+    assert not notices(plan)
+    assert plan.identity() == read_plan(["search=levers"]).identity()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(5):
+        params = sampled_params(plan.space, study.ask())
+        config = compose_config(plan.trial_overrides(params))
+        assert {key: get(config, key) for key in params} == params
+    fixed = read_plan(["search=levers", "train.loss=hinge"])
+    assert "train.loss" not in {d.key for d in fixed.space}
+    assert [line for line in notices(fixed) if "acts in train.loss=bce alone" in line]
+
+
 def test_presets_are_under_the_command_line() -> None:
     plan = read_plan(["search=quick", "search.trials=9", "eval.num_images=100"])
     assert (plan.search.study, plan.search.trials, plan.config.eval.num_images) == ("quick", 9, 100)
@@ -52,7 +71,7 @@ def test_presets_are_under_the_command_line() -> None:
         (["search.trials=0"], r"search.trials must be in \[2, 100000\]; got 0"),
         (["search.sampler=tpee"], "did you mean 'tpe'"),
         (["search.trails=9"], "search.trails must be a known setting.*'search.trials'"),
-        (["search=quik"], "search must be one of custom, default, grid, quick.*'quick'"),
+        (["search=quik"], "search must be one of custom, default, grid, levers, quick.*'quick'"),
         (["search.confirm.top=99"], "search.confirm.top must be at most 19"),
         (["search.sampler=grid"], r"range\(...\) or choice\(...\) for search.sampler=grid"),
         (["search.steps=1000", "eval.every_steps=400"], "search.steps must be at least 3 times eval.every_steps=400"),

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import noise_images
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, run_facts, shown
 from experiments.records import read_json
 from gan.checkpoint import Checkpoint, CheckpointError
-from gan.config import Config, ConfigError, DataConfig, EvalConfig, RecordsConfig, TrainConfig, describe
+from gan.config import Config, ConfigError, DataConfig, EvalConfig, RecordsConfig, TrainConfig, describe, flatten
 from gan.weights import FOLDER, random_weights
 
 QUIET = Console(quiet=True)
@@ -52,6 +53,32 @@ def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
     assert again.resumed
     assert again.checkpoint is not None
     assert (again.checkpoint.step, again.config.train.steps, again.config.train.log_every_steps) == (7, 99, 3)
+
+
+def test_levers_are_of_the_whole_run(config: Config, run: Run) -> None:
+    given = Config(train=TrainConfig(ema_decay=0.9))
+    with pytest.raises(ConfigError, match=r"train\.ema_decay: 0\.0 in the run, 0\.9 now"):
+        resumed_run(run.folder, given, {"train.ema_decay"}, QUIET)
+    config.optim.decay = "linear"
+    falling = new_run(config, None, [], QUIET)
+    with pytest.raises(ConfigError, match=r"train\.steps must be 15000, as in the run; got 99 \(.*optim\.decay=linear"):
+        resumed_run(falling.folder, Config(train=TrainConfig(steps=99)), {"train.steps"}, QUIET)
+    assert resumed_run(falling.folder, Config(), set(), QUIET).config.optim.decay == "linear"
+
+
+def test_settings_that_a_run_is_older_than_have_their_defaults(run: Run) -> None:
+    """Its config.yaml has no word of them."""
+    old = OmegaConf.load(run.folder.config)
+    for section, keys in {
+        "train": ("loss", "label_noise_on", "label_flip", "r1_gamma", "augment", "horizontal_flip", "ema_decay"),
+        "optim": ("beta_2", "epsilon", "decay", "decay_from"),
+        "eval": ("recalibrate_batch_norm",),
+    }.items():
+        for key in keys:
+            del old[section][key]
+    del old.model.generator.width, old.model.discriminator.width, old.model.discriminator.spectral_norm
+    OmegaConf.save(old, run.folder.config)
+    assert flatten(resumed_run(run.folder, Config(), set(), QUIET).config) == flatten(run.config)
 
 
 def test_images_that_moved_may_be_pointed_at(run: Run, npz: Path) -> None:

@@ -43,6 +43,18 @@ from sweeps.space import as_overrides, baseline, read_space, sampled_params
             "choice([0.5,0.6], 0.8)",
         ),
         ("model.generator.bn_momentum", "interval(0,0.9)", FloatDistribution(0, 0.9), "interval(0, 0.9)"),
+        (
+            "train.horizontal_flip",
+            "choice(false,true)",
+            CategoricalDistribution([False, True]),
+            "choice(false, true)",
+        ),
+        (
+            "train.augment",
+            "choice(none,color+cutout)",
+            CategoricalDistribution(["none", "color+cutout"]),
+            "choice(none, color+cutout)",
+        ),
     ],
 )
 def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
@@ -74,6 +86,9 @@ def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
         ("model.dropout", "range(0.5,0,-0.1)", "a step above 0"),
         ("train.batch_norm", "interval(0,1)", "choice"),
         ("train.batch_norm", "choice(tutorial,bacth)", "one of tutorial, batch.*bacth is not"),
+        ("train.horizontal_flip", "choice(0,1)", r"choice\(false, true\)"),
+        ("train.horizontal_flip", "interval(0,1)", r"choice\(false, true\)"),
+        ("eval.recalibrate_batch_norm", "choice(false,true)", "given one value in a search"),
         ("seed", "choice(0,1)", "given one value in a search"),
         ("train.steps", "choice(10,20)", "given one value in a search"),
         ("eval.num_images", "choice(10,20)", "given one value in a search"),
@@ -124,6 +139,7 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
         ("train.batch_norm", "choice(batch,tutorial)", "tutorial"),
         ("model.bn_momentum", "choice(0.5,0.6)", 0.5),
         ("model.generator.bn_momentum", "interval(0,0.9)", 0.8),
+        ("train.horizontal_flip", "choice(true,false)", False),
     ],
 )
 def test_baseline_is_the_point_nearest_to_the_tutorial(key: str, text: str, nearest: object) -> None:

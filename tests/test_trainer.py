@@ -9,8 +9,10 @@ import tensorflow as tf
 from conftest import noise_images, small_scorer
 
 from gan import metrics
+from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoints
 from gan.labels import Labels
+from gan.models import build_discriminator, build_generator
 from gan.scoring import Scorer
 from gan.step import VALUES, Update
 from gan.tracker import NullTracker
@@ -196,6 +198,40 @@ def test_more_steps_after_the_end(tmp_path: Path) -> None:
     more.run()
     tiny_trainer(tmp_path / "b", Schedule(steps=16, log_every_steps=4, num_images=20), direct).run()
     assert long.values[12, metrics.D_LOSS] == direct.values[12, metrics.D_LOSS]
+
+
+def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path) -> None:
+    """Scores, grids and what is saved are of one generator; training knows nothing of it, and a resume none of a stop."""
+
+    def trainer(folder: str, recorder: Recorder, **levers: object) -> Trainer:
+        update = Update(
+            build_generator(4, width=4, seed=0), build_discriminator(width=2, seed=0),
+            keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3), noise_images(60), batch_size=4, **levers,
+        )  # fmt: skip
+        scorer = small_scorer(tmp_path, noise_images(60))
+        checkpoints = Checkpoints(tmp_path / folder)
+        return Trainer(update, scorer, checkpoints, recorder, schedule, recalibrate=bool(levers))
+
+    schedule = Schedule(steps=6, grid_every_steps=3, score_every_steps=3, checkpoint_every_steps=4, num_images=20)
+    plain, shown, rest = (Recorder() for _ in range(3))
+    bare = trainer("a", plain)
+    bare.run()
+    whole = trainer("b", shown, ema_decay=0.9)
+    whole.run()
+    for name, value in bare.update.state().items():
+        np.testing.assert_array_equal(whole.update.state()[name], value)
+    assert whole.shown() is whole.shown() is not whole.update.shown
+    expected = recalibrated(whole.update.shown)
+    for a, b in zip(whole.shown().variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert shown.values[6, metrics.FID_PROXY] == whole.scorer(expected, 20)[metrics.FID]
+    assert shown.values[6, metrics.FID_PROXY] != plain.values[6, metrics.FID_PROXY]
+
+    resumed = trainer("b", rest, ema_decay=0.9)
+    resumed.restore(Checkpoints(tmp_path / "b").find("4"))
+    resumed.run()
+    assert rest.values[6, metrics.FID_PROXY] == shown.values[6, metrics.FID_PROXY]
+    np.testing.assert_array_equal(rest.pictures[6], shown.pictures[6])
 
 
 def with_values(update: Update, change: Callable[[int, np.ndarray], None]) -> Update:

@@ -219,7 +219,7 @@ def test_spectral_kernels_come_to_norm_one(make: Callable[[], keras.layers.Layer
     layer = make()
     layer.build(shape)
     matrix = np.asarray(layer.variables[0], np.float64).reshape(-1, layer.u.shape[0])
-    u = np.full(len(layer.u), len(layer.u) ** -0.5)
+    u = np.full(matrix.shape[1], matrix.shape[1] ** -0.5)
     for _ in range(2):  # as in NumPy
         v = matrix @ u / np.linalg.norm(matrix @ u)
         u = matrix.T @ v / np.linalg.norm(matrix.T @ v)

@@ -201,22 +201,22 @@ def test_more_steps_after_the_end(tmp_path: Path) -> None:
 
 
 def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path) -> None:
-    """Scores, grids and what is saved are of one generator; training knows nothing of it, and a resume none of a stop."""
+    """Scores, grids and what is saved are of one generator; training knows nothing of it, nor the end of a stop."""
 
-    def trainer(folder: str, recorder: Recorder, **levers: object) -> Trainer:
+    def trainer(folder: str, recorder: Recorder, recalibrate: bool = True) -> Trainer:
         update = Update(
             build_generator(4, width=4, seed=0), build_discriminator(width=2, seed=0),
-            keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3), noise_images(60), batch_size=4, **levers,
+            keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3), noise_images(60), batch_size=4, ema_decay=0.9,
         )  # fmt: skip
         scorer = small_scorer(tmp_path, noise_images(60))
         checkpoints = Checkpoints(tmp_path / folder)
-        return Trainer(update, scorer, checkpoints, recorder, schedule, recalibrate=bool(levers))
+        return Trainer(update, scorer, checkpoints, recorder, schedule, recalibrate=recalibrate)
 
     schedule = Schedule(steps=6, grid_every_steps=3, score_every_steps=3, checkpoint_every_steps=4, num_images=20)
     plain, shown, rest = (Recorder() for _ in range(3))
-    bare = trainer("a", plain)
+    bare = trainer("a", plain, recalibrate=False)
     bare.run()
-    whole = trainer("b", shown, ema_decay=0.9)
+    whole = trainer("b", shown)
     whole.run()
     for name, value in bare.update.state().items():
         np.testing.assert_array_equal(whole.update.state()[name], value)
@@ -227,7 +227,7 @@ def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path)
     assert shown.values[6, metrics.FID_PROXY] == whole.scorer(expected, 20)[metrics.FID]
     assert shown.values[6, metrics.FID_PROXY] != plain.values[6, metrics.FID_PROXY]
 
-    resumed = trainer("b", rest, ema_decay=0.9)
+    resumed = trainer("b", rest)
     resumed.restore(Checkpoints(tmp_path / "b").find("4"))
     resumed.run()
     assert rest.values[6, metrics.FID_PROXY] == shown.values[6, metrics.FID_PROXY]

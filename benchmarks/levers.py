@@ -1,0 +1,73 @@
+"""What each lever of docs/levers.md costs an update, against the tutorial's settings.
+
+    python benchmarks/levers.py [train.batch_norm=batch] [other settings of both]
+
+Turns of a few updates with and without the lever; the medians of the ratios of each pair of turns. Processor time, of
+all cores together: a machine that does other things as well changes it less than the time on the clock.
+"""
+
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.compose import compose_config
+from experiments.native_log import native_stderr_to
+from experiments.threads import use_threads
+
+if TYPE_CHECKING:
+    from gan.step import Update
+
+LEVERS = (
+    "train.ema_decay=0.999",
+    "train.label_flip=0.05",
+    "train.loss=hinge",
+    "train.loss=non_saturating",
+    "train.r1_gamma=1",
+    "train.r1_gamma=1 train.r1_every_steps=16",
+    "train.augment=color",
+    "train.augment=translation",
+    "train.augment=cutout",
+    "train.augment=color+translation+cutout",
+    "train.horizontal_flip=true",
+    "optim.decay=cosine",
+    "model.discriminator.spectral_norm=true",
+    "model.discriminator.batch_norm=false",
+    "model.generator.width=64",
+    "model.discriminator.width=16",
+)
+TURNS, UPDATES = 7, 16
+
+
+def main(common: list[str]) -> None:
+    use_threads(None)
+    with native_stderr_to(Path("/dev/null")):
+        plain = _update(common)
+        for lever in LEVERS:
+            other = _update([*common, *lever.split()])
+            turns = [(_milliseconds(plain), _milliseconds(other)) for _ in range(TURNS)]
+            ratio, base = median(b / a for a, b in turns), median(a for a, _ in turns)
+            print(f"{lever:45} x{ratio:.3f}  {(ratio - 1) * base:+6.1f} ms of {base:.0f}", flush=True)
+
+
+def _update(settings: list[str]) -> "Update":
+    from experiments.training import build_update
+
+    images = np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
+    update = build_update(compose_config(settings), images)
+    update.run(1, 2)  # compiles it
+    return update
+
+
+def _milliseconds(update: "Update") -> float:
+    """Processor time of an update."""
+    start = time.process_time()
+    update.run(1, UPDATES).numpy()
+    return 1000 * (time.process_time() - start) / UPDATES
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

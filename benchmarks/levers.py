@@ -27,7 +27,6 @@ LEVERS = (
     "train.loss=hinge",
     "train.loss=non_saturating",
     "train.r1_gamma=1",
-    "train.r1_gamma=1 train.r1_every_steps=16",
     "train.augment=color",
     "train.augment=translation",
     "train.augment=cutout",
@@ -39,7 +38,7 @@ LEVERS = (
     "model.generator.width=64",
     "model.discriminator.width=16",
 )
-TURNS, UPDATES = 7, 16
+TURNS, UPDATES = 7, 6
 
 
 def main(common: list[str]) -> None:

@@ -16,7 +16,7 @@ from experiments.errors import first_line
 from experiments.progress import brief
 from sweeps import study as studies
 from sweeps.plan import Plan
-from sweeps.space import Value
+from sweeps.space import Value, short_names
 
 ROWS = 12  # of the table, beside the trials that are going on
 OVER = ("COMPLETE", "PRUNED", "FAIL")
@@ -38,7 +38,7 @@ class Row:
 
 def short(params: Mapping[str, Value]) -> str:
     """Settings in a few words: the last part of each key and four digits."""
-    return "  ".join(f"{key.rpartition('.')[2]} {brief(value)}" for key, value in params.items())
+    return "  ".join(f"{name} {brief(params[key])}" for key, name in short_names(params).items())
 
 
 class SearchDisplay:
@@ -108,8 +108,8 @@ class SearchDisplay:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("trial", justify="right")
         table.add_column("state")
-        for key in (dimension.key for dimension in self._plan.space):
-            table.add_column(key.rpartition(".")[2], justify="right")
+        for name in short_names(dimension.key for dimension in self._plan.space).values():
+            table.add_column(name, justify="right")
         table.add_column("step", justify="right")
         table.add_column("score", justify="right")
         table.add_column("", overflow="ellipsis", no_wrap=True)

@@ -31,6 +31,7 @@ from gan import metrics
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.settings import SCORES
+from sweeps.space import short_names
 
 COLUMNS = 4  # of the contact sheet
 NEWEST = 24  # pictures on it at most, the best ones
@@ -237,7 +238,7 @@ def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -
                 figures.show_pixels(axis, np.asarray(picture))
             own = " (the tutorial's)" if studies.origin(trial) == 0 else ""
             axis.set_title(f"trial {studies.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
-            settings = [f"{key.rpartition('.')[2]} {brief(value)}" for key, value in trial.params.items()]
+            settings = [f"{name} {brief(trial.params[key])}" for key, name in short_names(trial.params).items()]
             axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=9)
         return figure
 

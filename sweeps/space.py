@@ -5,7 +5,8 @@ interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choic
 """
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,13 @@ def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
 def baseline(space: Space, config: Config) -> dict[str, Value]:
     """The point of the space nearest to the settings of `config`."""
     return {dimension.key: dimension.nearest(get(config, dimension.key)) for dimension in space}
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each key, and the one before where two would be the same."""
+    ends = {key: key.rpartition(".")[2] for key in keys}
+    count = Counter(ends.values())
+    return {key: end if count[end] == 1 else ".".join(key.split(".")[-2:]) for key, end in ends.items()}
 
 
 def as_overrides(params: Mapping[str, Value]) -> list[str]:

@@ -264,6 +264,16 @@ def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
     assert again.plan.budget == 9  # budget, sampler and pruner are free
 
 
+def test_a_study_that_is_older_than_a_setting_had_its_default(tmp_path: Path) -> None:
+    search = Search(tmp_path, RATES, "search.trials=3")
+    identity = search.study.user_attrs[studies.IDENTITY]
+    old = {key: value for key, value in identity.items() if key not in ("train.loss", "model.generator.width")}
+    search.study.set_user_attr(studies.IDENTITY, old)
+    with pytest.raises(ConfigError, match=r"train\.loss: bce in the study, hinge now"):
+        Search(tmp_path, RATES, "train.loss=hinge", "search.trials=3")
+    assert Search(tmp_path, RATES, "search.trials=3").study.user_attrs[studies.IDENTITY] == identity
+
+
 def test_what_cannot_be_compared_is_not_extended(tmp_path: Path) -> None:
     """A setting that had another value, another scale, other choices."""
     Search(tmp_path, RATES, "model.dropout=0.4", "train.batch_size=choice(16,32)", "search.trials=3").run()

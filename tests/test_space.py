@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from experiments.compose import compose_config
 from gan.config import Config, ConfigError
-from sweeps.space import as_overrides, baseline, read_space, sampled_params
+from sweeps.space import as_overrides, baseline, read_space, sampled_params, short_names
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,11 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
 def test_baseline_is_the_point_nearest_to_the_tutorial(key: str, text: str, nearest: object) -> None:
     value = baseline(read_space({key: text}, Config()), Config())[key]
     assert value == pytest.approx(nearest) if isinstance(nearest, float) else value == nearest
+
+
+def test_names_are_short_but_never_the_same() -> None:
+    names = short_names(["model.generator.width", "model.discriminator.width", "train.loss"])
+    assert list(names.values()) == ["generator.width", "discriminator.width", "loss"]
 
 
 def test_grid_values() -> None:

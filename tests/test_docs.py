@@ -5,6 +5,7 @@ import runpy
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from gan.config import Config, describe
@@ -49,6 +50,13 @@ def test_paths_in_the_architecture_exist() -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     assert [link for link in links if not (DOCS / link).exists()] == []
+
+
+def test_every_lever_that_is_searched_has_its_paragraph() -> None:
+    text = (DOCS / "levers.md").read_text(encoding="utf-8")
+    space = yaml.safe_load((ROOT / "conf" / "search" / "levers.yaml").read_text())["space"]
+    named = {key for key in describe(Config) if f"`{key}" in text or f" {key}=" in text}
+    assert space.keys() - named <= {"train.label_noise", "train.label_noise_side"}  # the tutorial's own
 
 
 @pytest.mark.parametrize("name", ["architecture_house.svg", "architecture_data.svg"])

@@ -47,8 +47,7 @@ def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:
 def translation(images: tf.Tensor, draw: Draw) -> tf.Tensor:
     """Moved by whole pixels, 0 (grey) where nothing was.
 
-    Each axis is one product with shifted unit matrices: exact, and on a processor faster
-    than gathering, whose gradient scatters.
+    Each axis is one product with shifted unit matrices: exact, and so is its gradient.
     """
     rows, columns = (_shifted(side, draw(f"shift/{axis}")) for axis, side in enumerate(images.shape[1:3]))
     images = tf.einsum("byh,bhwc->bywc", rows, images)

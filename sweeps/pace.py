@@ -4,6 +4,7 @@ python sweeps/pace.py <overrides as JSON>      (started by search.dry_run=true)
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,8 @@ def measure(plan: Plan) -> Pace:
 def main() -> None:
     begin = time.perf_counter()
     overrides, config_dir = json.loads(sys.argv[1])
+    result = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # a download says so on the standard output
 
     from experiments.compose import compose_config
     from experiments.native_log import native_stderr_to
@@ -70,7 +73,7 @@ def main() -> None:
         start = time.perf_counter()
         update.run(2, UPDATES).numpy()
     end = time.perf_counter()
-    print(start - begin, (end - start) / UPDATES)
+    print(start - begin, (end - start) / UPDATES, file=result)
 
 
 if __name__ == "__main__":

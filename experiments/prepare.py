@@ -22,10 +22,11 @@ from rich.text import Text
 from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder, default_root, read_json, write_json
+from experiments.threads import use_threads
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
-from gan.config import CIFAR10_CLASSES, Config, ConfigError, flatten, put
+from gan.config import CIFAR10_CLASSES, Config, ConfigError, check_shares, flatten, put
 from gan.data import Dataset, load_dataset
 from gan.sources import DataWarning
 from gan.weights import KEY, Weights, find_weights
@@ -36,6 +37,7 @@ RESUME_MAY_CHANGE = (
     "train.steps",
     "train.steps_per_call",
     "train.threads",  # moves results by rounding alone
+    "train.devices",  # likewise
     "train.log_every_steps",
     "train.grid_every_steps",
     "train.checkpoint_every_steps",
@@ -111,6 +113,7 @@ def new_run(
     member: Membership | None = None,
 ) -> Run:
     """Load the images and make the run's folder, settings and facts in it. Raises ConfigError."""
+    _check_devices(config)
     records = Records.at(config.records.root)
     records.check_writable()
     records.check_new(config.name)  # reading the data may take long
@@ -156,6 +159,7 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
         put(config, key, wanted[key])
     if checkpoint is not None and config.train.steps < checkpoint.step:
         raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", config.train.steps)
+    _check_devices(config)
 
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
@@ -167,6 +171,19 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     _keep_place(config, weights)
     _write_config(config, folder)
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
+
+
+def _check_devices(config: Config) -> None:
+    """Raises ConfigError for devices that are not there or cannot share a batch; TensorFlow is asked if there is need."""
+    train = config.train
+    if isinstance(train.devices, int):
+        check_shares(train.batch_size, train.devices)
+    if train.devices != 1:
+        use_threads(train.threads)  # or TensorFlow would fix the number now
+        with native_stderr_to(Path(os.devnull)):
+            from gan.devices import count_devices
+
+            count_devices(train.devices, train.batch_size)
 
 
 def _keep_place(config: Config, weights: Weights) -> None:

@@ -105,6 +105,7 @@ def _train(
     with TrainingDisplay(console, run.config.train.steps, start) as display:
         try:
             trainer = _build(run, [journal, display, *trackers], final)
+            journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
             reference = trainer.scorer.reference
             display.scale = f"(real {reference.floor:.4g}, noise {reference.ceiling:.4g})"
             journal.tags({"fid_proxy_floor": f"{reference.floor:.4g}", "fid_proxy_ceiling": f"{reference.ceiling:.4g}"})
@@ -154,7 +155,17 @@ def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:
 
 
 def build_update(config: Config, images: "np.ndarray") -> "Update":
-    """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8."""
+    """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8.
+
+    They are on the devices of the settings. Raises ConfigError if those are not there.
+    """
+    from gan.devices import count_devices, strategy_for
+
+    with strategy_for(count_devices(config.train.devices, config.train.batch_size)).scope():
+        return _build_update(config, images)
+
+
+def _build_update(config: Config, images: "np.ndarray") -> "Update":
     from gan.labels import Labels
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam, Decay

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from gan import devices
 from gan.randomness import stateless_seed
 
 SHIFT = 1 / 8  # of the image's side, either way
@@ -21,8 +22,7 @@ def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, st
     """images (B, H, W, C) float32, changed by each of `kinds`, names in `AUGMENTATIONS`; one draw an image."""
 
     def draw(what: str) -> tf.Tensor:
-        shape = (tf.shape(images)[0], 1, 1, 1)
-        return tf.random.stateless_uniform(shape, stateless_seed(seed, f"augment/{purpose}/{what}", step))
+        return _one_each(images, stateless_seed(seed, f"augment/{purpose}/{what}", step))
 
     for kind in kinds:
         images = AUGMENTATIONS[kind](images, draw)
@@ -31,8 +31,13 @@ def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, st
 
 def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
     """About half of the images (B, H, W, C), turned left to right."""
-    draw = tf.random.stateless_uniform((tf.shape(images)[0], 1, 1, 1), stateless_seed(seed, "mirror", step))
+    draw = _one_each(images, stateless_seed(seed, "mirror", step))
     return tf.where(draw < 0.5, tf.reverse(images, [2]), images)
+
+
+def _one_each(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """A draw for each image, (B, 1, 1, 1): this device's of those for the whole batch."""
+    return devices.share(tf.random.stateless_uniform((devices.whole_shape(images)[0], 1, 1, 1), seed))
 
 
 def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:

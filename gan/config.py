@@ -129,7 +129,20 @@ class NotEmpty:
         return bool(value.strip())
 
 
-Rule = NotEmpty | Interval | Choice | ClassId | PerLayer | FolderName
+@dataclass(frozen=True)
+class Devices:
+    """A number of devices, or as many as there are."""
+
+    options = ("auto",)
+
+    def __str__(self) -> str:
+        return "at least 1, or auto"
+
+    def admits(self, value: Any) -> bool:
+        return value in self.options or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+
+
+Rule = NotEmpty | Interval | Choice | ClassId | PerLayer | FolderName | Devices
 
 
 def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
@@ -257,6 +270,9 @@ class TrainConfig:
     threads: int | None = setting(
         None, "processor cores to compute on; by default all that this process may use", COUNT
     )
+    devices: int | str = setting(
+        1, "devices that share every batch: GPUs, or CPUs where there are none; auto: all GPUs, or one CPU", Devices()
+    )
     log_every_steps: int = setting(
         50, "updates between two points of the loss curves, each the mean since the last", COUNT
     )
@@ -316,8 +332,14 @@ def check(settings: Any) -> None:
         if rule is None or (value is None and spec["default"] is None):
             continue
         if not rule.admits(value):
-            hint = nearest(str(value), rule.options) if isinstance(rule, Choice | ClassId) else ""
+            hint = nearest(str(value), rule.options) if isinstance(rule, Choice | ClassId | Devices) else ""
             raise ConfigError(key, str(rule), value, hint)
+
+
+def check_shares(batch_size: int, devices: int) -> None:
+    """Raises ConfigError unless so many devices can share a batch evenly."""
+    if batch_size % devices:
+        raise ConfigError("train.batch_size", f"a multiple of {devices}, the number of devices", batch_size)
 
 
 def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from gan import devices
 from gan.randomness import stateless_seed
 
 
@@ -35,7 +36,12 @@ class Labels:
         if not self.flip:
             return labels
         swap_real, swap_fake = (
-            tf.random.stateless_uniform(label.shape, stateless_seed(seed, f"label flip/{side}", step)) < self.flip
+            devices.share(
+                tf.random.stateless_uniform(
+                    devices.whole_shape(label), stateless_seed(seed, f"label flip/{side}", step)
+                )
+                < self.flip
+            )
             for side, label in zip(("real", "fake"), labels, strict=True)
         )
         real, fake = labels

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from gan import devices
+
 # Of three neighbouring pixels in an image shown twice as large, two are the same one. Rows: the taps of a 4-tap
 # kernel of stride 2; columns: those of the 3-tap kernel that meet there.
 _SHARED = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
@@ -100,7 +102,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Keras' layer for (B, H, W, C), scale and offset included, in TensorFlow's fused operation.
 
     In any precision the statistics are float32, and so are scale, offset and the moving
-    statistics. These move by the batch's biased variance, as Keras 3 has it.
+    statistics. These move by the batch's biased variance, as Keras 3 has it. Devices that
+    share a batch (`gan.devices`) normalise with the statistics of all of it.
     """
 
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **options: Any) -> None:
@@ -114,8 +117,13 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
         training = bool(training and self.trainable)
         moving = (tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance))
+        inputs = tf.cast(inputs, self.compute_dtype)
+        if training and devices.sharing() > 1:
+            outputs, mean, variance = self._normalise_shared(inputs)
+            self._move(moving, mean, variance)
+            return outputs
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=tf.cast(inputs, self.compute_dtype),
+            x=inputs,
             scale=self.gamma,
             offset=self.beta,
             mean=[] if training else moving[0],
@@ -126,11 +134,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if training:
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
             biased = variance * ((count - 1) / count)  # the operation gives the unbiased one
-            for variable, old, new in zip(
-                (self.moving_mean, self.moving_variance), moving, (mean, biased), strict=True
-            ):
-                variable.assign(old * self.momentum + new * (1.0 - self.momentum))
+            self._move(moving, mean, biased)
         return outputs
+
+    def _normalise_shared(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """This device's rows, normalised with the mean and biased variance of all devices' rows."""
+        x = tf.cast(inputs, tf.float32)
+        mean = devices.mean(tf.reduce_mean(x, (0, 1, 2)))
+        variance = devices.mean(tf.reduce_mean(tf.math.squared_difference(x, mean), (0, 1, 2)))
+        outputs = tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self.epsilon)
+        return tf.cast(outputs, inputs.dtype), mean, variance
+
+    def _move(self, old: tuple[tf.Tensor, tf.Tensor], mean: tf.Tensor, variance: tf.Tensor) -> None:
+        for variable, past, new in zip((self.moving_mean, self.moving_variance), old, (mean, variance), strict=True):
+            variable.assign(past * self.momentum + new * (1.0 - self.momentum))
 
 
 @keras.saving.register_keras_serializable("gan")
@@ -140,7 +157,7 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         if not training or self.rate == 0:
             return inputs
-        shape, seed = tf.shape(inputs), tf.cast(self.seed_generator.next(), tf.int32)
+        shape, seed = devices.whole_shape(inputs), tf.cast(self.seed_generator.next(), tf.int32)
         if inputs.dtype.size == 2:
             size = tf.reduce_prod(shape)
             pairs = tf.random.stateless_uniform([(size + 1) // 2], seed, None, None, tf.uint32)
@@ -148,7 +165,7 @@ class Dropout(keras.layers.Dropout):
             kept = tf.cast(bits >= round(self.rate * 2**16), tf.float32)
         else:  # floor is vectorised, a comparison of floats is not
             kept = tf.floor(tf.random.stateless_uniform(shape, seed) + (1 - self.rate))
-        return inputs * tf.cast(kept * (1 / (1 - self.rate)), inputs.dtype)
+        return inputs * tf.cast(devices.share(kept) * (1 / (1 - self.rate)), inputs.dtype)
 
 
 class _Spectral(keras.layers.Layer):

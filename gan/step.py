@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from gan import devices
 from gan.augment import augment, mirrored
 from gan.averaging import MovingAverage
 from gan.labels import TUTORIAL, Labels
@@ -33,7 +34,8 @@ class Update:
 
     images: (N, 32, 32, 3) uint8, kept in memory; batches are drawn with replacement.
     Call it with the number of the update, 1 for the first; it returns the `VALUES` as
-    (5,) float32. D's probabilities are those before it learns from the batch.
+    (5,) float32. D's probabilities are those before it learns from the batch. Made, as its
+    networks and optimisers, in the scope of a strategy (`gan.devices`), it trains on its devices.
 
     What is off by default, and then adds nothing to the compiled update (docs/levers.md):
     loss: a name in `LOSSES`. r1_gamma: weight of `losses.r1`, added to D's loss on real images
@@ -65,6 +67,8 @@ class Update:
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
+        self.strategy = tf.distribute.get_strategy()
+        devices.predict_on_one(generator)
         g_optimizer.build(generator.trainable_variables)
         d_optimizer.build(discriminator.trainable_variables)
         self.images = tf.constant(images)
@@ -125,7 +129,7 @@ class Update:
 
     def _updates(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         def one_more(done: tf.Tensor, rows: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            return done + 1, rows.write(done, self._one(first + done))
+            return done + 1, rows.write(done, devices.on_all(self.strategy, self._one, first + done))
 
         rows = tf.TensorArray(tf.float32, size=count, element_shape=(len(VALUES),))
         _, rows = tf.while_loop(lambda done, _: done < count, one_more, (0, rows), parallel_iterations=1)
@@ -186,20 +190,22 @@ class Update:
         return self._values(d_loss, g_loss, targets, logits)
 
     def _draw(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Real images in [-1, 1], latents, and the targets for real and fake."""
+        """Real images in [-1, 1], latents, and the targets for real and fake; of each, the device's share."""
         index = tf.random.stateless_uniform(
             (self.batch_size,),
             stateless_seed(self.seed, "batch", step),
             maxval=self.images.shape[0],
             dtype=tf.int32,
         )
-        real = tf.cast(tf.gather(self.images, index), tf.float32) / 127.5 - 1.0
+        with tf.device(self.images.device):  # or every device would copy all images
+            images = tf.gather(self.images, devices.share(index))
+        real = tf.cast(images, tf.float32) / 127.5 - 1.0
         if self.horizontal_flip:
             real = mirrored(real, self.seed, step)
         z = tf.random.stateless_normal(
             (self.batch_size, self.generator.input_shape[-1]), stateless_seed(self.seed, "latents", step)
         )
-        return real, z, *self.labels.draw(self.seed, step, self.batch_size)
+        return real, devices.share(z), *map(devices.share, self.labels.draw(self.seed, step, self.batch_size))
 
     def _generate(self, z: tf.Tensor) -> tf.Tensor:
         """Images on batch statistics; the moving ones are updated."""
@@ -260,7 +266,7 @@ class Update:
     ) -> None:
         variables = model.trainable_variables
         gradients = tape.gradient(target, [v.value for v in variables], output_gradients)
-        optimizer.apply(gradients, variables)
+        optimizer.apply(devices.summands(gradients), variables)
 
 
 def named(owner: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:

@@ -23,8 +23,8 @@ FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, 
 # Keys that decide how a trial is measured, kept or run: trials that differ in them cannot be ranked.
 FIXED_SECTIONS = ("data.", "eval.", "records.")
 FIXED_KEYS = {
-    "name", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.log_every_steps",
-    "train.grid_every_steps", "train.checkpoint_every_steps", "train.keep_checkpoints",
+    "name", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.devices",
+    "train.log_every_steps", "train.grid_every_steps", "train.checkpoint_every_steps", "train.keep_checkpoints",
 }  # fmt: skip
 
 

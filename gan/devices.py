@@ -1,0 +1,86 @@
+"""Several devices that train as one: each takes its share of every batch, and all hold the same weights.
+
+TensorFlow's MirroredStrategy runs the whole update once on every device, in step. What makes
+it the update of one device, but for rounding, is here: whatever is drawn for a batch is drawn
+for the whole of it, and each device takes its rows (`share`); a mean over the batch that
+something depends on is the `mean` over devices; Keras' optimisers sum gradients over devices,
+so each device gives them its part of the mean (`summands`). With one device nothing is added.
+"""
+
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+from gan.config import ConfigError, check_shares
+
+
+def count_devices(asked: int | str, batch_size: int) -> int:
+    """How many devices `asked`, a number or `auto`, comes to here.
+
+    `auto` is all GPUs, or one device where there is none. Raises ConfigError for more than
+    TensorFlow sees, or if they cannot share a batch evenly.
+    """
+    names = _names()
+    count = _auto() if isinstance(asked, str) else asked
+    if count > len(names):
+        raise ConfigError("train.devices", f"at most {len(names)}, as TensorFlow sees {', '.join(names)}", asked)
+    check_shares(batch_size, count)
+    return count
+
+
+def strategy_for(count: int) -> tf.distribute.Strategy:
+    """What networks, optimisers and `Update` are to be made in the scope of, to train on so many devices."""
+    return tf.distribute.MirroredStrategy(_names()[:count]) if count > 1 else tf.distribute.get_strategy()
+
+
+def on_all(strategy: tf.distribute.Strategy, update: Callable[[tf.Tensor], tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+    """`update(step)` on every device of a strategy; the mean of what they return."""
+    if strategy.num_replicas_in_sync == 1:
+        return update(step)
+    return strategy.reduce("MEAN", strategy.run(update, (step,)), axis=None)
+
+
+def predict_on_one(model: keras.Model) -> None:
+    """Let `predict_on_batch` use one device: Keras would give every device the whole batch, and return it so often."""
+    model._distribute_strategy = None
+
+
+def sharing() -> int:
+    """How many devices share the batch that is computed on just now; 1 but within `on_all`."""
+    context = tf.distribute.get_replica_context()
+    return context.num_replicas_in_sync if context is not None else 1
+
+
+def share(batch: tf.Tensor) -> tf.Tensor:
+    """Of a whole batch (B, ...), this device's rows (B / devices, ...)."""
+    if (count := sharing()) == 1:
+        return batch
+    shares = tf.reshape(batch, tf.concat([[count, -1], tf.shape(batch)[1:]], 0))
+    return shares[tf.distribute.get_replica_context().replica_id_in_sync_group]
+
+
+def whole_shape(rows: tf.Tensor) -> tf.Tensor:
+    """The shape of the batch that this device has these rows of."""
+    shape = tf.shape(rows)
+    return shape if (count := sharing()) == 1 else tf.concat([shape[:1] * count, shape[1:]], 0)
+
+
+def mean(value: tf.Tensor) -> tf.Tensor:
+    """The mean of what all devices have, with gradients to all of them."""
+    return value if sharing() == 1 else tf.distribute.get_replica_context().all_reduce("MEAN", value)
+
+
+def summands(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+    """This device's gradients, of losses that are means over its rows, as parts of a sum over devices."""
+    return gradients if (count := sharing()) == 1 else [gradient / count for gradient in gradients]
+
+
+def _names() -> list[str]:
+    """What there is to choose from: GPUs, or where there is none CPUs (one, unless it is split into logical ones)."""
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name.removeprefix("/device:") for device in found]
+
+
+def _auto() -> int:
+    return len(tf.config.list_logical_devices("GPU")) or 1

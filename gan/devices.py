@@ -7,6 +7,7 @@ something depends on is the `mean` over devices; Keras' optimisers sum gradients
 so each device gives them its part of the mean (`summands`). With one device nothing is added.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -29,8 +30,12 @@ def count_devices(asked: int | str, batch_size: int) -> int:
     return count
 
 
+@functools.cache  # two strategies in a process would take each other's messages for their own
 def strategy_for(count: int) -> tf.distribute.Strategy:
-    """What networks, optimisers and `Update` are to be made in the scope of, to train on so many devices."""
+    """What networks, optimisers and `Update` are to be made in the scope of, to train on so many devices.
+
+    A process can use but one number above 1.
+    """
     return tf.distribute.MirroredStrategy(_names()[:count]) if count > 1 else tf.distribute.get_strategy()
 
 

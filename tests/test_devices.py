@@ -1,0 +1,147 @@
+"""One run on several devices is the run of one: trained on two logical CPUs, each time in a process of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import RunProgram
+
+from gan import devices
+from gan.config import Config, ConfigError, TrainConfig
+
+SCRIPT = "tests/two_devices.py"
+RECIPES = ("tutorial", "batch")
+SMALL = (
+    "data=embedded",
+    "eval.extractor=random_cnn",
+    "eval.num_images=20",
+    "train.batch_size=4",
+    "train.log_every_steps=2",
+    "train.checkpoint_every_steps=2",
+    "train.threads=1",  # devices that wait for each other must not wait for a thread
+)
+
+Found = dict[str, np.ndarray]
+
+
+def compare(program: RunProgram, file: Path, recipe: str, precision: str) -> Found:
+    done = program("compare", recipe, precision, str(file), script=SCRIPT)
+    assert done.returncode == 0, done.stderr
+    with np.load(file) as found:
+        return dict(found)
+
+
+def near(found: Found, a: str, b: str, within: float, of: Callable[[str], bool]) -> None:
+    """Arrays agree to a share of their own length; the losses and probabilities to an absolute number."""
+    np.testing.assert_allclose(found[f"{a}:values"], found[f"{b}:values"], atol=within)
+    names = [name.partition(":")[2] for name in found if name.startswith(f"{a}:") and of(name)]
+    assert len(names) > 5
+    for name in names:
+        x, y = found[f"{a}:{name}"], found[f"{b}:{name}"]
+        assert np.linalg.norm(x - y) <= within * np.linalg.norm(x), name
+
+
+def weights(name: str) -> bool:
+    """Those that a gradient moves: a bias before a batch normalisation has but rounding errors for one."""
+    return "optimizer" not in name and name.rpartition("/")[2] in ("kernel", "gamma", "moving_mean", "moving_variance")
+
+
+def statistics(name: str) -> bool:
+    return "/moving_" in name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_devices_train_as_one(recipe: str, program: RunProgram, tmp_path: Path) -> None:
+    """Dropout and fresh label noise are on; all updates come in one call.
+
+    Adam divides small gradients by their size, and blows rounding errors up: a larger epsilon
+    shows how small they are (1e-5 was found), the real one what becomes of them in three updates.
+    """
+    found = compare(program, tmp_path / "found.npz", recipe, "float32")
+    near(found, "smooth1", "smooth2", 1e-4, weights)
+    near(found, "adam1", "adam2", 3e-3, weights)
+    near(found, "adam1", "adam2", 3e-3, statistics)
+    assert not np.allclose(found["adam1:generator/conv_1/kernel"], found["start:generator/conv_1/kernel"], rtol=1e-3)
+    for key in ("g_optimizer/iteration", "d_optimizer/iteration"):
+        assert found[f"adam1:{key}"] == found[f"adam2:{key}"]
+
+    # A state of either is taken up by the other, which goes on and draws pictures as its owner would have.
+    for one, other in ((1, 2), (2, 1)):
+        near(found, f"straight{one}", f"swapped{other}", 1e-5, weights)
+        pictures = found[f"pictures{one}"]
+        assert pictures.shape == (5, 32, 32, 3)
+        np.testing.assert_allclose(pictures.astype(int), found[f"swapped pictures{other}"].astype(int), atol=1)
+
+    np.testing.assert_allclose(found["penalty1"], found["penalty2"], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_devices_train_as_one_in_half_precision(recipe: str, program: RunProgram, tmp_path: Path) -> None:
+    found = compare(program, tmp_path / "found.npz", recipe, "mixed_bfloat16")
+    near(found, "smooth1", "smooth2", 2e-2, weights)
+    near(found, "adam1", "adam2", 3e-2, weights)
+    near(found, "straight1", "swapped2", 1e-2, weights)
+
+
+def test_one_device_is_not_a_strategy_and_shares_nothing() -> None:
+    assert not tf.distribute.has_strategy()
+    with devices.strategy_for(1).scope():
+        assert not tf.distribute.has_strategy()
+        assert devices.sharing() == 1
+        x = tf.ones((4, 2))
+        assert devices.share(x) is devices.mean(x) is x
+        assert devices.summands([x])[0] is x
+    assert devices.on_all(devices.strategy_for(1), lambda step: step, x) is x
+
+
+def test_auto_is_one_device_where_there_is_no_gpu() -> None:
+    assert devices.count_devices("auto", 7) == 1
+
+
+def test_more_devices_than_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"train.devices must be at most 1, as TensorFlow sees CPU:0; got 2"):
+        devices.count_devices(2, 8)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "all", "Auto"])
+def test_only_numbers_and_auto(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"train.devices must be at least 1, or auto"):
+        Config(train=TrainConfig(devices=value))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train.devices=3"], "train.batch_size must be a multiple of 3, the number of devices; got 4"),
+        (["train.devices=4"], "train.devices must be at most 1, as TensorFlow sees CPU:0; got 4"),
+    ],
+)
+def test_mistakes_end_in_one_line_before_anything_is_written(
+    arguments: list[str], message: str, program: RunProgram, tmp_path: Path
+) -> None:
+    done = program(*SMALL, *arguments, f"records.root={tmp_path / 'records'}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {message}\n"
+    assert not (tmp_path / "records").exists()
+
+
+@pytest.mark.slow
+def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, tmp_path: Path) -> None:
+    from experiments.journal import read
+    from experiments.records import Records
+
+    root = f"records.root={tmp_path / 'records'}"
+    done = program("run", *SMALL, "train.steps=3", "train.devices=2", root, script=SCRIPT)
+    assert done.returncode == 0, done.stderr
+    (folder,) = Records(tmp_path / "records").all_runs()
+    assert (folder.path / "samples.gif").exists()
+    assert folder.generator.exists()
+
+    done = program("resume=last", "train.steps=5", "train.devices=1", root)
+    assert done.returncode == 0, done.stderr
+    tags = [record["tags"] for record, _ in read(folder.journal, 0) if "tags" in record]
+    assert [each["devices"] for each in tags if "devices" in each] == ["2", "1"]
+    assert folder.checkpoints.latest().step == 5

@@ -1,5 +1,6 @@
 """From settings to a run that can start: its images, its folder, the facts about it."""
 
+import contextlib
 import dataclasses
 import getpass
 import os
@@ -180,7 +181,8 @@ def _check_devices(config: Config) -> None:
         check_shares(train.batch_size, train.devices)
     if train.devices != 1:
         use_threads(train.threads)  # or TensorFlow would fix the number now
-        with native_stderr_to(Path(os.devnull)):
+        # TensorFlow's logger keeps the stream that it finds now: the one that lasts.
+        with native_stderr_to(Path(os.devnull)), contextlib.redirect_stderr(sys.__stderr__):
             from gan.devices import count_devices
 
             count_devices(train.devices, train.batch_size)

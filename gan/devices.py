@@ -23,7 +23,7 @@ def count_devices(asked: int | str, batch_size: int) -> int:
     TensorFlow sees, or if they cannot share a batch evenly.
     """
     names = _names()
-    count = _auto() if isinstance(asked, str) else asked
+    count = asked if isinstance(asked, int) else len(tf.config.list_logical_devices("GPU")) or 1
     if count > len(names):
         raise ConfigError("train.devices", f"at most {len(names)}, as TensorFlow sees {', '.join(names)}", asked)
     check_shares(batch_size, count)
@@ -85,7 +85,3 @@ def _names() -> list[str]:
     """What there is to choose from: GPUs, or where there is none CPUs (one, unless it is split into logical ones)."""
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return [device.name.removeprefix("/device:") for device in found]
-
-
-def _auto() -> int:
-    return len(tf.config.list_logical_devices("GPU")) or 1

@@ -1,5 +1,7 @@
 """One run on several devices is the run of one: trained on two logical CPUs, each time in a process of its own."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +128,19 @@ def test_mistakes_end_in_one_line_before_anything_is_written(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {message}\n"
     assert not (tmp_path / "records").exists()
+
+
+def test_tensorflow_asked_early_keeps_its_voice(tmp_path: Path) -> None:
+    """It is imported while the terminal is kept clean of it, and must not hold on to a stream that is closed then."""
+    code = """
+from experiments.prepare import _check_devices
+from gan.config import Config, TrainConfig
+_check_devices(Config(train=TrainConfig(devices="auto")))
+import tensorflow as tf
+tf.get_logger().warning("hello")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "WARNING:tensorflow:hello\n")
 
 
 @pytest.mark.slow

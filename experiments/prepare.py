@@ -185,7 +185,9 @@ def _check_devices(config: Config) -> None:
         with native_stderr_to(Path(os.devnull)), contextlib.redirect_stderr(sys.__stderr__):
             from gan.devices import count_devices
 
-            count_devices(train.devices, train.batch_size)
+            count = count_devices(train.devices, train.batch_size)
+            if count > 1 and train.r1_gamma and train.r1_every_steps > 1:  # a branch cannot wait for other devices
+                raise ConfigError("train.r1_every_steps", f"1 on {count} devices", train.r1_every_steps)
 
 
 def _keep_place(config: Config, weights: Weights) -> None:

@@ -77,7 +77,7 @@ class Update:
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
         self.average = MovingAverage(generator, ema_decay) if ema_decay else None
         self.decay = decay
-        self._rates = [(each, float(each.learning_rate)) for each in (g_optimizer, d_optimizer)]
+        self._rates = [(each, float(each.learning_rate.numpy())) for each in (g_optimizer, d_optimizer)]
         self._recipe = {"tutorial": self._tutorial, "batch": self._batch}[recipe]
         scalar = tf.TensorSpec((), tf.int32)
         self._compiled = tf.function(self._updates, input_signature=[scalar, scalar], autograph=False)

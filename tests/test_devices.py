@@ -63,6 +63,8 @@ def test_two_devices_train_as_one(recipe: str, program: RunProgram, tmp_path: Pa
     """
     found = compare(program, tmp_path / "found.npz", recipe, "float32")
     near(found, "smooth1", "smooth2", 1e-4, weights)
+    near(found, "levers1", "levers2", 1e-4, weights)
+    near(found, "levers1", "levers2", 1e-4, lambda name: ":ema_generator/" in name and weights(name))
     near(found, "adam1", "adam2", 3e-3, weights)
     near(found, "adam1", "adam2", 3e-3, statistics)
     assert not np.allclose(found["adam1:generator/conv_1/kernel"], found["start:generator/conv_1/kernel"], rtol=1e-3)
@@ -128,6 +130,17 @@ def test_mistakes_end_in_one_line_before_anything_is_written(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {message}\n"
     assert not (tmp_path / "records").exists()
+
+
+def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    from experiments.prepare import _check_devices
+
+    monkeypatch.setattr(devices, "_names", lambda: ["CPU:0", "CPU:1"])
+    rare = TrainConfig(devices=2, r1_gamma=1.0, r1_every_steps=4)
+    with pytest.raises(ConfigError, match=r"train\.r1_every_steps must be 1 on 2 devices; got 4"):
+        _check_devices(Config(train=rare))
+    for fine in (TrainConfig(devices=2, r1_gamma=1.0), TrainConfig(devices=2, r1_every_steps=4)):
+        _check_devices(Config(train=fine))
 
 
 def test_tensorflow_asked_early_keeps_its_voice(tmp_path: Path) -> None:

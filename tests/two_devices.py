@@ -19,25 +19,32 @@ def split_cpu() -> None:
 
 def compare(recipe: str, precision: str, file: str) -> None:
     from gan import devices
+    from gan.labels import Labels
     from gan.layers import BatchNormalization
     from gan.models import build_discriminator, build_generator
-    from gan.optimizers import Adam
+    from gan.optimizers import Adam, Decay
     from gan.scoring import sample
-    from gan.step import Labels, Update
+    from gan.step import Update
 
     found: dict[str, np.ndarray] = {}
 
-    def make(count: int, epsilon: float) -> Update:
+    levers = {
+        "loss": "hinge", "r1_gamma": 1.0, "augmentations": ["color", "translation", "cutout"],
+        "horizontal_flip": True, "ema_decay": 0.9, "decay": Decay("cosine", 6),
+    }  # fmt: skip
+
+    def make(count: int, epsilon: float, with_levers: bool = False) -> Update:
         with devices.strategy_for(count).scope():
             return Update(
                 build_generator(seed=0, precision=precision),
-                build_discriminator(seed=0, precision=precision),
+                build_discriminator(seed=0, precision=precision, spectral_norm=with_levers),
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 noise_images(100),
                 recipe=recipe,
                 batch_size=8,
-                labels=Labels(0.1, fresh=True),
+                labels=Labels(0.1, fresh=True, flip=0.3 if with_levers else 0.0),
+                **(levers if with_levers else {}),
             )
 
     def keep(name: str, update: Update, rows: tf.Tensor) -> None:
@@ -52,6 +59,10 @@ def compare(recipe: str, precision: str, file: str) -> None:
         assert all(update._compiled.experimental_get_tracing_count() == 1 for update in updates.values())
         copies = [v.value.values for v in updates[2]._variables().values()]
         assert all(np.array_equal(a, b) for a, b in copies)
+
+    for count in (1, 2):
+        with_levers = make(count, 1e-2, with_levers=True)
+        keep(f"levers{count}", with_levers, with_levers.run(1, 3))
 
     # From the one's state the other goes on: updates have the same numbers.
     states = {count: update.state() for count, update in updates.items()}

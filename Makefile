@@ -15,7 +15,7 @@ help:
 	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
 	@echo "make test     lint, then all tests, fast ones first"
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md)"
-	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:$(PORT)"
+	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:$(PORT) (PORT=5001 takes another port)"
 	@echo "make install  the set-up alone: .venv with the pinned dependencies and this project"
 	@echo "make lint     ruff and mypy"
 	@echo "make lock     pin what is installed now in requirements.lock"

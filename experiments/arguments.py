@@ -33,7 +33,7 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
         try:
             OmegaConf.update(node, key, value)
         except ValidationError as error:
-            raise wrong_type(key, keys[key], override.get_value_element_as_str()) from error
+            raise wrong_type(key, keys[key], str(override.input_line).partition("=")[2]) from error
     try:
         result = OmegaConf.to_object(node)
     except OmegaConfBaseException as error:

@@ -91,6 +91,8 @@ def main(wanted: Comparison) -> int:
     folders = find_runs(records, wanted.run, wanted.study, wanted.top)
     if not 2 <= len(folders) <= MOST_RUNS:
         found = ", ".join(folder.name for folder in folders) or "none"
+        if len(folders) < len(wanted.run):
+            found += ", more than once"
         raise ConfigError("run", f"given 2 to {MOST_RUNS} times (or study=<name> top=<count>)", found)
     runs = [read_run(folder) for folder in folders]
     check_alike(runs)
@@ -236,7 +238,7 @@ def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark]) -> "Fig
 
 
 def _table(groups: Sequence[Group]) -> Table:
-    table = Table("settings of", "seeds", "updates", "final FID proxy", "coverage", box=None, header_style="bold")
+    table = Table("runs", "seeds", "updates", "final FID proxy", "coverage", box=None, header_style="bold")
     for group in groups:
         scores = (group.summary(f"final/{name}") for name in (metrics.FID, metrics.COVERAGE))
         table.add_row(group.name, str(len(group.runs)), _steps(group), *scores)

@@ -226,7 +226,7 @@ def _one_line(error: Exception, overrides: list[str], settings: type = Config) -
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
     if isinstance(cause, ValidationError) and key in describe(settings):
-        values = {o.key_or_group: o.get_value_element_as_str() for o in parse(overrides)}
+        values = {o.key_or_group: _value(o) for o in parse(overrides)}
         layers = [k for k, s in describe(settings).items() if s["same_as"] == key and "layer" in str(s["rule"])]
         remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else ""
         return wrong_type(key, describe(settings)[key], values.get(key, "another type in a YAML file"), remedy)

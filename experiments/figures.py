@@ -62,6 +62,9 @@ def style(theme: str, mark: tuple[int, int]) -> dict[str, str]:
 
 def recolour(figure: "Figure", theme: str) -> None:
     """Give a figure that a library drew in a style of its own this look's ground, ink and grid."""
+    from matplotlib.collections import LineCollection, PathCollection
+    from matplotlib.ticker import NullFormatter
+
     ink, ground = INK[theme], GROUND[theme]
     figure.patch.set_facecolor(ground)
     for text in figure.texts:
@@ -69,6 +72,13 @@ def recolour(figure: "Figure", theme: str) -> None:
     for axes in figure.axes:
         axes.set_facecolor(ground)
         axes.tick_params(colors=ink, which="both")
+        for drawn in axes.collections:
+            if theme == "dark" and isinstance(drawn, PathCollection | LineCollection) and drawn.get_array() is not None:
+                drawn.set_cmap(drawn.get_cmap().reversed())  # libraries draw what matters dark, for light grounds
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = axis.get_view_interval()
+            if axis.get_scale() == "log" and sum(low <= tick <= high for tick in axis.get_majorticklocs()) > 1:
+                axis.set_minor_formatter(NullFormatter())  # or they run into each other
         for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
             line.set(color=ink, alpha=0.15)
         for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts):

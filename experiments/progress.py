@@ -1,6 +1,8 @@
 """What a person sees: live on a terminal; elsewhere one line a stage, and one a minute of a training."""
 
 import contextlib
+import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gan import metrics
 
 PLAIN_SECONDS = 60.0  # between two plain lines
+WIDE = 90  # columns of a terminal that has room for a bar
 
 
 def brief(value: Any) -> str:
@@ -33,6 +36,16 @@ def stage(console: Console, words: str) -> Iterator[None]:
         yield
 
 
+class Output(Console):
+    """The standard output. Where nobody reads it any more, as after `| head`, work goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 class TrainingDisplay:
     """A `gan.tracker.Tracker` that shows steps, rate, time left, losses and the last score."""
 
@@ -44,19 +57,20 @@ class TrainingDisplay:
         self._start = self.step = self._printed = start
         self._bar: Progress | None = None
         if console.is_terminal:
+            wide = [BarColumn(bar_width=None)] if console.width >= WIDE else []
+            more = [TextColumn("{task.fields[rate]}"), TimeElapsedColumn()] if console.width >= WIDE else []
             self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(bar_width=None),
+                TextColumn("{task.description}"),
+                *wide,
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeElapsedColumn(),
+                *more,
                 TextColumn("left"),
-                TimeRemainingColumn(),
+                TimeRemainingColumn(compact=not more),
                 TextColumn("{task.fields[values]}"),
                 console=console,
                 refresh_per_second=4,
             )
-            self._task = self._bar.add_task("training", total=steps, completed=start, rate="", values="")
+            self._task = self._bar.add_task("compiling", total=steps, completed=start, rate="", values="")
 
     def __enter__(self) -> "TrainingDisplay":
         if self._bar is not None:
@@ -84,7 +98,8 @@ class TrainingDisplay:
     def tick(self, step: int) -> None:
         now, self.step = time.monotonic(), step
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, rate=self._rate(), values=self._summary())
+            doing = "training" if step < self._steps else "scoring"
+            self._bar.update(self._task, description=doing, completed=step, rate=self._rate(), values=self._summary())
         elif now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             self._print_line()

@@ -28,8 +28,9 @@ from rich.console import Console
 
 from experiments import prepare, training
 from experiments.compose import complete, compose_config, expand_sweep, parse, quote_paths
+from experiments.progress import Output
 from experiments.records import Records
-from experiments.signals import SIGNALS, handled
+from experiments.signals import SIGNALS, handled, leave_at_once
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError, describe
 
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> int:
     if args.cfg or args.info:
         return _hydra(arguments, lambda _: None)
     given = {override.key_or_group: override for override in parse(overrides)}
-    console = Console()
+    console = Output()
     if config.resume is None:
         preset = given["experiment"].get_value_element_as_str() if "experiment" in given else None
         run = prepare.new_run(config, preset, args.overrides, console)
@@ -164,13 +165,12 @@ def _signals() -> Iterator[list[int]]:
 
 def entry() -> None:
     """main() with every mistake of the user's as one line and exit code 2."""
+    signal.signal(signal.SIGINT, leave_at_once)
     try:
         sys.exit(main(sys.argv[1:]))
     except (ConfigError, CheckpointError, HydraException) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(USAGE_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

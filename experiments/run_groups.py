@@ -105,7 +105,7 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
     """The runs of the best trials of a finished search. Raises ConfigError."""
     file = records.studies / study / "trials.csv"
     if study not in {folder.name for folder in records.all_studies()} or not file.is_file():
-        known = ", ".join(folder.name for folder in records.all_studies()) or "none"
+        known = ", ".join(f.name for f in records.all_studies() if (f.path / "trials.csv").is_file()) or "none"
         raise ConfigError("study", "a search that came to its end", study, f"known: {known}")
     with open(file, newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["state"] == "COMPLETE"]
@@ -127,11 +127,19 @@ def check_alike(runs: Sequence[Compared]) -> None:
         for run in runs:
             by_value.setdefault(str(run.facts["tags"].get(tag, "unknown")), []).append(run.name)
         if len(by_value) > 1:
-            sides = "; ".join(f"{', '.join(names)}: {value[:60]}" for value, names in by_value.items())
+            said = {str(run.facts["tags"].get(tag, "unknown")): _in_words(run, tag) for run in runs}
+            sides = "; ".join(f"{', '.join(names)}: {said[value]}" for value, names in by_value.items())
             differences.append(f"{what} differ: {sides}")
     if differences:
         names = ", ".join(run.name for run in runs)
         raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences))
+
+
+def _in_words(run: Compared, tag: str) -> str:
+    value = str(run.facts["tags"].get(tag, "unknown"))
+    if tag == "dataset_sha256" and "dataset" in run.facts:
+        return f"{run.facts['dataset']['description']} ({value[:8]})"
+    return value[:60]
 
 
 def grouped(runs: Sequence[Compared]) -> list[Group]:

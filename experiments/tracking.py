@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 import threading
 import traceback
@@ -477,9 +478,21 @@ def _log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int
     )
 
 
+def check_port(port: str) -> None:
+    """Raises ConfigError for one that no server can listen at."""
+    try:
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            free.bind(("127.0.0.1", int(port)))
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise ConfigError("PORT", "a free port", port, f"{reason}; make ui PORT=5001 takes another") from error
+
+
 if __name__ == "__main__":  # what make ui does first
     try:
         _, _root, _port = sys.argv
+        check_port(_port)
         print(f"all runs:  http://127.0.0.1:{_port}{open_store(Records.at(_root))}\n(in a few seconds; Ctrl-C ends it)")
     except ConfigError as error:
         sys.exit(f"error: {error}")

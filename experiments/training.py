@@ -16,6 +16,7 @@ from experiments.journal import Journal, curve
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
 from experiments.progress import TrainingDisplay, stage
+from experiments.records import Records
 from experiments.threads import use_threads
 from experiments.tracking import Feeder, tracking_uri
 from gan import metrics
@@ -93,6 +94,8 @@ def _train(
     _say(console, f"run      {run.folder.name}\ndata     {run.dataset.description}")
     begin = time.monotonic()
     start = run.checkpoint.step if run.checkpoint is not None else 0
+    if start >= run.config.train.steps:
+        _say(console, f"trained  all of its {start:,} updates already; train.steps=<more> goes on")
     journal = Journal(run.folder, run.weights.id)
     if run.resumed:
         journal.status("RUNNING")
@@ -293,7 +296,11 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:
     uri = tracking_uri(run.folder.records)
     lines = [f"folder   {shown(run.folder.path)}"]
-    if uri.startswith("sqlite"):
+    pictures = [run.folder.path / "samples.gif", run.folder.plots / "real_vs_generated.png"]
+    lines += [f"         {shown(picture)}" for picture in pictures if picture.exists()]
+    if run.folder.records.root == Records.at(None).root and uri.startswith("sqlite"):
+        lines.append("browse   make ui, then")
+    elif uri.startswith("sqlite"):
         mlflow = shlex.quote(shown(Path(sys.executable).with_name("mlflow")))
         quiet = "MLFLOW_DISABLE_TELEMETRY=true"
         lines.append(f"browse   {quiet} {mlflow} ui --backend-store-uri {shlex.quote(uri)} --port 5000")

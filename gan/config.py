@@ -396,9 +396,24 @@ def class_index(class_id: int | str) -> int | None:
     return None if class_id == "all" else CIFAR10_CLASSES.index(class_id)
 
 
+# What people type who know other programs.
+ALIASES = {
+    "lr": "optim.learning_rate",
+    "epochs": "train.steps",
+    "iterations": "train.steps",
+    "momentum": "model.bn_momentum",
+    "alpha": "model.leaky_relu_alpha",
+    "noise": "train.label_noise",
+    "z_dim": "model.latent_dim",
+    "class": "data.class_id",
+}
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """`did you mean 'x'?` for the word that is spelt most alike, or an empty string."""
     words = list(words)
+    if (usual := ALIASES.get(word.lower())) in words:
+        return f"did you mean {usual!r}?"
     match = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if not match:  # the last part alone: 'lr' has no neighbour, 'momentun' has
         ends = {w.rpartition(".")[2]: w for w in words}

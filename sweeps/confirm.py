@@ -78,7 +78,9 @@ class Verdict:
             return f"{self.best.title} is better: {means}"
         if np.isnan(self.high):
             return f"{self.best.title} is not shown to be better: {means}; an interval takes two seeds or more of each"
-        return f"{self.best.title} is NOT better than the tutorial's settings: {means}"
+        if self.difference >= 0 or self.best.failures:
+            return f"{self.best.title} is NOT better than the tutorial's settings: {means}; lower is better"
+        return f"{self.best.title} is not shown to be better: {means}; that may be luck, as the interval holds 0"
 
 
 class Stopped(Exception):

@@ -20,7 +20,14 @@ from sweeps.space import Value, short_names
 
 ROWS = 12  # of the table, beside the trials that are going on
 OVER = ("COMPLETE", "PRUNED", "FAIL")
-STYLES = {"RUNNING": "cyan", "COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "WAITING": "dim"}
+STYLES = {
+    "RUNNING": "cyan",
+    "COMPLETE": "green",
+    "PRUNED": "yellow",
+    "FAIL": "red",
+    "WAITING": "dim",
+    "STOPPED": "yellow",
+}
 
 
 @dataclass
@@ -81,6 +88,17 @@ class SearchDisplay:
             self._line(row.origin, _ending(row))
         self.refresh()
 
+    def stopping(self) -> None:
+        for row in self._rows.values():
+            if row.state == "RUNNING":
+                row.state = "STOPPED"
+        words = "stopping: trials save their state"
+        if self._live is None:
+            self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._live.console.print(words)
+        self.refresh()
+
     def refresh(self) -> None:
         if self._live is not None:
             self._live.update(self._table())
@@ -100,7 +118,7 @@ class SearchDisplay:
 
     def _table(self) -> Group:
         over = [row for row in self._rows.values() if row.state in OVER]
-        running = [row for row in self._rows.values() if row.state == "RUNNING"]
+        running = [row for row in self._rows.values() if row.state in ("RUNNING", "STOPPED")]
         best = min((row for row in over if row.state == "COMPLETE"), key=lambda row: row.score or 0.0, default=None)
         latest = sorted(over, key=lambda row: row.origin)[-ROWS:]
         if best is not None and best not in latest:

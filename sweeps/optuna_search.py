@@ -33,9 +33,9 @@ from experiments.compose import settings_help
 from experiments.errors import first_line
 from experiments.journal import Journal
 from experiments.prepare import described, find_extractor, load_data, run_facts, settings, shown
-from experiments.progress import stage
+from experiments.progress import Output, stage
 from experiments.records import RunFolder, write_json
-from experiments.signals import handled
+from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
 from experiments.tracking import CHAMPION, Feeder
 from gan.config import ConfigError
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
         return 0
     plan = read_plan(arguments)
     studies.check_sampler(plan.search.sampler)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Output(highlight=False, soft_wrap=True)
     for notice in notices(plan):
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
@@ -296,13 +296,16 @@ class _Listeners:
     def refresh(self) -> None:
         self._display.refresh()
 
+    def stopping(self) -> None:
+        self._display.stopping()
+
 
 def _dry_run(plan: Plan, console: Console) -> int:
     table = Table("setting", "space", "tutorial", box=None, header_style="bold")
     for dimension in plan.space:
         table.add_row(dimension.key, dimension.text, str(plan.baseline[dimension.key]))
     console.print(table)
-    console.print("first suggestions, when no score is known:")
+    console.print(f"the tutorial's settings, and {SUGGESTIONS - 1} of the kind that come first:")
     for number, params in enumerate(_suggestions(plan)):
         console.print(f"  trial {number}  {short(params)}", markup=False)
     with stage(console, f"measuring the pace of {plan.workers} trials side by side"):
@@ -354,6 +357,7 @@ def _signals() -> Iterator[list[int]]:
 
 def entry(program: Callable[[list[str]], int] = main) -> None:
     """A program with every mistake of the user's as one line and exit code 2."""
+    signal.signal(signal.SIGINT, leave_at_once)
     try:
         sys.exit(program(sys.argv[1:]))
     except ConfigError as error:
@@ -365,8 +369,6 @@ def entry(program: Callable[[list[str]], int] = main) -> None:
     except StorageInternalError as error:
         print(f"error: {studies.problem(error)}", file=sys.stderr)
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

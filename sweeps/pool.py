@@ -37,6 +37,9 @@ class Listener(Protocol):
     def refresh(self) -> None:
         """Called a few times a second."""
 
+    def stopping(self) -> None:
+        """Trials have been told to save their state and end."""
+
 
 class CannotGoOn(Exception):
     """Something that every trial would fail of."""
@@ -202,6 +205,8 @@ class Pool:
     def _end(self) -> None:
         for worker in self._workers:
             worker.end()
+        if any(worker.trial is not None for worker in self._workers):
+            self._listener.stopping()
         deadline = time.monotonic() + STOP_SECONDS
         try:
             for worker in self._workers:

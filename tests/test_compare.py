@@ -150,7 +150,7 @@ def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> 
     before = sorted(tmp_path.rglob("*"))
     for changes, message in (
         ({}, "run must be given 2 to 18 times (or study=<name> top=<count>); got 'none'"),
-        ({"run": ["b", "b"]}, "run must be given 2 to 18 times"),
+        ({"run": ["b", "b"]}, "study=<name> top=<count>); got 'b, more than once'"),
         ({"run": ["b", "nosuch"]}, "got 'nosuch'"),
         ({"run": ["z-*"]}, "run must be a pattern that some run's name matches; got 'z-*'"),
         ({"study": "gan"}, "study must be a search that came to its end; got 'gan' (known: none)"),

@@ -1,6 +1,7 @@
 import pytest
 
 from gan.config import (
+    ALIASES,
     Config,
     ConfigError,
     DataConfig,
@@ -152,3 +153,10 @@ def test_every_key_is_described() -> None:
     for key, spec in describe().items():
         assert spec["doc"], key
         assert get(Config(), key) is not None or spec["default"] is None
+
+
+def test_usual_names_of_other_programs_are_understood() -> None:
+    keys = describe()
+    assert nearest("lr", keys) == "did you mean 'optim.learning_rate'?"
+    assert set(ALIASES.values()) <= keys.keys()
+    assert nearest("lr", ["train.steps"]) == ""

@@ -31,7 +31,10 @@ def test_luck_is_not_called_better() -> None:
     assert verdict is not None
     assert not verdict.better
     assert verdict.low < 0 < verdict.high
-    assert "is NOT better than the tutorial's settings" in verdict.words()
+    assert "is not shown to be better" in verdict.words()
+    worse = judge([candidate("tutorial", 10, 11, 12), candidate("trial-0003", 20, 21, 22)])
+    assert worse is not None
+    assert "is NOT better than the tutorial's settings: 21 against 11" in worse.words()
 
 
 def test_settings_that_fail_on_a_seed_are_not_better() -> None:
@@ -44,6 +47,7 @@ def test_settings_that_fail_on_a_seed_are_not_better() -> None:
     alone = judge([candidate("tutorial", 20, 21, 22), failing])
     assert alone is not None
     assert not alone.better
+    assert "is NOT better" in alone.words()
     assert "2 and 3 fresh seeds, 1 more failed" in alone.words()
 
 

@@ -1,7 +1,11 @@
 import io
 import re
+import shlex
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 from rich.console import Console
 
 from experiments.progress import TrainingDisplay, stage
@@ -67,3 +71,41 @@ def test_a_stage_on_a_terminal_spins_and_leaves_nothing_in_colour_or_without(
     colours = re.findall(r"\x1b\[[0-9;]*m", out.getvalue())
     assert any(re.search(r"3\dm", code) for code in colours) != plain, colours
     assert out.getvalue().endswith("\x1b[2K")  # the line is wiped
+
+
+def test_a_narrow_terminal_loses_the_bar_and_not_the_numbers() -> None:
+    out = io.StringIO()
+    with TrainingDisplay(Console(file=out, force_terminal=True, width=60), steps=15000) as display:
+        display.scalars(5, {metrics.D_LOSS: 0.4527, metrics.G_LOSS: 1.8324, metrics.STEPS_PER_SECOND: 7.0})
+        display.tick(12345)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "12345/15000" in text
+    assert "D 0.4527  G 1.832" in text
+
+
+def test_the_live_line_says_what_goes_on_before_and_after_the_updates() -> None:
+    out = io.StringIO()
+    with TrainingDisplay(Console(file=out, force_terminal=True, width=120), steps=10) as display:
+        display._bar.refresh()  # type: ignore[union-attr]
+        display.tick(5)
+        display._bar.refresh()  # type: ignore[union-attr]
+        display.tick(10)
+    words = re.findall(r"compiling|training|scoring", out.getvalue())
+    assert list(dict.fromkeys(words)) == ["compiling", "training", "scoring"]
+
+
+def test_work_goes_on_when_nobody_reads_any_more() -> None:
+    code = """
+import sys, time
+from experiments.progress import Output
+out = Output()
+for k in range(200):
+    out.print(f"line {k}")
+    time.sleep(0.001)
+print("done", file=sys.stderr)
+"""
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(code)} | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "line 0\n", "done\n")

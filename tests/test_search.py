@@ -33,12 +33,16 @@ class Events:
 
     def __init__(self) -> None:
         self.heard: list[dict[str, Any]] = []
+        self.stops = 0  # times that trials were told to save their state
 
     def event(self, event: dict[str, Any]) -> None:
         self.heard.append(event)
 
     def refresh(self) -> None:
         pass
+
+    def stopping(self) -> None:
+        self.stops += 1
 
 
 class Search:
@@ -98,6 +102,7 @@ def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Pat
         assert not stopped.run(there)
         assert [t.state for t in stopped.trials][-1] == TrialState.WAITING
     assert stopped.run()
+    assert (straight.events.stops, stopped.events.stops) == (0, 2)
     expected, found = ([(studies.origin(t), t.params, t.value) for t in s.trials] for s in (straight, stopped))
     assert sorted(found, key=lambda row: row[0]) == expected
     assert len(stopped.study.get_trials()) == 8  # two attempts more

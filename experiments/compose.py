@@ -212,6 +212,8 @@ def _value(override: Override) -> str:
 def _check_option(override: Override, search_folder: str | None) -> None:
     folders = [CONF] + ([Path(search_folder)] if search_folder else [])
     options = sorted({f.stem for folder in folders for f in (folder / override.key_or_group).glob("*.yaml")})
+    if override.is_interval_sweep():
+        raise ConfigError(override.key_or_group, "one of " + ", ".join(options), _value(override))
     values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
     for value in values:
         name = value.text if isinstance(value, QuotedString) else value

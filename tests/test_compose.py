@@ -78,6 +78,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("optim.learning_rate=fast", r"optim\.learning_rate must be a number, greater than 0; got 'fast'"),
         ("optim.generator_learning_rate=fast", r"optim\.generator_learning_rate must be a number"),
         ("data.class_id=10", r"data\.class_id must be 0 to 9"),
+        ("data=interval(0,0)", r"data must be one of auto, .*; got 'interval\(0,0\)'"),
         ("data.class_id=shipp", "did you mean 'ship'"),
         ("data=fodler", "data must be one of auto, cifar10, embedded, folder, npz; got 'fodler'.*'folder'"),
         ("experiment=tutoral", "experiment must be one of quick, tutorial; got 'tutoral'"),

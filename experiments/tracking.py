@@ -26,7 +26,7 @@ from experiments import journal
 from experiments.errors import first_line
 from experiments.records import Records, RunFolder, read_json, write_json
 from gan import metrics
-from gan.config import ConfigError
+from gan.config import ConfigError, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,7 +87,7 @@ def tracking_uri(records: Records) -> str:
 
 def public(text: str) -> str:
     """A text without the user and password of the URIs in it."""
-    return re.sub(r"://[^/\s]*@", "://", text)
+    return re.sub(r"://[^/\s]*@", "://", without_password(text))
 
 
 class Delivery:

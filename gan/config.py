@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 CIFAR10_CLASSES = (
     "airplane",
@@ -33,13 +33,19 @@ CIFAR10_CLASSES = (
 EXTRACTORS = ("cifar_cnn", "random_cnn", "inception")
 
 
+def without_password(text: str) -> str:
+    """A text without the passwords of the addresses in it."""
+    text = re.sub(r"(://[^/\s:@]*):\S*@", r"\1@", text)
+    return re.sub(r"(?i)([?&]password=)[^&\s'\"]*", r"\1", text)
+
+
 class ConfigError(ValueError):
-    """A setting that cannot be used. The message is one line: key, rule, value, remedy."""
+    """A setting that cannot be used. The message is one line: key, rule, value, remedy; no password gets into it."""
 
     def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
         self.key = key
         text = f"{key} must be {rule}; got {value!r}" + (f" ({remedy})" if remedy else "")
-        super().__init__(" ".join(text.split()))
+        super().__init__(without_password(" ".join(text.split())))
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,10 @@ class Devices:
         return value in self.options or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
 
 
-Rule = NotEmpty | Interval | Choice | ClassId | PerLayer | FolderName | Devices
+class Rule(Protocol):
+    """What a value must be; its text completes "must be ..."."""
+
+    def admits(self, value: Any) -> bool: ...
 
 
 def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:

@@ -22,7 +22,10 @@ Settings = TypeVar("Settings")
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("data", "experiment")
-PATHS = ("data.path", "records.root", "resume", "run", "out", "network", "eval.extractor_weights", "extractor_weights")
+PATHS = (
+    "data.path", "records.root", "resume", "run", "out", "network", "eval.extractor_weights", "extractor_weights",
+    "search.storage", "search.ray_address",
+)  # fmt: skip
 TYPES = {
     "int": "an integer",
     "int | None": "an integer",

@@ -23,6 +23,9 @@ def rescore(run: RunFolder, say: Callable[[str], None]) -> float | None:
     def known() -> list[float]:
         return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]
 
+    if not run.journal.exists():
+        say(f"the best trial is not scored again: {run.name} was trained on a host that keeps its own records")
+        return None
     if not known():
         problem = _program("evaluate.py", run, [f"seed={FRESH_LATENTS}"])
         if not known():
@@ -35,6 +38,9 @@ def crown(run: RunFolder, study: str, words: str, say: Callable[[str], None]) ->
 
     A trial has no saved generator: it is made from the last checkpoint.
     """
+    if not run.journal.exists():
+        say(f"the winner's generator is not registered: {run.name} is on the host that trained it")
+        return None
     records = [record for record, _ in journal.read(run.journal, 0)]
     if not any("model" in record for record in records):
         problem = _program("generate.py", run, [f"out={run.generator}", "overwrite=true"])

@@ -8,6 +8,10 @@
 A setting of run.py with several values is a dimension of the space, beside those of
 conf/search/; one with a single value holds for all trials. The same command again goes
 on where the search was stopped.
+
+With search.storage=postgresql+psycopg://... workers on many hosts share a study; one more joins it by
+
+    python sweeps/optuna_search.py search.role=worker search.study=<name> search.storage=...
 """
 
 import contextlib
@@ -22,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from rich.console import Console
 from rich.panel import Panel
@@ -41,11 +46,14 @@ from experiments.tracking import CHAMPION, Feeder
 from gan.config import ConfigError
 from gan.data import Dataset
 from gan.weights import Weights
-from sweeps import pace
+from sweeps import pace, shared
 from sweeps import study as studies
 from sweeps.champion import crown, rescore
 from sweeps.confirm import Stopped, Verdict, candidates, confirm, judge
+from sweeps.crew import Crew
 from sweeps.display import SearchDisplay, short
+from sweeps.joining import join
+from sweeps.launchers import check_launcher
 from sweeps.plan import Plan, notices, read_plan
 from sweeps.pool import CannotGoOn, Pool, adopt_orphans
 from sweeps.settings import Settings
@@ -65,7 +73,10 @@ def main(arguments: list[str]) -> int:
         print(f"{__doc__}\n== Settings of a search; all others are run.py's ==\n\n{settings_help(Settings)}")
         return 0
     plan = read_plan(arguments)
+    if plan.search.role == "worker":
+        return join(arguments)
     studies.check_sampler(plan.search.sampler)
+    check_launcher(plan.search.launcher)
     console = Output(highlight=False, soft_wrap=True)
     for notice in notices(plan):
         console.print(Panel(Text(notice), title="warning", style="yellow"))
@@ -76,15 +87,30 @@ def main(arguments: list[str]) -> int:
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     dataset = load_data(config, plan.records, console)
     folder = RunFolder(plan.records.studies / plan.search.study)
-    storage = studies.open_storage(plan.records, plan.search.retries)
+    storage = open_storage(plan)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.owned("search.study"):
         identity = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
-        study = studies.open_study(storage, plan, identity)
+        with _turn(plan):
+            study = studies.open_study(storage, plan, identity)
         with _signals() as caught:
             return _Search(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
                 128 + caught[0] if caught else 0
             )
+
+
+def open_storage(plan: Plan) -> RDBStorage:
+    """Where the study is kept. Raises ConfigError."""
+    search = plan.search
+    if search.storage is None:
+        return studies.open_storage(plan.records, search.retries)
+    return shared.open_storage(search.storage, search.retries, search.grace_seconds)
+
+
+def _turn(plan: Plan) -> contextlib.AbstractContextManager[None]:
+    """A shared study is begun by one host alone."""
+    address = plan.search.storage
+    return shared.turn(address, plan.search.study) if address is not None else contextlib.nullcontext()
 
 
 class _Search:
@@ -136,7 +162,10 @@ class _Search:
     def _search(self) -> tuple[str, int]:
         """MLflow's word for how it ended, and the exit code."""
         plan = self.plan
-        adopt_orphans(self.study, plan.search.retries)
+        if plan.search.storage is None:
+            adopt_orphans(self.study, plan.search.retries)
+        else:
+            shared.publish(self.study, plan, self.folder)
         trials = self.study.get_trials(deepcopy=False)
         done = len([t for t in studies.counted(trials) if t.state.is_finished()])
         goes_on = f", {done} of {plan.budget} trials done" if done else ""
@@ -146,7 +175,8 @@ class _Search:
             f"search   {plan.budget} trials of up to {plan.search.steps:,} updates, {plan.workers} at a time on {cores} each"
         )
         with SearchDisplay(self.console, plan, trials) as display:
-            finished = Pool(plan, self.study, self.folder, _Listeners(display, self)).run(self.should_stop)
+            pool = Pool if plan.search.storage is None else Crew
+            finished = pool(plan, self.study, self.folder, _Listeners(display, self)).run(self.should_stop)
         if not finished:
             return "KILLED", 0
         self._close_runs()

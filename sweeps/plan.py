@@ -1,6 +1,7 @@
 """What a search will do, read from its command line and checked before anything is written."""
 
 import math
+import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from experiments.compose import compose_config, compose_settings, parse, quote_p
 from experiments.prepare import RESUME_MAY_CHANGE, settings
 from experiments.records import Records
 from experiments.threads import available_cores
-from gan.config import Config, ConfigError, describe, get
+from gan.config import Config, ConfigError, describe, get, without_password
+from sweeps.address import split_password
 from sweeps.settings import FEWEST_SCORES, SCORES, SearchConfig, Settings
 from sweeps.space import Space, Value, as_overrides, baseline, read_space, text_of
 
@@ -38,7 +40,8 @@ class Plan:
 
     @property
     def workers(self) -> int:
-        return self.search.workers or min(available_cores(), MOST_WORKERS, self.search.trials)
+        cores = available_cores() if self.search.launcher == "local" else MOST_WORKERS
+        return self.search.workers or min(cores, MOST_WORKERS, self.search.trials)
 
     @property
     def budget(self) -> int:
@@ -50,6 +53,8 @@ class Plan:
     @property
     def threads(self) -> int:
         """Cores of each trial."""
+        if self.search.launcher != "local":
+            return self.config.train.threads or max(int(self.search.resources.cpus), 1)
         return self.config.train.threads or max(available_cores() // self.workers, 1)
 
     @property
@@ -114,7 +119,12 @@ def read_plan(arguments: list[str]) -> Plan:
     config = compose_config(overrides, args.config_dir)
     if not any(override.key_or_group == "search.confirm.top" for override in parse(of_search)):
         search.confirm.top = min(search.confirm.top, search.trials - 1)
-    plan = Plan(search, read_space(texts, config), fixed, overrides, config, args.config_dir, arguments)
+    if search.storage is not None:
+        search.storage, password = split_password(search.storage)
+        if password is not None:
+            os.environ["PGPASSWORD"] = password  # where libpq looks, here and in all children: nothing else has it
+    command = [without_password(argument) for argument in arguments]
+    plan = Plan(search, read_space(texts, config), fixed, overrides, config, args.config_dir, command)
     _check(plan)
     return plan
 
@@ -149,6 +159,11 @@ def _check(plan: Plan) -> None:
     if search.confirm.seeds and search.confirm.top > search.trials - 1:
         rule = f"at most {search.trials - 1}, the trials beside the tutorial's"
         raise ConfigError("search.confirm.top", rule, search.confirm.top)
+    if search.launcher != "local" and search.storage is None:
+        remedy = "search.storage=postgresql+psycopg://user@host:port/database, which its hosts share"
+        raise ConfigError("search.launcher", "local without search.storage", search.launcher, remedy)
+    if search.launcher == "slurm" and search.resources.gpus % 1:
+        raise ConfigError("search.resources.gpus", "a whole number with SLURM", search.resources.gpus)
     if search.sampler == "grid":
         for dimension in plan.space:
             dimension.grid()

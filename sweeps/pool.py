@@ -25,7 +25,6 @@ from sweeps.worker import Task
 PROGRAM = Path(__file__).with_name("worker.py")
 DEATHS = 5  # of workers in a row without a finished trial, after which something else is wrong
 STOP_SECONDS = 60.0  # for trials to save their state
-SECONDS = "seconds"  # attribute of the study: searched so far, all sittings together
 
 Event = dict[str, Any]
 
@@ -114,7 +113,7 @@ class Pool:
         self._deaths = 0
         self._orphans = False  # whether a worker died, and left its trial
         self._begin = time.monotonic()
-        self._seconds = float(study.user_attrs.get(SECONDS, 0.0))
+        self._seconds = float(study.user_attrs.get(studies.SECONDS, 0.0))
 
     def run(self, should_stop: Callable[[], bool]) -> bool:
         """True when the budget is used up, False when stopped before. Raises CannotGoOn."""
@@ -140,12 +139,7 @@ class Pool:
 
     def _may_begin(self) -> bool:
         """Whether a trial is waiting to be taken up again, or there is budget for another."""
-        trials = self._study.get_trials(deepcopy=False)
-        if any(trial.state == TrialState.WAITING for trial in trials):
-            return True
-        hours = self._plan.search.hours
-        in_time = hours is None or self._elapsed() < hours * 3600
-        return in_time and len(studies.counted(trials)) < self._plan.budget
+        return studies.may_begin(self._plan, self._study.get_trials(deepcopy=False), self._elapsed())
 
     def _let_one_begin(self) -> None:
         """One after the other, so that each suggestion knows of those before it and budgets are exact."""
@@ -175,7 +169,7 @@ class Pool:
             if self._asking is worker:  # there was nothing left to begin
                 self._asking = None
             worker.trial, worker.again = None, False
-            self._study.set_user_attr(SECONDS, self._elapsed())
+            self._study.set_user_attr(studies.SECONDS, self._elapsed())
         else:
             if "params" in event:
                 worker.trial, self._asking = event["trial"], None
@@ -215,7 +209,7 @@ class Pool:
         finally:
             for worker in self._workers:
                 worker.close()
-            self._study.set_user_attr(SECONDS, self._elapsed())
+            self._study.set_user_attr(studies.SECONDS, self._elapsed())
             adopt_orphans(self._study, self._plan.search.retries)
 
     def _elapsed(self) -> float:

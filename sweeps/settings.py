@@ -1,15 +1,42 @@
 """Every setting of a search: its type, default and range, in the form of gan/config.py."""
 
+import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from gan.config import COUNT, POSITIVE, Choice, FolderName, Interval, setting
+from gan.config import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
 PRUNERS = ("halving", "median", "hyperband", "none")
+ROLES = ("search", "worker")
+LAUNCHERS = ("local", "ray", "slurm")
 SCORES = 3  # the last so many in-run scores, whose mean is the objective
 FEWEST_SCORES = 2 * SCORES  # of a trial, unless eval.every_steps says otherwise
+
+
+@dataclass(frozen=True)
+class StorageAddress:
+    """Of a database that workers on several hosts can share, or of a file for those of one."""
+
+    def __str__(self) -> str:
+        return "postgresql+psycopg://user@host:port/database, or sqlite:////a/file.db for one host"
+
+    def admits(self, value: Any) -> bool:
+        return isinstance(value, str) and re.match(r"postgresql\+psycopg://|sqlite:///.", value) is not None
+
+
+@dataclass
+class ResourcesConfig:
+    cpus: float = setting(1.0, "processor cores of each worker; its trial computes on as many", POSITIVE)
+    gpus: float = setting(0.0, "GPUs of each worker; with Ray also parts of one, which small GANs share", Interval(0))
+
+
+@dataclass
+class SlurmConfig:
+    partition: str | None = setting(None, "where jobs go; by default the cluster's own, or SBATCH_PARTITION")
+    minutes: int = setting(240, "time limit of a job; at its end the trial is saved and the job queued anew", COUNT)
 
 
 @dataclass
@@ -37,6 +64,19 @@ class SearchConfig:
     retries: int = setting(2, "times that a trial whose process was killed is taken up again", Interval(0, 100))
     extend: bool = setting(False, "go on with a study of the same name though its space was another")
     dry_run: bool = setting(False, "print the space, five suggestions and the time it would take; write nothing")
+    role: str = setting("search", "what this process is: the whole search, or one more worker of it", Choice(ROLES))
+    storage: str | None = setting(
+        None, "database that workers on all hosts share; by default studies.db of records.root", StorageAddress()
+    )
+    launcher: str = setting("local", "what starts workers: this machine, a Ray cluster or SLURM", Choice(LAUNCHERS))
+    grace_seconds: int = setting(
+        180, "without a sign of life from a worker, after which others take its trial up", Interval(12)
+    )
+    ray_address: str | None = setting(
+        None, "of a Ray cluster, or auto; by default RAY_ADDRESS, or a cluster of this machine alone", NotEmpty()
+    )
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
 
 

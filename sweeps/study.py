@@ -25,7 +25,7 @@ from experiments import journal
 from experiments.errors import first_line
 from experiments.records import Records, RunFolder
 from gan import metrics
-from gan.config import ConfigError, describe, get
+from gan.config import ConfigError, describe, get, without_password
 from sweeps.plan import SPACE, Plan
 from sweeps.settings import SCORES, SearchConfig
 from sweeps.space import Space
@@ -40,6 +40,7 @@ OUTCOME = "outcome"  # how it ended; a failed trial without one is to be taken u
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
 IDENTITY = "identity"  # of the study: what its scores depend on
+SECONDS = "seconds"  # of the study: searched so far, all sittings together
 
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna
 
@@ -73,7 +74,7 @@ def make_sampler(search: SearchConfig, space: Space, worker: int, number: int) -
         "cmaes": lambda: CmaEsSampler(seed=seed, n_startup_trials=1, independent_sampler=RandomSampler(seed)),
         "gp": lambda: GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
     }
-    with _experimental():
+    with experimental():
         return makers[search.sampler]()
 
 
@@ -120,7 +121,7 @@ def open_storage(records: Records, retries: int) -> RDBStorage:
     url = "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
     try:
         # Two processes on a fresh database race for its tables; one at a time.
-        with FileLock(records.root / "studies.lock"), _experimental():
+        with FileLock(records.root / "studies.lock"), experimental():
             return RDBStorage(
                 url,
                 engine_kwargs={"connect_args": {"timeout": 60}},
@@ -143,13 +144,13 @@ def open_study(storage: RDBStorage, plan: Plan, identity: dict[str, Any]) -> Stu
     if left and name not in optuna.get_all_study_names(storage):
         remedy = f"the study is gone, but its runs are still there: {left[0]}, ..."
         raise ConfigError("search.study", "a new name, or without old runs", name, remedy)
-    with _experimental():
+    with experimental():
         study = optuna.create_study(
             storage=storage, study_name=name, direction="minimize", load_if_exists=True, pruner=make_pruner(plan)
         )
     known = study.user_attrs.get(IDENTITY)
     if known is not None:
-        _check_identity(name, known, identity, plan)
+        check_identity(name, known, identity, plan)
         _check_kinds(study, plan)
     if known != identity:
         study.set_user_attr(IDENTITY, identity)
@@ -166,7 +167,7 @@ def known_identity(storage: RDBStorage, name: str) -> dict[str, Any] | None:
     return dict(identity) if identity is not None else None
 
 
-def _check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], plan: Plan) -> None:
+def check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], plan: Plan) -> None:
     known = {**_defaults_of(wanted.keys() - known.keys(), known), **known}
     searched = {key.removeprefix(SPACE) for key in known.keys() | wanted.keys() if key.startswith(SPACE)}
     # A setting that becomes a dimension had one value before: the tutorial's in this search, or trials differ by it.
@@ -248,7 +249,7 @@ def run_name(study: str, origin: int) -> str:
 
 
 def _history(trial: FrozenTrial) -> list[int]:
-    with _experimental():
+    with experimental():
         return RetryHeartbeatStaleTrialCallback.retry_history(trial)
 
 
@@ -257,11 +258,12 @@ def fail(study: Study, number: int) -> None:
     study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def take_up_again(study: Study, numbers: Sequence[int], retries: int) -> list[int]:
+def take_up_again(study: Study, numbers: Sequence[int], retries: int, killed: str = "") -> list[int]:
     """Queue failed trials that have no outcome anew, from their checkpoints; the numbers of those out of retries.
 
     Only a trial whose own process was killed uses up a retry: what it needs may be more than
-    there is. Workers and searches are stopped for reasons of their own.
+    there is. Workers and searches are stopped for reasons of their own. killed: how the process
+    of these was, where it could not say so itself.
     """
     given_up = []
     trials = study.get_trials(deepcopy=False)
@@ -270,12 +272,27 @@ def take_up_again(study: Study, numbers: Sequence[int], retries: int) -> list[in
         trial = trials[number]
         if trial.state != TrialState.FAIL or OUTCOME in trial.user_attrs:
             continue
+        if killed:
+            trial = copy.deepcopy(trial)
+            trial.user_attrs[f"{KILLED}{number}"] = killed
         if sum(attribute.startswith(KILLED) for attribute in trial.user_attrs) > retries:
             given_up.append(number)
             continue
-        with _experimental():
+        with experimental():
             RetryHeartbeatStaleTrialCallback()(study, trial)
     return given_up
+
+
+def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool:
+    """Whether a trial is waiting to be taken up again, or there is budget for another.
+
+    seconds: searched so far, all sittings together.
+    """
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return True
+    hours = plan.search.hours
+    in_time = hours is None or seconds < hours * 3600
+    return in_time and len(counted(trials)) < plan.budget
 
 
 def objective(scores: Sequence[float]) -> float:
@@ -290,7 +307,7 @@ def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:
 
 
 @contextlib.contextmanager
-def _experimental() -> Iterator[None]:
+def experimental() -> Iterator[None]:
     """Optuna's marks on parts whose interface may change; requirements.lock holds the version."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -308,4 +325,5 @@ def log_to(file: Path) -> None:
 def problem(error: StorageInternalError) -> str:
     """What is wrong with the database, in its own words: Optuna's speak of something else."""
     cause = error.__cause__ or error
-    return f"studies.db: {first_line(getattr(cause, 'orig', None) or cause)}"
+    cause = cause.__cause__ or cause if isinstance(cause, StorageInternalError) else cause
+    return f"the study's database: {without_password(first_line(getattr(cause, 'orig', None) or cause))}"

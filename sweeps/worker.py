@@ -2,8 +2,8 @@
 
 Started by a search with a `Task` as the first line of its standard input. Whenever it
 has said {"ready": true}, a line `go` lets it begin one trial; the end of the standard
-input ends it and interrupts its trial, which is taken up again by the next search. What
-happens meanwhile comes as events on standard output, one JSON object a line:
+input ends it and interrupts its trial, which is taken up again by the next search. (One of
+a shared database waits for no word: sweeps/joining.py.) What happens meanwhile comes as events on standard output, one JSON object a line:
 
     {"trial": number, "origin": ..., "params": {...}}   suggested
     {"trial": number, "step": n, "score": ...}          so far
@@ -18,6 +18,7 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ class Task:
     folder: str  # of the study
     number: int  # of the worker, 0 for the first
     program: str  # that trials run
+    shared: bool = False  # whether it takes turns with others in a database, and not at the word `go`
 
     def line(self) -> str:
         return json.dumps(dataclasses.asdict(self)) + "\n"
@@ -58,14 +60,18 @@ class Worker:
 
     def __init__(self, task: Task) -> None:
         self.number, self.folder, self._program = task.number, RunFolder(Path(task.folder)), Path(task.program)
-        self.plan: Plan = read_plan(task.arguments)
+        self.say: Callable[[dict[str, Any]], None] = say
+        self._read_study(task.arguments)
+        self._orders: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        self._process: TrialProcess | None = None
+
+    def _read_study(self, arguments: list[str]) -> None:
+        self.plan: Plan = read_plan(arguments)
         storage = studies.open_storage(self.folder.records, self.plan.search.retries)
         self.study: Study = optuna.load_study(
             study_name=self.plan.search.study, storage=storage, pruner=studies.make_pruner(self.plan)
         )
-        self._orders: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._ended = threading.Event()
-        self._process: TrialProcess | None = None
 
     def run(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -92,11 +98,15 @@ class Worker:
         params = sampled_params(self.plan.space, trial)
         origin = studies.suggestion(self.study.get_trials(deepcopy=False), trial.number)
         trial.set_user_attr(studies.ORIGIN, origin)
-        say({"trial": trial.number, "origin": origin, "params": params})
+        self._begun(trial)
+        self.say({"trial": trial.number, "origin": origin, "params": params})
         known = self._known(trial, params)
         if known is not None:
             return self._repeat(trial, known)
         return _Training(self, trial, origin, params).objective()
+
+    def _begun(self, trial: Trial) -> None:
+        """Called when a trial's settings are known."""
 
     def _known(self, trial: Trial, params: dict[str, Any]) -> optuna.trial.FrozenTrial | None:
         """An earlier trial of the very same settings, as happens where there are few: it would give the same."""
@@ -109,11 +119,18 @@ class Worker:
             trial.report(value, step)
         reason = f"{studies.REPEATS}{studies.origin(known)}"
         trial.set_user_attr(studies.OUTCOME, reason)
-        say({"trial": trial.number, "state": known.state.name, "reason": reason, "score": known.value})
+        self.say({"trial": trial.number, "state": known.state.name, "reason": reason, "score": known.value})
         if known.state == TrialState.PRUNED:
             raise optuna.TrialPruned(reason)
         assert known.value is not None
         return known.value
+
+    def notes(self, trial: Trial, run: RunFolder) -> dict[str, str]:
+        """Tags of a trial's run beside those that all have."""
+        return {}
+
+    def left(self, trial: Trial) -> None:
+        """Called when a trial was interrupted and saved its state."""
 
     def start(self, job: Job, log: Path) -> TrialProcess:
         self._process = TrialProcess(job, log, self._program)
@@ -135,6 +152,7 @@ class _Training:
         name = studies.run_name(plan.search.study, origin)
         self.folder = RunFolder(worker.folder.records.runs / name)
         tags = {"optuna.study_name": plan.search.study, "optuna.trial_number": str(trial.number)}
+        tags |= worker.notes(trial, self.folder)
         self.job = Job(
             overrides=[*plan.trial_overrides(params), f"train.threads={plan.threads}"],
             config_dir=plan.config_dir,
@@ -153,15 +171,18 @@ class _Training:
         for step, score in zip(*studies.scores_of(self.folder), strict=True):  # of an attempt before this one
             self._report(step, score)
         process = self.worker.start(self.job, self.worker.folder.path / "logs" / f"{self.job.title}.log")
-        say({"trial": self.trial.number, "pid": process.pid})
+        self.worker.say({"trial": self.trial.number, "pid": process.pid})
         ended: dict[str, Any] = {}
-        for event in process.events():
-            if "outcome" in event:
-                ended = event
-            elif "scalars" in event:
-                self._listen(process, event["step"], event["scalars"])
-            else:
-                say({"trial": self.trial.number, "step": event.get("step", event.get("started"))})
+        try:
+            for event in process.events():
+                if "outcome" in event:
+                    ended = event
+                elif "scalars" in event:
+                    self._listen(process, event["step"], event["scalars"])
+                else:
+                    self.worker.say({"trial": self.trial.number, "step": event.get("step", event.get("started"))})
+        finally:  # whatever the database said: no training without its worker
+            process.interrupt()
         return self._end(process, ended)
 
     def _listen(self, process: TrialProcess, step: int, scalars: dict[str, float]) -> None:
@@ -169,7 +190,7 @@ class _Training:
         reason = self.guard.look(step, scalars)
         if score is not None and step not in self.scores:  # else reported by an attempt before this one
             value = self._report(step, score)
-            say({"trial": self.trial.number, "step": step, "score": value})
+            self.worker.say({"trial": self.trial.number, "step": step, "score": value})
             if not reason and step < self.worker.plan.search.steps and self.trial.should_prune():
                 reason = f"behind at step {step}"
         if reason and not self.pruned and self.origin != 0:  # the tutorial's settings are what others are compared with
@@ -188,21 +209,23 @@ class _Training:
         if status == "FINISHED":
             value = studies.objective(studies.scores_of(self.folder)[1])
             self.trial.set_user_attr(studies.OUTCOME, "complete")
-            say({"trial": number, "state": "COMPLETE", "score": value})
+            self.worker.say({"trial": number, "state": "COMPLETE", "score": value})
             return value
         if status == "KILLED" and self.pruned:
             self.trial.set_user_attr(studies.OUTCOME, self.pruned)
-            say({"trial": number, "state": "PRUNED", "reason": self.pruned})
+            self.worker.say({"trial": number, "state": "PRUNED", "reason": self.pruned})
             raise optuna.TrialPruned(self.pruned)
         if status == "FAILED" and not ended["no_records"]:
             self.trial.set_user_attr(studies.OUTCOME, ended["failure"])
-            say({"trial": number, "state": "FAIL", "reason": ended["failure"]})
+            self.worker.say({"trial": number, "state": "FAIL", "reason": ended["failure"]})
             raise TrialFailed(ended["failure"])
         reason = ended.get("failure") or "interrupted"
         if status is None and not self.worker.ended:
             reason = ending(process)
             self.trial.set_user_attr(f"{studies.KILLED}{number}", reason)
-        say({"trial": number, "state": "FAIL", "reason": reason, "again": True, "stop": status == "FAILED"})
+        else:
+            self.worker.left(self.trial)
+        self.worker.say({"trial": number, "state": "FAIL", "reason": reason, "again": True, "stop": status == "FAILED"})
         raise TrialFailed(reason)
 
 
@@ -216,6 +239,10 @@ def say(event: dict[str, Any]) -> None:
 def main() -> None:
     task = Task(**json.loads(sys.stdin.readline()))
     studies.log_to(Path(task.folder) / "logs" / f"worker-{task.number}.log")
+    if task.shared:
+        from sweeps.joining import join  # which builds on this module
+
+        sys.exit(join(task.arguments, task.number, Path(task.program), sys.stdin))
     worker = Worker(task)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says what is to be done
     signal.signal(signal.SIGTERM, lambda number, frame: worker.end())

@@ -1,0 +1,236 @@
+"""A worker that joins a study in a shared database, from any host, and leaves at any time.
+
+It needs the study's name and address: the rest stands in the study, and is compared with
+what is here. It takes turns with the others at the database, runs trials until the budget is
+used and none is going on any more (one whose host died may have to be taken up), and at
+SIGTERM saves its trial, which is queued for others.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import Trial
+from rich.console import Console
+
+from experiments.prepare import check_same_images, find_extractor, load_data
+from experiments.records import RunFolder, write_json
+from experiments.signals import handled
+from gan.config import ConfigError
+from sweeps import shared
+from sweeps import study as studies
+from sweeps.display import SearchDisplay
+from sweeps.plan import read_plan
+from sweeps.process import TRIAL
+from sweeps.worker import Task, TrialFailed, Worker
+
+POLL = 1.0  # seconds between two looks at a study in which there is nothing to begin
+# What differs between hosts; all else is the study's.
+OWN = (
+    "search.role", "search.study", "search.storage", "search.grace_seconds", "records.root", "data", "data.source",
+    "data.path", "eval.extractor_weights", "train.threads", "--config-dir",
+)  # fmt: skip
+
+
+class CodeChanged(Exception):
+    """The study goes on with another version of the program."""
+
+
+class JoinedWorker(Worker):
+    """A worker of a shared study."""
+
+    def _read_study(self, arguments: list[str]) -> None:
+        own = read_plan(arguments).search
+        assert own.storage is not None
+        self._address, self._own = own.storage, arguments
+        self._arguments: list[str] = []  # of the search, as last seen
+        self._trial = -1  # that it is or was at
+        storage = shared.open_storage(own.storage, own.retries, own.grace_seconds)
+        names = optuna.get_all_study_names(storage)
+        if own.study not in names:
+            known = ", ".join(sorted(names)) or "none"
+            raise ConfigError(
+                "search.study", "one that a search has begun in this database", own.study, f"there: {known}"
+            )
+        self._storage = storage
+        self.study = optuna.load_study(study_name=own.study, storage=storage)
+        if shared.ARGUMENTS not in self.study.user_attrs:
+            raise ConfigError("search.study", "one that was begun with search.storage", own.study)
+        self._look(self.study.user_attrs)
+
+    def _look(self, attributes: dict[str, Any]) -> None:
+        """Read what may change while a study goes on: its budget, its pruner, the program. Raises CodeChanged."""
+        if not shared.same_code(attributes[shared.CODE], shared.code_version()):
+            raise CodeChanged(attributes[shared.CODE])
+        if attributes[shared.ARGUMENTS] != self._arguments:
+            self._arguments = attributes[shared.ARGUMENTS]
+            self.plan = read_plan(merged(self._arguments, self._own))
+            self.study.pruner = studies.make_pruner(self.plan)
+        stores = attributes.get(shared.STORES)
+        if stores and not self.folder.delivery.exists():  # this host has records of its own
+            write_json(self.folder.delivery, stores)
+
+    def prepare(self, console: Console) -> None:
+        """Compare what is here with the study, and put what its trials need into its folder. Raises ConfigError."""
+        attributes = self.study.user_attrs
+        if address := attributes.get(shared.TRACKING):
+            os.environ.setdefault("MLFLOW_TRACKING_URI", address)
+        self.plan.records.check_writable()
+        config = self.plan.config
+        dataset = load_data(config, self.plan.records, console)
+        check_same_images(dataset, attributes[shared.FACTS], "data")
+        weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
+        identity = {**self.plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
+        studies.check_identity(self.plan.search.study, attributes[studies.IDENTITY], identity, self.plan)
+        (self.folder.path / "logs").mkdir(parents=True, exist_ok=True)
+        if not self.folder.facts.exists():
+            write_json(self.folder.facts, attributes[shared.FACTS])
+
+    def run(self) -> None:
+        """Until nothing is left to do. Raises StorageInternalError, and CodeChanged."""
+        since = time.monotonic()
+        while not self.ended:
+            try:
+                if not self._one():
+                    return
+                since = time.monotonic()
+            except StorageInternalError:
+                if time.monotonic() - since > shared.OUTAGE_SECONDS:
+                    raise
+                time.sleep(shared.PAUSE)
+        with contextlib.suppress(StorageInternalError), self._turn():
+            shared.tidy(self.study, self.plan.search.retries)  # others take up at once what was interrupted
+
+    def _one(self) -> bool:
+        """Run a trial, or wait where there is none to begin; False when there never will be."""
+        with self._turn() as self._held:
+            self._look(self.study.user_attrs)
+            for number in shared.tidy(self.study, self.plan.search.retries):
+                self.given_up(number)
+            trials = self.study.get_trials(deepcopy=False)
+            seconds = float(self.study.user_attrs.get(studies.SECONDS, 0.0))
+            if studies.may_begin(self.plan, trials, seconds) and not self.ended:
+                self._optimize(len(studies.counted(trials)))
+                return True
+        if all(trial.state.is_finished() for trial in trials):
+            return False
+        self._ended.wait(POLL)
+        return True
+
+    def _optimize(self, count: int) -> None:
+        self.study.sampler = studies.make_sampler(self.plan.search, self.plan.space, self.number, count)
+        try:
+            self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
+        except (UpdateFinishedTrialError, ValueError):
+            trial = self.study.get_trials(deepcopy=False)[self._trial]
+            if not trial.state.is_finished():
+                raise
+            words = "taken up by another worker, as this one gave no sign of life"
+            self.say({"trial": self._trial, "state": "FAIL", "reason": words})
+
+    def _turn(self) -> contextlib.ExitStack:
+        stack = contextlib.ExitStack()
+        stack.enter_context(shared.turn(self._address, self.plan.search.study))
+        return stack
+
+    def _begun(self, trial: Trial) -> None:
+        self._trial = trial.number
+        shared.begin(self._storage, trial)
+        self._held.close()
+
+    def notes(self, trial: Trial, run: RunFolder) -> dict[str, str]:
+        """Where an attempt that is not the first goes on."""
+        with studies.experimental():
+            first = not optuna.storages.RetryHeartbeatStaleTrialCallback.retry_history(
+                self.study.get_trials(deepcopy=False)[trial.number]
+            )
+        if first:
+            return {}
+        steps = run.checkpoints.files() if run.config.is_file() else []
+        words = (
+            f"from checkpoint {steps[-1].stem} in {run.path}" if steps else f"from step 0: no checkpoint in {run.path}"
+        )
+        trial.set_user_attr(shared.TAKEN_UP, words)
+        return {shared.TAKEN_UP: words}
+
+    def left(self, trial: Trial) -> None:
+        trial.set_user_attr(f"{shared.LEFT}{trial.number}", "interrupted")
+
+    def given_up(self, number: int) -> None:
+        """Called when a trial was killed too often."""
+
+
+def merged(arguments: Sequence[str], own: Sequence[str]) -> list[str]:
+    """The search's arguments with a worker's own before them."""
+    keys = {each.partition("=")[0] for each in own}
+    return [*(each for each in arguments if each.partition("=")[0] not in keys), *own]
+
+
+def check_own(arguments: Sequence[str]) -> None:
+    """Raises ConfigError for a setting that is not a worker's to choose."""
+    for each in arguments:
+        key, _, value = each.partition("=")
+        if "=" in each and key not in OWN:
+            raise ConfigError(
+                key, "left to the study, which a worker joins with it", value, f"a worker's own: {', '.join(OWN)}"
+            )
+
+
+def _listen(orders: TextIO, worker: Worker) -> None:
+    orders.read()
+    worker.end()
+
+
+def join(arguments: list[str], number: int | None = None, program: Path = TRIAL, orders: TextIO | None = None) -> int:
+    """Work for a study; the exit code. Raises ConfigError.
+
+    number: of the worker, no two of a study alike, for the sampler's random numbers.
+    orders: its end ends the worker.
+    """
+    check_own(arguments)
+    plan = read_plan(arguments)
+    if plan.search.storage is None:
+        raise ConfigError("search.storage", "given in a worker", "none", "the address that the search has")
+    folder = RunFolder(plan.records.studies / plan.search.study)
+    number = int.from_bytes(os.urandom(4), "big") if number is None else number
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        worker = JoinedWorker(Task(arguments, str(folder.path), number, str(program), shared=True))
+        worker.prepare(console)
+    except CodeChanged as error:
+        raise ConfigError("the program", f"the study's version, {error}", shared.code_version()) from None
+    studies.log_to(folder.path / "logs" / f"joined-{os.getpid()}.log")
+    display = SearchDisplay(Console(highlight=False, soft_wrap=True, force_terminal=False), worker.plan, [])
+    problems: list[str] = []
+
+    def say(event: dict[str, Any]) -> None:
+        display.event(event)
+        if event.get("stop"):
+            problems.append(event["reason"])
+            worker.end()
+
+    worker.say = say
+    caught: list[int] = []
+
+    def note(signum: int, frame: Any) -> None:
+        caught.append(signum)
+        threading.Thread(target=worker.end, daemon=True).start()  # the main thread may hold what this needs
+
+    if orders is not None:
+        threading.Thread(target=_listen, args=(orders, worker), daemon=True).start()
+    console.print(f"joined   study {plan.search.study}", markup=False)
+    with handled(note):
+        try:
+            worker.run()
+        except CodeChanged as error:
+            problems.append(f"the study goes on with the program's version {error}, this is {shared.code_version()}")
+    if problems:
+        raise OSError(problems[0])
+    console.print("left     " + ("its trial is queued for others" if worker.ended else "nothing is left to do"))
+    return 128 + caught[0] if caught else 0

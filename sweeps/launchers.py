@@ -1,0 +1,300 @@
+"""What starts workers of a shared study: this machine, a Ray cluster or SLURM.
+
+Each worker is `python sweeps/worker.py` with its task on standard input, so nothing of it
+stands in a list of processes, and the end of that input ends it in order.
+"""
+
+import contextlib
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from experiments.errors import first_line
+from gan.config import ConfigError
+from sweeps.plan import Plan
+from sweeps.worker import Task
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKER = Path(__file__).with_name("worker.py")
+STOP_SECONDS = 60.0  # for trials to save their state
+POLL = 0.2
+PACKAGES = {"ray": "ray", "slurm": "submitit"}  # that launchers need
+# What workers on other nodes get of this environment, beside what their nodes have.
+HANDED_ON = ("PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_USERNAME",
+             "MLFLOW_TRACKING_PASSWORD", "KERAS_HOME")  # fmt: skip
+
+
+class Launcher(Protocol):
+    """Workers by number."""
+
+    def start(self, tasks: list[Task]) -> None: ...
+    def alive(self) -> set[int]:
+        """Numbers of those that are at work, or wait for a place."""
+
+    def stop(self) -> None:
+        """Let all save their trials and end."""
+
+    def last_words(self) -> str:
+        """Of those that ended badly."""
+
+
+class CannotLaunch(Exception):
+    """What was to start workers does not."""
+
+
+def check_launcher(name: str) -> None:
+    """Raises ConfigError where its package is not installed."""
+    if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
+        raise ConfigError("search.launcher", "one that is installed", name, f'pip install -e ".[{name}]"')
+
+
+def make_launcher(plan: Plan, logs: Path) -> Launcher:
+    logs.mkdir(parents=True, exist_ok=True)
+    if plan.search.launcher == "ray":
+        return RayLauncher(plan, logs)
+    if plan.search.launcher == "slurm":
+        return SlurmLauncher(plan, logs)
+    return LocalLauncher(logs)
+
+
+class WorkerProcess:
+    """A worker as a child; if this process ends first, so does the worker."""
+
+    def __init__(self, task: Task, log: Path, environment: Mapping[str, str] | None = None) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        with open(log, "a", encoding="utf-8") as stream:
+            self.process = subprocess.Popen(
+                [sys.executable, str(WORKER)],
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=stream,
+                text=True,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,  # signals are for those who started it, who then end it in order
+            )
+        self._say(task.line())
+
+    def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def wait(self, seconds: float = float("inf")) -> int | None:
+        """Its exit code; polled, so that a signal's handler may do the same meanwhile."""
+        deadline = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(POLL)
+        return self.process.poll()
+
+    def close(self, seconds: float = STOP_SECONDS) -> None:
+        self.end()
+        if self.wait(seconds) is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "no words"
+
+
+class LocalLauncher:
+    """Workers on this machine."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._workers: dict[int, WorkerProcess] = {}
+
+    def start(self, tasks: list[Task]) -> None:
+        for task in tasks:
+            self._workers[task.number] = WorkerProcess(task, self._logs / f"worker-{task.number}.log")
+
+    def alive(self) -> set[int]:
+        return {number for number, worker in self._workers.items() if worker.process.poll() is None}
+
+    def stop(self) -> None:
+        for worker in self._workers.values():
+            worker.end()
+        deadline = time.monotonic() + STOP_SECONDS
+        for worker in self._workers.values():
+            worker.close(max(deadline - time.monotonic(), 0.0))
+
+    def last_words(self) -> str:
+        failed = [worker for worker in self._workers.values() if worker.process.poll()]
+        return last_line(failed[-1].log) if failed else ""
+
+
+def work(line: str, log: str, environment: dict[str, str]) -> str:
+    """A worker on a node of a cluster, until it ends or is told to; how it failed, or nothing."""
+    import json
+
+    worker = WorkerProcess(Task(**json.loads(line)), Path(log), environment)
+    try:
+        code = worker.wait()
+    except KeyboardInterrupt:  # what Ray's cancel is, here
+        worker.close()
+        return ""
+    return last_line(worker.log) if code and code > 0 else ""
+
+
+class RayLauncher:
+    """Workers as Ray tasks; one whose node is lost is begun anew by Ray on another."""
+
+    def __init__(self, plan: Plan, logs: Path) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's word for its coming default
+        import ray
+
+        self._ray, self._logs, self._resources = ray, logs, plan.search.resources
+        self._refs: dict[int, Any] = {}
+        self._words = ""
+        address = plan.search.ray_address
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False,
+                runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+            )
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            given = address or os.environ.get("RAY_ADDRESS", "none")
+            raise ConfigError(
+                "search.ray_address", "of a Ray cluster that can be reached", given, first_line(error)
+            ) from error
+        self._check_place()
+
+    def _check_place(self) -> None:
+        most = {
+            key: max((n["Resources"].get(key, 0.0) for n in self._ray.nodes() if n["Alive"]), default=0.0)
+            for key in ("CPU", "GPU")
+        }
+        for key, wanted in (("CPU", self._resources.cpus), ("GPU", self._resources.gpus)):
+            if wanted > most[key]:
+                self._ray.shutdown()
+                name = f"search.resources.{key.lower()}s"
+                raise ConfigError(name, f"at most {most[key]:g}, which the largest node of the Ray cluster has", wanted)
+
+    def start(self, tasks: list[Task]) -> None:
+        environment = {key: os.environ[key] for key in HANDED_ON if key in os.environ}
+        if 0 < self._resources.gpus < 1:
+            environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first takes all of a shared GPU's memory
+        remote = self._ray.remote(num_cpus=self._resources.cpus, num_gpus=self._resources.gpus, max_retries=-1)(work)
+        for task in tasks:
+            log = str(self._logs / f"worker-{task.number}.log")
+            self._refs[task.number] = remote.remote(task.line(), log, environment)
+
+    def alive(self) -> set[int]:
+        numbers = set()
+        for number, ref in self._refs.items():
+            if not self._ray.wait([ref], timeout=0)[0]:
+                numbers.add(number)
+                continue
+            try:
+                self._words = self._ray.get(ref) or self._words
+            except self._ray.exceptions.RayError as error:
+                self._words = first_line(error)
+        return numbers
+
+    def stop(self) -> None:
+        waiting = [self._refs[number] for number in self.alive()]
+        for ref in waiting:
+            self._ray.cancel(ref)
+        if waiting:
+            self._ray.wait(waiting, num_returns=len(waiting), timeout=STOP_SECONDS)
+        self._ray.shutdown()
+
+    def last_words(self) -> str:
+        return self._words
+
+
+class SlurmWork:
+    """A job: a worker, which at the end of its time or when it is preempted saves its trial and is queued anew."""
+
+    def __init__(self, line: str, log: str) -> None:
+        self._line, self._log = line, log
+        self._worker: WorkerProcess | None = None
+
+    def __call__(self) -> str:
+        import json
+        import signal
+
+        self._worker = WorkerProcess(Task(**json.loads(self._line)), Path(self._log))
+        signal.signal(signal.SIGTERM, lambda number, frame: self._worker.end() if self._worker else None)  # scancel
+        code = self._worker.wait()
+        return last_line(self._worker.log) if code and code > 0 else ""
+
+    def checkpoint(self) -> Any:
+        """Called by submitit at SLURM's signal."""
+        import submitit
+
+        if self._worker is not None:
+            self._worker.close()
+        return submitit.helpers.DelayedSubmission(SlurmWork(self._line, self._log))
+
+
+class SlurmLauncher:
+    """Workers as the jobs of an array."""
+
+    def __init__(self, plan: Plan, logs: Path, cluster: str = "slurm") -> None:
+        import submitit
+
+        self._logs = logs
+        self._jobs: dict[int, Any] = {}
+        search = plan.search
+        try:
+            self._executor = submitit.AutoExecutor(folder=logs / "jobs", cluster=cluster, slurm_max_num_timeout=10_000)
+        except RuntimeError as error:
+            raise ConfigError(
+                "search.launcher", "slurm where sbatch is, as on a login node", "slurm", first_line(error)
+            ) from error
+        partition = {"slurm_partition": search.slurm.partition} if search.slurm.partition else {}
+        self._executor.update_parameters(
+            name=f"search-{search.study}",
+            timeout_min=search.slurm.minutes,
+            cpus_per_task=max(int(search.resources.cpus), 1),
+            gpus_per_node=int(search.resources.gpus),
+            slurm_array_parallelism=plan.workers,
+            **partition,
+        )
+
+    def start(self, tasks: list[Task]) -> None:
+        import submitit
+
+        try:
+            with self._executor.batch():
+                jobs = [
+                    self._executor.submit(SlurmWork(task.line(), str(self._logs / f"worker-{task.number}.log")))
+                    for task in tasks
+                ]
+        except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
+            raise CannotLaunch(f"SLURM refuses the jobs: {first_line(error)}") from error
+        self._jobs |= {task.number: job for task, job in zip(tasks, jobs, strict=True)}
+
+    def alive(self) -> set[int]:
+        return {number for number, job in self._jobs.items() if not job.done()}
+
+    def stop(self) -> None:
+        waiting = [self._jobs[number] for number in self.alive()]
+        for job in waiting:
+            job.cancel(check=False)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and any(not job.done(force_check=True) for job in waiting):
+            time.sleep(1.0)
+
+    def last_words(self) -> str:
+        words = [last_line(self._logs / f"worker-{number}.log") for number in self._jobs.keys() - self.alive()]
+        return words[-1] if words else ""

@@ -1,0 +1,329 @@
+"""A study in a database that many share, with `tests/stub_trial.py` in place of trainings."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import optuna
+import postgres
+import pytest
+from conftest import ROOT, RunProgram, noise_images
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from postgres import Postgres
+from sqlalchemy.exc import SQLAlchemyError
+
+from gan.config import ConfigError, without_password
+from sweeps import shared
+from sweeps import study as studies
+from sweeps.address import split_password
+from sweeps.joining import merged
+from sweeps.plan import read_plan
+
+STUB = Path(__file__).with_name("stub_trial.py")
+SCRIPT = "sweeps/optuna_search.py"
+# The program itself, whose trials run the stub.
+PROGRAM = f"""
+import functools, pathlib, sys
+from sweeps import optuna_search
+stub = pathlib.Path({str(STUB)!r})
+optuna_search.Crew = functools.partial(optuna_search.Crew, program=stub)
+optuna_search.join = functools.partial(optuna_search.join, program=stub)
+sys.argv[0] = {str(ROOT / SCRIPT)!r}
+optuna_search.entry()
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra cluster)")
+    if postgres.binaries() is None:
+        pytest.skip("PostgreSQL's initdb is not installed")
+    with postgres.running() as running:
+        yield running
+
+
+class Shared:
+    """A study that processes are started for."""
+
+    def __init__(self, folder: Path, address: str, *arguments: str) -> None:
+        self.folder, self.bare = folder, split_password(address)[0]
+        self.password, self.address = str(split_password(address)[1]), address
+        images = folder / "images.npz"
+        np.savez(images, images=noise_images(64))
+        self.arguments = [
+            "search=custom", "optim.learning_rate=tag(log,interval(5e-5,1e-3))", "data=npz", f"data.path={images}",
+            "eval.extractor=random_cnn", "eval.every_steps=10", "search.steps=60", "search.pruner=none",
+            "search.confirm.seeds=0", "search.grace_seconds=12", *arguments,
+        ]  # fmt: skip
+        self.started: list[subprocess.Popen[str]] = []
+        self._storage: RDBStorage | None = None
+
+    def start(self, *arguments: str, root: str = "records") -> "subprocess.Popen[str]":
+        log = self.folder / f"log-{len(self.started)}"
+        command = [sys.executable, "-c", PROGRAM, *arguments, f"search.storage={self.bare}"]
+        command += [f"records.root={self.folder / root}"]
+        with open(log, "w") as stream:
+            environment = {**os.environ, "PGPASSWORD": self.password}
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, text=True)
+        self.started.append(process)
+        return process
+
+    def search(self, *arguments: str, root: str = "records") -> "subprocess.Popen[str]":
+        return self.start(*self.arguments, *arguments, root=root)
+
+    def worker(self, *arguments: str, root: str = "records") -> "subprocess.Popen[str]":
+        return self.start("search.role=worker", "search.grace_seconds=12", *arguments, root=root)
+
+    def log(self, process: "subprocess.Popen[str]") -> str:
+        return (self.folder / f"log-{self.started.index(process)}").read_text()
+
+    def begin(self) -> None:
+        """Make the study, as a search that is stopped before its first trial leaves it."""
+        process = self.search("search.workers=1", "search.trials=2")
+        wait_for(lambda: shared.ARGUMENTS in self.attributes(), process, self)
+        process.terminate()
+        process.wait(60)
+
+    def attributes(self) -> dict[str, object]:
+        with contextlib.suppress(KeyError, SQLAlchemyError):  # not made yet
+            return self.study.user_attrs
+        return {}
+
+    @property
+    def study(self) -> optuna.Study:
+        if self._storage is None:
+            self._storage = RDBStorage(self.address, engine_kwargs={"pool_pre_ping": True})
+        return optuna.load_study(study_name="gan", storage=self._storage)
+
+    def close(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        if self._storage is not None:
+            self._storage.engine.dispose()
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        return studies.counted(self.attempts())
+
+    def attempts(self) -> list[optuna.trial.FrozenTrial]:
+        try:
+            return self.study.get_trials()
+        except KeyError:  # not made yet
+            return []
+
+
+def wait_for(
+    condition: Callable[[], bool], process: "subprocess.Popen[str]", study: Shared, seconds: float = 90.0
+) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None or condition(), study.log(process)
+        assert time.monotonic() < deadline, study.log(process)
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def make(server: Postgres, tmp_path: Path) -> Iterator[Callable[..., Shared]]:
+    made: list[Shared] = []
+
+    def one(*arguments: str) -> Shared:
+        made.append(Shared(tmp_path, server.fresh(), *arguments))
+        return made[-1]
+
+    yield one
+    for study in made:
+        study.close()
+
+
+def test_passwords_are_taken_out_of_addresses() -> None:
+    for address, bare in (
+        ("postgresql+psycopg://me:s3cret@host:5432/db", "postgresql+psycopg://me@host:5432/db"),
+        ("postgresql+psycopg://me:s3%2Fc%40ret@host/db", "postgresql+psycopg://me@host/db"),
+        (
+            "postgresql+psycopg://me@host/db?password=s3cret&sslmode=require",
+            "postgresql+psycopg://me@host/db?sslmode=require",
+        ),
+    ):
+        assert split_password(address)[0] == bare
+        assert "s3" not in without_password(f"got '{address}' (no)")
+    assert split_password("postgresql+psycopg://me:s3%2Fc%40ret@host/db")[1] == "s3/c@ret"
+    assert split_password("postgresql+psycopg://host/db") == ("postgresql+psycopg://host/db", None)
+    assert "s3cret" not in str(ConfigError("a.key", "known", "postgresql://me:s3c@s3cret@host/db"))
+
+
+def test_a_plan_keeps_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PGPASSWORD", "before")
+    plan = read_plan(["search.storage=postgresql+psycopg://me:s3cret@host:5432/db", f"records.root={tmp_path}"])
+    assert "s3cret" not in repr(plan)
+    assert plan.search.storage == "postgresql+psycopg://me@host:5432/db"
+    assert os.environ["PGPASSWORD"] == "s3cret"
+
+
+def test_a_workers_own_settings_come_before_the_studys() -> None:
+    assert merged(["data=npz", "data.path=/a", "seed=1"], ["data.path=/b", "records.root=/c"]) == [
+        "data=npz", "seed=1", "data.path=/b", "records.root=/c",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search.storage=postgres://me:s3cret@host/db"], "search.storage must be postgresql+psycopg://user@host"),
+        (["search.storag=postgresql+psycopg://me:s3cret@host/db"], "did you mean 'search.storage'?"),
+        (["search.storage=postgresql+psycopg://me:s3cret@127.0.0.1:1/db"], "search.storage must be a database that Optuna can use"),
+        (["search.launcher=ray"], "search.launcher must be local without search.storage"),
+        (["search.launcher=rays"], "did you mean 'ray'?"),
+        (["search.role=worker"], "search.storage must be given in a worker"),
+        (["search.role=worker", "search.trials=9", "search.storage=sqlite:////tmp/x.db"], "search.trials must be left to the study"),
+        (["search.launcher=slurm", "search.resources.gpus=0.5", "search.storage=sqlite:////tmp/x.db"], "search.resources.gpus must be a whole number"),
+        (["search.grace_seconds=1"], "search.grace_seconds must be at least 12"),
+    ],
+)  # fmt: skip
+def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_path: Path) -> None:
+    """One line without the password, exit code 2."""
+    result = program(*arguments, "data=embedded", f"records.root={tmp_path / 'records'}", script=SCRIPT)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "s3cret" not in result.stdout + result.stderr
+
+
+def test_a_wrong_password_is_one_line_without_it(server: Postgres, program: RunProgram, tmp_path: Path) -> None:
+    address = server.address("postgres", "wr0ng")
+    result = program("data=embedded", f"search.storage={address}", f"records.root={tmp_path}", script=SCRIPT)
+    assert result.returncode == 2
+    assert 'password authentication failed for user "gan"' in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "wr0ng" not in result.stderr
+
+
+def test_a_study_that_is_not_there(server: Postgres, program: RunProgram, tmp_path: Path) -> None:
+    arguments = ["search.role=worker", "search.study=other", f"search.storage={server.fresh()}"]
+    result = program(*arguments, f"records.root={tmp_path}", script=SCRIPT)
+    assert result.returncode == 2
+    assert (
+        "search.study must be one that a search has begun in this database; got 'other' (there: none)" in result.stderr
+    )
+
+
+RACE = """
+import os, sys, time
+from sweeps import shared
+address, begin = sys.argv[1], float(sys.argv[2])
+time.sleep(max(begin - time.time(), 0))
+shared.open_storage(address, 2, 180)
+"""
+
+
+def test_many_make_the_tables_at_once(server: Postgres) -> None:
+    bare, password = split_password(server.fresh())
+    command = [sys.executable, "-c", RACE, bare, str(time.time() + 8)]
+    environment = {**os.environ, "PGPASSWORD": str(password)}
+    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8, errors
+
+
+def test_two_searches_and_a_worker_keep_one_budget(make: Callable[..., Shared]) -> None:
+    """Exactly as many trials as asked for, each suggestion once; no password in anything that is written."""
+    study = make("search.trials=9", "search.workers=1")
+    first = study.search(root="a")
+    wait_for(lambda: shared.ARGUMENTS in study.attributes(), first, study)
+    second, third = study.search(root="b"), study.worker(root="a")
+    for process in (first, second, third):
+        assert process.wait(180) == 0, study.log(process)
+    assert [t.state for t in study.attempts()] == [TrialState.COMPLETE] * 9
+    assert len({t.params["optim.learning_rate"] for t in study.trials}) == 9
+    workers = {t.user_attrs[shared.WORKER] for t in study.trials}
+    assert len(workers) == 3
+    for name in ("a", "b"):
+        assert (study.folder / name / "studies" / "gan" / "report.html").exists()
+    written = [p for p in study.folder.rglob("*") if p.is_file() and p.suffix not in (".npz", ".png")]
+    assert len(written) > 20
+    for file in written:
+        assert study.password.encode() not in file.read_bytes(), file
+
+
+def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
+    """Its trial is taken up from where it was by another, and says so."""
+    study = make("search.trials=4", "search.workers=1", "search.steps=300", "eval.every_steps=50")
+    search = study.search()
+    wait_for(lambda: len([t for t in study.trials if t.state == TrialState.RUNNING]) == 1, search, study)
+    worker = study.worker()
+    mine = lambda t: t.user_attrs.get(shared.WORKER, "").endswith(f":{worker.pid}")  # noqa: E731
+    wait_for(lambda: any(mine(t) and t.intermediate_values for t in study.trials), worker, study)
+    (victim,) = [t.number for t in study.trials if mine(t) and t.state == TrialState.RUNNING]
+    worker.send_signal(signal.SIGKILL)
+    assert search.wait(200) == 0, study.log(search)
+    attempts = study.attempts()
+    assert attempts[victim].state == TrialState.FAIL
+    again = [t for t in study.trials if victim in t.system_attrs.get("retry_history", [])]
+    assert [t.state for t in again] == [TrialState.COMPLETE]
+    assert again[0].user_attrs[f"{studies.KILLED}{victim}"].startswith("no sign of life from ")
+    assert again[0].user_attrs[shared.TAKEN_UP].startswith("from ")
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 4
+    assert sorted(studies.origin(t) for t in study.trials) == [0, 1, 2, 3]
+
+
+def test_a_worker_that_leaves_hands_its_trial_on(make: Callable[..., Shared]) -> None:
+    study = make()
+    study.begin()
+    worker = study.worker()
+    wait_for(lambda: any(t.intermediate_values for t in study.trials), worker, study)
+    worker.terminate()
+    assert worker.wait(60) == 128 + signal.SIGTERM, study.log(worker)
+    assert "its trial is queued for others" in study.log(worker)
+    assert [t.state for t in study.trials] == [TrialState.WAITING]
+    other = study.worker()
+    assert other.wait(120) == 0, study.log(other)
+    assert "nothing is left to do" in study.log(other)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 2
+    run = json.loads((study.folder / "records" / "runs" / "gan-trial-0000" / "stub.json").read_text())
+    assert run["attempts"] >= 2
+
+
+def test_the_server_may_be_restarted(make: Callable[..., Shared], server: Postgres) -> None:
+    study = make("search.trials=4", "search.workers=2", "search.steps=150", "eval.every_steps=10")
+    search = study.search()
+    wait_for(lambda: sum(bool(t.intermediate_values) for t in study.trials) >= 2, search, study)
+    server.stop("immediate")
+    time.sleep(4)
+    server.start()
+    assert search.wait(200) == 0, study.log(search)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 4
+    assert len(study.trials) == 4
+
+
+def test_other_images_and_other_code_are_refused(make: Callable[..., Shared]) -> None:
+    study = make()
+    study.begin()
+    other = study.folder / "other.npz"
+    np.savez(other, images=noise_images(64, seed=1))
+    worker = study.worker(f"data.path={other}")
+    assert worker.wait(60) == 2
+    assert "error: data must be on the run's own images; got" in study.log(worker)
+    assert "the run has" in study.log(worker)
+    study.study.set_user_attr(shared.CODE, "abc (12345678)")
+    worker = study.worker()
+    assert worker.wait(60) == 2
+    assert "error: the program must be the study's version, abc (12345678); got '" in study.log(worker)
+    assert shared.code_version() in study.log(worker)
+
+
+def test_a_file_does_for_one_host(tmp_path: Path) -> None:
+    study = Shared(tmp_path, f"sqlite:///{tmp_path}/shared.db", "search.trials=4", "search.workers=2")
+    search = study.search()
+    assert search.wait(120) == 0, study.log(search)
+    study.address = study.bare
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
+    study.close()

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("worker.py")
 STOP_SECONDS = 60.0  # for trials to save their state
 POLL = 0.2
+CONNECT_SECONDS = 10.0
+ALONE = "local"  # Ray's word for a cluster of this machine alone, started for this
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # that launchers need
 # What workers on other nodes get of this environment, beside what their nodes have.
 HANDED_ON = ("PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_USERNAME",
@@ -150,6 +153,21 @@ def work(line: str, log: str, environment: dict[str, str]) -> str:
     return last_line(worker.log) if code and code > 0 else ""
 
 
+def _reachable(address: str) -> dict[str, Any]:
+    """Nothing, for a Ray cluster that answers. Raises ConfigError."""
+    host, colon, port = address.rpartition("/")[2].rpartition(":")
+    if colon:
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except (OSError, ValueError) as error:
+            raise _unreachable(address, error) from error
+    return {}
+
+
+def _unreachable(address: str, error: Exception) -> ConfigError:
+    return ConfigError("search.ray_address", "of a Ray cluster that can be reached", address, first_line(error))
+
+
 class RayLauncher:
     """Workers as Ray tasks; one whose node is lost is begun anew by Ray on another."""
 
@@ -161,7 +179,9 @@ class RayLauncher:
         self._ray, self._logs, self._resources = ray, logs, plan.search.resources
         self._refs: dict[int, Any] = {}
         self._words = ""
-        address = plan.search.ray_address
+        address = plan.search.ray_address or os.environ.get("RAY_ADDRESS") or ALONE
+        # Not there, Ray would look for it for minutes.
+        own = {"_node_ip_address": "127.0.0.1"} if address == ALONE else _reachable(address)
         try:
             ray.init(
                 address=address,
@@ -169,12 +189,10 @@ class RayLauncher:
                 logging_level=logging.ERROR,
                 include_dashboard=False,
                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+                **own,
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            given = address or os.environ.get("RAY_ADDRESS", "none")
-            raise ConfigError(
-                "search.ray_address", "of a Ray cluster that can be reached", given, first_line(error)
-            ) from error
+            raise _unreachable(address, error) from error
         self._check_place()
 
     def _check_place(self) -> None:

@@ -1,0 +1,126 @@
+"""Workers of a shared study that Ray or SLURM place; SLURM's stand-in is submitit's local executor."""
+
+import importlib.util
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RunProgram
+from optuna.trial import TrialState
+from test_shared import PROGRAM, SCRIPT, Shared, make, server, wait_for  # noqa: F401
+
+from gan.config import ConfigError
+from sweeps import launchers, shared
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra ray)")
+needs_submitit = pytest.mark.skipif(
+    importlib.util.find_spec("submitit") is None, reason="submitit is not installed (extra slurm)"
+)
+
+
+@pytest.mark.parametrize("name", ["ray", "slurm"])
+def test_a_launcher_that_is_not_installed_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
+    with pytest.raises(
+        ConfigError, match=rf'search.launcher must be one that is installed.*pip install -e "\.\[{name}\]"'
+    ):
+        launchers.check_launcher(name)
+
+
+@needs_ray
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search.ray_address=127.0.0.1:1"], "search.ray_address must be of a Ray cluster that can be reached"),
+        (["search.ray_address=ray:nowhere"], "search.ray_address must be of a Ray cluster that can be reached"),
+        (["search.resources.cpus=4096"], "search.resources.cpus must be at most "),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_path: Path) -> None:
+    common = ["data=embedded", "search.launcher=ray", f"search.storage=sqlite:///{tmp_path}/s.db"]
+    result = program(*common, *arguments, f"records.root={tmp_path / 'records'}", script=SCRIPT)
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
+def test_slurm_without_sbatch_is_one_line(program: RunProgram, tmp_path: Path) -> None:
+    common = ["data=embedded", "search.launcher=slurm", f"search.storage=sqlite:///{tmp_path}/s.db"]
+    result = program(*common, f"records.root={tmp_path / 'records'}", script=SCRIPT, PATH="/nowhere")
+    assert result.returncode == 2, result.stderr
+    assert "search.launcher must be slurm where sbatch is" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@needs_ray
+def test_ray_places_workers(make: Callable[..., Shared]) -> None:  # noqa: F811
+    study = make("search.trials=5", "search.workers=2", "search.launcher=ray", "search.resources.cpus=0.5")
+    search = study.search()
+    assert search.wait(240) == 0, study.log(search)
+    assert [t.state for t in study.attempts()] == [TrialState.COMPLETE] * 5
+    assert len({t.user_attrs[shared.WORKER] for t in study.trials}) == 2
+
+
+@needs_ray
+def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., Shared]) -> None:  # noqa: F811
+    study = make(
+        "search.trials=3", "search.workers=1", "search.launcher=ray", "search.steps=600", "eval.every_steps=50"
+    )
+    search = study.search()
+    wait_for(lambda: any(t.intermediate_values for t in study.trials), search, study)
+    search.send_signal(signal.SIGINT)
+    assert search.wait(120) == 130, study.log(search)
+    assert [t.state for t in study.trials] == [TrialState.WAITING]
+    (interrupted,) = [t for t in study.attempts() if t.state == TrialState.FAIL]
+    assert f"{shared.LEFT}{interrupted.number}" in interrupted.user_attrs
+
+
+# The program, with SLURM's jobs on this machine.
+LOCAL_SLURM = PROGRAM.replace(
+    "sys.argv[0]",
+    """
+from sweeps import launchers
+class Local(launchers.SlurmLauncher):
+    def __init__(self, plan, logs):
+        super().__init__(plan, logs, cluster="local")
+launchers.SlurmLauncher = Local
+sys.argv[0]""",
+)
+
+
+@pytest.fixture
+def slurm(make: Callable[..., Shared], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Shared]]:  # noqa: F811
+    monkeypatch.setattr("test_shared.PROGRAM", LOCAL_SLURM)
+    yield make
+
+
+@needs_submitit
+def test_slurm_runs_workers_as_jobs(slurm: Callable[..., Shared]) -> None:
+    study = slurm("search.trials=4", "search.workers=2", "search.launcher=slurm")
+    search = study.search()
+    assert search.wait(240) == 0, study.log(search)
+    assert [t.state for t in study.attempts()] == [TrialState.COMPLETE] * 4
+    for file in (study.folder / "records").rglob("*"):
+        if file.is_file():
+            assert study.password.encode() not in file.read_bytes(), file
+
+
+@needs_submitit
+def test_a_preempted_job_saves_its_trial_and_comes_again(slurm: Callable[..., Shared]) -> None:
+    import psutil
+
+    study = slurm(
+        "search.trials=2", "search.workers=1", "search.launcher=slurm", "search.steps=300", "eval.every_steps=50"
+    )
+    search = study.search()
+    wait_for(lambda: any(t.intermediate_values for t in study.trials), search, study)
+    job = [p for p in psutil.Process(search.pid).children(recursive=True) if "submitit.core._submit" in p.cmdline()]
+    assert job, [p.cmdline() for p in psutil.Process(search.pid).children(recursive=True)]
+    job[0].send_signal(signal.SIGUSR2)
+    assert search.wait(240) == 0, study.log(search)
+    states = [t.state for t in study.attempts()]
+    assert states.count(TrialState.COMPLETE) == 2
+    (preempted,) = [t for t in study.attempts() if t.state == TrialState.FAIL]
+    assert f"{shared.LEFT}{preempted.number}" in preempted.user_attrs

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -103,6 +104,7 @@ class Delivery:
         self._stores, damaged = _read_stores(folder.delivery)
         self._state = self._stores.setdefault(public(self._uri), {"offset": 0, "refused": []})
         self._client: MlflowClient | None = None
+        self._last_steps: dict[str, int] = {}  # by metric, of a run that was begun on another host
         # The last delivery may have broken off half-way, or the note of it is lost.
         self._retrying = damaged or "run_id" in self._state
 
@@ -211,7 +213,16 @@ class Delivery:
         from mlflow.entities import Metric
 
         points = [Metric(key, value, r["time"], r["step"]) for r in records for key, value in r["scalars"].items()]
+        if self._state.get("restored"):  # the host that had the run before may have delivered more than it handed over
+            points = [point for point in points if point.step > self._delivered(client, point.key)]
         client.log_batch(self.run_id, metrics=points)
+
+    def _delivered(self, client: "MlflowClient", key: str) -> int:
+        """The last step of a metric when the run came to this host."""
+        if key not in self._last_steps:
+            history = client.get_metric_history(self._state["run_id"], key)
+            self._last_steps[key] = max((point.step for point in history), default=-1)
+        return self._last_steps[key]
 
     def _one(self, client: "MlflowClient", record: journal.Record) -> None:
         run_id = self._state["run_id"]
@@ -304,6 +315,50 @@ def open_store(records: Records) -> str:
         if key not in experiment.tags:
             client.set_experiment_tag(experiment.experiment_id, key, value)
     return f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey={VIEW}&{WORKFLOW}"
+
+
+def mark_restored(run: RunFolder) -> bool:
+    """Let a run's note of deliveries say that another host made them; False where there is none."""
+    stores, damaged = _read_stores(run.delivery)
+    for state in stores.values():
+        state["restored"] = True
+    write_json(run.delivery, {"stores": stores})
+    return bool(stores) and not damaged
+
+
+def send_file(run: RunFolder, file: Path, place: str) -> bool:
+    """Put a file among the artifacts of a run, over an earlier one; False where MLflow cannot take it."""
+    run_id = Delivery(run).run_id
+    if run_id is None:
+        return False
+    try:
+        _connect(run.records, tracking_uri(run.records)).log_artifact(run_id, file, place)
+    except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
+        _log.warning("%s is not uploaded: %s", file.name, public(first_line(error)))
+        return False
+    return True
+
+
+def fetch_file(records: Records, run_id: str, artifact: str) -> bytes | None:
+    """An artifact of a run; None where there is none or MLflow is away."""
+    try:
+        client = _connect(records, tracking_uri(records))
+        with tempfile.TemporaryDirectory() as folder:
+            return Path(client.download_artifacts(run_id, artifact, folder)).read_bytes()
+    except Exception as error:  # whatever MLflow, its database or the network raise: it is done without
+        _log.warning("%s is not fetched: %s", artifact, public(first_line(error)))
+        return None
+
+
+def give_up_run(records: Records, run_id: str, note: str) -> None:
+    """End a run that its own host will not, as its trial goes on in another."""
+    try:
+        client = _connect(records, tracking_uri(records))
+        client.set_tag(run_id, "optuna.trial_state", "FAIL")
+        client.set_tag(run_id, "taken_up", note)
+        client.set_terminated(run_id, "FAILED")
+    except Exception as error:  # whatever MLflow, its database or the network raise: the study knows
+        _log.warning("run %s is left as it is: %s", run_id, public(first_line(error)))
 
 
 class Feeder:

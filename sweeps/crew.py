@@ -30,6 +30,7 @@ class Crew:
         self._plan, self._study, self._folder, self._listener = plan, study, folder, listener
         self._program = program  # of a trial
         self._told: dict[int, tuple[TrialState, int]] = {}  # state and last step, by trial's number
+        self._published = False
         self._begin = time.monotonic()
         self._seconds = float(study.user_attrs.get(studies.SECONDS, 0.0))
         assert plan.search.storage is not None
@@ -60,6 +61,7 @@ class Crew:
                         raise CannotGoOn(f"workers end as fast as they are started: {self._launcher.last_words()}")
                     self._launcher.start([self._task(number) for number in sorted(dead)])
                     started |= dead
+                self._publish_run()
                 if time.monotonic() - tidied > TIDY:
                     self._tidy()
                     self._keep()
@@ -107,8 +109,12 @@ class Crew:
 
     def _keep(self) -> None:
         self._study.set_user_attr(studies.SECONDS, self._elapsed())
-        if shared.STORES not in self._study.user_attrs and (stores := shared.stores_of(self._folder)):
+
+    def _publish_run(self) -> None:
+        """Trials are recorded below the study's run in MLflow, which comes a little later."""
+        if not self._published and (stores := shared.stores_of(self._folder)):
             self._study.set_user_attr(shared.STORES, stores)
+            self._published = True
 
     def _elapsed(self) -> float:
         return self._seconds + time.monotonic() - self._begin

@@ -8,6 +8,8 @@ SIGTERM saves its trial, which is queued for others.
 
 import contextlib
 import os
+import shutil
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -19,9 +21,11 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import Trial
 from rich.console import Console
 
+from experiments import handover
 from experiments.prepare import check_same_images, find_extractor, load_data
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled
+from experiments.tracking import fetch_file, give_up_run
 from gan.config import ConfigError
 from sweeps import shared
 from sweeps import study as studies
@@ -72,9 +76,6 @@ class JoinedWorker(Worker):
             self._arguments = attributes[shared.ARGUMENTS]
             self.plan = read_plan(merged(self._arguments, self._own))
             self.study.pruner = studies.make_pruner(self.plan)
-        stores = attributes.get(shared.STORES)
-        if stores and not self.folder.delivery.exists():  # this host has records of its own
-            write_json(self.folder.delivery, stores)
 
     def prepare(self, console: Console) -> None:
         """Compare what is here with the study, and put what its trials need into its folder. Raises ConfigError."""
@@ -84,6 +85,7 @@ class JoinedWorker(Worker):
         self.plan.records.check_writable()
         config = self.plan.config
         dataset = load_data(config, self.plan.records, console)
+        self._data = (dataset.source, dataset.path)
         check_same_images(dataset, attributes[shared.FACTS], "data")
         weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
         identity = {**self.plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
@@ -152,12 +154,34 @@ class JoinedWorker(Worker):
             )
         if first:
             return {}
-        steps = run.checkpoints.files() if run.config.is_file() else []
-        words = (
-            f"from checkpoint {steps[-1].stem} in {run.path}" if steps else f"from step 0: no checkpoint in {run.path}"
-        )
+        words = self._where(trial, run)
         trial.set_user_attr(shared.TAKEN_UP, words)
         return {shared.TAKEN_UP: words}
+
+    def _where(self, trial: Trial, run: RunFolder) -> str:
+        host, files = socket.gethostname(), run.checkpoints.files() if run.config.is_file() else []
+        if files:
+            return f"from {files[-1].stem} in the run's folder on {host}"
+        run_id = trial.user_attrs.get(shared.MLFLOW_RUN)
+        if run_id is None or run_id in run.mlflow_run_ids():
+            return f"from step 0 on {host}: there was no checkpoint"
+        if content := fetch_file(run.records, run_id, handover.ARTIFACT):
+            with contextlib.suppress(ValueError, KeyError):
+                shutil.rmtree(run.path, ignore_errors=True)
+                handover.unpack(content, run, self._data, self.plan.config.eval.extractor_weights)
+                return f"from {run.checkpoints.files()[-1].stem}, uploaded to MLflow, on {host}"
+        words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
+        give_up_run(run.records, run_id, words)
+        return words
+
+    def reported(self, trial: Trial, run: RunFolder) -> None:
+        if not self.folder.delivery.exists():  # this host has records of its own
+            if stores := self.study.user_attrs.get(shared.STORES):
+                write_json(self.folder.delivery, stores)
+            return
+        ids = run.mlflow_run_ids()
+        if ids and trial.user_attrs.get(shared.MLFLOW_RUN) != ids[-1]:
+            trial.set_user_attr(shared.MLFLOW_RUN, ids[-1])
 
     def left(self, trial: Trial) -> None:
         trial.set_user_attr(f"{shared.LEFT}{trial.number}", "interrupted")

@@ -72,6 +72,9 @@ class SearchConfig:
     grace_seconds: int = setting(
         180, "without a sign of life from a worker, after which others take its trial up", Interval(12)
     )
+    checkpoint_upload_minutes: float | None = setting(
+        None, "between two uploads of a trial's state to MLflow, for hosts that share no folder", POSITIVE
+    )
     ray_address: str | None = setting(
         None, "of a Ray cluster, or auto; by default RAY_ADDRESS, or a cluster of this machine alone", NotEmpty()
     )

@@ -50,6 +50,7 @@ STORES = "stores"  # its run there
 BEGUN = "begun"  # its own number, once somebody is at it: attributes are handed on to the next attempt
 WORKER = "worker"  # host and process that is or was at it
 LEFT = "left in trial "  # and its number: its worker saved it and went
+MLFLOW_RUN = "mlflow_run"  # that it is recorded in
 TAKEN_UP = "taken_up"  # where another attempt went on
 
 Method = TypeVar("Method", bound=Callable[..., Any])

@@ -33,6 +33,7 @@ from filelock import FileLock
 from rich.console import Console
 
 from experiments.compose import complete, compose_config
+from experiments.handover import upload, uploading
 from experiments.prepare import RESUME_MAY_CHANGE, Membership, Run, check_same_images, new_run, resumed_run
 from experiments.records import RunFolder, read_json
 from experiments.training import Outcome, train
@@ -57,6 +58,7 @@ class Job:
     params: dict[str, Any]  # for MLflow, beside the settings
     tags: dict[str, str]
     final: bool  # whether the last score of more images, figures and the generator are made
+    upload_minutes: float | None = None  # between two uploads of its state to MLflow
 
     def line(self) -> str:
         return json.dumps(dataclasses.asdict(self)) + "\n"
@@ -115,7 +117,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the search says what is to be done
     signal.signal(signal.SIGTERM, orders.end)
     try:
-        with _prepared(job, console) as run:
+        with _prepared(job, console) as run, uploading(run.folder, job.upload_minutes):
             events.say({"started": run.checkpoint.step if run.checkpoint is not None else 0})
             outcome = train(
                 run,
@@ -125,6 +127,8 @@ def main() -> int:
                 final=job.final,
                 closing_tags=lambda outcome: _tags(job, outcome, orders.reason),
             )
+            if job.upload_minutes is not None and outcome.status == "KILLED" and not orders.reason:
+                upload(run.folder)  # another host may go on with it
         ended = {"outcome": outcome.status, "step": outcome.step}
         ended |= {"failure": outcome.failure, "no_records": outcome.no_records}
     except (ConfigError, CheckpointError, OSError) as error:

@@ -129,6 +129,9 @@ class Worker:
         """Tags of a trial's run beside those that all have."""
         return {}
 
+    def reported(self, trial: Trial, run: RunFolder) -> None:
+        """Called when there is a score."""
+
     def left(self, trial: Trial) -> None:
         """Called when a trial was interrupted and saved its state."""
 
@@ -162,6 +165,7 @@ class _Training:
             params={"optuna.trial_number": origin},
             tags=tags,
             final=False,
+            upload_minutes=plan.search.checkpoint_upload_minutes,
         )
         self.scores: dict[int, float] = {}  # by step
         self.guard = Guard()
@@ -202,6 +206,7 @@ class _Training:
         self.scores[step] = score
         value = studies.objective(list(self.scores.values()))
         self.trial.report(value, step)
+        self.worker.reported(self.trial, self.folder)
         return value
 
     def _end(self, process: TrialProcess, ended: dict[str, Any]) -> float:

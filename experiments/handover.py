@@ -1,0 +1,90 @@
+"""A run's state as one MLflow artifact, so that a host without its folder can go on with it.
+
+What a resume needs: settings, facts, journal, the note of what was delivered, and the
+newest checkpoint.
+"""
+
+import contextlib
+import io
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from experiments import tracking
+from experiments.records import RunFolder
+from gan.arrays import write_atomically
+
+ARTIFACT = "state/state.zip"
+
+
+def pack(run: RunFolder) -> bytes:
+    """Raises OSError where the newest checkpoint was just replaced, or there is none."""
+    checkpoints = run.checkpoints.files()
+    if not checkpoints:
+        raise FileNotFoundError("no checkpoint yet")
+    # In this order: a journal holds all that goes before a checkpoint, and all that was delivered.
+    files = [checkpoints[-1], run.delivery, run.config, run.facts, run.journal]
+    text = io.BytesIO()
+    with zipfile.ZipFile(text, "w") as archive:  # checkpoints do not compress
+        for file in files:
+            archive.writestr(file.relative_to(run.path).as_posix(), file.read_bytes())
+    return text.getvalue()
+
+
+def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extractor_weights: str | None) -> None:
+    """Make a run's folder of it; the settings that come last make it a run. Raises ValueError for damaged content.
+
+    data: source and place of the images on this host. extractor_weights: their file here.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"the uploaded state is damaged: {error}") from error
+    known = {file.name: file for file in (run.delivery, run.facts, run.journal)}
+    settings = yaml.safe_load(parts.pop(run.config.name))
+    settings["data"] |= dict(zip(("source", "path"), data, strict=True))
+    settings["eval"]["extractor_weights"] = extractor_weights
+    for name, part in parts.items():
+        base = Path(name).name  # whatever the archive says, it stays in the folder
+        file = known.get(base, run.checkpoints.folder / base)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, part)
+    stores = tracking.mark_restored(run)
+    assert stores, "a state is uploaded to a run that MLflow has"
+    write_atomically(run.config, yaml.safe_dump(settings, sort_keys=False).encode())
+
+
+def upload(run: RunFolder) -> bool:
+    """Whether the run's state is with MLflow now; where that cannot be, the last one stays."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / Path(ARTIFACT).name
+        with contextlib.suppress(OSError):
+            file.write_bytes(pack(run))
+            return tracking.send_file(run, file, Path(ARTIFACT).parent.as_posix())
+    return False
+
+
+@contextlib.contextmanager
+def uploading(run: RunFolder, minutes: float | None) -> Iterator[None]:
+    """Upload a run's state every so many minutes meanwhile."""
+    if minutes is None:
+        yield
+        return
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(60 * minutes):
+            upload(run)
+
+    thread = threading.Thread(target=repeat, name="uploader", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

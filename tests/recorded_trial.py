@@ -1,0 +1,29 @@
+"""The trial without training of `tests/chaos/`, fed to MLflow while it goes on, as real ones are."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.prepare import Run
+from experiments.tracking import Feeder
+from experiments.training import Outcome
+from sweeps import trial
+
+sys.path.insert(0, str(Path(__file__).parent / "chaos"))
+import trial_without_training as quick
+
+
+def train(run: Run, console: Console, **options: Any) -> Outcome:
+    feeder = Feeder(run.folder)
+    feeder.start()
+    try:
+        return quick.train(run, console, **options)
+    finally:
+        feeder.finish(60)
+
+
+if __name__ == "__main__":
+    trial.train = train
+    sys.exit(trial.main())

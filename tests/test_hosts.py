@@ -1,0 +1,121 @@
+"""Hosts that share a database and an MLflow server, but no folder."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+from postgres import Postgres, free_port
+from test_shared import PROGRAM, STUB, Shared, make, server, wait_for  # noqa: F401
+
+from experiments import journal
+from experiments.records import RunFolder
+from gan import metrics
+from sweeps import shared
+from sweeps import study as studies
+
+TRIAL = Path(__file__).with_name("recorded_trial.py")
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, database: str) -> Iterator[str]:
+    """An MLflow server on a database, which keeps artifacts for its clients; its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with open(folder / "mlflow.log", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "mlflow.log").read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", ["0.01", "null"])
+def test_a_dead_hosts_trial_goes_on_elsewhere(
+    minutes: str,
+    make: Callable[..., Shared],  # noqa: F811
+    server: Postgres,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From its uploaded state, in the same MLflow run and without a point twice; or from step 0, and the record says so."""
+    monkeypatch.setattr("test_shared.PROGRAM", PROGRAM.replace(repr(str(STUB)), repr(str(TRIAL))))
+    with mlflow_server(tmp_path, server.fresh()) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        study = make(
+            "search.trials=3", "search.workers=1", "search.steps=240", "eval.every_steps=8",
+            f"search.checkpoint_upload_minutes={minutes}",
+        )  # fmt: skip
+        search = study.search(root="a")
+        wait_for(lambda: any(t.intermediate_values for t in study.trials), search, study)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI")  # the study knows
+        worker = study.worker(root="b")
+        client = MlflowClient(address)
+        mine: list[int] = []
+
+        def handed_over() -> bool:
+            for trial in study.trials:
+                run = trial.user_attrs.get(shared.MLFLOW_RUN)
+                own = str(trial.user_attrs.get(shared.WORKER)).endswith(f":{worker.pid}")
+                if own and run and len(trial.intermediate_values) > 4:
+                    mine[:] = [trial.number]
+                    return minutes == "null" or bool(client.list_artifacts(run, "state"))
+            return False
+
+        wait_for(handed_over, worker, study)
+        trainings = psutil.Process(worker.pid).children(recursive=True)
+        for process in (psutil.Process(worker.pid), *trainings):
+            process.kill()
+        assert search.wait(300) == 0, study.log(search)
+
+        (again,) = [t for t in study.trials if mine[0] in t.system_attrs.get("retry_history", [])]
+        assert again.state == TrialState.COMPLETE
+        words = again.user_attrs[shared.TAKEN_UP]
+        run = RunFolder(tmp_path / "a" / "runs" / studies.run_name("gan", studies.origin(again)))
+        (run_id,) = run.mlflow_run_ids()
+        first = study.attempts()[mine[0]].user_attrs[shared.MLFLOW_RUN]
+        if minutes == "null":
+            assert words.startswith("from step 0 on ")
+            assert first != run_id
+            assert client.get_run(first).info.status == "FAILED"
+            assert client.get_run(first).data.tags["taken_up"] == words
+        else:
+            assert words.startswith("from step_0") and "uploaded to MLflow" in words
+            assert first == run_id
+        tags = client.get_run(run_id).data.tags
+        assert tags["taken_up"] == words
+        assert tags["optuna.trial_state"] == "COMPLETE"
+        steps, scores = journal.curve(run.journal, metrics.FID_PROXY)
+        assert steps == list(range(8, 241, 8))
+        history = client.get_metric_history(run_id, metrics.FID_PROXY)
+        assert [(point.step, point.value) for point in history] == list(zip(steps, scores, strict=True))
+        assert again.value == pytest.approx(np.mean(scores[-3:]))
+        (experiment,) = [e for e in client.search_experiments() if e.name == "gan"]
+        runs = client.search_runs([experiment.experiment_id])
+        (parent,) = [r for r in runs if r.info.run_name == "study gan"]
+        others = [r for r in runs if r is not parent]
+        assert {r.data.tags["mlflow.parentRunId"] for r in others} == {parent.info.run_id}
+        assert all(r.info.status in ("FINISHED", "FAILED") for r in runs)
+        assert study.password not in "".join(str(r.data) for r in runs)

@@ -68,6 +68,7 @@ class Crew:
                     tidied = time.monotonic()
                 self._listener.refresh()
                 time.sleep(POLL)
+            self._listener.stopping()
             return False
         except CannotLaunch as error:
             raise CannotGoOn(str(error)) from error

@@ -148,11 +148,8 @@ class JoinedWorker(Worker):
 
     def notes(self, trial: Trial, run: RunFolder) -> dict[str, str]:
         """Where an attempt that is not the first goes on."""
-        with studies.experimental():
-            first = not optuna.storages.RetryHeartbeatStaleTrialCallback.retry_history(
-                self.study.get_trials(deepcopy=False)[trial.number]
-            )
-        if first:
+        (history,) = studies.histories([self.study.get_trials(deepcopy=False)[trial.number]])
+        if not history:
             return {}
         words = self._where(trial, run)
         trial.set_user_attr(shared.TAKEN_UP, words)

@@ -210,7 +210,7 @@ def _shown(value: Any) -> str:
 
 def superseded(trials: Sequence[FrozenTrial]) -> set[int]:
     """Numbers of those that a later trial goes on with."""
-    return {number for trial in trials for number in _history(trial)}
+    return {number for history in histories(trials) for number in history}
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -234,8 +234,8 @@ def suggestion(trials: Sequence[FrozenTrial], number: int) -> int:
 
     Whether a trial is another attempt is known when it is made, so this never changes.
     """
-    first = [*_history(trials[number]), number][0]
-    return sum(not _history(trial) for trial in trials[:first])
+    (own,) = histories([trials[number]])
+    return sum(not history for history in histories(trials[: [*own, number][0]]))
 
 
 def run_of(plan: Plan, trial: FrozenTrial) -> RunFolder:
@@ -248,9 +248,10 @@ def run_name(study: str, origin: int) -> str:
     return f"{study}-trial-{origin:04d}"
 
 
-def _history(trial: FrozenTrial) -> list[int]:
-    with experimental():
-        return RetryHeartbeatStaleTrialCallback.retry_history(trial)
+def histories(trials: Sequence[FrozenTrial]) -> list[list[int]]:
+    """Numbers of the attempts before each trial, which it goes on with; none for a first one."""
+    with experimental():  # once, and not for each of what may be thousands
+        return [RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in trials]
 
 
 def fail(study: Study, number: int) -> None:

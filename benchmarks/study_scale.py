@@ -1,0 +1,206 @@
+"""What a shared database costs a search: with 1 to 64 workers, and with 10 to 10,000 finished trials in the study.
+
+    python benchmarks/study_scale.py workers [TRIALS] [WORKERS ...]    (5,000 and 1 4 16 64: some half an hour)
+    python benchmarks/study_scale.py growth [FINISHED ...]             (10 100 1000 10000: some ten minutes)
+
+Workers are those of a search, each in a process of its own, taking turns at the database;
+their trials train nothing and report six made-up scores. Suggestions are at random, so that
+what is measured is the database and not the sampler; growth is with TPE, the default.
+PostgreSQL is a private server on this machine, its disk writes not waited for.
+"""
+
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import optuna
+from optuna.trial import Trial, TrialState, create_trial
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from servers import running
+
+from experiments.records import RunFolder, write_json
+from sweeps import shared
+from sweeps import study as studies
+from sweeps.joining import JoinedWorker
+from sweeps.plan import Plan, read_plan
+from sweeps.report import write_report
+from sweeps.space import sampled_params
+from sweeps.worker import Task
+
+REPORTS = 6  # scores of a trial
+TRIALS, WORKERS, FINISHED = 5000, (1, 4, 16, 64), (10, 100, 1000, 10_000)
+MORE = 5  # trials that are timed in a study of so many
+
+
+class StubWorker(JoinedWorker):
+    """Runs trials without a training, and keeps what the database took."""
+
+    def _optimize(self, count: int) -> None:
+        self.times["turn"].append(time.perf_counter() - self._asked)
+        self._granted = time.perf_counter()
+        super()._optimize(count)
+
+    def _one(self) -> bool:
+        self._asked = time.perf_counter()
+        return super()._one()
+
+    def _objective(self, trial: Trial) -> float:
+        params = sampled_params(self.plan.space, trial)
+        trial.set_user_attr(studies.ORIGIN, trial.number)
+        self._begun(trial)
+        self.times["suggest"].append(time.perf_counter() - self._granted)
+        rng = np.random.default_rng(trial.number)
+        for step in range(1, REPORTS + 1):
+            start = time.perf_counter()
+            trial.report(float(rng.random()) / step + abs(params["model.bn_momentum"] - 0.7), step * 50)
+            pruned = trial.should_prune()
+            self.times["report"].append(time.perf_counter() - start)
+            if pruned:
+                trial.set_user_attr(studies.OUTCOME, "behind")
+                raise optuna.TrialPruned
+        trial.set_user_attr(studies.OUTCOME, "complete")
+        return float(rng.random())
+
+
+def work(arguments: list[str], folder: str, number: int, result: str) -> None:
+    """A worker, until the budget is used up."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    worker = StubWorker(Task(arguments, folder, number, "", shared=True))
+    worker.say = lambda event: None
+    worker.times = {"turn": [], "suggest": [], "report": []}
+    start = time.perf_counter()
+    worker.run()
+    Path(result).write_text(json.dumps({**worker.times, "wall": time.perf_counter() - start}))
+
+
+def new_study(root: Path, address: str, trials: int, sampler: str) -> tuple[Plan, RunFolder, optuna.Study]:
+    plan = read_plan(
+        [
+            f"search.storage={address}", f"records.root={root}", f"search.trials={trials}", f"search.sampler={sampler}",
+            "search.steps=300", "data=embedded", "search.confirm.seeds=0",
+        ]
+    )  # fmt: skip
+    folder = RunFolder(plan.records.studies / plan.search.study)
+    folder.path.mkdir(parents=True)
+    write_json(folder.facts, {"tags": {}})
+    study = studies.open_study(shared.open_storage(address, 2, 180), plan, {"fid_proxy_id": "made up"})
+    shared.publish(study, plan, folder)
+    return plan, folder, study
+
+
+def own_arguments(root: Path, address: str) -> list[str]:
+    return ["search.role=worker", "search.study=gan", f"search.storage={address}", f"records.root={root}"]
+
+
+def many_workers(count: int, trials: int, address: str, root: Path) -> dict[str, float]:
+    """Figures of one search with so many workers, after a check that no trial was lost or made twice."""
+    _, folder, study = new_study(root, address, trials, "random")
+    spawn = multiprocessing.get_context("spawn")
+    results = [root / f"worker-{k}.json" for k in range(count)]
+    jobs = [
+        spawn.Process(target=work, args=(own_arguments(root, address), str(folder.path), k, str(result)))
+        for k, result in enumerate(results)
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+        assert job.exitcode == 0
+    told = [json.loads(result.read_text()) for result in results]
+    found = study.get_trials(deepcopy=False)
+    states = Counter(trial.state for trial in found)
+    assert len(found) == trials, f"{len(found)} trials, not {trials}"
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}, states
+    assert len({tuple(trial.params.values()) for trial in found}) == trials  # no suggestion twice
+    begins, ends = (
+        [getattr(t, f"datetime_{when}") for t in found if getattr(t, f"datetime_{when}")]
+        for when in ("start", "complete")
+    )
+    seconds = (max(ends) - min(begins)).total_seconds()
+    return {
+        "trials/hour": 3600 * trials / seconds,
+        "suggest": 1000 * median(x for each in told for x in each["suggest"]),
+        "report": 1000 * median(x for each in told for x in each["report"]),
+        "turn": 1000 * median(x for each in told for x in each["turn"]),
+        "waiting": sum(sum(each["turn"]) for each in told) / sum(each["wall"] for each in told),
+    }
+
+
+def workers_table(trials: int, counts: list[int]) -> Table:
+    columns = ("trials/hour", "turn", "suggest", "report", "waiting")
+    table = Table("database", "workers", "trials an hour", "turn, ms", "suggest, ms", "report, ms", "share waiting")
+    for name in ("PostgreSQL", "SQLite"):
+        for count in counts:
+            with tempfile.TemporaryDirectory() as folder, running() as server:
+                root = Path(folder)
+                address = server.fresh() if name == "PostgreSQL" else f"sqlite:///{root}/studies.db"
+                figures = many_workers(count, trials, address, root)
+            row = [f"{figures[c]:,.0f}" if c == "trials/hour" else f"{figures[c]:.3g}" for c in columns]
+            table.add_row(name, str(count), *row)
+    return table
+
+
+def finished_trials(plan: Plan, count: int) -> list[optuna.trial.FrozenTrial]:
+    """Half of them pruned at a third, as by halving."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        params = {d.key: float(rng.uniform(d.distribution.low, d.distribution.high)) for d in plan.space}  # type: ignore[union-attr]
+        pruned = number % 2 == 1
+        scores = {50 * step: float(rng.random() + 9 / step) for step in range(1, 3 if pruned else 7)}
+        made.append(
+            create_trial(
+                state=TrialState.PRUNED if pruned else TrialState.COMPLETE,
+                value=None if pruned else float(rng.random()),
+                params=params,
+                distributions={d.key: d.distribution for d in plan.space},
+                user_attrs={studies.ORIGIN: number, studies.OUTCOME: "made up", shared.BEGUN: number},
+                intermediate_values=scores,
+            )
+        )
+    return made
+
+
+def growth_table(sizes: list[int]) -> Table:
+    table = Table("finished trials", "turn, ms", "suggest (TPE), ms", "report, ms", "final report, s", "page, MB")
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder, running() as server:
+            root, address = Path(folder), server.fresh()
+            plan, study_folder, study = new_study(root, address, size + MORE, "tpe")
+            study.add_trials(finished_trials(plan, size - 1))
+            worker = StubWorker(Task(own_arguments(root, address), str(study_folder.path), 0, "", shared=True))
+            worker.say = lambda event: None
+            worker.times = {"turn": [], "suggest": [], "report": []}
+            worker.run()
+            took = {what: 1000 * median(worker.times[what][-MORE * (REPORTS if what == "report" else 1) :]) for what in worker.times}
+            start = time.perf_counter()
+            report = write_report(plan, study, study_folder, None, None)
+            seconds = time.perf_counter() - start
+            megabytes = report.page.stat().st_size / 1e6
+        row = [f"{took[what]:.3g}" for what in ("turn", "suggest", "report")]
+        table.add_row(f"{size:,}", *row, f"{seconds:.3g}", f"{megabytes:.2f}")
+    return table
+
+
+def main() -> None:
+    what, *numbers = sys.argv[1:] or ["workers"]
+    given = [int(number) for number in numbers]
+    if what == "workers":
+        table = workers_table(given[0] if given else TRIALS, given[1:] or list(WORKERS))
+    else:
+        table = growth_table(given or list(FINISHED))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

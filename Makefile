@@ -1,6 +1,6 @@
 # make help lists the targets. All of them set up .venv first, once.
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak lint ui lock clean
+.PHONY: help install run test soak lint ui cluster-demo lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +16,7 @@ help:
 	@echo "make test     lint, then all tests, fast ones first"
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md)"
 	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:$(PORT) (PORT=5001 takes another port)"
+	@echo "make cluster-demo  PostgreSQL, MLflow and Ray on this machine, and a search that loses a node of it"
 	@echo "make install  the set-up alone: .venv with the pinned dependencies and this project"
 	@echo "make lint     ruff and mypy"
 	@echo "make lock     pin what is installed now in requirements.lock"
@@ -53,6 +54,9 @@ ui: install
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(RECORDS)/mlflow.db" \
 		--host 127.0.0.1 --port $(PORT) --workers 1
+
+cluster-demo: install
+	$(BIN)/python tests/cluster_demo.py
 
 lock:
 	@{ echo "# What we test with. Made by make lock; ranges are in pyproject.toml."; \

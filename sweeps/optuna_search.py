@@ -42,7 +42,7 @@ from experiments.progress import Output, stage
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
-from experiments.tracking import CHAMPION, Feeder
+from experiments.tracking import CHAMPION, Feeder, tracking_uri
 from gan.config import ConfigError
 from gan.data import Dataset
 from gan.weights import Weights
@@ -310,7 +310,8 @@ class _Search:
         if self.crowned is not None:
             self._say(f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{CHAMPION}")')
         if feeder.delivery.url is not None:
-            self._say(f"browse   make ui, then {feeder.delivery.url}")
+            first = "make ui, then " if tracking_uri(self.plan.records).startswith("sqlite") else ""
+            self._say(f"browse   {first}{feeder.delivery.url}")
 
 
 class _Listeners:

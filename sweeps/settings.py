@@ -24,7 +24,7 @@ class StorageAddress:
         return "postgresql+psycopg://user@host:port/database, or sqlite:////a/file.db for one host"
 
     def admits(self, value: Any) -> bool:
-        return isinstance(value, str) and re.match(r"postgresql\+psycopg://|sqlite:///.", value) is not None
+        return isinstance(value, str) and re.match(r"postgresql\+psycopg://|sqlite:////.", value) is not None
 
 
 @dataclass

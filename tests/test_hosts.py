@@ -1,12 +1,6 @@
 """Hosts that share a database and an MLflow server, but no folder."""
 
-import contextlib
-import os
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +8,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
-from postgres import Postgres, free_port
+from servers import Postgres, mlflow_server
 from test_shared import PROGRAM, STUB, Shared, make, server, wait_for  # noqa: F401
 
 from experiments import journal
@@ -24,31 +18,6 @@ from sweeps import shared
 from sweeps import study as studies
 
 TRIAL = Path(__file__).with_name("recorded_trial.py")
-
-
-@contextlib.contextmanager
-def mlflow_server(folder: Path, database: str) -> Iterator[str]:
-    """An MLflow server on a database, which keeps artifacts for its clients; its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with open(folder / "mlflow.log", "w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "mlflow.log").read_text()
-            time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.terminate()
-        process.wait(30)
 
 
 @pytest.mark.slow

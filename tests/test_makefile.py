@@ -13,7 +13,7 @@ def make(*arguments: str) -> str:
 
 def test_help_names_every_target() -> None:
     text = make("help")
-    for target in ("run", "test", "soak", "ui", "install", "lint", "lock", "clean"):
+    for target in ("run", "test", "soak", "ui", "cluster-demo", "install", "lint", "lock", "clean"):
         assert f"make {target} " in text
 
 

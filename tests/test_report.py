@@ -212,3 +212,31 @@ def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
     search.note({"trial": 99, "state": "COMPLETE", "score": 12.5})
     search.journal.close()
     assert curve(folder.journal, BEST_SCORE) == ([len(done), len(done) + 1], [15.5, 12.5])
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_have_a_report(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    study = optuna.create_study()
+    study.set_user_attr(studies.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
+    distributions = {dimension.key: dimension.distribution for dimension in plan.space}
+    rng = np.random.default_rng(0)
+
+    def trial(number: int) -> optuna.trial.FrozenTrial:
+        params = {"model.bn_momentum": rng.uniform(0.5, 0.99), "optim.learning_rate": rng.uniform(1e-4, 9e-4)}
+        scores = {step: float(40 - step / 30 + rng.normal()) for step in range(100, 601 if number % 3 else 301, 100)}
+        state = TrialState.COMPLETE if number % 3 else TrialState.PRUNED
+        value = scores[600] if number % 3 else None
+        return create_trial(
+            state=state, value=value, params=params, distributions=distributions,
+            user_attrs={studies.ORIGIN: number}, intermediate_values=scores,
+        )  # fmt: skip
+
+    study.add_trials([trial(number) for number in range(10_000)])
+    folder = RunFolder(plan.records.studies / "gan")
+    folder.path.mkdir(parents=True)
+    report = write_report(plan, study, folder, None, None)
+    assert len(report.trials.read_text().splitlines()) == 10_001
+    page = report.page.read_text()
+    assert page.count("<tr") > 10_000
+    assert len(page) < 20_000_000

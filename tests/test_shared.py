@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-import postgres
 import pytest
 from conftest import ROOT, RunProgram, noise_images
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from postgres import Postgres
+from servers import Postgres, binaries, running
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan.config import ConfigError, without_password
@@ -44,10 +43,10 @@ optuna_search.entry()
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
     pytest.importorskip("psycopg", reason="psycopg is not installed (extra cluster)")
-    if postgres.binaries() is None:
+    if binaries() is None:
         pytest.skip("PostgreSQL's initdb is not installed")
-    with postgres.running() as running:
-        yield running
+    with running() as one:
+        yield one
 
 
 class Shared:
@@ -181,6 +180,7 @@ def test_a_workers_own_settings_come_before_the_studys() -> None:
         (["search.storage=postgres://me:s3cret@host/db"], "search.storage must be postgresql+psycopg://user@host"),
         (["search.storag=postgresql+psycopg://me:s3cret@host/db"], "did you mean 'search.storage'?"),
         (["search.storage=postgresql+psycopg://me:s3cret@127.0.0.1:1/db"], "search.storage must be a database that Optuna can use"),
+        (["search.storage=sqlite:///x.db"], "search.storage must be postgresql+psycopg://user@host"),
         (["search.launcher=ray"], "search.launcher must be local without search.storage"),
         (["search.launcher=rays"], "did you mean 'ray'?"),
         (["search.role=worker"], "search.storage must be given in a worker"),

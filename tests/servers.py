@@ -1,4 +1,4 @@
-"""A private PostgreSQL on loopback, in a temporary folder, for any user; root runs it as another."""
+"""Servers on loopback that are made for a test and gone after it: PostgreSQL (root runs it as another user), MLflow."""
 
 import contextlib
 import os
@@ -7,9 +7,14 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 USER = "gan"
 
@@ -103,3 +108,28 @@ def running() -> Iterator[Postgres]:
         finally:
             with contextlib.suppress(subprocess.CalledProcessError):
                 server.stop("immediate")
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, database: str) -> Iterator[str]:
+    """An MLflow server on a database, which keeps artifacts for its clients; its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": database, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with open(folder / "mlflow.log", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "mlflow.log").read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        process.wait(30)

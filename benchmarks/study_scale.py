@@ -182,7 +182,10 @@ def growth_table(sizes: list[int]) -> Table:
             worker.say = lambda event: None
             worker.times = {"turn": [], "suggest": [], "report": []}
             worker.run()
-            took = {what: 1000 * median(worker.times[what][-MORE * (REPORTS if what == "report" else 1) :]) for what in worker.times}
+            took = {
+                what: 1000 * median(worker.times[what][-MORE * (REPORTS if what == "report" else 1) :])
+                for what in worker.times
+            }
             start = time.perf_counter()
             report = write_report(plan, study, study_folder, None, None)
             seconds = time.perf_counter() - start

@@ -199,7 +199,8 @@ def _save(title: str, plotter: Callable[[], Any], file: Path) -> Picture:
         if not isinstance(axes, np.ndarray):
             figure.set_size_inches(9, 5)
         for each in np.atleast_1d(axes):
-            each.set_title("")  # the page has its own
+            for side in ("left", "center", "right"):
+                each.set_title("", loc=side)  # the page has its own
         figure.suptitle("")
         if title == "importances" and (legend := first.get_legend()) is not None:
             legend.remove()  # of one entry

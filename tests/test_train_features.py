@@ -37,7 +37,7 @@ def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
     file = out / "cifar_cnn.npz"
     weights = find_weights("cifar_cnn", str(file))
     assert weights.id in done.stdout
-    assert [line.split("  ")[0] for line in done.stdout.splitlines()[:3]] == ["epoch 1/2", "epoch 2/2", "now    "]
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()[:3]] == ["epoch 1/2", "epoch 2/2", "now"]
     provenance = json.loads((out / "cifar_cnn.json").read_text())
     assert provenance["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (provenance["id"], provenance["epochs"], provenance["seed"]) == (weights.id, 2, 0)

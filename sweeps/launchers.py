@@ -4,13 +4,11 @@ Each worker is `python sweeps/worker.py` with its task on standard input, so not
 stands in a list of processes, and the end of that input ends it in order.
 """
 
-import contextlib
 import importlib.util
 import logging
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any, Protocol
 from experiments.errors import first_line
 from gan.config import ConfigError
 from sweeps.plan import Plan
+from sweeps.process import Child
 from sweeps.worker import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,34 +65,11 @@ def make_launcher(plan: Plan, logs: Path) -> Launcher:
     return LocalLauncher(logs)
 
 
-class WorkerProcess:
+class WorkerProcess(Child):
     """A worker as a child; if this process ends first, so does the worker."""
 
     def __init__(self, task: Task, log: Path, environment: Mapping[str, str] | None = None) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self.log = log
-        with open(log, "a", encoding="utf-8") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, str(WORKER)],
-                stdin=subprocess.PIPE,
-                stdout=stream,
-                stderr=stream,
-                text=True,
-                env={**os.environ, **(environment or {})},
-                start_new_session=True,  # signals are for those who started it, who then end it in order
-            )
-        self._say(task.line())
-
-    def _say(self, line: str) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(line)
-            self.process.stdin.flush()
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+        super().__init__(WORKER, task.line(), log, heard=False, apart=True, environment=environment)
 
     def wait(self, seconds: float = float("inf")) -> int | None:
         """Its exit code; polled, so that a signal's handler may do the same meanwhile."""

@@ -6,7 +6,6 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -19,7 +18,7 @@ from optuna.trial import TrialState
 from experiments.records import RunFolder
 from sweeps import study as studies
 from sweeps.plan import Plan
-from sweeps.process import TRIAL
+from sweeps.process import TRIAL, Child
 from sweeps.worker import Task
 
 PROGRAM = Path(__file__).with_name("worker.py")
@@ -44,26 +43,16 @@ class CannotGoOn(Exception):
     """Something that every trial would fail of."""
 
 
-class _Worker:
+class _Worker(Child):
     """A worker's process, from the search's side."""
 
     def __init__(self, task: Task, events: "queue.Queue[tuple[_Worker, Event | None]]") -> None:
-        log = Path(task.folder) / "logs" / f"worker-{task.number}.err"
-        log.parent.mkdir(exist_ok=True)
         self.number = task.number
         self.ready = False
         self.trial: int | None = None  # that it is at
         self.again = False  # whether that is to be taken up again
-        with open(log, "a", encoding="utf-8") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, str(PROGRAM)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for the search, which then ends it in order
-            )
-        self.say(task.line())
+        log = Path(task.folder) / "logs" / f"worker-{task.number}.err"
+        super().__init__(PROGRAM, task.line(), log, heard=True, apart=True)  # the search ends it in order
         self._listener = threading.Thread(target=self._listen, args=(events,), daemon=True)
         self._listener.start()
 
@@ -73,17 +62,6 @@ class _Worker:
             if line.endswith("\n"):
                 events.put((self, json.loads(line)))
         events.put((self, None))
-
-    def say(self, line: str) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(line)
-            self.process.stdin.flush()
-
-    def end(self) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
 
     def close(self) -> None:
         """Kill what is left of it, its trial included."""

@@ -45,7 +45,7 @@ def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_p
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="submitit is not installed")
+@needs_submitit
 def test_slurm_without_sbatch_is_one_line(program: RunProgram, tmp_path: Path) -> None:
     common = ["data=embedded", "search.launcher=slurm", f"search.storage=sqlite:///{tmp_path}/s.db"]
     result = program(*common, f"records.root={tmp_path / 'records'}", script=SCRIPT, PATH="/nowhere")

@@ -7,6 +7,7 @@ stands in a list of processes, and the end of that input ends it in order.
 import importlib.util
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -27,6 +28,7 @@ POLL = 0.2
 CONNECT_SECONDS = 10.0
 ALONE = "local"  # Ray's word for a cluster of this machine alone, started for this
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # that launchers need
+PROGRAMS = {"slurm": "srun"}  # likewise
 # What workers on other nodes get of this environment, beside what their nodes have.
 HANDED_ON = ("PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_USERNAME",
              "MLFLOW_TRACKING_PASSWORD", "KERAS_HOME")  # fmt: skip
@@ -54,6 +56,8 @@ def check_launcher(name: str) -> None:
     """Raises ConfigError where its package is not installed."""
     if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
         raise ConfigError("search.launcher", "one that is installed", name, f'pip install -e ".[{name}]"')
+    if name in PROGRAMS and shutil.which(PROGRAMS[name]) is None:
+        raise ConfigError("search.launcher", f"{name} where {PROGRAMS[name]} is, as on a login node", name)
 
 
 def make_launcher(plan: Plan, logs: Path) -> Launcher:

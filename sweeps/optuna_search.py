@@ -85,9 +85,12 @@ def main(arguments: list[str]) -> int:
     plan.records.check_writable()
     config = plan.config
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
+    remote = (
+        open_storage(plan) if plan.search.storage is not None else None
+    )  # a server may be away: said before all else
     dataset = load_data(config, plan.records, console)
     folder = RunFolder(plan.records.studies / plan.search.study)
-    storage = open_storage(plan)
+    storage = remote or open_storage(plan)
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.owned("search.study"):
         identity = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}

@@ -50,8 +50,9 @@ def test_slurm_without_sbatch_is_one_line(program: RunProgram, tmp_path: Path) -
     common = ["data=embedded", "search.launcher=slurm", f"search.storage=sqlite:///{tmp_path}/s.db"]
     result = program(*common, f"records.root={tmp_path / 'records'}", script=SCRIPT, PATH="/nowhere")
     assert result.returncode == 2, result.stderr
-    assert "search.launcher must be slurm where sbatch is" in result.stderr
+    assert "search.launcher must be slurm where srun is" in result.stderr
     assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "records").exists()
 
 
 @needs_ray
@@ -86,6 +87,7 @@ class Local(launchers.SlurmLauncher):
     def __init__(self, plan, logs):
         super().__init__(plan, logs, cluster="local")
 launchers.SlurmLauncher = Local
+launchers.PROGRAMS.clear()
 sys.argv[0]""",
 )
 

@@ -79,3 +79,11 @@ def test_rows_know_the_settings_that_made_them() -> None:
     tutorial = digest(compose_config(["experiment=tutorial"]))
     assert digest(compose_config(["experiment=tutorial", "seed=7", "train.steps=9", "data=embedded"])) == tutorial
     assert digest(compose_config(["experiment=tutorial", "optim.learning_rate=1e-4"])) != tutorial
+
+
+def test_every_preset_is_there_to_be_trained() -> None:
+    from experiments.compose import compose_config
+
+    for each in (*trainings(quick=False), *trainings(quick=True)):
+        config = compose_config(each.overrides)
+        assert (config.train.steps, config.seed) == (each.steps, each.seed)

@@ -327,3 +327,12 @@ def test_a_file_does_for_one_host(tmp_path: Path) -> None:
     study.address = study.bare
     assert [t.state.name for t in study.trials] == ["COMPLETE"] * 4
     study.close()
+
+
+def test_a_server_that_is_away_is_said_before_the_data_are_loaded(program: RunProgram, tmp_path: Path) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra cluster)")
+    address = "search.storage=postgresql+psycopg://gan:secret@127.0.0.1:1/x"
+    done = program(address, "data=npz", "data.path=/nowhere", f"records.root={tmp_path / 'records'}", script=SCRIPT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: search.storage must be a database that Optuna can use")
+    assert "secret" not in done.stderr

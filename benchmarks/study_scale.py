@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from servers import running
 
 from experiments.records import RunFolder, write_json
-from sweeps import shared
+from sweeps import shared_study as shared
 from sweeps import study as studies
-from sweeps.joining import JoinedWorker
+from sweeps.joined_worker import JoinedWorker
 from sweeps.plan import Plan, read_plan
 from sweeps.report import write_report
 from sweeps.space import sampled_params

@@ -11,7 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.records import RunFolder
-from sweeps import shared
+from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.launchers import CannotLaunch, Launcher, make_launcher
 from sweeps.plan import Plan

@@ -46,13 +46,14 @@ from experiments.tracking import CHAMPION, Feeder, tracking_uri
 from gan.config import ConfigError
 from gan.data import Dataset
 from gan.weights import Weights
-from sweeps import pace, shared
+from sweeps import pace
+from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.champion import crown, rescore
 from sweeps.confirm import Stopped, Verdict, candidates, confirm, judge
 from sweeps.crew import Crew
 from sweeps.display import SearchDisplay, short
-from sweeps.joining import join
+from sweeps.joined_worker import join
 from sweeps.launchers import check_launcher
 from sweeps.plan import Plan, notices, read_plan
 from sweeps.pool import CannotGoOn, Pool, adopt_orphans

@@ -3,7 +3,8 @@
 Started by a search with a `Task` as the first line of its standard input. Whenever it
 has said {"ready": true}, a line `go` lets it begin one trial; the end of the standard
 input ends it and interrupts its trial, which is taken up again by the next search. (One of
-a shared database waits for no word: sweeps/joining.py.) What happens meanwhile comes as events on standard output, one JSON object a line:
+a shared database waits for no word: sweeps/joined_worker.py.) What happens meanwhile comes
+as events on standard output, one JSON object a line:
 
     {"trial": number, "origin": ..., "params": {...}}   suggested
     {"trial": number, "step": n, "score": ...}          so far
@@ -245,7 +246,7 @@ def main() -> None:
     task = Task(**json.loads(sys.stdin.readline()))
     studies.log_to(Path(task.folder) / "logs" / f"worker-{task.number}.log")
     if task.shared:
-        from sweeps.joining import join  # which builds on this module
+        from sweeps.joined_worker import join  # which builds on this module
 
         sys.exit(join(task.arguments, task.number, Path(task.program), sys.stdin))
     worker = Worker(task)

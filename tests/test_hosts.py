@@ -9,12 +9,12 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from servers import Postgres, mlflow_server
-from test_shared import PROGRAM, STUB, Shared, make, server, wait_for  # noqa: F401
+from test_shared_study import PROGRAM, STUB, Shared, make, server, wait_for  # noqa: F401
 
 from experiments import journal
 from experiments.records import RunFolder
 from gan import metrics
-from sweeps import shared
+from sweeps import shared_study as shared
 from sweeps import study as studies
 
 TRIAL = Path(__file__).with_name("recorded_trial.py")
@@ -30,7 +30,7 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From its uploaded state, in the same MLflow run and without a point twice; or from step 0, and the record says so."""
-    monkeypatch.setattr("test_shared.PROGRAM", PROGRAM.replace(repr(str(STUB)), repr(str(TRIAL))))
+    monkeypatch.setattr("test_shared_study.PROGRAM", PROGRAM.replace(repr(str(STUB)), repr(str(TRIAL))))
     with mlflow_server(tmp_path, server.fresh()) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         study = make(

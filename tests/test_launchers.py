@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from conftest import RunProgram
 from optuna.trial import TrialState
-from test_shared import PROGRAM, SCRIPT, Shared, make, server, wait_for  # noqa: F401
+from test_shared_study import PROGRAM, SCRIPT, Shared, make, server, wait_for  # noqa: F401
 
 from gan.config import ConfigError
-from sweeps import launchers, shared
+from sweeps import launchers
+from sweeps import shared_study as shared
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra ray)")
 needs_submitit = pytest.mark.skipif(
@@ -94,7 +95,7 @@ sys.argv[0]""",
 
 @pytest.fixture
 def slurm(make: Callable[..., Shared], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Shared]]:  # noqa: F811
-    monkeypatch.setattr("test_shared.PROGRAM", LOCAL_SLURM)
+    monkeypatch.setattr("test_shared_study.PROGRAM", LOCAL_SLURM)
     yield make
 
 

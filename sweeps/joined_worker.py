@@ -27,7 +27,7 @@ from experiments.records import RunFolder, write_json
 from experiments.signals import handled
 from experiments.tracking import fetch_file, give_up_run
 from gan.config import ConfigError
-from sweeps import shared
+from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.display import SearchDisplay
 from sweeps.plan import read_plan

@@ -20,10 +20,10 @@ from servers import Postgres, binaries, running
 from sqlalchemy.exc import SQLAlchemyError
 
 from gan.config import ConfigError, without_password
-from sweeps import shared
+from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.address import split_password
-from sweeps.joining import merged
+from sweeps.joined_worker import merged
 from sweeps.plan import read_plan
 
 STUB = Path(__file__).with_name("stub_trial.py")
@@ -218,7 +218,7 @@ def test_a_study_that_is_not_there(server: Postgres, program: RunProgram, tmp_pa
 
 RACE = """
 import os, sys, time
-from sweeps import shared
+from sweeps import shared_study as shared
 address, begin = sys.argv[1], float(sys.argv[2])
 time.sleep(max(begin - time.time(), 0))
 shared.open_storage(address, 2, 180)

@@ -1,6 +1,6 @@
 # make help lists the targets. All of them set up .venv first, once.
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak lint ui cluster-demo lock clean
+.PHONY: help install run test soak lint ui cluster-demo reproduce-results reproduce-quick lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +17,8 @@ help:
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md)"
 	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:$(PORT) (PORT=5001 takes another port)"
 	@echo "make cluster-demo  PostgreSQL, MLflow and Ray on this machine, and a search that loses a node of it"
+	@echo "make reproduce-results  docs/results.md anew: searches and trainings, many hours; says how many, goes on where it was"
+	@echo "make reproduce-quick    the same in a few updates of built-in drawings, to see that it works"
 	@echo "make install  the set-up alone: .venv with the pinned dependencies and this project"
 	@echo "make lint     ruff and mypy"
 	@echo "make lock     pin what is installed now in requirements.lock"
@@ -57,6 +59,12 @@ ui: install
 
 cluster-demo: install
 	$(BIN)/python tests/cluster_demo.py
+
+reproduce-results: install
+	$(BIN)/python sweeps/reproduce.py $(ARGS)
+
+reproduce-quick: install
+	$(BIN)/python sweeps/reproduce.py quick=true data.source=embedded $(ARGS)
 
 lock:
 	@{ echo "# What we test with. Made by make lock; ranges are in pyproject.toml."; \

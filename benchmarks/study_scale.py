@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +28,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from servers import running
+from servers import Postgres, running
 
 from experiments.records import RunFolder, write_json
 from sweeps import shared_study as shared
@@ -102,7 +104,19 @@ def own_arguments(root: Path, address: str) -> list[str]:
     return ["search.role=worker", "search.study=gan", f"search.storage={address}", f"records.root={root}"]
 
 
-def many_workers(count: int, trials: int, address: str, root: Path) -> dict[str, float]:
+def wait_for(jobs: list[SpawnProcess], connections: Callable[[], int]) -> int:
+    """The most connections to the database that were seen until all jobs had ended."""
+    most = 0
+    while any(job.is_alive() for job in jobs):
+        most = max(most, connections())
+        time.sleep(1)
+    for job in jobs:
+        job.join()
+        assert job.exitcode == 0
+    return most
+
+
+def many_workers(count: int, trials: int, address: str, root: Path, connections: Callable[[], int]) -> dict[str, float]:
     """Figures of one search with so many workers, after a check that no trial was lost or made twice."""
     _, folder, study = new_study(root, address, trials, "random")
     spawn = multiprocessing.get_context("spawn")
@@ -113,9 +127,7 @@ def many_workers(count: int, trials: int, address: str, root: Path) -> dict[str,
     ]
     for job in jobs:
         job.start()
-    for job in jobs:
-        job.join()
-        assert job.exitcode == 0
+    most = wait_for(jobs, connections)
     told = [json.loads(result.read_text()) for result in results]
     found = study.get_trials(deepcopy=False)
     states = Counter(trial.state for trial in found)
@@ -132,19 +144,26 @@ def many_workers(count: int, trials: int, address: str, root: Path) -> dict[str,
         "suggest": 1000 * median(x for each in told for x in each["suggest"]),
         "report": 1000 * median(x for each in told for x in each["report"]),
         "turn": 1000 * median(x for each in told for x in each["turn"]),
+        "connections": most,
         "waiting": sum(sum(each["turn"]) for each in told) / sum(each["wall"] for each in told),
     }
 
 
+def clients_of(server: Postgres) -> int:
+    (row,) = server.query("select count(*) from pg_stat_activity where datname like 'd%'")
+    return int(str(row[0]))
+
+
 def workers_table(trials: int, counts: list[int]) -> Table:
-    columns = ("trials/hour", "turn", "suggest", "report", "waiting")
+    columns = ("trials/hour", "turn", "suggest", "report", "waiting", "connections")
     table = Table("database", "workers", "trials an hour", "turn, ms", "suggest, ms", "report, ms", "share waiting")
+    table.add_column("connections")
     for name in ("PostgreSQL", "SQLite"):
         for count in counts:
             with tempfile.TemporaryDirectory() as folder, running() as server:
                 root = Path(folder)
                 address = server.fresh() if name == "PostgreSQL" else f"sqlite:///{root}/studies.db"
-                figures = many_workers(count, trials, address, root)
+                figures = many_workers(count, trials, address, root, lambda: clients_of(server))
             row = [f"{figures[c]:,.0f}" if c == "trials/hour" else f"{figures[c]:.3g}" for c in columns]
             table.add_row(name, str(count), *row)
     return table
@@ -173,6 +192,7 @@ def finished_trials(plan: Plan, count: int) -> list[optuna.trial.FrozenTrial]:
 
 def growth_table(sizes: list[int]) -> Table:
     table = Table("finished trials", "turn, ms", "suggest (TPE), ms", "report, ms", "final report, s", "page, MB")
+    table.add_column("database, MB")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder, running() as server:
             root, address = Path(folder), server.fresh()
@@ -190,8 +210,9 @@ def growth_table(sizes: list[int]) -> Table:
             report = write_report(plan, study, study_folder, None, None)
             seconds = time.perf_counter() - start
             megabytes = report.page.stat().st_size / 1e6
+            (stored,) = server.query("select max(pg_database_size(datname)) from pg_database where datname like 'd%'")
         row = [f"{took[what]:.3g}" for what in ("turn", "suggest", "report")]
-        table.add_row(f"{size:,}", *row, f"{seconds:.3g}", f"{megabytes:.2f}")
+        table.add_row(f"{size:,}", *row, f"{seconds:.3g}", f"{megabytes:.2f}", f"{int(str(stored[0])) / 1e6:.0f}")
     return table
 
 

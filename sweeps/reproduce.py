@@ -1,8 +1,8 @@
 """Train the presets against each other, and make the numbers and pictures of docs/results.md anew.
 
-    python sweeps/reproduce.py data.path=<CIFAR-10> out=docs
+    python sweeps/reproduce.py data.path=<CIFAR-10>               (make reproduce-results)
     python sweeps/reproduce.py dry_run=true
-    python sweeps/reproduce.py quick=true data.source=embedded
+    python sweeps/reproduce.py quick=true data.source=embedded    (make reproduce-quick)
 
 First the searches, then each preset on fresh seeds, on classes that no search saw, in one
 long run, and in short ones that show how often it comes to nothing. What is done stands in
@@ -15,6 +15,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -38,9 +39,21 @@ from gan.config import COUNT, POSITIVE, Choice, Config, NotEmpty, RecordsConfig,
 from sweeps import pace
 from sweeps.guards import COLLAPSED_COVERAGE
 from sweeps.plan import read_plan
-from sweeps.results import CURVES, RUNS, SCORES, Row, Rows, curves_figure, fill, robustness_table, scores_table
+from sweeps.results import (
+    CURVES,
+    RUNS,
+    SCORES,
+    Row,
+    Rows,
+    best_table,
+    curves_figure,
+    fill,
+    importances_table,
+    robustness_table,
+    scores_table,
+)
 
-PRESETS = ("tutorial",)  # those of conf/experiment/ that train to the full length
+PRESETS = ("tutorial", "tuned_four", "tuned")
 SEEDS = (101, 102, 103)  # none of a search, whose trials and confirmations count from 0
 SHORT_SEEDS = tuple(range(201, 211))
 CLASSES = ("ship", "horse", "automobile")  # the first is the one that was searched on
@@ -61,7 +74,9 @@ class DataPlace:
 
 @dataclass
 class Reproduction:
-    out: str = setting("docs", "folder of results.md, results/ and images/", NotEmpty())
+    out: str | None = setting(
+        None, "folder of results.md, results/ and images/; by default docs/, of quick ones in the records", NotEmpty()
+    )
     quick: bool = setting(False, "a few updates of everything, to see that it works")
     searches: bool = setting(True, "make the searches, too")
     workers: int | None = setting(None, "trainings at a time, which share the cores; by default one a core", COUNT)
@@ -97,7 +112,7 @@ class Training:
 def trainings(quick: bool) -> list[Training]:
     """All of them; those of one seed of all presets stand together, so that half of the work can be compared, too."""
     if quick:
-        return [Training(preset, "ship", seed, 4, (2, 4)) for seed in SEEDS[:2] for preset in PRESETS]
+        return [Training(preset, "ship", SEEDS[0], 4, (2, 4)) for preset in PRESETS]
     found = [Training(p, "ship", s, SCORED[-1], SCORED) for s in SEEDS for p in PRESETS]
     found += [Training(p, "ship", s, SHORT, (SHORT,)) for s in SHORT_SEEDS for p in PRESETS]
     found += [Training(p, "ship", SEEDS[0], LONG, (LONG,)) for p in PRESETS]
@@ -107,7 +122,8 @@ def trainings(quick: bool) -> list[Training]:
 
 def main(wanted: Reproduction) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    out = Path(wanted.out).expanduser()
+    usual = Records.at(wanted.records.root).root / "reproduce-quick" if wanted.quick else ROOT / "docs"
+    out = usual if wanted.out is None else Path(wanted.out).expanduser()
     every = trainings(wanted.quick)
     digests = {each.name: digest(compose_config([*each.overrides, *_data(wanted)])) for each in every}
     runs, curves = Rows(out / "results" / "runs.csv", RUNS), Rows(out / "results" / "curves.csv", CURVES)
@@ -115,13 +131,15 @@ def main(wanted: Reproduction) -> int:
     done = {row["run"] for row in runs.all}
     curves.keep(lambda row: row["run"] in done)
     left = [each for each in every if each.name not in done]
-    updates = sum(each.steps for each in left)
-    console.print(f"trainings {len(left)} of {len(every)} are left, {updates:,} updates")
+    console.print(f"trainings {len(left)} of {len(every)} are left, {sum(each.steps for each in left):,} updates")
     searches = [name for name in SEARCHES if wanted.searches and not (out / "results" / f"search_{name}.csv").exists()]
+    if wanted.quick:
+        searches = searches[:1]
     if searches:
         console.print(f"searches  {', '.join(searches)} are left")
     workers = wanted.workers or available_cores()
-    _estimate(wanted, workers, updates, console)
+    if not wanted.quick:
+        _estimate(wanted, workers, left, searches, console)
     if wanted.dry_run:
         return 0
     for folder in (out / "results", out / "images"):
@@ -132,6 +150,7 @@ def main(wanted: Reproduction) -> int:
     failed = _train(left, digests, runs, curves, wanted, workers, console)
     with stage(console, "drawing"):
         _draw(out, runs.all, curves.all, every)
+        _same_latents(out, every, wanted, console)
     console.print(f"page      {shown(out / 'results.md')}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
     return 1 if failed else 0
 
@@ -142,6 +161,9 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     usual = SCORED[-1] if SCORED[-1] in steps else steps[-1]
     tables = {f"{of} {count}": scores_table(runs, of, count) for of in CLASSES for count in steps}
     tables["robustness"] = robustness_table(runs, steps[0])
+    for name in SEARCHES:
+        if (trials := out / "results" / f"search_{name}.csv").exists():
+            tables |= {f"search {name}": best_table(trials), f"importances {name}": importances_table(trials)}
     page = out / "results.md"
     if page.exists():
         write_atomically(page, fill(page.read_text(), tables).encode())
@@ -154,6 +176,23 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
             lambda theme: curves_figure(theme, curves, "ship", usual),
             out / "images" / "results_curves.png",
         )
+
+
+def _same_latents(out: Path, every: Sequence[Training], wanted: Reproduction, console: Console) -> None:
+    """One seed of each preset side by side, where their runs are on this machine."""
+    shown_steps = SCORED[-1] if not wanted.quick else every[0].steps
+    runs = [e for e in every if (e.of, e.seed, e.steps) == ("ship", SEEDS[0], shown_steps)]
+    if not all(_folder(wanted, each).config.is_file() for each in runs):
+        console.print("pictures  as they were: the runs are not among the records here")
+        return
+    root = [] if wanted.records.root is None else [f"records.root={wanted.records.root}"]
+    place = [] if wanted.data.path is None else [f"data.path={wanted.data.path}"]
+    with tempfile.TemporaryDirectory() as folder:
+        own = [*(f"run={each.name}" for each in runs), *quote_paths([f"out={folder}", *root, *place])]
+        if problem := _program("compare.py", own):
+            console.print(f"failed    pictures side by side: {problem}")
+        else:
+            shutil.copy(Path(folder) / "latents.png", out / "images" / "results_latents.png")
 
 
 def digest(config: Config) -> str:
@@ -169,13 +208,20 @@ def _data(wanted: Reproduction) -> list[str]:
     return quote_paths([f"data={wanted.data.source}", *place, *root])
 
 
-def _estimate(wanted: Reproduction, workers: int, updates: int, console: Console) -> None:
-    if wanted.quick or not updates:
-        return
-    with stage(console, f"measuring the pace of {workers} trainings side by side"):
-        measured = pace.measure(read_plan([*_data(wanted), f"search.workers={workers}"]))
-    hours = pace.AROUND * updates * measured.update_seconds / workers / 3600
-    console.print(f"time      about {hours:.1f} h for the trainings, {workers} at a time, at the tutorial's pace")
+def _estimate(
+    wanted: Reproduction, workers: int, left: Sequence[Training], searches: Sequence[str], console: Console
+) -> None:
+    hours = 0.0
+    for preset in PRESETS:
+        updates = sum(each.steps for each in left if each.preset == preset)
+        if preset == "tutorial":  # where searches begin; trials that are pruned make it less
+            updates += sum(plan.budget * plan.search.steps for plan in (read_plan(SEARCHES[name]) for name in searches))
+        if updates:
+            with stage(console, f"measuring the pace of {preset}, {workers} side by side"):
+                plan = read_plan([f"experiment={preset}", *_data(wanted), f"search.workers={workers}"])
+                hours += pace.AROUND * updates * pace.measure(plan).update_seconds / workers / 3600
+    if hours:
+        console.print(f"time      at most about {hours:.1f} h, {workers} trainings at a time")
 
 
 def _search(name: str, wanted: Reproduction, out: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import optuna
 
 from experiments import figures
 from gan import metrics
@@ -87,6 +88,64 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
         score = mean_and_spread(row[metrics.FID] for row in group if row["outcome"] == "finished")
         lines.append(f"| `{preset}` | {len(group)} | {counts[0]} | {counts[1]} | {score} |")
     return "\n".join(lines) + "\n"
+
+
+def best_table(trials: Path, count: int = 8) -> str:
+    """The best trials of a search, and the tutorial's settings; of its trials.csv."""
+    rows, keys = _read_search(trials)
+    done = sorted((row for row in rows if row["state"] == "COMPLETE"), key=lambda row: float(row["score"]))
+    shown = done[:count] + [row for row in done[count:] if row["trial"] == "0"]
+    lines = ["| trial | score | " + " | ".join(f"`{key}`" for key in keys) + " |", "|---" * (2 + len(keys)) + "|"]
+    for row in shown:
+        name = "0, the tutorial's" if row["trial"] == "0" else row["trial"]
+        lines.append(f"| {name} | {float(row['score']):.3g} | " + " | ".join(_short(row[key]) for key in keys) + " |")
+    states = [sum(row["state"] == state for row in rows) for state in ("COMPLETE", "PRUNED", "FAIL")]
+    updates = sum(int(row["steps"]) for row in rows)
+    lines += ["", f"{states[0]} trials completed, {states[1]} pruned, {states[2]} failed; {updates:,} updates in all."]
+    return "\n".join(lines) + "\n"
+
+
+def importances_table(trials: Path) -> str:
+    """What the score of the completed trials depends on, by Optuna's default (fANOVA), as in the search's report."""
+    from sweeps.plots import importances
+
+    rows, keys = _read_search(trials)
+    done = [row for row in rows if row["state"] == "COMPLETE"]
+    params = [{key: _value(row[key]) for key in keys} for row in done]
+    distributions = {key: _distribution([each[key] for each in params]) for key in keys}
+    study = optuna.create_study()
+    for row, own in zip(done, params, strict=True):
+        study.add_trial(optuna.trial.create_trial(value=float(row["score"]), params=own, distributions=distributions))
+    lines = ["| setting | share of the score's variance |", "|---" * 2 + "|"]
+    lines += [f"| `{key}` | {share:.2f} |" for key, share in importances(study).items()]
+    return "\n".join(lines) + "\n"
+
+
+def _read_search(file: Path) -> tuple[list[Row], list[str]]:
+    """The rows of a trials.csv and the settings that it is over."""
+    with open(file, newline="") as stream:
+        reader = csv.DictReader(stream)
+        rows = list(reader)
+    names = list(reader.fieldnames or ())
+    return rows, names[names.index("seconds") + 1 : names.index("outcome")]
+
+
+def _value(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _distribution(values: Sequence[float | str]) -> optuna.distributions.BaseDistribution:
+    if all(isinstance(value, float) for value in values):
+        numbers = [float(value) for value in values]
+        return optuna.distributions.FloatDistribution(min(numbers), max(numbers))
+    return optuna.distributions.CategoricalDistribution(sorted({str(value) for value in values}))
+
+
+def _short(text: str) -> str:
+    return f"{value:.3g}" if isinstance(value := _value(text), float) else value
 
 
 def mean_and_spread(values: Iterable[str | float]) -> str:

@@ -44,6 +44,22 @@ def test_quick_preset_is_the_tutorial_cut_short() -> None:
     assert {key for key in quick if quick[key] != tutorial[key]} == {"train.steps", "train.grid_every_steps"}
 
 
+def test_tuned_four_differs_from_the_tutorial_in_the_four_settings_alone() -> None:
+    four, tutorial = config("experiment=tuned_four"), config("experiment=tutorial")
+    own, other = flatten(four), flatten(tutorial)
+    of_layers = {f"model.{n}.bn_momentum" for n in ("generator", "discriminator")}
+    of_layers |= {"model.discriminator.leaky_relu_alpha"}
+    rates = {"optim.learning_rate", "optim.generator_learning_rate", "optim.discriminator_learning_rate"}
+    noise_and_shared = {"train.label_noise", "model.bn_momentum", "model.leaky_relu_alpha"}
+    assert {key for key in own if own[key] != other[key]} == of_layers | rates | noise_and_shared
+    assert set(four.model.generator.bn_momentum) == {
+        four.model.bn_momentum
+    }  # one number of each, as a user would set it
+    assert set(four.model.discriminator.leaky_relu_alpha) == {four.model.leaky_relu_alpha}
+    again = config("experiment=tuned_four", "model.bn_momentum=0.9").model
+    assert set(again.generator.bn_momentum) | set(again.discriminator.bn_momentum) == {0.9}
+
+
 def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
     model = config("experiment=tutorial", "model.bn_momentum=0.9").model
     assert model.generator.bn_momentum == [0.9, 0.9]
@@ -68,7 +84,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("model={bn_momentun:0.8}", r"model\.bn_momentun must be a known.*did you mean 'model\.bn_momentum'"),
         ("model=3", r"model must be given key by key; got '3' \(model\.latent_dim, "),
         ("~train.steps", r"must be key=value; got '~train\.steps'"),
-        ("experiment=null", "experiment must be one of quick, tutorial; got None"),
+        ("experiment=null", "experiment must be one of quick, tuned, tuned_four, tutorial; got None"),
         ("data.path=", r"data\.path must be absent or not empty; got ''"),
         ("model.latent_dim=999999999999", r"model\.latent_dim must be in \[1, 65536\]"),
         ("train.steps=0", r"train\.steps must be in \[1, 1000000000\]; got 0"),
@@ -81,7 +97,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("data=interval(0,0)", r"data must be one of auto, .*; got 'interval\(0,0\)'"),
         ("data.class_id=shipp", "did you mean 'ship'"),
         ("data=fodler", "data must be one of auto, cifar10, embedded, folder, npz; got 'fodler'.*'folder'"),
-        ("experiment=tutoral", "experiment must be one of quick, tutorial; got 'tutoral'"),
+        ("experiment=tutoral", "experiment must be one of quick, tuned, tuned_four, tutorial; got 'tutoral'"),
         ("+train.setps=5", r"train\.setps must be a known setting.*train\.steps"),
         ("train.steps", "an override must be key=value; got 'train.steps'"),
         ("train.steps=[1", "an override must be key=value"),

@@ -1,10 +1,24 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from gan.config import ConfigError
 from sweeps.reproduce import PRESETS, SEEDS, SHORT, SHORT_SEEDS, digest, trainings
-from sweeps.results import RUNS, Row, Rows, curves_figure, fill, mean_and_spread, robustness_table, scores_table
+from sweeps.results import (
+    RUNS,
+    Row,
+    Rows,
+    best_table,
+    curves_figure,
+    fill,
+    importances_table,
+    mean_and_spread,
+    robustness_table,
+    scores_table,
+)
 
 
 def row(preset: str, seed: int, step: int, score: float, outcome: str = "finished", steps: int = 4) -> Row:
@@ -43,6 +57,30 @@ def test_tables_have_mean_and_spread_of_seeds_and_count_what_came_to_nothing() -
         "| `tutorial` | 1 | 0 | 0 | 7 |",
     ]
     assert (mean_and_spread([]), mean_and_spread(["2"])) == ("", "2")
+
+
+def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_path: Path) -> None:
+    file = tmp_path / "trials.csv"
+    lines = ["trial,state,score,steps,seconds,model.dropout,train.loss,outcome,run"]
+    lines.append("0,COMPLETE,9.75,60,1.0,0.25,bce,complete,s-trial-0000")
+    for number in range(1, 13):  # the score is ten times the dropout, and the loss means nothing
+        loss = ("bce", "hinge")[number % 2]
+        lines.append(f"{number},COMPLETE,{number / 2},60,1.0,{number / 20},{loss},complete,s-trial-{number:04d}")
+    lines.append("13,PRUNED,,20,1.0,0.1,bce,behind at step 20,s-trial-0013")
+    file.write_text("\n".join(lines) + "\n")
+    table = best_table(file, count=2).splitlines()
+    assert table == [
+        "| trial | score | `model.dropout` | `train.loss` |",
+        "|---|---|---|---|",
+        "| 1 | 0.5 | 0.05 | hinge |",
+        "| 2 | 1 | 0.1 | bce |",
+        "| 0, the tutorial's | 9.75 | 0.25 | bce |",
+        "",
+        "13 trials completed, 1 pruned, 0 failed; 800 updates in all.",
+    ]
+    shares = dict(line.strip("| ").split(" | ") for line in importances_table(file).splitlines()[2:])
+    assert list(shares) == ["`model.dropout`", "`train.loss`"]
+    assert float(shares["`model.dropout`"]) > 0.7
 
 
 def test_a_page_keeps_its_words_and_gets_new_tables() -> None:
@@ -87,3 +125,25 @@ def test_every_preset_is_there_to_be_trained() -> None:
     for each in (*trainings(quick=False), *trainings(quick=True)):
         config = compose_config(each.overrides)
         assert (config.train.steps, config.seed) == (each.steps, each.seed)
+
+
+@pytest.mark.slow
+def test_a_quick_reproduction_makes_page_numbers_and_pictures_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "sweeps/reproduce.py", "quick=true", "data.source=embedded", f"out={out}"]
+    command += [f"records.root={tmp_path / 'records'}"]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "failed" not in first.stdout
+    assert {(row["preset"], row["step"]) for row in Rows(out / "results" / "runs.csv", RUNS).all} == {
+        (preset, step) for preset in PRESETS for step in ("2", "4")
+    }
+    page = (out / "results.md").read_text()
+    assert all(f"| 4 | `{preset}` | 1 |" in page for preset in PRESETS)
+    assert "| 0, the tutorial's |" in page
+    for name in ("results_curves.png", "results_latents.png"):
+        assert (out / "images" / name).stat().st_size > 10_000
+
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert "trainings 0 of 3 are left" in again.stdout and "searches" not in again.stdout

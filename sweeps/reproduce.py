@@ -136,9 +136,8 @@ def main(wanted: Reproduction) -> int:
     curves.keep(lambda row: row["run"] in done)
     left = [each for each in every if each.name not in done and each.preset in wanted.presets]
     console.print(f"trainings {len(left)} of {len(every)} are left, {sum(each.steps for each in left):,} updates")
-    searches = [name for name in SEARCHES if wanted.searches and not (out / "results" / f"search_{name}.csv").exists()]
-    if wanted.quick:
-        searches = searches[:1]
+    searches = [name for name in list(SEARCHES)[: 1 if wanted.quick else None] if wanted.searches]
+    searches = [name for name in searches if not (out / "results" / f"search_{name}.csv").exists()]
     if searches:
         console.print(f"searches  {', '.join(searches)} are left")
     workers = wanted.workers or available_cores()

@@ -62,6 +62,9 @@ def fill(page: str, tables: dict[str, str]) -> str:
     return page
 
 
+NOTHING = "(Still to be made.)\n"
+
+
 def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
     """Mean ± standard deviation over the seeds of each preset, at each step that was scored."""
     lines = ["| updates | preset | seeds | FID proxy | KID | density | coverage | nn_distance | updates/s | minutes |"]
@@ -75,7 +78,7 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
                 minutes = mean_and_spread(float(row["seconds"]) / 60 for row in group) if step == steps else ""
                 speed = mean_and_spread(row["steps_per_second"] for row in group) if step == steps else ""
                 lines.append(f"| {step:,} | `{preset}` | {len(group)} | {' | '.join(cells)} | {speed} | {minutes} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if mine else NOTHING
 
 
 def robustness_table(rows: Sequence[Row], steps: int) -> str:
@@ -87,7 +90,7 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
         counts = [sum(row["outcome"] == outcome for row in group) for outcome in ("diverged", "collapsed")]
         score = mean_and_spread(row[metrics.FID] for row in group if row["outcome"] == "finished")
         lines.append(f"| `{preset}` | {len(group)} | {counts[0]} | {counts[1]} | {score} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" if mine else NOTHING
 
 
 def best_table(trials: Path, count: int = 8) -> str:

@@ -1,4 +1,4 @@
-"""Train the presets against each other, and make the numbers and pictures of docs/results.md anew.
+"""Train the presets against each other, and make the numbers and pictures of docs/results.md anew, beside ours.
 
     python sweeps/reproduce.py data.path=<CIFAR-10>               (make reproduce-results)
     python sweeps/reproduce.py dry_run=true
@@ -76,7 +76,9 @@ class DataPlace:
 @dataclass
 class Reproduction:
     out: str | None = setting(
-        None, "folder of results.md, results/ and images/; by default docs/, of quick ones in the records", NotEmpty()
+        None,
+        "folder of results.md, results/ and images/; by default one in the records, out=docs goes on with ours",
+        NotEmpty(),
     )
     presets: list[str] = setting(list(PRESETS), "of conf/experiment/, those to train")
     quick: bool = setting(False, "a few updates of everything, to see that it works")
@@ -126,8 +128,8 @@ def main(wanted: Reproduction) -> int:
     if unknown := set(wanted.presets) - set(PRESETS):
         raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(sorted(unknown)))
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    usual = Records.at(wanted.records.root).root / "reproduce-quick" if wanted.quick else ROOT / "docs"
-    out = usual if wanted.out is None else Path(wanted.out).expanduser()
+    name = "reproduce-quick" if wanted.quick else "reproduce"
+    out = Records.at(wanted.records.root).root / name if wanted.out is None else Path(wanted.out).expanduser()
     every = trainings(wanted.quick)
     digests = {each.name: digest(compose_config([*each.overrides, *_data(wanted)])) for each in every}
     runs, curves = Rows(out / "results" / "runs.csv", RUNS), Rows(out / "results" / "curves.csv", CURVES)

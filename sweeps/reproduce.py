@@ -29,7 +29,7 @@ from experiments import figures, journal
 from experiments.arguments import run_program
 from experiments.compose import compose_config, quote_paths
 from experiments.errors import first_line
-from experiments.prepare import RESUME_MAY_CHANGE, read_records, settings, shown
+from experiments.prepare import RESUME_MAY_CHANGE, load_data, read_records, settings, shown
 from experiments.progress import stage
 from experiments.records import Records, RunFolder, check_folder
 from experiments.threads import available_cores
@@ -128,11 +128,12 @@ def main(wanted: Reproduction) -> int:
     if unknown := set(wanted.presets) - set(PRESETS):
         raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(sorted(unknown)))
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    name = "reproduce-quick" if wanted.quick else "reproduce"
-    out = Records.at(wanted.records.root).root / name if wanted.out is None else Path(wanted.out).expanduser()
+    usual = Records.at(wanted.records.root).root / ("reproduce-quick" if wanted.quick else "reproduce")
+    out = usual if wanted.out is None else Path(wanted.out).expanduser()
     every = trainings(wanted.quick)
     digests = {each.name: digest(compose_config([*each.overrides, *_data(wanted)])) for each in every}
     runs, curves = Rows(out / "results" / "runs.csv", RUNS), Rows(out / "results" / "curves.csv", CURVES)
+    _check(runs, digests, wanted, console)
     runs.keep(lambda row: row["settings"] == digests.get(row["run"]))
     done = {row["run"] for row in runs.all}
     curves.keep(lambda row: row["run"] in done)
@@ -155,9 +156,20 @@ def main(wanted: Reproduction) -> int:
     failed = _train(left, digests, runs, curves, wanted, workers, console)
     with stage(console, "drawing"):
         _draw(out, runs.all, curves.all, every)
-        _same_latents(out, every, wanted, console)
+        drawn = _same_latents(out, every, wanted, console)
     console.print(f"page      {shown(out / 'results.md')}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
-    return 1 if failed else 0
+    return 0 if drawn and not failed else 1
+
+
+def _check(runs: Rows, digests: dict[str, str], wanted: Reproduction, console: Console) -> None:
+    """Raises ConfigError for images that are not there, or numbers of other images or trainings at `out`."""
+    if others := [row["run"] for row in runs.all if row["run"] not in digests]:
+        raise ConfigError("out", "a folder of these trainings alone", str(runs.file.parent.parent), f"has {others[0]}")
+    for of in dict.fromkeys([CLASSES[0], *(row["class"] for row in runs.all)]):
+        config = compose_config([f"data.class_id={of}", *_data(wanted)])
+        images = load_data(config, Records.at(wanted.records.root), console)
+        if unlike := [r["run"] for r in runs.all if r["class"] == of and r["dataset"] != images.sha256[:8]]:
+            raise ConfigError("data", "the images of the numbers at out", images.description, f"{unlike[0]} had others")
 
 
 def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence[Training]) -> None:
@@ -176,28 +188,30 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
         text = "".join(f"## {name}\n\n<!-- {name} -->\n{table}<!-- end -->\n\n" for name, table in tables.items())
         write_atomically(page, f"# Results\n\n{text}".encode())
     if curves:
-        figures.save(
+        drawn = figures.save(
             "scores over updates",
             lambda theme: curves_figure(theme, curves, "ship", usual),
             out / "images" / "results_curves.png",
         )
+        drawn.dark.unlink()  # a Markdown page has one ground
 
 
-def _same_latents(out: Path, every: Sequence[Training], wanted: Reproduction, console: Console) -> None:
-    """One seed of each preset side by side, where their runs are on this machine."""
+def _same_latents(out: Path, every: Sequence[Training], wanted: Reproduction, console: Console) -> bool:
+    """One seed of each preset side by side, where their runs are on this machine; False if that failed."""
     shown_steps = SCORED[-1] if not wanted.quick else every[0].steps
     runs = [e for e in every if (e.of, e.seed, e.steps) == ("ship", SEEDS[0], shown_steps)]
     if not all(_folder(wanted, each).config.is_file() for each in runs):
         console.print("pictures  as they were: the runs are not among the records here")
-        return
+        return True
     root = [] if wanted.records.root is None else [f"records.root={wanted.records.root}"]
     place = [] if wanted.data.path is None else [f"data.path={wanted.data.path}"]
     with tempfile.TemporaryDirectory() as folder:
         own = [*(f"run={each.name}" for each in runs), *quote_paths([f"out={folder}", *root, *place])]
         if problem := _program("compare.py", own):
             console.print(f"failed    pictures side by side: {problem}")
-        else:
-            shutil.copy(Path(folder) / "latents.png", out / "images" / "results_latents.png")
+            return False
+        shutil.copy(Path(folder) / "latents.png", out / "images" / "results_latents.png")
+    return True
 
 
 def digest(config: Config) -> str:

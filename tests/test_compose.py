@@ -52,9 +52,8 @@ def test_tuned_four_differs_from_the_tutorial_in_the_four_settings_alone() -> No
     rates = {"optim.learning_rate", "optim.generator_learning_rate", "optim.discriminator_learning_rate"}
     noise_and_shared = {"train.label_noise", "model.bn_momentum", "model.leaky_relu_alpha"}
     assert {key for key in own if own[key] != other[key]} == of_layers | rates | noise_and_shared
-    assert set(four.model.generator.bn_momentum) == {
-        four.model.bn_momentum
-    }  # one number of each, as a user would set it
+    # One number for all layers, as a user would set it.
+    assert set(four.model.generator.bn_momentum) == {four.model.bn_momentum}
     assert set(four.model.discriminator.leaky_relu_alpha) == {four.model.leaky_relu_alpha}
     again = config("experiment=tuned_four", "model.bn_momentum=0.9").model
     assert set(again.generator.bn_momentum) | set(again.discriminator.bn_momentum) == {0.9}

@@ -127,6 +127,34 @@ def test_every_preset_is_there_to_be_trained() -> None:
         assert (config.train.steps, config.seed) == (each.steps, each.seed)
 
 
+@pytest.mark.parametrize(
+    ("has", "arguments", "line"),
+    [
+        (None, ["data.path=absent"], "error: data.path must be an existing file or folder; got 'absent'"),
+        (None, ["presets=[tutoral]"], "error: presets must be some of tutorial, tuned_four, tuned; got 'tutoral'"),
+        (
+            "results-tutorial-ship-5000-seed-101",
+            ["data.source=embedded"],
+            "error: data must be the images of the numbers",
+        ),
+        ("another", ["data.source=embedded"], "error: out must be a folder of these trainings alone"),
+    ],
+)
+def test_mistakes_are_one_line_and_lose_no_numbers(
+    tmp_path: Path, has: str | None, arguments: list[str], line: str
+) -> None:
+    file = tmp_path / "results" / "runs.csv"
+    if has:
+        file.parent.mkdir()
+        Rows(file, RUNS).add([{**row("tutorial", 101, 5000, 1.0, steps=5000), "run": has, "dataset": "another"}])
+    before = file.read_text() if has else None
+    command = [sys.executable, "sweeps/reproduce.py", f"out={tmp_path}", f"records.root={tmp_path / 'records'}"]
+    done = subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(line) and len(done.stderr.splitlines()) == 1
+    assert (file.read_text() if file.exists() else None) == before
+
+
 @pytest.mark.slow
 def test_a_quick_reproduction_makes_page_numbers_and_pictures_once(tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -246,7 +246,7 @@ def _estimate(
 def _search(name: str, wanted: Reproduction, out: Path) -> int:
     """Make one search to its end and keep the table of its trials; the search's exit code."""
     arguments = [*SEARCHES[name], *(QUICK_SEARCH if wanted.quick else [])]
-    study = f"results-{name}"
+    study = f"results-quick-{name}" if wanted.quick else f"results-{name}"
     command = [
         sys.executable,
         str(ROOT / "sweeps/optuna_search.py"),

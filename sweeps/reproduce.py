@@ -237,7 +237,7 @@ def _estimate(
             updates += sum(plan.budget * plan.search.steps for plan in (read_plan(SEARCHES[name]) for name in searches))
         if updates:
             with stage(console, f"measuring the pace of {preset}, {workers} side by side"):
-                plan = read_plan([f"experiment={preset}", *_data(wanted), f"search.workers={workers}"])
+                plan = read_plan([f"experiment={preset}", PRECISION, *_data(wanted), f"search.workers={workers}"])
                 hours += pace.AROUND * updates * pace.measure(plan).update_seconds / workers / 3600
     if hours:
         console.print(f"time      at most about {hours:.1f} h, {workers} trainings at a time")

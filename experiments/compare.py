@@ -161,7 +161,7 @@ def draw(
     if len(groups) > 1 and any(group.values(metrics.FINAL_FID_PROXY) for group in groups):
         pictures["Final scores"] = figures.save(
             "final FID proxy", lambda theme: _finals(theme, groups, styles), out / "final.png",
-            f"{metrics.FINAL_NUM_IMAGES:,} images; each dot a seed, the bar mean ± standard deviation.",
+            f"{runs[0].config.eval.final_num_images:,} images; each dot a seed, the bar mean ± standard deviation.",
         )  # fmt: skip
     return pictures
 
@@ -279,7 +279,7 @@ def _page(
         tags=runs[0].facts["tags"],
         description=runs[0].facts["dataset"]["description"],
         num_images=runs[0].config.eval.num_images,
-        final_num_images=metrics.FINAL_NUM_IMAGES,
+        final_num_images=runs[0].config.eval.final_num_images,
         unequal=len({run.step for run in runs}) > 1,
     )
 

@@ -47,7 +47,9 @@ class Evaluation:
         "own", "network in whose features images are compared; own: the run's", Choice(("own", *EXTRACTORS))
     )
     extractor_weights: str | None = setting(None, "file of its weights, instead of its own", NotEmpty())
-    num_images: int = setting(metrics.FINAL_NUM_IMAGES, "generated images", Interval(2))
+    num_images: int | None = setting(
+        None, "generated images; by default as many as the run takes at its end", Interval(2)
+    )
     seed: int = setting(0, "of the latents; 0 is the bank that runs are scored with", Interval(0))
     data: DataPlace = field(default_factory=DataPlace)
     records: RecordsConfig = field(default_factory=RecordsConfig)
@@ -62,24 +64,25 @@ def main(wanted: Evaluation) -> int:
     checkpoint = find_checkpoint(folder, wanted.step, console)
     weights = _extractor(wanted, config)
     folder.records.check_writable()
+    count = wanted.num_images or config.eval.final_num_images
     if wanted.data.path is not None:
         config.data.path = wanted.data.path
     dataset = load_data(config, folder.records, console)
     check_same_images(dataset, facts, "data.path")
 
-    with native_stderr_to(Path("/dev/null")), stage(console, f"scoring {wanted.num_images:,} images"):
+    with native_stderr_to(Path("/dev/null")), stage(console, f"scoring {count:,} images"):
         from gan.features import load_extractor
         from gan.scoring import Reference, Scorer
 
         extractor = load_extractor(weights)
         scorer = Scorer(extractor, Reference.of(extractor, dataset, folder.records.cache))
-        scores = scorer(load_generator(config, checkpoint), wanted.num_images, seed=wanted.seed)
+        scores = scorer(load_generator(config, checkpoint), count, seed=wanted.seed)
 
-    console.print(_table(folder, checkpoint, wanted, scorer, scores))
+    console.print(_table(folder, checkpoint, count, scorer, scores))
     if weights.id != (own := facts["tags"].get("fid_proxy_id", "another extractor")):
         console.print(f"the run's own scores are in {own} and cannot be compared with these")
     bank = f"/seed_{wanted.seed}" if wanted.seed else ""
-    prefix = f"evaluate/{extractor.id}/{wanted.num_images}{bank}"
+    prefix = f"evaluate/{extractor.id}/{count}{bank}"
     scale = {f"{metrics.FID}_floor": scorer.reference.floor, f"{metrics.FID}_ceiling": scorer.reference.ceiling}
     return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
 
@@ -123,10 +126,10 @@ def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
 
 
 def _table(
-    folder: RunFolder, checkpoint: Checkpoint, wanted: Evaluation, scorer: "Scorer", scores: dict[str, float]
+    folder: RunFolder, checkpoint: Checkpoint, num_images: int, scorer: "Scorer", scores: dict[str, float]
 ) -> Table:
     floor, ceiling = scorer.reference.floor, scorer.reference.ceiling
-    excess = scorer.reference.excess(wanted.num_images)
+    excess = scorer.reference.excess(num_images)
     meanings = {
         metrics.FID: f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}, "
         f"perfect images about {excess:.2g}, as they are so few",
@@ -135,7 +138,7 @@ def _table(
         metrics.COVERAGE: "share of the real images with a generated one near; higher is better, 0.97 for as many real ones",
         metrics.NN_DISTANCE: "distance to the nearest training image; 1 for held-out images, far less for copies",
     }
-    title = f"{folder.name}, step {checkpoint.step:,}: {wanted.num_images:,} images, {scorer.extractor.id}"
+    title = f"{folder.name}, step {checkpoint.step:,}: {num_images:,} images, {scorer.extractor.id}"
     table = Table("metric", "value", "", title=title, title_justify="left", title_style="bold")
     table.columns[1].justify = "right"
     for name, value in scores.items():

@@ -266,7 +266,7 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
         "dataset": dataset.source,
         "dataset_sha256": dataset.sha256,
         "fid_proxy_id": weights.id,
-        "fid_proxy_images": f"{config.eval.num_images} in the run, {metrics.FINAL_NUM_IMAGES} at the end",
+        "fid_proxy_images": f"{config.eval.num_images} in the run, {config.eval.final_num_images} at the end",
         "run_folder": str(folder.path),
         "mlflow.user": _user(),
         "mlflow.source.name": program,

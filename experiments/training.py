@@ -117,7 +117,7 @@ def _train(
                 outcome = Outcome("FINISHED", trainer.step)
             elif finished and not should_stop():
                 display.close()
-                with stage(console, f"scoring {metrics.FINAL_NUM_IMAGES:,} images, drawing the last pictures"):
+                with stage(console, f"scoring {run.config.eval.final_num_images:,} images, drawing the last pictures"):
                     scores = trainer.final_scores()
                     if not should_stop():
                         _final_records(run, trainer, journal)
@@ -235,7 +235,7 @@ def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
         c.train.checkpoint_every_steps,
         c.train.keep_checkpoints,
         c.eval.num_images,
-        metrics.FINAL_NUM_IMAGES if final else 0,
+        c.eval.final_num_images if final else 0,
     )
     extractor = load_extractor(run.weights)
     scorer = Scorer(extractor, Reference.of(extractor, run.dataset, run.folder.records.cache))
@@ -288,7 +288,7 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
     _say(
         console,
         f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.4g}, noise {outcome.ceiling:.4g};"
-        f" {metrics.FINAL_NUM_IMAGES:,} images, {run.weights.id}; lower is better)\n"
+        f" {run.config.eval.final_num_images:,} images, {run.weights.id}; lower is better)\n"
         "         " + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()),
     )
 

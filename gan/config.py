@@ -302,7 +302,8 @@ class DataConfig:
 @dataclass
 class EvalConfig:
     every_steps: int = setting(500, "updates between two scores", COUNT)
-    num_images: int = setting(2000, "generated images an in-run score (the final one takes 5,000)", Interval(2))
+    num_images: int = setting(2000, "generated images an in-run score", Interval(2))
+    final_num_images: int = setting(5000, "generated images of the score at the end", Interval(2))
     recalibrate_batch_norm: bool = setting(
         False, "score, draw and save with statistics of 2,000 latents in the generator's batch normalisations"
     )

@@ -15,9 +15,7 @@ DENSITY = "density"  # do images lie where real ones do
 COVERAGE = "coverage"  # do all real images have one near
 NN_DISTANCE = "nn_distance"  # to the nearest training image, relative to held-out images
 FID_PROXY = f"eval/{FID}"  # in-run score, eval.num_images images
-FINAL_FID_PROXY = f"final/{FID}"  # score at the end, FINAL_NUM_IMAGES images
-
-FINAL_NUM_IMAGES = 5000
+FINAL_FID_PROXY = f"final/{FID}"  # score at the end, eval.final_num_images images
 
 SAMPLES = "samples"  # the grid of fixed latents
 

@@ -47,7 +47,7 @@ class Schedule:
     checkpoint_every_steps: int = 500
     keep_checkpoints: int = 3
     num_images: int = 2000  # of an in-run score
-    final_num_images: int = metrics.FINAL_NUM_IMAGES  # of `final_scores`; 0 where none is wanted
+    final_num_images: int = 5000  # of `final_scores`; 0 where none is wanted
 
 
 class Trainer:

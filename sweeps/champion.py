@@ -16,9 +16,9 @@ FRESH_LATENTS = 1  # seed of the bank that the best trial is scored with once mo
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
-def rescore(run: RunFolder, say: Callable[[str], None]) -> float | None:
-    """The score of a run with more images, from latents that the search did not see."""
-    key = f"{metrics.FINAL_NUM_IMAGES}/seed_{FRESH_LATENTS}/{metrics.FID}"
+def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> float | None:
+    """The score of a run with as many images as at an end, from latents that the search did not see."""
+    key = f"{num_images}/seed_{FRESH_LATENTS}/{metrics.FID}"
 
     def known() -> list[float]:
         return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]
@@ -27,7 +27,7 @@ def rescore(run: RunFolder, say: Callable[[str], None]) -> float | None:
         say(f"the best trial is not scored again: {run.name} was trained on a host that keeps its own records")
         return None
     if not known():
-        problem = _program("evaluate.py", run, [f"seed={FRESH_LATENTS}"])
+        problem = _program("evaluate.py", run, [f"num_images={num_images}", f"seed={FRESH_LATENTS}"])
         if not known():
             say(f"the best trial could not be scored again: {problem}")
     return known()[-1] if known() else None

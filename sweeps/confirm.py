@@ -35,7 +35,7 @@ class Candidate:
     search_score: float | None  # the objective in the search
     seeds: list[int] = field(default_factory=list)  # those that came to their end
     scores: list[float] = field(default_factory=list)  # the objective of each
-    final: list[float] = field(default_factory=list)  # and the score of 5,000 images
+    final: list[float] = field(default_factory=list)  # and the score at its end, of more images
     failures: list[str] = field(default_factory=list)
 
     @property

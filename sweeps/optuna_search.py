@@ -193,7 +193,8 @@ class _Search:
             return "FAILED", FAILED
         try:
             with stage(self.console, "scoring the best trial with fresh latents"):
-                rescored = rescore(studies.run_of(plan, done_trials[0]), self._say)
+                best = studies.run_of(plan, done_trials[0])
+                rescored = rescore(best, plan.config.eval.final_num_images, self._say)
             verdict = self._confirm()
         except Stopped:
             return "KILLED", 0

@@ -16,7 +16,6 @@ from experiments.figures import Picture
 from experiments.page import render
 from experiments.records import RunFolder
 from experiments.tracking import Delivery
-from gan import metrics
 from gan.arrays import write_atomically
 from sweeps import study as studies
 from sweeps.confirm import Verdict, best_run
@@ -153,7 +152,7 @@ def _page(
         rescored=rescored,
         command=train_command(plan, winner.params) if winner is not None else "",
         num_images=plan.config.eval.num_images,
-        final_num_images=metrics.FINAL_NUM_IMAGES,
+        final_num_images=plan.config.eval.final_num_images,
         last_scores=SCORES,
         identity=study.user_attrs[studies.IDENTITY],
         states=states,

@@ -35,7 +35,7 @@ from experiments.records import Records, RunFolder, check_folder
 from experiments.threads import available_cores
 from gan import metrics
 from gan.arrays import write_atomically
-from gan.config import COUNT, POSITIVE, Choice, Config, ConfigError, NotEmpty, RecordsConfig, setting
+from gan.config import COUNT, POSITIVE, Choice, Config, ConfigError, NotEmpty, RecordsConfig, describe, setting
 from sweeps import pace
 from sweeps.guards import COLLAPSED_COVERAGE
 from sweeps.plan import read_plan
@@ -63,7 +63,13 @@ SEARCHES = {  # by name: how each is called
     "four": ["search.trials=24", "search.steps=2500", "search.confirm.seeds=0", PRECISION],
     "levers": ["search=levers", "search.trials=40", "search.steps=2500", "search.confirm.seeds=0", PRECISION],
 }
-QUICK_SEARCH = ["search.trials=3", "search.steps=6", "eval.every_steps=2", "eval.num_images=20"]
+QUICK_SEARCH = [
+    "search.trials=3",
+    "search.steps=6",
+    "eval.every_steps=2",
+    "eval.num_images=20",
+    "eval.final_num_images=20",
+]
 ROOT = Path(__file__).parents[1]
 
 
@@ -215,9 +221,16 @@ def _same_latents(out: Path, every: Sequence[Training], wanted: Reproduction, co
 
 
 def digest(config: Config) -> str:
-    """Of all settings that a result depends on: rows of a preset that was changed are of another."""
-    free = (*RESUME_MAY_CHANGE, "seed")
-    own = {key: value for key, value in settings(config).items() if key not in free and not key.startswith("data.")}
+    """Of all settings that a result depends on: rows of a preset that was changed are of another.
+
+    Those with their defaults are left out: a setting that is new in the program changes no digest.
+    """
+    free, specs = (*RESUME_MAY_CHANGE, "seed"), describe()
+    own = {
+        key: value
+        for key, value in settings(config).items()
+        if key not in free and not key.startswith("data.") and value != specs[key]["default"]
+    }
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -308,7 +321,7 @@ def _run(each: Training, wanted: Reproduction, threads: int) -> str:
         root = [o for o in common if o.startswith(("records.root", "train.threads"))]
         arguments = [f"resume={each.name}", *root]
     else:
-        small = ["eval.num_images=100", "eval.every_steps=2"] if wanted.quick else []
+        small = ["eval.num_images=100", "eval.final_num_images=100", "eval.every_steps=2"] if wanted.quick else []
         arguments = [*each.overrides, *common, *small, f"name={each.name}"]
     if journal.last_status(folder.journal) not in ("FINISHED", "FAILED"):
         problem = _program("run.py", arguments)
@@ -344,7 +357,7 @@ def _curve(each: Training, wanted: Reproduction) -> list[Row]:
 def _rows(each: Training, known: str, wanted: Reproduction) -> list[Row]:
     """What a training came to, one row a scored step; one without scores where it diverged."""
     folder = _folder(wanted, each)
-    _, facts = read_records(folder, "run")
+    config, facts = read_records(folder, "run")
     curves = journal.curves(folder.journal)
     tags = {
         key: value for record, _ in journal.read(folder.journal, 0) for key, value in record.get("tags", {}).items()
@@ -363,7 +376,7 @@ def _rows(each: Training, known: str, wanted: Reproduction) -> list[Row]:
     for step in each.scored:
         scores = {}
         for name in SCORES:
-            late = f"evaluate/{common['fid_proxy_id']}/{metrics.FINAL_NUM_IMAGES}/{name}"
+            late = f"evaluate/{common['fid_proxy_id']}/{config.eval.final_num_images}/{name}"
             key = f"final/{name}" if step == each.steps else late
             scores[name] = f"{dict(zip(*curves[key], strict=True))[step]:.5g}"
         lost = float(scores[metrics.COVERAGE]) < COLLAPSED_COVERAGE

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TRIALS = 8
 SEARCH = [
     "data=embedded", "search.study=demo", f"search.trials={TRIALS}", "search.workers=2", "search.steps=24", "eval.every_steps=4",
-    "eval.num_images=50", "train.batch_size=8", "train.checkpoint_every_steps=4", "train.log_every_steps=4",
+    "eval.num_images=50", "eval.final_num_images=50", "train.batch_size=8", "train.checkpoint_every_steps=4", "train.log_every_steps=4",
     "search.pruner=none", "search.confirm.seeds=0", "search.launcher=ray", "search.grace_seconds=12",
 ]  # fmt: skip
 

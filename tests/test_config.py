@@ -54,6 +54,7 @@ def test_defaults_are_the_tutorials() -> None:
         "data.class_id": 8,
         "eval.every_steps": 500,
         "eval.num_images": 2000,
+        "eval.final_num_images": 5000,
         "seed": 0,
     }
     assert {key: values[key] for key in expected} == expected
@@ -103,6 +104,7 @@ def test_keys_that_default_to_another_are_filled_in() -> None:
         (DataConfig, "source", "mnist"),
         (DataConfig, "class_id", 10),
         (EvalConfig, "num_images", 1),
+        (EvalConfig, "final_num_images", 1),
     ],
 )
 def test_values_out_of_range_name_key_rule_and_value(section: type, key: str, value: object) -> None:

@@ -19,6 +19,7 @@ SMALL = (
     "data=embedded",
     "eval.extractor=random_cnn",
     "eval.num_images=20",
+    "eval.final_num_images=20",
     "train.batch_size=4",
     "train.log_every_steps=2",
     "train.checkpoint_every_steps=2",

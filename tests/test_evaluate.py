@@ -6,7 +6,7 @@ from conftest import RunProgram, noise_images
 from mlflow import MlflowClient
 
 from experiments.evaluate import DataPlace, Evaluation, load_generator, main
-from experiments.journal import curve
+from experiments.journal import curve, curves
 from experiments.prepare import Run
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint
@@ -68,6 +68,18 @@ def test_a_runs_generator_is_the_one_that_it_was_scored_by(untrained_run: Run) -
     for a, b in zip(found.variables, expected.variables, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(found.predict_on_batch(z), averaged.predict_on_batch(z))
+
+
+def test_as_many_images_as_the_run_takes_at_its_end_unless_told(
+    untrained_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = untrained_run.folder.config
+    file.write_text(file.read_text().replace("final_num_images: 5000", "final_num_images: 30"))
+    for changes, count in (({}, 30), ({"num_images": 25}, 25)):
+        assert main(wanted(untrained_run, extractor="random_cnn", **changes)) == 0
+        assert f"mine, step 6: {count} images" in capsys.readouterr().out
+    scored = {key.split("/")[2] for key in curves(untrained_run.folder.journal)}
+    assert scored == {"30", "25"}
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
 def test_a_map_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
     arguments = [
         "data=embedded", "model.dropout=0.1,0.25", "optim.learning_rate=2e-4,4e-4", "search.steps=6",
-        "eval.every_steps=2", "eval.num_images=20", "search.workers=2", f"records.root={tmp_path}",
+        "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.workers=2", f"records.root={tmp_path}",
     ]  # fmt: skip
     result = program(*arguments, script="sweeps/grid.py")
     assert result.returncode == 0, result.stdout + result.stderr

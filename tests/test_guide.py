@@ -16,7 +16,7 @@ from sweeps.grid import PRESET
 from sweeps.plan import read_plan
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20"]
+SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20"]
 EXTRA = {  # what makes a command of the guide a short one
     "experiments/run.py": [*SMALL, "train.steps=6"],
     "sweeps/optuna_search.py": [*SMALL, "search.trials=3", "search.steps=6", "search.confirm.seeds=1"],

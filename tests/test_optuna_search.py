@@ -20,7 +20,7 @@ from experiments.journal import last_status
 
 SCRIPT = "sweeps/optuna_search.py"
 TINY = [
-    "data=embedded", "search.steps=6", "eval.every_steps=2", "eval.num_images=20", "search.pruner=none",
+    "data=embedded", "search.steps=6", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.pruner=none",
     "search.confirm.top=1", "search.confirm.seeds=2", "search.workers=2",
 ]  # fmt: skip
 

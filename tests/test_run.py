@@ -26,6 +26,7 @@ SMALL = (
     "train.checkpoint_every_steps=3",
     "eval.every_steps=3",
     "eval.num_images=20",
+    "eval.final_num_images=20",
 )
 
 
@@ -141,7 +142,7 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     for text in (
         "score    FID proxy",
         "two halves of the real images",
-        "5,000 images, cifar_cnn-",
+        "20 images, cifar_cnn-",
         "coverage 0",
         "records/runs/first",
         "ui --backend-store-uri",

@@ -303,10 +303,9 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     assert not Checkpoints(tmp_path).files()
 
 
-def test_final_score_has_a_name_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "FINAL_NUM_IMAGES", 30)
+def test_final_score_has_a_name_of_its_own(tmp_path: Path) -> None:
     recorder = Recorder()
-    trainer = tiny_trainer(tmp_path, Schedule(steps=1, num_images=20), recorder)
+    trainer = tiny_trainer(tmp_path, Schedule(steps=1, num_images=20, final_num_images=30), recorder)
     trainer.run()
     score = trainer.final_scores()[metrics.FINAL_FID_PROXY]
     assert recorder.values[1, metrics.FINAL_FID_PROXY] == score != recorder.values[1, metrics.FID_PROXY]

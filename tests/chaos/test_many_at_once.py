@@ -21,7 +21,13 @@ RUNS, SEARCHES, TRIALS = 8, 4, 3
 def test_they_do_not_meet(tmp_path: Path) -> None:
     root, images = tmp_path / "records", tmp_path / "images.npz"
     np.savez(images, images=noise_images(64))
-    common = [f"records.root={root}", "data=npz", f"data.path={images}", "eval.num_images=20"]
+    common = [
+        f"records.root={root}",
+        "data=npz",
+        f"data.path={images}",
+        "eval.num_images=20",
+        "eval.final_num_images=20",
+    ]
     train = ["train.steps=4", "train.batch_size=4", "train.log_every_steps=1", "eval.every_steps=2", "train.threads=1"]
     search = ["search=custom", "model.dropout=interval(0,0.5)", f"search.trials={TRIALS}", "search.steps=6"]
     search += ["eval.every_steps=2", "search.workers=1", "search.confirm.seeds=0", "search.pruner=none"]

@@ -43,10 +43,10 @@ STEPS, GRID, EVAL, LOG = 12, 4, 4, 2  # updates of the run; between two pictures
 TRIALS = 3
 RUN = [
     "name=short", f"train.steps={STEPS}", f"train.grid_every_steps={GRID}", f"train.log_every_steps={LOG}",
-    f"eval.every_steps={EVAL}", "eval.num_images=50", "optim.learning_rate=0.002",
+    f"eval.every_steps={EVAL}", "eval.num_images=50", "eval.final_num_images=50", "optim.learning_rate=0.002",
 ]  # fmt: skip
 SEARCH = [
-    f"search.trials={TRIALS}", "search.steps=6", "eval.every_steps=2", "eval.num_images=20", "search.pruner=none",
+    f"search.trials={TRIALS}", "search.steps=6", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.pruner=none",
     "search.workers=1", "search.confirm.seeds=0",
 ]  # fmt: skip
 SECONDS = 60  # for a page to show what it should, on a busy machine

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
+from scipy import stats
 
 from experiments import figures
 from gan import metrics
@@ -62,6 +63,7 @@ def fill(page: str, tables: dict[str, str]) -> str:
     return page
 
 
+FEW = 5  # different numbers, up to which a setting's values are taken for choices
 NOTHING = "(Still to be made.)\n"
 
 
@@ -122,6 +124,40 @@ def importances_table(trials: Path) -> str:
     lines = ["| setting | share of the score's variance |", "|---" * 2 + "|"]
     lines += [f"| `{key}` | {share:.2f} |" for key, share in importances(study).items()]
     return "\n".join(lines) + "\n"
+
+
+def ranks_table(trials: Path) -> str:
+    """How the place of all trials, the best first, goes with each setting; pruned ones by how far they came.
+
+    Numbers: Spearman's rank correlation. Choices: the mean place of each, tested by Kruskal and Wallis (1952).
+    The chances are those of such a difference if the setting did not matter, each by itself.
+    """
+    rows, keys = _read_search(trials)
+    place = stats.rankdata([_goodness(row) for row in rows])
+    if len(set(place)) == 1:
+        return "(No trial was better than another.)\n"
+    found = []
+    for key in keys:
+        values = np.array([row[key] for row in rows])
+        choices = sorted(set(values))
+        if not all(isinstance(_value(each), float) for each in choices) or len(choices) <= FEW:
+            groups = [place[values == choice] for choice in choices]
+            chance = stats.kruskal(*groups).pvalue if len(groups) > 1 else np.nan
+            means = sorted((group.mean(), choice) for group, choice in zip(groups, choices, strict=True))
+            words = ", ".join(f"{choice} {mean:.3g}" for mean, choice in means)
+        else:
+            numbers = values.astype(float)
+            correlation, chance = stats.spearmanr(numbers, place)
+            words = f"{'lower' if correlation > 0 else 'higher'} is better, correlation {correlation:.2f}"
+        found.append((float(chance), f"| `{key}` | {words} | {chance:.2g} |"))
+    lines = ["| setting | place in the search, first is best | chance |", "|---" * 3 + "|"]
+    lines += [line for _, line in sorted(found)]
+    return "\n".join(lines) + "\n"
+
+
+def _goodness(row: Row) -> float:
+    """Lower is better: the score, or for those without one what puts them behind, the earlier they ended the further."""
+    return float(row["score"]) if row["state"] == "COMPLETE" else 1e9 - int(row["steps"])
 
 
 def _read_search(file: Path) -> tuple[list[Row], list[str]]:

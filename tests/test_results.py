@@ -16,6 +16,7 @@ from sweeps.results import (
     fill,
     importances_table,
     mean_and_spread,
+    ranks_table,
     robustness_table,
     scores_table,
 )
@@ -81,6 +82,29 @@ def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_pat
     shares = dict(line.strip("| ").split(" | ") for line in importances_table(file).splitlines()[2:])
     assert list(shares) == ["`model.dropout`", "`train.loss`"]
     assert float(shares["`model.dropout`"]) > 0.7
+
+
+def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -> None:
+    file = tmp_path / "trials.csv"
+    lines = ["trial,state,score,steps,seconds,optim.beta_2,optim.learning_rate,train.loss,outcome,run"]
+    for number in range(12):  # the higher the learning rate the better, by score or by when it was given up
+        score, state = ("", "PRUNED") if number < 6 else (f"{40 - number}", "COMPLETE")
+        loss, beta = ("hinge" if number in (1, 4, 8, 9) else "bce"), (0.9 if number < 6 else 0.99)
+        lines.append(f"{number},{state},{score},{10 * number},1.0,{beta},{(number + 1) / 1e4},{loss},x,s-{number}")
+    file.write_text("\n".join(lines) + "\n")
+    head, rule, *rows = ranks_table(file).splitlines()
+    assert head.count("|") == rule.count("|") == 4
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    assert [cell[0] for cell in cells] == ["`optim.learning_rate`", "`optim.beta_2`", "`train.loss`"]
+    assert cells[0][1] == "higher is better, correlation -1.00"
+    assert cells[1][1] == "0.99 3.5, 0.9 9.5"
+    assert cells[2][1] == "bce 6.5, hinge 6.5"
+    chances = [float(cell[2]) for cell in cells]
+    assert chances[0] < 1e-6
+    assert 1e-3 < chances[1] < 0.01
+    assert chances[2] == 1
+    file.write_text("\n".join(lines[:2]) + "\n")
+    assert ranks_table(file) == "(No trial was better than another.)\n"
 
 
 def test_a_page_keeps_its_words_and_gets_new_tables() -> None:

@@ -1,9 +1,11 @@
 """What the tests share: small data, and the program as a user starts it."""
 
+import hashlib
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SOAK = "SOAK" in os.environ  # `make soak`: as many kills and combinations as docs/reliability.md counts
+
+SCORERS: dict[str, "Scorer"] = {}  # `small_scorer`'s
 
 RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -59,14 +63,18 @@ def dataset(train: np.ndarray, test: np.ndarray | None = None) -> "Dataset":
     return Dataset("npz", None, "all", "some images", train, train[:0] if test is None else test)
 
 
-def small_scorer(cache: Path, train: np.ndarray, test: np.ndarray | None = None) -> "Scorer":
-    """Scores against some images in the features of the random network."""
+def small_scorer(train: np.ndarray, test: np.ndarray | None = None) -> "Scorer":
+    """Scores against some images in the features of the random network; of the same images only once a process."""
     from gan.features import load_extractor
     from gan.scoring import Reference, Scorer
     from gan.weights import find_weights
 
-    extractor = load_extractor(find_weights("random_cnn"))
-    return Scorer(extractor, Reference.of(extractor, dataset(train, test), cache))
+    key = hashlib.sha256(b"%d" % len(train) + train.tobytes() + (b"" if test is None else test.tobytes())).hexdigest()
+    if key not in SCORERS:
+        extractor = load_extractor(find_weights("random_cnn"))
+        with tempfile.TemporaryDirectory() as cache:
+            SCORERS[key] = Scorer(extractor, Reference.of(extractor, dataset(train, test), Path(cache)))
+    return SCORERS[key]
 
 
 def batch(images: np.ndarray, labels: np.ndarray) -> dict[bytes, object]:

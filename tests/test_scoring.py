@@ -29,8 +29,8 @@ def ramps(count: int, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
-    return small_scorer(tmp_path_factory.mktemp("cache"), ramps(500, 0), ramps(100, 1))
+def scorer() -> Scorer:
+    return small_scorer(ramps(500, 0), ramps(100, 1))
 
 
 def test_scores_tell_near_from_far(scorer: Scorer) -> None:
@@ -69,14 +69,14 @@ def test_copies_of_training_images_show_and_held_out_ones_do_not(scorer: Scorer)
     assert scorer.of_images(ramps(100, 1))["nn_distance"] == pytest.approx(1)
 
 
-def test_without_held_out_images_there_is_no_nn_distance(tmp_path: Path) -> None:
-    scorer = small_scorer(tmp_path, ramps(60, 0))
+def test_without_held_out_images_there_is_no_nn_distance() -> None:
+    scorer = small_scorer(ramps(60, 0))
     assert "nn_distance" not in scorer.of_images(ramps(20, 1))
 
 
-def test_copies_as_held_out_images_give_no_nn_distance(tmp_path: Path) -> None:
+def test_copies_as_held_out_images_give_no_nn_distance() -> None:
     """There would be nothing to divide by."""
-    scorer = small_scorer(tmp_path, ramps(60, 0), ramps(60, 0)[::-1])
+    scorer = small_scorer(ramps(60, 0), ramps(60, 0)[::-1])
     assert np.isnan(scorer.reference.held_out)
     assert "nn_distance" not in scorer.of_images(ramps(20, 1))
 

@@ -60,7 +60,7 @@ def tiny_update(images: np.ndarray | None = None) -> Update:
 
 
 def tiny_trainer(folder: Path, schedule: Schedule, recorder: Recorder) -> Trainer:
-    return Trainer(tiny_update(), small_scorer(folder, noise_images(60)), Checkpoints(folder), recorder, schedule)
+    return Trainer(tiny_update(), small_scorer(noise_images(60)), Checkpoints(folder), recorder, schedule)
 
 
 SCHEDULE = Schedule(
@@ -208,7 +208,7 @@ def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path)
             build_generator(4, width=4, seed=0), build_discriminator(width=2, seed=0),
             keras.optimizers.Adam(1e-3), keras.optimizers.Adam(1e-3), noise_images(60), batch_size=4, ema_decay=0.9,
         )  # fmt: skip
-        scorer = small_scorer(tmp_path, noise_images(60))
+        scorer = small_scorer(noise_images(60))
         checkpoints = Checkpoints(tmp_path / folder)
         return Trainer(update, scorer, checkpoints, recorder, schedule, recalibrate=recalibrate)
 

@@ -55,9 +55,9 @@ def test_mapped_statistics_are_those_of_mapped_features() -> None:
     np.testing.assert_allclose(found.covariance, expected.covariance)
 
 
-def test_lost_modes_cost_coverage(tmp_path: Path) -> None:
+def test_lost_modes_cost_coverage() -> None:
     real = noise_images(300) // 8 + np.repeat(np.arange(0, 200, 20, dtype=np.uint8), 30)[:, None, None, None]
-    scorer = small_scorer(tmp_path, real)
+    scorer = small_scorer(real)
     found = dict(measure.mode_dropping(scorer, real, scorer.extractor, 2))
     coverage = [np.mean(scores["coverage"]) for scores in found.values()]
     assert len(found) == 11

@@ -138,7 +138,7 @@ def main(wanted: Reproduction) -> int:
     usual = Records.at(wanted.records.root).root / ("reproduce-quick" if wanted.quick else "reproduce")
     out = usual if wanted.out is None else Path(wanted.out).expanduser()
     every = trainings(wanted.quick)
-    digests = {each.name: digest(compose_config([*each.overrides, *_data(wanted)])) for each in every}
+    digests = {each.name: digest(compose_config(_overrides(each, wanted))) for each in every}
     runs, curves = Rows(out / "results" / "runs.csv", RUNS), Rows(out / "results" / "curves.csv", CURVES)
     _check(runs, digests, wanted, console)
     runs.keep(lambda row: row["settings"] == digests.get(row["run"]))
@@ -242,6 +242,11 @@ def _data(wanted: Reproduction) -> list[str]:
     return quote_paths([f"data={wanted.data.source}", *place, *root])
 
 
+def _overrides(each: Training, wanted: Reproduction) -> list[str]:
+    small = ["eval.num_images=100", "eval.final_num_images=100", "eval.every_steps=2"] if wanted.quick else []
+    return [*each.overrides, *_data(wanted), *small]
+
+
 def _estimate(
     wanted: Reproduction, workers: int, left: Sequence[Training], searches: Sequence[str], console: Console
 ) -> None:
@@ -296,7 +301,7 @@ def _train(
     def one(each: Training) -> None:
         if wanted.hours is not None and time.monotonic() - begin > 3600 * wanted.hours:
             return
-        problem = _run(each, wanted, max(available_cores() // workers, 1))
+        problem = _run(each, digests[each.name], wanted, max(available_cores() // workers, 1))
         with lock:
             if problem:
                 failed.append(each)
@@ -315,24 +320,24 @@ def _train(
     return failed
 
 
-def _run(each: Training, wanted: Reproduction, threads: int) -> str:
+def _run(each: Training, known: str, wanted: Reproduction, threads: int) -> str:
     """Train and score, or go on with it; what is wrong, if it came to no end."""
     folder = _folder(wanted, each)
-    common = [*_data(wanted), f"train.threads={threads}"]
+    root = [o for o in _data(wanted) if o.startswith("records.root")]
     if folder.config.is_file():
-        root = [o for o in common if o.startswith(("records.root", "train.threads"))]
+        if digest(read_records(folder, "run")[0]) != known:
+            return f"there is one of other settings already; delete or rename {shown(folder.path)}"
         arguments = [f"resume={each.name}", *root]
     else:
-        small = ["eval.num_images=100", "eval.final_num_images=100", "eval.every_steps=2"] if wanted.quick else []
-        arguments = [*each.overrides, *common, *small, f"name={each.name}"]
+        arguments = [*_overrides(each, wanted), f"name={each.name}"]
+    arguments.append(f"train.threads={threads}")
     if journal.last_status(folder.journal) not in ("FINISHED", "FAILED"):
         problem = _program("run.py", arguments)
         if journal.last_status(folder.journal) not in ("FINISHED", "FAILED"):
             return problem or "it was stopped"
     if journal.last_status(folder.journal) == "FINISHED":
         for step in each.scored[:-1]:
-            place = [o for o in common if o.startswith("records.root")]
-            if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *place]):
+            if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *root]):
                 return problem
     return ""
 

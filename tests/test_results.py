@@ -199,3 +199,14 @@ def test_a_quick_reproduction_makes_page_numbers_and_pictures_once(tmp_path: Pat
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     assert "trainings 0 of 3 are left" in again.stdout and "searches" not in again.stdout
+
+    # A preset that was changed since is trained anew, but not from what the records have of the old one.
+    file = out / "results" / "runs.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if "-tuned-" not in line))
+    config = tmp_path / "records" / "runs" / "results-tuned-ship-4-seed-101" / "config.yaml"
+    config.write_text(config.read_text().replace("translation", "cutout"))
+    refused = subprocess.run([*command, "searches=false"], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert f"there is one of other settings already; delete or rename {config.parent}" in refused.stdout
+    assert "-tuned-" not in file.read_text()

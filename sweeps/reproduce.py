@@ -49,6 +49,7 @@ from sweeps.results import (
     curves_figure,
     fill,
     importances_table,
+    look_table,
     ranks_table,
     robustness_table,
     scores_table,
@@ -189,6 +190,7 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
         if (trials := out / "results" / f"search_{name}.csv").exists():
             tables |= {f"search {name}": best_table(trials), f"importances {name}": importances_table(trials)}
             tables[f"ranks {name}"] = ranks_table(trials)
+    tables |= {file.stem: look_table(file) for file in sorted((out / "results").glob("*_look.csv"))}
     page = out / "results.md"
     if page.exists():
         write_atomically(page, fill(page.read_text(), tables).encode())

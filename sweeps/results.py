@@ -155,6 +155,19 @@ def ranks_table(trials: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def look_table(file: Path) -> str:
+    """Trainings that were looked at by hand: their settings and scores by step, as a CSV file has them."""
+    with open(file, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    steps = [name for name in rows[0] if name.isdigit() and (int(name) % 1000 == 0 or name == "2500")]
+    lines = ["| settings | " + " | ".join(f"{int(step):,}" for step in steps) + " | coverage |"]
+    lines.append("|---" * (2 + len(steps)) + "|")
+    for row in rows:
+        scores = [f"{float(row[step]):.3g}" if row[step] else "" for step in steps]
+        lines.append(f"| `{row['settings']}` | {' | '.join(scores)} | {row['coverage']} |")
+    return "\n".join(lines) + "\n"
+
+
 def _goodness(row: Row) -> float:
     """Lower is better: the score, or for those without one what puts them behind, the earlier they ended the further."""
     return float(row["score"]) if row["state"] == "COMPLETE" else 1e9 - int(row["steps"])

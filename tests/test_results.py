@@ -15,6 +15,7 @@ from sweeps.results import (
     curves_figure,
     fill,
     importances_table,
+    look_table,
     mean_and_spread,
     ranks_table,
     robustness_table,
@@ -105,6 +106,17 @@ def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -
     assert chances[2] == 1
     file.write_text("\n".join(lines[:2]) + "\n")
     assert ranks_table(file) == "(No trial was better than another.)\n"
+
+
+def test_trainings_looked_at_by_hand_are_a_table(tmp_path: Path) -> None:
+    file = tmp_path / "first_look.csv"
+    file.write_text("settings,500,1000,2500,coverage,density\na=1 b=2,30.0,20.04,9.994,0.5,1.0\na=2,40,30.5,,,\n")
+    assert look_table(file).splitlines() == [
+        "| settings | 1,000 | 2,500 | coverage |",
+        "|---|---|---|---|",
+        "| `a=1 b=2` | 20 | 9.99 | 0.5 |",
+        "| `a=2` | 30.5 |  |  |",
+    ]
 
 
 def test_a_page_keeps_its_words_and_gets_new_tables() -> None:

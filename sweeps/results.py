@@ -159,7 +159,7 @@ def look_table(file: Path) -> str:
     """Trainings that were looked at by hand: their settings and scores by step, as a CSV file has them."""
     with open(file, newline="") as stream:
         rows = list(csv.DictReader(stream))
-    steps = [name for name in rows[0] if name.isdigit() and (int(name) % 1000 == 0 or name == "2500")]
+    steps = [name for name in rows[0] if name.isdigit()]
     lines = ["| settings | " + " | ".join(f"{int(step):,}" for step in steps) + " | coverage |"]
     lines.append("|---" * (2 + len(steps)) + "|")
     for row in rows:

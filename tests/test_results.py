@@ -112,10 +112,10 @@ def test_trainings_looked_at_by_hand_are_a_table(tmp_path: Path) -> None:
     file = tmp_path / "first_look.csv"
     file.write_text("settings,500,1000,2500,coverage,density\na=1 b=2,30.0,20.04,9.994,0.5,1.0\na=2,40,30.5,,,\n")
     assert look_table(file).splitlines() == [
-        "| settings | 1,000 | 2,500 | coverage |",
-        "|---|---|---|---|",
-        "| `a=1 b=2` | 20 | 9.99 | 0.5 |",
-        "| `a=2` | 30.5 |  |  |",
+        "| settings | 500 | 1,000 | 2,500 | coverage |",
+        "|---|---|---|---|---|",
+        "| `a=1 b=2` | 30 | 20 | 9.99 | 0.5 |",
+        "| `a=2` | 40 | 30.5 |  |  |",
     ]
 
 

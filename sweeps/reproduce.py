@@ -51,6 +51,7 @@ from sweeps.results import (
     importances_table,
     look_table,
     ranks_table,
+    read_search,
     robustness_table,
     scores_table,
 )
@@ -148,7 +149,7 @@ def main(wanted: Reproduction) -> int:
     left = [each for each in every if each.name not in done and each.preset in wanted.presets]
     console.print(f"trainings {len(left)} of {len(every)} are left, {sum(each.steps for each in left):,} updates")
     searches = [name for name in list(SEARCHES)[: 1 if wanted.quick else None] if wanted.searches]
-    searches = [name for name in searches if not (out / "results" / f"search_{name}.csv").exists()]
+    searches = [name for name in searches if not _is_made(name, wanted, out)]
     if searches:
         console.print(f"searches  {', '.join(searches)} are left")
     workers = wanted.workers or available_cores()
@@ -265,15 +266,24 @@ def _estimate(
         console.print(f"time      at most about {hours:.1f} h, {workers} trainings at a time")
 
 
+def _search_arguments(name: str, wanted: Reproduction) -> list[str]:
+    return [*SEARCHES[name], *(QUICK_SEARCH if wanted.quick else [])]
+
+
+def _is_made(name: str, wanted: Reproduction, out: Path) -> bool:
+    """Whether the table of a search has as many trials as it should."""
+    table = out / "results" / f"search_{name}.csv"
+    return table.exists() and len(read_search(table)[0]) >= read_plan(_search_arguments(name, wanted)).budget
+
+
 def _search(name: str, wanted: Reproduction, out: Path) -> int:
     """Make one search to its end and keep the table of its trials; the search's exit code."""
-    arguments = [*SEARCHES[name], *(QUICK_SEARCH if wanted.quick else [])]
     study = f"results-quick-{name}" if wanted.quick else f"results-{name}"
     command = [
         sys.executable,
         str(ROOT / "sweeps/optuna_search.py"),
         *_data(wanted),
-        *arguments,
+        *_search_arguments(name, wanted),
         f"search.study={study}",
     ]
     code = subprocess.run(command).returncode

@@ -97,7 +97,7 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
 
 def best_table(trials: Path, count: int = 8) -> str:
     """The best trials of a search, and the tutorial's settings; of its trials.csv."""
-    rows, keys = _read_search(trials)
+    rows, keys = read_search(trials)
     done = sorted((row for row in rows if row["state"] == "COMPLETE"), key=lambda row: float(row["score"]))
     shown = done[:count] + [row for row in done[count:] if row["trial"] == "0"]
     lines = ["| trial | score | " + " | ".join(f"`{key}`" for key in keys) + " |", "|---" * (2 + len(keys)) + "|"]
@@ -114,7 +114,7 @@ def importances_table(trials: Path) -> str:
     """What the score of the completed trials depends on, by Optuna's default (fANOVA), as in the search's report."""
     from sweeps.plots import importances
 
-    rows, keys = _read_search(trials)
+    rows, keys = read_search(trials)
     done = [row for row in rows if row["state"] == "COMPLETE"]
     params = [{key: _value(row[key]) for key in keys} for row in done]
     distributions = {key: _distribution([each[key] for each in params]) for key in keys}
@@ -132,7 +132,7 @@ def ranks_table(trials: Path) -> str:
     Numbers: Spearman's rank correlation. Choices: the mean place of each, tested by Kruskal and Wallis (1952).
     The chances are those of such a difference if the setting did not matter, each by itself.
     """
-    rows, keys = _read_search(trials)
+    rows, keys = read_search(trials)
     place = stats.rankdata([_goodness(row) for row in rows])
     if len(set(place)) == 1:
         return "(No trial was better than another.)\n"
@@ -173,7 +173,7 @@ def _goodness(row: Row) -> float:
     return float(row["score"]) if row["state"] == "COMPLETE" else 1e9 - int(row["steps"])
 
 
-def _read_search(file: Path) -> tuple[list[Row], list[str]]:
+def read_search(file: Path) -> tuple[list[Row], list[str]]:
     """The rows of a trials.csv and the settings that it is over."""
     with open(file, newline="") as stream:
         reader = csv.DictReader(stream)

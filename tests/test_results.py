@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from gan.config import ConfigError
-from sweeps.reproduce import PRESETS, SEEDS, SHORT, SHORT_SEEDS, digest, trainings
+from sweeps.reproduce import PRESETS, SEEDS, SHORT, SHORT_SEEDS, DataPlace, Reproduction, digest, main, trainings
 from sweeps.results import (
     RUNS,
     Row,
@@ -189,6 +189,18 @@ def test_mistakes_are_one_line_and_lose_no_numbers(
     assert done.returncode == 2
     assert done.stderr.startswith(line) and len(done.stderr.splitlines()) == 1
     assert (file.read_text() if file.exists() else None) == before
+
+
+def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = Reproduction(out=str(tmp_path), quick=True, dry_run=True, data=DataPlace("embedded"))
+    wanted.records.root = str(tmp_path / "records")
+    table = tmp_path / "results" / "search_four.csv"
+    table.parent.mkdir()
+    head = "trial,state,score,steps,seconds,model.bn_momentum,outcome,run\n"
+    for trials, left in ((2, True), (3, False)):
+        table.write_text(head + "0,PRUNED,,2,1,0.8,x,s\n" * trials)
+        assert main(wanted) == 0
+        assert ("searches  four are left" in capsys.readouterr().out) == left
 
 
 @pytest.mark.slow

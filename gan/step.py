@@ -68,7 +68,6 @@ class Update:
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.strategy = tf.distribute.get_strategy()
-        devices.predict_on_one(generator)
         g_optimizer.build(generator.trainable_variables)
         d_optimizer.build(discriminator.trainable_variables)
         self.images = tf.constant(images)
@@ -76,6 +75,8 @@ class Update:
         self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
         self.average = MovingAverage(generator, ema_decay) if ema_decay else None
+        for each in (generator, self.shown):
+            devices.predict_on_one(each)
         self.decay = decay
         self._rates = [(each, float(each.learning_rate.numpy())) for each in (g_optimizer, d_optimizer)]
         self._recipe = {"tutorial": self._tutorial, "batch": self._batch}[recipe]

@@ -71,6 +71,9 @@ def test_two_devices_train_as_one(recipe: str, program: RunProgram, tmp_path: Pa
     assert not np.allclose(found["adam1:generator/conv_1/kernel"], found["start:generator/conv_1/kernel"], rtol=1e-3)
     for key in ("g_optimizer/iteration", "d_optimizer/iteration"):
         assert found[f"adam1:{key}"] == found[f"adam2:{key}"]
+    pictures = [found[f"levers pictures{count}"].astype(int) for count in (1, 2)]  # of the moving average
+    assert pictures[0].shape == pictures[1].shape == (5, 32, 32, 3)
+    np.testing.assert_allclose(*pictures, atol=1)
 
     # A state of either is taken up by the other, which goes on and draws pictures as its owner would have.
     for one, other in ((1, 2), (2, 1)):

@@ -63,6 +63,7 @@ def compare(recipe: str, precision: str, file: str) -> None:
     for count in (1, 2):
         with_levers = make(count, 1e-2, with_levers=True)
         keep(f"levers{count}", with_levers, with_levers.run(1, 3))
+        found[f"levers pictures{count}"] = sample(with_levers.shown, 5)
 
     # From the one's state the other goes on: updates have the same numbers.
     states = {count: update.state() for count, update in updates.items()}

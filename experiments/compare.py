@@ -12,7 +12,6 @@ numbers of images or on different data are refused.
 """
 
 import math
-import shutil
 import textwrap
 import time
 from collections.abc import Sequence
@@ -58,6 +57,7 @@ Mark = tuple[int, int]  # indices of a run's colour and line
 TEMPLATE = Path(__file__).with_name("compare.html")
 MOST_RUNS = 18  # that colours and lines can tell apart
 CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
+FIGURES = ("scores", "losses", "latents", "final")  # file names
 COLUMNS = 5  # steps at which pictures stand side by side
 SCORES = {  # by name: title, what is better
     metrics.FID: ("FID proxy", "lower is better"),
@@ -67,8 +67,8 @@ SCORES = {  # by name: title, what is better
     metrics.NN_DISTANCE: ("nn_distance", "1 is like held-out images, far less: copies"),
 }
 LOSSES = {
-    metrics.D_LOSS: ("discriminator's loss", "nats"),
-    metrics.G_LOSS: ("generator's loss", "nats"),
+    metrics.D_LOSS: ("discriminator's loss", "mean"),
+    metrics.G_LOSS: ("generator's loss", "mean"),
     metrics.D_REAL: ("D's probability for real images", "mean"),
     metrics.D_FAKE: ("D's probability for generated ones", "mean"),
 }
@@ -103,6 +103,9 @@ def main(wanted: Comparison) -> int:
         runs = [run for group in groups for run in group.runs]
         styles = marks(groups, len(figures.COLOURS["light"]), len(figures.LINES))
         pictures = draw(runs, groups, styles, real_images(runs[0], wanted.data.path, records), out)
+        drawn = {file for each in pictures.values() if isinstance(each, Picture) for file in (each.light, each.dark)}
+        for file in {out / f"{name}{dark}.png" for name in FIGURES for dark in ("", "_dark")} - drawn:
+            file.unlink(missing_ok=True)  # of a comparison that was here before
         page = out / "compare.html"
         write_atomically(page, _page(runs, groups, styles, pictures).encode())
     console.print(_table(groups))
@@ -120,7 +123,6 @@ def _out(wanted: Comparison, records: Records) -> Path:
                 raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true replaces it")
             if not (out / "compare.html").is_file():
                 raise ConfigError("out", "a comparison, where it is replaced", wanted.out, "it has no compare.html")
-            shutil.rmtree(out)
     check_folder(out, "out")
     return out
 
@@ -259,7 +261,6 @@ def _page(
             "steps": _steps(group),
             "scores": [group.summary(f"final/{name}") for name in SCORES],
             "in_run": group.summary(metrics.FID_PROXY),
-            "scored": len(group.values(metrics.FINAL_FID_PROXY)),
         }
         for group in groups
     ]

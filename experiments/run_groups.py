@@ -46,7 +46,7 @@ class Compared:
     @property
     def settings(self) -> dict[str, object]:
         """Those that its result depends on, but for the seed."""
-        free = (*RESUME_MAY_CHANGE, "seed")
+        free = {*RESUME_MAY_CHANGE, "seed"} - {"train.steps"}
         return {key: value for key, value in settings(self.config).items() if key not in free}
 
     @cached_property
@@ -164,7 +164,7 @@ def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, 
 
 def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
     """Settings that are not the same in all runs, each with every run's value; not those that follow another key."""
-    every = [{"seed": run.config.seed, "train.steps": run.config.train.steps, **run.settings} for run in runs]
+    every = [{"seed": run.config.seed, **run.settings} for run in runs]
     followers = {key: spec["same_as"] for key, spec in describe().items() if spec["same_as"]}
     for each in every:
         for key, leader in followers.items():

@@ -79,7 +79,7 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for (label, (steps, values)), colour in zip(losses.items(), ("#0072B2", "#D55E00"), strict=False):
         upper.plot(steps, values, label=label, color=colour, linewidth=1.2)
-    upper.set_ylabel("binary cross-entropy (nats)")
+    upper.set_ylabel("loss")
     upper.legend(frameon=False)
     lower.plot(*score, color="#009E73", marker="o", markersize=3)
     lower.axhline(floor, color="#555555", linestyle="--", linewidth=1, label="two halves of the real images")

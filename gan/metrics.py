@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-D_LOSS = "train/d_loss"  # mean of the discriminator's losses on real and fake, nats
-G_LOSS = "train/g_loss"  # the generator's loss, nats
+D_LOSS = "train/d_loss"  # mean of the discriminator's losses on real and fake; nats but for hinge
+G_LOSS = "train/g_loss"  # the generator's loss, likewise
 D_REAL = "train/d_real"  # mean probability that the discriminator gives to real images
 D_FAKE = "train/d_fake"  # and to generated ones
 STEPS_PER_SECOND = "train/steps_per_second"  # updates alone: pictures, scores, checkpoints not counted

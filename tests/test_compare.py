@@ -106,6 +106,25 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert "model.generator.bn_momentum" not in page  # it only follows
 
 
+def test_runs_of_other_lengths_do_not_stand_together(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    runs = [read_run(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 40), ("long", 60))]
+    assert [group.name for group in grouped(runs)] == ["short", "long"]
+    assert differing(runs) == {"train.steps": [40, 60]}
+
+
+def test_overwriting_leaves_what_is_not_of_a_comparison(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page"
+    place = {"out": str(out), "records": RecordsConfig(root=str(root)), "overwrite": True}
+    main(Comparison(run=["a-*", "b"], **place))  # type: ignore[arg-type]
+    (out / "notes.txt").write_text("mine")
+    main(Comparison(run=["a-*"], **place))  # type: ignore[arg-type]
+    left = {file.name for file in out.iterdir()}
+    assert "notes.txt" in left
+    assert "latents.png" in left
+    assert not left & {"final.png", "final_dark.png"}  # of the one before: now there is one group
+
+
 def test_real_images_that_are_gone_are_said_so(root: Path, tmp_path: Path) -> None:
     (tmp_path / "images.npz").unlink()
     out = tmp_path / "page"

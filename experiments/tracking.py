@@ -81,9 +81,14 @@ ENVIRONMENT = {
 
 def tracking_uri(records: Records) -> str:
     """The server of MLFLOW_TRACKING_URI, or the SQLite file under the records' root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(records)
+
+
+def database_uri(records: Records) -> str:
+    """The SQLite file under the records' root."""
     # SQLAlchemy takes what follows a ? for options, and decodes %.
     path = str(records.database).replace("%", "%25").replace("?", "%3F")
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path}"
+    return f"sqlite:///{path}"
 
 
 def public(text: str) -> str:
@@ -185,7 +190,7 @@ class Delivery:
             mine = (
                 f"tags.run_folder = '{facts['tags']['run_folder']}'" if "'" not in facts["tags"]["run_folder"] else None
             )
-            known = client.search_runs([experiment_id], mine) if mine and self._retrying else []
+            known = client.search_runs([experiment_id], mine) if mine else []
             known = [run for run in known if run.info.start_time == facts["created"]]
             name, tags = facts.get("title", self._folder.name), {**facts["tags"], **self._parent(facts)}
             run = known[0] if known else client.create_run(
@@ -391,8 +396,12 @@ class Feeder:
             try:
                 refused = self.delivery.deliver(again=last)
                 self.problem = refused[0] if refused else None
-                if monitor is None and not last and self.delivery.run_id is not None:
-                    monitor = _system_monitor(self.delivery.run_id, self._uri)
+                if (
+                    not last
+                    and self.delivery.run_id is not None
+                    and (monitor is None or not monitor._process.is_alive())
+                ):
+                    monitor = _system_monitor(self.delivery.run_id, self._uri)  # an outage ends MLflow's own thread
             except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
                 if self.problem is None:
                     _log.warning("MLflow is behind, will try again\n%s", public(traceback.format_exc()))

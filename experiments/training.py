@@ -18,7 +18,7 @@ from experiments.prepare import Run, code_tags, shown
 from experiments.progress import TrainingDisplay, stage
 from experiments.records import Records
 from experiments.threads import use_threads
-from experiments.tracking import Feeder, tracking_uri
+from experiments.tracking import Feeder, database_uri, tracking_uri
 from gan import metrics
 from gan.config import Config
 
@@ -298,7 +298,7 @@ def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> N
     lines = [f"folder   {shown(run.folder.path)}"]
     pictures = [run.folder.path / "samples.gif", run.folder.plots / "real_vs_generated.png"]
     lines += [f"         {shown(picture)}" for picture in pictures if picture.exists()]
-    if run.folder.records.root == Records.at(None).root and uri.startswith("sqlite"):
+    if uri == database_uri(Records.at(None)):  # what make ui serves
         lines.append("browse   make ui, then")
     elif uri.startswith("sqlite"):
         mlflow = shlex.quote(shown(Path(sys.executable).with_name("mlflow")))

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -265,6 +266,23 @@ def test_a_request_that_fails_once_loses_and_doubles_nothing(
     assert len(client.list_artifacts(run.info.run_id, "images")) == 2
 
 
+def test_a_run_whose_process_died_when_it_was_created_is_found(
+    records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    real = mlflow.MlflowClient
+    monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: Flaky(real(uri), "create_run", True, []))
+    journal.status("FINISHED")
+    with pytest.raises(ConnectionError):
+        Delivery(folder).deliver()
+    monkeypatch.setattr(mlflow, "MlflowClient", real)
+    Delivery(folder).deliver()
+    client, run = stored(records, folder)
+    assert len(client.search_runs([run.info.experiment_id])) == 1
+    assert run.info.status == "FINISHED"
+
+
 def test_a_record_that_cannot_be_delivered_holds_nothing_up(
     records: Records, folder: RunFolder, journal: Journal
 ) -> None:
@@ -309,10 +327,19 @@ def test_a_deleted_experiment_is_named_with_the_remedy(records: Records, folder:
         Delivery(another).deliver()
 
 
-def test_system_metrics_are_sampled(
+def test_system_metrics_are_sampled_also_after_an_outage(
     records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    real, failed = MlflowClient.get_run, []
+
+    def fails_once(client: MlflowClient, run_id: str) -> Run:
+        if threading.current_thread().name == "SystemMetricsMonitor" and not failed:
+            failed.append(run_id)
+            raise ConnectionError("away for a moment")
+        return real(client, run_id)
+
+    monkeypatch.setattr(MlflowClient, "get_run", fails_once)
     feeder = Feeder(folder)
     feeder.start()
     journal.scalars(1, {"a": 1.0})
@@ -323,6 +350,7 @@ def test_system_metrics_are_sampled(
             break
     journal.status("FINISHED")
     assert feeder.finish(60)
+    assert len(failed) == 1
     assert "system/cpu_utilization_percentage" in stored(records, folder)[1].data.metrics
 
 

@@ -1,5 +1,6 @@
 """How a run ends when something goes wrong in it."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from rich.console import Console
 from experiments import training
 from experiments.journal import read
 from experiments.prepare import Run, new_run
+from experiments.records import Records
+from experiments.tracking import Feeder, database_uri
 from experiments.training import Outcome
 from gan.config import Config, DataConfig, RecordsConfig
 from gan.trainer import Diverged
@@ -58,3 +61,14 @@ def test_a_mistake_of_ours_is_raised_and_the_run_is_failed(run: Run, monkeypatch
     with pytest.raises(ZeroDivisionError):
         train_with(run, ZeroDivisionError("ours"), monkeypatch)
     assert statuses(run) == ["FAILED"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_make_ui_is_named_for_the_database_that_it_serves_alone(
+    own: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = database_uri(Records.at(None)) if own else f"sqlite:///{tmp_path / 'other.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    said = Console(file=io.StringIO(), record=True)
+    training._say_where(run, Feeder(run.folder), True, said)
+    assert ("make ui" if own else f"--backend-store-uri {uri} --port 5000") in said.export_text()

@@ -41,7 +41,7 @@ class DataPlace:
 
 @dataclass
 class Evaluation:
-    run: str | None = setting(None, "run to score: MLflow id, name, folder or last", NotEmpty())
+    run: str | None = setting(None, "run to score: MLflow id, name, folder, last or best:<study>", NotEmpty())
     step: str = setting("last", "checkpoint to score: last, best (by in-run score) or a step", NotEmpty())
     extractor: str = setting(
         "own", "network in whose features images are compared; own: the run's", Choice(("own", *EXTRACTORS))

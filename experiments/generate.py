@@ -67,7 +67,13 @@ def main(wanted: Generation) -> int:
         rule = f"(N, {config.model.latent_dim}), as the run's generator takes them"
         raise ConfigError("latents", rule, f"{given.shape} in {wanted.latents}")
     checkpoint = find_checkpoint(folder, wanted.step, console)
-    out, kind = _out(wanted, folder, checkpoint.step)
+    kind = _kind(wanted)
+    if kind == "picture" and shape[0] * shape[1] > MOST_IN_A_GRID:
+        rule = f"at most {MOST_IN_A_GRID:,} for one picture"
+        raise ConfigError(
+            "num_images" if given is None else "latents", rule, count, "out=images.npz or out=folder/ takes more"
+        )
+    out = _out(wanted, kind, folder, checkpoint.step)
 
     with native_stderr_to(Path("/dev/null")), stage(console, "generating"):
         from gan import randomness
@@ -145,24 +151,33 @@ def _read_latents(path: str) -> np.ndarray:
     return latents
 
 
-def _out(wanted: Generation, folder: RunFolder, step: int) -> tuple[Path, str]:
-    """Where the images go, and as what: picture, GIF, arrays or folder. Raises ConfigError."""
+def _kind(wanted: Generation) -> str:
+    """What is made: a picture, GIF, arrays, generator or folder. Raises ConfigError."""
+    if wanted.out is None:
+        return "picture"
+    out = Path(wanted.out).expanduser()
+    if out.is_dir() or wanted.out.endswith("/") or not out.suffix:
+        return "folder"
+    kinds = {".png": "picture", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
+    if out.suffix.lower() not in kinds:
+        raise ConfigError("out", "a .png, .gif, .npz, .keras or a folder", wanted.out)
+    return kinds[out.suffix.lower()]
+
+
+def _out(wanted: Generation, kind: str, folder: RunFolder, step: int) -> Path:
+    """Where it goes. Raises ConfigError."""
     if wanted.out is None:
         name = f"step_{step:08d}_seed_{wanted.seed}" if wanted.latents is None else f"step_{step:08d}_latents"
         place = folder.path / "generated"
         check_folder(place, "run")
-        return place / (f"{name}.png" if wanted.interpolate is None else f"{name}_walk.png"), "picture"
+        return place / (f"{name}.png" if wanted.interpolate is None else f"{name}_walk.png")
     out = Path(wanted.out).expanduser()
-    kinds = {".png": "picture", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
-    kind = "folder" if out.is_dir() or wanted.out.endswith("/") or not out.suffix else kinds.get(out.suffix.lower())
-    if kind is None:
-        raise ConfigError("out", "a .png, .gif, .npz, .keras or a folder", wanted.out)
     if kind == "folder" and out.is_dir() and any(out.iterdir()) and not wanted.overwrite:
         raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true writes into it")
     if kind != "folder" and out.exists() and not wanted.overwrite:
         raise ConfigError("out", "new", wanted.out, "overwrite=true replaces it")
     check_folder(out if kind == "folder" else out.parent, "out")
-    return out, kind
+    return out
 
 
 def write_generator(out: Path, generator: "keras.Model") -> None:

@@ -27,7 +27,7 @@ from experiments.threads import use_threads
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
-from gan.config import CIFAR10_CLASSES, Config, ConfigError, check_shares, flatten, put
+from gan.config import CIFAR10_CLASSES, Config, ConfigError, check_shares, class_index, flatten, put
 from gan.data import Dataset, load_dataset
 from gan.sources import DataWarning
 from gan.weights import KEY, Weights, find_weights
@@ -149,6 +149,8 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
         _warn(console, str(warning.message))
 
     wanted, had = flatten(given), flatten(config)
+    index = class_index(given.data.class_id)
+    wanted["data.class_id"] = "all" if index is None else index  # as the records have it
     keys = {key for key in keys if wanted[key] != had[key] and key not in NOT_SETTINGS}
     if refused := sorted(keys - set(RESUME_MAY_CHANGE)):
         differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in refused)

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     console = Output()
     if config.resume is None:
         preset = given["experiment"].get_value_element_as_str() if "experiment" in given else None
-        run = prepare.new_run(config, preset, args.overrides, console)
+        run = prepare.new_run(config, preset, [*flags, *args.overrides], console)
         with run.folder.owned():
             return _train(run, arguments, console)
     if groups := {"data", "experiment"} & given.keys():
@@ -171,6 +171,9 @@ def entry() -> None:
     except (ConfigError, CheckpointError, HydraException) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(USAGE_ERROR)
+    except OSError as error:  # a full or read-only disk, before there is a training to save
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

@@ -84,16 +84,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class ClassId:
-    """A class of CIFAR-10 by index or name, or all."""
+    """A class by index or, of CIFAR-10, by name; or all. Which indices there are the data say."""
 
     options = (*CIFAR10_CLASSES, "all")
 
     def __str__(self) -> str:
-        return "0 to 9, all, or one of " + ", ".join(CIFAR10_CLASSES)
+        return "0 to 9 (in an own npz also more), all, or one of " + ", ".join(CIFAR10_CLASSES)
 
     def admits(self, value: Any) -> bool:
         if isinstance(value, int) and not isinstance(value, bool):
-            return 0 <= value < len(CIFAR10_CLASSES)
+            return value >= 0
         return value in self.options
 
 
@@ -395,7 +395,7 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def class_index(class_id: int | str) -> int | None:
-    """CIFAR-10's index of a class given by index or name; None for `all`.
+    """The index of a class given by index or, of CIFAR-10, by name; None for `all`.
 
     Raises ConfigError for anything else.
     """

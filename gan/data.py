@@ -14,7 +14,7 @@ import numpy as np
 from gan import embedded
 from gan.arrays import Arrays
 from gan.cache import prepared
-from gan.config import CIFAR10_CLASSES, class_index
+from gan.config import CIFAR10_CLASSES, ClassId, class_index
 from gan.sources import MIN_IMAGES, DataError, DataWarning, cifar10, folder, npz
 
 SHIP = CIFAR10_CLASSES.index("ship")
@@ -60,6 +60,8 @@ def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path
 def _load(source: str, path: str | None, class_id: int | str, cache: Path) -> Dataset:
     index = class_index(class_id)
     found, place = _where(source, path, cache)
+    if found != "npz" and place is not None and index is not None and index >= len(CIFAR10_CLASSES):
+        raise DataError("data.class_id", str(ClassId()), class_id)
     arrays = _read(found, place, index, class_id, cache)
     name = "built-in pictures" if place is None else f"{found} {place}"
     labelled = "train_labels" in arrays

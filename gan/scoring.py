@@ -124,5 +124,5 @@ def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = 
 
 def images_of(generator: keras.Model, latents: np.ndarray) -> np.ndarray:
     """latents (N, latent_dim) float32 -> images (N, 32, 32, 3) uint8, drawn with the moving statistics."""
-    images = [generator.predict_on_batch(latents[k : k + BATCH]) for k in range(0, len(latents), BATCH)]
-    return unscale(np.concatenate(images))
+    batches = (latents[k : k + BATCH] for k in range(0, len(latents), BATCH))
+    return np.concatenate([unscale(generator.predict_on_batch(batch)) for batch in batches])

@@ -251,6 +251,8 @@ def test_npz_with_and_without_labels(tmp_path: Path, cache: Path) -> None:
     assert len(load_dataset("npz", str(tmp_path / "a.npz"), "all", cache).train) == 100
     with pytest.raises(DataError, match=r"data\.class_id must be a class of .* \(0, 1\) or all; got 8"):
         load_dataset("npz", str(tmp_path / "a.npz"), 8, cache)
+    np.savez(tmp_path / "more.npz", images=images, labels=labels + 99)  # not CIFAR-10's ten classes
+    assert load_dataset("npz", str(tmp_path / "more.npz"), 100, cache).description.endswith("class 100, 50 images")
     np.savez(tmp_path / "b.npz", images=images)
     assert len(load_dataset("auto", str(tmp_path / "b.npz"), 8, cache).train) == 100
 
@@ -342,6 +344,11 @@ def test_a_folder_of_which_nothing_can_be_read(tmp_path: Path, cache: Path) -> N
         (tmp_path / f"{k}.jpg").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"at least 40 pictures that can be read; got '0 of 50 in "):
         load_dataset("folder", str(tmp_path), "all", cache)
+
+
+def test_cifar10_has_ten_classes(cifar: Path, cache: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.class_id must be 0 to 9 .*; got 10"):
+        load_dataset("cifar10", str(cifar), 10, cache)
 
 
 def test_a_class_of_what_has_no_labels_is_refused(npz: Path, cache: Path) -> None:

@@ -98,6 +98,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
     full.mkdir()
     (full / "mine.txt").touch()
     np.save(tmp_path / "narrow.npy", np.zeros((3, 7)))
+    np.save(tmp_path / "many.npy", np.zeros((10_001, 100), np.float32))
     np.save(tmp_path / "nan.npy", np.full((3, 100), np.nan))
     np.save(tmp_path / "object.npy", np.array([{}], object))
     np.savez(tmp_path / "several.npz", a=np.zeros(3))
@@ -115,6 +116,8 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         ({"grid": "0x8"}, "grid must be rows x columns, as 8x8"),
         ({"grid": "999x999"}, "at most 10,000 places"),
         ({"grid": "2x2", "num_images": 5}, "grid must be of 5 places, one an image; got '2x2'"),
+        ({"num_images": 20_000}, "num_images must be at most 10,000 for one picture; got 20000 (out=images.npz or"),
+        ({"latents": str(tmp_path / "many.npy")}, "latents must be at most 10,000 for one picture; got 10001"),
         ({"interpolate": "3"}, "two different images by their numbers"),
         ({"interpolate": "3:3"}, "two different images by their numbers"),
         ({"interpolate": "1:2", "grid": "2x2"}, "grid must be absent with interpolate="),

@@ -81,6 +81,15 @@ def test_settings_that_a_run_is_older_than_have_their_defaults(run: Run) -> None
     assert flatten(resumed_run(run.folder, Config(), set(), QUIET).config) == flatten(run.config)
 
 
+def test_a_class_is_the_same_by_name_and_by_index(cifar: Path, tmp_path: Path) -> None:
+    data = DataConfig(source="cifar10", path=str(cifar), class_id="ship")
+    run = new_run(Config(data=data, records=RecordsConfig(root=str(tmp_path / "r"))), None, [], QUIET)
+    assert run.config.data.class_id == 8
+    assert resumed_run(run.folder, Config(data=DataConfig(class_id="ship")), {"data.class_id"}, QUIET).resumed
+    with pytest.raises(ConfigError, match=r"data\.class_id: 8 in the run, 3 now"):
+        resumed_run(run.folder, Config(data=DataConfig(class_id="cat")), {"data.class_id"}, QUIET)
+
+
 def test_images_that_moved_may_be_pointed_at(run: Run, npz: Path) -> None:
     moved = npz.rename(npz.with_name("moved.npz"))
     with pytest.raises(ConfigError, match=r"data\.path must be an existing file"):

@@ -1,5 +1,6 @@
 """The program as a user starts it."""
 
+import errno
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from conftest import ROOT, RunProgram, noise_images
 from mlflow import MlflowClient
 from PIL import Image
 
+from experiments import run as training_program
 from experiments.journal import curve
 from experiments.records import Records, RunFolder, read_json
 
@@ -123,6 +125,33 @@ def test_shell_completion_completes_keys_and_options(program: RunProgram) -> Non
         line = f"python experiments/run.py {typed}"
         done = program("-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line)))
         assert expected in done.stdout.split()
+
+
+def test_the_command_on_record_has_the_folder_of_presets(
+    common: list[str], records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropout: 0.1\n")
+    monkeypatch.setattr(training_program, "_train", lambda *_: 0)
+    own = ["--config-dir", str(tmp_path / "conf"), "experiment=mine"]
+    assert training_program.main([*own, *common]) == 0
+    assert read_json(only_run(records).facts)["command"] == shlex.join(["python", "experiments/run.py", *own, *common])
+
+
+def test_a_full_disk_before_the_training_is_one_line(
+    common: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "config.yaml")
+
+    monkeypatch.setattr("experiments.prepare.write_atomically", full)
+    monkeypatch.setattr(sys, "argv", ["experiments/run.py", *common])
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as end:
+        training_program.entry()
+    signal.signal(signal.SIGINT, before)
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'config.yaml'\n"
 
 
 # --- real runs

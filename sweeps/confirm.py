@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from experiments import journal
 from experiments.records import RunFolder
+from experiments.threads import available_cores
 from experiments.training import NO_RECORDS
 from gan import metrics
 from sweeps import study as studies
@@ -22,7 +23,6 @@ from sweeps.process import TrialProcess, ending
 from sweeps.space import Value
 from sweeps.trial import Job
 
-RESAMPLES = 9999
 CONFIDENCE = 0.95
 
 
@@ -55,7 +55,7 @@ class Verdict:
     tutorial: Candidate
     candidates: list[Candidate]  # best first
     difference: float  # of the best candidate's mean to the tutorial's; below 0 is better
-    low: float  # of its bootstrap interval
+    low: float  # of its interval, which knows of how many it is the best
     high: float
 
     @property
@@ -70,7 +70,7 @@ class Verdict:
         seeds = f"{len(self.best.scores)} and {len(self.tutorial.scores)} fresh seeds"
         if failed := len(self.best.failures):
             seeds += f", {failed} more failed"
-        interval = f"difference {self.difference:+.3g}, {CONFIDENCE:.0%} bootstrap interval {self.low:+.3g} to {self.high:+.3g}"
+        interval = f"difference {self.difference:+.3g}, {CONFIDENCE:.0%} interval {self.low:+.3g} to {self.high:+.3g}"
         means = (
             f"{self.best.mean:.4g} against {self.tutorial.mean:.4g} for the tutorial's settings ({seeds}; {interval})"
         )
@@ -90,7 +90,7 @@ class Stopped(Exception):
 def candidates(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Candidate]:
     """The best trials of a study, and the tutorial's settings first."""
     done = studies.finished(trials)
-    first = [trial.value for trial in done if studies.origin(trial) == 0]
+    first = [trial.value for trial in done if studies.origin(trial) == 0 and plan.is_tutorial(trial.params)]
     found = [Candidate("tutorial", {}, first[0] if first else None)]
     for trial in done:
         again = any(trial.params == each.params for each in found)
@@ -113,6 +113,7 @@ def confirm(
     lock = threading.Lock()
     events: queue.Queue[str] = queue.Queue()
     stopped: list[str] = []  # what every training would fail of
+    given_up: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
     def train(candidate: Candidate, seed: int) -> None:
         run = _run(plan, folder, candidate, seed)
@@ -132,11 +133,12 @@ def confirm(
                 stopped.append(outcome["failure"])
             if not outcome and not should_stop():
                 events.put(f"{candidate.title} seed {seed}: {ending(process)}")
+            given_up[run.name] = outcome.get("failure") or ending(process)
         if _is_done(run):
             score = studies.objective(studies.scores_of(run)[1])
             events.put(f"{candidate.title} seed {seed}: score {score:.4g}")
 
-    with ThreadPoolExecutor(plan.workers) as threads:
+    with ThreadPoolExecutor(_at_a_time(plan)) as threads:
         waiting = [threads.submit(train, *job) for job in jobs]
         while not all(each.done() for each in waiting) or not events.empty():
             with contextlib.suppress(queue.Empty):
@@ -152,9 +154,9 @@ def confirm(
     if should_stop():
         raise Stopped
     for candidate in wanted:
-        done = [(seed, _run(plan, folder, candidate, seed)) for seed in seeds]
-        done = [(seed, run) for seed, run in done if _is_done(run)]
-        failures = [(seed, _failure(_run(plan, folder, candidate, seed))) for seed in seeds]
+        runs = [(seed, _run(plan, folder, candidate, seed)) for seed in seeds]
+        done = [(seed, run) for seed, run in runs if _is_done(run)]
+        failures = [(s, _failure(run) or ("" if _is_done(run) else given_up.get(run.name, ""))) for s, run in runs]
         candidate.failures = [f"seed {seed}: {words}" for seed, words in failures if words]
         candidate.seeds = [seed for seed, _ in done]
         candidate.scores = [studies.objective(studies.scores_of(run)[1]) for _, run in done]
@@ -170,25 +172,27 @@ def judge(wanted: Sequence[Candidate]) -> Verdict | None:
     others = sorted((each for each in others if each.scores), key=lambda each: (len(each.failures), each.mean))
     if not tutorial.scores or not others:
         return None
-    low, high = _interval(others[0].scores, tutorial.scores)
+    low, high = _interval([each.scores for each in others], tutorial.scores)
     return Verdict(tutorial, others, others[0].mean - tutorial.mean, low, high)
 
 
-def _interval(scores: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """Percentile bootstrap of the difference of means; NaN where a sample is too small to be resampled."""
-    if min(len(scores), len(others)) < 2:
-        return float("nan"), float("nan")
-    from scipy.stats import bootstrap  # slow to import: a mistake should be answered before
+def _interval(others: Sequence[Sequence[float]], tutorial: Sequence[float]) -> tuple[float, float]:
+    """Of the first one's difference of means to the tutorial's; NaN where either has but one score.
 
-    result = bootstrap(
-        (np.asarray(scores), np.asarray(others)),
-        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
-        n_resamples=RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    Student's t, with the spread over seeds pooled from all settings, as three seeds of one say
+    little of it, and Bonferroni's correction, as the first is the best of several.
+    """
+    if min(len(others[0]), len(tutorial)) < 2:
+        return float("nan"), float("nan")
+    from scipy.stats import t  # slow to import: a mistake should be answered before
+
+    groups = [np.asarray(scores) for scores in (*others, tutorial)]
+    freedom = sum(len(group) - 1 for group in groups)
+    variance = sum(((group - group.mean()) ** 2).sum() for group in groups) / freedom
+    quantile = t.ppf(1 - (1 - CONFIDENCE) / 2 / len(others), freedom)
+    margin = float(quantile * np.sqrt(variance * (1 / len(others[0]) + 1 / len(tutorial))))
+    difference = float(groups[0].mean() - groups[-1].mean())
+    return difference - margin, difference + margin
 
 
 def best_run(plan: Plan, folder: RunFolder, candidate: Candidate) -> RunFolder:
@@ -198,6 +202,13 @@ def best_run(plan: Plan, folder: RunFolder, candidate: Candidate) -> RunFolder:
 
 def _run(plan: Plan, folder: RunFolder, candidate: Candidate, seed: int) -> RunFolder:
     return RunFolder(folder.records.runs / f"{plan.search.study}-confirm-{candidate.title}-seed-{seed}")
+
+
+def _at_a_time(plan: Plan) -> int:
+    """They are trained on this host, whatever the trials ran on."""
+    if plan.search.launcher == "local":
+        return plan.workers
+    return min(plan.workers, max(available_cores() // plan.threads, 1))
 
 
 def _is_done(run: RunFolder) -> bool:
@@ -216,7 +227,7 @@ def _failure(run: RunFolder) -> str:
 
 
 def _job(plan: Plan, folder: RunFolder, candidate: Candidate, seed: int) -> Job:
-    overrides = [*plan.trial_overrides(candidate.params), f"train.threads={plan.threads}"]
+    overrides = [*plan.trial_overrides(candidate.params), f"train.threads={min(plan.threads, available_cores())}"]
     return Job(
         overrides=[*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"],
         config_dir=plan.config_dir,

@@ -1,10 +1,17 @@
 """The verdict of a search."""
 
+import functools
 import math
+from pathlib import Path
 
 import pytest
 
-from sweeps.confirm import Candidate, judge
+from experiments.records import RunFolder
+from sweeps.confirm import Candidate, _at_a_time, confirm, judge
+from sweeps.plan import read_plan
+from sweeps.process import TrialProcess
+
+STUB = Path(__file__).with_name("stub_trial.py")
 
 
 def candidate(title: str, *scores: float) -> Candidate:
@@ -19,7 +26,8 @@ def test_clearly_better_settings_are_called_better() -> None:
     assert [each.title for each in verdict.candidates] == ["trial-0005", "trial-0003"]
     assert verdict.better
     assert verdict.difference == -11
-    assert -13 < verdict.low < -11 < verdict.high < -9
+    # The quantile of Student's t at 1 - 0.05 / 4 with 6 degrees of freedom is 2.969, times sqrt 2/3.
+    assert (verdict.low, verdict.high) == pytest.approx((-13.424, -8.576), abs=0.001)
     assert verdict.words().startswith(
         "trial-0005 is better: 10 against 21 for the tutorial's settings (3 and 3 fresh seeds"
     )
@@ -35,6 +43,47 @@ def test_luck_is_not_called_better() -> None:
     worse = judge([candidate("tutorial", 10, 11, 12), candidate("trial-0003", 20, 21, 22)])
     assert worse is not None
     assert "is NOT better than the tutorial's settings: 21 against 11" in worse.words()
+
+
+def test_the_best_of_several_may_be_luck() -> None:
+    """All of its seeds are better than all of the tutorial's; of three candidates one often has such luck."""
+    lucky, others = (
+        candidate("trial-0003", 12.9, 14.1, 14.5),
+        [candidate("a", 14, 16.5, 17), candidate("b", 13.5, 15, 16.8)],
+    )
+    verdict = judge([candidate("tutorial", 14.8, 15.5, 16.9), lucky, *others])
+    assert verdict is not None
+    assert verdict.best is lucky
+    assert not verdict.better
+    assert "that may be luck" in verdict.words()
+
+
+def test_scores_without_any_spread_are_compared_as_they_are() -> None:
+    verdict = judge([candidate("tutorial", 3, 3), candidate("trial-0003", 2, 2)])
+    assert verdict is not None
+    assert verdict.better
+    assert (verdict.low, verdict.high) == (-1, -1)
+
+
+def test_a_training_that_never_ends_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is killed half-way, at each attempt."""
+    monkeypatch.setattr("sweeps.confirm.TrialProcess", functools.partial(TrialProcess, program=STUB))
+    arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "search.retries=0"]
+    plan = read_plan([*arguments, "search.confirm.seeds=1", f"records.root={tmp_path}"])
+    folder = RunFolder(plan.records.studies / "gan")
+    killed = Candidate("trial-0001", {"model.dropout": 0.4}, 9.0)
+    confirm(plan, folder, [killed], lambda _: None, lambda: False)
+    (failure,) = killed.failures
+    assert failure.startswith("seed 1: ")
+    assert "killed" in failure
+
+
+def test_a_search_on_a_cluster_confirms_with_the_cores_that_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.confirm.available_cores", lambda: 4)
+    shared = "search.storage=postgresql+psycopg://me@host/db"
+    for cpus, count in ((2, 2), (8, 1)):
+        given = [shared, "search.launcher=slurm", "search.workers=16", f"search.resources.cpus={cpus}"]
+        assert _at_a_time(read_plan(given)) == count
 
 
 def test_settings_that_fail_on_a_seed_are_not_better() -> None:

@@ -33,8 +33,8 @@ written. `--help` prints these keys too; `--cfg job` prints what a run would hav
 single layers. A list sets one network's, from input to output:
 `'model.generator.bn_momentum=[0.78,0.78]'`. With both, the list goes before the number.
 
-**Presets.** `experiment=tutorial` and `experiment=quick` set many keys of a run, `search=default`, `search=quick` and
-`search=custom` those of a search; they are the YAML files of `conf/`. A run has none unless one is named, a search has
+**Presets.** `experiment=` sets many keys of a run (`tutorial`, `quick`, `tuned_four`, `tuned`), `search=` those of a
+search (`default`, `quick`, `levers`, `grid`, `custom`); they are the YAML files of `conf/`. A run has none unless one is named, a search has
 `default`, which holds its space. `data=cifar10` chooses a source with what belongs to it: `data=folder` and `data=npz`
 also set `data.class_id=all`. Your own are YAML files in `experiment/`, `search/` or `data/` of any folder:
 `--config-dir my_conf experiment=mine` reads `my_conf/experiment/mine.yaml`, whose first line must be this one (files in

@@ -70,6 +70,11 @@ def compose_settings(
     return result
 
 
+def flags(config_dir: str | None) -> list[str]:
+    """What run.py takes beside overrides, for presets from a folder of the user's own."""
+    return [] if config_dir is None else ["--config-dir", config_dir]
+
+
 def complete(overrides: list[str], search_folder: str | None = None) -> list[str]:
     """Let a shared key reach every layer that the same command line does not name.
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
 STOPPED_SECONDS = 5.0  # and one that the user stopped
 NO_RECORDS = "records cannot be written"
+OUT_OF_MEMORY = "out of memory"
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
 
 
@@ -130,7 +131,7 @@ def _train(
             outcome = Outcome("FAILED", error.step, failure=f"{error}. {advice}")
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             advice = "Try a smaller train.batch_size or model.latent_dim"
-            outcome = Outcome("FAILED", display.step, failure=f"out of memory: {first_line(error)[:200]}. {advice}")
+            outcome = Outcome("FAILED", display.step, failure=f"{OUT_OF_MEMORY}: {first_line(error)[:200]}. {advice}")
         except OSError as error:
             last = run.folder.checkpoints.files()
             kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"

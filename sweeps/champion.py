@@ -23,7 +23,7 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
     def known() -> list[float]:
         return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]
 
-    if not run.journal.exists():
+    if journal.last_status(run.journal) != "FINISHED":
         say(f"the best trial is not scored again: {run.name} was trained on a host that keeps its own records")
         return None
     if not known():
@@ -38,7 +38,7 @@ def crown(run: RunFolder, study: str, words: str, say: Callable[[str], None]) ->
 
     A trial has no saved generator: it is made from the last checkpoint.
     """
-    if not run.journal.exists():
+    if journal.last_status(run.journal) != "FINISHED":
         say(f"the winner's generator is not registered: {run.name} is on the host that trained it")
         return None
     records = [record for record, _ in journal.read(run.journal, 0)]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -25,7 +25,6 @@ STYLES = {
     "COMPLETE": "green",
     "PRUNED": "yellow",
     "FAIL": "red",
-    "WAITING": "dim",
     "STOPPED": "yellow",
 }
 
@@ -40,7 +39,6 @@ class Row:
     step: int = 0
     score: float | None = None  # objective, or as it would be if the trial ended here
     reason: str = ""
-    begun: float = field(default_factory=time.monotonic)
 
 
 def short(params: Mapping[str, Value]) -> str:

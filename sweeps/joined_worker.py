@@ -113,8 +113,7 @@ class JoinedWorker(Worker):
         """Run a trial, or wait where there is none to begin; False when there never will be."""
         with self._turn() as self._held:
             self._look(self.study.user_attrs)
-            for number in shared.tidy(self.study, self.plan.search.retries):
-                self.given_up(number)
+            shared.tidy(self.study, self.plan.search.retries)
             trials = self.study.get_trials(deepcopy=False)
             seconds = float(self.study.user_attrs.get(studies.SECONDS, 0.0))
             if studies.may_begin(self.plan, trials, seconds) and not self.ended:
@@ -182,9 +181,6 @@ class JoinedWorker(Worker):
 
     def left(self, trial: Trial) -> None:
         trial.set_user_attr(f"{shared.LEFT}{trial.number}", "interrupted")
-
-    def given_up(self, number: int) -> None:
-        """Called when a trial was killed too often."""
 
 
 def merged(arguments: Sequence[str], own: Sequence[str]) -> list[str]:

@@ -28,6 +28,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import Study
+from optuna.trial import TrialState
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -228,10 +229,14 @@ class _Search:
 
     def _trial_runs(self) -> list[RunFolder]:
         trials = self.study.get_trials(deepcopy=False)
-        runs = {run.name: run for run in (studies.run_of(self.plan, trial) for trial in trials)}
-        return [
-            run for run in runs.values() if run.journal.exists()
-        ]  # not those with the settings of an earlier trial again
+        states = {studies.run_of(self.plan, trial).name: trial.state for trial in studies.counted(trials)}
+        runs = [RunFolder(self.plan.records.runs / name) for name in states]
+        # Not those with the settings of an earlier trial again, nor what another host took up and ended.
+        return [run for run in runs if run.journal.exists() and not self._ended_elsewhere(run, states[run.name])]
+
+    def _ended_elsewhere(self, run: RunFolder, state: TrialState) -> bool:
+        ends = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}.get(state)
+        return self.plan.search.storage is not None and ends not in (None, journal.last_status(run.journal))
 
     def _confirm(self) -> Verdict | None:
         plan = self.plan

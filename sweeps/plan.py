@@ -3,7 +3,7 @@
 import math
 import os
 from argparse import ArgumentError, ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,21 @@ def read_plan(arguments: list[str]) -> Plan:
         search.storage, password = split_password(search.storage)
         if password is not None:
             os.environ["PGPASSWORD"] = password  # where libpq looks, here and in all children: nothing else has it
-    command = [without_password(argument) for argument in arguments]
-    plan = Plan(search, read_space(texts, config), fixed, overrides, config, args.config_dir, command)
+    command = [without_password(argument) for argument in _in_one_piece(arguments)]
+    plan = Plan(search, read_space(texts), fixed, overrides, config, args.config_dir, command)
     _check(plan)
     return plan
+
+
+def _in_one_piece(arguments: Sequence[str]) -> list[str]:
+    """Each option with its value, so that every argument has its key before an `=`."""
+    found: list[str] = []
+    for argument in arguments:
+        if found and found[-1] == "--config-dir":
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
 
 
 def _sorted(overrides: list[str]) -> tuple[list[str], dict[str, str], list[str]]:

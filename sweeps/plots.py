@@ -18,7 +18,7 @@ import optuna.visualization.matplotlib as plots
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import get_param_importances
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
@@ -40,11 +40,11 @@ SCORE = "score"
 
 
 def importances(study: Study) -> dict[str, float]:
-    """Of each setting for the score, as shares of 1; nothing where there are too few trials to tell."""
+    """Of each setting for the score, as shares of its variance (fANOVA); nothing where there are too few trials to tell."""
     if len(studies.finished(study.get_trials(deepcopy=False))) < 4:
         return {}
     with _quiet():
-        return get_param_importances(study)
+        return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
 
 
 def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
@@ -78,7 +78,9 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
     if shares := importances(study):
         two = list(shares)[:2]
         plotters |= {
-            "importances": lambda: plots.plot_param_importances(study, target_name=SCORE),
+            "importances": lambda: plots.plot_param_importances(
+                study, evaluator=FanovaImportanceEvaluator(seed=0), target_name=SCORE
+            ),
             "slices": lambda: plots.plot_slice(study, target_name=SCORE),
             "parallel coordinates": lambda: plots.plot_parallel_coordinate(study, target_name=SCORE),
         }
@@ -93,7 +95,7 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
     """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
     across, down = plan.space
     names = [[brief(value) for value in dimension.grid()] for dimension in (across, down)]
-    places = {(brief(t.params[down.key]), brief(t.params[across.key])): t for t in done}
+    places = {(brief(t.params[down.key]), brief(t.params[across.key])): t for t in reversed(done)}
     by_place = {(names[1].index(y), names[0].index(x)): t for (y, x), t in places.items()}
     size = max(0.95 * len(names[0]), 4) + 2, max(0.6 * len(names[1]), 2) + 1.2
 

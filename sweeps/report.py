@@ -12,6 +12,7 @@ import yaml
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.compose import flags
 from experiments.figures import Picture
 from experiments.page import render
 from experiments.records import RunFolder
@@ -58,7 +59,7 @@ def write_report(
 
 
 def _winner(trials: Sequence[FrozenTrial], verdict: Verdict | None) -> FrozenTrial | None:
-    """The best confirmed settings if they are better than the tutorial's, else the best of the search."""
+    """The best of the confirmed settings; of the search, where none were confirmed."""
     done = studies.finished(trials)
     if verdict is not None:
         confirmed = [trial for trial in done if trial.params == verdict.best.params]
@@ -78,7 +79,7 @@ def _champion(plan: Plan, folder: RunFolder, winner: FrozenTrial | None, verdict
 def train_command(plan: Plan, params: dict[str, Any]) -> str:
     """The command that trains with some settings of the space, to the tutorial's length unless said otherwise."""
     own = [override for override in plan.given if not override.startswith("eval.")]
-    return shlex.join(["python", "experiments/run.py", *own, *as_overrides(params)])
+    return shlex.join(["python", "experiments/run.py", *flags(plan.config_dir), *own, *as_overrides(params)])
 
 
 def _best(plan: Plan, winner: FrozenTrial, champion: RunFolder, verdict: Verdict | None) -> str:

@@ -33,6 +33,7 @@ from experiments.prepare import RESUME_MAY_CHANGE, load_data, read_records, sett
 from experiments.progress import stage
 from experiments.records import Records, RunFolder, check_folder
 from experiments.threads import available_cores
+from experiments.training import NO_RECORDS, OUT_OF_MEMORY
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.config import COUNT, POSITIVE, Choice, Config, ConfigError, NotEmpty, RecordsConfig, describe, setting
@@ -343,15 +344,24 @@ def _run(each: Training, known: str, wanted: Reproduction, threads: int) -> str:
     else:
         arguments = [*_overrides(each, wanted), f"name={each.name}"]
     arguments.append(f"train.threads={threads}")
-    if journal.last_status(folder.journal) not in ("FINISHED", "FAILED"):
+    if not _ended(folder):
         problem = _program("run.py", arguments)
-        if journal.last_status(folder.journal) not in ("FINISHED", "FAILED"):
+        if not _ended(folder):
             return problem or "it was stopped"
     if journal.last_status(folder.journal) == "FINISHED":
         for step in each.scored[:-1]:
             if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *root]):
                 return problem
     return ""
+
+
+def _ended(folder: RunFolder) -> bool:
+    """Whether a training came to its end, or diverged; for want of disk or memory it may go on later."""
+    if journal.last_status(folder.journal) != "FAILED":
+        return journal.last_status(folder.journal) == "FINISHED"
+    failures = [record["tags"].get("failure") for record, _ in journal.read(folder.journal, 0) if "tags" in record]
+    failures = [words for words in failures if words]
+    return bool(failures) and not failures[-1].startswith((NO_RECORDS, OUT_OF_MEMORY))
 
 
 def _program(name: str, arguments: Sequence[str]) -> str:

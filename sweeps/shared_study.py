@@ -57,14 +57,14 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-def patiently(action: Callable[[], T], should_stop: Callable[[], bool] = lambda: False) -> T:
+def patiently(action: Callable[[], T]) -> T:
     """Do something with the database, again and again while it is away. Raises StorageInternalError."""
     deadline = time.monotonic() + OUTAGE_SECONDS
     while True:
         try:
             return action()
         except StorageInternalError:
-            if time.monotonic() > deadline or should_stop():
+            if time.monotonic() > deadline:
                 raise
             time.sleep(PAUSE)
 

@@ -47,13 +47,16 @@ class Dimension:
         return value
 
     def nearest(self, value: Any) -> Value:
-        """The value of the dimension that is closest to a value of the key; of words that are not in it, the first."""
+        """The value of the dimension that is closest to a value of the key; of words and lists that are not in it, the first."""
         d = self.distribution
-        if isinstance(d, CategoricalDistribution):
-            return _choice(value) if _choice(value) in d.choices else d.choices[0]
-        assert isinstance(d, FloatDistribution | IntDistribution)
+        if isinstance(d, CategoricalDistribution) and _choice(value) in d.choices:
+            return _choice(value)
         if isinstance(value, list):  # one number for all layers
             value = sum(value) / len(value)
+        if isinstance(d, CategoricalDistribution):
+            numbers = all(type(each) in (int, float) for each in (value, *d.choices))
+            return min(d.choices, key=lambda each: abs(each - value)) if numbers else d.choices[0]
+        assert isinstance(d, FloatDistribution | IntDistribution)
         value = min(max(value, d.low), d.high)
         if d.step is not None:
             value = d.low + round((value - d.low) / d.step) * d.step
@@ -73,11 +76,8 @@ class Dimension:
 Space = tuple[Dimension, ...]
 
 
-def read_space(texts: Mapping[str, str], config: Config) -> Space:
-    """The dimensions of keys and their texts, in order. Raises ConfigError.
-
-    config: what the trials have in common.
-    """
+def read_space(texts: Mapping[str, str]) -> Space:
+    """The dimensions of keys and their texts, in order. Raises ConfigError."""
     if not texts:
         raise ConfigError("search.space", "one key or more", "none", "for instance 'model.dropout=interval(0,0.5)'")
     return tuple(_dimension(key, text) for key, text in texts.items())

@@ -100,7 +100,7 @@ def counted_of(study: Study, deepcopy: bool = True, states: Container[TrialState
 def make_pruner(plan: Plan) -> BasePruner:
     """What compares a trial's scores on the way with those of others at the same step."""
     search, every = plan.search, plan.config.eval.every_steps
-    third = max(search.steps // 3 // every, 1) * every  # or the last score before it
+    third = max(round(search.steps / 3 / every), 1) * every  # the score that is nearest to it
     pruner: BasePruner = {
         # The worse half ends at a third of the way, and half of the others at two thirds.
         "halving": SuccessiveHalvingPruner(min_resource=third, reduction_factor=2),
@@ -176,12 +176,13 @@ def check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], pla
     if not unlike and not had:
         return
     space_alone = not had and all(key.startswith(SPACE) for key in unlike)
-    if plan.search.extend and space_alone:
+    can_grow = space_alone and plan.search.sampler != "grid"  # which takes points of another grid for its own
+    if plan.search.extend and can_grow:
         return
     pairs = [(key, known.get(key), wanted.get(key)) for key in unlike]
     pairs += [(key, value, get(plan.config, key)) for key, value in had.items()]
     differences = "; ".join(f"{key}: {_shown(a)} in the study, {_shown(b)} now" for key, a, b in pairs)
-    remedy = f"search.study=<new> begins another{', search.extend=true widens this one' if space_alone else ''}"
+    remedy = f"search.study=<new> begins another{', search.extend=true widens this one' if can_grow else ''}"
     raise ConfigError("search.study", f"one made with the same settings ({remedy})", name, differences)
 
 

@@ -32,7 +32,7 @@ import numpy as np
 from filelock import FileLock
 from rich.console import Console
 
-from experiments.compose import complete, compose_config
+from experiments.compose import complete, compose_config, flags
 from experiments.handover import upload, uploading
 from experiments.prepare import RESUME_MAY_CHANGE, Membership, Run, check_same_images, new_run, resumed_run
 from experiments.records import RunFolder, read_json
@@ -164,7 +164,7 @@ def _run(job: Job, folder: RunFolder, study: RunFolder, console: Console) -> Ite
     if folder.path.exists():  # its process was killed before there was anything in it
         shutil.rmtree(folder.path)
     member = Membership(study, job.title, job.params, job.tags)
-    run = new_run(config, None, complete(overrides, job.config_dir), console, member)
+    run = new_run(config, None, [*flags(job.config_dir), *complete(overrides, job.config_dir)], console, member)
     with run.folder.owned():
         yield run
 

@@ -58,6 +58,9 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
         samples = RunFolder(plan.records.runs / studies.run_name("grid", number)).samples
         samples.mkdir(parents=True)
         Image.new("RGB", (60, 60), (40 * number, 0, 0)).save(samples / "samples_00000006.png")
+    # One is suggested a second time, as the tutorial's is, and answered without a training.
+    again = {"params": trials[1].params, "value": trials[1].value, "distributions": distributions}
+    trials.append(create_trial(**again, user_attrs={studies.ORIGIN: 6}))
     folder = RunFolder(plan.records.studies / "grid")
     folder.path.mkdir(parents=True)
     drawn = draw_figures(plan, folder, trials)
@@ -81,6 +84,18 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     colours = {tuple(colour) for colour in heat[:, : heat.shape[1] * 3 // 4].reshape(-1, 3)[::7]}
     assert ground in colours
     assert (253, 231, 36) in colours or (253, 231, 37) in colours  # viridis' brightest: the best score
+
+
+def test_a_map_is_not_widened(tmp_path: Path) -> None:
+    """The sampler would take the points of the old one for its own."""
+    given = ["search=grid", f"records.root={tmp_path}"]
+    plan = read_plan([*given, *TWO])
+    wider = read_plan([*given, TWO[0].replace("0.3", "0.3,0.4"), TWO[1], "search.extend=true"])
+    with pytest.raises(
+        ConfigError, match=r"search\.study must be one made with the same settings \(search\.study=<new>"
+    ) as caught:
+        studies.check_identity("grid", plan.identity(), wider.identity(), wider)
+    assert "extend" not in str(caught.value)
 
 
 @pytest.mark.slow

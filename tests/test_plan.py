@@ -1,5 +1,7 @@
 """A search's command line, checked before anything is written."""
 
+from pathlib import Path
+
 import optuna
 import pytest
 
@@ -91,6 +93,17 @@ def test_presets_are_under_the_command_line() -> None:
 def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_plan(arguments)
+
+
+def test_commands_of_a_search_have_its_folder_of_presets(tmp_path: Path) -> None:
+    from sweeps.report import train_command
+
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropout: 0.1\n")
+    plan = read_plan(["--config-dir", str(tmp_path), "experiment=mine"])
+    assert plan.config.model.dropout == 0.1
+    command = train_command(plan, {"model.bn_momentum": 0.5})
+    assert command == f"python experiments/run.py --config-dir {tmp_path} experiment=mine model.bn_momentum=0.5"
 
 
 def test_few_trials_need_no_word_about_the_confirmation() -> None:

@@ -5,8 +5,22 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from experiments.journal import Journal
+from experiments.records import Records
+from experiments.training import NO_RECORDS, OUT_OF_MEMORY
 from gan.config import ConfigError
-from sweeps.reproduce import PRESETS, SEEDS, SHORT, SHORT_SEEDS, DataPlace, Reproduction, digest, main, trainings
+from sweeps.reproduce import (
+    PRESETS,
+    SEEDS,
+    SHORT,
+    SHORT_SEEDS,
+    DataPlace,
+    Reproduction,
+    _ended,
+    digest,
+    main,
+    trainings,
+)
 from sweeps.results import (
     RUNS,
     Row,
@@ -201,6 +215,23 @@ def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: p
         table.write_text(head + "0,PRUNED,,2,1,0.8,x,s\n" * trials)
         assert main(wanted) == 0
         assert ("searches  four are left" in capsys.readouterr().out) == left
+
+
+def test_a_training_that_lacked_disk_or_memory_has_not_diverged(tmp_path: Path) -> None:
+    for number, (failure, ended) in enumerate(
+        (
+            ("d_loss is nan at step 7. Try a lower optim.learning_rate", True),
+            (f"{NO_RECORDS} (No space left on device)", False),
+            (f"{OUT_OF_MEMORY}: MemoryError", False),
+            ("", False),  # an error of our own
+        )
+    ):
+        folder = Records(tmp_path).new_run(f"run-{number}", None)
+        journal = Journal(folder)
+        journal.tags({"threads": "1"} | ({"failure": failure} if failure else {}))
+        journal.status("FAILED")
+        journal.close()
+        assert _ended(folder) == ended
 
 
 @pytest.mark.slow

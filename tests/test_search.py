@@ -292,6 +292,27 @@ def test_what_cannot_be_compared_is_not_extended(tmp_path: Path) -> None:
             Search(tmp_path, *space, "search.extend=true", "search.trials=3")
 
 
+@pytest.mark.parametrize("steps", [1000, 1500, 2500])
+def test_halving_begins_at_a_third(steps: int) -> None:
+    plan = read_plan(["search=custom", RATES, f"search.steps={steps}"])
+    every = plan.config.eval.every_steps
+    study = optuna.create_study(pruner=studies.make_pruner(plan))
+    lengths = []
+    for value in range(8):  # each is worse than all before it
+        trial = study.ask()
+        for step in range(every, steps + 1, every):
+            trial.report(float(value), step)
+            if trial.should_prune():
+                break
+        lengths.append(step / steps)
+        study.tell(
+            trial,
+            state=TrialState.PRUNED if step + every <= steps else TrialState.COMPLETE,
+            values=None if step + every <= steps else float(value),
+        )
+    assert min(lengths) == lengths[-1] == pytest.approx(1 / 3, abs=0.01)
+
+
 def test_runs_of_a_deleted_study_are_not_taken_for_new_ones(tmp_path: Path) -> None:
     Search(tmp_path, RATES, "search.trials=2").run()
     (tmp_path / "studies.db").unlink()

@@ -15,15 +15,20 @@ import optuna
 import pytest
 from conftest import ROOT, RunProgram, noise_images
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
+from rich.console import Console
 from servers import Postgres, binaries, running
 from sqlalchemy.exc import SQLAlchemyError
 
+from experiments.journal import Journal, last_status
+from experiments.records import RunFolder
 from gan.config import ConfigError, without_password
 from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.address import split_password
+from sweeps.champion import crown, rescore
 from sweeps.joined_worker import merged
+from sweeps.optuna_search import _Search
 from sweeps.plan import read_plan
 
 STUB = Path(__file__).with_name("stub_trial.py")
@@ -172,6 +177,42 @@ def test_a_workers_own_settings_come_before_the_studys() -> None:
     assert merged(["data=npz", "data.path=/a", "seed=1"], ["data.path=/b", "records.root=/c"]) == [
         "data=npz", "seed=1", "data.path=/b", "records.root=/c",
     ]  # fmt: skip
+
+
+def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
+    """A trial of this host was killed, and taken up where no disk is shared."""
+    arguments = ["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"]
+    plan = read_plan([*arguments, "search.storage=postgresql+psycopg://me@host/db"])
+    study = optuna.create_study()
+    distributions = {dimension.key: dimension.distribution for dimension in plan.space}
+    for number, status in enumerate(("RUNNING", "FINISHED", "RUNNING")):
+        params = {"model.dropout": 0.1 * number}
+        state = TrialState.RUNNING if number == 2 else TrialState.COMPLETE
+        value = None if number == 2 else 9.0
+        study.add_trial(create_trial(params=params, distributions=distributions, value=value, state=state))
+        journal = Journal(plan.records.new_run(studies.run_name("gan", number), None))
+        journal.status(status)
+        journal.close()
+    search = _Search(plan, study, RunFolder(plan.records.studies / "gan"), Console(quiet=True), lambda: False)
+    ended, own, going_on = (studies.run_name("gan", number) for number in range(3))
+    assert [run.name for run in search._trial_runs()] == [own, going_on]
+    search._close_runs()
+    states = [last_status(RunFolder(plan.records.runs / name).journal) for name in (ended, own, going_on)]
+    assert states == ["RUNNING", "FINISHED", "FAILED"]
+    said: list[str] = []
+    assert rescore(RunFolder(plan.records.runs / ended), 20, said.append) is None
+    assert crown(RunFolder(plan.records.runs / ended), "gan", "", said.append) is None
+    assert len(said) == 2 and all("host" in words for words in said)
+
+
+def test_a_worker_may_have_its_own_folder_of_presets(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    studys = read_plan(["--config-dir", str(folders[0]), "seed=1"]).command
+    assert studys == [f"--config-dir={folders[0]}", "seed=1"]
+    plan = read_plan(merged(studys, [f"--config-dir={folders[1]}"]))
+    assert (plan.config_dir, plan.config.seed) == (str(folders[1]), 1)
 
 
 @pytest.mark.parametrize(

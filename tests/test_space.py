@@ -58,9 +58,9 @@ from sweeps.space import as_overrides, baseline, read_space, sampled_params, sho
     ],
 )
 def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
-    (dimension,) = read_space({key: text}, Config())
+    (dimension,) = read_space({key: text})
     assert (dimension.key, dimension.distribution, dimension.text) == (key, distribution, shown)
-    assert read_space({key: shown}, Config()) == (dimension,)  # what is shown means the same
+    assert read_space({key: shown}) == (dimension,)  # what is shown means the same
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
 )
 def test_mistakes_are_one_line(key: str, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        read_space({key: text}, Config())
+        read_space({key: text})
 
 
 def test_an_empty_space_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"search.space must be one key or more"):
-        read_space({}, Config())
+        read_space({})
 
 
 def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
@@ -115,7 +115,7 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
         "model.discriminator.leaky_relu_alpha": "choice([0.1,0.2,0.3,0.4],0.5)",
         "model.dropout": "range(0,0.5,0.1)",
     }
-    space = read_space(texts, Config())
+    space = read_space(texts)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     for _ in range(5):
         params = sampled_params(space, study.ask())
@@ -137,13 +137,15 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
         ("train.batch_size", "range(8,100,20)", 28),
         ("model.latent_dim", "interval(16,64)", 64),
         ("train.batch_norm", "choice(batch,tutorial)", "tutorial"),
-        ("model.bn_momentum", "choice(0.5,0.6)", 0.5),
+        ("model.bn_momentum", "choice(0.5,0.6)", 0.6),
+        ("optim.learning_rate", "choice(5e-5,1e-4,4e-4)", 1e-4),
+        ("train.batch_size", "choice(8,16,48,64)", 16),
         ("model.generator.bn_momentum", "interval(0,0.9)", 0.8),
         ("train.horizontal_flip", "choice(true,false)", False),
     ],
 )
 def test_baseline_is_the_point_nearest_to_the_tutorial(key: str, text: str, nearest: object) -> None:
-    value = baseline(read_space({key: text}, Config()), Config())[key]
+    value = baseline(read_space({key: text}), Config())[key]
     assert value == pytest.approx(nearest) if isinstance(nearest, float) else value == nearest
 
 
@@ -153,10 +155,10 @@ def test_names_are_short_but_never_the_same() -> None:
 
 
 def test_grid_values() -> None:
-    space = read_space({"model.dropout": "range(0,0.5,0.1)", "train.batch_size": "choice(16,32)"}, Config())
+    space = read_space({"model.dropout": "range(0,0.5,0.1)", "train.batch_size": "choice(16,32)"})
     assert space[0].grid() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
     assert space[1].grid() == [16, 32]
     for text in ("interval(0,0.5)", "int(interval(16,32))"):
-        (dimension,) = read_space({"train.batch_size" if "int(" in text else "model.dropout": text}, Config())
+        (dimension,) = read_space({"train.batch_size" if "int(" in text else "model.dropout": text})
         with pytest.raises(ConfigError, match=r"range\(...\) or choice\(...\) for search.sampler=grid"):
             dimension.grid()

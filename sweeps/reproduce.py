@@ -55,6 +55,7 @@ from sweeps.results import (
     read_search,
     robustness_table,
     scores_table,
+    way_table,
 )
 
 PRESETS = ("tutorial", "tuned_four", "tuned")
@@ -187,6 +188,7 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     steps = sorted({each.steps for each in every})
     usual = SCORED[-1] if SCORED[-1] in steps else steps[-1]
     tables = {f"{of} {count}": scores_table(runs, of, count) for of in CLASSES for count in steps}
+    tables[f"way {usual}"] = way_table(curves, CLASSES[0], usual)
     tables["robustness"] = robustness_table(runs, steps[0])
     for name in SEARCHES:
         if (trials := out / "results" / f"search_{name}.csv").exists():

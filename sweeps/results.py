@@ -83,6 +83,20 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
     return "\n".join(lines) + "\n" if mine else NOTHING
 
 
+def way_table(curves: Sequence[Row], of: str, steps: int) -> str:
+    """Mean of all scores on the way of each training, then mean ± standard deviation over the seeds of each preset."""
+    mine = [row for row in curves if row["class"] == of and row["steps"] == str(steps)]
+    ways: dict[str, dict[str, list[float]]] = {}  # by preset and seed
+    for row in mine:
+        ways.setdefault(row["preset"], {}).setdefault(row["seed"], []).append(float(row[metrics.FID]))
+    lines = ["| preset | seeds | scores on the way | their mean |", "|---" * 4 + "|"]
+    for preset, seeds in ways.items():
+        counts = sorted({len(scores) for scores in seeds.values()})
+        means = mean_and_spread(float(np.mean(scores)) for scores in seeds.values())
+        lines.append(f"| `{preset}` | {len(seeds)} | {' to '.join(map(str, counts))} | {means} |")
+    return "\n".join(lines) + "\n" if mine else NOTHING
+
+
 def robustness_table(rows: Sequence[Row], steps: int) -> str:
     """How many of the short runs of each preset came to nothing."""
     lines = ["| preset | runs | diverged | collapsed | FID proxy of the others |", "|---" * 5 + "|"]

@@ -34,6 +34,7 @@ from sweeps.results import (
     ranks_table,
     robustness_table,
     scores_table,
+    way_table,
 )
 
 
@@ -167,6 +168,15 @@ def test_rows_know_the_settings_that_made_them() -> None:
     tutorial = digest(compose_config(["experiment=tutorial"]))
     assert digest(compose_config(["experiment=tutorial", "seed=7", "train.steps=9", "data=embedded"])) == tutorial
     assert digest(compose_config(["experiment=tutorial", "optim.learning_rate=1e-4"])) != tutorial
+
+
+def test_the_way_is_averaged_run_by_run() -> None:
+    curves = [
+        {**row("tuned", seed, step, score), "steps": "4"}
+        for seed, step, score in ((1, 2, 6.0), (1, 4, 2.0), (2, 2, 8.0))
+    ]
+    assert way_table(curves, "ship", 4).splitlines()[2:] == ["| `tuned` | 2 | 1 to 2 | 6 ± 2.8 |"]
+    assert way_table(curves, "ship", 5) == "(Still to be made.)\n"
 
 
 def test_every_preset_is_there_to_be_trained() -> None:

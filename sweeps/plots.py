@@ -18,7 +18,7 @@ import optuna.visualization.matplotlib as plots
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
@@ -37,14 +37,31 @@ COLUMNS = 4  # of the contact sheet
 NEWEST = 24  # pictures on it at most, the best ones
 NAMED = 10  # trials in a legend at most, the best ones
 SCORE = "score"
+FEWEST, MOST = 4, 200  # completed trials for importances
 
 
 def importances(study: Study) -> dict[str, float]:
-    """Of each setting for the score, as shares of its variance (fANOVA); nothing where there are too few trials to tell."""
-    if len(studies.finished(study.get_trials(deepcopy=False))) < 4:
+    """Of each setting for the score, as shares of its variance (fANOVA); nothing where there are too few trials to tell.
+
+    Of many trials a few are drawn, as the time grows with their square.
+    """
+    done = studies.finished(study.get_trials(deepcopy=False))
+    if len(done) < FEWEST:
         return {}
+    if len(done) > MOST:
+        done = [done[k] for k in np.random.default_rng(0).choice(len(done), MOST, replace=False)]
     with _quiet():
-        return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
+        return get_param_importances(as_suggested(done), evaluator=FanovaImportanceEvaluator(seed=0))
+
+
+class _Known(BaseImportanceEvaluator):
+    """Importances that are known already, to be drawn."""
+
+    def __init__(self, shares: dict[str, float]) -> None:
+        self._shares = shares
+
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
+        return self._shares
 
 
 def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
@@ -78,9 +95,7 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
     if shares := importances(study):
         two = list(shares)[:2]
         plotters |= {
-            "importances": lambda: plots.plot_param_importances(
-                study, evaluator=FanovaImportanceEvaluator(seed=0), target_name=SCORE
-            ),
+            "importances": lambda: plots.plot_param_importances(study, evaluator=_Known(shares), target_name=SCORE),
             "slices": lambda: plots.plot_slice(study, target_name=SCORE),
             "parallel coordinates": lambda: plots.plot_parallel_coordinate(study, target_name=SCORE),
         }

@@ -145,6 +145,14 @@ def test_class_by_index_name_or_all() -> None:
         class_index("shipp")
 
 
+def test_only_an_own_npz_may_have_a_class_above_nine() -> None:
+    for source, path in (("npz", "own.npz"), ("auto", "own.npz")):
+        assert Config(data=DataConfig(source=source, path=path, class_id=10)).data.class_id == 10
+    for source, path in (("auto", None), ("cifar10", None), ("cifar10", "there"), ("embedded", None)):
+        with pytest.raises(ConfigError, match=r"data\.class_id must be 0 to 9 .*; got 10"):
+            Config(data=DataConfig(source=source, path=path, class_id=10))
+
+
 def test_nearest_looks_at_the_last_part_too() -> None:
     assert nearest("model.bn_momentun", describe()) == "did you mean 'model.bn_momentum'?"
     assert nearest("dropuot", describe()) == "did you mean 'model.dropout'?"

@@ -4,6 +4,7 @@ Every function takes features (N, d) of any float type, computes in float64 and 
 ValueError for another shape, unlike dimensions, too few vectors, NaN or infinity.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,12 @@ class Statistics:
     mean: np.ndarray
     covariance: np.ndarray
     count: int
+
+    @functools.cached_property  # many distances are from the same real images
+    def factor(self) -> np.ndarray:
+        """L (d, d) with L Lᵀ = covariance, from its eigenvalues clipped at 0."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return vectors * np.sqrt(np.clip(values, 0.0, None))
 
 
 def statistics(features: np.ndarray) -> Statistics:
@@ -39,7 +46,7 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"feature dimensions differ: {a.mean.size} and {b.mean.size}")
-    root = np.linalg.svd(_factor(a.covariance).T @ _factor(b.covariance), compute_uv=False).sum()
+    root = np.linalg.svd(a.factor.T @ b.factor, compute_uv=False).sum()
     shift = a.mean - b.mean
     return float(shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * root)
 
@@ -130,12 +137,6 @@ def _pair(a: np.ndarray, b: np.ndarray, at_least: int) -> tuple[np.ndarray, np.n
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"feature dimensions differ: {a.shape[1]} and {b.shape[1]}")
     return a, b
-
-
-def _factor(covariance: np.ndarray) -> np.ndarray:
-    """L with L Lᵀ = covariance, from its eigenvalues clipped at 0."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.clip(values, 0.0, None))
 
 
 def _cubic(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -50,6 +50,7 @@ from sweeps.results import (
     curves_figure,
     fill,
     importances_table,
+    lead_table,
     look_table,
     ranks_table,
     read_search,
@@ -190,6 +191,7 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     usual = SCORED[-1] if SCORED[-1] in steps else steps[-1]
     tables = {f"{of} {count}": scores_table(runs, of, count) for of in CLASSES for count in steps}
     tables[f"way {usual}"] = way_table(curves, CLASSES[0], usual)
+    tables["lead"] = lead_table(runs, PRESETS[0])
     tables["robustness"] = robustness_table(runs, steps[0])
     for name in SEARCHES:
         if (trials := out / "results" / f"search_{name}.csv").exists():

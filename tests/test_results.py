@@ -29,6 +29,7 @@ from sweeps.results import (
     curves_figure,
     fill,
     importances_table,
+    lead_table,
     look_table,
     mean_and_spread,
     ranks_table,
@@ -177,6 +178,17 @@ def test_the_way_is_averaged_run_by_run() -> None:
     ]
     assert way_table(curves, "ship", 4).splitlines()[2:] == ["| `tuned` | 2 | 1 to 2 | 6 ± 2.8 |"]
     assert way_table(curves, "ship", 5) == "(Still to be made.)\n"
+
+
+def test_the_lead_is_that_of_welch() -> None:
+    rows = [row("tutorial", seed, 4, score) for seed, score in enumerate((12.0, 10.0, 14.0))]
+    rows += [row("tuned", seed, 4, score) for seed, score in enumerate((6.0, 8.0, 7.0))]
+    # The error of the difference is √(4/3 + 1/3) = 1.291, its degrees of freedom 2.94, their quantile 3.218.
+    (line,) = lead_table(
+        [*rows, row("tuned", 9, 4, 99.0, "diverged"), row("tuned", 1, 2, 7.0)], "tutorial"
+    ).splitlines()[2:]
+    assert line == "| ship | 4 | `tuned` | 3 and 3 | 5 | 0.845 to 9.16 | 0.032 |"
+    assert lead_table(rows[:4], "tutorial") == "(Still to be made.)\n"
 
 
 def test_every_preset_is_there_to_be_trained() -> None:

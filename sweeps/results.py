@@ -250,10 +250,12 @@ def mean_and_spread(values: Iterable[str | float]) -> str:
 
 def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figure":
     """In-run scores over updates: a colour a preset, a line a seed."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     figure = figures.new_figure(9, 4.5)
     axes = figure.subplots()
     mine = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
-    for colour, preset in enumerate(dict.fromkeys(row["preset"] for row in mine)):
+    for colour, preset in enumerate(_presets(mine)):
         group = [row for row in mine if row["preset"] == preset]
         for line, seed in enumerate(sorted({row["seed"] for row in group})):
             points = sorted((int(row["step"]), float(row[metrics.FID])) for row in group if row["seed"] == seed)
@@ -261,5 +263,8 @@ def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figu
             look = figures.style(theme, (colour, line % len(figures.LINES)))
             axes.plot(steps_of, scores, color=look["color"], linestyle=look["linestyle"], label="" if line else preset)
     axes.set(xlabel="updates", ylabel="FID proxy, 2,000 images (lower is better)", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(title="a line a seed")
     return figure

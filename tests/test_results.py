@@ -149,6 +149,8 @@ def test_curves_have_a_colour_a_preset_and_a_line_a_seed() -> None:
     assert len({line.get_color() for line in lines}) == 2
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 4
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]  # type: ignore[union-attr]
+    axes.figure.canvas.draw()
+    assert {"2", "3", "5"} <= {text.get_text() for text in axes.get_yticklabels()}  # not 2 × 10⁰
 
 
 def test_every_preset_meets_the_same_seeds_classes_and_lengths() -> None:

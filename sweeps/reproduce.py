@@ -13,6 +13,7 @@ training that was broken off goes on from its checkpoint.
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -352,7 +353,7 @@ def _run(each: Training, known: str, wanted: Reproduction, threads: int) -> str:
     if not _ended(folder):
         problem = _program("run.py", arguments)
         if not _ended(folder):
-            return problem or "it was stopped"
+            return problem or "it came to no end"
     if journal.last_status(folder.journal) == "FINISHED":
         for step in each.scored[:-1]:
             if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *root]):
@@ -373,6 +374,8 @@ def _program(name: str, arguments: Sequence[str]) -> str:
     """Run one of the programs; its last words if it failed."""
     command = [sys.executable, str(ROOT / "experiments" / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode - 128 in (signal.SIGINT, signal.SIGTERM):
+        return "it was stopped"
     words = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
     return first_line(RuntimeError(words[-1])) if done.returncode else ""
 

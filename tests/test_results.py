@@ -9,6 +9,7 @@ from experiments.journal import Journal
 from experiments.records import Records
 from experiments.training import NO_RECORDS, OUT_OF_MEMORY
 from gan.config import ConfigError
+from sweeps import reproduce
 from sweeps.reproduce import (
     PRESETS,
     SEEDS,
@@ -191,6 +192,15 @@ def test_the_lead_is_that_of_welch() -> None:
     ).splitlines()[2:]
     assert line == "| ship | 4 | `tuned` | 3 and 3 | 5 | 0.845 to 9.16 | 0.032 |"
     assert lead_table(rows[:4], "tutorial") == "(Still to be made.)\n"
+
+
+def test_what_was_stopped_does_not_say_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "any.py").write_text("import sys; print('its address'); sys.exit(int(sys.argv[1]))")
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    assert [reproduce._program("any.py", [code]) for code in ("0", "2", "130", "143")] == [
+        "", "its address", "it was stopped", "it was stopped",
+    ]  # fmt: skip
 
 
 def test_every_preset_is_there_to_be_trained() -> None:

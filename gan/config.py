@@ -330,7 +330,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check(self)
-        check_class(self.data)
+        _check_class(self.data)
         for key, spec in describe().items():
             if spec["same_as"]:
                 _fill(self, key, spec)
@@ -347,17 +347,17 @@ def check(settings: Any) -> None:
             raise ConfigError(key, str(rule), value, hint)
 
 
-def check_class(data: DataConfig) -> None:
-    """Raises ConfigError for a class above 9 where the data cannot be an own npz, the one source that may have more."""
-    other = data.source not in ("auto", "npz") or (data.source == "auto" and data.path is None)
-    if other and isinstance(data.class_id, int) and data.class_id >= len(CIFAR10_CLASSES):
-        raise ConfigError("data.class_id", str(ClassId()), data.class_id)
-
-
 def check_shares(batch_size: int, devices: int) -> None:
     """Raises ConfigError unless so many devices can share a batch evenly."""
     if batch_size % devices:
         raise ConfigError("train.batch_size", f"a multiple of {devices}, the number of devices", batch_size)
+
+
+def _check_class(data: DataConfig) -> None:
+    """Raises ConfigError for a class above 9 where the data cannot be an own npz, the one source that may have more."""
+    may = data.source == "npz" or (data.source == "auto" and data.path is not None)
+    if not may and isinstance(data.class_id, int) and data.class_id >= len(CIFAR10_CLASSES):
+        raise ConfigError("data.class_id", str(ClassId()), data.class_id)
 
 
 def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:

@@ -84,12 +84,10 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
 
 
 def lead_table(rows: Sequence[Row], usual: str) -> str:
-    """How far the mean FID proxy of each preset lies below that of `usual`, by Welch's t (1947), seeds taken as equal."""
-    lines = ["| class | updates | preset | seeds | lower than `" + usual + "` by | 95 % | chance |", "|---" * 7 + "|"]
+    """How far the mean FID proxy of each preset lies below that of `usual`, by Welch's t (1947) over the seeds."""
+    lines = [f"| class | updates | preset | seeds | lower than `{usual}` by | 95 % | chance |", "|---" * 7 + "|"]
     scored = [row for row in rows if row["outcome"] != "diverged"]
-    for of, step in sorted(
-        {(row["class"], int(row["step"])) for row in scored}, key=lambda place: (place[1], place[0])
-    ):
+    for step, of in sorted({(int(row["step"]), row["class"]) for row in scored}):
         here = [row for row in scored if row["class"] == of and row["step"] == str(step)]
         groups = {p: [float(row[metrics.FID]) for row in here if row["preset"] == p] for p in _presets(here)}
         base = groups.pop(usual, [])
@@ -105,6 +103,7 @@ def lead_table(rows: Sequence[Row], usual: str) -> str:
 
 
 def _presets(rows: Sequence[Row]) -> list[str]:
+    """In the order of the rows."""
     return list(dict.fromkeys(row["preset"] for row in rows))
 
 

@@ -261,7 +261,7 @@ def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figu
             steps_of, scores = zip(*points, strict=True)
             look = figures.style(theme, (colour, line % len(figures.LINES)))
             axes.plot(steps_of, scores, color=look["color"], linestyle=look["linestyle"], label="" if line else preset)
-    axes.set(xlabel="updates", ylabel="FID proxy, 2,000 images (lower is better)", yscale="log")
+    axes.set(xlabel="updates", ylabel="FID proxy during the run (lower is better)", yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())

@@ -145,7 +145,7 @@ def main(wanted: Reproduction) -> int:
     usual = Records.at(wanted.records.root).root / ("reproduce-quick" if wanted.quick else "reproduce")
     out = usual if wanted.out is None else Path(wanted.out).expanduser()
     every = trainings(wanted.quick)
-    digests = {each.name: digest(compose_config(_overrides(each, wanted))) for each in every}
+    digests = _digests(every, wanted)
     runs, curves = Rows(out / "results" / "runs.csv", RUNS), Rows(out / "results" / "curves.csv", CURVES)
     _check(runs, digests, wanted, console)
     runs.keep(lambda row: row["settings"] == digests.get(row["run"]))
@@ -244,6 +244,18 @@ def digest(config: Config) -> str:
         if key not in free and not key.startswith("data.") and value != specs[key]["default"]
     }
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _digests(every: Sequence[Training], wanted: Reproduction) -> dict[str, str]:
+    """By name. Trainings of other seeds and classes have the same, and are not composed again."""
+    known: dict[tuple[object, ...], str] = {}
+    found = {}
+    for each in every:
+        alike = (each.preset, each.steps, each.scored)
+        if alike not in known:
+            known[alike] = digest(compose_config(_overrides(each, wanted)))
+        found[each.name] = known[alike]
+    return found
 
 
 def _data(wanted: Reproduction) -> list[str]:

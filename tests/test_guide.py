@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20"]
 EXTRA = {  # what makes a command of the guide a short one
     "experiments/run.py": [*SMALL, "train.steps=6"],
-    "sweeps/optuna_search.py": [*SMALL, "search.trials=3", "search.steps=6", "search.confirm.seeds=1"],
+    "sweeps/optuna_search.py": [*SMALL, "search.trials=2", "search.steps=6", "search.confirm.seeds=0"],
     "sweeps/grid.py": [*SMALL, "search.steps=6"],
     "experiments/evaluate.py": ["num_images=20"],
     "experiments/compare.py": [],

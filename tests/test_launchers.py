@@ -14,6 +14,8 @@ from gan.config import ConfigError
 from sweeps import launchers
 from sweeps import shared_study as shared
 
+pytestmark = pytest.mark.slow
+
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra ray)")
 needs_submitit = pytest.mark.skipif(
     importlib.util.find_spec("submitit") is None, reason="submitit is not installed (extra slurm)"

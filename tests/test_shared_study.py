@@ -275,6 +275,7 @@ def test_many_make_the_tables_at_once(server: Postgres) -> None:
     assert [process.returncode for process in processes] == [0] * 8, errors
 
 
+@pytest.mark.slow
 def test_two_searches_and_a_worker_keep_one_budget(make: Callable[..., Shared]) -> None:
     """Exactly as many trials as asked for, each suggestion once; no password in anything that is written."""
     study = make("search.trials=9", "search.workers=1")
@@ -295,6 +296,7 @@ def test_two_searches_and_a_worker_keep_one_budget(make: Callable[..., Shared]) 
         assert study.password.encode() not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
     """Its trial is taken up from where it was by another, and says so."""
     study = make("search.trials=4", "search.workers=1", "search.steps=300", "eval.every_steps=50")

@@ -14,7 +14,7 @@ from test_search_under_fire import PROGRAM
 from experiments import journal
 from experiments.records import Records, RunFolder
 
-RUNS, SEARCHES, TRIALS = (8, 4, 3) if SOAK else (5, 2, 2)
+RUNS, SEARCHES, TRIALS = (8, 4, 3) if SOAK else (3, 2, 2)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A tracking server that is absent, dies, errs, dawdles and comes back, twenty times in one run."""
+"""A tracking server that is absent, dies, errs, dawdles and comes back, twenty times in one run with `make soak`."""
 
 import random
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SOAK
 from flaky_server import Proxy, Server
 from mlflow import MlflowClient
 
@@ -15,7 +16,7 @@ from experiments.journal import Journal
 from experiments.records import Records, write_json
 from experiments.tracking import Delivery, Feeder
 
-OUTAGES = 20
+OUTAGES = 20 if SOAK else 10
 FACTS = {
     "created": 1_700_000_000_000,
     "command": "python experiments/run.py",
@@ -41,7 +42,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 
 @pytest.mark.slow
-def test_twenty_outages_lose_and_double_nothing(
+def test_outages_lose_and_double_nothing(
     server: Server, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = random.randrange(10**6)

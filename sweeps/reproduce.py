@@ -37,7 +37,7 @@ from experiments.threads import available_cores
 from experiments.training import NO_RECORDS, OUT_OF_MEMORY
 from gan import metrics
 from gan.arrays import write_atomically
-from gan.config import COUNT, POSITIVE, Choice, Config, ConfigError, NotEmpty, RecordsConfig, describe, setting
+from gan.config import COUNT, POSITIVE, Choice, Config, ConfigError, NotEmpty, RecordsConfig, describe, nearest, setting
 from sweeps import pace
 from sweeps.guards import COLLAPSED_COVERAGE
 from sweeps.plan import read_plan
@@ -140,7 +140,8 @@ def trainings(quick: bool) -> list[Training]:
 
 def main(wanted: Reproduction) -> int:
     if unknown := set(wanted.presets) - set(PRESETS):
-        raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(sorted(unknown)))
+        wrong = sorted(unknown)
+        raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(wrong), nearest(wrong[0], PRESETS))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     usual = Records.at(wanted.records.root).root / ("reproduce-quick" if wanted.quick else "reproduce")
     out = usual if wanted.out is None else Path(wanted.out).expanduser()
@@ -247,15 +248,12 @@ def digest(config: Config) -> str:
 
 
 def _digests(every: Sequence[Training], wanted: Reproduction) -> dict[str, str]:
-    """By name. Trainings of other seeds and classes have the same, and are not composed again."""
-    known: dict[tuple[object, ...], str] = {}
-    found = {}
-    for each in every:
-        alike = (each.preset, each.steps, each.scored)
-        if alike not in known:
-            known[alike] = digest(compose_config(_overrides(each, wanted)))
-        found[each.name] = known[alike]
-    return found
+    """By name. A preset's trainings differ in nothing that a digest is of, so that one is composed for all."""
+    known = {
+        preset: digest(compose_config(_overrides(each, wanted)))
+        for preset, each in {each.preset: each for each in every}.items()
+    }
+    return {each.name: known[each.preset] for each in every}
 
 
 def _data(wanted: Reproduction) -> list[str]:

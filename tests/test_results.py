@@ -17,7 +17,9 @@ from sweeps.reproduce import (
     SHORT_SEEDS,
     DataPlace,
     Reproduction,
+    _digests,
     _ended,
+    _overrides,
     digest,
     main,
     trainings,
@@ -206,16 +208,25 @@ def test_what_was_stopped_does_not_say_its_last_line(tmp_path: Path, monkeypatch
 def test_every_preset_is_there_to_be_trained() -> None:
     from experiments.compose import compose_config
 
-    for each in (*trainings(quick=False), *trainings(quick=True)):
-        config = compose_config(each.overrides)
+    wanted, every = Reproduction(), trainings(quick=False)
+    digests = _digests(every, wanted)
+    assert digests.keys() == {each.name for each in every}
+    for each in every[::5]:  # all presets and classes among them
+        config = compose_config(_overrides(each, wanted))
         assert (config.train.steps, config.seed) == (each.steps, each.seed)
+        assert digests[each.name] == digest(config)
+    assert len(set(digests.values())) == len(PRESETS)
 
 
 @pytest.mark.parametrize(
     ("has", "arguments", "line"),
     [
         (None, ["data.path=absent"], "error: data.path must be an existing file or folder; got 'absent'"),
-        (None, ["presets=[tutoral]"], "error: presets must be some of tutorial, tuned_four, tuned; got 'tutoral'"),
+        (
+            None,
+            ["presets=[tutoral]"],
+            "error: presets must be some of tutorial, tuned_four, tuned; got 'tutoral' (did you mean 'tutorial'?)",
+        ),
         (
             "results-tutorial-ship-5000-seed-101",
             ["data.source=embedded"],

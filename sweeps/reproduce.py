@@ -139,9 +139,8 @@ def trainings(quick: bool) -> list[Training]:
 
 
 def main(wanted: Reproduction) -> int:
-    if unknown := set(wanted.presets) - set(PRESETS):
-        wrong = sorted(unknown)
-        raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(wrong), nearest(wrong[0], PRESETS))
+    if unknown := sorted(set(wanted.presets) - set(PRESETS)):
+        raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(unknown), nearest(unknown[0], PRESETS))
     console = Console(highlight=False, soft_wrap=True, markup=False)
     usual = Records.at(wanted.records.root).root / ("reproduce-quick" if wanted.quick else "reproduce")
     out = usual if wanted.out is None else Path(wanted.out).expanduser()
@@ -249,10 +248,8 @@ def digest(config: Config) -> str:
 
 def _digests(every: Sequence[Training], wanted: Reproduction) -> dict[str, str]:
     """By name. A preset's trainings differ in nothing that a digest is of, so that one is composed for all."""
-    known = {
-        preset: digest(compose_config(_overrides(each, wanted)))
-        for preset, each in {each.preset: each for each in every}.items()
-    }
+    one_each = {each.preset: each for each in every}
+    known = {preset: digest(compose_config(_overrides(one, wanted))) for preset, one in one_each.items()}
     return {each.name: known[each.preset] for each in every}
 
 

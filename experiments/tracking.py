@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 EXPERIMENT = "gan"
+UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
 NOTE = "mlflow.note.content"  # the tag that the UI shows as a description
 # The UI shows the first line, and the rest on a click.
 EXPERIMENT_NOTE = f"""GANs. `{metrics.FID_PROXY}`: lower is better; compare runs with the same `fid_proxy_id`, image count and \
@@ -86,8 +88,12 @@ def tracking_uri(records: Records) -> str:
 
 def database_uri(records: Records) -> str:
     """The SQLite file under the records' root."""
+    return _sqlite_uri(records.database)
+
+
+def _sqlite_uri(file: Path) -> str:
     # SQLAlchemy takes what follows a ? for options, and decodes %.
-    path = str(records.database).replace("%", "%25").replace("?", "%3F")
+    path = str(file).replace("%", "%25").replace("?", "%3F")
     return f"sqlite:///{path}"
 
 
@@ -278,8 +284,21 @@ def _connect(records: Records, uri: str) -> "MlflowClient":
     for name in ("mlflow", "alembic", "urllib3", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with _creating(records):
+        if uri == database_uri(records) and not records.database.exists():
+            _make_database(records)
         mlflow.set_tracking_uri(uri)
         return mlflow.MlflowClient(uri)
+
+
+def _make_database(records: Records) -> None:
+    """Whole or not at all: MLflow makes its tables in many steps, and cannot go on from the middle of them."""
+    import mlflow
+
+    for left in records.root.glob(f"{UNFINISHED}*"):  # by a process that was killed at it
+        left.unlink()
+    made = records.root / f"{UNFINISHED}{uuid4().hex}.db"  # a new name, as MLflow keeps connections by name
+    mlflow.MlflowClient(_sqlite_uri(made))
+    made.replace(records.database)
 
 
 def _creating(records: Records) -> FileLock:

@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from experiments import tracking
 from experiments.journal import Journal
 from experiments.records import Records, RunFolder, write_json
-from experiments.tracking import Delivery, Feeder, check_port, tracking_uri
+from experiments.tracking import UNFINISHED, Delivery, Feeder, check_port, tracking_uri
 from gan.config import ConfigError
 
 FACTS = {
@@ -136,6 +139,34 @@ def test_a_store_can_be_opened_before_any_run_and_again(records: Records) -> Non
 
     client.delete_experiment("1")
     assert tracking.open_store(records) == "/#/experiments?workflowType=machine_learning"
+
+
+def test_one_killed_while_it_makes_the_database_leaves_none(
+    records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    code = """
+import os, sys
+from alembic.ddl.impl import DefaultImpl
+from experiments.records import Records
+from experiments.tracking import open_store
+execute = DefaultImpl._exec
+def killed_in_the_middle_of_a_migration(self, construct, *arguments, **options):
+    if getattr(getattr(construct, "element", None), "name", None) == "trace_tags":
+        os._exit(9)
+    return execute(self, construct, *arguments, **options)
+DefaultImpl._exec = killed_in_the_middle_of_a_migration
+open_store(Records.at(sys.argv[1]))
+"""
+    killed = subprocess.run([sys.executable, "-c", code, str(records.root)], cwd=ROOT, timeout=120)
+    assert killed.returncode == 9
+    assert [file.name[: len(UNFINISHED)] for file in records.root.glob("*.db")] == [UNFINISHED]
+    kept = records.root / "mlflow.db.bak"  # somebody's own
+    kept.touch()
+
+    journal.scalars(1, {"train/d_loss": 1.0})
+    assert Delivery(folder).deliver() == []
+    assert stored(records, folder)[1].data.metrics == {"train/d_loss": 1.0}
+    assert sorted(file.name for file in records.root.glob("*mlflow*")) == ["mlflow.db", "mlflow.db.bak", "mlflow.lock"]
 
 
 def test_runs_go_where_the_store_was_opened(records: Records, folder: RunFolder, journal: Journal) -> None:

@@ -82,7 +82,7 @@ def complete(overrides: list[str], search_folder: str | None = None) -> list[str
     still has to mean every batch normalisation. Raises ConfigError.
     """
     check_keys(overrides, search_folder)
-    given = {key for override in parse(overrides) for key in _keys(override.key_or_group, override.value())}
+    given = named_keys(overrides)
     shadowed = [key for key, spec in describe().items() if spec["same_as"] in given and key not in given]
     if not shadowed:
         return overrides
@@ -101,6 +101,17 @@ def settings_help(settings: type = Config) -> str:
         rule = f"; {spec['rule']}" if spec["rule"] else ""
         lines.append(f"{key}={'none' if default is None else default}\n    {spec['doc']}{rule}")
     return "\n".join(lines)
+
+
+def named_keys(overrides: list[str]) -> set[str]:
+    """Return the keys that overrides name, those inside of model={bn_momentum:0.9} too."""
+    return {key for override in parse(overrides) for key in _keys(override.key_or_group, override.value())}
+
+
+def preset_of(overrides: list[str]) -> str | None:
+    """Return the preset that overrides name by experiment=, if they do."""
+    chosen = [override for override in parse(overrides) if override.key_or_group == "experiment"]
+    return str(chosen[-1].get_value_element_as_str()) if chosen else None
 
 
 def _keys(key: str, value: Any) -> Iterator[str]:

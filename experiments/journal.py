@@ -70,9 +70,9 @@ class Journal:
         """A saved Keras generator for MLflow's models."""
         self._append({"model": self._relative(file)})
 
-    def champion(self, name: str, note: str) -> None:
-        """The run's model is the best of a search: MLflow's registered model of this name gets it as its champion."""
-        self._append({"champion": name, "note": note})
+    def winner(self, name: str, alias: str, note: str) -> None:
+        """The run's model won a search: MLflow's registered model of this name gets it under the alias."""
+        self._append({"champion": name, "alias": alias, "note": note})
 
     def tags(self, tags: Mapping[str, str]) -> None:
         self._append({"tags": dict(tags)})

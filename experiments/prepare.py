@@ -27,7 +27,18 @@ from experiments.threads import use_threads
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
-from gan.config import CIFAR10_CLASSES, Config, ConfigError, check_shares, class_index, flatten, put
+from gan.config import (
+    CIFAR10_CLASSES,
+    Config,
+    ConfigError,
+    check_shares,
+    class_index,
+    describe,
+    effective,
+    flatten,
+    in_brief,
+    put,
+)
 from gan.data import Dataset, load_dataset
 from gan.sources import DataWarning
 from gan.weights import KEY, Weights, find_weights
@@ -225,8 +236,14 @@ def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[s
 
 
 def settings(config: Config) -> dict[str, object]:
-    """What MLflow shows as params."""
+    """What a run was trained with, key by key."""
     return {key: value for key, value in flatten(config).items() if key not in NOT_SETTINGS}
+
+
+def shown_settings(config: Config) -> dict[str, object]:
+    """Return what MLflow shows as params: the settings, shared ones as they are in effect (0.78/0.82/0.8)."""
+    shared = {spec["same_as"] for spec in describe().values() if spec["same_as"]}
+    return settings(config) | {key: in_brief(effective(config, key)) for key in shared}
 
 
 def code_tags() -> dict[str, str]:
@@ -279,7 +296,7 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
     return {
         "created": time.time_ns() // 1_000_000,
         "command": command,
-        "params": settings(config),
+        "params": shown_settings(config),
         "tags": tags,
         "dataset": {
             "name": dataset.source,

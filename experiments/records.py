@@ -86,6 +86,14 @@ class RunFolder:
         except Timeout:
             raise ConfigError(key, "one that is not going on", self.name, "another process is at it") from None
 
+    @property
+    def is_of_study(self) -> bool:
+        """Whether a search made it: as a trial, or to confirm one."""
+        try:
+            return "parent" in read_json(self.facts)
+        except (OSError, ValueError):  # not there, or damaged: whoever opens it says so
+            return False
+
     def mlflow_run_ids(self) -> list[str]:
         """One for each MLflow server that the run was delivered to."""
         try:
@@ -184,12 +192,22 @@ class Records:
         if not runs:
             raise ConfigError(key, "a run", reference, f"there are none in {self.runs}")
         if reference == "last":
-            return runs[-1]
+            return self._last(runs, key)
         for run in runs:
             if reference in run.mlflow_run_ids():
                 return run
         recent = ", ".join(run.name for run in runs[:-4:-1])
         raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")
+
+    def _last(self, runs: list[RunFolder], key: str) -> RunFolder:
+        """The last run that a person started. runs: oldest first. Raises ConfigError where all are of searches."""
+        for run in reversed(runs):
+            if not run.is_of_study:
+                return run
+        remedy = f"all runs here are of searches; by name: {runs[-1].name}"
+        if winners := [folder.name for folder in self.all_studies() if (folder.path / "best.yaml").is_file()]:
+            remedy += f"; a winner: {BEST}{winners[-1]}"
+        raise ConfigError(key, "a run that was started by itself", "last", remedy)
 
     def _best_of(self, study: str, key: str) -> RunFolder:
         file = self.studies / study / "best.yaml"

@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from experiments import prepare, training
-from experiments.compose import complete, compose_config, expand_sweep, parse, quote_paths
+from experiments.compose import complete, compose_config, expand_sweep, parse, preset_of, quote_paths
 from experiments.progress import Output
 from experiments.records import Records
 from experiments.signals import SIGNALS, handled, leave_at_once
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     given = {override.key_or_group: override for override in parse(overrides)}
     console = Output()
     if config.resume is None:
-        preset = given["experiment"].get_value_element_as_str() if "experiment" in given else None
+        preset = preset_of(overrides)
         run = prepare.new_run(config, preset, [*flags, *args.overrides], console)
         with run.folder.owned():
             return _train(run, arguments, console)

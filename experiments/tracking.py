@@ -61,9 +61,14 @@ MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images 
     images = mlflow.pyfunc.load_model("models:/<model ID>").predict(latents)
 """
 MODEL = "generator"
+WON = "won"  # tag of a registered model: when its last winner won, in milliseconds
+MODEL_VERSIONS = "mlflow.modelVersions"  # the tag that MLflow's own way of registering sets on a logged model
 DEFAULT_UI = "http://127.0.0.1:5000"
-CHAMPION = "champion"  # the alias of a search's winner
-CHAMPION_NOTE = "The alias `champion` is the last one."
+CHAMPION = "champion"  # the alias of a search's winner that is known to be better than what the search started from
+CANDIDATE = "candidate"  # and of one that is not
+ALIASES_NOTE = (
+    "The alias `champion` is a winner that was better on fresh seeds, `candidate` one that was not shown to be."
+)
 INTERVAL = 1.0  # seconds between two looks at the journal
 BATCH = 1000  # metrics a request, MLflow's limit
 
@@ -250,7 +255,10 @@ class Delivery:
                     self._folder.path / record["model"], run_id, self._state["experiment_id"], record["time"], step
                 )
         elif "champion" in record:
-            _register(client, run_id, self._state["experiment_id"], record["champion"], record["note"])
+            alias = record.get("alias", CHAMPION)  # which records of earlier versions do not have
+            _register(
+                client, run_id, self._state["experiment_id"], record["champion"], alias, record["note"], record["time"]
+            )
         elif "tags" in record:
             for key, value in record["tags"].items():
                 client.set_tag(run_id, key, value)
@@ -512,19 +520,33 @@ def _models(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any
     return sorted(models, key=lambda model: -int(model.creation_timestamp))
 
 
-def _register(client: "MlflowClient", run_id: str, experiment_id: str, name: str, note: str) -> None:
-    """Make the run's newest model the champion of a registered one; nothing is made twice."""
+def _register(
+    client: "MlflowClient", run_id: str, experiment_id: str, name: str, alias: str, note: str, time: int
+) -> None:
+    """Give the run's newest model the alias, `champion` or `candidate`, of a registered one; nothing is made twice.
+
+    A registered model has one of the two at a time: the last winner's. time: when it won, in milliseconds.
+    """
     models = _models(client, run_id, experiment_id)
     if not models:
         raise ValueError("the run has no model")
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"Winners of the search `{name}`. {CHAMPION_NOTE}")
-    source = f"models:/{models[0].model_id}"
+    model = models[0]
+    registered = client.search_registered_models(f"name = '{name}'")
+    if not registered:
+        client.create_registered_model(name, description=f"Winners of the search `{name}`. {ALIASES_NOTE}")
+    source = f"models:/{model.model_id}"
     known = [version for version in client.search_model_versions(f"name = '{name}'") if version.source == source]
-    version = known[0] if known else client.create_model_version(
-        name, source, run_id, description=note, model_id=models[0].model_id
-    )  # fmt: skip
-    client.set_registered_model_alias(name, CHAMPION, version.version)
+    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=model.model_id)
+    client.update_model_version(name, version.version, note)
+    # The model's page says by this tag where it is registered; a server of MLflow's sets it itself.
+    if MODEL_VERSIONS not in model.tags:
+        versions = json.dumps([{"name": name, "version": version.version}])
+        client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: versions})
+    if registered and int(registered[0].tags.get(WON, 0)) > time:  # a later winner was delivered before
+        return
+    client.set_registered_model_tag(name, WON, str(time))
+    client.set_registered_model_alias(name, alias, version.version)
+    client.delete_registered_model_alias(name, CANDIDATE if alias == CHAMPION else CHAMPION)
 
 
 def _log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int) -> None:

@@ -397,6 +397,27 @@ def put(config: Config, key: str, value: Any) -> None:
     setattr(get(config, owner) if owner else config, name, value)
 
 
+def effective(config: Config, key: str) -> Any:
+    """Return the value of a dotted key as the networks get it.
+
+    Of a shared key it is what the keys that follow it have: one value, or a list of all where
+    they differ, as `experiment=tutorial` has [0.78, 0.78, 0.82, 0.82, 0.8] for model.bn_momentum.
+    """
+    followers = [get(config, name) for name, spec in describe().items() if spec["same_as"] == key]
+    values = [each for value in followers for each in (value if isinstance(value, list) else [value])]
+    if not values:
+        return get(config, key)
+    return values[0] if len(set(values)) == 1 else values
+
+
+def in_brief(value: Any) -> Any:
+    """Return a value for a table: of a list the different ones, as 0.78/0.82/0.8."""
+    if not isinstance(value, list):
+        return value
+    distinct = list(dict.fromkeys(value))
+    return distinct[0] if len(distinct) == 1 else "/".join(f"{each:.6g}" for each in distinct)
+
+
 def flatten(config: Config) -> dict[str, Any]:
     """All keys, dotted, with their values."""
     return {key: get(config, key) for key in describe()}

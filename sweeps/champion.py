@@ -1,19 +1,94 @@
-"""What is done with the best of a search: it is scored once more, and its generator registered in MLflow."""
+"""What comes of a search: its winner, which is scored once more, and registered in MLflow."""
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from optuna.trial import FrozenTrial
 
 from experiments import journal
 from experiments.compose import quote_paths
 from experiments.journal import Journal
 from experiments.records import RunFolder
+from experiments.tracking import CANDIDATE, CHAMPION
 from gan import metrics
 from gan.config import ConfigError
+from sweeps import study as studies
+from sweeps.confirm import Verdict, best_run
+from sweeps.plan import Plan
+from sweeps.space import Value
 
 FRESH_LATENTS = 1  # seed of the bank that the best trial is scored with once more; 0 is the search's
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The settings that a search advises to train with: a trial's, or the baseline's where no trial has a lower score."""
+
+    origin: int  # of the trial; 0 for the baseline
+    is_baseline: bool
+    params: Mapping[str, Value]  # of the space; none for the baseline
+    shown: Mapping[str, Value]  # the same for tables; of the baseline what is in effect
+    run: RunFolder  # whose generator it is
+    search_score: float | None
+    confirmed_score: float | None  # mean over fresh seeds
+    better: bool  # known to be better than the baseline, on fresh seeds
+    words: str  # a sentence that says so, or why not
+
+    @property
+    def alias(self) -> str:
+        """Of the registered model: a champion is known to be better."""
+        return CHAMPION if self.better else CANDIDATE
+
+
+def find_winner(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], verdict: Verdict | None) -> Winner | None:
+    """The winner of a study, None where no trial came to its end.
+
+    With a verdict it is the verdict's, and its run that of the seed with the best final score; without one the
+    best trial is, the baseline's among them.
+    """
+    done = studies.finished(trials)
+    if verdict is None:
+        return _unconfirmed(plan, done) if done else None
+    chosen = verdict.winner
+    return Winner(
+        origin=chosen.origin or 0,
+        is_baseline=chosen.origin is None,
+        params=chosen.params,
+        shown=plan.baseline_shown if chosen.origin is None else chosen.params,
+        run=best_run(plan, folder, chosen),
+        search_score=chosen.search_score,
+        confirmed_score=chosen.mean,
+        better=verdict.better,
+        words=verdict.words(),
+    )
+
+
+def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
+    """done: completed trials, best first."""
+    best = done[0]
+    is_baseline = studies.is_baseline(plan, best)
+    words = "not confirmed on fresh seeds: the best score of a search is partly luck"
+    if is_baseline:
+        others = [trial for trial in done if not studies.is_baseline(plan, trial)]
+        scores = (
+            f"{best.value:.4g} against {others[0].value:.4g} for the best trial" if others else "no other trial ended"
+        )
+        words = f"Keep {plan.baseline_words}: {scores} (one seed each, not confirmed on fresh seeds)"
+    return Winner(
+        origin=studies.origin(best),
+        is_baseline=is_baseline,
+        params={} if is_baseline else dict(best.params),
+        shown=studies.shown_params(plan, best),
+        run=studies.run_of(plan, best),
+        search_score=best.value,
+        confirmed_score=None,
+        better=False,
+        words=words,
+    )
 
 
 def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> float | None:
@@ -33,28 +108,27 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
     return known()[-1] if known() else None
 
 
-def crown(run: RunFolder, study: str, words: str, say: Callable[[str], None]) -> RunFolder | None:
-    """Let a run's records say that its generator is a study's champion; None where that cannot be.
+def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolder | None:
+    """Let the records of the winner's run say that its generator is a study's winner; None where that cannot be.
 
     A trial has no saved generator: it is made from the last checkpoint.
     """
+    run = winner.run
     if journal.last_status(run.journal) != "FINISHED":
         say(f"the winner's generator is not registered: {run.name} is on the host that trained it")
         return None
-    records = [record for record, _ in journal.read(run.journal, 0)]
-    if not any("model" in record for record in records):
+    has_model = any("model" in record for record, _ in journal.read(run.journal, 0))
+    if not has_model:
         problem = _program("generate.py", run, [f"out={run.generator}", "overwrite=true"])
         if not run.generator.exists():
             say(f"the winner's generator could not be saved: {problem}")
             return None
-    if any(record.get("champion") == study for record in records):  # by an earlier sitting
-        return run
     try:
         with run.owned():
             written = Journal(run)
-            if not any("model" in record for record in records):
+            if not has_model:
                 written.model(run.generator)
-            written.champion(study, words)
+            written.winner(study, winner.alias, winner.words)  # again, too: another run may have been it meanwhile
             written.close()
     except ConfigError as error:
         say(f"the winner's generator is not registered: {error}")

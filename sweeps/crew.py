@@ -129,7 +129,8 @@ class Crew:
                 continue
             event: dict[str, Any] = {"trial": trial.number}
             if known is None:
-                event |= {"origin": studies.origin(trial), "params": trial.params}
+                event |= {"origin": studies.origin(trial), "params": studies.shown_params(self._plan, trial)}
+                event["baseline"] = studies.is_baseline(self._plan, trial)
             if trial.intermediate_values:
                 step = max(trial.intermediate_values)
                 event |= {"step": step, "score": trial.intermediate_values[step]}

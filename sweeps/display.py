@@ -1,6 +1,5 @@
 """What a person sees of a search: a live table on a terminal, a line for each trial elsewhere."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from experiments.progress import brief
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.space import Value, short_names
+from sweeps.time_left import Throughput
 
 ROWS = 12  # of the table, beside the trials that are going on
 OVER = ("COMPLETE", "PRUNED", "FAIL")
@@ -39,6 +39,7 @@ class Row:
     step: int = 0
     score: float | None = None  # objective, or as it would be if the trial ended here
     reason: str = ""
+    is_baseline: bool = False
 
 
 def short(params: Mapping[str, Value]) -> str:
@@ -53,8 +54,7 @@ class SearchDisplay:
         self._console, self._plan = console, plan
         self._rows: dict[int, Row] = {}  # by origin
         self._origins: dict[int, int] = {}  # of trial numbers
-        self._begin = time.monotonic()
-        self._ended = 0  # in this sitting
+        self.throughput = Throughput()
         for trial in studies.counted(trials):
             if trial.state != TrialState.WAITING:
                 self._add(trial)
@@ -75,14 +75,16 @@ class SearchDisplay:
         number = event["trial"]
         if "params" in event:
             self._origins[number] = event["origin"]
-            self._rows[event["origin"]] = Row(event["origin"], event["params"])
+            row = Row(event["origin"], event["params"], is_baseline=event.get("baseline", False))
+            self._rows[event["origin"]] = row
             self._line(event["origin"], "begins: " + short(event["params"]))
         row = self._rows[self._origins[number]]
         row.step = event.get("step") or row.step
+        if "step" in event and event["step"] is not None:
+            self.throughput.saw(str(number), event["step"])
         row.score = event.get("score", row.score)
         if "state" in event:
             row.state, row.reason = event["state"], first_line(Exception(event.get("reason", "")))
-            self._ended += 1
             self._line(row.origin, _ending(row))
         self.refresh()
 
@@ -108,7 +110,11 @@ class SearchDisplay:
         last = steps[max(steps)] if steps else None
         score = trial.value if trial.state == TrialState.COMPLETE else last
         reason = str(trial.user_attrs.get(studies.OUTCOME, ""))
-        self._rows[number] = Row(number, trial.params, trial.state.name, max(steps, default=0), score, reason)
+        is_baseline = studies.is_baseline(self._plan, trial)
+        params = studies.shown_params(self._plan, trial)
+        self._rows[number] = Row(
+            number, params, trial.state.name, max(steps, default=0), score, reason, is_baseline=is_baseline
+        )
 
     def _line(self, origin: int, text: str) -> None:
         if self._live is None:
@@ -130,7 +136,7 @@ class SearchDisplay:
         table.add_column("score", justify="right")
         table.add_column("", overflow="ellipsis", no_wrap=True)
         for row in [*latest, *running]:
-            mark = "best" if row is best else ("the tutorial's settings" if row.origin == 0 else "")
+            mark = "best" if row is best else (self._plan.baseline_words if row.is_baseline else "")
             score = "" if row.score is None else f"{row.score:.4g}"
             values = [brief(row.params[d.key]) if d.key in row.params else "" for d in self._plan.space]
             words = ", ".join(filter(None, [mark, row.reason if row.state != "COMPLETE" else ""]))
@@ -145,18 +151,19 @@ class SearchDisplay:
         words = f"{over} of {budget} trials"
         if best is not None and best.score is not None:
             words += f"  best {best.score:.4g} (trial {best.origin})"
-        if left := self._time_left(budget - over):
+        if left := self.throughput.words(self._updates_left(max(budget - len(self._rows), 0))):
             words += f"  {left}"
         line = Table.grid(padding=(0, 1))
         line.add_row(f"study {self._plan.search.study}", ProgressBar(total=budget, completed=over, width=20), words)
         return line
 
-    def _time_left(self, trials: int) -> str:
-        """At the pace of this sitting."""
-        if not self._ended or trials <= 0:
-            return ""
-        seconds = (time.monotonic() - self._begin) / self._ended * trials
-        return f"about {seconds / 60:.0f} min left" if seconds > 90 else f"about {seconds:.0f} s left"
+    def _updates_left(self, waiting: int) -> float:
+        """Of trials that are going on or to come, and of the confirmation."""
+        search, confirm = self._plan.search, self._plan.search.confirm
+        running = sum(search.steps - row.step for row in self._rows.values() if row.state in ("RUNNING", "STOPPED"))
+        over = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
+        usual = sum(over) / len(over) if over else search.steps
+        return running + waiting * usual + confirm.seeds * (1 + confirm.top) * search.steps * bool(confirm.seeds)
 
 
 def _ending(row: Row) -> str:

@@ -6,8 +6,7 @@
 It is a search like any other (sweeps/optuna_search.py, with the settings of
 conf/search/grid.yaml): the same workers and records, and the same command goes on where
 it was stopped. Its report begins with a heat map of the score and the same latents drawn
-by each combination. The tutorial's settings, or what is nearest to them on the map, are
-trained first.
+by each combination.
 """
 
 from experiments.compose import settings_help

@@ -43,23 +43,25 @@ from experiments.progress import Output, stage
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
-from experiments.tracking import CHAMPION, Feeder, tracking_uri
+from experiments.tracking import Feeder, tracking_uri
 from gan.config import ConfigError
 from gan.data import Dataset
 from gan.weights import Weights
 from sweeps import pace
 from sweeps import shared_study as shared
 from sweeps import study as studies
-from sweeps.champion import crown, rescore
+from sweeps.champion import Winner, register, rescore
 from sweeps.confirm import Stopped, Verdict, candidates, confirm, judge
+from sweeps.confirm_display import ConfirmDisplay
 from sweeps.crew import Crew
 from sweeps.display import SearchDisplay, short
 from sweeps.joined_worker import join
 from sweeps.launchers import check_launcher
-from sweeps.plan import Plan, notices, read_plan
+from sweeps.plan import DEFAULTS, Plan, notices, read_plan
 from sweeps.pool import CannotGoOn, Pool, adopt_orphans
 from sweeps.settings import Settings
 from sweeps.space import Value, sampled_params
+from sweeps.time_left import duration
 
 if TYPE_CHECKING:
     from sweeps.report import Report
@@ -93,12 +95,14 @@ def main(arguments: list[str]) -> int:
     dataset = load_data(config, plan.records, console)
     folder = RunFolder(plan.records.studies / plan.search.study)
     storage = remote or open_storage(plan)
+    if studies.starts_from_defaults(storage, plan.search.study) and not plan.names_preset:
+        plan = read_plan([*arguments, f"experiment={DEFAULTS}"])
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.owned("search.study"):
         identity = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
         with _turn(plan):
             study = studies.open_study(storage, plan, identity)
-        with _signals() as caught:
+        with _signals(_command(plan)) as caught:
             return _Search(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
                 128 + caught[0] if caught else 0
             )
@@ -126,7 +130,9 @@ class _Search:
     ) -> None:
         self.plan, self.study, self.folder, self.console = plan, study, folder, console
         self.should_stop = should_stop
-        self.crowned: RunFolder | None = None
+        self.registered: RunFolder | None = None  # the winner's run
+        self.alias = ""  # of its model
+        self.rate = 0.0  # updates a second, of all trials together
 
     def run(self, dataset: Dataset, weights: Weights) -> int:
         """The exit code, but for a signal's."""
@@ -149,11 +155,11 @@ class _Search:
                 self.journal.close()
             delivered = feeder.finish(DELIVERY_SECONDS if status == "FINISHED" else 5.0)
         if status == "KILLED":
-            self._say(f"stopped; go on with\n         {self._command()}")
+            self._say(f"stopped; go on with\n         {_command(self.plan)}")
         problem = feeder.problem
         if delivered and status == "FINISHED":  # a trial cannot be delivered before its study is
             quiet = Console(quiet=True)
-            runs = self._trial_runs() + ([self.crowned] if self.crowned is not None else [])
+            runs = self._trial_runs() + ([self.registered] if self.registered is not None else [])
             with stage(self.console, "bringing MLflow up to date"):
                 behind = [run.name for run in runs if not deliver(run, quiet)]
             delivered, problem = not behind, ", ".join(behind)
@@ -182,6 +188,7 @@ class _Search:
         with SearchDisplay(self.console, plan, trials) as display:
             pool = Pool if plan.search.storage is None else Crew
             finished = pool(plan, self.study, self.folder, _Listeners(display, self)).run(self.should_stop)
+            self.rate = display.throughput.rate
         if not finished:
             return "KILLED", 0
         self._close_runs()
@@ -202,11 +209,11 @@ class _Search:
         with stage(self.console, "drawing the report"):
             report = write_report(plan, self.study, self.folder, verdict, rescored)
         self._record(report, verdict)
-        if report.champion is not None:
-            words = verdict.words() if verdict is not None else "Not confirmed on fresh seeds."
+        if report.winner is not None:
             with stage(self.console, "registering the winner's generator"):
-                self.crowned = crown(report.champion, plan.search.study, words, self._say)
-        self._say_verdict(verdict, report)
+                self.registered = register(report.winner, plan.search.study, self._say)
+            self.alias = report.winner.alias
+            self._say_verdict(verdict, report.winner)
         return "FINISHED", 0
 
     def note(self, event: Mapping[str, Any]) -> None:
@@ -244,23 +251,15 @@ class _Search:
             return None
         wanted = candidates(plan, self.study.get_trials(deepcopy=False))
         if len(wanted) < 2:
-            self._say("confirm  nothing to confirm: no trial but the tutorial's came to its end")
+            self._say("confirm  nothing to confirm: no trial but the baseline came to its end")
             return None
+        seeds = plan.search.confirm.seeds
         self._say(
-            f"confirm  {', '.join(each.title for each in wanted)} on {plan.search.confirm.seeds} fresh seeds each"
+            f"confirm  {', '.join(each.title for each in wanted)} on {seeds} fresh seed{'s' if seeds > 1 else ''} each"
         )
-        with self.console.status("training on fresh seeds") as status:
-
-            def told(words: str) -> None:
-                status.update(f"training on fresh seeds: {words}")
-                if "score" in words or "killed" in words or not self.console.is_terminal:
-                    self._say(f"         {words}")
-
-            confirm(plan, self.folder, wanted, told, self.should_stop)
-        for each in wanted:
-            for words in each.failures:
-                self._say(f"         {each.title}, {words}")
-        return judge(wanted)
+        with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
+            confirm(plan, self.folder, wanted, display.event, self.should_stop)
+        return judge(wanted, plan.baseline_words)
 
     def _record(self, report: "Report", verdict: Verdict | None) -> None:
         words = verdict.words() if verdict is not None else "not confirmed"
@@ -271,7 +270,7 @@ class _Search:
 
     def _write_facts(self, dataset: Dataset, weights: Weights) -> None:
         plan = self.plan
-        facts = run_facts(plan.config, dataset, weights, self.folder, self._command())
+        facts = run_facts(plan.config, dataset, weights, self.folder, _command(self.plan))
         space = {f"space.{dimension.key}": dimension.text for dimension in plan.space}
         search = {
             f"search.{key}": value for key, value in vars(plan.search).items() if isinstance(value, int | float | str)
@@ -283,42 +282,39 @@ class _Search:
         facts["tags"] |= {
             "optuna.study_name": plan.search.study,
             "mlflow.note.content": described(
-                self._command(),
+                _command(self.plan),
                 f"A search: its trials are the runs below this one. On {dataset.description}.",
                 self.folder,
             ),
         }
         write_json(self.folder.facts, facts)
 
-    def _command(self) -> str:
-        return shlex.join(["python", "sweeps/optuna_search.py", *self.plan.command])
-
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False)
 
-    def _say_verdict(self, verdict: Verdict | None, report: "Report") -> None:
+    def _say_verdict(self, verdict: Verdict | None, winner: Winner) -> None:
         if verdict is None:
-            best = studies.finished(self.study.get_trials(deepcopy=False))[0]
-            self._say(f"best     trial {studies.origin(best)}, score {best.value:.4g}: {short(best.params)}")
-            self._say("verdict  none without confirmation: the best score of a search is partly luck")
+            title = self.plan.baseline_words if winner.is_baseline else f"trial {winner.origin}"
+            self._say(f"best     {title}, score {winner.search_score:.4g}: {short(winner.shown)}")
+            self._say(f"verdict  {winner.words}")
             return
         table = Table("settings", "mean", "±", "fresh seeds", "in the search", box=None, header_style="bold")
-        for each in (verdict.tutorial, *verdict.candidates):
+        for each in (verdict.baseline, *verdict.candidates):
             found = f"{each.search_score:.4g}" if each.search_score is not None else ""
             scores = ", ".join(f"{score:.4g}" for score in each.scores)
             spread = "" if math.isnan(each.spread) else f"{each.spread:.2g}"
             table.add_row(each.title, f"{each.mean:.4g}", spread, scores, found)
         self.console.print(table)
-        self._say(f"verdict  {verdict.words()}")
-        self._say(f"         {short(verdict.best.params)}")
+        self._say(f"verdict  {winner.words}")
+        self._say(f"         {short(winner.shown)}")
 
     def _say_where(self, feeder: Feeder) -> None:
         folder = self.folder.path
         self._say(f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
         if (picture := self.folder.plots / "map.png").exists():
             self._say(f"map      {shown(picture)}")
-        if self.crowned is not None:
-            self._say(f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{CHAMPION}")')
+        if self.registered is not None:
+            self._say(f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{self.alias}")')
         if feeder.delivery.url is not None:
             first = "make ui, then " if tracking_uri(self.plan.records).startswith("sqlite") else ""
             self._say(f"browse   {first}{feeder.delivery.url}")
@@ -360,8 +356,8 @@ def _dry_run(plan: Plan, console: Console) -> int:
     confirm = plan.search.confirm
     again = math.ceil((confirm.top + 1) * confirm.seeds / plan.workers) if confirm.seeds else 0
     console.print(
-        f"{1000 * measured.update_seconds:.0f} ms an update with {plan.workers} at a time: about {_time(trial)} a trial, "
-        f"{_time(rounds * trial)} for {plan.budget} trials, less what pruning saves, and {_time(again * trial)} to confirm",
+        f"{1000 * measured.update_seconds:.0f} ms an update with {plan.workers} at a time: about {duration(trial)} a trial, "
+        f"{duration(rounds * trial)} for {plan.budget} trials, less what pruning saves, and {duration(again * trial)} to confirm",
         markup=False,
     )
     return 0
@@ -375,20 +371,21 @@ def _suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
         yield sampled_params(plan.space, study.ask())
 
 
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def _command(plan: Plan) -> str:
+    """What goes on with a search."""
+    return shlex.join(["python", "sweeps/optuna_search.py", *plan.command])
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
+def _signals(command: str) -> Iterator[list[int]]:
     """Collects Ctrl-C and SIGTERM, so that trials can save their state; a second one ends at once."""
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if caught:  # the second one: workers save their trials all the same when this process is gone
             Console().show_cursor()
+            # A second later the workers may still be saving; print() may not be used in a handler.
+            os.write(1, f"\nstopped at once; go on with\n         {command}\n".encode())
             os._exit(128 + number)
         caught.append(number)
 

@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.compose import compose_config, compose_settings, parse, quote_paths
+from experiments.compose import compose_config, compose_settings, named_keys, parse, preset_of, quote_paths
 from experiments.prepare import RESUME_MAY_CHANGE, settings
 from experiments.records import Records
 from experiments.threads import available_cores
-from gan.config import Config, ConfigError, describe, get, without_password
+from gan.config import Config, ConfigError, describe, effective, in_brief, without_password
 from sweeps.address import split_password
 from sweeps.settings import FEWEST_SCORES, SCORES, SearchConfig, Settings
-from sweeps.space import Space, Value, as_overrides, baseline, read_space, text_of
+from sweeps.space import Space, Value, as_overrides, read_space, text_of
 
+TUTORIAL = "tutorial"  # the preset that a search starts from unless it names another
+DEFAULTS = "defaults"  # the one that searches of earlier versions started from
 SPACE = "search.space."  # before the dimensions in a study's identity
+BASELINE = "baseline."  # and before what the baseline has in them
 KEEP_CHECKPOINTS = 2  # of a trial: 17 MB each, and the best one
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
 
@@ -30,7 +33,7 @@ class Plan:
     space: Space
     given: list[str]  # settings of the preset and the command line that hold for all trials, as run.py takes them
     overrides: list[str]  # the same, and what makes trials of them
-    config: Config  # the same, composed: the tutorial's settings unless overridden
+    config: Config  # the same, composed: the baseline, and what trials have beside the space
     config_dir: str | None
     command: list[str]  # the arguments that it was read from
 
@@ -45,10 +48,10 @@ class Plan:
 
     @property
     def budget(self) -> int:
-        """Settings to try: no more than a grid has, and the tutorial's."""
+        """Settings to try: no more than a grid has."""
         if self.search.sampler != "grid":
             return self.search.trials
-        return min(self.search.trials, 1 + math.prod(len(dimension.grid()) for dimension in self.space))
+        return min(self.search.trials, math.prod(len(dimension.grid()) for dimension in self.space))
 
     @property
     def threads(self) -> int:
@@ -58,32 +61,56 @@ class Plan:
         return self.config.train.threads or max(available_cores() // self.workers, 1)
 
     @property
-    def baseline(self) -> dict[str, Value]:
-        """The tutorial's settings in this space: trial 0."""
-        return baseline(self.space, self.config)
+    def preset(self) -> str:
+        """The preset that the search starts from, its baseline."""
+        return preset_of(self.given) or TUTORIAL
 
-    def is_tutorial(self, params: Mapping[str, Value]) -> bool:
-        """Whether these are the settings that the search was begun with, to the last digit."""
-        own = {key: get(self.config, key) for key in params}
+    @property
+    def names_preset(self) -> bool:
+        """Whether the user chose it."""
+        return any(each.startswith("experiment=") for each in (*self.search.overrides, *self.command))
+
+    @property
+    def baseline_words(self) -> str:
+        """What the baseline is called in a sentence."""
+        return "the tutorial's settings" if self.preset == TUTORIAL else f"the settings of experiment={self.preset}"
+
+    @property
+    def baseline(self) -> dict[str, Value]:
+        """The point of the space nearest to the baseline, as which the sampler sees trial 0."""
+        return {dimension.key: dimension.nearest(effective(self.config, dimension.key)) for dimension in self.space}
+
+    @property
+    def baseline_shown(self) -> dict[str, Value]:
+        """What the baseline has in the dimensions of the space, for tables: 0.78/0.82/0.8 where layers differ."""
+        return {dimension.key: in_brief(effective(self.config, dimension.key)) for dimension in self.space}
+
+    def is_baseline(self, params: Mapping[str, Value]) -> bool:
+        """Whether training with these parameters is training with the baseline's settings, to the last digit."""
+        own = {key: effective(self.config, key) for key in params}
         return all(value == text_of(own[key]) or {value} == _values(own[key]) for key, value in params.items())
 
-    def trial_overrides(self, params: dict[str, Value]) -> list[str]:
-        """The command line of a run with these parameters."""
+    def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
+        """The command line of a run with these parameters; with none, of the baseline."""
         return [*self.overrides, *as_overrides(params)]
 
     def identity(self) -> dict[str, Any]:
         """What the scores of a study depend on, but for the data and the extractor, which are known later."""
         own = {key: value for key, value in settings(self.config).items() if not self._varies(key)}
         space = {f"{SPACE}{dimension.key}": dimension.text for dimension in self.space}
-        return {**own, "search.steps": self.search.steps, **space}
+        baseline = {f"{BASELINE}{key}": value for key, value in self.baseline_shown.items()}
+        return {**own, "search.steps": self.search.steps, **space, **baseline}
+
+    def follows(self, key: str) -> bool:
+        """Whether a key takes its value from a dimension of the space."""
+        searched = {dimension.key for dimension in self.space}
+        return describe()[key]["same_as"] in searched and key not in named_keys(self.given)
 
     def _varies(self, key: str) -> bool:
         """Whether trials differ in a setting, or may without a difference to their scores."""
         searched = {dimension.key for dimension in self.space}
-        shared = describe()[key]["same_as"]
-        follows = shared in searched and _values(get(self.config, key)) == _values(get(self.config, shared))
         free = key in RESUME_MAY_CHANGE and key != "eval.every_steps"
-        return key in searched or follows or free or key.startswith("data.")
+        return key in searched or self.follows(key) or free or key.startswith("data.")
 
 
 def _values(value: Any) -> set[Any]:
@@ -107,6 +134,8 @@ def read_plan(arguments: list[str]) -> Plan:
     of_search, of_space, of_trials = _sorted(quote_paths(args.overrides, multirun=True))
     search = compose_settings("optuna_search", Settings, ("search",), of_search, args.config_dir).search
     fixed = [*search.overrides, *of_trials]
+    if preset_of(fixed) is None:
+        fixed = [f"experiment={TUTORIAL}", *fixed]
     given = {override.key_or_group for override in parse(fixed)}
     for key, instead in (("train.steps", "search.steps"), ("name", "search.study"), ("resume", "search.study")):
         if key in given:
@@ -196,7 +225,8 @@ def notices(plan: Plan) -> list[str]:
     if plan.config.train.loss != "bce" and "train.loss" not in keys and noise:
         lines.append(f"{', '.join(noise)}: acts in train.loss=bce alone")
     for key, value in plan.baseline.items():
-        own = get(plan.config, key)
-        if own != value and not isinstance(own, list):
-            lines.append(f"{key}: the tutorial's {own} is outside of the space; trial 0 takes {value}")
+        own = effective(plan.config, key)
+        if plan.search.sampler != "grid" and own != value and not isinstance(own, list):
+            shown = f"{plan.baseline_words} have {own}"
+            lines.append(f"{key}: {shown}, outside of the space; trial 0 has it all the same, seen as {value}")
     return lines

@@ -110,7 +110,8 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
     """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
     across, down = plan.space
     names = [[brief(value) for value in dimension.grid()] for dimension in (across, down)]
-    places = {(brief(t.params[down.key]), brief(t.params[across.key])): t for t in reversed(done)}
+    on_map = [trial for trial in reversed(done) if studies.BASELINE not in trial.user_attrs]
+    places = {(brief(t.params[down.key]), brief(t.params[across.key])): t for t in on_map}
     by_place = {(names[1].index(y), names[0].index(x)): t for (y, x), t in places.items()}
     size = max(0.95 * len(names[0]), 4) + 2, max(0.6 * len(names[1]), 2) + 1.2
 
@@ -259,9 +260,10 @@ def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -
         for axis, (trial, file) in zip(axes.flat, shown, strict=False):
             with Image.open(file) as picture:
                 figures.show_pixels(axis, np.asarray(picture))
-            own = " (the tutorial's)" if studies.origin(trial) == 0 else ""
+            own = f" ({plan.preset})" if studies.is_baseline(plan, trial) else ""
             axis.set_title(f"trial {studies.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
-            settings = [f"{name} {brief(trial.params[key])}" for key, name in short_names(trial.params).items()]
+            params = studies.shown_params(plan, trial)
+            settings = [f"{name} {brief(params[key])}" for key, name in short_names(params).items()]
             axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=9)
         return figure
 

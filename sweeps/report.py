@@ -3,7 +3,7 @@
 import csv
 import io
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from experiments.records import RunFolder
 from experiments.tracking import Delivery
 from gan.arrays import write_atomically
 from sweeps import study as studies
-from sweeps.confirm import Verdict, best_run
+from sweeps.champion import Winner, find_winner
+from sweeps.confirm import Verdict
 from sweeps.plan import Plan
 from sweeps.plots import draw_figures, importances
 from sweeps.settings import SCORES
-from sweeps.space import as_overrides
+from sweeps.space import Value, as_overrides
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -36,63 +37,51 @@ class Report:
     trials: Path
     page: Path
     figures: dict[str, Picture]  # by title, those that could be drawn
-    champion: RunFolder | None  # the run whose generator is the best
+    winner: Winner | None
 
 
 def write_report(
     plan: Plan, study: Study, folder: RunFolder, verdict: Verdict | None, rescored: float | None
 ) -> Report:
     trials = studies.counted(study.get_trials(deepcopy=False))
-    winner = _winner(trials, verdict)
     report = Report(
         folder.path / "best.yaml",
         folder.path / "trials.csv",
         folder.path / "report.html",
         draw_figures(plan, folder, trials),
-        _champion(plan, folder, winner, verdict),
+        find_winner(plan, folder, trials, verdict),
     )
-    if winner is not None and report.champion is not None:
-        write_atomically(report.best, _best(plan, winner, report.champion, verdict).encode())
+    if report.winner is not None:
+        write_atomically(report.best, _best(plan, report.winner).encode())
     write_atomically(report.trials, _csv(plan, trials).encode())
     write_atomically(report.page, _page(plan, study, folder, trials, verdict, rescored, report).encode())
     return report
 
 
-def _winner(trials: Sequence[FrozenTrial], verdict: Verdict | None) -> FrozenTrial | None:
-    """The best of the confirmed settings; of the search, where none were confirmed."""
-    done = studies.finished(trials)
-    if verdict is not None:
-        confirmed = [trial for trial in done if trial.params == verdict.best.params]
-        return confirmed[0] if confirmed else None
-    return done[0] if done else None
+def settings_of(plan: Plan, params: Mapping[str, Value]) -> list[str]:
+    """Return what run.py takes to train with some settings of the space, or with none the baseline's.
 
-
-def _champion(plan: Plan, folder: RunFolder, winner: FrozenTrial | None, verdict: Verdict | None) -> RunFolder | None:
-    """Of the winner's runs the one that was scored best at its end; the trial itself where nothing was confirmed."""
-    if winner is None:
-        return None
-    if verdict is not None:
-        return best_run(plan, folder, verdict.best)
-    return studies.run_of(plan, winner)
-
-
-def train_command(plan: Plan, params: dict[str, Any]) -> str:
-    """The command that trains with some settings of the space, to the tutorial's length unless said otherwise."""
+    The length is the preset's, unless the search was told another.
+    """
     own = [override for override in plan.given if not override.startswith("eval.")]
-    return shlex.join(["python", "experiments/run.py", *flags(plan.config_dir), *own, *as_overrides(params)])
+    return [*own, *as_overrides(params)]
 
 
-def _best(plan: Plan, winner: FrozenTrial, champion: RunFolder, verdict: Verdict | None) -> str:
-    lines = [
-        f"# Study {plan.search.study}: {verdict.words() if verdict is not None else 'not confirmed on fresh seeds'}"
-    ]
+def train_command(plan: Plan, params: Mapping[str, Value]) -> str:
+    """The command that trains with `settings_of` them."""
+    return shlex.join(["python", "experiments/run.py", *flags(plan.config_dir), *settings_of(plan, params)])
+
+
+def _best(plan: Plan, winner: Winner) -> str:
+    lines = [f"# Study {plan.search.study}: {winner.words}"]
     lines += ["# Train with these settings:", f"#   {train_command(plan, winner.params)}"]
     content = {
-        "trial": studies.origin(winner),
-        "run": champion.name,
-        "search_score": winner.value,
-        "confirmed_score": verdict.best.mean if verdict is not None else None,
-        "overrides": as_overrides(winner.params),
+        "trial": winner.origin,
+        "run": winner.run.name,
+        "better": winner.better,
+        "search_score": winner.search_score,
+        "confirmed_score": winner.confirmed_score,
+        "overrides": settings_of(plan, winner.params),
     }
     return "\n".join(lines) + "\n" + yaml.safe_dump(content, sort_keys=False)
 
@@ -101,7 +90,7 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     keys = [dimension.key for dimension in plan.space]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", "score", "steps", "seconds", *keys, "outcome", "run"])
+    writer.writerow(["trial", "state", "score", "steps", "seconds", *keys, "outcome", "run", "preset"])
     for trial in sorted(trials, key=studies.origin):
         seconds = trial.duration.total_seconds() if trial.duration is not None else ""
         writer.writerow(
@@ -114,6 +103,7 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
                 *(trial.params.get(key, "") for key in keys),
                 trial.user_attrs.get(studies.OUTCOME, ""),
                 studies.run_of(plan, trial).name,
+                plan.preset if studies.BASELINE in trial.user_attrs else "",  # to the digit, whatever its columns say
             ]
         )
     return text.getvalue()
@@ -142,14 +132,15 @@ def _page(
     report: Report,
 ) -> str:
     saved, without = saved_steps(plan, trials)
-    winner = _winner(trials, verdict)
+    winner = report.winner
     states = {state: sum(t.state.name == state for t in trials) for state in ("COMPLETE", "PRUNED", "FAIL")}
     return render(
         TEMPLATE,
         study=plan.search.study,
         verdict=verdict,
-        confirmed=[verdict.tutorial, *verdict.candidates] if verdict is not None else [],
+        confirmed=[verdict.baseline, *verdict.candidates] if verdict is not None else [],
         winner=winner,
+        baseline=plan.baseline_words,
         rescored=rescored,
         command=train_command(plan, winner.params) if winner is not None else "",
         num_images=plan.config.eval.num_images,
@@ -180,7 +171,7 @@ def _row(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> dict[str, Any]:
         "state": trial.state.name.lower(),
         "score": trial.value if trial.state == TrialState.COMPLETE else None,
         "steps": steps_of(trial),
-        "params": trial.params,
+        "params": studies.shown_params(plan, trial),
         "outcome": trial.user_attrs.get(studies.OUTCOME, ""),
         "url": Delivery(run).url if run.config.is_file() else None,
     }

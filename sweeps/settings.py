@@ -41,7 +41,7 @@ class SlurmConfig:
 
 @dataclass
 class ConfirmConfig:
-    top: int = setting(3, "best trials that are trained again, beside the tutorial's settings", COUNT)
+    top: int = setting(3, "best trials that are trained again, beside the baseline", COUNT)
     seeds: int = setting(3, "fresh seeds that each is trained on; 0 for no confirmation", Interval(0, 1000))
 
 
@@ -52,7 +52,9 @@ class SearchConfig:
     )
     overrides: list[str] = setting([], "settings of every trial, before those of the command line")
     study: str = setting("gan", "name of the study; the same name goes on with it", FolderName())
-    trials: int = setting(20, "settings to try, the tutorial's among them", Interval(2, 100_000))
+    trials: int = setting(
+        20, "settings to try, the baseline (experiment=, or the tutorial's) among them", Interval(2, 100_000)
+    )
     hours: float | None = setting(None, "after which no more trials are begun, all sittings together", POSITIVE)
     steps: int = setting(1500, "updates of a trial that is not pruned", Interval(SCORES, 10**9))
     workers: int | None = setting(

@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial
 
 from experiments.compose import check_keys, parse
-from gan.config import Config, ConfigError, PerLayer, describe, get
+from gan.config import ConfigError, PerLayer, describe
 
 Value = float | int | str | bool | None
 
@@ -52,7 +52,7 @@ class Dimension:
         if isinstance(d, CategoricalDistribution) and _choice(value) in d.choices:
             return _choice(value)
         if isinstance(value, list):  # one number for all layers
-            value = sum(value) / len(value)
+            value = round(sum(value) / len(value), 12)
         if isinstance(d, CategoricalDistribution):
             numbers = all(type(each) in (int, float) for each in (value, *d.choices))
             return min(d.choices, key=lambda each: abs(each - value)) if numbers else d.choices[0]
@@ -85,11 +85,6 @@ def read_space(texts: Mapping[str, str]) -> Space:
 
 def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
     return {dimension.key: dimension.suggest(trial) for dimension in space}
-
-
-def baseline(space: Space, config: Config) -> dict[str, Value]:
-    """The point of the space nearest to the settings of `config`."""
-    return {dimension.key: dimension.nearest(get(config, dimension.key)) for dimension in space}
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments import journal
@@ -26,6 +26,7 @@ from experiments.errors import first_line
 from experiments.records import Records, RunFolder
 from gan import metrics
 from gan.config import ConfigError, describe, get, without_password
+from sweeps.plan import BASELINE as FROM
 from sweeps.plan import SPACE, Plan
 from sweeps.settings import SCORES, SearchConfig
 from sweeps.space import Space
@@ -38,6 +39,7 @@ STARTUP_TRIALS = 8  # at random, before TPE models anything
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
 OUTCOME = "outcome"  # how it ended; a failed trial without one is to be taken up again
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
+BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
 IDENTITY = "identity"  # of the study: what its scores depend on
 SECONDS = "seconds"  # of the study: searched so far, all sittings together
@@ -135,7 +137,7 @@ def open_storage(records: Records, retries: int) -> RDBStorage:
 
 
 def open_study(storage: RDBStorage, plan: Plan, identity: dict[str, Any]) -> Study:
-    """The study of the plan, taken up or made, with the tutorial's settings as its first trial.
+    """The study of the plan, taken up or made, with the baseline as its first trial (a grid has its own points alone).
 
     Raises ConfigError where it was made with other settings.
     """
@@ -154,20 +156,24 @@ def open_study(storage: RDBStorage, plan: Plan, identity: dict[str, Any]) -> Stu
         _check_kinds(study, plan)
     if known != identity:
         study.set_user_attr(IDENTITY, identity)
-    if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0})
+    if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
+        study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
     return study
 
 
-def known_identity(storage: RDBStorage, name: str) -> dict[str, Any] | None:
-    """What the scores of a study depend on, if there is one of this name."""
+def starts_from_defaults(storage: RDBStorage, name: str) -> bool:
+    """Whether a study is of a version whose searches started from the default settings, not from the preset tutorial."""
     if name not in optuna.get_all_study_names(storage):
-        return None
-    identity = optuna.load_study(study_name=name, storage=storage).user_attrs.get(IDENTITY)
-    return dict(identity) if identity is not None else None
+        return False
+    known = optuna.load_study(study_name=name, storage=storage).user_attrs.get(IDENTITY, {})
+    return bool(known) and not any(key.startswith(FROM) for key in known)
 
 
 def check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], plan: Plan) -> None:
+    known = {key: value for key, value in known.items() if key not in describe() or not plan.follows(key)}
+    # Of a dimension that is new, or of a study that is older than these, the baseline cannot differ.
+    known |= {key: value for key, value in wanted.items() if key.startswith(FROM) and key not in known}
+    wanted = {**{key: value for key, value in known.items() if key.startswith(FROM)}, **wanted}
     known = {**_defaults_of(wanted.keys() - known.keys(), known), **known}
     searched = {key.removeprefix(SPACE) for key in known.keys() | wanted.keys() if key.startswith(SPACE)}
     # A setting that becomes a dimension had one value before: the tutorial's in this search, or trials differ by it.
@@ -224,6 +230,16 @@ def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Those with a score, best first."""
     complete = [t for t in counted(trials) if t.state == TrialState.COMPLETE]
     return sorted(complete, key=lambda t: (t.value, t.number))
+
+
+def is_baseline(plan: Plan, trial: FrozenTrial | Trial) -> bool:
+    """Whether a trial is trained with the baseline's settings, to the digit."""
+    return BASELINE in trial.user_attrs or plan.is_baseline(trial.params)
+
+
+def shown_params(plan: Plan, trial: FrozenTrial | Trial) -> dict[str, Any]:
+    """The parameters of a trial for tables; of the baseline what is in effect, layer by layer."""
+    return plan.baseline_shown if BASELINE in trial.user_attrs else trial.params
 
 
 def origin(trial: FrozenTrial) -> int:
@@ -294,7 +310,16 @@ def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool
         return True
     hours = plan.search.hours
     in_time = hours is None or seconds < hours * 3600
-    return in_time and len(counted(trials)) < plan.budget
+    return in_time and used(plan, trials) < plan.budget
+
+
+def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
+    """How many trials of the budget are used; of a grid, how many of its points."""
+    every = counted(trials)
+    if plan.search.sampler == "grid":
+        every = [t for t in every if not str(t.user_attrs.get(OUTCOME, "")).startswith(REPEATS)]
+        every = [t for t in every if BASELINE not in t.user_attrs]
+    return len(every)
 
 
 def objective(scores: Sequence[float]) -> float:

@@ -100,7 +100,8 @@ class Worker:
         origin = studies.suggestion(self.study.get_trials(deepcopy=False), trial.number)
         trial.set_user_attr(studies.ORIGIN, origin)
         self._begun(trial)
-        self.say({"trial": trial.number, "origin": origin, "params": params})
+        shown, is_baseline = studies.shown_params(self.plan, trial), studies.is_baseline(self.plan, trial)
+        self.say({"trial": trial.number, "origin": origin, "params": shown, "baseline": is_baseline})
         known = self._known(trial, params)
         if known is not None:
             return self._repeat(trial, known)
@@ -113,6 +114,9 @@ class Worker:
         """An earlier trial of the very same settings, as happens where there are few: it would give the same."""
         over = (TrialState.COMPLETE, TrialState.PRUNED)
         same = [t for t in self.study.get_trials(deepcopy=False, states=over) if t.params == params]
+        # The baseline's settings may lie beside the point of the space that it is seen as.
+        own = studies.is_baseline(self.plan, trial)
+        same = [t for t in same if studies.is_baseline(self.plan, t) == own]
         return same[0] if same else None
 
     def _repeat(self, trial: Trial, known: optuna.trial.FrozenTrial) -> float:
@@ -151,14 +155,18 @@ class _Training:
     """One trial from its process to its outcome."""
 
     def __init__(self, worker: Worker, trial: Trial, origin: int, params: dict[str, Any]) -> None:
-        self.worker, self.trial, self.origin = worker, trial, origin
+        self.worker, self.trial = worker, trial
         plan = worker.plan
+        self.is_baseline = studies.is_baseline(plan, trial)
         name = studies.run_name(plan.search.study, origin)
         self.folder = RunFolder(worker.folder.records.runs / name)
         tags = {"optuna.study_name": plan.search.study, "optuna.trial_number": str(trial.number)}
         tags |= worker.notes(trial, self.folder)
         self.job = Job(
-            overrides=[*plan.trial_overrides(params), f"train.threads={plan.threads}"],
+            overrides=[
+                *plan.trial_overrides({} if studies.BASELINE in trial.user_attrs else params),
+                f"train.threads={plan.threads}",
+            ],
             config_dir=plan.config_dir,
             study=str(worker.folder.path),
             name=name,
@@ -198,7 +206,7 @@ class _Training:
             self.worker.say({"trial": self.trial.number, "step": step, "score": value})
             if not reason and step < self.worker.plan.search.steps and self.trial.should_prune():
                 reason = f"behind at step {step}"
-        if reason and not self.pruned and self.origin != 0:  # the tutorial's settings are what others are compared with
+        if reason and not self.pruned and not self.is_baseline:  # others are compared with it
             self.pruned = reason
             process.prune(reason)
 

@@ -44,7 +44,7 @@ def main() -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     state = folder.path / "stub.json"
     begun = json.loads(state.read_text()) if state.exists() else {"step": 0, "attempts": 0}
-    begun["attempts"] += 1
+    begun |= {"attempts": begun["attempts"] + 1, "overrides": job.overrides}
     state.write_text(json.dumps(begun))
     say = lambda event: print(json.dumps(event), flush=True)  # noqa: E731
     say({"started": begun["step"]})

@@ -42,7 +42,10 @@ def test_luck_is_not_called_better() -> None:
     assert "is not shown to be better" in verdict.words()
     worse = judge([candidate("tutorial", 10, 11, 12), candidate("trial-0003", 20, 21, 22)])
     assert worse is not None
-    assert "is NOT better than the tutorial's settings: 21 against 11" in worse.words()
+    assert worse.winner is worse.baseline
+    assert worse.words().startswith(
+        "Keep the tutorial's settings: 11 against 21 for the best trial, trial-0003 (3 and 3"
+    )
 
 
 def test_the_best_of_several_may_be_luck() -> None:
@@ -96,8 +99,9 @@ def test_settings_that_fail_on_a_seed_are_not_better() -> None:
     alone = judge([candidate("tutorial", 20, 21, 22), failing])
     assert alone is not None
     assert not alone.better
-    assert "is NOT better" in alone.words()
-    assert "2 and 3 fresh seeds, 1 more failed" in alone.words()
+    assert alone.winner is alone.baseline
+    assert alone.words().startswith("Keep the tutorial's settings: 21 against 1.5 for the best trial, trial-0005")
+    assert "3 and 2 fresh seeds, 1 of trial-0005 failed" in alone.words()
 
 
 def test_one_seed_shows_nothing() -> None:
@@ -105,7 +109,20 @@ def test_one_seed_shows_nothing() -> None:
     assert verdict is not None
     assert not verdict.better
     assert math.isnan(verdict.high)
+    assert verdict.winner is verdict.best
     assert "not shown to be better" in verdict.words()
+    kept = judge([candidate("tutorial", 87), candidate("trial-0003", 90)])
+    assert kept is not None
+    assert kept.winner is kept.baseline
+    assert kept.words().startswith(
+        "Keep the tutorial's settings: 87 against 90 for the best trial, trial-0003 (1 and 1"
+    )
+    for each in (verdict, kept):
+        assert "no interval, which takes two seeds" in each.words()
+        assert "nan" not in each.words()
+    equal = judge([candidate("tutorial", 87), candidate("trial-0003", 87)])
+    assert equal is not None
+    assert equal.winner is equal.baseline
 
 
 def test_no_verdict_without_scores_of_both() -> None:

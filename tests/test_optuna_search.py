@@ -1,7 +1,9 @@
 """sweeps/optuna_search.py as a user starts it."""
 
 import csv
+import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -145,14 +147,18 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_verdict(program: RunProg
 
     result = program(*arguments, script=SCRIPT)
     assert result.returncode == 0, result.stderr
-    assert "verdict  trial-000" in result.stdout
+    assert re.search(r"^verdict  (trial-000\d is |Keep the tutorial's settings: )", result.stdout, re.MULTILINE)
     folder = tmp_path / "studies" / "gan"
     with open(folder / "trials.csv") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["trial"] for row in rows] == ["0", "1", "2", "3"]
     assert {row["state"] for row in rows} == {"COMPLETE"}
     best = yaml.safe_load((folder / "best.yaml").read_text())
-    assert compose_config(best["overrides"]).model.bn_momentum == float(rows[best["trial"]]["model.bn_momentum"])
+    won = compose_config(best["overrides"]).model
+    if best["run"].startswith("gan-confirm-tutorial-"):
+        assert won.discriminator.bn_momentum == [0.82, 0.82, 0.8]
+    else:
+        assert won.bn_momentum == float(rows[best["trial"]]["model.bn_momentum"])
     page = (folder / "report.html").read_text()
     assert "data:image/png" in page
     assert "trial-000" in page
@@ -164,31 +170,40 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_verdict(program: RunProg
     assert study["status"] == "FINISHED"
     assert {run["parent"] for run in runs.values()} == {study["id"]}
     assert {run["status"] for run in runs.values()} == {"FINISHED"}
+    column = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(runs["trial-0000"]["id"]).data.params
+    assert column["model.bn_momentum"] == "0.78/0.82/0.8"
     trials = {name: run for name, run in runs.items() if name.startswith("trial-")}
     assert {name: run["number"] for name, run in trials.items()} == {f"trial-000{k}": str(k) for k in range(4)}
     assert {run["state"] for run in trials.values()} == {"COMPLETE"}
     assert sum(name.startswith("confirm ") for name in runs) == 4
 
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    assert 'mlflow.pyfunc.load_model("models:/gan@champion")' in result.stdout
-    champion = client.get_model_version_by_alias("gan", "champion")
-    assert client.get_run(champion.run_id).data.tags["run_folder"].endswith(f"/{best['run']}")
-    assert best["run"].startswith("gan-confirm-trial-000")
-    assert "trial-000" in champion.description
+    alias = "champion" if best["better"] else "candidate"
+    assert f'mlflow.pyfunc.load_model("models:/gan@{alias}")' in result.stdout
+    winner = client.get_model_version_by_alias("gan", alias)
+    assert client.get_registered_model("gan").aliases == {alias: winner.version}
+    assert (
+        client.get_run(winner.run_id).info.run_name
+        == f"confirm {best['run'].split('-', 2)[2].replace('-seed-', ', seed ')}"
+    )
+    assert winner.description in result.stdout
+    registered = client.get_logged_model(winner.source.removeprefix("models:/")).tags["mlflow.modelVersions"]
+    assert json.loads(registered) == [{"name": "gan", "version": winner.version}]
 
     again = program(*arguments, script=SCRIPT)  # all is done: the verdict once more
     assert again.returncode == 0
-    assert "verdict  trial-000" in again.stdout
+    assert winner.description in again.stdout
     assert len(mlflow_runs(tmp_path)) == len(runs) + 1
     assert len(client.search_model_versions("name='gan'")) == 1
 
-    # Without confirmation the best trial is the champion; its generator is made of its last checkpoint.
+    # Without confirmation the best trial is a candidate; its generator is made of its last checkpoint.
     trial = program(*arguments, "search.confirm.seeds=0", script=SCRIPT)
     assert trial.returncode == 0, trial.stderr
     best = yaml.safe_load((folder / "best.yaml").read_text())
     assert best["run"] == f"gan-trial-{best['trial']:04d}"
-    champion = client.get_model_version_by_alias("gan", "champion")
-    assert client.get_run(champion.run_id).data.tags["run_folder"].endswith(f"/{best['run']}")
+    winner = client.get_model_version_by_alias("gan", "candidate")
+    assert client.get_registered_model("gan").aliases == {"candidate": winner.version}
+    assert client.get_run(winner.run_id).data.tags["optuna.trial_number"] is not None
     made = program(
         "run=best:gan", f"records.root={tmp_path}", "out=x.png", script="experiments/generate.py", cwd=tmp_path
     )

@@ -10,6 +10,7 @@ from gan.config import ConfigError, get
 from sweeps.guards import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard
 from sweeps.plan import notices, read_plan
 from sweeps.space import sampled_params
+from sweeps.study import check_identity
 
 
 def test_no_argument_searches_the_four_settings() -> None:
@@ -20,12 +21,25 @@ def test_no_argument_searches_the_four_settings() -> None:
         "train.label_noise": "interval(0, 0.3)",
         "optim.learning_rate": "tag(log, interval(5e-05, 0.001))",
     }
-    assert plan.baseline == {
-        "model.bn_momentum": 0.8,
-        "model.leaky_relu_alpha": 0.2,
+    # The baseline is the preset to the digit; the sampler, which knows one number for all layers, sees their mean.
+    assert plan.preset == "tutorial"
+    assert compose_config(plan.trial_overrides({})).model == compose_config(["experiment=tutorial"]).model
+    assert plan.baseline_shown == {
+        "model.bn_momentum": "0.78/0.82/0.8",
+        "model.leaky_relu_alpha": "0.2/0.25",
         "train.label_noise": 0.05,
         "optim.learning_rate": 2e-4,
     }
+    assert plan.baseline == {
+        "model.bn_momentum": 0.8,
+        "model.leaky_relu_alpha": 0.225,
+        "train.label_noise": 0.05,
+        "optim.learning_rate": 2e-4,
+    }
+    assert not plan.is_baseline(plan.baseline)
+    momentum = compose_config(plan.trial_overrides({"model.bn_momentum": 0.9})).model
+    assert (momentum.generator.bn_momentum, momentum.discriminator.bn_momentum) == ([0.9] * 2, [0.9] * 3)
+    assert momentum.discriminator.leaky_relu_alpha == [0.2, 0.25, 0.2, 0.25]
     assert plan.config.train.steps == plan.search.steps
     assert plan.search.steps // plan.config.eval.every_steps == 6
     assert not notices(plan)
@@ -49,7 +63,6 @@ def test_the_command_line_adds_replaces_and_fixes_dimensions() -> None:
 def test_the_space_of_all_levers_has_the_tutorial_in_it_and_only_valid_runs() -> None:
     plan = read_plan(["search=levers"])
     assert {d.key for d in plan.space} >= {"train.ema_decay", "train.loss", "train.augment", "optim.decay"}
-    assert plan.is_tutorial(plan.baseline)
     assert not notices(plan)
     assert plan.identity() == read_plan(["search=levers"]).identity()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
@@ -115,19 +128,46 @@ def test_scores_come_at_even_distances() -> None:
         assert read_plan([f"search.steps={steps}"]).config.eval.every_steps == every
 
 
-def test_the_tutorial_is_known_in_any_form() -> None:
+def test_the_baseline_is_known_in_any_form() -> None:
     space = ["search=custom", "model.generator.bn_momentum=interval(0.7,0.9)", "model.dropout=interval(0,0.5)"]
     plan = read_plan(space)
-    assert plan.is_tutorial({"model.generator.bn_momentum": 0.8, "model.dropout": 0.25})
-    assert not plan.is_tutorial({"model.generator.bn_momentum": 0.81, "model.dropout": 0.25})
-    assert plan.is_tutorial(plan.baseline)
+    assert plan.is_baseline({"model.generator.bn_momentum": 0.78, "model.dropout": 0.25})
+    assert not plan.is_baseline({"model.generator.bn_momentum": 0.8, "model.dropout": 0.25})
+    assert plan.is_baseline(plan.baseline)
+
+
+@pytest.mark.parametrize(
+    ("argument", "preset", "words"),
+    [
+        ("experiment=tuned", "tuned", "the settings of experiment=tuned"),
+        ("experiment=defaults", "defaults", "the settings of experiment=defaults"),
+        ("train.precision=mixed_bfloat16", "tutorial", "the tutorial's settings"),
+    ],
+)
+def test_a_search_starts_from_any_preset(argument: str, preset: str, words: str) -> None:
+    plan = read_plan([argument])
+    assert (plan.preset, plan.baseline_words) == (preset, words)
+    own = compose_config([f"experiment={preset}"])
+    assert compose_config(plan.trial_overrides({})).model == own.model
+    assert plan.config.optim == own.optim
+
+
+def test_the_identity_holds_the_baseline() -> None:
+    assert read_plan(["experiment=defaults"]).identity() != read_plan([]).identity()
+    changed = read_plan(["experiment=tuned_four", "train.label_noise=0.05"])  # equal but for the baseline
+    same = read_plan(["train.label_noise=0.05"])
+    with pytest.raises(ConfigError, match=r"baseline\.model\.bn_momentum: 0\.78/0\.82/0\.8 in the study, 0\.2 now"):
+        check_identity("gan", same.identity(), changed.identity(), changed)
+    check_identity("gan", same.identity(), same.identity(), same)
 
 
 def test_notices() -> None:
     (inert,) = notices(read_plan(["train.batch_norm=batch"]))
     assert "model.bn_momentum: nearly inert under train.batch_norm=batch" in inert
-    (outside,) = notices(read_plan(["model.bn_momentum=interval(0.9,0.99)"]))
-    assert outside == "model.bn_momentum: the tutorial's 0.8 is outside of the space; trial 0 takes 0.9"
+    (outside,) = notices(read_plan(["optim.beta_1=interval(0.7,0.9)"]))
+    assert outside.startswith(
+        "optim.beta_1: the tutorial's settings have 0.5, outside of the space; trial 0 has it all"
+    )
     (useless,) = notices(read_plan(["search=custom", "model.discriminator.bn_momentum=interval(0,0.9)"]))
     assert "no effect" in useless
 
@@ -147,7 +187,7 @@ def test_identity_is_what_scores_depend_on() -> None:
 
 def test_a_grid_is_its_own_budget() -> None:
     space = ["search=custom", "model.dropout=choice(0.1,0.2)", "train.batch_size=range(16,65,16)"]
-    assert read_plan([*space, "search.sampler=grid"]).budget == 9
+    assert read_plan([*space, "search.sampler=grid"]).budget == 8
     assert read_plan([*space, "search.sampler=grid", "search.trials=5"]).budget == 5
     assert read_plan(space).budget == 20
 

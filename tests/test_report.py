@@ -1,6 +1,7 @@
 """What a search shows while it goes on, and what it leaves behind."""
 
 import csv
+import html
 import shlex
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from experiments.compose import compose_config
 from experiments.journal import Journal, curve
 from experiments.records import RunFolder
 from sweeps import study as studies
+from sweeps.champion import find_winner
 from sweeps.confirm import Candidate, candidates, judge
 from sweeps.display import SearchDisplay
 from sweeps.optuna_search import BEST_SCORE, _Search
@@ -60,7 +62,13 @@ def made_study(plan: Plan) -> optuna.Study:
     def params(bn: float) -> dict[str, float]:
         return {"model.bn_momentum": bn, "optim.learning_rate": float(rng.uniform(1e-4, 9e-4))}
 
-    add(TrialState.COMPLETE, {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4}, {300: 30.0, 600: 20.0}, origin=0)
+    add(
+        TrialState.COMPLETE,
+        {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4},
+        {300: 30.0, 600: 20.0},
+        origin=0,
+        baseline=True,
+    )
     for origin, score in ((1, 18.0), (2, 25.0)):
         add(TrialState.COMPLETE, params(0.6 + origin / 10), {300: 30.0, 600: score}, origin=origin, outcome="complete")
     broken = params(0.9)
@@ -132,6 +140,70 @@ def test_report(tmp_path: Path) -> None:
     assert "http://" not in page.replace("http://127.0.0.1:5000", "")
     assert "Pruning saved 400 of 4,200 updates" in page
     assert "d_loss is nan at step 12" in page
+
+
+@pytest.mark.parametrize(
+    ("scores", "run", "alias", "words"),
+    [
+        (
+            [[87], [90], [95]],
+            "gan-confirm-tutorial-seed-1",
+            "candidate",
+            "Keep the tutorial's settings: 87 against 90 for ",
+        ),
+        ([[90], [87], [95]], "gan-confirm-trial-0003-seed-1", "candidate", "trial-0003 is not shown to be better: 87 "),
+        ([[20, 21], [9, 10], [11, 12]], "gan-confirm-trial-0003-seed-1", "champion", "trial-0003 is better: 9.5 "),
+        (None, "gan-trial-0003", "candidate", "not confirmed on fresh seeds"),
+    ],
+)
+def test_the_winner_is_who_won(
+    scores: list[list[float]] | None, run: str, alias: str, words: str, tmp_path: Path
+) -> None:
+    plan = made_plan(tmp_path)
+    study = made_study(plan)
+    folder = RunFolder(plan.records.studies / "gan")
+    folder.path.mkdir(parents=True)
+    verdict = None
+    if scores is not None:
+        wanted = candidates(plan, study.get_trials())[:3]
+        for each, own in zip(wanted, scores, strict=True):
+            each.scores = each.final = [float(score) for score in own]
+            each.seeds = list(range(1, len(own) + 1))
+        verdict = judge(wanted, plan.baseline_words)
+    report = write_report(plan, study, folder, verdict, None)
+    assert report.winner is not None
+    assert (report.winner.run.name, report.winner.alias) == (run, alias)
+    assert report.winner.words.startswith(words)
+    text, page = report.best.read_text(), html.unescape(report.page.read_text())
+    best = yaml.safe_load(text)
+    assert (best["run"], best["better"]) == (run, alias == "champion")
+    assert words in text
+    assert words[4:] in page
+    trained = compose_config(shlex.split(text.splitlines()[2].removeprefix("#   "))[2:])
+    assert trained == compose_config(best["overrides"])
+    if "tutorial" in run:
+        assert trained == compose_config(["experiment=tutorial", f"records.root={tmp_path}"])
+        assert "Train with the tutorial's settings:" in page
+    else:
+        assert trained.model.bn_momentum == 0.9
+    assert "nan" not in text + report.winner.words
+
+
+def test_where_no_trial_beats_the_baseline_it_wins_unconfirmed_too(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    study = made_study(plan)
+    first = create_trial(
+        value=1.5, params=plan.baseline, distributions={d.key: d.distribution for d in plan.space},
+        user_attrs={studies.ORIGIN: 0, studies.BASELINE: True},
+    )  # fmt: skip
+    trials = [first, *(trial for trial in study.get_trials() if studies.origin(trial) != 0)]
+    winner = find_winner(plan, RunFolder(tmp_path), trials, None)
+    assert winner is not None
+    assert winner.is_baseline
+    assert winner.words.startswith("Keep the tutorial's settings: 1.5 against 15.5 for the best trial (one seed each")
+    alone = find_winner(plan, RunFolder(tmp_path), [first], None)
+    assert alone is not None
+    assert alone.words.startswith("Keep the tutorial's settings: no other trial ended")
 
 
 def test_numbers_in_figures_are_those_of_the_suggestions(tmp_path: Path) -> None:

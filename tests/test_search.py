@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from experiments import journal
+from experiments.compose import compose_config
 from experiments.records import RunFolder
 from gan import metrics
 from gan.config import ConfigError
@@ -139,9 +139,24 @@ def test_failures_and_kills_are_trials_not_ends(tmp_path: Path) -> None:
     assert json.loads((run.path / "stub.json").read_text())["attempts"] == 2
     assert search.scores(killed)[0] == [2, 4, 6, 8, 10, 12]
     assert any(e.get("reason", "").startswith("killed by signal 9") for e in search.events.heard)
-    # Of four choices and the tutorial's, which is one of them: five suggestions, one of them free.
-    assert len(search.trials) == 5
-    assert Counter(t.params["model.dropout"] for t in search.trials)[0.25] == 2
+    assert len(search.trials) == 4  # each choice once
+
+
+def test_the_baseline_is_the_preset_to_the_digit(tmp_path: Path) -> None:
+    """The sampler sees trial 0 at 0.8; a trial of 0.8 in every layer is another, and is trained."""
+    search = Search(tmp_path, "model.bn_momentum=choice(0.8,0.9)", "search.trials=6", "search.workers=1")
+    assert search.run()
+    trained = {}
+    for trial in search.trials:
+        run = RunFolder(search.plan.records.runs / studies.run_name("gan", studies.origin(trial)))
+        if (run.path / "stub.json").exists():
+            model = compose_config(json.loads((run.path / "stub.json").read_text())["overrides"]).model
+            trained[studies.origin(trial)] = model.generator.bn_momentum + model.discriminator.bn_momentum
+    assert trained.pop(0) == [0.78, 0.78, 0.82, 0.82, 0.8]
+    assert sorted(trained.values()) == [[0.8] * 5, [0.9] * 5]  # each once, however often it is suggested
+    shown = {event["origin"]: event["params"] for event in search.events.heard if "params" in event}
+    assert shown[0] == {"model.bn_momentum": "0.78/0.82/0.8"}
+    assert [event["baseline"] for event in search.events.heard if "params" in event] == [True] + [False] * 5
 
 
 def test_a_trial_killed_too_often_is_given_up(tmp_path: Path) -> None:

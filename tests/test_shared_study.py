@@ -26,7 +26,7 @@ from gan.config import ConfigError, without_password
 from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.address import split_password
-from sweeps.champion import crown, rescore
+from sweeps.champion import find_winner, register, rescore
 from sweeps.joined_worker import merged
 from sweeps.optuna_search import _Search
 from sweeps.plan import read_plan
@@ -201,7 +201,10 @@ def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
     assert states == ["RUNNING", "FINISHED", "FAILED"]
     said: list[str] = []
     assert rescore(RunFolder(plan.records.runs / ended), 20, said.append) is None
-    assert crown(RunFolder(plan.records.runs / ended), "gan", "", said.append) is None
+    winner = find_winner(plan, RunFolder(plan.records.studies / "gan"), study.get_trials(), None)
+    assert winner is not None
+    assert winner.run.name == ended
+    assert register(winner, "gan", said.append) is None
     assert len(said) == 2 and all("host" in words for words in said)
 
 

@@ -5,8 +5,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from experiments.compose import compose_config
-from gan.config import Config, ConfigError
-from sweeps.space import as_overrides, baseline, read_space, sampled_params, short_names
+from gan.config import Config, ConfigError, effective
+from sweeps.space import as_overrides, read_space, sampled_params, short_names
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,9 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
         ("train.horizontal_flip", "choice(true,false)", False),
     ],
 )
-def test_baseline_is_the_point_nearest_to_the_tutorial(key: str, text: str, nearest: object) -> None:
-    value = baseline(read_space({key: text}), Config())[key]
+def test_the_point_nearest_to_a_setting(key: str, text: str, nearest: object) -> None:
+    (dimension,) = read_space({key: text})
+    value = dimension.nearest(effective(Config(), key))
     assert value == pytest.approx(nearest) if isinstance(nearest, float) else value == nearest
 
 

@@ -354,3 +354,11 @@ def test_a_study_names_its_children_and_has_its_report(page: Page, address: str,
     report = page.frame_locator("iframe")
     expect(report.get_by_role("heading").first).to_be_visible()
     shown(page, "13_report")
+
+    best = yaml.safe_load((records.studies / "gan" / "best.yaml").read_text())
+    run_page(page, address, f"trial-{best['trial']:04d}")
+    page.get_by_role("row").filter(has_text="Ready").get_by_role("link", name="generator").click()
+    expect(page.get_by_role("heading", name="generator")).to_be_visible()
+    expect(page.get_by_text("gan v1").first).to_be_visible()
+    expect(page.get_by_text("Not registered")).to_have_count(0)
+    shown(page, "14_winner")

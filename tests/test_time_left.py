@@ -1,0 +1,94 @@
+"""How long a search still takes."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeps import time_left
+from sweeps.confirm_display import ConfirmDisplay
+from sweeps.display import SearchDisplay
+from sweeps.plan import read_plan
+from sweeps.time_left import Throughput, duration
+
+
+class Clock:
+    """Stands for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time_left, "time", clock)
+    return clock
+
+
+def test_throughput_is_of_the_updates_that_were_made_here(clock: Clock) -> None:
+    throughput = Throughput(before=4.0)
+    assert throughput.words(240) == "about 60 s left"
+    throughput.saw("a", 500)  # resumed there
+    clock.now += 10
+    throughput.saw("a", 600)
+    throughput.saw("b", 0)
+    throughput.saw("b", 100)
+    assert throughput.rate == 20
+    assert throughput.words(2000 * 20) == "about 33 min left"
+    assert throughput.words(0) == ""
+    assert Throughput().words(10) == ""
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (75, 720, 12_240)] == ["75 s", "12 min", "3.4 h"]
+
+
+def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock: Clock) -> None:
+    """Two of four trials of 1,000 updates are over after 100 s; two and nine trainings to confirm are left."""
+    space = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=1000", "search.trials=4"]
+    for confirm, words in (
+        ("search.confirm.seeds=0", "about 100 s left"),
+        ("search.confirm.top=2", "about 9 min left"),
+    ):
+        plan = read_plan([*space, confirm, f"records.root={tmp_path}"])
+        console = Console(width=120, force_terminal=True, record=True, color_system=None)
+        with SearchDisplay(console, plan, []) as display:
+            for trial in (0, 1):
+                display.event({"trial": trial, "origin": trial, "params": {"model.dropout": 0.1}})
+                display.event({"trial": trial, "step": 0})
+            clock.now += 100
+            for trial in (0, 1):
+                display.event({"trial": trial, "step": 1000, "score": 9.0})
+                display.event({"trial": trial, "state": "COMPLETE", "score": 9.0})
+        assert words in console.export_text()
+
+
+def test_a_confirmation_says_how_far_it_is(clock: Clock) -> None:
+    console = Console(width=80, record=True, force_terminal=False)
+    with ConfirmDisplay(console, trainings=4, steps=100, rate=2.0) as display:
+        assert display.time_left() == "about 3 min left"  # at the throughput of the search
+        display.event({"training": "tutorial seed 1", "words": "score 12.5", "over": True})  # was done before
+        display.event({"training": "trial-0003 seed 1", "words": "training"})
+        display.event({"training": "trial-0003 seed 1", "step": 0})
+        clock.now += 10
+        display.event({"training": "trial-0003 seed 1", "step": 100})
+        display.event({"training": "trial-0003 seed 1", "words": "score 11.5", "over": True})
+    assert [line.strip() for line in console.export_text().splitlines()] == [
+        "tutorial seed 1: score 12.5 (1 of 4; about 2 min left)",
+        "trial-0003 seed 1: training",
+        "trial-0003 seed 1: score 11.5 (2 of 4; about 20 s left)",
+    ]
+
+
+def test_a_confirmation_has_a_bar_on_a_terminal(clock: Clock) -> None:
+    console = Console(width=60, force_terminal=True, record=True, color_system=None)
+    with ConfirmDisplay(console, trainings=12, steps=1500, rate=10.0) as display:
+        display.event({"training": "tutorial seed 1", "words": "training"})
+        display.event({"training": "tutorial seed 1", "step": 0})
+        assert display.time_left() == "about 30 min left"
+        console.print(display._line())
+    assert "0 of 12 trainings  about 30 min left" in console.export_text()

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from sweeps.time_left import Throughput
+from sweeps.time_left import Throughput, time_left
 
 
 class ConfirmDisplay:
@@ -52,7 +52,7 @@ class ConfirmDisplay:
 
     def time_left(self) -> str:
         """Words for it; nothing while there is no telling."""
-        return self._throughput.words(self._length * self._trainings - self._made())
+        return time_left(self._throughput.seconds(self._length * self._trainings - self._made()))
 
     def refresh(self) -> None:
         if self._live is not None:

@@ -16,7 +16,7 @@ from experiments.progress import brief
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.space import Value, short_names
-from sweeps.time_left import Throughput
+from sweeps.time_left import Throughput, time_left
 
 ROWS = 12  # of the table, beside the trials that are going on
 OVER = ("COMPLETE", "PRUNED", "FAIL")
@@ -50,8 +50,9 @@ def short(params: Mapping[str, Value]) -> str:
 class SearchDisplay:
     """Follows the events of a `sweeps.pool.Pool`."""
 
-    def __init__(self, console: Console, plan: Plan, trials: Sequence[FrozenTrial]) -> None:
-        self._console, self._plan = console, plan
+    def __init__(self, console: Console, plan: Plan, trials: Sequence[FrozenTrial], searched: float = 0.0) -> None:
+        """searched: seconds before, in all sessions together."""
+        self._console, self._plan, self._searched = console, plan, searched
         self._rows: dict[int, Row] = {}  # by origin
         self._origins: dict[int, int] = {}  # of trial numbers
         self.throughput = Throughput()
@@ -151,19 +152,23 @@ class SearchDisplay:
         words = f"{over} of {budget} trials"
         if best is not None and best.score is not None:
             words += f"  best {best.score:.4g} (trial {best.origin})"
-        if left := self.throughput.words(self._updates_left(max(budget - len(self._rows), 0))):
+        if left := time_left(self._seconds_left()):
             words += f"  {left}"
         line = Table.grid(padding=(0, 1))
         line.add_row(f"study {self._plan.search.study}", ProgressBar(total=budget, completed=over, width=20), words)
         return line
 
-    def _updates_left(self, waiting: int) -> float:
+    def _seconds_left(self) -> float:
         """Of trials that are going on or to come, and of the confirmation."""
         search, confirm = self._plan.search, self._plan.search.confirm
         running = sum(search.steps - row.step for row in self._rows.values() if row.state in ("RUNNING", "STOPPED"))
         over = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
-        usual = sum(over) / len(over) if over else search.steps
-        return running + waiting * usual + confirm.seeds * (1 + confirm.top) * search.steps * bool(confirm.seeds)
+        waiting = max(self._plan.budget - len(self._rows), 0) * (sum(over) / len(over) if over else search.steps)
+        seconds = self.throughput.seconds(waiting)
+        if search.hours is not None:  # after which none is begun
+            seconds = min(seconds, max(search.hours * 3600 - self._searched - self.throughput.elapsed, 0.0))
+        confirmed = confirm.seeds * (1 + confirm.top) * search.steps
+        return seconds + self.throughput.seconds(running + confirmed)
 
 
 def _ending(row: Row) -> str:

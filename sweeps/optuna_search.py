@@ -185,7 +185,8 @@ class _Search:
         self._say(
             f"search   {plan.budget} trials of up to {plan.search.steps:,} updates, {plan.workers} at a time on {cores} each"
         )
-        with SearchDisplay(self.console, plan, trials) as display:
+        searched = float(self.study.user_attrs.get(studies.SECONDS, 0.0))
+        with SearchDisplay(self.console, plan, trials, searched) as display:
             pool = Pool if plan.search.storage is None else Crew
             finished = pool(plan, self.study, self.folder, _Listeners(display, self)).run(self.should_stop)
             self.rate = display.throughput.rate

@@ -1,5 +1,6 @@
 """How long a search still takes: the updates that are left, at the throughput so far."""
 
+import math
 import time
 
 
@@ -19,24 +20,26 @@ class Throughput:
         first, last = self._steps.get(training, (step, step))
         self._steps[training] = (first, max(last, step))
 
-    def forget(self, training: str) -> None:
-        """Let the next step of a training be its first again; what it made so far stays counted."""
-        if training in self._steps:
-            first, last = self._steps.pop(training)
-            made = self._steps.pop("", (0, 0))[1]
-            self._steps[""] = (0, made + last - first)
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self._begin
+
+    def seconds(self, updates: float) -> float:
+        """Return how long so many updates take; infinite while there is no telling."""
+        made = sum(last - first for first, last in self._steps.values())
+        rate = made / self.elapsed if made else self._before
+        return updates / rate if rate else math.inf
 
     @property
     def rate(self) -> float:
-        """Updates a second; 0 while nothing is known."""
-        made = sum(last - first for first, last in self._steps.values())
-        return made / (time.monotonic() - self._begin) if made else self._before
+        """Updates a second; 0 while there is no telling."""
+        return 1 / self.seconds(1)
 
-    def words(self, updates: float) -> str:
-        """Return `about 5 min left` for so many updates; nothing while there is no telling."""
-        if updates <= 0 or not self.rate:
-            return ""
-        return f"about {duration(updates / self.rate)} left"
+
+def time_left(seconds: float) -> str:
+    """Return `about 5 min left`; nothing where nothing is left, or there is no telling."""
+    return f"about {duration(seconds)} left" if 0 < seconds < math.inf else ""
 
 
 def duration(seconds: float) -> str:

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sweeps import time_left
+import sweeps.time_left
 from sweeps.confirm_display import ConfirmDisplay
 from sweeps.display import SearchDisplay
 from sweeps.plan import read_plan
-from sweeps.time_left import Throughput, duration
+from sweeps.time_left import Throughput, duration, time_left
 
 
 class Clock:
@@ -25,22 +25,22 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(time_left, "time", clock)
+    monkeypatch.setattr(sweeps.time_left, "time", clock)
     return clock
 
 
 def test_throughput_is_of_the_updates_that_were_made_here(clock: Clock) -> None:
     throughput = Throughput(before=4.0)
-    assert throughput.words(240) == "about 60 s left"
+    assert throughput.seconds(240) == 60
     throughput.saw("a", 500)  # resumed there
     clock.now += 10
     throughput.saw("a", 600)
     throughput.saw("b", 0)
     throughput.saw("b", 100)
     assert throughput.rate == 20
-    assert throughput.words(2000 * 20) == "about 33 min left"
-    assert throughput.words(0) == ""
-    assert Throughput().words(10) == ""
+    assert throughput.seconds(2000) == 100
+    assert time_left(throughput.seconds(40_000)) == "about 33 min left"
+    assert time_left(0) == time_left(Throughput().seconds(10)) == ""
 
 
 def test_durations() -> None:
@@ -51,8 +51,9 @@ def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock
     """Two of four trials of 1,000 updates are over after 100 s; two and nine trainings to confirm are left."""
     space = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=1000", "search.trials=4"]
     for confirm, words in (
-        ("search.confirm.seeds=0", "about 100 s left"),
+        ("search.confirm.seeds=0", "about 2 min left"),
         ("search.confirm.top=2", "about 9 min left"),
+        ("search.hours=0.03", "about 10 min left"),  # two trials would take 100 s, but after 8 s none is begun
     ):
         plan = read_plan([*space, confirm, f"records.root={tmp_path}"])
         console = Console(width=120, force_terminal=True, record=True, color_system=None)

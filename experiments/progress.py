@@ -3,19 +3,43 @@
 import contextlib
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from gan import metrics
 
 PLAIN_SECONDS = 60.0  # between two plain lines
-WIDE = 90  # columns of a terminal that has room for a bar
+BAR = 10, 40  # columns of a bar, at least and at most
+LABEL = 9  # columns of the word before what is said
+LOSSES_AND_SCORE = {"D": metrics.D_LOSS, "G": metrics.G_LOSS, "FID proxy": metrics.FID_PROXY}
+
+
+def say(console: Console, text: str) -> None:
+    """Print what may be copied, as paths and commands are: the terminal breaks the lines, and copies them whole."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_words(console: Console, text: str) -> None:
+    """Print a label of nine columns and words: on a terminal in lines that end between two words."""
+    if console.is_terminal:
+        text = textwrap.fill(
+            text,
+            max(console.width, LABEL + 1),
+            subsequent_indent=" " * LABEL,
+            break_long_words=False,  # a path or a name
+            break_on_hyphens=False,
+        )
+    say(console, text)
 
 
 def brief(value: Any) -> str:
@@ -29,7 +53,7 @@ def brief(value: Any) -> str:
 def stage(console: Console, words: str) -> Iterator[None]:
     """Say what goes on meanwhile: a spinner on a terminal, a line elsewhere."""
     if not console.is_terminal:
-        console.print(f"now      {words}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"now      {words}")
         yield
         return
     with console.status(escape(words)):
@@ -47,34 +71,31 @@ class Output(Console):
 
 
 class TrainingDisplay:
-    """A `gan.tracker.Tracker` that shows steps, rate, time left, losses and the last score."""
+    """A `gan.tracker.Tracker` that shows steps, rate, time left, losses and the last score.
 
-    def __init__(self, console: Console, steps: int, start: int = 0) -> None:
+    A terminal gets two live lines: how far it is, and how well it goes. As it narrows, the
+    first loses its bar, then the time since the start, then the rate.
+    """
+
+    def __init__(self, console: Console, steps: int, start: int = 0, known: Mapping[str, float] | None = None) -> None:
+        """
+        Args:
+            console: where it is shown.
+            steps: of the whole training.
+            start: the step that it goes on from.
+            known: the last losses and score before that, by the names in `gan.metrics`.
+        """
         self._console, self._steps = console, steps
-        self._values: dict[str, float] = {}
-        self.scale = ""  # what scores to expect, shown behind the score
-        self._last_line = time.monotonic()
+        self._values: dict[str, float] = dict(known or {})
+        self._begin = self._last_line = time.monotonic()
         self._start = self.step = self._printed = start
-        self._bar: Progress | None = None
-        if console.is_terminal:
-            wide = [BarColumn(bar_width=None)] if console.width >= WIDE else []
-            more = [TextColumn("{task.fields[rate]}"), TimeElapsedColumn()] if console.width >= WIDE else []
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                *wide,
-                MofNCompleteColumn(),
-                *more,
-                TextColumn("left"),
-                TimeRemainingColumn(compact=not more),
-                TextColumn("{task.fields[values]}"),
-                console=console,
-                refresh_per_second=4,
-            )
-            self._task = self._bar.add_task("compiling", total=steps, completed=start, rate="", values="")
+        self._at_end = "scoring"
+        self._ticks: list[tuple[int, float]] = []  # steps and times of the first tick and the last
+        self._live = Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
 
     def __enter__(self) -> "TrainingDisplay":
-        if self._bar is not None:
-            self._bar.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -82,14 +103,15 @@ class TrainingDisplay:
 
     def close(self) -> None:
         """Leave the last state standing; may be called twice."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._at_end = "trained"
+        if self._live is not None:
+            self._live.stop()
         elif self.step > self._printed:
             self._print_line()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._values |= values
-        if self._bar is None and self._printed == self._start:  # an early sign that all is well
+        if self._live is None and self._printed == self._start:  # an early sign that all is well
             self._print_line()
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
@@ -97,30 +119,69 @@ class TrainingDisplay:
 
     def tick(self, step: int) -> None:
         now, self.step = time.monotonic(), step
-        if self._bar is not None:
-            doing = "training" if step < self._steps else "scoring"
-            self._bar.update(self._task, description=doing, completed=step, rate=self._rate(), values=self._summary())
-        elif now - self._last_line >= PLAIN_SECONDS:
+        self._ticks[1:] = [(step, now)]
+        if self._live is None and now - self._last_line >= PLAIN_SECONDS:
             self._last_line = now
             self._print_line()
 
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._progress(options.max_width)
+        if summary := self._summary():
+            yield Text(summary)
+
+    def _progress(self, width: int) -> Table | Text:
+        """How far it is, in one line; of less than 60 columns it may become two."""
+        doing = "compiling" if not self._ticks else "training" if self.step < self._steps else self._at_end
+        left = self._seconds_left()
+        rate, elapsed = self._rate(), f"{_clock(time.monotonic() - self._begin)} elapsed"
+        parts = {
+            f"{self.step}/{self._steps}": "progress.download",
+            f"{100 * self.step // self._steps}%": "progress.percentage",
+            rate: "progress.data.speed",
+            elapsed: "progress.elapsed",
+            f"{_clock(left) if left is not None else '-:--:--'} left": "progress.remaining",
+        }
+        parts.pop("", None)  # a rate that is not known yet
+        for gone in ("", elapsed, rate):
+            parts.pop(gone, None)
+            words = Text("  ").join(Text(text, style) for text, style in parts.items())
+            room = width - len(doing) - words.cell_len - 4
+            if room >= -2:
+                break
+        if room < BAR[0]:
+            return Text.assemble(doing, "  ", words)
+        line = Table.grid(padding=(0, 2, 0, 0))
+        line.add_row(doing, ProgressBar(self._steps, self.step, min(room, BAR[1])), words)
+        return line
+
     def _print_line(self) -> None:
         self._printed = self.step
-        parts = [f"step {self.step}/{self._steps}", self._rate(), self._time_left(), self._summary()]
-        self._console.print("  ".join(filter(None, parts)), markup=False, highlight=False, soft_wrap=True)
+        left = self._seconds_left()
+        words = "" if not left else f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
+        say(
+            self._console,
+            "  ".join(filter(None, [f"step {self.step}/{self._steps}", self._rate(), words, self._summary()])),
+        )
 
-    def _time_left(self) -> str:
-        rate = self._values.get(metrics.STEPS_PER_SECOND)
-        if rate is None or self.step == self._steps:
-            return ""
-        left = (self._steps - self.step) / rate
-        return f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
+    def _seconds_left(self) -> float | None:
+        """At the pace of this sitting, scores and all else included; None before it has one."""
+        if self.step >= self._steps:
+            return 0.0
+        if len(self._ticks) < 2:
+            return None
+        (first, begin), (last, now) = self._ticks
+        return (self._steps - last) * (now - begin) / (last - first)
 
     def _rate(self) -> str:
         rate = self._values.get(metrics.STEPS_PER_SECOND)
         return f"{rate:.1f} steps/s" if rate is not None else ""
 
     def _summary(self) -> str:
-        shown = {"D": metrics.D_LOSS, "G": metrics.G_LOSS, "FID proxy": metrics.FID_PROXY}
-        parts = [f"{label} {self._values[key]:.4g}" for label, key in shown.items() if key in self._values]
-        return "  ".join(parts) + (f" {self.scale}" if metrics.FID_PROXY in self._values and self.scale else "")
+        return "  ".join(
+            f"{label} {self._values[key]:.4g}" for label, key in LOSSES_AND_SCORE.items() if key in self._values
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from experiments.errors import first_line
-from experiments.journal import Journal, curve
+from experiments.journal import Journal, curve, curves
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
-from experiments.progress import TrainingDisplay, stage
-from experiments.records import Records
+from experiments.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
+from experiments.records import Records, RunFolder
 from experiments.threads import use_threads
 from experiments.tracking import Feeder, database_uri, tracking_uri
 from gan import metrics
@@ -72,7 +72,7 @@ def train(
         Console(stderr=True, markup=False).print(f"error: {outcome.failure}", style="red", soft_wrap=True)
     elif outcome.status == "KILLED":
         at = f"step {outcome.step} of {run.config.train.steps}"
-        _say(console, f"stopped  at {at}; go on with\n         {run.resume_command}")
+        say(console, f"stopped  at {at}; go on with\n         {run.resume_command}")
     elif outcome.scores:
         _say_scores(run, outcome, console)
     _say_where(run, feeder, delivered, console)
@@ -92,11 +92,12 @@ def _train(
 
     from gan.trainer import Diverged
 
-    _say(console, f"run      {run.folder.name}\ndata     {run.dataset.description}")
+    say(console, f"run      {run.folder.name}")
+    say_words(console, f"data     {run.dataset.description}")
     begin = time.monotonic()
     start = run.checkpoint.step if run.checkpoint is not None else 0
     if start >= run.config.train.steps:
-        _say(console, f"trained  all of its {start:,} updates already; train.steps=<more> goes on")
+        say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> goes on")
     journal = Journal(run.folder, run.weights.id)
     if run.resumed:
         journal.status("RUNNING")
@@ -106,12 +107,13 @@ def _train(
     feeder = Feeder(run.folder)
     feeder.start()
 
-    with TrainingDisplay(console, run.config.train.steps, start) as display:
+    with TrainingDisplay(console, run.config.train.steps, start, last_values(run.folder, start)) as display:
         try:
             trainer = _build(run, [journal, display, *trackers], final)
             journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
             reference = trainer.scorer.reference
-            display.scale = f"(real {reference.floor:.4g}, noise {reference.ceiling:.4g})"
+            scale = f"{reference.floor:.4g} for two halves of the real images, {reference.ceiling:.4g} for noise"
+            say_words(console, f"scale    FID proxy {scale}; lower is better")
             journal.tags({"fid_proxy_floor": f"{reference.floor:.4g}", "fid_proxy_ceiling": f"{reference.ceiling:.4g}"})
             finished = trainer.run(should_stop)
             if finished and not final:
@@ -148,6 +150,17 @@ def _train(
     with stage(console, "bringing MLflow up to date"):
         delivered = feeder.finish(STOPPED_SECONDS if outcome.status == "KILLED" else DELIVERY_SECONDS)
     return outcome, feeder, delivered
+
+
+def last_values(folder: RunFolder, step: int) -> dict[str, float]:
+    """The last losses and score at a step or before."""
+    known = {}
+    for key, (steps, values) in curves(folder.journal).items() if folder.journal.exists() else ():
+        if key in LOSSES_AND_SCORE.values() and (
+            before := [v for s, v in zip(steps, values, strict=True) if s <= step]
+        ):
+            known[key] = before[-1]
+    return known
 
 
 def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:
@@ -278,20 +291,15 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     journal.model(folder.generator)
 
 
-def _say(console: Console, text: str) -> None:
-    # Paths may hold what rich takes for markup, and are copied from the terminal: no wrapping.
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
 def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
     scores = {name.partition("/")[2]: value for name, value in outcome.scores.items()}
     fid = scores.pop(metrics.FID)
-    _say(
+    say_words(
         console,
         f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.4g}, noise {outcome.ceiling:.4g};"
-        f" {run.config.eval.final_num_images:,} images, {run.weights.id}; lower is better)\n"
-        "         " + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()),
+        f" {run.config.eval.final_num_images:,} images, {run.weights.id}; lower is better)",
     )
+    say_words(console, " " * LABEL + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()))
 
 
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:
@@ -310,4 +318,4 @@ def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> N
     if not delivered:
         sync = shlex.join(["python", shown(Path(__file__).with_name("sync.py")), shown(run.folder.path)])
         lines.append(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with\n         {sync}")
-    _say(console, "\n".join(lines))
+    say(console, "\n".join(lines))

@@ -3,12 +3,16 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from rich.console import Console
 
-from experiments.progress import TrainingDisplay, stage
+from experiments.journal import Journal
+from experiments.progress import TrainingDisplay, say_words, stage
+from experiments.records import RunFolder
+from experiments.training import last_values
 from gan import metrics
 
 
@@ -30,24 +34,70 @@ def test_plain_lines_at_the_first_values_once_a_minute_and_at_the_end(monkeypatc
     assert lines[-1] == "step 110/110  0.3 steps/s  D 0.5  G 1.25  FID proxy 12.35"
 
 
-def test_a_score_comes_with_what_to_expect() -> None:
-    out = io.StringIO()
-    with TrainingDisplay(Console(file=out), steps=10) as display:
-        display.scale = "(real 0.8, noise 300)"
-        display.tick(10)
-        display.scalars(10, {metrics.FID_PROXY: 12.3456})
-    assert out.getvalue() == "step 10/10  FID proxy 12.35 (real 0.8, noise 300)\n"
+@pytest.mark.parametrize(("width", "gone"), [(120, []), (100, []), (80, ["━"]), (60, ["━", "0:31:03 elapsed"])])
+def test_step_fraction_and_time_left_stay_on_a_narrow_terminal_after_scores_too(
+    width: int, gone: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    display = TrainingDisplay(Console(force_terminal=True), steps=15000)
+    for step, seconds in ((1, 100.0), (12345, 1863.0)):
+        now[0] = seconds
+        display.tick(step)
+    display.scalars(12345, {metrics.D_LOSS: 0.45274, metrics.G_LOSS: 1.83241, metrics.STEPS_PER_SECOND: 107.04})
+    display.scalars(12345, {metrics.FID_PROXY: 12.3456})
+    first, second = rendered(display, width)
+    for words in ("training", "12345/15000", "82%", "0:06:19 left", "107.0 steps/s", "0:31:03 elapsed", "━"):
+        assert (words in first) == (words not in gone), (words, first)
+    assert second == "D 0.4527  G 1.832  FID proxy 12.35"
 
 
-def test_a_terminal_gets_a_live_line() -> None:
+def test_the_live_lines_say_what_goes_on_and_break_between_words_where_nothing_fits() -> None:
+    display = TrainingDisplay(Console(force_terminal=True), steps=10, start=4, known={metrics.FID_PROXY: 20.0})
+    assert rendered(display, 60) == ["compiling  4/10  40%  0:00:00 elapsed  -:--:-- left", "FID proxy 20"]
+    for step in (5, 6):
+        display.tick(step)
+    assert rendered(display, 60)[0].startswith("training  6/10  60%  0:00:00 elapsed  0:00:00 left")
+    assert [line.strip() for line in rendered(display, 20)] == ["training  6/10  60%", "0:00:00 left", "FID proxy 20"]
+    display.tick(10)
+    assert rendered(display, 60)[0].startswith("scoring  ")
+    display.close()
+    assert rendered(display, 60)[0].startswith("trained  ")
+
+
+def rendered(display: TrainingDisplay, width: int) -> list[str]:
+    """The lines of a terminal, none of them wider than it is."""
+    console = Console(file=io.StringIO(), width=width, record=True, color_system=None)
+    console.print(display)
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def test_a_terminal_gets_live_lines() -> None:
     out = io.StringIO()
     with TrainingDisplay(Console(file=out, force_terminal=True, width=120), steps=10) as display:
-        display.scalars(5, {metrics.D_LOSS: 0.5, metrics.STEPS_PER_SECOND: 7.0})
         display.tick(5)
+        display.scalars(5, {metrics.D_LOSS: 0.5, metrics.STEPS_PER_SECOND: 7.0})
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
-    assert "5/10" in text
-    assert "7.0 steps/s" in text
-    assert "D 0.5" in text
+    assert all(words in text for words in ("5/10", "7.0 steps/s", "D 0.5"))
+
+
+def test_words_break_between_words_on_a_terminal_and_not_elsewhere() -> None:
+    text = "verdict  trial-0003 is better: 16 against 21 for the tutorial's settings, in /a/path/that/is/copied/whole"
+    for width in (60, 80, 100):
+        out = io.StringIO()
+        say_words(Console(file=out, force_terminal=True, width=width), text)
+        lines = out.getvalue().splitlines()
+        assert all(len(line) <= width for line in lines)
+        assert all(line.startswith(" " * 9) for line in lines[1:])
+        assert " ".join(" ".join(lines).split()) == " ".join(text.split())
+    out = io.StringIO()
+    say_words(Console(file=out, force_terminal=True, width=20), text)
+    assert "/a/path/that/is/copied/whole\n" in out.getvalue()
+    out = io.StringIO()
+    say_words(Console(file=out, width=20), text)
+    assert out.getvalue() == text + "\n"
 
 
 def test_a_stage_is_one_line_where_there_is_no_terminal() -> None:
@@ -73,30 +123,10 @@ def test_a_stage_on_a_terminal_spins_and_leaves_nothing_in_colour_or_without(
     assert out.getvalue().endswith("\x1b[2K")  # the line is wiped
 
 
-def test_a_narrow_terminal_loses_the_bar_and_not_the_numbers() -> None:
-    out = io.StringIO()
-    with TrainingDisplay(Console(file=out, force_terminal=True, width=60), steps=15000) as display:
-        display.scalars(5, {metrics.D_LOSS: 0.4527, metrics.G_LOSS: 1.8324, metrics.STEPS_PER_SECOND: 7.0})
-        display.tick(12345)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
-    assert "12345/15000" in text
-    assert "D 0.4527  G 1.832" in text
-
-
-def test_the_live_line_says_what_goes_on_before_and_after_the_updates() -> None:
-    out = io.StringIO()
-    with TrainingDisplay(Console(file=out, force_terminal=True, width=120), steps=10) as display:
-        display._bar.refresh()  # type: ignore[union-attr]
-        display.tick(5)
-        display._bar.refresh()  # type: ignore[union-attr]
-        display.tick(10)
-    words = re.findall(r"compiling|training|scoring", out.getvalue())
-    assert list(dict.fromkeys(words)) == ["compiling", "training", "scoring"]
-
-
 def test_work_goes_on_when_nobody_reads_any_more() -> None:
     code = """
 import sys, time
+from experiments.journal import Journal
 from experiments.progress import Output
 out = Output()
 for k in range(200):
@@ -109,3 +139,14 @@ print("done", file=sys.stderr)
         ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "line 0\n", "done\n")
+
+
+def test_a_resumed_run_knows_the_losses_and_the_score_of_the_step_that_it_goes_on_from(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert last_values(folder, 0) == {}
+    journal = Journal(folder)
+    for step, score in ((10, 90.0), (20, 80.0), (30, 70.0)):  # 30: after the last checkpoint
+        journal.scalars(step, {metrics.D_LOSS: step / 100, metrics.STEPS_PER_SECOND: 9.0})
+        journal.scalars(step, {metrics.FID_PROXY: score})
+    journal.close()
+    assert last_values(folder, 25) == {metrics.D_LOSS: 0.2, metrics.FID_PROXY: 80.0}

@@ -270,7 +270,7 @@ def shown(path: Path) -> str:
 
 
 def _warn(console: Console, message: str) -> None:
-    console.print(Panel(Text(message), title="warning", style="yellow"))
+    console.print(Panel(Text(message), title="warning", style="yellow"), soft_wrap=False)
 
 
 def _write_config(config: Config, folder: RunFolder) -> None:

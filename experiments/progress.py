@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markup import escape
@@ -40,6 +41,16 @@ def say_words(console: Console, text: str) -> None:
             break_on_hyphens=False,
         )
     say(console, text)
+
+
+def bar_line(title: str, done: int, total: int, words: Text, width: int) -> Table | Text:
+    """A title and words, with a bar between them where a line of `width` columns has room for it."""
+    room = width - cell_len(title) - words.cell_len - 4
+    if room < BAR[0]:
+        return Text.assemble(title, "  ", words)
+    line = Table.grid(padding=(0, 2, 0, 0))
+    line.add_row(Text(title), ProgressBar(total, done, min(room, BAR[1])), words)
+    return line
 
 
 def brief(value: Any) -> str:
@@ -145,14 +156,9 @@ class TrainingDisplay:
         for gone in ("", elapsed, rate):
             parts.pop(gone, None)
             words = Text("  ").join(Text(text, style) for text, style in parts.items())
-            room = width - len(doing) - words.cell_len - 4
-            if room >= -2:
+            if len(doing) + 2 + words.cell_len <= width:
                 break
-        if room < BAR[0]:
-            return Text.assemble(doing, "  ", words)
-        line = Table.grid(padding=(0, 2, 0, 0))
-        line.add_row(doing, ProgressBar(self._steps, self.step, min(room, BAR[1])), words)
-        return line
+        return bar_line(doing, self.step, self._steps, words, width)
 
     def _print_line(self) -> None:
         self._printed = self.step

@@ -8,6 +8,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from experiments.progress import say_words
 from sweeps.time_left import Throughput, time_left
 
 
@@ -64,8 +65,7 @@ class ConfirmDisplay:
         )
 
     def _say(self, text: str) -> None:
-        console = self._console if self._live is None else self._live.console
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say_words(self._console if self._live is None else self._live.console, text)
 
     def _line(self) -> Table:
         line = Table.grid(padding=(0, 1))

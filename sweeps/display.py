@@ -1,45 +1,19 @@
 """What a person sees of a search: a live table on a terminal, a line for each trial elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 from experiments.errors import first_line
-from experiments.progress import brief
+from experiments.progress import brief, say
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.space import Value, short_names
 from sweeps.time_left import Throughput, time_left
-
-ROWS = 12  # of the table, beside the trials that are going on
-OVER = ("COMPLETE", "PRUNED", "FAIL")
-STYLES = {
-    "RUNNING": "cyan",
-    "COMPLETE": "green",
-    "PRUNED": "yellow",
-    "FAIL": "red",
-    "STOPPED": "yellow",
-}
-
-
-@dataclass
-class Row:
-    """One trial, or its attempts so far."""
-
-    origin: int
-    params: Mapping[str, Value]
-    state: str = "RUNNING"
-    step: int = 0
-    score: float | None = None  # objective, or as it would be if the trial ended here
-    reason: str = ""
-    is_baseline: bool = False
+from sweeps.trials_table import OVER, Progress, Row, TrialsTable, best_of, three_digits
 
 
 def short(params: Mapping[str, Value]) -> str:
@@ -56,9 +30,10 @@ class SearchDisplay:
         self._rows: dict[int, Row] = {}  # by origin
         self._origins: dict[int, int] = {}  # of trial numbers
         self.throughput = Throughput()
-        for trial in studies.counted(trials):
-            if trial.state != TrialState.WAITING:
-                self._add(trial)
+        gone = studies.superseded(trials)
+        for trial, history in zip(trials, studies.histories(trials), strict=True):
+            if trial.number not in gone and (history or trial.state != TrialState.WAITING):
+                self._add([*(trials[number] for number in history), trial])
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "SearchDisplay":
@@ -70,14 +45,15 @@ class SearchDisplay:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
-            self._console.print(self._table())
+            self._console.print(self._table(all_rows=True))
 
     def event(self, event: Mapping[str, Any]) -> None:
         number = event["trial"]
         if "params" in event:
             self._origins[number] = event["origin"]
-            row = Row(event["origin"], event["params"], is_baseline=event.get("baseline", False))
-            self._rows[event["origin"]] = row
+            known = self._rows.get(event["origin"], Row(event["origin"], {}))  # of the attempts before
+            preset = self._plan.preset if event.get("baseline") else ""
+            self._rows[known.origin] = Row(known.origin, event["params"], preset, step=known.step, score=known.score)
             self._line(event["origin"], "begins: " + short(event["params"]))
         row = self._rows[self._origins[number]]
         row.step = event.get("step") or row.step
@@ -95,7 +71,7 @@ class SearchDisplay:
                 row.state = "STOPPED"
         words = "stopping: trials save their state"
         if self._live is None:
-            self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+            say(self._console, words)
         else:
             self._live.console.print(words)
         self.refresh()
@@ -104,64 +80,36 @@ class SearchDisplay:
         if self._live is not None:
             self._live.update(self._table())
 
-    def _add(self, trial: FrozenTrial) -> None:
-        number = studies.origin(trial)
-        self._origins[trial.number] = number
-        steps = trial.intermediate_values
-        last = steps[max(steps)] if steps else None
-        score = trial.value if trial.state == TrialState.COMPLETE else last
+    def _add(self, attempts: Sequence[FrozenTrial]) -> None:
+        """One suggestion: its last attempt, with what is known of those before."""
+        trial = attempts[-1]
+        number = self._origins[trial.number] = studies.origin(trial)
+        begun = next((each for each in reversed(attempts) if each.params), trial)
+        params = studies.shown_params(self._plan, begun)
+        scores = next((t.intermediate_values for t in reversed(attempts) if t.intermediate_values), {0: None})
+        score = trial.value if trial.state == TrialState.COMPLETE else scores[max(scores)]
         reason = str(trial.user_attrs.get(studies.OUTCOME, ""))
-        is_baseline = studies.is_baseline(self._plan, trial)
-        params = studies.shown_params(self._plan, trial)
-        self._rows[number] = Row(
-            number, params, trial.state.name, max(steps, default=0), score, reason, is_baseline=is_baseline
-        )
+        preset = self._plan.preset if studies.is_baseline(self._plan, begun) else ""
+        self._rows[number] = Row(number, params, preset, trial.state.name, max(scores), score, reason)
 
     def _line(self, origin: int, text: str) -> None:
         if self._live is None:
-            self._console.print(f"trial {origin:4d}  {text}", markup=False, highlight=False, soft_wrap=True)
+            say(self._console, f"trial {origin:4d}  {text}")
 
-    def _table(self) -> Group:
-        over = [row for row in self._rows.values() if row.state in OVER]
-        running = [row for row in self._rows.values() if row.state in ("RUNNING", "STOPPED")]
-        best = min((row for row in over if row.state == "COMPLETE"), key=lambda row: row.score or 0.0, default=None)
-        latest = sorted(over, key=lambda row: row.origin)[-ROWS:]
-        if best is not None and best not in latest:
-            latest = [best, *latest[1:]]
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("trial", justify="right")
-        table.add_column("state")
-        for name in short_names(dimension.key for dimension in self._plan.space).values():
-            table.add_column(name, justify="right")
-        table.add_column("step", justify="right")
-        table.add_column("score", justify="right")
-        table.add_column("", overflow="ellipsis", no_wrap=True)
-        for row in [*latest, *running]:
-            mark = "best" if row is best else (self._plan.baseline_words if row.is_baseline else "")
-            score = "" if row.score is None else f"{row.score:.4g}"
-            values = [brief(row.params[d.key]) if d.key in row.params else "" for d in self._plan.space]
-            words = ", ".join(filter(None, [mark, row.reason if row.state != "COMPLETE" else ""]))
-            state = Text(row.state.lower(), STYLES.get(row.state, ""))
-            table.add_row(
-                str(row.origin), state, *values, str(row.step), score, words, style="bold" if row is best else ""
-            )
-        return Group(table, self._summary(len(over), best))
-
-    def _summary(self, over: int, best: Row | None) -> Table:
-        budget = self._plan.budget
-        words = f"{over} of {budget} trials"
+    def _table(self, all_rows: bool = False) -> TrialsTable:
+        rows = list(self._rows.values())
+        over, best = sum(row.state in OVER for row in rows), best_of(rows)
+        words = [f"{over} of {self._plan.budget} trials"]
         if best is not None and best.score is not None:
-            words += f"  best {best.score:.4g} (trial {best.origin})"
-        if left := time_left(self._seconds_left()):
-            words += f"  {left}"
-        line = Table.grid(padding=(0, 1))
-        line.add_row(f"study {self._plan.search.study}", ProgressBar(total=budget, completed=over, width=20), words)
-        return line
+            words.append(f"best {three_digits(best.score)} (trial {best.origin})")
+        words.append(time_left(self._seconds_left()))
+        progress = Progress(f"study {self._plan.search.study}", over, self._plan.budget, "  ".join(filter(None, words)))
+        return TrialsTable([dimension.key for dimension in self._plan.space], rows, best, progress, all_rows)
 
     def _seconds_left(self) -> float:
         """Of trials that are going on or to come, and of the confirmation."""
         search, confirm = self._plan.search, self._plan.search.confirm
-        running = sum(search.steps - row.step for row in self._rows.values() if row.state in ("RUNNING", "STOPPED"))
+        running = sum(search.steps - row.step for row in self._rows.values() if row.state not in OVER)
         over = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
         waiting = max(self._plan.budget - len(self._rows), 0) * (sum(over) / len(over) if over else search.steps)
         seconds = self.throughput.seconds(waiting)

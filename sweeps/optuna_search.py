@@ -39,7 +39,7 @@ from experiments.compose import settings_help
 from experiments.errors import first_line
 from experiments.journal import Journal
 from experiments.prepare import described, find_extractor, load_data, run_facts, settings, shown
-from experiments.progress import Output, stage
+from experiments.progress import Output, say, say_words, stage
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
         return join(arguments)
     studies.check_sampler(plan.search.sampler)
     check_launcher(plan.search.launcher)
-    console = Output(highlight=False, soft_wrap=True)
+    console = Output(highlight=False)
     for notice in notices(plan):
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
@@ -155,7 +155,7 @@ class _Search:
                 self.journal.close()
             delivered = feeder.finish(DELIVERY_SECONDS if status == "FINISHED" else 5.0)
         if status == "KILLED":
-            self._say(f"stopped; go on with\n         {_command(self.plan)}")
+            say(self.console, f"stopped; go on with\n         {_command(self.plan)}")
         problem = feeder.problem
         if delivered and status == "FINISHED":  # a trial cannot be delivered before its study is
             quiet = Console(quiet=True)
@@ -165,7 +165,7 @@ class _Search:
             delivered, problem = not behind, ", ".join(behind)
         if not delivered:
             self._say(f"MLflow is behind ({problem}); nothing is lost, deliver the records with")
-            self._say("         python experiments/sync.py all")
+            say(self.console, "         python experiments/sync.py all")
         if status == "FINISHED":
             self._say_where(feeder)
         return code
@@ -291,7 +291,7 @@ class _Search:
         write_json(self.folder.facts, facts)
 
     def _say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        say_words(self.console, text)
 
     def _say_verdict(self, verdict: Verdict | None, winner: Winner) -> None:
         if verdict is None:
@@ -311,14 +311,14 @@ class _Search:
 
     def _say_where(self, feeder: Feeder) -> None:
         folder = self.folder.path
-        self._say(f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
+        say(self.console, f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
         if (picture := self.folder.plots / "map.png").exists():
-            self._say(f"map      {shown(picture)}")
+            say(self.console, f"map      {shown(picture)}")
         if self.registered is not None:
-            self._say(f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{self.alias}")')
+            say(self.console, f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{self.alias}")')
         if feeder.delivery.url is not None:
             first = "make ui, then " if tracking_uri(self.plan.records).startswith("sqlite") else ""
-            self._say(f"browse   {first}{feeder.delivery.url}")
+            say(self.console, f"browse   {first}{feeder.delivery.url}")
 
 
 class _Listeners:
@@ -343,9 +343,9 @@ def _dry_run(plan: Plan, console: Console) -> int:
     for dimension in plan.space:
         table.add_row(dimension.key, dimension.text, str(plan.baseline[dimension.key]))
     console.print(table)
-    console.print(f"the tutorial's settings, and {SUGGESTIONS - 1} of the kind that come first:")
+    say(console, f"the tutorial's settings, and {SUGGESTIONS - 1} of the kind that come first:")
     for number, params in enumerate(_suggestions(plan)):
-        console.print(f"  trial {number}  {short(params)}", markup=False)
+        say_words(console, f"trial {number}  {short(params)}")
     with stage(console, f"measuring the pace of {plan.workers} trials side by side"):
         try:
             measured = pace.measure(plan)
@@ -356,10 +356,11 @@ def _dry_run(plan: Plan, console: Console) -> int:
     rounds = math.ceil(plan.budget / plan.workers)
     confirm = plan.search.confirm
     again = math.ceil((confirm.top + 1) * confirm.seeds / plan.workers) if confirm.seeds else 0
-    console.print(
-        f"{1000 * measured.update_seconds:.0f} ms an update with {plan.workers} at a time: about {duration(trial)} a trial, "
-        f"{duration(rounds * trial)} for {plan.budget} trials, less what pruning saves, and {duration(again * trial)} to confirm",
-        markup=False,
+    say_words(
+        console,
+        f"time     {1000 * measured.update_seconds:.0f} ms an update with {plan.workers} at a time: about "
+        f"{duration(trial)} a trial, {duration(rounds * trial)} for {plan.budget} trials, less what pruning saves, "
+        f"and {duration(again * trial)} to confirm",
     )
     return 0
 

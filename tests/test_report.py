@@ -266,9 +266,28 @@ def test_a_table_on_a_terminal(tmp_path: Path) -> None:
     shown = console.export_text()
     assert "7 of 8 trials" in shown
     assert "best 18 (trial 1)" in shown
-    line = next(line for line in shown.splitlines() if line.split()[:2] == ["3", "running"])
-    assert line.split()[2:5] == ["0.9", "0.0005", "450"]
+    line = next(line for line in shown.splitlines() if line.split()[::2][:2] == ["3", "running"])
+    assert line.split() == ["3", "15.5", "running", "450", "0.9", "5e-4"]  # its score is that of the attempt before
     assert any(line.split()[:2] == ["5", "fail"] and "d_loss is nan" in line for line in shown.splitlines())
+
+
+def test_what_is_known_of_interrupted_trials_is_shown_at_once(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    study = made_study(plan)
+    trial = study.ask({dimension.key: dimension.distribution for dimension in plan.space})
+    trial.set_user_attr(studies.ORIGIN, 8)
+    trial.report(33.25, 400)
+    study.tell(trial, state=TrialState.FAIL)
+    assert studies.take_up_again(study, [trial.number], retries=2) == []  # as the next sitting begins
+    console = Console(width=100, force_terminal=True, record=True, color_system=None)
+    display = SearchDisplay(console, plan, study.get_trials())
+    console.print(display._table())
+    before = next(line for line in console.export_text().splitlines() if line.split()[:1] == ["8"])
+    assert before.split()[:4] == ["8", "33.2", "waiting", "400"]
+    display.event({"trial": trial.number + 1, "origin": 8, "params": trial.params})
+    console.print(display._table())
+    after = next(line for line in console.export_text().splitlines() if line.split()[:1] == ["8"])
+    assert after == before.replace("waiting", "running")
 
 
 def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:

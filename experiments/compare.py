@@ -30,7 +30,7 @@ from experiments.evaluate import DataPlace
 from experiments.figures import Picture
 from experiments.page import render
 from experiments.prepare import check_same_images, load_data, shown
-from experiments.progress import brief, stage
+from experiments.progress import say, say_words, stage
 from experiments.records import Records, check_folder
 from experiments.run_groups import (
     Compared,
@@ -40,6 +40,7 @@ from experiments.run_groups import (
     differing,
     find_runs,
     grouped,
+    in_words,
     marks,
     read_run,
 )
@@ -66,6 +67,10 @@ SCORES = {  # by name: title, what is better
     metrics.COVERAGE: ("coverage", "higher is better"),
     metrics.NN_DISTANCE: ("nn_distance", "1 is like held-out images, far less: copies"),
 }
+IN_RUN = (
+    "Some of these runs, as the trials of a search, have no score of their own at the end. So they are compared by "
+    f"the score in the run: the mean of its last {metrics.LAST_SCORES}, which a search minimises too."
+)
 LOSSES = {
     metrics.D_LOSS: ("discriminator's loss", "mean"),
     metrics.G_LOSS: ("generator's loss", "mean"),
@@ -108,8 +113,10 @@ def main(wanted: Comparison) -> int:
             file.unlink(missing_ok=True)  # of a comparison that was here before
         page = out / "compare.html"
         write_atomically(page, _page(runs, groups, styles, pictures).encode())
-    console.print(_table(groups))
-    console.print(f"page     {shown(page)}")
+    console.print(_table(groups), soft_wrap=False)
+    if headline(groups) == metrics.FID_PROXY:
+        say_words(console, f"score    {IN_RUN}")
+    say(console, f"page     {shown(page)}")
     return 0
 
 
@@ -160,10 +167,13 @@ def draw(
         "Means since the point before.",
     )  # fmt: skip
     pictures["The same latents"] = _same_latents(runs, real, out)
-    if len(groups) > 1 and any(group.values(metrics.FINAL_FID_PROXY) for group in groups):
+    metric = headline(groups)
+    if len(groups) > 1 and any(group.values(metric) for group in groups):
+        evaluation = runs[0].config.eval
+        count = evaluation.final_num_images if metric == metrics.FINAL_FID_PROXY else evaluation.num_images
         pictures["Final scores"] = figures.save(
-            "final FID proxy", lambda theme: _finals(theme, groups, styles), out / "final.png",
-            f"{runs[0].config.eval.final_num_images:,} images; each dot a seed, the bar mean ± standard deviation.",
+            "FID proxy", lambda theme: _finals(theme, groups, styles, metric), out / "final.png",
+            f"{count:,} images; each dot a seed, the bar mean ± standard deviation.",
         )  # fmt: skip
     return pictures
 
@@ -220,30 +230,48 @@ def _sheet(runs: Sequence[Compared], steps: Sequence[int], real: np.ndarray | st
     return figure
 
 
-def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark]) -> "Figure":
+def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> "Figure":
     figure = figures.new_figure(10, 1.2 + 0.5 * len(groups))
     axes = figure.subplots()
     index = 0
     for place, group in enumerate(groups):
-        values = group.values(metrics.FINAL_FID_PROXY)
+        values = group.values(metric)
         colour = figures.style(theme, styles[index])["color"]
         axes.scatter(values, [place] * len(values), color=colour, s=30, zorder=3)
         if len(values) > 1:
             mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
             axes.errorbar(mean, place + 0.2, xerr=spread, fmt="|", color=colour, capsize=4, markersize=10)
         index += len(group.runs)
-    axes.set_yticks(range(len(groups)), [group.name for group in groups])
+    axes.set_yticks(range(len(groups)), ["\n".join(textwrap.wrap(group.name, 40)) for group in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlabel("FID proxy (lower is better)")
     axes.set_xlim(left=0)
     return figure
 
 
+def headline(groups: Sequence[Group]) -> str:
+    """The metric that groups are ranked by: the final score, or where some have none, the one during the runs."""
+    return (
+        metrics.FINAL_FID_PROXY if all(group.values(metrics.FINAL_FID_PROXY) for group in groups) else metrics.FID_PROXY
+    )
+
+
+def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
+    """Scores that some group has, by metric: title and what is better; the one they are ranked by first."""
+    every = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
+    every[metrics.FID_PROXY] = ("FID proxy in the run", "lower is better")
+    order = sorted(every, key=lambda metric: metric != headline(groups))
+    return {metric: every[metric] for metric in order if any(group.values(metric) for group in groups)}
+
+
 def _table(groups: Sequence[Group]) -> Table:
-    table = Table("runs", "seeds", "updates", "final FID proxy", "coverage", box=None, header_style="bold")
+    table = Table("runs", "seeds", "updates", box=None, header_style="bold")
+    wanted = (metrics.FINAL_FID_PROXY, metrics.FID_PROXY, f"final/{metrics.COVERAGE}")
+    scores = {metric: title for metric, (title, _) in columns(groups).items() if metric in wanted}
+    for title in scores.values():
+        table.add_column(title)
     for group in groups:
-        scores = (group.summary(f"final/{name}") for name in (metrics.FID, metrics.COVERAGE))
-        table.add_row(group.name, str(len(group.runs)), _steps(group), *scores)
+        table.add_row(group.name, str(len(group.runs)), _steps(group), *map(group.summary, scores))
     return table
 
 
@@ -254,27 +282,28 @@ def _steps(group: Group) -> str:
 def _page(
     runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], pictures: dict[str, Picture | str]
 ) -> str:
+    scores = columns(groups)
     rows = [
         {
             "name": group.name,
             "seeds": len(group.runs),
             "steps": _steps(group),
-            "scores": [group.summary(f"final/{name}") for name in SCORES],
-            "in_run": group.summary(metrics.FID_PROXY),
+            "scores": [group.summary(metric) for metric in scores],
         }
         for group in groups
     ]
-    finals = [(float(np.mean(v)), group) for group in groups if (v := group.values(metrics.FINAL_FID_PROXY))]
     return render(
         TEMPLATE,
         runs=[
             (run, f"--c{colour}", CSS[line], Delivery(run.folder).url)
             for run, (colour, line) in zip(runs, styles, strict=True)
         ],
-        differing={key: [_text(value) for value in values] for key, values in differing(runs).items()},
+        differing={key: [in_words(value) for value in values] for key, values in differing(runs).items()},
         rows=rows,
-        scores=list(SCORES.values()),
-        verdict=_verdict(sorted(finals, key=lambda each: each[0])),
+        scores=list(scores.values()),
+        in_run=IN_RUN if headline(groups) == metrics.FID_PROXY else "",
+        partly=any(not group.values(metric) for metric in scores for group in groups),
+        verdict=_verdict(groups),
         pictures={title: each for title, each in pictures.items() if isinstance(each, Picture)},
         missing={title: each for title, each in pictures.items() if isinstance(each, str)},
         tags=runs[0].facts["tags"],
@@ -285,23 +314,21 @@ def _page(
     )
 
 
-def _verdict(finals: Sequence[tuple[float, Group]]) -> str:
+def _verdict(groups: Sequence[Group]) -> str:
     """Which settings have the lowest mean, and whether spread of seeds is known to be smaller than the lead."""
-    if len(finals) < 2:
+    metric = headline(groups)
+    means = [(float(np.mean(values)), group) for group in groups if (values := group.values(metric))]
+    if len(means) < 2:
         return ""
-    (best, first), (other, second) = finals[:2]
-    words = f"{first.name} has the lowest FID proxy: {first.summary(metrics.FINAL_FID_PROXY)} against "
-    words += f"{second.summary(metrics.FINAL_FID_PROXY)} of {second.name}."
-    spreads = [np.std(v, ddof=1) for g in (first, second) if len(v := g.values(metrics.FINAL_FID_PROXY)) > 1]
+    (best, first), (other, second) = sorted(means, key=lambda each: each[0])[:2]
+    words = f"{first.name} has the lowest {columns(groups)[metric][0]}: {first.summary(metric)} against "
+    words += f"{second.summary(metric)} of {second.name}."
+    spreads = [np.std(v, ddof=1) for g in (first, second) if len(v := g.values(metric)) > 1]
     if len(spreads) < 2:
         return f"{words} One seed of one of them says little: seeds of equal settings differ by units."
     if other - best < max(spreads):
         return f"{words} The difference is within the spread of seeds."
     return words
-
-
-def _text(value: object) -> str:
-    return ", ".join(map(_text, value)) if isinstance(value, list) else brief(value)
 
 
 if __name__ == "__main__":

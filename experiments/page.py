@@ -1,10 +1,12 @@
 """Self-contained HTML pages in one look: `page.html` is what all of them extend."""
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from experiments.figures import COLOURS, GROUND, INK
 from experiments.progress import brief
@@ -13,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 
 def render(template: Path, **values: Any) -> str:
-    """A template that extends page.html, with the filters `brief` and `inline`."""
+    """A template that extends page.html, with the filters `brief`, `inline` and `breakable`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, FOLDER]),
         autoescape=True,
@@ -21,9 +23,14 @@ def render(template: Path, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"brief": brief, "inline": inline}
+    environment.filters |= {"brief": brief, "inline": inline, "breakable": breakable}
     themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
     return environment.get_template(template.name).render(themes=themes, **values)
+
+
+def breakable(key: str) -> Markup:
+    """A setting's name, which may be broken before a dot or an underscore."""
+    return Markup(re.sub(r"([._])", r"<wbr>\1", str(escape(key))))
 
 
 def inline(file: Path) -> str:

@@ -5,7 +5,8 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,13 @@ def brief(value: Any) -> str:
     if value is None or value != value:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each key, and the one before where two would be the same."""
+    ends = {key: key.rpartition(".")[2] for key in keys}
+    count = Counter(ends.values())
+    return {key: end if count[end] == 1 else ".".join(key.split(".")[-2:]) for key, end in ends.items()}
 
 
 @contextlib.contextmanager

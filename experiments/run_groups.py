@@ -2,7 +2,6 @@
 
 import csv
 import fnmatch
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ import numpy as np
 
 from experiments import journal
 from experiments.prepare import RESUME_MAY_CHANGE, read_records, settings
+from experiments.progress import brief, short_names
 from experiments.records import Records, RunFolder
 from gan import metrics
 from gan.config import Config, ConfigError, describe
 
 Curves = dict[str, tuple[list[int], list[float]]]
+NAMED = 3  # settings in the name of a group, at most
 ALIKE = {  # tags that must be equal in all runs, and what they say
     "fid_proxy_id": "extractor",
     "dataset_sha256": "images",
@@ -54,9 +55,12 @@ class Compared:
         """Pictures of the latents that all runs share, by step."""
         return self.folder.pictures(metrics.SAMPLES)
 
-    def last(self, metric: str) -> float | None:
-        """The last value of a metric."""
-        return self.curves[metric][1][-1] if metric in self.curves else None
+    def value(self, metric: str) -> float | None:
+        """The last value of a metric; of the in-run score the mean of the last three, as in a search."""
+        if metric not in self.curves:
+            return None
+        values = self.curves[metric][1]
+        return metrics.in_run_score(values) if metric == metrics.FID_PROXY else values[-1]
 
 
 @dataclass(frozen=True)
@@ -64,17 +68,10 @@ class Group:
     """Runs that differ in nothing but their seeds."""
 
     runs: list[Compared]
-
-    @property
-    def name(self) -> str:
-        """The run's, or what the names of its runs have in common."""
-        if len(self.runs) == 1:
-            return self.runs[0].name
-        common = re.sub(r"[-_.]*(seed)?[-_.]*$", "", os.path.commonprefix([run.name for run in self.runs]))  # noqa: RUF071  # names, not paths
-        return f"{common or self.runs[0].name}, {len(self.runs)} seeds"
+    name: str
 
     def values(self, metric: str) -> list[float]:
-        return [value for run in self.runs if (value := run.last(metric)) is not None]
+        return [value for run in self.runs if (value := run.value(metric)) is not None]
 
     def summary(self, metric: str) -> str:
         """Mean and standard deviation over seeds."""
@@ -144,15 +141,46 @@ def _in_words(run: Compared, tag: str) -> str:
 
 def grouped(runs: Sequence[Compared]) -> list[Group]:
     """Runs with equal settings together, in the order in which they were asked for."""
-    groups: list[Group] = []
+    groups: list[list[Compared]] = []
     for run in runs:
         for group in groups:
-            if group.runs[0].settings == run.settings:
-                group.runs.append(run)
+            if group[0].settings == run.settings:
+                group.append(run)
                 break
         else:
-            groups.append(Group([run]))
-    return groups
+            groups.append([run])
+    return [Group(group, name) for group, name in zip(groups, _names(groups), strict=True)]
+
+
+def _names(groups: Sequence[list[Compared]]) -> list[str]:
+    """The run's; of several runs their common name before the seed, or else what sets them apart from the others."""
+    common = [_common_name(group) for group in groups]
+    unlike = differing([group[0] for group in groups])
+    short = short_names(key for key in unlike if key != "seed")
+    names = []
+    for index, group in enumerate(groups):
+        own = [
+            f"{name} {in_words(unlike[key][index])}" for key, name in short.items() if unlike[key][index] is not None
+        ]
+        more = [f"{len(own) - NAMED} settings more"] if len(own) > NAMED else []
+        name = common[index] if common.count(common[index]) == 1 else ""
+        name = name or ", ".join([*own[:NAMED], *more]) or f"{group[0].name} and its like"
+        what = "seeds" if len({run.config.seed for run in group}) == len(group) else "runs"
+        names.append(name if len(group) == 1 else f"{name}, {len(group)} {what}")
+    return names
+
+
+def _common_name(group: Sequence[Compared]) -> str:
+    """What the names of a group's runs are but for a number at the end; nothing where they differ in more."""
+    if len(group) == 1:
+        return group[0].name
+    names = {re.sub(r"[-_.=]*(seed)?[-_.=]*\d+$", "", run.name) for run in group}
+    return names.pop() if len(names) == 1 else ""
+
+
+def in_words(value: object) -> str:
+    """A setting's value, with four digits."""
+    return ", ".join(map(in_words, value)) if isinstance(value, list) else brief(value)
 
 
 def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """Names of all metrics and pictures, as the loop writes them and trackers show them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 D_LOSS = "train/d_loss"  # mean of the discriminator's losses on real and fake; nats but for hinge
 G_LOSS = "train/g_loss"  # the generator's loss, likewise
@@ -17,9 +17,17 @@ NN_DISTANCE = "nn_distance"  # to the nearest training image, relative to held-o
 FID_PROXY = f"eval/{FID}"  # in-run score, eval.num_images images
 FINAL_FID_PROXY = f"final/{FID}"  # score at the end, eval.final_num_images images
 
+LAST_SCORES = 3  # in-run scores whose mean stands for a training: one alone is a lottery
+
 SAMPLES = "samples"  # the grid of fixed latents
 
 
 def named(when: str, scores: Mapping[str, float]) -> dict[str, float]:
     """Scores under their full names: `eval/...` during a run, `final/...` at its end."""
     return {f"{when}/{name}": value for name, value in scores.items()}
+
+
+def in_run_score(scores: Sequence[float]) -> float:
+    """The mean of the last three in-run scores, or of as many as there are: what a search minimises."""
+    last = scores[-LAST_SCORES:]
+    return sum(last) / len(last)

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.live import Live
 
 from experiments.errors import first_line
-from experiments.progress import brief, say
+from experiments.progress import brief, say, short_names
 from sweeps import study as studies
 from sweeps.plan import Plan
-from sweeps.space import Value, short_names
+from sweeps.space import Value
 from sweeps.time_left import Throughput, time_left
 from sweeps.trials_table import OVER, Progress, Row, TrialsTable, best_of, three_digits
 

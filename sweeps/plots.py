@@ -25,13 +25,12 @@ from PIL import Image
 
 from experiments import figures
 from experiments.figures import Picture
-from experiments.progress import brief
+from experiments.progress import brief, short_names
 from experiments.records import RunFolder
 from gan import metrics
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.settings import SCORES
-from sweeps.space import short_names
 
 COLUMNS = 4  # of the contact sheet
 NEWEST = 24  # pictures on it at most, the best ones

@@ -6,13 +6,14 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
+from gan import metrics
 from gan.config import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
 PRUNERS = ("halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")
-SCORES = 3  # the last so many in-run scores, whose mean is the objective
+SCORES = metrics.LAST_SCORES  # in-run scores, whose mean is the objective
 FEWEST_SCORES = 2 * SCORES  # of a trial, unless eval.every_steps says otherwise
 
 

@@ -5,8 +5,7 @@ interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choic
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,13 +84,6 @@ def read_space(texts: Mapping[str, str]) -> Space:
 
 def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
     return {dimension.key: dimension.suggest(trial) for dimension in space}
-
-
-def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each key, and the one before where two would be the same."""
-    ends = {key: key.rpartition(".")[2] for key in keys}
-    count = Counter(ends.values())
-    return {key: end if count[end] == 1 else ".".join(key.split(".")[-2:]) for key, end in ends.items()}
 
 
 def as_overrides(params: Mapping[str, Value]) -> list[str]:

@@ -28,7 +28,7 @@ from gan import metrics
 from gan.config import ConfigError, describe, get, without_password
 from sweeps.plan import BASELINE as FROM
 from sweeps.plan import SPACE, Plan
-from sweeps.settings import SCORES, SearchConfig
+from sweeps.settings import SearchConfig
 from sweeps.space import Space
 
 HEARTBEAT = 15  # seconds
@@ -324,8 +324,7 @@ def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
 
 def objective(scores: Sequence[float]) -> float:
     """What a search minimises: the mean of the last three in-run scores."""
-    last = scores[-SCORES:]
-    return sum(last) / len(last)
+    return metrics.in_run_score(scores)
 
 
 def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:

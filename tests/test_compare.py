@@ -7,25 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RunProgram, noise_images
+from conftest import ROOT, RunProgram, noise_images
 from PIL import Image
 from rich.console import Console
 
 from experiments import figures
 from experiments.arguments import parse_arguments
-from experiments.compare import Comparison, main
+from experiments.compare import Comparison, _page, _table, headline, main
 from experiments.journal import Journal
 from experiments.prepare import new_run
 from experiments.records import Records, RunFolder
-from experiments.run_groups import common_steps, differing, find_runs, grouped, marks, read_run
+from experiments.run_groups import Compared, common_steps, differing, find_runs, grouped, marks, read_run
 from gan import metrics
 from gan.config import Config, ConfigError, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 
 FINALS = {"a-seed-0": 12.0, "a-seed-1": 14.0, "b": 30.0}
 
 
-def made_run(root: Path, name: str, seed: int, final: float, momentum: float = 0.8, steps: int = 40) -> RunFolder:
-    """A run with curves, pictures and scores that no training was needed for."""
+def made_run(
+    root: Path, name: str, seed: int, final: float, momentum: float = 0.8, steps: int = 40, ended: bool = True
+) -> RunFolder:
+    """A run with curves, pictures and scores that no training was needed for. ended: whether it was scored at its end."""
     npz = root.parent / "images.npz"
     if not npz.exists():
         np.savez(npz, images=noise_images(64))
@@ -48,7 +50,8 @@ def made_run(root: Path, name: str, seed: int, final: float, momentum: float = 0
             )
     for step in range(0, steps + 1, 20):
         journal.image(step, metrics.SAMPLES, np.full((138, 138, 3), step % 256, np.uint8))
-    journal.scalars(steps, {f"final/{name}": final for name in ("fid_proxy", "kid_proxy", "density", "coverage")})
+    if ended:
+        journal.scalars(steps, {f"final/{name}": final for name in ("fid_proxy", "kid_proxy", "density", "coverage")})
     journal.close()
     return run.folder
 
@@ -86,7 +89,7 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     out = tmp_path / "page"
     assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"a, 2 seeds +2 +40 +13 ± 1.4", printed)
+    assert re.search(r"a, 2 seeds +2 +40 +13 ± 1.4 +13 ± 1.4 +16.75 ± 1.4", printed)
     names = {f"{name}{dark}.png" for name in ("scores", "losses", "latents", "final") for dark in ("", "_dark")}
     assert {file.name for file in out.iterdir()} == {*names, "compare.html"}
     for name in names:
@@ -101,9 +104,68 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert "One seed of one of them says little" in page
     assert page.count("data:image/png;base64,") == 8
     assert not re.search(r'(src|srcset|href)="(?!data:|http://127)', page)  # self-contained
+    assert "<th>settings of</th>" in page
+    heads = re.findall(r'<th title="[^"]*">([^<]*)</th>', page)
+    assert heads == ["FID proxy", "KID proxy", "density", "coverage", "FID proxy in the run"]  # no empty nn_distance
     for words in ("model.bn_momentum", "64 images", "cifar_cnn-", "13 ± 1.4", "b</td>"):
         assert words in page
     assert "model.generator.bn_momentum" not in page  # it only follows
+
+
+def test_groups_are_named_by_what_sets_them_apart_where_their_names_do_not() -> None:
+    def names(*runs: tuple[str, int, float]) -> list[str]:
+        made = [
+            Compared(RunFolder(Path(name)), Config(model=ModelConfig(bn_momentum=momentum), seed=seed), {}, {})
+            for name, seed, momentum in runs
+        ]
+        return [group.name for group in grouped(made)]
+
+    early, late = ("20261127-065147-run", 0, 0.8), ("20261127-065210-run", 1, 0.8)
+    other, same = [("20261127-065212-run", 0, 0.9), ("20261127-065213-run", 1, 0.9)], ("20261127-065147-run-2", 2, 0.8)
+    assert names(early, late, *other) == ["bn_momentum 0.8, 2 seeds", "bn_momentum 0.9, 2 seeds"]
+    assert names(early, late, other[0]) == ["bn_momentum 0.8, 2 seeds", "20261127-065212-run"]
+    assert names(early, same) == ["20261127-065147-run, 2 seeds"]
+    assert names(early, late) == ["20261127-065147-run and its like, 2 seeds"]
+    assert names(("x-seed-10", 10, 0.8), ("x-seed-11", 11, 0.8)) == ["x, 2 seeds"]
+    assert names(("again", 0, 0.8), ("again-2", 0, 0.8)) == ["again, 2 runs"]
+    both = names(("y-1", 1, 0.8), ("y-2", 2, 0.8), ("y-3", 1, 0.9), ("y-4", 2, 0.9))
+    assert both == ["bn_momentum 0.8, 2 seeds", "bn_momentum 0.9, 2 seeds"]
+
+
+def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    runs = []
+    for number, score in enumerate((20.0, 10.0)):
+        folder = made_run(root, f"gan-trial-000{number}", 0, score, 0.8 + number / 10, steps=100, ended=False)
+        runs.append(read_run(folder))
+    expected = [score + sum(100 / step for step in (60, 80, 100)) / 3 for score in (20.0, 10.0)]
+    groups = grouped(runs)
+    assert headline(groups) == metrics.FID_PROXY
+    console = Console(width=80, record=True)
+    console.print(_table(groups))
+    printed = console.export_text()
+    assert re.search(rf"gan-trial-0001 +1 +100 +{expected[1]:.4g}\s", printed)
+    assert "coverage" not in printed  # an empty column
+    page = _page(runs, groups, marks(groups, 6, 3), dict.fromkeys(("The same latents", "Scores", "Losses"), "None."))
+    assert re.findall(r'<th title="[^"]*">([^<]*)</th>', page) == ["FID proxy in the run"]
+    assert f"<td>gan-trial-0000</td><td>{expected[0]:.4g}</td>" in page
+    assert f"gan-trial-0001 has the lowest FID proxy in the run: {expected[1]:.4g} against" in page
+    assert "have no score of their own at the end" in page
+    assert "the mean of its last 3, which a search minimises too" in page
+
+
+def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> None:
+    """At 390 pixels a name and the score beside it are in sight; a name of many words is no wider than it must be."""
+    style = (ROOT / "experiments" / "page.html").read_text()
+    first = re.search(r"th:first-child, td:first-child \{ position: sticky;.*?\}", style, re.DOTALL)
+    assert first is not None
+    assert "white-space: normal" in first[0]
+    assert re.search(r"max-width: 40rem\) \{ th:first-child, td:first-child \{ max-width: 8.5rem", style)
+    for page, score in (("experiments/compare.html", "row.scores"), ("sweeps/report.html", "row.score ")):
+        text = (ROOT / page).read_text()
+        assert text.count("<table>") == text.count('<div class="wide"><table>')
+        row = next(part for part in text.split("<tr>") if score in part and "<td>" in part)
+        assert row.index(score) < row.index("row.ste") < row.index("</tr>")  # the score comes before what else there is
 
 
 def test_runs_of_other_lengths_do_not_stand_together(tmp_path: Path) -> None:

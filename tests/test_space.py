@@ -5,8 +5,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from experiments.compose import compose_config
+from experiments.progress import short_names
 from gan.config import Config, ConfigError, effective
-from sweeps.space import as_overrides, read_space, sampled_params, short_names
+from sweeps.space import as_overrides, read_space, sampled_params
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """One look for all figures: readable labels, colours that all eyes tell apart, light and dark."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,13 @@ def new_figure(width: float, height: float) -> "Figure":
 def style(theme: str, mark: tuple[int, int]) -> dict[str, str]:
     """Colour and line of a curve, by their indices."""
     return {"color": COLOURS[theme][mark[0]], "linestyle": LINES[mark[1]]}
+
+
+def ink_on(colour: Sequence[float] | np.ndarray) -> str:
+    """Black or white, whichever is read better on a colour of (R, G, B) in [0, 1]: WCAG's contrast."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
 
 
 def recolour(figure: "Figure", theme: str) -> None:

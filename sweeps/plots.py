@@ -121,13 +121,11 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
         for place, trial in by_place.items():
             scores[place] = trial.value
         picture = axes.imshow(scores, cmap="viridis_r", aspect="auto")
-        middle = float(np.nanmean([np.nanmin(scores), np.nanmax(scores)]))
         for (row, column), score in np.ndenumerate(scores):
-            ink = "white" if score < middle else "black"
             known = np.isfinite(score)
             axes.text(
                 column, row, f"{score:.3g}" if known else "none", ha="center", va="center",
-                color=ink if known else figures.INK[theme],
+                color=figures.ink_on(picture.to_rgba(score)) if known else figures.INK[theme],
             )  # fmt: skip
         axes.set_xticks(range(len(names[0])), names[0])
         axes.set_yticks(range(len(names[1])), names[1])

@@ -84,6 +84,11 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     colours = {tuple(colour) for colour in heat[:, : heat.shape[1] * 3 // 4].reshape(-1, 3)[::7]}
     assert ground in colours
     assert (253, 231, 36) in colours or (253, 231, 37) in colours  # viridis' brightest: the best score
+    for colour, ink in (((253, 231, 37), 0), ((68, 1, 84), 255)):  # black on yellow, white on violet
+        where = np.argwhere(np.abs(heat[:, : heat.shape[1] * 3 // 4].astype(int) - colour).max(axis=-1) <= 1)
+        cell = heat[where[:, 0].min() + 2 : where[:, 0].max() - 1, where[:, 1].min() + 2 : where[:, 1].max() - 1]
+        assert (cell == ink).all(axis=-1).any()
+        assert not (cell == 255 - ink).all(axis=-1).any()
 
 
 def test_a_map_is_not_widened(tmp_path: Path) -> None:

@@ -265,13 +265,13 @@ def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
 
 
 def _table(groups: Sequence[Group]) -> Table:
-    table = Table("runs", "seeds", "updates", box=None, header_style="bold")
-    wanted = (metrics.FINAL_FID_PROXY, metrics.FID_PROXY, f"final/{metrics.COVERAGE}")
-    scores = {metric: title for metric, (title, _) in columns(groups).items() if metric in wanted}
-    for title in scores.values():
-        table.add_column(title)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("runs", overflow="fold")  # nothing is cut
+    scores = [metric for metric in (headline(groups), f"final/{metrics.COVERAGE}") if metric in columns(groups)]
+    for title in (*(columns(groups)[metric][0] for metric in scores), "seeds", "updates"):
+        table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
-        table.add_row(group.name, str(len(group.runs)), _steps(group), *map(group.summary, scores))
+        table.add_row(group.name, *map(group.summary, scores), str(len(group.runs)), _steps(group))
     return table
 
 

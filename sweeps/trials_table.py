@@ -67,7 +67,7 @@ class _Column:
 
     @property
     def width(self) -> int:
-        return max(map(cell_len, [*self.title.split("\n"), *self.cells.values()]))
+        return max(cell_len(line) for text in (self.title, *self.cells.values()) for line in text.split("\n"))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def best_of(rows: Sequence[Row]) -> Row | None:
 def three_digits(value: Value) -> str:
     """For a table on a terminal: 2.13e-4, 0.817, 20.3, 1042."""
     if not isinstance(value, float):
-        return text_of(value)
+        return text_of(value).replace("/", "/\n")  # 0.78/0.82, of layers
     if 100 <= abs(value) < 1e6:
         return f"{value:.0f}"
     if 0 < abs(value) < 1e-3:

@@ -27,6 +27,8 @@ def rows(keys: tuple[str, ...]) -> list[Row]:
         found.append(row)
     found[15] = Row(15, found[15].params, "", "PRUNED", 500, 104.3, "behind at step 500")
     found[16] = Row(16, found[16].params, "", "FAIL", reason=REASON)
+    layers: dict[str, Value] = {"model.bn_momentum": "0.78/0.82/0.8", "model.leaky_relu_alpha": "0.2/0.25"}
+    found[14] = Row(14, {**found[14].params, **layers}, "tutorial", "COMPLETE", 1500, 60.0)
     for number in (18, 19):
         found[number] = Row(number, found[number].params, "", "RUNNING", 1000, 40.0)
     return found
@@ -51,6 +53,8 @@ def test_nothing_is_cut_at_any_width(keys: tuple[str, ...], width: int) -> None:
     assert best.split()[:2] == ["3", "20"]
     assert all(any(line.split()[:1] == [str(number)] for line in lines) for number in (18, 19))
     assert "d_loss is nan at step 1200" in " ".join(text.split())
+    if width >= 60:
+        assert all(value in text for value in ("0.78/", "0.82/", "0.25") if keys[0] == FOUR[0])
     assert "18 of 20 trials" in " ".join(text.split())
 
 

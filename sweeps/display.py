@@ -102,7 +102,8 @@ class SearchDisplay:
         words = [f"{over} of {self._plan.budget} trials"]
         if best is not None and best.score is not None:
             words.append(f"best {three_digits(best.score)} (trial {best.origin})")
-        words.append(time_left(self._seconds_left()))
+        if not all_rows:  # the last table stays above what comes next
+            words.append(time_left(self._seconds_left()))
         progress = Progress(f"study {self._plan.search.study}", over, self._plan.budget, "  ".join(filter(None, words)))
         return TrialsTable([dimension.key for dimension in self._plan.space], rows, best, progress, all_rows)
 

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments.compose import parse, quote_paths, settings_help, wrong_type
 from experiments.errors import first_line
+from experiments.terminal import tolerate_any_text
 from gan.config import ConfigError, check, describe, nearest
 
 Settings = TypeVar("Settings")
@@ -45,6 +46,7 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
 
 def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> None:
     """Call main with the checked command line; every mistake of the user's is one line and exit code 2."""
+    tolerate_any_text()
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(f"{doc}\n{settings_help(settings)}")

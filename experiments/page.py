@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from experiments.figures import COLOURS, GROUND, INK
 from experiments.progress import brief
+from experiments.terminal import printable
 
 FOLDER = Path(__file__).parent
 
@@ -25,7 +26,7 @@ def render(template: Path, **values: Any) -> str:
     )
     environment.filters |= {"brief": brief, "inline": inline, "breakable": breakable}
     themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
-    return environment.get_template(template.name).render(themes=themes, **values)
+    return str(printable(environment.get_template(template.name).render(themes=themes, **values)))
 
 
 def breakable(key: str) -> Markup:

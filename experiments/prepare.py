@@ -22,6 +22,7 @@ from rich.text import Text
 
 from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
+from experiments.progress import counted
 from experiments.records import Records, RunFolder, default_root, read_json, write_json
 from experiments.threads import use_threads
 from gan import metrics
@@ -96,7 +97,9 @@ def load_data(config: Config, records: Records, console: Console) -> Dataset:
     """The run's images; says what the user should know about them. Raises ConfigError."""
     with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
         warnings.simplefilter("always", DataWarning)
-        dataset = load_dataset(config.data.source, config.data.path, config.data.class_id, records.cache)
+        data = config.data
+        with counted(console, "reading pictures") as progress:
+            dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress)
     for warning in caught:
         if issubclass(warning.category, DataWarning):
             _warn(console, str(warning.message))
@@ -160,8 +163,7 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
         _warn(console, str(warning.message))
 
     wanted, had = flatten(given), flatten(config)
-    index = class_index(given.data.class_id)
-    wanted["data.class_id"] = "all" if index is None else index  # as the records have it
+    wanted["data.class_id"] = _recorded_class(given.data.class_id, config)
     keys = {key for key in keys if wanted[key] != had[key] and key not in NOT_SETTINGS}
     if refused := sorted(keys - set(RESUME_MAY_CHANGE)):
         differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in refused)
@@ -185,6 +187,14 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     _keep_place(config, weights)
     _write_config(config, folder)
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
+
+
+def _recorded_class(given: int | str, config: Config) -> int | str:
+    """A class as the records of a run have it: a sub-folder by its name, all others by index."""
+    if config.data.source == "folder" and isinstance(config.data.class_id, str):
+        return str(given)
+    index = class_index(given)
+    return "all" if index is None else index
 
 
 def _check_devices(config: Config) -> None:
@@ -328,9 +338,12 @@ def _wrapped(command: str) -> str:
 
 def _class_names(dataset: Dataset) -> list[str]:
     """Of the classes that are trained on; none where classes have numbers alone, or there are none."""
+    names = dataset.class_names or (CIFAR10_CLASSES if dataset.source in ("cifar10", "embedded") else ())
     if isinstance(dataset.class_id, int):
-        return [] if dataset.source == "npz" else [CIFAR10_CLASSES[dataset.class_id]]
-    return list(CIFAR10_CLASSES) if dataset.source == "cifar10" else []
+        return list(names[dataset.class_id : dataset.class_id + 1])
+    if dataset.class_id != "all":
+        return [dataset.class_id]
+    return [] if dataset.source == "embedded" else list(names)
 
 
 def _user() -> str:

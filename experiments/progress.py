@@ -6,7 +6,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,6 +77,35 @@ def stage(console: Console, words: str) -> Iterator[None]:
         return
     with console.status(escape(words)):
         yield
+
+
+@contextlib.contextmanager
+def counted(console: Console, words: str) -> Iterator[Callable[[int, int], None]]:
+    """What is to be told how many of how many are done: a bar on a terminal, one line a minute elsewhere.
+
+    Nothing is shown of what takes no time.
+    """
+    begin = last = time.monotonic()
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
+    bar = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True)
+    task = bar.add_task(words)
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if not console.is_terminal and now - last >= PLAIN_SECONDS:
+            last = now
+            left = (now - begin) * (total - done) / done / 60
+            line = f"now      {words}: {done:,} of {total:,}, {left:.0f} min left"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        elif console.is_terminal and now - begin >= 1:
+            bar.start()
+            bar.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
 
 
 class Output(Console):

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoints
-from gan.config import ConfigError, FolderName
+from gan.config import ConfigError, FolderName, Utf8, is_utf8
 
 BEST = "best:"  # before the name of a study, stands for the run of its winner
 
@@ -140,6 +140,8 @@ class Records:
 
     def check_writable(self) -> None:
         """Raises ConfigError, before anything is written, if the root cannot be."""
+        if not is_utf8(str(self.root)):
+            raise ConfigError("records.root", f"{Utf8()}", str(self.root))
         for folder in (self.root, self.runs, self.cache):
             check_folder(folder, "records.root")
 

@@ -31,6 +31,7 @@ from experiments.compose import complete, compose_config, expand_sweep, parse, p
 from experiments.progress import Output
 from experiments.records import Records
 from experiments.signals import SIGNALS, handled, leave_at_once
+from experiments.terminal import tolerate_any_text
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError, describe
 
@@ -165,6 +166,7 @@ def _signals() -> Iterator[list[int]]:
 
 def entry() -> None:
     """main() with every mistake of the user's as one line and exit code 2."""
+    tolerate_any_text()
     signal.signal(signal.SIGINT, leave_at_once)
     try:
         sys.exit(main(sys.argv[1:]))

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder
+from experiments.terminal import tolerate_any_text
 from experiments.tracking import Delivery, public, tracking_uri
 from gan.config import ConfigError
 
@@ -62,6 +63,7 @@ def deliver(folder: RunFolder, console: Console) -> bool:
 
 
 if __name__ == "__main__":
+    tolerate_any_text()
     try:
         sys.exit(main(sys.argv[1:]))
     except ConfigError as error:

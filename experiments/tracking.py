@@ -27,6 +27,7 @@ from PIL import Image
 from experiments import journal
 from experiments.errors import first_line
 from experiments.records import Records, RunFolder, read_json, write_json
+from experiments.terminal import printable
 from gan import metrics
 from gan.config import ConfigError, without_password
 
@@ -194,7 +195,7 @@ class Delivery:
         """Create the run with all that is known from its start; all of it can be repeated."""
         from mlflow.entities import DatasetInput, InputTag, Param
 
-        facts = read_json(self._folder.facts)
+        facts = printable(read_json(self._folder.facts))
         experiment_id = self._state["experiment_id"]
         if "run_id" not in self._state:
             # One that was created when its answer was lost is found by a tag of its own.
@@ -257,10 +258,11 @@ class Delivery:
         elif "champion" in record:
             alias = record.get("alias", CHAMPION)  # which records of earlier versions do not have
             _register(
-                client, run_id, self._state["experiment_id"], record["champion"], alias, record["note"], record["time"]
-            )
+                client, run_id, self._state["experiment_id"], record["champion"], alias,
+                printable(record["note"]), record["time"],
+            )  # fmt: skip
         elif "tags" in record:
-            for key, value in record["tags"].items():
+            for key, value in printable(record["tags"]).items():
                 client.set_tag(run_id, key, value)
         elif record["status"] == "RUNNING":
             client.update_run(run_id, "RUNNING")

@@ -1,6 +1,7 @@
 """One run from its first update to its last record."""
 
 import contextlib
+import math
 import shlex
 import sys
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 
 from experiments.errors import first_line
@@ -23,8 +25,6 @@ from gan import metrics
 from gan.config import Config
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from gan.step import Update
     from gan.tracker import Tracker
     from gan.trainer import Trainer
@@ -34,6 +34,7 @@ STOPPED_SECONDS = 5.0  # and one that the user stopped
 NO_RECORDS = "records cannot be written"
 OUT_OF_MEMORY = "out of memory"
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
+TRAINING_GRID = (5, 8)  # and of the picture of training images
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def _train(
         try:
             trainer = _build(run, [journal, display, *trackers], final)
             journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
+            _draw_training_images(run, trainer.update, journal, console)
             reference = trainer.scorer.reference
             scale = f"{reference.floor:.4g} for two halves of the real images, {reference.ceiling:.4g} for noise"
             say_words(console, f"scale    FID proxy {scale}; lower is better")
@@ -171,7 +173,7 @@ def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:
         journal.close()
 
 
-def build_update(config: Config, images: "np.ndarray") -> "Update":
+def build_update(config: Config, images: np.ndarray) -> "Update":
     """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8.
 
     They are on the devices of the settings. Raises ConfigError if those are not there.
@@ -182,7 +184,7 @@ def build_update(config: Config, images: "np.ndarray") -> "Update":
         return _build_update(config, images)
 
 
-def _build_update(config: Config, images: "np.ndarray") -> "Update":
+def _build_update(config: Config, images: np.ndarray) -> "Update":
     from gan.labels import Labels
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam, Decay
@@ -259,6 +261,22 @@ def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     if run.checkpoint is not None:
         trainer.restore(run.checkpoint)
     return trainer
+
+
+def _draw_training_images(run: Run, update: "Update", journal: Journal, console: Console) -> None:
+    """The first real images as the discriminator sees them, to be looked at while the run trains."""
+    from gan import images
+    from gan.data import unscale
+
+    file = run.folder.plots / "training_images.png"
+    if not file.exists():  # a resumed run has it
+        file.parent.mkdir(exist_ok=True)
+        count = TRAINING_GRID[0] * TRAINING_GRID[1]
+        steps = range(1, 1 + math.ceil(count / update.batch_size))
+        seen = np.concatenate([update.real_images(step) for step in steps])
+        images.save_png(file, images.grid(unscale(seen[:count]), *TRAINING_GRID))
+        journal.artifact(file)
+    _say(console, f"images   {shown(file)}")
 
 
 def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:

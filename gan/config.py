@@ -82,19 +82,20 @@ class Choice:
         return value in self.options
 
 
+CIFAR10_RULE = "0 to 9, all, or one of " + ", ".join(CIFAR10_CLASSES)
+
+
 @dataclass(frozen=True)
 class ClassId:
-    """A class by index or, of CIFAR-10, by name; or all. Which indices there are the data say."""
-
-    options = (*CIFAR10_CLASSES, "all")
+    """A class by index or name, or all. Which there are the data say."""
 
     def __str__(self) -> str:
-        return "0 to 9 (in an own npz also more), all, or one of " + ", ".join(CIFAR10_CLASSES)
+        return f"{CIFAR10_RULE} (of an own npz also above 9, of a folder the name of a sub-folder)"
 
     def admits(self, value: Any) -> bool:
         if isinstance(value, int) and not isinstance(value, bool):
             return value >= 0
-        return value in self.options
+        return isinstance(value, str) and bool(value.strip())
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,22 @@ class NotEmpty:
 
     def admits(self, value: Any) -> bool:
         return bool(value.strip())
+
+
+@dataclass(frozen=True)
+class Utf8(NotEmpty):
+    """A path that goes into databases and web addresses."""
+
+    def __str__(self) -> str:
+        return "absent or not empty, and all of its bytes UTF-8"
+
+    def admits(self, value: Any) -> bool:
+        return super().admits(value) and is_utf8(value)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the bytes of a file name were: Python keeps others as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 @dataclass(frozen=True)
@@ -313,7 +330,7 @@ class EvalConfig:
 
 @dataclass
 class RecordsConfig:
-    root: str | None = setting(None, "folder of all records; by default the project's mlruns/", NotEmpty())
+    root: str | None = setting(None, "folder of all records; by default the project's mlruns/", Utf8())
 
 
 @dataclass
@@ -343,7 +360,7 @@ def check(settings: Any) -> None:
         if rule is None or (value is None and spec["default"] is None):
             continue
         if not rule.admits(value):
-            hint = nearest(str(value), rule.options) if isinstance(rule, Choice | ClassId | Devices) else ""
+            hint = nearest(str(value), rule.options) if isinstance(rule, Choice | Devices) else ""
             raise ConfigError(key, str(rule), value, hint)
 
 
@@ -353,11 +370,18 @@ def check_shares(batch_size: int, devices: int) -> None:
         raise ConfigError("train.batch_size", f"a multiple of {devices}, the number of devices", batch_size)
 
 
+def is_cifar10_class(value: int | str) -> bool:
+    """Whether this is one of its classes, by index or name, or all of them."""
+    return value in (*CIFAR10_CLASSES, "all") or Interval(0, len(CIFAR10_CLASSES) - 1).admits(value)
+
+
 def _check_class(data: DataConfig) -> None:
-    """Raises ConfigError for a class above 9 where the data cannot be an own npz, the one source that may have more."""
-    may = data.source == "npz" or (data.source == "auto" and data.path is not None)
-    if not may and isinstance(data.class_id, int) and data.class_id >= len(CIFAR10_CLASSES):
-        raise ConfigError("data.class_id", str(ClassId()), data.class_id)
+    """Raises ConfigError for a class that the source, as far as it is known before data are read, cannot have."""
+    may_be_folder = data.source == "folder" or (data.source == "auto" and data.path is not None)
+    own_index = data.source == "npz" and isinstance(data.class_id, int)
+    if not (may_be_folder or own_index or is_cifar10_class(data.class_id)):
+        remedy = nearest(str(data.class_id), (*CIFAR10_CLASSES, "all"))
+        raise ConfigError("data.class_id", str(ClassId()), data.class_id, remedy)
 
 
 def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:
@@ -428,11 +452,12 @@ def class_index(class_id: int | str) -> int | None:
 
     Raises ConfigError for anything else.
     """
-    if not (rule := ClassId()).admits(class_id):
-        raise ConfigError("data.class_id", str(rule), class_id, nearest(str(class_id), rule.options))
-    if isinstance(class_id, int):
+    if isinstance(class_id, int) and ClassId().admits(class_id):
         return class_id
-    return None if class_id == "all" else CIFAR10_CLASSES.index(class_id)
+    if not is_cifar10_class(class_id):
+        remedy = nearest(str(class_id), (*CIFAR10_CLASSES, "all"))
+        raise ConfigError("data.class_id", CIFAR10_RULE, class_id, remedy)
+    return None if class_id == "all" else CIFAR10_CLASSES.index(str(class_id))
 
 
 # What people type who know other programs.

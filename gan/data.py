@@ -14,10 +14,14 @@ import numpy as np
 from gan import embedded
 from gan.arrays import Arrays
 from gan.cache import prepared
-from gan.config import CIFAR10_CLASSES, ClassId, class_index
+from gan.config import CIFAR10_CLASSES, CIFAR10_RULE, class_index, is_cifar10_class, nearest
 from gan.sources import MIN_IMAGES, DataError, DataWarning, cifar10, folder, npz
+from gan.sources.folder import Progress
 
 SHIP = CIFAR10_CLASSES.index("ship")
+NEARLY_CONSTANT = 8  # standard deviation of all values, of 255
+FLAT = 2  # and of those of one image
+LISTED = 20  # names of sub-folders in one line
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,13 @@ class Dataset:
 
     source: str  # cifar10, embedded, folder or npz
     path: str | None  # where they were found, absolute; None for the built-in ones
-    class_id: int | str  # the class by index, or all; all where there are no labels
+    class_id: int | str  # the class by index, or by a sub-folder's name; all where there are no labels
     description: str  # for people: the source, its place and the class
     train: np.ndarray  # (N, 32, 32, 3) uint8
     test: np.ndarray  # (M, 32, 32, 3) uint8; M is 0 where nothing is held out
     train_labels: np.ndarray | None = None  # (N,) integers, where the source has them
     test_labels: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()  # of a folder's sub-folders, by label
 
     @property
     def sha256(self) -> str:
@@ -44,41 +49,44 @@ def pixel_hash(images: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
-def load_dataset(source: str, path: str | None, class_id: int | str, cache: Path) -> Dataset:
+def load_dataset(
+    source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress = lambda done, total: None
+) -> Dataset:
     """The images of a source, in the class asked for.
 
     `auto` takes `path` if given, else CIFAR-10 from Keras' cache, else a download, else
     the built-in pictures with a DataWarning. What takes time to decode is decoded once,
-    into `cache`, safely for processes that start together. Raises DataError.
+    into `cache`, safely for processes that start together; `progress` is told of pictures
+    that are decoded. Raises DataError.
     """
     try:
-        return _load(source, path, class_id, cache)
+        return _load(source, path, class_id, cache, progress)
     except PermissionError as error:
         raise DataError("data.path", "readable", error.filename, error.strerror or "") from error
 
 
-def _load(source: str, path: str | None, class_id: int | str, cache: Path) -> Dataset:
-    index = class_index(class_id)
+def _load(source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress) -> Dataset:
     found, place = _where(source, path, cache)
-    if found != "npz" and place is not None and index is not None and index >= len(CIFAR10_CLASSES):
-        raise DataError("data.class_id", str(ClassId()), class_id)
-    arrays = _read(found, place, index, class_id, cache)
+    arrays = _read(found, place, class_id, cache, progress)
     name = "built-in pictures" if place is None else f"{found} {place}"
-    labelled = "train_labels" in arrays
-    if source in ("folder", "npz") and not labelled and index is not None:
-        raise DataError("data.class_id", f"all for {name}, which has no labels", class_id)
-    chosen = index if labelled and index is not None else "all"
-    what = "all classes" if labelled else "no labels"
-    if isinstance(chosen, int):
+    _check_range(arrays["train_images"], name)
+    folders = [str(each) for each in arrays.pop("class_names", [])]
+    chosen, index = _choose(source, found, name, class_id, folders, "train_labels" in arrays)
+    if index is None:
+        what = _of_all(folders) if "train_labels" in arrays else "no labels"
+    else:
         labels = arrays["train_labels"]
-        arrays = _of_class(arrays, chosen)
-        what = f"class {chosen}" + (f" ({CIFAR10_CLASSES[chosen]})" if found != "npz" else "")
+        arrays = _of_class(arrays, index)
+        known = folders or (CIFAR10_CLASSES if found != "npz" else ())
+        what = f"class {chosen}" + (f" ({known[index]})" if known and known[index] != chosen else "")
         if not len(arrays["train_images"]):
             have = ", ".join(map(str, np.unique(labels)))
             raise DataError("data.class_id", f"a class of {name} ({have}) or all", class_id)
     count = len(arrays["train_images"])
     if count < MIN_IMAGES:
-        raise DataError("data.path", f"at least {MIN_IMAGES} training images", f"{count} in {name}")
+        of_class = f", {what}" if index is not None else ""
+        raise DataError("data.path", f"at least {MIN_IMAGES} training images", f"{count} in {name}{of_class}")
+    _warn_if_constant(arrays["train_images"], name)
     return Dataset(
         found,
         None if place is None else str(Path(place).resolve()),
@@ -88,6 +96,75 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path) -> Da
         np.ascontiguousarray(arrays["test_images"]),
         arrays.get("train_labels"),
         arrays.get("test_labels"),
+        tuple(folders),
+    )
+
+
+def _choose(
+    source: str, found: str, name: str, class_id: int | str, folders: list[str], labelled: bool
+) -> tuple[int | str, int | None]:
+    """The class as records have it, and its label; `all` and None for all images.
+
+    A folder's class is recorded by its name, which stays when others come or go. Raises DataError.
+    """
+    if folders:
+        return _choose_folder(source, name, class_id, folders)
+    if found == "folder" and class_id != "all" and (source == "folder" or not is_cifar10_class(class_id)):
+        raise DataError("data.class_id", f"all for {name}, which has no sub-folders", class_id)
+    index = class_index(class_id)
+    if source == "npz" and not labelled and index is not None:
+        raise DataError("data.class_id", f"all for {name}, which has no labels", class_id)
+    return (index, index) if labelled and index is not None else ("all", None)
+
+
+def _choose_folder(source: str, name: str, class_id: int | str, folders: list[str]) -> tuple[int | str, int | None]:
+    """A sub-folder by name or, where none is named so, by its place in their order."""
+    if class_id == "all":
+        return "all", None
+    if source == "auto" and class_id == SHIP:  # the default, which means CIFAR-10's ships
+        if str(SHIP) in folders or len(folders) > SHIP:
+            warnings.warn(
+                f"data.class_id={SHIP}, the default of data=auto, is a class of CIFAR-10: training on all"
+                f" {len(folders)} sub-folders of {name}. One of them: data=folder data.class_id=<its name>",
+                DataWarning,
+                stacklevel=5,
+            )
+        return "all", None
+    if str(class_id) in folders:
+        index = folders.index(str(class_id))
+    elif isinstance(class_id, int) and class_id < len(folders):
+        index = class_id
+    else:
+        rule = f"all or a sub-folder of {name}: {_listed(folders)}"
+        raise DataError("data.class_id", rule, class_id, nearest(str(class_id), folders))
+    return (folders[index] if folders[index] != "all" else index), index
+
+
+def _of_all(folders: list[str]) -> str:
+    return f"all of {len(folders)} sub-folders ({_listed(folders)})" if folders else "all classes"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+
+
+def _check_range(images: np.ndarray, name: str) -> None:
+    if len(images) and images.max() == 1:
+        remedy = "all would be black; where 1 is white, multiply by 255"
+        raise DataError("data.path", "images with values 0 to 255", f"uint8 from {images.min()} to 1 in {name}", remedy)
+
+
+def _warn_if_constant(images: np.ndarray, name: str) -> None:
+    """Images that show next to nothing are trained on without an error, and so are those that were read wrongly."""
+    flat = int((images.reshape(len(images), -1).std(axis=1, dtype=np.float32) < FLAT).sum())
+    if images.std(dtype=np.float64) >= NEARLY_CONSTANT and flat <= len(images) / 2:
+        return
+    warnings.warn(
+        f"THE TRAINING IMAGES ARE NEARLY CONSTANT: of {len(images):,} in {name}, {flat:,} show a single colour; of 0 to"
+        f" 255, the mean is {images.mean():.3g}, the least {images.min()}, the greatest {images.max()}.\n"
+        "plots/training_images.png of the run shows some of them.",
+        DataWarning,
+        stacklevel=4,
     )
 
 
@@ -140,15 +217,19 @@ def _kind(path: str) -> str:
     raise DataError("data.path", "a folder, an .npz file or CIFAR-10's .tar.gz", path)
 
 
-def _read(source: str, place: str | None, index: int | None, class_id: int | str, cache: Path) -> Arrays:
+def _read(source: str, place: str | None, class_id: int | str, cache: Path, progress: Progress) -> Arrays:
+    if source in ("cifar10", "embedded") and not is_cifar10_class(class_id):
+        raise DataError("data.class_id", CIFAR10_RULE, class_id, nearest(str(class_id), (*CIFAR10_CLASSES, "all")))
     if place is None:
-        if index not in (SHIP, None):
+        if class_index(class_id) not in (SHIP, None):
             rule = "8 (ship) for the built-in pictures"
             raise DataError("data.class_id", rule, class_id, "for other classes pass data.path")
         return prepared(cache, "data", f"embedded {embedded.VERSION}", _draw)
     if source == "npz":
         return npz.read(Path(place))
-    return (cifar10 if source == "cifar10" else folder).read(Path(place), cache)
+    if source == "folder":
+        return folder.read(Path(place), cache, progress)
+    return cifar10.read(Path(place), cache)
 
 
 def _draw() -> Arrays:

@@ -61,20 +61,18 @@ def _reference(extractor: FeatureExtractor, dataset: Dataset) -> dict[str, np.nd
     features = rng.permutation(extractor(dataset.train))
     real = statistics(features)
     noise = extractor(rng.integers(0, 256, (NOISE_IMAGES, *dataset.train.shape[1:]), np.uint8))
+    floor = frechet_distance(*map(statistics, np.array_split(features, 2)))
+    ceiling = frechet_distance(real, statistics(noise))
     held_out = nearest_distance(extractor(dataset.test), features) if len(dataset.test) else np.nan
-    if held_out < 1e-4 * np.sqrt(np.trace(real.covariance)):  # they are the training images again
+    # Nothing but rounding, where all images are alike as well: they are the training images again.
+    if held_out <= 1e-4 * np.sqrt(max(np.trace(real.covariance), ceiling)):
         held_out = np.nan
-    expectations = (
-        held_out,
-        frechet_distance(*map(statistics, np.array_split(features, 2))),
-        frechet_distance(real, statistics(noise)),
-    )
     return {
         "features": features,
         "mean": real.mean,
         "covariance": real.covariance,
         "radii": neighbour_radii(features[:NEIGHBOUR_IMAGES]),
-        "expectations": np.array(expectations),
+        "expectations": np.array([held_out, floor, ceiling]),
     }
 
 
@@ -112,7 +110,7 @@ class Scorer:
             metrics.DENSITY: density,
             metrics.COVERAGE: coverage,
         }
-        if np.isfinite(reference.held_out):
+        if reference.held_out > 0:  # 0 in a cache of earlier: all images were alike
             scores[metrics.NN_DISTANCE] = nearest_distance(fake, reference.features) / reference.held_out
         return scores
 

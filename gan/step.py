@@ -98,6 +98,15 @@ class Update:
         """
         return self._compiled(tf.constant(first, tf.int32), tf.constant(count, tf.int32))
 
+    def real_images(self, step: int) -> np.ndarray:
+        """The real images of an update as the discriminator sees them, (batch_size, 32, 32, 3) float32 in [-1, 1].
+
+        Augmentation, where there is one, may go beyond.
+        """
+        number = tf.constant(step, tf.int32)
+        real, *_ = self._draw(number)
+        return np.asarray(augment(real, self.augmentations, self.seed, "real", number))
+
     def state(self) -> dict[str, np.ndarray]:
         """A copy of everything that updates change, by name.
 

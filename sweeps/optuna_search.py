@@ -43,6 +43,7 @@ from experiments.progress import Output, say, say_words, stage
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
+from experiments.terminal import tolerate_any_text
 from experiments.tracking import Feeder, tracking_uri
 from gan.config import ConfigError
 from gan.data import Dataset
@@ -397,6 +398,7 @@ def _signals(command: str) -> Iterator[list[int]]:
 
 def entry(program: Callable[[list[str]], int] = main) -> None:
     """A program with every mistake of the user's as one line and exit code 2."""
+    tolerate_any_text()
     signal.signal(signal.SIGINT, leave_at_once)
     try:
         sys.exit(program(sys.argv[1:]))

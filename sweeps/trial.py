@@ -110,7 +110,9 @@ class Events:
 def main() -> int:
     events = Events(os.dup(1))
     os.dup2(2, 1)  # whatever else is written belongs to the log
-    log = os.fdopen(os.dup(2), "w", buffering=1)  # descriptor 2 itself becomes TensorFlow's
+    log = os.fdopen(
+        os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace"
+    )  # descriptor 2 itself becomes TensorFlow's
     console = Console(file=log, width=120, highlight=False, soft_wrap=True)
     job = Job(**json.loads(sys.stdin.readline()))
     orders = Orders()

@@ -29,6 +29,7 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from experiments.records import RunFolder
+from experiments.terminal import tolerate_any_text
 from gan import metrics
 from sweeps import study as studies
 from sweeps.guards import Guard
@@ -251,6 +252,7 @@ def say(event: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    tolerate_any_text()
     task = Task(**json.loads(sys.stdin.readline()))
     studies.log_to(Path(task.folder) / "logs" / f"worker-{task.number}.log")
     if task.shared:

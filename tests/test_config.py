@@ -149,7 +149,7 @@ def test_only_an_own_npz_may_have_a_class_above_nine() -> None:
     for source, path in (("npz", "own.npz"), ("auto", "own.npz")):
         assert Config(data=DataConfig(source=source, path=path, class_id=10)).data.class_id == 10
     for source, path in (("auto", None), ("cifar10", None), ("cifar10", "there"), ("embedded", None)):
-        with pytest.raises(ConfigError, match=r"data\.class_id must be 0 to 9 .*; got 10"):
+        with pytest.raises(ConfigError, match=r"data\.class_id must be 0 to 9.*; got 10"):
             Config(data=DataConfig(source=source, path=path, class_id=10))
 
 

@@ -1,8 +1,10 @@
 """A folder of pictures of any kind: everything that Pillow reads, in it and in the folders in it."""
 
+import contextlib
 import struct
 import warnings
 import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,14 @@ from PIL import Image, ImageOps
 
 from gan.arrays import Arrays
 from gan.cache import fingerprint, prepared
-from gan.sources import MIN_IMAGES, SIZE, DataError, DataWarning
+from gan.sources import MIN_IMAGES, SIZE, DataError, DataWarning, depth
+from gan.sources.listing import Listing, list_pictures, remedies
+
+VERSION = 2  # of how pictures are read; another one reads them anew
+DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
+SHOWN = 10  # names in a warning
+
+Progress = Callable[[int, int], None]  # told how many of how many pictures are read
 
 # What Pillow's readers raise on damaged files.
 UNREADABLE = (
@@ -19,56 +28,117 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-def read(path: Path, cache: Path) -> Arrays:
-    """All pictures in a folder and the folders in it, by extension."""
+def read(path: Path, cache: Path, progress: Progress) -> Arrays:
+    """All pictures in a folder and the folders in it, by extension.
+
+    Those in its sub-folders have the label of theirs, an index into `class_names`; those beside
+    the sub-folders have -1. A folder without sub-folders has no labels.
+    """
     if not path.is_dir():
         raise DataError("data.path", "a folder of pictures", str(path))
-    known = set(Image.registered_extensions())
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in known and f.is_file())
+    listing = list_pictures(path)
+    files = listing.files
     if len(files) < MIN_IMAGES:
-        raise DataError(
-            "data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), f"it holds {len(files)}"
-        )
-    arrays = prepared(cache, "data", fingerprint(files), lambda: _read_pictures(files))
+        holds = f"it holds {len(files)}{_beside(listing)}"
+        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), holds)
+    key = f"folder {VERSION} {fingerprint(files)}"
+    arrays = prepared(cache, "data", key, lambda: _read_pictures(files, str(path), progress))
     if len(arrays["train_images"]) < MIN_IMAGES:
         got = f"{len(arrays['train_images'])} of {len(files)} in {path}"
         raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures that can be read", got)
-    bad = [str(files[i].relative_to(path)) for i in arrays.pop("unreadable")]
-    if bad:
-        shown = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-        warnings.warn(
-            f"{len(bad)} of {len(files)} files in {path} cannot be read and are left out: {shown}",
-            DataWarning,
-            stacklevel=2,
-        )
-    return arrays
+    unreadable = [files[index] for index in arrays.pop("unreadable")]
+    _warn_of_left_out(path, listing, unreadable)
+    return arrays | _labels(path, sorted(set(files) - set(unreadable)))
 
 
-def _read_pictures(files: list[Path]) -> Arrays:
-    """Centre-cropped to a square and resized to 32x32; indices of those that cannot be read."""
-    images, unreadable = [], []
+def _beside(listing: Listing) -> str:
+    """What a folder with too few pictures holds beside them."""
+    beside = [remedies(listing.foreign)] if listing.foreign else []
+    beside += [f"{count:,} of {suffix}" for suffix, count in listing.others.most_common(3)]
+    beside += [f"{len(listing.closed):,} folders that may not be entered"] if listing.closed else []
+    return f", beside {', '.join(beside)}" if beside else ""
+
+
+def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path]) -> None:
+    total = len(listing.files) + len(listing.foreign) + len(listing.lost)
+    bad = [*unreadable, *listing.lost]
+    for count, what in (
+        (len(bad), f"{len(bad)} of {total} files in {path} cannot be read and are left out: {_named(path, bad)}"),
+        (
+            len(listing.foreign),
+            f"{len(listing.foreign)} of {total} pictures in {path} are left out, as there is no reader for them:"
+            f" {remedies(listing.foreign)}",
+        ),
+        (
+            len(listing.closed),
+            f"{len(listing.closed)} folders in {path} may not be entered and are left out:"
+            f" {_named(path, listing.closed)}",
+        ),
+    ):
+        if count:
+            warnings.warn(what, DataWarning, stacklevel=3)
+
+
+def _named(path: Path, bad: Sequence[Path]) -> str:
+    names = [str(file.relative_to(path)) for file in bad]
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _labels(path: Path, files: Sequence[Path]) -> Arrays:
+    """`train_labels` (N,) and `class_names`, the sub-folders in order of their names; nothing where there are none."""
+    parts = [file.relative_to(path).parts for file in files]
+    names = sorted({part[0] for part in parts if len(part) > 1})
+    if not names:
+        return {}
+    index = {name: k for k, name in enumerate(names)}
+    labels = [index[part[0]] if len(part) > 1 else -1 for part in parts]
+    return {"train_labels": np.array(labels, np.int64), "class_names": np.array(names, object)}
+
+
+def _read_pictures(files: Sequence[Path], place: str, progress: Progress) -> Arrays:
+    """Centre-cropped to a square and resized to 32x32; indices of those that cannot be read.
+
+    Those of more than 8 bits come last: what is white in them, all of them together say.
+    """
+    images: dict[int, np.ndarray] = {}
+    depths: dict[int, depth.Depth] = {}
     for index, file in enumerate(files):
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module="PIL")  # odd metadata, a large picture: it is read, or is not
-                with Image.open(file) as picture:
-                    upright = _rgb(ImageOps.exif_transpose(picture))
-                    images.append(np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS)))
-        except UNREADABLE:
-            unreadable.append(index)
+        with contextlib.suppress(*UNREADABLE), _opened(file) as picture:
+            if depth.is_deep(picture):
+                depths[index] = depth.measure(picture)
+            else:
+                picture.draft(None, (DRAFT, DRAFT))
+                images[index] = _fitted(picture)
+        progress(index + 1, len(files) + len(depths))
+    for done, (index, white) in enumerate(zip(depths, depth.whites(list(depths.values()), place), strict=True), 1):
+        with contextlib.suppress(*UNREADABLE), _opened(files[index]) as picture:
+            images[index] = _fitted(picture, white)
+        progress(len(files) + done, len(files) + len(depths))
+    none = np.zeros((0, SIZE, SIZE, 3), np.uint8)
     return {
-        "train_images": np.stack(images) if images else np.zeros((0, SIZE, SIZE, 3), np.uint8),
-        "test_images": np.zeros((0, SIZE, SIZE, 3), np.uint8),
-        "unreadable": np.array(unreadable, np.int64),
+        "train_images": np.stack([images[k] for k in sorted(images)]) if images else none,
+        "test_images": none,
+        "unreadable": np.array([k for k in range(len(files)) if k not in images], np.int64),
     }
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    """What a viewer shows: 16 bits a channel scaled down, transparency on white."""
-    if picture.mode.startswith("I"):
-        values = np.asarray(picture).astype(np.float64)
-        values /= 257 if values.max() > 255 else 1
-        picture = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # odd metadata, a large picture: it is read, or is not
+        with Image.open(file) as picture:
+            yield picture
+
+
+def _fitted(picture: Image.Image, white: float = 255) -> np.ndarray:
+    upright = _rgb(ImageOps.exif_transpose(picture), white)
+    return np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
+def _rgb(picture: Image.Image, white: float) -> Image.Image:
+    """What a viewer shows: `white` of one channel of many bits as 255, transparency on white."""
+    if picture.mode.startswith(("I", "F")):
+        picture = Image.fromarray(depth.to_bytes(np.asarray(picture), white))
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
     return picture.convert("RGB")

@@ -23,8 +23,9 @@ def read(path: Path) -> Arrays:
     }
     for name, images in result.items():
         if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE, 3):
-            got = f"{images.dtype} {images.shape} in {path}"
-            raise DataError("data.path", f"{name.removeprefix('train_')} of (N, 32, 32, 3) uint8", got)
+            what = name.removeprefix("train_")
+            got = f"{images.dtype} {images.shape}{_range(images)} in {path}"
+            raise DataError("data.path", f"{what} of (N, 32, 32, 3) uint8", got, _conversion(what, images))
     if "labels" in arrays:
         result["train_labels"] = arrays["labels"]
         if "test_labels" in arrays:
@@ -35,3 +36,34 @@ def read(path: Path) -> Arrays:
                 got = f"labels {labels.dtype} {labels.shape} in {path}"
                 raise DataError("data.path", "an .npz with one integer label an image", got)
     return result
+
+
+def _range(images: np.ndarray) -> str:
+    if not images.size or images.dtype.kind not in "biuf":
+        return ""
+    return f" from {images.min():.4g} to {images.max():.4g}"
+
+
+def _conversion(name: str, images: np.ndarray) -> str:
+    """What makes (N, 32, 32, 3) uint8 of an array, in NumPy, where that is plain."""
+    shape, new = images.shape[1:], name
+    if shape == (3, SIZE, SIZE):
+        new = f"{new}.transpose(0, 2, 3, 1)"
+    elif shape in ((SIZE, SIZE), (1, SIZE, SIZE), (SIZE, SIZE, 1)):
+        new = f"np.repeat({new}.reshape(-1, 32, 32, 1), 3, axis=3)"
+    elif shape == (SIZE, SIZE, 4):
+        new = f"{new}[..., :3]"
+    elif shape != (SIZE, SIZE, 3):
+        return "data=folder takes pictures of any size" if images.ndim in (3, 4) else ""
+    if images.dtype == np.uint8:
+        return f"{name} = {new}"
+    if not images.size or images.dtype.kind not in "biuf" or not np.isfinite(images).all():
+        return ""
+    low, high = images.min(), images.max()
+    if low >= 0 and high <= 1:
+        new = f"({new} * 255.0).round()"
+    elif images.dtype.kind == "f" and low >= -1 and high <= 1:
+        new = f"(({new} + 1) * 127.5).round()"
+    elif low < 0 or high > 255:
+        return "bring its values to 0 to 255 first"
+    return f"{name} = {new}.astype(np.uint8)"

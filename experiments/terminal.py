@@ -1,0 +1,23 @@
+"""What is printed reaches any terminal."""
+
+import io
+import sys
+from typing import Any
+
+
+def tolerate_any_text() -> None:
+    """Escape what a terminal cannot show, or a name that is no text, where Python would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def printable(value: Any) -> Any:
+    r"""The same with `\udcff` spelt out in its texts: bytes of a file name that are no UTF-8 go into no database."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {printable(key): printable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [printable(each) for each in value]
+    return value

@@ -1,0 +1,100 @@
+"""The picture files of a folder and of the folders in it."""
+
+import contextlib
+import errno
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+with contextlib.suppress(ImportError):  # not required: Pillow reads HEIC files where it is installed
+    import pillow_heif  # type: ignore[import-not-found]
+
+    pillow_heif.register_heif_opener()
+
+# Thumbnails, copies of notebooks and bins, which other programs leave in people's folders; and all names with a dot.
+NOT_PICTURES = ("@eadir", "@__thumb", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lost+found")
+NO_READER = {".pdf", ".palm"}  # which Pillow writes alone
+# Pictures that Pillow has no reader for, and what helps.
+FOREIGN = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "pip install pillow-heif"),
+    **dict.fromkeys(
+        (".jxl", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".avif"),
+        "save them as JPEG or PNG",
+    ),
+}
+
+
+@dataclass
+class Listing:
+    """What was found below a folder; all paths begin with it."""
+
+    files: list[Path] = field(default_factory=list)  # pictures, sorted
+    foreign: list[Path] = field(default_factory=list)  # pictures that nothing here can read
+    lost: list[Path] = field(default_factory=list)  # links to nothing
+    closed: list[Path] = field(default_factory=list)  # folders that may not be entered
+    others: Counter[str] = field(default_factory=Counter)  # how many other files there are, by extension
+
+
+def list_pictures(root: Path) -> Listing:
+    """All pictures by extension, each folder once, links to folders followed.
+
+    Raises PermissionError if the root itself may not be entered.
+    """
+    known = set(Image.registered_extensions()) - NO_READER
+    found, folders, links = Listing(), [root], list[Path]()
+    seen = set()
+    while folders or links:  # links last, so that a picture keeps the name of its own folder
+        folder = folders.pop() if folders else links.pop(0)
+        if (identity := _identity(folder)) in seen:
+            continue
+        seen.add(identity)
+        entries = _entries(folder)
+        if entries is None and folder != root:
+            found.closed.append(folder)
+        elif entries is None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
+        for entry in entries or []:
+            path = Path(entry.path)
+            if entry.name.startswith(".") or entry.name.lower() in NOT_PICTURES:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif path.is_dir():
+                links.append(path)
+            else:
+                _sort_in(path, known, found)
+    for paths in (found.files, found.foreign, found.lost, found.closed):
+        paths.sort()
+    return found
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]] | None":
+    """In order of their names; None for a folder that may not be entered."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return None
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _sort_in(path: Path, known: set[str], found: Listing) -> None:
+    suffix = path.suffix.lower()
+    if suffix in known:
+        (found.files if path.is_file() else found.lost).append(path)
+    elif suffix in FOREIGN:
+        found.foreign.append(path)
+    else:
+        found.others[suffix or "no extension"] += 1
+
+
+def remedies(foreign: list[Path]) -> str:
+    """What makes pictures readable that nothing here can read: `12 .heic (pip install pillow-heif)`."""
+    counts = Counter(path.suffix.lower() for path in foreign)
+    return ", ".join(f"{count:,} {suffix} ({FOREIGN[suffix]})" for suffix, count in counts.most_common())

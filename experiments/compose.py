@@ -26,6 +26,7 @@ PATHS = (
     "data.path", "records.root", "resume", "run", "out", "network", "eval.extractor_weights", "extractor_weights",
     "search.storage", "search.ray_address",
 )  # fmt: skip
+CLASS = "data.class_id"  # an index, or the name of a folder
 TYPES = {
     "int": "an integer",
     "int | None": "an integer",
@@ -123,20 +124,21 @@ def _keys(key: str, value: Any) -> Iterator[str]:
 
 
 def quote_paths(overrides: list[str], multirun: bool = False) -> list[str]:
-    """Put quotes around paths that Hydra's grammar would not take as they are: ~/x, a=b, [x], (y)."""
+    """Put quotes around paths and names that Hydra's grammar would not take as they are: ~/x, a=b, [x], (y)."""
     return [_quoted(text, multirun) for text in overrides]
 
 
 def _quoted(text: str, multirun: bool) -> str:
     key, equals, value = text.partition("=")
-    if key.lstrip("+") not in PATHS or not equals or not value:
+    if key.lstrip("+") not in (*PATHS, CLASS) or not equals or not value:
         return text
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
         if override.is_sweep_override():
             fine = multirun
         else:
-            fine = override.value() is None or isinstance(override.value(), str | QuotedString)
+            index = key.endswith(CLASS) and type(override.value()) is int
+            fine = index or override.value() is None or isinstance(override.value(), str | QuotedString)
     except (OverrideParseException, HydraException):
         fine = False
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")

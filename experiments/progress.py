@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -97,7 +98,7 @@ def counted(console: Console, words: str) -> Iterator[Callable[[int, int], None]
             last = now
             left = (now - begin) * (total - done) / done / 60
             line = f"now      {words}: {done:,} of {total:,}, {left:.0f} min left"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(console, line)
         elif console.is_terminal and now - begin >= 1:
             bar.start()
             bar.update(task, completed=done, total=total)
@@ -105,7 +106,8 @@ def counted(console: Console, words: str) -> Iterator[Callable[[int, int], None]
     try:
         yield tell
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()
 
 
 class Output(Console):

@@ -276,7 +276,7 @@ def _draw_training_images(run: Run, update: "Update", journal: Journal, console:
         seen = np.concatenate([update.real_images(step) for step in steps])
         images.save_png(file, images.grid(unscale(seen[:count]), *TRAINING_GRID))
         journal.artifact(file)
-    _say(console, f"images   {shown(file)}")
+    say(console, f"images   {shown(file)}")
 
 
 def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:

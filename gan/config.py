@@ -347,7 +347,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check(self)
-        _check_class(self.data)
+        if self.resume is None:  # else the run says what its classes are
+            _check_class(self.data)
         for key, spec in describe().items():
             if spec["same_as"]:
                 _fill(self, key, spec)

@@ -120,6 +120,16 @@ def test_paths_are_taken_as_they_are_typed(path: str) -> None:
     assert compose_config([quoted]).data.path == path.strip("'") if path.startswith("'") else path
 
 
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("8", 8), ("08", "08"), ("two words", "two words"), ("1.5", "1.5"), ("true", "true"), ("a=b", "a=b")],
+)
+def test_a_class_is_an_index_or_the_name_of_a_folder(typed: str, found: int | str) -> None:
+    overrides = quote_paths(["data=folder", f"data.class_id={typed}"])
+    assert compose_config(overrides).data.class_id == found
+    assert quote_paths(["data.class_id=8,cats"], multirun=True) == ["data.class_id=8,cats"]
+
+
 def test_paths_of_a_multirun_may_still_be_swept() -> None:
     assert quote_paths(["data.path=a,b"], multirun=True) == ["data.path=a,b"]
     assert quote_paths(["data.path=a,b"]) == ["data.path='a,b'"]

@@ -153,6 +153,16 @@ def test_only_an_own_npz_may_have_a_class_above_nine() -> None:
             Config(data=DataConfig(source=source, path=path, class_id=10))
 
 
+def test_a_folder_may_have_classes_of_any_name() -> None:
+    for source, path in (("folder", "there"), ("auto", "there")):
+        assert Config(data=DataConfig(source=source, path=path, class_id="shipp")).data.class_id == "shipp"
+    for source in ("auto", "cifar10", "embedded", "npz"):
+        with pytest.raises(
+            ConfigError, match=r"data\.class_id must be 0 to 9.*; got 'shipp' \(did you mean 'ship'\?\)"
+        ):
+            Config(data=DataConfig(source=source, class_id="shipp"))
+
+
 def test_nearest_looks_at_the_last_part_too() -> None:
     assert nearest("model.bn_momentun", describe()) == "did you mean 'model.bn_momentum'?"
     assert nearest("dropuot", describe()) == "did you mean 'model.dropout'?"

@@ -1,3 +1,4 @@
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -6,10 +7,11 @@ import numpy as np
 import pytest
 from conftest import noise_images
 from omegaconf import OmegaConf
+from PIL import Image
 from rich.console import Console
 
 from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, run_facts, shown
-from experiments.records import read_json
+from experiments.records import Records, read_json
 from gan.checkpoint import Checkpoint, CheckpointError
 from gan.config import Config, ConfigError, DataConfig, EvalConfig, RecordsConfig, TrainConfig, describe, flatten
 from gan.weights import FOLDER, random_weights
@@ -88,6 +90,37 @@ def test_a_class_is_the_same_by_name_and_by_index(cifar: Path, tmp_path: Path) -
     assert resumed_run(run.folder, Config(data=DataConfig(class_id="ship")), {"data.class_id"}, QUIET).resumed
     with pytest.raises(ConfigError, match=r"data\.class_id: 8 in the run, 3 now"):
         resumed_run(run.folder, Config(data=DataConfig(class_id="cat")), {"data.class_id"}, QUIET)
+
+
+def folder_config(place: Path, tmp_path: Path) -> Config:
+    """Of a folder with the classes cats and dogs, the first chosen."""
+    for seed, name in enumerate(("cats", "dogs")):
+        (place / name).mkdir(parents=True)
+        for k in range(40):
+            Image.fromarray(noise_images(1, seed=seed)[0]).save(place / name / f"{k}.png")
+    data = DataConfig(source="folder", path=str(place), class_id="cats")
+    return Config(data=data, records=RecordsConfig(root=str(tmp_path / "r")))
+
+
+def test_the_class_of_a_folder_is_recorded_by_name_and_a_resume_keeps_it(tmp_path: Path) -> None:
+    run = new_run(folder_config(tmp_path / "pets", tmp_path), None, [], QUIET)
+    assert run.config.data.class_id == "cats"
+    assert read_json(run.folder.facts)["dataset"]["class_names"] == ["cats"]
+    given = Config(data=DataConfig(class_id="cats"), resume=run.folder.name)
+    assert resumed_run(run.folder, given, {"data.class_id"}, QUIET).dataset.sha256 == run.dataset.sha256
+    given = Config(data=DataConfig(class_id="dogs"), resume=run.folder.name)
+    with pytest.raises(ConfigError, match=r"data\.class_id: 'cats' in the run, 'dogs' now"):
+        resumed_run(run.folder, given, {"data.class_id"}, QUIET)
+
+
+def test_a_path_that_is_not_utf8_is_recorded_and_resumed(tmp_path: Path) -> None:
+    run = new_run(folder_config(tmp_path / os.fsdecode(b"b\xfccher"), tmp_path), None, [], QUIET)
+    assert resumed_run(run.folder, Config(), set(), QUIET).config.data.path == run.config.data.path
+    with pytest.raises(ConfigError, match=r"records\.root must be .* UTF-8; got '.*r\\udcff'"):
+        Config(records=RecordsConfig(root=os.fsdecode(b"r\xff")))
+    with pytest.raises(ConfigError, match=r"records\.root must be .* UTF-8"):
+        Records(tmp_path / os.fsdecode(b"r\xff")).check_writable()
+    assert not list(tmp_path.glob("r?"))
 
 
 def test_images_that_moved_may_be_pointed_at(run: Run, npz: Path) -> None:

@@ -10,7 +10,7 @@ from conftest import ROOT
 from rich.console import Console
 
 from experiments.journal import Journal
-from experiments.progress import TrainingDisplay, say_words, stage
+from experiments.progress import TrainingDisplay, counted, say_words, stage
 from experiments.records import RunFolder
 from experiments.training import last_values
 from gan import metrics
@@ -50,6 +50,31 @@ def test_step_fraction_and_time_left_stay_on_a_narrow_terminal_after_scores_too(
     for words in ("training", "12345/15000", "82%", "0:06:19 left", "107.0 steps/s", "0:31:03 elapsed", "━"):
         assert (words in first) == (words not in gone), (words, first)
     assert second == "D 0.4527  G 1.832  FID proxy 12.35"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_takes_long_is_counted_and_what_does_not_is_silent(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, now = io.StringIO(), [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with counted(Console(file=out, force_terminal=terminal, width=80), "reading pictures") as tell:
+        for done in range(1, 9):
+            now[0] += 0.1
+            tell(done, 8)
+    assert out.getvalue() == ""
+    with counted(Console(file=out, force_terminal=terminal, width=80), "reading pictures") as tell:
+        for done in range(1, 11):
+            now[0] += 40
+            tell(done, 1000)
+    if terminal:
+        assert "reading pictures" in out.getvalue()
+        assert "10/1000" in out.getvalue()
+    else:
+        assert out.getvalue().splitlines() == [
+            f"now      reading pictures: {done} of 1,000, {left} min left"
+            for done, left in ((2, 665), (4, 664), (6, 663), (8, 661), (10, 660))
+        ]
 
 
 def test_the_live_lines_say_what_goes_on_and_break_between_words_where_nothing_fits() -> None:

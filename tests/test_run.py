@@ -174,6 +174,7 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
         "20 images, cifar_cnn-",
         "coverage 0",
         "records/runs/first",
+        "records/runs/first/plots/training_images.png",
         "ui --backend-store-uri",
     ):
         assert text in done.stdout
@@ -195,7 +196,7 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
         assert curve(folder.journal, f"final/{name}")[0] == [6]
     with Image.open(folder.path / "samples.gif") as gif:
         assert gif.n_frames == 3  # steps 0, 4, 6
-    for name in ("real_vs_generated.png", "losses.png"):
+    for name in ("training_images.png", "real_vs_generated.png", "losses.png"):
         assert (folder.plots / name).stat().st_size > 10_000
 
     # MLflow.
@@ -220,6 +221,8 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     assert len([f for f in client.list_artifacts(run.info.run_id, "images") if f.path.endswith(".png")]) == 3
     top = {f.path for f in client.list_artifacts(run.info.run_id)}
     assert {"plots", "samples.gif", "config.yaml"} <= top
+    plots = {f.path for f in client.list_artifacts(run.info.run_id, "plots")}
+    assert plots == {f"plots/{name}.png" for name in ("training_images", "real_vs_generated", "losses")}
     (output,) = run.outputs.model_outputs
 
     # The model answers to latents.

@@ -81,6 +81,18 @@ def test_copies_as_held_out_images_give_no_nn_distance() -> None:
     assert "nn_distance" not in scorer.of_images(ramps(20, 1))
 
 
+def test_images_that_are_all_alike_have_finite_scores() -> None:
+    """One picture repeated: the usual check whether a network can overfit."""
+    one = ramps(1, 0)
+    scorer = small_scorer(one.repeat(60, axis=0), one.repeat(20, axis=0))
+    far, near = scorer.of_images(noise_images(50)), scorer.of_images(one.repeat(50, axis=0))
+    assert "nn_distance" not in far
+    assert np.isfinite([*far.values(), *near.values()]).all()
+    assert near["fid_proxy"] == pytest.approx(0, abs=1e-3)
+    assert far["fid_proxy"] > 1
+    assert scorer.reference.floor == pytest.approx(0, abs=1e-3)
+
+
 def test_a_reference_is_computed_once_for_each_extractor_and_data_set(tmp_path: Path) -> None:
     calls = []
 

@@ -273,6 +273,7 @@ def test_draws_depend_on_the_step_alone() -> None:
     np.testing.assert_array_equal(real, again)
     np.testing.assert_array_equal(z, z_again)
     assert not np.array_equal(z, update._draw(tf.constant(6))[1])
+    np.testing.assert_array_equal(update.real_images(5), real)
     scaled = noise_images(100).astype(np.float32) / 127.5 - 1
     for image in real.numpy():
         assert np.isclose(np.abs(scaled - image).max(axis=(1, 2, 3)), 0, atol=1e-6).any()

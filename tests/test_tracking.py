@@ -1,6 +1,7 @@
 """What arrives in MLflow, from a journal alone."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -97,6 +98,21 @@ def test_the_data_set_has_class_names_where_they_are_known(
     Delivery(folder).deliver()
     (dataset,) = stored(records, folder)[1].inputs.dataset_inputs
     assert json.loads(dataset.dataset.profile) == {"num_images": 64, **shown, "sha256": "ab" * 32}
+
+
+def test_a_name_that_is_not_utf8_reaches_mlflow_spelt_out(
+    records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    name = os.fsdecode(b"/b\xfccher")
+    facts = {**FACTS, "params": {"data.path": name}, "tags": {**FACTS["tags"], "mlflow.note.content": f"of {name}"}}  # type: ignore[dict-item]
+    facts["dataset"] = {**FACTS["dataset"], "description": f"folder {name}", "class_names": [name]}  # type: ignore[dict-item]
+    write_json(folder.facts, facts)
+    journal.tags({"failure": f"no {name}"})
+    assert Delivery(folder).deliver() == []
+    run = stored(records, folder)[1]
+    assert run.data.params["data.path"] == r"/b\udcfccher"
+    assert run.data.tags["mlflow.note.content"] == r"of /b\udcfccher"
+    assert run.data.tags["failure"] == r"no /b\udcfccher"
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras' own

@@ -1,0 +1,273 @@
+"""Folders of pictures as people have them: depths, classes, links, thumbnails, large photographs."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_images
+from PIL import Image
+
+from gan.data import Dataset, load_dataset
+from gan.sources import DataError, DataWarning, folder
+
+SIDE = np.linspace(0, 1, 32)
+RAMP = np.add.outer(SIDE, SIDE) / 2  # (32, 32) from 0 to 1
+
+
+def load(place: Path, class_id: int | str = "all", source: str = "folder") -> Dataset:
+    return load_dataset(source, str(place), class_id, place.parent / "cache")
+
+
+def fill(place: Path, values: np.ndarray, suffix: str = ".png", count: int = 40, **options: object) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        Image.fromarray(values).save(place / f"{k:02d}{suffix}", **options)
+    return place
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return tmp_path / "pictures"
+
+
+# --- what is white
+
+
+@pytest.mark.parametrize(
+    ("values", "white", "suffix", "options"),
+    [
+        (RAMP.astype(np.float32), 1, ".tif", {}),
+        ((RAMP * 255).astype(np.float32), 255, ".tif", {}),
+        ((RAMP * 4095).astype(np.uint16), 4095, ".png", {}),
+        ((RAMP * 4095).astype(np.uint16), 4095, ".tif", {}),
+        ((RAMP * 16383).astype(np.uint16), 16383, ".tif", {"compression": "tiff_lzw"}),
+        ((RAMP * 50000).astype(np.uint16), 65535, ".png", {}),
+        ((RAMP * 65535).astype(np.int32), 65535, ".tif", {}),
+        ((RAMP * 255).astype(np.uint16), 255, ".png", {}),
+        ((RAMP * 3000).astype(np.uint16), 4095, ".tif", {"tiffinfo": {281: 4095}}),  # MaxSampleValue
+        ((RAMP * 12000).astype(np.uint16), 65535, ".pgm", {}),  # whose header says so
+        ((RAMP * 12000).astype(np.uint16), 65535, ".jp2", {}),
+    ],
+)
+def test_the_range_is_what_files_or_values_say(
+    values: np.ndarray, white: float, suffix: str, options: dict[str, object], pictures: Path
+) -> None:
+    found = load(fill(pictures, values, suffix, **options)).train
+    np.testing.assert_allclose(found[0, ..., 0], values / white * 255, atol=1.5)
+
+
+def test_a_dark_picture_of_a_series_stays_dark(pictures: Path) -> None:
+    fill(pictures, (RAMP * 4095).round().astype(np.uint16))
+    Image.fromarray((RAMP * 100).astype(np.uint16)).save(pictures / "zz_dark.png")
+    train = load(pictures).train
+    assert train[0].max() == 255
+    assert train[-1].max() == 6
+
+
+@pytest.mark.parametrize(
+    ("values", "suffix", "message"),
+    [
+        (
+            (RAMP * 3000).astype(np.uint16),
+            ".png",
+            "PNG with integers from 0 to 3,000 .*dark picture or a smaller range",
+        ),
+        ((RAMP * 2000 - 1000).astype(np.int32), ".tif", "TIFF with integers from -1,000 to 1,000 .*below 0"),
+        ((RAMP * 2 - 1).astype(np.float32), ".tif", "TIFF with floats from -1 to 1 .*below 0"),
+        ((RAMP * 7).astype(np.float32), ".tif", "TIFF with floats from 0 to 7 .*MaxSampleValue"),
+        ((RAMP * 1e6).astype(np.int32), ".tif", r"TIFF with integers from 0 to 1e\+06|1,000,000"),
+        (np.eye(32, dtype=np.uint8), ".png", r"values 0 to 255; got 'uint8 from 0 to 1 in .*multiply by 255"),
+    ],
+)
+def test_an_ambiguous_range_is_refused(values: np.ndarray, suffix: str, message: str, pictures: Path) -> None:
+    fill(pictures, values, suffix)
+    with pytest.raises(DataError, match=message) as caught:
+        load(pictures)
+    assert "\n" not in str(caught.value)
+
+
+def colour_png(values: np.ndarray) -> bytes:
+    """A PNG of three 16-bit channels, (H, W, 3) uint16, which Pillow cannot write."""
+    import struct
+    import zlib
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    whole = [struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(whole)
+
+
+def test_colours_of_16_bits_are_read_where_they_use_them(pictures: Path) -> None:
+    pictures.mkdir()
+    for white in (65535, 4095):
+        content = colour_png(np.repeat((RAMP * white).astype(np.uint16)[..., None], 3, axis=2))
+        for k in range(40):
+            (pictures / f"{k}.png").write_bytes(content)
+        if white == 65535:
+            np.testing.assert_allclose(load(pictures).train[0, ..., 1], RAMP * 255, atol=1.5)
+    with pytest.raises(DataError, match=r"several channels from 0 to .*only the upper 8 can be read"):
+        load(pictures)
+
+
+def test_images_that_show_nothing_are_said_with_numbers(pictures: Path, tmp_path: Path) -> None:
+    fill(pictures, (RAMP * 12).astype(np.uint8))
+    with pytest.warns(
+        DataWarning, match=r"NEARLY CONSTANT: of 40 in folder .*mean is 5\.\d+, the least 0, the greatest 12"
+    ):
+        load(pictures)
+    images = np.concatenate([noise_images(40), np.full((60, 32, 32, 3), 255, np.uint8)])
+    np.savez(tmp_path / "white.npz", images=images)
+    with pytest.warns(DataWarning, match="of 100 in npz .* 60 show a single colour"):
+        load(tmp_path / "white.npz", source="npz")
+
+
+# --- a sub-folder for each class
+
+
+@pytest.fixture
+def classes(pictures: Path) -> Path:
+    for k, name in enumerate(("8", "all", "ship", "two words")):
+        fill(pictures / name, noise_images(1, seed=k)[0])
+    fill(pictures / "ship" / "nested", noise_images(1, seed=9)[0], count=2)
+    (pictures / "empty").mkdir()
+    Image.fromarray(noise_images(1, seed=10)[0]).save(pictures / "beside.png")
+    return pictures
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded", "seed", "count"),
+    [("ship", "ship", 2, 42), (2, "ship", 2, 42), ("two words", "two words", 3, 40), (8, "8", 0, 40), (1, 1, 1, 40)],
+)
+def test_a_class_is_a_sub_folder(given: int | str, recorded: int | str, seed: int, count: int, classes: Path) -> None:
+    dataset = load(classes, given)
+    assert (dataset.class_id, len(dataset.train)) == (recorded, count)
+    np.testing.assert_array_equal(dataset.train[0], noise_images(1, seed=seed)[0])
+    assert load(classes, dataset.class_id).sha256 == dataset.sha256  # as a resume has it
+
+
+def test_all_sub_folders_and_what_lies_beside_them(classes: Path) -> None:
+    every = load(classes)
+    assert (every.class_id, len(every.train)) == ("all", 163)
+    assert "all of 4 sub-folders (8, all, ship, two words), 163 images" in every.description
+    with pytest.warns(DataWarning, match=r"data\.class_id=8, the default of data=auto, is a class of CIFAR-10"):
+        assert load(classes, 8, source="auto").sha256 == every.sha256
+    assert load(classes, "two words", source="auto").class_id == "two words"
+
+
+def test_a_class_that_is_not_there_is_one_line(classes: Path, tmp_path: Path) -> None:
+    for wrong, source in (("shipp", "folder"), ("shipp", "auto"), ("empty", "folder"), (4, "folder")):
+        with pytest.raises(
+            DataError, match=r"data\.class_id must be all or a sub-folder of .*: 8, all, ship, two words; got"
+        ):
+            load(classes, wrong, source)
+    with pytest.raises(DataError, match=r"did you mean 'ship'\?"):
+        load(classes, "shipp")
+    flat = fill(tmp_path / "flat", noise_images(1)[0])
+    with pytest.raises(
+        DataError, match=r"data\.class_id must be all for folder .*, which has no sub-folders; got 'ship'"
+    ):
+        load(flat, "ship")
+    fill(tmp_path / "few" / "a", noise_images(1)[0])
+    fill(tmp_path / "few" / "b", noise_images(1)[0], count=3)
+    with pytest.raises(DataError, match=r"at least 40 training images; got '3 in folder .*, class b'"):
+        load(tmp_path / "few", "b")
+
+
+# --- what is in people's folders
+
+
+def test_thumbnails_and_what_other_programs_left_are_no_pictures(pictures: Path) -> None:
+    fill(pictures, noise_images(1)[0])
+    for name in ("@eaDir", ".ipynb_checkpoints", "__MACOSX", ".thumbnails", "sub/@eaDir", "sub/.hidden"):
+        fill(pictures / name, noise_images(1, seed=1)[0])
+    for name in ("._00.png", "Thumbs.db", "paper.pdf"):
+        (pictures / name).write_bytes(b"\0\x05\x16\x07")
+    dataset = load(pictures)
+    assert len(dataset.train) == 40
+    assert dataset.description.endswith("no labels, 40 images")
+
+
+def test_links_to_folders_are_followed_once(pictures: Path, tmp_path: Path) -> None:
+    real = fill(tmp_path / "elsewhere", noise_images(1)[0])
+    pictures.mkdir()
+    (pictures / "cats").symlink_to(real)
+    (pictures / "again").symlink_to(pictures / "cats")
+    (real / "round").symlink_to(pictures)
+    (pictures / "itself").symlink_to("itself")
+    (pictures / "lost.png").symlink_to("nowhere.png")
+    with pytest.warns(DataWarning, match=r"1 of 41 files .* cannot be read and are left out: lost\.png"):
+        dataset = load(pictures)
+    assert len(dataset.train) == 40
+    own = fill(tmp_path / "own" / "ships", noise_images(1)[0])
+    (own.parent / "best").symlink_to(own)
+    assert "1 sub-folders (ships), 40" in load(own.parent).description  # a link takes nothing from the folder itself
+
+
+def test_pictures_without_a_reader_are_counted(pictures: Path) -> None:
+    pictures.mkdir()
+    for k in range(50):
+        (pictures / f"{k}.jxl").write_bytes(b"x")
+        (pictures / f"{k}.npy").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"it holds 0, beside 50 \.jxl \(save them as JPEG or PNG\), 50 of \.npy"):
+        load(pictures)
+    (pictures / "one.heic").write_bytes(b"x")
+    fill(pictures, noise_images(1)[0])
+    with pytest.warns(
+        DataWarning, match=r"51 of 91 pictures .* no reader for them: 50 \.jxl .*, 1 \.heic \(pip install"
+    ):
+        assert len(load(pictures).train) == 40
+
+
+def test_folders_that_may_not_be_entered_are_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pictures, noise_images(1)[0])
+    fill(pictures / "private", noise_images(1, seed=1)[0])
+    may = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path).name != "private" and may(path, mode)
+    )  # as root may all
+    with pytest.warns(DataWarning, match=r"1 folders in .* may not be entered and are left out: private"):
+        assert len(load(pictures).train) == 40
+    with pytest.raises(DataError, match=r"data\.path must be readable; got .*private"):
+        load(pictures / "private")
+
+
+def test_large_photographs_are_told_of_and_read_in_draft(pictures: Path) -> None:
+    rng = np.random.default_rng(0)
+    scene = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
+        (2048, 1536), Image.Resampling.BICUBIC
+    )
+    pictures.mkdir()
+    for k in range(40):
+        (scene if k == 0 else scene.resize((64, 48))).save(pictures / f"{k:02d}.jpg", quality=92)
+    told: list[tuple[int, int]] = []
+    train = load_dataset(
+        "folder", str(pictures), "all", pictures.parent / "cache", lambda *so_far: told.append(so_far)
+    ).train
+    assert told == [(k, 40) for k in range(1, 41)]
+    with Image.open(pictures / "00.jpg") as whole:
+        exact = np.asarray(folder._fitted(whole))
+    assert np.abs(train[0].astype(int) - exact).max() <= 4
+    with Image.open(pictures / "01.jpg") as small:
+        np.testing.assert_array_equal(train[1], folder._fitted(small))  # nothing to be spared
+
+
+def test_pictures_read_by_an_earlier_version_are_read_anew(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pictures, noise_images(1)[0])
+    load(pictures)
+    monkeypatch.setattr(folder, "VERSION", folder.VERSION + 1)
+    load(pictures)
+    assert len(list((pictures.parent / "cache").glob("data-*.npz"))) == 2
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    """As in a zip that was made on Windows."""
+    place = fill(tmp_path / os.fsdecode(b"b\xfccher"), noise_images(1)[0])
+    (place / os.fsdecode(b"\xe9.png")).write_bytes(b"nothing")
+    with pytest.warns(DataWarning, match=r"left out: \udce9\.png"):
+        assert len(load(place).train) == 40

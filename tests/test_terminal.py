@@ -1,0 +1,56 @@
+import io
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import RunProgram
+
+from experiments.arguments import run_program
+from experiments.page import render
+from experiments.terminal import printable
+from gan.config import setting
+
+
+@dataclass
+class Nothing:
+    word: str = setting("", "what is printed")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_what_a_terminal_cannot_show_is_escaped(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = {
+        name: io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict") for name in ("stdout", "stderr")
+    }
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    monkeypatch.setattr(sys, "argv", ["program.py", "word=x"])
+
+    def main(_: Nothing) -> int:
+        print("船 \udcff")
+        print("größe \udcff", file=sys.stderr)
+        return 0
+
+    with pytest.raises(SystemExit) as ended:
+        run_program(Nothing, main, None)
+    assert ended.value.code == 0
+    shown = "船" if encoding == "utf-8" else r"\u8239"
+    sys.stdout.flush()
+    assert streams["stdout"].buffer.getvalue().decode(encoding) == shown + " \\udcff\n"  # type: ignore[attr-defined]
+
+
+def test_a_program_in_a_terminal_of_ascii(program: RunProgram, tmp_path: Path) -> None:
+    done = program("all", f"records.root={tmp_path}/größe", script="experiments/sync.py", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"gr\xf6\xdfe/runs" in done.stdout
+
+
+def test_names_that_are_no_text_are_spelt_out() -> None:
+    given = {"path": "b\udcfccher", "numbers": [1, None, "\udcff"], "ü": True}
+    assert printable(given) == {"path": r"b\udcfccher", "numbers": [1, None, r"\udcff"], "ü": True}
+
+
+def test_a_page_takes_any_name(tmp_path: Path) -> None:
+    template = tmp_path / "x.html"
+    template.write_text("{{ data }}")
+    assert render(template, data="b\udcfccher") == r"b\udcfccher"

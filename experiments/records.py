@@ -216,7 +216,7 @@ class Records:
         if not FolderName().admits(study):
             raise ConfigError(key, f"{BEST}<study>, its name {FolderName()}", f"{BEST}{study}")
         try:
-            name = yaml.safe_load(file.read_text())["run"]
+            name = yaml.safe_load(file.read_text(encoding="utf-8"))["run"]
             if (self.runs / name / "config.yaml").is_file():
                 return RunFolder(self.runs / name)
             problem = f"its run {name} is gone"

@@ -16,6 +16,7 @@ from experiments.compose import flags
 from experiments.figures import Picture
 from experiments.page import render
 from experiments.records import RunFolder
+from experiments.terminal import printable
 from experiments.tracking import Delivery
 from gan.arrays import write_atomically
 from sweeps import study as studies
@@ -52,8 +53,8 @@ def write_report(
         find_winner(plan, folder, trials, verdict),
     )
     if report.winner is not None:
-        write_atomically(report.best, _best(plan, report.winner).encode())
-    write_atomically(report.trials, _csv(plan, trials).encode())
+        write_atomically(report.best, printable(_best(plan, report.winner)).encode())
+    write_atomically(report.trials, printable(_csv(plan, trials)).encode())
     write_atomically(report.page, _page(plan, study, folder, trials, verdict, rescored, report).encode())
     return report
 

@@ -223,7 +223,8 @@ def _limits() -> str:
 
 - **Memorisation.** A generator that repeats training images scores perfectly. `eval/nn_distance` watches for that: the
   median feature distance of generated images to the nearest training image, relative to that of held-out test images.
-  Near 1 is what new images have; far below 1 they are copies. (Blurred, typical images also lie near: look at them.)
+  Near 1 is what new images have; far below 1 they are copies. (Blurred, typical images also lie near: look at them.) It
+  is left out where nothing is held out, or all images are alike.
 - **What the mean of an activation loses**: where in the picture something is, and fine texture beyond 32×32.
 - **Other kinds of pictures.** The network knows CIFAR-10's classes, and everything here was measured on its ships; of
   drawings, faces or other classes this page says nothing.

@@ -67,7 +67,7 @@ def main(wanted: Evaluation) -> int:
     count = wanted.num_images or config.eval.final_num_images
     if wanted.data.path is not None:
         config.data.path = wanted.data.path
-    dataset = load_data(config, folder.records, console)
+    dataset = load_data(config, folder.records, console, facts)
     check_same_images(dataset, facts, "data.path")
 
     with native_stderr_to(Path("/dev/null")), stage(console, f"scoring {count:,} images"):

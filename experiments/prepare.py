@@ -93,13 +93,17 @@ class Membership:
     tags: dict[str, str]
 
 
-def load_data(config: Config, records: Records, console: Console) -> Dataset:
-    """The run's images; says what the user should know about them. Raises ConfigError."""
+def load_data(config: Config, records: Records, console: Console, facts: dict[str, Any] | None = None) -> Dataset:
+    """The run's images; says what the user should know about them. Raises ConfigError.
+
+    facts: of a run that was trained already, whose pixels are wanted as they were read then.
+    """
+    trained_on = facts["dataset"].get("sha256") if facts is not None else None
     with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
         warnings.simplefilter("always", DataWarning)
         data = config.data
         with counted(console, "reading pictures") as progress:
-            dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress)
+            dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress, trained_on)
     for warning in caught:
         if issubclass(warning.category, DataWarning):
             _warn(console, str(warning.message))
@@ -181,7 +185,7 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
         remedy = f"the run's scores are in {scored_in}, and cannot be compared with others"
         raise ConfigError("resume", "a run whose scores can go on", f"the extractor {weights.id}", remedy)
-    dataset = load_data(config, folder.records, console)
+    dataset = load_data(config, folder.records, console, facts)
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
     _keep_place(config, weights)

@@ -21,14 +21,29 @@ def locked(path: Path) -> Iterator[None]:
 
 def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> Arrays:
     """What `build` makes, kept in the cache under its kind and a hash of `key` for the next caller."""
-    file = cache / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    file = _file(cache, kind, key)
     with locked(file):
-        if file.exists():
-            with contextlib.suppress(OSError, ValueError):  # damaged: it is made anew
-                return read_npz(file)
+        if (arrays := _kept(file)) is not None:
+            return arrays
         arrays = build()
         write_npz(file, arrays)
         return arrays
+
+
+def kept(cache: Path, kind: str, key: str) -> Arrays | None:
+    """What `prepared` made of a key before; None where it is not there."""
+    return _kept(_file(cache, kind, key))
+
+
+def _file(cache: Path, kind: str, key: str) -> Path:
+    return cache / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+
+
+def _kept(file: Path) -> Arrays | None:
+    if file.exists():
+        with contextlib.suppress(OSError, ValueError):  # damaged: it is made anew
+            return read_npz(file)
+    return None
 
 
 def fingerprint(files: list[Path]) -> str:

@@ -50,19 +50,39 @@ def pixel_hash(images: np.ndarray) -> str:
 
 
 def load_dataset(
-    source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress = lambda done, total: None
+    source: str,
+    path: str | None,
+    class_id: int | str,
+    cache: Path,
+    progress: Progress = lambda done, total: None,
+    trained_on: str | None = None,
 ) -> Dataset:
     """The images of a source, in the class asked for.
 
     `auto` takes `path` if given, else CIFAR-10 from Keras' cache, else a download, else
     the built-in pictures with a DataWarning. What takes time to decode is decoded once,
     into `cache`, safely for processes that start together; `progress` is told of pictures
-    that are decoded. Raises DataError.
+    that are decoded. trained_on: the `sha256` of a run's images, which an earlier version may have
+    read in another way. Raises DataError.
     """
     try:
+        if trained_on is not None and (earlier := _earlier(source, path, cache, trained_on)) is not None:
+            return earlier
         return _load(source, path, class_id, cache, progress)
     except PermissionError as error:
         raise DataError("data.path", "readable", error.filename, error.strerror or "") from error
+
+
+def _earlier(source: str, path: str | None, cache: Path, trained_on: str) -> Dataset | None:
+    """The images of a run that an earlier version began on a folder, if they are these."""
+    if source not in ("auto", "folder") or path is None or not (place := Path(os.path.expanduser(path))).is_dir():
+        return None
+    arrays = folder.read_earlier(place, cache)
+    if arrays is None or pixel_hash(arrays["train_images"]) != trained_on:
+        return None
+    train, test = arrays["train_images"], arrays["test_images"]
+    description = f"folder {path}, no labels, {len(train):,} images"
+    return Dataset("folder", str(place.resolve()), "all", description, train, test)
 
 
 def _load(source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress) -> Dataset:

@@ -11,9 +11,11 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, run_facts, shown
-from experiments.records import Records, read_json
+from experiments.records import Records, read_json, write_json
+from gan.cache import fingerprint, prepared
 from gan.checkpoint import Checkpoint, CheckpointError
 from gan.config import Config, ConfigError, DataConfig, EvalConfig, RecordsConfig, TrainConfig, describe, flatten
+from gan.data import pixel_hash
 from gan.weights import FOLDER, random_weights
 
 QUIET = Console(quiet=True)
@@ -121,6 +123,22 @@ def test_a_path_that_is_not_utf8_is_recorded_and_resumed(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match=r"records\.root must be .* UTF-8"):
         Records(tmp_path / os.fsdecode(b"r\xff")).check_writable()
     assert not list(tmp_path.glob("r?"))
+
+
+def test_a_run_on_a_folder_that_an_earlier_version_read_goes_on(tmp_path: Path) -> None:
+    """Large JPEGs had other pixels then; the cache of the records has them."""
+    config = folder_config(tmp_path / "pets", tmp_path)
+    config.data.class_id = "all"
+    run = new_run(config, None, [], QUIET)
+    pixels = noise_images(80, seed=5)
+    files = sorted((tmp_path / "pets").rglob("*.png"))
+    earlier = {"train_images": pixels, "test_images": pixels[:0], "unreadable": np.zeros(0, np.int64)}
+    prepared(run.folder.records.cache, "data", fingerprint(files), lambda: earlier)
+    assert resumed_run(run.folder, Config(), set(), QUIET).dataset.sha256 == run.dataset.sha256  # one of now
+    facts = read_json(run.folder.facts)
+    facts["dataset"]["sha256"] = pixel_hash(pixels)
+    write_json(run.folder.facts, facts)
+    assert resumed_run(run.folder, Config(), set(), QUIET).dataset.sha256 == pixel_hash(pixels)
 
 
 def test_images_that_moved_may_be_pointed_at(run: Run, npz: Path) -> None:

@@ -29,8 +29,9 @@ KEYS = ("model.bn_momentum", "optim.learning_rate")
 SPACE = ["search=custom", "model.bn_momentum=interval(0.5,0.99)", "optim.learning_rate=tag(log,interval(5e-5,1e-3))"]
 
 
-def made_plan(root: Path) -> Plan:
-    return read_plan([*SPACE, f"records.root={root}", "search.steps=600", "search.trials=8", "eval.every_steps=100"])
+def made_plan(root: Path, *more: str) -> Plan:
+    own = [f"records.root={root}", "search.steps=600", "search.trials=8", "eval.every_steps=100"]
+    return read_plan([*SPACE, *own, *more])
 
 
 def made_study(plan: Plan) -> optuna.Study:
@@ -224,10 +225,11 @@ def test_importances_take_a_few_trials(tmp_path: Path) -> None:
 
 
 def test_without_confirmation_there_is_a_best_and_no_verdict(tmp_path: Path) -> None:
-    plan = made_plan(tmp_path)
+    plan = made_plan(tmp_path, "data=folder", "data.path=b\udcfccher")  # in no encoding
     folder = RunFolder(plan.records.studies / "gan")
     folder.path.mkdir(parents=True)
     report = write_report(plan, made_study(plan), folder, None, None)
+    assert r"data.path=b\udcfccher" in report.best.read_text()
     assert "not confirmed on fresh seeds" in report.best.read_text()
     assert yaml.safe_load(report.best.read_text())["trial"] == 3
     assert "Not confirmed on fresh seeds" in report.page.read_text()

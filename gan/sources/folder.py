@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from gan.arrays import Arrays
-from gan.cache import fingerprint, prepared
+from gan.cache import fingerprint, kept, prepared
 from gan.sources import MIN_IMAGES, SIZE, DataError, DataWarning, depth
 from gan.sources.listing import Listing, list_pictures, remedies
 
@@ -49,6 +49,13 @@ def read(path: Path, cache: Path, progress: Progress) -> Arrays:
     unreadable = [files[index] for index in arrays.pop("unreadable")]
     _warn_of_left_out(path, listing, unreadable)
     return arrays | _labels(path, sorted(set(files) - set(unreadable)))
+
+
+def read_earlier(path: Path, cache: Path) -> Arrays | None:
+    """What version 1 made of a folder, where the records have it still: runs of then go on with the same pixels."""
+    known = set(Image.registered_extensions())
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in known and f.is_file())
+    return kept(cache, "data", fingerprint(files))
 
 
 def _beside(listing: Listing) -> str:

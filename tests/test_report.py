@@ -229,7 +229,7 @@ def test_without_confirmation_there_is_a_best_and_no_verdict(tmp_path: Path) -> 
     folder = RunFolder(plan.records.studies / "gan")
     folder.path.mkdir(parents=True)
     report = write_report(plan, made_study(plan), folder, None, None)
-    assert r"data.path=b\udcfccher" in report.best.read_text()
+    assert r"b\udcfccher" in report.best.read_text()
     assert "not confirmed on fresh seeds" in report.best.read_text()
     assert yaml.safe_load(report.best.read_text())["trial"] == 3
     assert "Not confirmed on fresh seeds" in report.page.read_text()

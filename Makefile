@@ -54,7 +54,7 @@ lint: install
 ui: install
 	@MLFLOW_TRACKING_URI= $(BIN)/python -m experiments.tracking "$(RECORDS)" $(PORT)
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-		$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(RECORDS)/mlflow.db" \
+		$(BIN)/python -m mlflow ui --backend-store-uri "sqlite:///$(RECORDS)/mlflow.db" \
 		--host 127.0.0.1 --port $(PORT) --workers 1
 
 cluster-demo: install

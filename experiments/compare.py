@@ -45,6 +45,7 @@ from experiments.run_groups import (
     read_run,
 )
 from experiments.tracking import Delivery
+from experiments.tracking_address import fix_tracking_uri, serve_command
 from gan import metrics
 from gan.arrays import write_atomically
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
@@ -92,6 +93,7 @@ class Comparison:
 
 def main(wanted: Comparison) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
+    fix_tracking_uri()
     records = Records.at(wanted.records.root)
     folders = find_runs(records, wanted.run, wanted.study, wanted.top)
     if not 2 <= len(folders) <= MOST_RUNS:
@@ -311,6 +313,7 @@ def _page(
         num_images=runs[0].config.eval.num_images,
         final_num_images=runs[0].config.eval.final_num_images,
         unequal=len({run.step for run in runs}) > 1,
+        serve=serve_command(runs[0].folder.records),
     )
 
 

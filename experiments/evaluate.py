@@ -23,6 +23,7 @@ from experiments.prepare import check_same_images, find_extractor, load_data, re
 from experiments.progress import stage
 from experiments.records import Records, RunFolder
 from experiments.sync import deliver
+from experiments.tracking_address import fix_tracking_uri
 from gan import metrics
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.config import EXTRACTORS, Choice, Config, ConfigError, Interval, NotEmpty, RecordsConfig, setting
@@ -58,6 +59,7 @@ class Evaluation:
 def main(wanted: Evaluation) -> int:
     if wanted.run is None:
         raise ConfigError("run", "given", None, "an MLflow run id, a name, a folder or last")
+    fix_tracking_uri()
     console = Console(highlight=False, soft_wrap=True, markup=False)
     folder = Records.at(wanted.records.root).find_run(wanted.run, "run")
     config, facts = read_records(folder, "run")

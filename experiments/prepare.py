@@ -300,7 +300,7 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
         "dataset_sha256": dataset.sha256,
         "fid_proxy_id": weights.id,
         "fid_proxy_images": f"{config.eval.num_images} in the run, {config.eval.final_num_images} at the end",
-        "run_folder": str(folder.path),
+        "run_folder": _place(folder),
         "mlflow.user": _user(),
         "mlflow.source.name": program,
         "mlflow.source.type": "LOCAL",
@@ -326,7 +326,12 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
 def described(command: str, what: str, folder: RunFolder) -> str:
     """The description of a run or a study in MLflow, Markdown: how it was made, what it is, how to read its score."""
     score = f"The score is `{metrics.FID_PROXY}`, and `{metrics.FINAL_FID_PROXY}` of more images at the end; lower is better."
-    return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{folder.path}`"
+    return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
+
+
+def _place(folder: RunFolder) -> str:
+    """Where a run is in the records, which may be moved."""
+    return folder.path.relative_to(folder.records.root).as_posix()
 
 
 def _wrapped(command: str) -> str:

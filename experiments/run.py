@@ -32,6 +32,7 @@ from experiments.progress import Output
 from experiments.records import Records
 from experiments.signals import SIGNALS, handled, leave_at_once
 from experiments.terminal import tolerate_any_text
+from experiments.tracking_address import fix_tracking_uri
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError, describe
 
@@ -45,6 +46,7 @@ def main(arguments: list[str]) -> int:
     if args.help or args.hydra_help or args.shell_completion:
         return _hydra(arguments, lambda _: None)
     _check_flags(args)
+    fix_tracking_uri()
     overrides = quote_paths(args.overrides, args.multirun)
     if args.multirun:
         return _multirun(flags, overrides, args.config_dir)

@@ -13,9 +13,10 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.native_log import native_stderr_to
-from experiments.records import Records, RunFolder
+from experiments.records import Records, RunFolder, read_json
 from experiments.terminal import tolerate_any_text
-from experiments.tracking import Delivery, public, tracking_uri
+from experiments.tracking import Delivery, RunDeleted
+from experiments.tracking_address import fix_tracking_uri, public, tracking_uri
 from gan.config import ConfigError
 
 
@@ -30,10 +31,12 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(
             "the arguments", "one run, or all, and at most one records.root=<folder>", given, "see --help"
         )
+    fix_tracking_uri()
     records = Records.at(roots[0] if roots else None)
-    runs = (
-        [*records.all_studies(), *records.all_runs()] if names[0] == "all" else [records.find_run(names[0], "the run")]
-    )
+    if names[0] == "all":
+        runs = [*records.all_studies(), *records.all_runs()]
+    else:
+        runs = with_study(records.find_run(names[0], "the run"))
     console = Console(soft_wrap=True, highlight=False, markup=False)
     if not runs:
         console.print(f"no runs in {records.runs}")
@@ -41,7 +44,22 @@ def main(arguments: list[str]) -> int:
     return 0 if all(delivered) else 1
 
 
+def with_study(folder: RunFolder) -> list[RunFolder]:
+    """Return a run, after the study that it is part of: MLflow needs that first."""
+    try:
+        parent = read_json(folder.facts).get("parent")
+    except (OSError, ValueError):  # is said when the run is delivered
+        parent = None
+    return [folder] if parent is None else [RunFolder(folder.records.root / parent), folder]
+
+
 def deliver(folder: RunFolder, console: Console) -> bool:
+    """Bring MLflow up to date with a run's journal, and say so.
+
+    Returns:
+        Whether MLflow has all that it should: a run that was deleted there stays so.
+    """
+    server = public(tracking_uri(folder.records))
     if not folder.journal.exists():
         console.print(f"{folder.name}: nothing happened in it yet")
         return True
@@ -51,14 +69,16 @@ def deliver(folder: RunFolder, console: Console) -> bool:
     except ConfigError:
         console.print(f"{folder.name}: left alone, its own process is at it")
         return True
+    except RunDeleted as error:
+        console.print(f"{folder.name}: left alone in {server}: {error}", style="yellow")
+        return True
     except Exception as error:  # whatever MLflow, its database or the network raise: the next run may still go
-        server = public(tracking_uri(folder.records))
         console.print(f"{folder.name}: not delivered to {server}: {public(str(error))}", style="red")
         return False
     for line in refused:
         console.print(f"{folder.name}: refused: {line}", style="red")
     if not refused:
-        console.print(f"{folder.name}: delivered")
+        console.print(f"{folder.name}: delivered to {server}")
     return not refused
 
 

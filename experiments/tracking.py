@@ -25,17 +25,21 @@ from filelock import FileLock
 from PIL import Image
 
 from experiments import journal
+from experiments.delivered import Delivered
 from experiments.errors import first_line
 from experiments.records import Records, RunFolder, read_json, write_json
+from experiments.relocation import artifacts_of, own_default_experiment, relocate
 from experiments.terminal import printable
+from experiments.tracking_address import VARIABLE, public, sqlite_file, sqlite_uri, tracking_uri
 from gan import metrics
-from gan.config import ConfigError, without_password
+from gan.config import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+    from mlflow.entities import Experiment, Run
 
 EXPERIMENT = "gan"
+OWN = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
 UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
 NOTE = "mlflow.note.content"  # the tag that the UI shows as a description
 # The UI shows the first line, and the rest on a click.
@@ -46,6 +50,8 @@ EXPERIMENT_NOTE = f"""GANs. `{metrics.FID_PROXY}`: lower is better; compare runs
 `python sweeps/optuna_search.py`; a study's trials are below it. `{metrics.FINAL_FID_PROXY}` is of more images, at the end.
 """
 VIEW = "scores"  # the UI's name for the saved view
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+PARENT = "mlflow.parentRunId"
 VIEW_COLUMNS = [
     "attributes.`Dataset`",
     f"metrics.`{metrics.FINAL_FID_PROXY}`",
@@ -72,6 +78,7 @@ ALIASES_NOTE = (
 )
 INTERVAL = 1.0  # seconds between two looks at the journal
 BATCH = 1000  # metrics a request, MLflow's limit
+REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes, of a run that is gone or deleted
 
 _log = logging.getLogger(__name__)
 
@@ -87,25 +94,8 @@ ENVIRONMENT = {
 }
 
 
-def tracking_uri(records: Records) -> str:
-    """The server of MLFLOW_TRACKING_URI, or the SQLite file under the records' root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or database_uri(records)
-
-
-def database_uri(records: Records) -> str:
-    """The SQLite file under the records' root."""
-    return _sqlite_uri(records.database)
-
-
-def _sqlite_uri(file: Path) -> str:
-    # SQLAlchemy takes what follows a ? for options, and decodes %.
-    path = str(file).replace("%", "%25").replace("?", "%3F")
-    return f"sqlite:///{path}"
-
-
-def public(text: str) -> str:
-    """A text without the user and password of the URIs in it."""
-    return re.sub(r"://[^/\s]*@", "://", without_password(text))
+class RunDeleted(RuntimeError):
+    """The run is in MLflow's trash, where somebody put it."""
 
 
 class Delivery:
@@ -119,7 +109,12 @@ class Delivery:
         self._folder = folder
         self._uri = tracking_uri(folder.records)
         self._stores, damaged = _read_stores(folder.delivery)
-        self._state = self._stores.setdefault(public(self._uri), {"offset": 0, "refused": []})
+        key = public(self._uri)
+        if sqlite_file(self._uri) == folder.records.database:
+            if key in self._stores:  # as an earlier version has it
+                self._stores.setdefault(OWN, self._stores.pop(key))
+            key = OWN
+        self._state = self._stores.setdefault(key, {"offset": 0, "refused": []})
         self._client: MlflowClient | None = None
         self._last_steps: dict[str, int] = {}  # by metric, of a run that was begun on another host
         # The last delivery may have broken off half-way, or the note of it is lost.
@@ -140,23 +135,29 @@ class Delivery:
     def deliver(self, again: bool = True) -> list[str]:
         """Bring MLflow up to date with the journal; what it refused, one line each.
 
-        again: try what was refused before once more. Raises what MLflow raises when it
-        cannot be reached.
+        again: try what was refused before once more. Raises RunDeleted, and what MLflow
+        raises when it cannot be reached.
         """
-        refused = self._state["refused"]
         try:
-            client = self._connect()
-            for record in list(refused) if again else []:
-                self._deliver(client, [record])
-                refused.remove(record)  # refused anew, it stands at the end as well
-                self._save()
-            for records, offset in _batches(self._folder.journal, self._state["offset"]):
-                self._deliver(client, records)
-                self._state["offset"] = offset
-                self._save()
-        except BaseException:
+            return self._deliver_rest(again)
+        except Exception as error:
             self._retrying = True
-            raise
+            if getattr(error, "error_code", None) not in REFUSALS:
+                raise
+        self._client = None  # the run may be gone since the last look
+        return self._deliver_rest(again)
+
+    def _deliver_rest(self, again: bool) -> list[str]:
+        client = self._connect()
+        refused = self._state["refused"]
+        for record in list(refused) if again else []:
+            self._deliver(client, [record])
+            refused.remove(record)  # refused anew, it stands at the end as well
+            self._save()
+        for records, offset in _batches(self._folder.journal, self._state["offset"]):
+            self._deliver(client, records)
+            self._state["offset"] = offset
+            self._save()
         return [f"{_name(record)}: {record['refused']}" for record in refused]
 
     def _deliver(self, client: "MlflowClient", records: list[journal.Record]) -> None:
@@ -178,33 +179,82 @@ class Delivery:
         write_json(self._folder.delivery, {"stores": self._stores})
 
     def _connect(self) -> "MlflowClient":
-        if self._client is None:
+        """A client of the store, which has the run, as far as it was delivered or from the start."""
+        if self._client is None or _is_gone(sqlite_file(self._uri)):
             client = _connect(self._folder.records, self._uri)
-            if "experiment_id" not in self._state:
-                experiment = _experiment(client, self._folder.records, self._uri)
-                if experiment.lifecycle_stage == "deleted":
-                    remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
-                    raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
-                self._state["experiment_id"] = experiment.experiment_id
+            facts = printable(read_json(self._folder.facts))
+            run = self._find(client)
+            if run is not None:
+                self._check(client, run, facts)
+            else:
+                self._state.clear()
+                self._state.update(offset=0, refused=[], experiment_id=self._experiment_id(client))
             if not self._state.get("described"):
-                self._describe(client)
+                self._describe(client, facts)
+            self._save()
             self._client = client
         return self._client
 
-    def _describe(self, client: "MlflowClient") -> None:
+    def _find(self, client: "MlflowClient") -> "Run | None":
+        """The run as the store has it. One known by another address of the store is known by this one from now on."""
+        others = [(key, state) for key, state in self._stores.items() if state is not self._state]
+        for key, state in [("", self._state), *others]:
+            run = _get_run(client, state["run_id"]) if "run_id" in state else None
+            if run is not None:
+                if state is not self._state:
+                    self._state.clear()
+                    self._state.update(self._stores.pop(key))
+                return run
+        return None
+
+    def _check(self, client: "MlflowClient", run: "Run", facts: dict[str, Any]) -> None:
+        """Deliver anew, over what is there, to a store that lacks some of it. Raises RunDeleted."""
+        run_id, experiment_id = run.info.run_id, run.info.experiment_id
+        if run.info.lifecycle_stage == "deleted":
+            _check_experiment(client.get_experiment(experiment_id))
+            raise RunDeleted(f"MLflow's run is deleted (mlflow runs restore --run-id {run_id} brings it back)")
+        self._state["experiment_id"] = experiment_id
+        study = self._study(client, facts)
+        if study is not None and run.data.tags.get(PARENT) != study.info.run_id:
+            client.set_tag(run_id, PARENT, study.info.run_id)
+        if not self._state.get("restored") and self._lacks(client, run):  # a restored run was delivered elsewhere
+            self._state.update(offset=0, refused=[], described=False)
+            self._retrying = True
+
+    def _lacks(self, client: "MlflowClient", run: "Run") -> bool:
+        """Whether anything that was delivered is not in the store any more."""
+        if not self._state["offset"]:
+            return False
+        run_id, experiment_id = run.info.run_id, run.info.experiment_id
+        had = Delivered.of(self._folder.journal, self._state["offset"], self._state["refused"])
+        return not (
+            had.metrics <= run.data.metrics.keys()
+            and _has_point(client, run_id, had.newest)
+            and _has_files(client, run_id, had)
+            and all(_has_model(client, run_id, experiment_id, time) for time in had.models)
+            and all(_has_version(client, run_id, name) for name in had.champion_of)
+        )
+
+    def _experiment_id(self, client: "MlflowClient") -> str:
+        experiment = _experiment(client, self._folder.records, self._uri)
+        _check_experiment(experiment)
+        return str(experiment.experiment_id)
+
+    def _describe(self, client: "MlflowClient", facts: dict[str, Any]) -> None:
         """Create the run with all that is known from its start; all of it can be repeated."""
         from mlflow.entities import DatasetInput, InputTag, Param
 
-        facts = printable(read_json(self._folder.facts))
         experiment_id = self._state["experiment_id"]
         if "run_id" not in self._state:
-            # One that was created when its answer was lost is found by a tag of its own.
+            # One that was created when its answer was lost, or the note of it, is found by a tag of its own.
             mine = (
                 f"tags.run_folder = '{facts['tags']['run_folder']}'" if "'" not in facts["tags"]["run_folder"] else None
             )
             known = client.search_runs([experiment_id], mine) if mine else []
             known = [run for run in known if run.info.start_time == facts["created"]]
-            name, tags = facts.get("title", self._folder.name), {**facts["tags"], **self._parent(facts)}
+            if known:
+                self._retrying = True
+            name, tags = facts.get("title", self._folder.name), {**facts["tags"], **self._parent(client, facts)}
             run = known[0] if known else client.create_run(
                 experiment_id, start_time=facts["created"], tags=tags, run_name=name
             )  # fmt: skip
@@ -215,16 +265,21 @@ class Delivery:
         inputs = DatasetInput(_dataset(facts["dataset"]), [InputTag("mlflow.data.context", "training")])
         client.log_inputs(run_id, [inputs])
         self._state["described"] = True
-        self._save()
 
-    def _parent(self, facts: dict[str, Any]) -> dict[str, str]:
+    def _parent(self, client: "MlflowClient", facts: dict[str, Any]) -> dict[str, str]:
         """MLflow's tag for a run of a study. Raises RuntimeError as long as the study itself is not there."""
         if "parent" not in facts:
             return {}
-        study = Delivery(RunFolder(self._folder.records.root / facts["parent"]))
-        if study.run_id is None:
+        study = self._study(client, facts)
+        if study is None:
             raise RuntimeError(f"{facts['parent']}, which the run is part of, is not in MLflow yet")
-        return {"mlflow.parentRunId": study.run_id}
+        return {PARENT: study.info.run_id}
+
+    def _study(self, client: "MlflowClient", facts: dict[str, Any]) -> "Run | None":
+        """The run of the study that this one is part of, if that is in the store."""
+        if "parent" not in facts:
+            return None
+        return Delivery(RunFolder(self._folder.records.root / facts["parent"]))._find(client)
 
     def _scalars(self, client: "MlflowClient", records: list[journal.Record]) -> None:
         from mlflow.entities import Metric
@@ -270,10 +325,7 @@ class Delivery:
             client.set_terminated(run_id, record["status"], record["time"])
 
     def _image(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
-        known = f"{record['image']}+step+{record['step']}+"
-        if self._retrying and any(
-            Path(file.path).name.startswith(known) for file in client.list_artifacts(run_id, "images")
-        ):
+        if self._retrying and (record["image"], record["step"]) in _images(client, run_id):
             return
         with Image.open(self._folder.path / record["file"]) as picture:
             client.log_image(
@@ -288,43 +340,82 @@ class Delivery:
 
 def _connect(records: Records, uri: str) -> "MlflowClient":
     """A client of the server or database, whose tables are there from now on."""
+    file = sqlite_file(uri)
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    if file is not None:  # a connection that was kept would write to a file that is replaced
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     import mlflow
 
     for name in ("mlflow", "alembic", "urllib3", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with _creating(records):
-        if uri == database_uri(records) and not records.database.exists():
-            _make_database(records)
+    with _creating(records, file):
+        if file is not None and _is_gone(file):
+            _make_database(file)
+        given = os.environ.get(VARIABLE)
         mlflow.set_tracking_uri(uri)
-        return mlflow.MlflowClient(uri)
+        if given is None:  # MLflow sets it, and the next records of this process would go there
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = given
+        client = mlflow.MlflowClient(uri)
+        if file is not None and (former := relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)):
+            _log.info("the records were in %s; MLflow's places of files are put right", ", ".join(map(str, former)))
+        return client
 
 
-def _make_database(records: Records) -> None:
+def _is_gone(file: Path | None) -> bool:
+    """Whether an SQLite file is not there, or was made by a mere look for it."""
+    return file is not None and (not file.exists() or file.stat().st_size == 0)
+
+
+def _make_database(file: Path) -> None:
     """Whole or not at all: MLflow makes its tables in many steps, and cannot go on from the middle of them."""
     import mlflow
 
-    for left in records.root.glob(f"{UNFINISHED}*"):  # by a process that was killed at it
+    for left in file.parent.glob(f"{UNFINISHED}*"):  # by a process that was killed at it
         left.unlink()
-    made = records.root / f"{UNFINISHED}{uuid4().hex}.db"  # a new name, as MLflow keeps connections by name
-    mlflow.MlflowClient(_sqlite_uri(made))
-    made.replace(records.database)
+    made = file.parent / f"{UNFINISHED}{uuid4().hex}.db"  # a new name, as MLflow keeps connections by name
+    mlflow.MlflowClient(sqlite_uri(made))
+    own_default_experiment(made)
+    made.replace(file)
 
 
-def _creating(records: Records) -> FileLock:
+def _creating(records: Records, file: Path | None) -> FileLock:
     """Two processes on a fresh database race for its tables; one at a time."""
-    return FileLock(records.root / "mlflow.lock")
+    lock = file.with_suffix(".lock") if file is not None else records.root / "mlflow.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock)
+
+
+def _get_run(client: "MlflowClient", run_id: str) -> "Run | None":
+    """A run, which may be a deleted one; None where the store knows nothing of it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def _experiment(client: "MlflowClient", records: Records, uri: str) -> "Experiment":
     """The experiment that runs go to, created with all that the UI shows of it; it may be a deleted one."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    with _creating(records):
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
+    file = sqlite_file(uri)
+    with _creating(records, file):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            place = records.artifacts.as_uri() if uri.startswith("sqlite") else None  # a server decides itself
+            place = artifacts_of(file) if file is not None else None  # a server decides itself
             experiment = client.get_experiment(client.create_experiment(name, place, _experiment_tags()))
         return experiment
+
+
+def _check_experiment(experiment: "Experiment") -> None:
+    """Raises RuntimeError for a deleted one."""
+    if experiment.lifecycle_stage == "deleted":
+        remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
+        raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
 
 
 def _experiment_tags() -> dict[str, str]:
@@ -333,7 +424,7 @@ def _experiment_tags() -> dict[str, str]:
     return {
         "mlflow.experimentKind": "custom_model_development",
         NOTE: EXPERIMENT_NOTE,
-        f"mlflow.sharedViewState.{VIEW}": json.dumps(saved),
+        VIEW_TAG: json.dumps(saved),
     }
 
 
@@ -511,9 +602,35 @@ def _name(record: journal.Record) -> str:
     return str(next(record[kind] for kind in kinds if kind in record))
 
 
+def _has_point(client: "MlflowClient", run_id: str, point: tuple[str, int] | None) -> bool:
+    """Whether a metric has a value at a step."""
+    return point is None or point[1] in {each.step for each in client.get_metric_history(run_id, point[0])}
+
+
+def _has_files(client: "MlflowClient", run_id: str, had: Delivered) -> bool:
+    """Whether the pictures and other files of a run that were delivered are there."""
+    folders = {str(Path(file).parent) for file in had.files}
+    listed = [client.list_artifacts(run_id, None if folder == "." else folder) for folder in folders]
+    files = {file.path for folder in listed for file in folder}
+    return had.files <= files and (not had.images or had.images <= _images(client, run_id))
+
+
+def _images(client: "MlflowClient", run_id: str) -> set[tuple[str, int]]:
+    """Key and step of each picture that a run has, by MLflow's names for their files."""
+    names = [Path(file.path).name for file in client.list_artifacts(run_id, "images")]
+    found = [re.fullmatch(r"(.+?)\+step\+(\d+)\+.*\.png", name) for name in names]
+    return {(each[1], int(each[2])) for each in found if each}
+
+
 def _has_model(client: "MlflowClient", run_id: str, experiment_id: str, time: int) -> bool:
-    """Whether the model of this record of the journal is there already."""
-    return any(m.tags.get("journal_time") == str(time) for m in _models(client, run_id, experiment_id))
+    """Whether the model of this record of the journal is there already, with its files."""
+    known = [m for m in _models(client, run_id, experiment_id) if m.tags.get("journal_time") == str(time)]
+    return any(client.list_logged_model_artifacts(model.model_id) for model in known)
+
+
+def _has_version(client: "MlflowClient", run_id: str, name: str) -> bool:
+    """Whether a registered model has a version that is this run's."""
+    return any(version.run_id == run_id for version in client.search_model_versions(f"name = '{name}'"))
 
 
 def _models(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any]:

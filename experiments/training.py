@@ -3,7 +3,6 @@
 import contextlib
 import math
 import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +17,10 @@ from experiments.journal import Journal, curve, curves
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
 from experiments.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
-from experiments.records import Records, RunFolder
+from experiments.records import RunFolder
 from experiments.threads import use_threads
-from experiments.tracking import Feeder, database_uri, tracking_uri
+from experiments.tracking import Feeder
+from experiments.tracking_address import serve_command
 from gan import metrics
 from gan.config import Config
 
@@ -321,18 +321,14 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
 
 
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:
-    uri = tracking_uri(run.folder.records)
     lines = [f"folder   {shown(run.folder.path)}"]
     pictures = [run.folder.path / "samples.gif", run.folder.plots / "real_vs_generated.png"]
     lines += [f"         {shown(picture)}" for picture in pictures if picture.exists()]
-    if uri == database_uri(Records.at(None)):  # what make ui serves
-        lines.append("browse   make ui, then")
-    elif uri.startswith("sqlite"):
-        mlflow = shlex.quote(shown(Path(sys.executable).with_name("mlflow")))
-        quiet = "MLFLOW_DISABLE_TELEMETRY=true"
-        lines.append(f"browse   {quiet} {mlflow} ui --backend-store-uri {shlex.quote(uri)} --port 5000")
+    serve = serve_command(run.folder.records)
+    if serve is not None:
+        lines.append(f"browse   {serve}, then")
     if feeder.delivery.url is not None:
-        lines.append(f"         {feeder.delivery.url}")
+        lines.append(f"{'browse ' if serve is None else '       '}  {feeder.delivery.url}")
     if not delivered:
         sync = shlex.join(["python", shown(Path(__file__).with_name("sync.py")), shown(run.folder.path)])
         lines.append(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with\n         {sync}")

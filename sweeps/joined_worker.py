@@ -26,6 +26,7 @@ from experiments.prepare import check_same_images, find_extractor, load_data
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled
 from experiments.tracking import fetch_file, give_up_run
+from experiments.tracking_address import VARIABLE, fix_tracking_uri
 from gan.config import ConfigError
 from sweeps import shared_study as shared
 from sweeps import study as studies
@@ -80,8 +81,9 @@ class JoinedWorker(Worker):
     def prepare(self, console: Console) -> None:
         """Compare what is here with the study, and put what its trials need into its folder. Raises ConfigError."""
         attributes = self.study.user_attrs
-        if address := attributes.get(shared.TRACKING):
-            os.environ.setdefault("MLFLOW_TRACKING_URI", address)
+        fix_tracking_uri()
+        if (address := attributes.get(shared.TRACKING)) and not os.environ.get(VARIABLE, "").strip():
+            os.environ[VARIABLE] = address
         self.plan.records.check_writable()
         config = self.plan.config
         dataset = load_data(config, self.plan.records, console)

@@ -44,7 +44,8 @@ from experiments.records import RunFolder, write_json
 from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
 from experiments.terminal import tolerate_any_text
-from experiments.tracking import Feeder, tracking_uri
+from experiments.tracking import Feeder
+from experiments.tracking_address import fix_tracking_uri, serve_command
 from gan.config import ConfigError
 from gan.data import Dataset
 from gan.weights import Weights
@@ -87,6 +88,7 @@ def main(arguments: list[str]) -> int:
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
         return _dry_run(plan, console)
+    fix_tracking_uri()
     plan.records.check_writable()
     config = plan.config
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
@@ -318,8 +320,8 @@ class _Search:
         if self.registered is not None:
             say(self.console, f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{self.alias}")')
         if feeder.delivery.url is not None:
-            first = "make ui, then " if tracking_uri(self.plan.records).startswith("sqlite") else ""
-            say(self.console, f"browse   {first}{feeder.delivery.url}")
+            serve = serve_command(self.plan.records)
+            say(self.console, f"browse   {f'{serve}, then ' if serve else ''}{feeder.delivery.url}")
 
 
 class _Listeners:

@@ -18,6 +18,7 @@ from experiments.page import render
 from experiments.records import RunFolder
 from experiments.terminal import printable
 from experiments.tracking import Delivery
+from experiments.tracking_address import serve_command
 from gan.arrays import write_atomically
 from sweeps import study as studies
 from sweeps.champion import Winner, find_winner
@@ -156,6 +157,7 @@ def _page(
         keys=[dimension.key for dimension in plan.space],
         space=plan.space,
         search=plan.search,
+        serve=serve_command(plan.records),
         rows=[_row(plan, folder, trial) for trial in sorted(trials, key=_by_score)],
     )
 

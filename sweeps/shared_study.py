@@ -30,7 +30,8 @@ from sqlalchemy.pool import NullPool
 from experiments.errors import first_line
 from experiments.prepare import code_tags
 from experiments.records import RunFolder, read_json
-from experiments.tracking import public
+from experiments.tracking import OWN
+from experiments.tracking_address import VARIABLE, public
 from gan.config import ConfigError
 from sweeps import study as studies
 from sweeps.plan import Plan
@@ -209,7 +210,7 @@ def publish(study: Study, plan: Plan, folder: RunFolder) -> None:
     own = ("search.role", "search.storage", "search.dry_run", "records.root")
     arguments = [each for each in plan.command if each.partition("=")[0] not in own]
     study.set_user_attr(FACTS, read_json(folder.facts))
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    uri = os.environ.get(VARIABLE, "")
     study.set_user_attr(TRACKING, public(uri) if uri.startswith("http") else "")
     study.set_user_attr(CODE, code_version())
     study.set_user_attr(ARGUMENTS, _absolute(arguments))
@@ -234,7 +235,9 @@ def stores_of(folder: RunFolder) -> dict[str, Any] | None:
     """A study's run in MLflow, once it has one, for hosts whose records are elsewhere."""
     if not folder.mlflow_run_ids():
         return None
-    stores = read_json(folder.delivery)["stores"]
+    stores = {uri: state for uri, state in read_json(folder.delivery)["stores"].items() if uri != OWN}
+    if not stores:
+        return None
     keys = ("run_id", "experiment_id", "described")
     return {
         "stores": {uri: {"offset": 0, "refused": [], **{k: s[k] for k in keys if k in s}} for uri, s in stores.items()}

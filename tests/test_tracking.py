@@ -19,7 +19,8 @@ from mlflow.entities import Run
 from experiments import tracking
 from experiments.journal import Journal
 from experiments.records import Records, RunFolder, write_json
-from experiments.tracking import UNFINISHED, Delivery, Feeder, check_port, tracking_uri
+from experiments.tracking import UNFINISHED, Delivery, Feeder, check_port
+from experiments.tracking_address import public, tracking_uri
 from gan.config import ConfigError
 
 FACTS = {
@@ -402,9 +403,9 @@ def test_system_metrics_are_sampled_also_after_an_outage(
 
 
 def test_passwords_are_not_shown(folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert tracking.public("at https://me:secret@host:5000/x") == "at https://host:5000/x"
-    assert tracking.public("http://me:sec@ret@host:5000/x") == "http://host:5000/x"
-    assert tracking.public("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+    assert public("at https://me:secret@host:5000/x") == "at https://host:5000/x"
+    assert public("http://me:sec@ret@host:5000/x") == "http://host:5000/x"
+    assert public("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     feeder = Feeder(folder)
     feeder.start()

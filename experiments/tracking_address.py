@@ -1,0 +1,113 @@
+"""Where MLflow is: the server or database of MLFLOW_TRACKING_URI, or the database of the records."""
+
+import os
+import re
+import shlex
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from experiments.records import Records
+from gan.config import ConfigError, without_password
+
+VARIABLE = "MLFLOW_TRACKING_URI"
+SERVERS = ("http", "https")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+EXAMPLES = "http://host:5000, or sqlite:///mlflow.db; unset, runs go to the records' own database"
+
+
+def tracking_uri(records: Records) -> str:
+    """Return the address of the MLflow that a run goes to, the same whatever the working directory becomes.
+
+    Raises ConfigError for an address that MLflow cannot use.
+    """
+    given = os.environ.get(VARIABLE, "").strip()
+    return _checked(given) if given else database_uri(records)
+
+
+def fix_tracking_uri() -> None:
+    """Let a relative MLFLOW_TRACKING_URI mean one place for this process and its children. Raises ConfigError."""
+    if given := os.environ.get(VARIABLE, "").strip():
+        os.environ[VARIABLE] = _checked(given)
+
+
+def database_uri(records: Records) -> str:
+    """Return the address of the SQLite file under the records' root."""
+    return sqlite_uri(records.database)
+
+
+def sqlite_uri(file: Path) -> str:
+    # SQLAlchemy takes what follows a ? for options, and decodes %.
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of an SQLite address; None for a server or another database."""
+    database = make_url(uri).database if uri.startswith("sqlite") else None
+    return Path(database) if database else None
+
+
+def serve_command(records: Records) -> str | None:
+    """Return the command that serves the MLflow of some runs; None where a server does already."""
+    uri = tracking_uri(records)
+    file = sqlite_file(uri)
+    if file == Records.at(None).database:
+        return "make ui"
+    if file == records.database:
+        return f"make ui {shlex.quote(f'RECORDS={records.root}')}"
+    if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
+        python = shlex.quote(sys.executable)
+        quiet = "MLFLOW_DISABLE_TELEMETRY=true"
+        return f"{quiet} {python} -m mlflow ui --backend-store-uri {shlex.quote(public(uri))} --port 5000"
+    return None
+
+
+def public(text: str) -> str:
+    """Return a text without the user and password of the URIs in it."""
+    return re.sub(r"://[^/\s]*@", "://", without_password(text))
+
+
+def _checked(given: str) -> str:
+    """Return an address that MLflow can use, the file of an SQLite one absolute. Raises ConfigError."""
+    kind = _kind(given)
+    if kind == "sqlite":
+        return _absolute(given)
+    if kind in SERVERS:
+        return given.rstrip("/")
+    if kind in (*DATABASES, "databricks") or kind in {
+        each.name for each in entry_points(group="mlflow.tracking_store")
+    }:
+        return given
+    without = "MLflow keeps no runs in plain files any more: " if kind in ("", "file") else ""
+    raise ConfigError(VARIABLE, "the address of a server or a database", public(given), without + EXAMPLES)
+
+
+def _kind(given: str) -> str | None:
+    """Return an address's scheme, without a driver; None for a server's that cannot be one."""
+    try:
+        parts = urlsplit(given)
+        if parts.scheme in SERVERS and (not parts.hostname or parts.port == 0):
+            return None
+    except ValueError:  # the host or the port is none
+        return None
+    return "databricks" if given == "databricks" else parts.scheme.partition("+")[0]
+
+
+def _absolute(given: str) -> str:
+    try:
+        url = make_url(given)
+        database = "" if url.host else url.database or ""
+    except (SQLAlchemyError, ValueError):
+        database = ""
+    if database in ("", ":memory:") or database.startswith("file:"):
+        raise ConfigError(VARIABLE, "an SQLite file", given, "sqlite:///mlflow.db, or sqlite:////folder/mlflow.db")
+    file = Path(database).expanduser().resolve()
+    if file.is_dir():
+        raise ConfigError(VARIABLE, "an SQLite file", given, f"{file} is a folder")
+    _, mark, options = given.partition("?")
+    return sqlite_uri(file) + mark + options

@@ -67,10 +67,12 @@ def _roots(connection: sqlite3.Connection, name: str, tag: str) -> list[Path]:
 
 
 def _move(connection: sqlite3.Connection, table: str, column: str, former: str, here: str) -> None:
-    """Of a folder and all below it; what is below the new one is right already, though that may lie in the former."""
+    """Of a folder and all below it; where the new folder lies in the former one, what is below it is right already."""
     below = f"({column} = :{{0}} OR substr({column}, 1, length(:{{0}}) + 1) = :{{0}} || '/')"
+    where = below.format("former")
+    if here.startswith(f"{former}/"):
+        where += f" AND NOT {below.format('here')}"
     connection.execute(
-        f"UPDATE {table} SET {column} = :here || substr({column}, length(:former) + 1)"
-        f" WHERE {below.format('former')} AND NOT {below.format('here')}",
+        f"UPDATE {table} SET {column} = :here || substr({column}, length(:former) + 1) WHERE {where}",
         {"former": former, "here": here},
     )

@@ -231,7 +231,10 @@ class Delivery:
             had.metrics <= run.data.metrics.keys()
             and _has_point(client, run_id, had.newest)
             and _has_files(client, run_id, had)
-            and all(_has_model(client, run_id, experiment_id, time) for time in had.models)
+            and all(
+                any(_is_whole(client, model) for model in _models_at(client, run_id, experiment_id, time))
+                for time in had.models
+            )
             and all(_has_version(client, run_id, name) for name in had.champion_of)
         )
 
@@ -304,12 +307,7 @@ class Delivery:
             folder = Path(record["artifact"]).parent.as_posix()
             client.log_artifact(run_id, self._folder.path / record["artifact"], None if folder == "." else folder)
         elif "model" in record:
-            if not (self._retrying and _has_model(client, run_id, self._state["experiment_id"], record["time"])):
-                scores = client.get_metric_history(run_id, metrics.FINAL_FID_PROXY)
-                step = scores[-1].step if scores else 0
-                _log_model(
-                    self._folder.path / record["model"], run_id, self._state["experiment_id"], record["time"], step
-                )
+            self._model(client, run_id, record)
         elif "champion" in record:
             alias = record.get("alias", CHAMPION)  # which records of earlier versions do not have
             _register(
@@ -323,6 +321,16 @@ class Delivery:
             client.update_run(run_id, "RUNNING")
         else:
             client.set_terminated(run_id, record["status"], record["time"])
+
+    def _model(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
+        file, experiment_id, time = self._folder.path / record["model"], self._state["experiment_id"], record["time"]
+        known = _models_at(client, run_id, experiment_id, time) if self._retrying else []
+        if any(_is_whole(client, model) for model in known):
+            return
+        scores = client.get_metric_history(run_id, metrics.FINAL_FID_PROXY)
+        _log_model(file, run_id, experiment_id, time, scores[-1].step if scores else 0)
+        for model in known:  # nobody could load it
+            client.delete_logged_model(model.model_id)
 
     def _image(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
         if self._retrying and (record["image"], record["step"]) in _images(client, run_id):
@@ -622,10 +630,14 @@ def _images(client: "MlflowClient", run_id: str) -> set[tuple[str, int]]:
     return {(each[1], int(each[2])) for each in found if each}
 
 
-def _has_model(client: "MlflowClient", run_id: str, experiment_id: str, time: int) -> bool:
-    """Whether the model of this record of the journal is there already, with its files."""
-    known = [m for m in _models(client, run_id, experiment_id) if m.tags.get("journal_time") == str(time)]
-    return any(client.list_logged_model_artifacts(model.model_id) for model in known)
+def _models_at(client: "MlflowClient", run_id: str, experiment_id: str, time: int) -> list[Any]:
+    """The models of one record of the journal: more than one where a delivery broke off."""
+    return [m for m in _models(client, run_id, experiment_id) if m.tags.get("journal_time") == str(time)]
+
+
+def _is_whole(client: "MlflowClient", model: Any) -> bool:
+    """Whether a model was delivered to its end, and its files are there."""
+    return str(model.status) == "READY" and bool(client.list_logged_model_artifacts(model.model_id))
 
 
 def _has_version(client: "MlflowClient", run_id: str, name: str) -> bool:

@@ -83,7 +83,9 @@ def _checked(given: str) -> str:
         each.name for each in entry_points(group="mlflow.tracking_store")
     }:
         return given
-    without = "MLflow keeps no runs in plain files any more: " if kind in ("", "file") else ""
+    without = (
+        "MLflow keeps no runs in plain files any more: " if kind == "file" or kind == "" and ":" not in given else ""
+    )
     raise ConfigError(VARIABLE, "the address of a server or a database", public(given), without + EXAMPLES)
 
 

@@ -51,6 +51,16 @@ def program() -> RunProgram:
     return run
 
 
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, to be copied: its tables take two seconds."""
+    from experiments.tracking import _make_database
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    _make_database(file)
+    return file
+
+
 def noise_images(count: int, seed: int = 0) -> np.ndarray:
     """(count, 32, 32, 3) uint8."""
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,8 +34,11 @@ FACTS = {
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
-    return Records(tmp_path / "root with space")
+def records(tmp_path: Path, mlflow_database: Path) -> Records:
+    records = Records(tmp_path / "root with space")
+    records.root.mkdir()
+    shutil.copy(mlflow_database, records.database)
+    return records
 
 
 @pytest.fixture
@@ -138,7 +142,8 @@ def test_a_model_has_a_description_and_the_scores_of_its_step(
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/d_loss")] == [(3, 1.5), (6, 3)]
 
 
-def test_a_store_can_be_opened_before_any_run_and_again(records: Records) -> None:
+def test_a_store_can_be_opened_before_any_run_and_again(tmp_path: Path) -> None:
+    records = Records(tmp_path / "new")
     place = tracking.open_store(records)
     assert place == "/#/experiments/1/runs?viewStateShareKey=scores&workflowType=machine_learning"
     client = MlflowClient(tracking_uri(records))
@@ -174,6 +179,7 @@ def killed_in_the_middle_of_a_migration(self, construct, *arguments, **options):
 DefaultImpl._exec = killed_in_the_middle_of_a_migration
 open_store(Records.at(sys.argv[1]))
 """
+    records.database.unlink()
     killed = subprocess.run([sys.executable, "-c", code, str(records.root)], cwd=ROOT, timeout=120)
     assert killed.returncode == 9
     assert [file.name[: len(UNFINISHED)] for file in records.root.glob("*.db")] == [UNFINISHED]

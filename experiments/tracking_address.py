@@ -83,9 +83,8 @@ def _checked(given: str) -> str:
         each.name for each in entry_points(group="mlflow.tracking_store")
     }:
         return given
-    without = (
-        "MLflow keeps no runs in plain files any more: " if kind == "file" or kind == "" and ":" not in given else ""
-    )
+    is_path = kind == "file" or (kind == "" and ":" not in given)
+    without = "MLflow keeps no runs in plain files any more: " if is_path else ""
     raise ConfigError(VARIABLE, "the address of a server or a database", public(given), without + EXAMPLES)
 
 

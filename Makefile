@@ -25,7 +25,10 @@ help:
 	@echo "make clean    remove .venv and caches; records stay"
 	@echo "make run ARGS='model.bn_momentum=0.9 train.steps=3000' adds settings"
 
+# Programs find the code of the checkout that .venv is in, also when that was renamed or copied.
 install: $(READY)
+	@$(BIN)/python -c "import os, sysconfig; site = sysconfig.get_path('purelib'); \
+		open(os.path.join(site, '__checkout__.pth'), 'w').write(os.path.relpath(os.getcwd(), site))"
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed; none found (make PYTHON=/path/to/python)"; exit 2; }
@@ -47,9 +50,9 @@ soak: install
 	SOAK=1 $(BIN)/python -m pytest -s -m slow tests/chaos
 
 lint: install
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 ui: install
 	@MLFLOW_TRACKING_URI= $(BIN)/python -m experiments.tracking "$(RECORDS)" $(PORT)

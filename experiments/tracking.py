@@ -3,6 +3,7 @@
 One background thread reads the run's journal and delivers it. It may fall behind, meet
 an absent server, stop and catch up; training never waits for it. How far it came stands
 in `tracking.json`, so nothing is delivered twice.
+What the store lost is delivered anew.
 """
 
 import json

@@ -1,4 +1,7 @@
+import os
+import shutil
 import subprocess
+import venv
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ def test_help_names_every_target() -> None:
     [
         ("run", "experiments/run.py experiment=quick model.dropout=0.3"),
         ("ui", "/mlruns/mlflow.db"),
+        ("ui", "python -m mlflow ui"),  # a script of .venv names the folder that it was made in
         ("ui", "--host 127.0.0.1"),
         ("test", 'pytest -q -n 2 -m "not slow"'),
         ("soak", "SOAK=1"),
@@ -30,6 +34,24 @@ def test_help_names_every_target() -> None:
 )
 def test_targets_run_the_commands_that_the_readme_gives(target: str, command: str) -> None:
     assert command in make("--dry-run", target, "ARGS=model.dropout=0.3")
+
+
+def test_a_renamed_checkout_runs_its_own_code(tmp_path: Path) -> None:
+    """Also with .venv of before the name, which has the old one in its link to the code."""
+    checkout = tmp_path / "renamed"
+    (checkout / "experiments").mkdir(parents=True)
+    for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / file, checkout)
+    (checkout / "experiments" / "__init__.py").touch()
+    venv.create(checkout / ".venv", symlinks=True)
+    (checkout / ".venv" / ".ready").touch()
+    subprocess.run(["make", "-C", str(checkout), "install"], check=True, timeout=60)
+    checkout = checkout.rename(tmp_path / "again")
+    code = "import experiments; print(experiments.__file__)"
+    command = [checkout / ".venv" / "bin" / "python", "-c", code]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == str(checkout / "experiments" / "__init__.py"), done.stderr
 
 
 def test_an_unfit_python_is_one_line(tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 One background thread reads the run's journal and delivers it. It may fall behind, meet
 an absent server, stop and catch up; training never waits for it. How far it came stands
-in `tracking.json`, so nothing is delivered twice.
-What the store lost is delivered anew.
+in `tracking.json`, so nothing is delivered twice; what the store lost is delivered anew.
 """
 
 import json
@@ -141,7 +140,7 @@ class Delivery:
         """
         try:
             return self._deliver_rest(again)
-        except Exception as error:
+        except Exception as error:  # of whatever is between here and there: what may be the run's is looked at below
             self._retrying = True
             if getattr(error, "error_code", None) not in REFUSALS:
                 raise

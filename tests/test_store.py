@@ -1,10 +1,11 @@
 """MLflow's database and files, moved, copied, lost or elsewhere."""
 
+import contextlib
 import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +82,17 @@ def files(root: Path) -> set[tuple[Path, int]]:
     return {(file, file.stat().st_mtime_ns) for file in root.rglob("*") if file.is_file()}
 
 
+@contextlib.contextmanager
+def opened(database: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        yield connection
+
+
 def in_the_form_of_before(folder: RunFolder) -> None:
     """Its note of deliveries has the whole address, and its experiment no tag."""
     stores = json.loads(folder.delivery.read_text())["stores"]
     write_json(folder.delivery, {"stores": {database_uri(folder.records): stores["mlflow.db"]}})
-    with sqlite3.connect(folder.records.database) as connection:
+    with opened(folder.records.database) as connection:
         connection.execute("DELETE FROM experiment_tags")
 
 
@@ -128,7 +135,7 @@ def test_records_can_be_moved_and_copied(copied: bool, before: bool, records: Re
 def test_a_folder_may_move_into_itself_or_out(former: str, here: str, tmp_path: Path) -> None:
     before, now = Path(f"{tmp_path}{former}"), Path(f"{tmp_path}{here}")
     now.mkdir(parents=True)
-    with sqlite3.connect(now / "mlflow.db") as connection:
+    with opened(now / "mlflow.db") as connection:
         connection.execute("CREATE TABLE experiments (experiment_id, name, artifact_location)")
         connection.execute("CREATE TABLE experiment_tags (experiment_id, key)")
         for table in dict(PLACES[1:]):
@@ -139,7 +146,7 @@ def test_a_folder_may_move_into_itself_or_out(former: str, here: str, tmp_path: 
         connection.executemany("INSERT INTO experiments VALUES (?, ?, ?)", rows)
     assert relocate(now / "mlflow.db", "gan", "tag", copies=True) == [before]
     assert relocate(now / "mlflow.db", "gan", "tag", copies=True) == []
-    with sqlite3.connect(now / "mlflow.db") as connection:
+    with opened(now / "mlflow.db") as connection:
         found = [place for (place,) in connection.execute("SELECT artifact_location FROM experiments")]
     assert found == [(now / "artifacts").as_uri(), f"{now}/2", "file:///b/artifacts"]
 
@@ -171,7 +178,7 @@ def picture_lost(folder: RunFolder) -> None:
 
 def points_lost(folder: RunFolder) -> None:
     """As in a database from a backup."""
-    with sqlite3.connect(folder.records.database) as connection:
+    with opened(folder.records.database) as connection:
         connection.execute("DELETE FROM metrics WHERE step = 2")
 
 

@@ -246,7 +246,7 @@ def test_the_last_champion_stays_when_an_earlier_one_is_delivered_anew(records: 
         (run_id,) = folder.mlflow_run_ids()
         client.create_logged_model("1", "generator", run_id)
         journal = Journal(folder)
-        journal.champion("gan", "note")
+        journal.winner("gan", "champion", "note")
         journal.close()
         Delivery(folder).deliver()
     assert client.get_model_version_by_alias("gan", "champion").run_id == run_id

@@ -8,10 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from gan import randomness
+from gan.keras_state import keras_defaults
 
 BATCHES, BATCH = 8, 250  # of latents that `recalibrated` looks at
 
 
+@keras_defaults()
 def copy_of(model: keras.Model) -> keras.Model:
     """Another model of the same layers and weights."""
     copy = keras.models.clone_model(model)

@@ -9,6 +9,7 @@ from keras import layers
 
 from gan.arrays import Arrays
 from gan.features import POOLED, TAPPED, LayerMeans, scaled
+from gan.keras_state import keras_defaults
 from gan.layers import BatchNormalization
 from gan.randomness import derive
 from gan.weights import WIDTHS
@@ -18,6 +19,7 @@ IMPORTANCE = np.repeat([1.0, 1.0, 2.0], [WIDTHS[k] for k in TAPPED])
 PADDING = 4  # pixels that a training image may shift
 
 
+@keras_defaults()
 def build_classifier(num_classes: int, seed: int) -> keras.Model:
     """images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, num_classes).
 
@@ -39,6 +41,7 @@ def build_classifier(num_classes: int, seed: int) -> keras.Model:
     return keras.Model(images, layers.Dense(num_classes, kernel_initializer=head, name="logits")(x))
 
 
+@keras_defaults()
 def train_classifier(
     model: keras.Model,
     images: np.ndarray,

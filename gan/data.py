@@ -70,6 +70,8 @@ def load_dataset(
             return earlier
         return _load(source, path, class_id, cache, progress)
     except PermissionError as error:
+        if path is None or not Path(str(error.filename)).is_relative_to(os.path.expanduser(path)):
+            raise  # of the cache, say
         raise DataError("data.path", "readable", error.filename, error.strerror or "") from error
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from gan.config import ConfigError
+from gan.keras_state import keras_defaults
 from gan.weights import KEY, WIDTHS, Weights
 
 POOLED = (1, 3, 5)  # convolutions that a 2x2 maximum comes before: 32, 16, 16, 8, 8, 4 pixels a side
@@ -69,6 +70,7 @@ class InceptionFeatures:
     large pictures.
     """
 
+    @keras_defaults()
     def __init__(self, weights: Weights) -> None:
         self.id = weights.id
         try:

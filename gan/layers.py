@@ -66,7 +66,9 @@ class UpsampleConv2D(keras.layers.Layer):
         taps = ops.reshape(ops.transpose(self.kernel, (0, 1, 3, 2)), (9, -1))
         summed = ops.matmul(ops.cast(SHARED_TAPS, self.variable_dtype), taps)
         kernel = ops.cast(ops.reshape(summed, (4, 4, self.filters, -1)), self.compute_dtype)
-        images = ops.conv_transpose(ops.cast(inputs, self.compute_dtype), kernel, strides=2, padding="same")
+        images = ops.conv_transpose(
+            ops.cast(inputs, self.compute_dtype), kernel, 2, padding="same", data_format="channels_last"
+        )
         if self.use_bias:
             images = _add_bias(images, ops.cast(self.bias, self.compute_dtype))
         return self.activation(images)

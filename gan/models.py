@@ -6,12 +6,14 @@ from typing import Any
 import keras
 from keras import layers
 
+from gan.keras_state import keras_defaults
 from gan.layers import BatchNormalization, Conv2D, Dropout, SpectralConv2D, SpectralDense, UpsampleConv2D
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
 
 
+@keras_defaults()
 def build_generator(
     latent_dim: int = 100,
     bn_momentum: Sequence[float] = (0.78, 0.78),
@@ -44,6 +46,7 @@ def build_generator(
     return model
 
 
+@keras_defaults()
 def build_discriminator(
     bn_momentum: Sequence[float] = (0.82, 0.82, 0.8),
     leaky_relu_alpha: Sequence[float] = (0.2, 0.25, 0.2, 0.25),
@@ -83,6 +86,7 @@ def build_discriminator(
     return keras.Sequential(found, name="discriminator")
 
 
+@keras_defaults()
 def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
     """The same network in Keras' own layers, for whoever has not this package.
 

@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from gan.keras_state import keras_defaults
 
 
 @keras.saving.register_keras_serializable("gan")
@@ -13,6 +16,10 @@ class Adam(keras.optimizers.Adam):
 
     Kingma and Ba (2015), in the order of operations at the end of section 2; no `amsgrad`.
     """
+
+    @keras_defaults()  # or the learning rate would be kept in a user's floatx
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
 
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
         step = tf.cast(self.iterations + 1, variable.dtype)

@@ -185,11 +185,11 @@ def test_half_a_download_is_not_taken_for_the_data_set(
     place.mkdir(parents=True)
     (cifar / "cifar-10-batches-py" / "data_batch_1").rename(place / "data_batch_1")
 
-    def finish() -> None:
+    def finish(*_: object, **__: object) -> None:
         for file in (cifar / "cifar-10-batches-py").iterdir():
             file.rename(place / file.name)
 
-    monkeypatch.setattr(keras.datasets.cifar10, "load_data", finish)
+    monkeypatch.setattr(keras.utils, "get_file", finish)
     assert len(load_dataset("auto", None, 8, cache).train) == 50
 
 
@@ -200,13 +200,13 @@ def test_download_is_keras_own_and_lands_in_its_cache(
 
     calls = []
 
-    def download() -> None:
+    def download(*_: object, **__: object) -> None:
         calls.append(1)
         place = Path(os.environ["KERAS_HOME"]) / "datasets" / "cifar-10-batches-py-target"
         place.mkdir(parents=True)
         (cifar / "cifar-10-batches-py").rename(place / "cifar-10-batches-py")
 
-    monkeypatch.setattr(keras.datasets.cifar10, "load_data", download)
+    monkeypatch.setattr(keras.utils, "get_file", download)
     for _ in range(2):
         assert len(load_dataset("cifar10", None, 8, cache).train) == 50
     assert calls == [1]
@@ -215,10 +215,10 @@ def test_download_is_keras_own_and_lands_in_its_cache(
 def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
 
-    def fail() -> None:
+    def fail(*_: object, **__: object) -> None:
         raise Exception("URL fetch failure on https://example.org:\n no route")
 
-    monkeypatch.setattr(keras.datasets.cifar10, "load_data", fail)
+    monkeypatch.setattr(keras.utils, "get_file", fail)
     with pytest.warns(DataWarning, match=r"CANNOT BE DOWNLOADED \(URL fetch failure.*no route\)"):
         dataset = load_dataset("auto", None, 8, cache)
     assert dataset.source == "embedded"

@@ -1,7 +1,6 @@
 """CIFAR-10 in its standard layout: the folder, the .tar.gz, Keras' cache, or a download."""
 
 import io
-import os
 import pickle
 import socket
 import tarfile
@@ -12,10 +11,14 @@ import numpy as np
 
 from gan.arrays import Arrays
 from gan.cache import fingerprint, locked, prepared
+from gan.keras_state import is_readable, keras_homes
 from gan.sources import SIZE, DataError
 
 TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
 BATCHES = (*TRAIN_BATCHES, "test_batch")
+ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+KEPT_AS = "cifar-10-batches-py-target"  # in the cache of Keras 3
 
 
 class DownloadError(Exception):
@@ -50,7 +53,10 @@ def of_keras(cache: Path) -> str:
         timeout = socket.getdefaulttimeout()
         socket.setdefaulttimeout(20)  # seconds without a byte, so that a dead network is not waited for
         try:
-            keras.datasets.cifar10.load_data()
+            # Not keras.datasets, which knows no other place than the KERAS_HOME that Keras was imported with.
+            keras.utils.get_file(
+                KEPT_AS, ORIGIN, extract=True, file_hash=ARCHIVE_SHA256, cache_dir=str(keras_homes()[-1])
+            )
         except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
             raise DownloadError(" ".join(str(error).split())) from error
         finally:
@@ -69,17 +75,11 @@ def batches_folder(path: Path) -> Path | None:
 
 
 def _keras_cache() -> str | None:
-    """CIFAR-10 as any Keras version left it in its cache, whole, or None."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
-    for name in (
-        "cifar-10-batches-py-target",
-        "cifar-10-batches-py",
-        "cifar-10-batches-py.tar.gz",
-        "cifar-10-batches-py-target_archive",
-    ):
-        place = home / name
-        folder = batches_folder(place)
-        if place.is_file() or (folder is not None and all((folder / batch).is_file() for batch in BATCHES)):
+    """CIFAR-10 as any Keras version left it in its cache, whole and readable, or None."""
+    names = (KEPT_AS, "cifar-10-batches-py", "cifar-10-batches-py.tar.gz", f"{KEPT_AS}_archive")
+    for place in (home / "datasets" / name for home in keras_homes() for name in names):
+        folders = (place, place / "cifar-10-batches-py")
+        if is_readable(place) or any(all(is_readable(each / name) for name in BATCHES) for each in folders):
             return str(place)
     return None
 

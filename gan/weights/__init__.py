@@ -13,6 +13,7 @@ import numpy as np
 
 from gan.arrays import Arrays, parse_npz
 from gan.config import ConfigError
+from gan.keras_state import is_readable, keras_homes
 
 FOLDER = Path(__file__).parent
 WIDTHS = (32, 64, 64, 128, 128, 256)  # channels of the six 3x3 convolutions of cifar_cnn and random_cnn
@@ -20,6 +21,8 @@ MEANS = 64 + 128 + 256  # of the activations that become features
 DIMENSIONS = 64
 CIFAR_CNN_FILE = "cifar_cnn.npz"
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+INCEPTION_ORIGIN = "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3"
+INCEPTION_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 HDF5 = b"\x89HDF"  # what such a file begins with
 KEY = "eval.extractor_weights"
 
@@ -111,13 +114,20 @@ def digest(weights: Arrays) -> str:
 
 def _inception(key: str) -> Path:
     """Keras' own file of InceptionV3's weights, fetched if it is not in the cache."""
-    file = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / INCEPTION_FILE
-    if not file.is_file():
-        import keras
+    homes = keras_homes()
+    for home in homes:
+        if is_readable(file := home / "models" / INCEPTION_FILE):
+            return file
+    import keras
 
-        try:
-            keras.applications.InceptionV3(include_top=False, weights="imagenet")
-        except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
-            rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
-            raise ConfigError(key, rule, None, str(error)) from error
-    return file
+    try:
+        fetched = keras.utils.get_file(
+            origin=f"{INCEPTION_ORIGIN}/{INCEPTION_FILE}",
+            cache_dir=str(homes[-1]),
+            cache_subdir="models",
+            file_hash=INCEPTION_MD5,
+        )
+    except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
+        rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
+        raise ConfigError(key, rule, None, str(error)) from error
+    return Path(fetched)

@@ -1,0 +1,45 @@
+"""Keras' state outside a program: the defaults that it takes from its user, and where it keeps downloads."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+USER_HOME = "GAN_TUNER_KERAS_HOME"  # the user's KERAS_HOME, where a program of ours has put its own in its place
+
+
+@contextlib.contextmanager
+def keras_defaults() -> Iterator[None]:
+    """Build networks and optimisers with the defaults that Keras ships with; a decorator, too.
+
+    What a user set for all of Keras (floatx, image_data_format, a dtype policy), in a notebook
+    or in keras.json, holds again afterwards.
+    """
+    from keras import config
+
+    before = config.floatx(), config.image_data_format(), config.dtype_policy()
+    config.set_floatx("float32")
+    config.set_image_data_format("channels_last")
+    config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        floatx, image_data_format, policy = before
+        config.set_floatx(floatx)
+        config.set_image_data_format(image_data_format)
+        config.set_dtype_policy(policy)
+
+
+def is_readable(file: Path) -> bool:
+    """Whether there is a file that this user may read."""
+    return os.path.isfile(file) and os.access(file, os.R_OK)
+
+
+def keras_homes() -> list[Path]:
+    """Where Keras may have left its downloads; it puts new ones into the last."""
+    given = os.environ.get(USER_HOME, os.environ.get("KERAS_HOME"))
+    home = Path(os.path.expanduser(given or "~/.keras"))
+    homes = [home] if home.is_absolute() else []  # a container's user may have no home
+    with contextlib.suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
+    return homes if homes and os.access(home, os.W_OK) else [*homes, Path("/tmp/.keras")]

@@ -1,20 +1,19 @@
 """Command lines of the smaller programs: key=value, in the grammar of run.py and checked like its settings."""
 
-import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from experiments import program
 from experiments.compose import parse, quote_paths, settings_help, wrong_type
+from experiments.environment import say_what_is_set_aside
 from experiments.errors import first_line
-from experiments.terminal import tolerate_any_text
+from experiments.progress import Output
 from gan.config import ConfigError, check, describe, nearest
 
 Settings = TypeVar("Settings")
-
-FAILED, USAGE_ERROR = 1, 2  # exit codes
 
 
 def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
@@ -44,20 +43,15 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
     return result
 
 
-def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> None:
-    """Call main with the checked command line; every mistake of the user's is one line and exit code 2."""
-    tolerate_any_text()
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(f"{doc}\n{settings_help(settings)}")
-        sys.exit(0)
-    try:
-        sys.exit(main(parse_arguments(settings, arguments)))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except OSError as error:  # a full or read-only disk, met half-way
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(130)
+def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> NoReturn:
+    """Call main with the checked command line, as `program.run` does."""
+
+    def checked(arguments: list[str]) -> int:
+        if {"-h", "--help"} & set(arguments):
+            print(f"{doc}\n{settings_help(settings)}")
+            return 0
+        wanted = parse_arguments(settings, arguments)
+        say_what_is_set_aside(Output())
+        return main(wanted)
+
+    program.run(checked)

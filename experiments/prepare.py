@@ -279,8 +279,12 @@ def code_tags() -> dict[str, str]:
 
 def shown(path: Path) -> str:
     """A path relative to where the user stands, if it is below."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted meanwhile
+        return str(path)
     absolute = Path(os.path.abspath(path))
-    return str(absolute.relative_to(Path.cwd())) if absolute.is_relative_to(Path.cwd()) else str(absolute)
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
 
 
 def _warn(console: Console, message: str) -> None:

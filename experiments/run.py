@@ -8,13 +8,11 @@ Settings come from conf/ and the command line, through Hydra. They and the data 
 checked before anything is written.
 """
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -26,17 +24,16 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
 
-from experiments import prepare, training
+from experiments import prepare, program, training
 from experiments.compose import complete, compose_config, expand_sweep, parse, preset_of, quote_paths
+from experiments.environment import say_what_is_set_aside
+from experiments.program import FAILED
 from experiments.progress import Output
 from experiments.records import Records
-from experiments.signals import SIGNALS, handled, leave_at_once
-from experiments.terminal import tolerate_any_text
+from experiments.signals import first_collected, handled
 from experiments.tracking_address import fix_tracking_uri
 from gan.checkpoint import CheckpointError
 from gan.config import ConfigError, describe
-
-FAILED, USAGE_ERROR = 1, 2  # exit codes
 
 
 def main(arguments: list[str]) -> int:
@@ -57,6 +54,7 @@ def main(arguments: list[str]) -> int:
         return _hydra(arguments, lambda _: None)
     given = {override.key_or_group: override for override in parse(overrides)}
     console = Output()
+    say_what_is_set_aside(console)
     if config.resume is None:
         preset = preset_of(overrides)
         run = prepare.new_run(config, preset, [*flags, *args.overrides], console)
@@ -89,7 +87,7 @@ def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
     """Train inside Hydra, which keeps its own record, .hydra/ and run.log, in the run's folder."""
     place = str(run.folder.path).replace("\\", "\\\\").replace("'", "\\'")
     outcomes: list[training.Outcome] = []
-    with _signals() as caught:
+    with first_collected() as caught:
         _hydra(
             [*arguments, f"hydra.run.dir='{place}'"],
             lambda _: outcomes.append(training.train(run, console, should_stop=lambda: bool(caught))),
@@ -130,6 +128,7 @@ def _multirun(flags: list[str], overrides: list[str], config_dir: str | None) ->
         if code:
             failures.append(f"{' '.join(each for each in job if each not in common)} (exit code {code})")
 
+    say_what_is_set_aside(Output())
     _hydra([*flags, *overrides], task)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
@@ -152,32 +151,9 @@ def _child(command: list[str]) -> tuple[int, int | None]:
     return code, caught[0] if caught else None
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects Ctrl-C and SIGTERM, so that training can stop between two updates; a second one ends at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-
-    with handled(note):
-        yield caught
-
-
 def entry() -> None:
     """main() with every mistake of the user's as one line and exit code 2."""
-    tolerate_any_text()
-    signal.signal(signal.SIGINT, leave_at_once)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ConfigError, CheckpointError, HydraException) as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except OSError as error:  # a full or read-only disk, before there is a training to save
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+    program.run(main, CheckpointError, HydraException)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,77 @@
-"""Ctrl-C and SIGTERM, in hands of our own for a while."""
+"""Ctrl-C and SIGTERM, in hands of our own for a while, in a process of our own."""
 
 import contextlib
+import functools
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAMS = [ROOT / name for name in ("experiments", "sweeps", "benchmarks")]  # folders of them
+
+
+@functools.cache
+def is_ours() -> bool:
+    """Whether this process was started to run a program of ours: not by a notebook, a Python prompt or a test."""
+    files = [Path(each).resolve() for each in sys.orig_argv[1:] if each.endswith(".py")]
+    modules = [each for each in sys.orig_argv[1:] if each.startswith(("experiments.", "sweeps."))]
+    started = bool(modules) or any(file.parent in PROGRAMS for file in files)
+    return started and not hasattr(sys, "ps1") and not sys.flags.interactive
 
 
 def leave_at_once(number: int, frame: FrameType | None) -> None:
-    """For as long as there is nothing to save: an exception could come where Python swallows it, or shows a trace."""
+    """For as long as there is nothing to save: an exception could come where Python swallows it, or shows a trace.
+
+    A process that is not ours lives on: there it is the exception.
+    """
+    if not is_ours():
+        raise KeyboardInterrupt
     os._exit(128 + number)
+
+
+def leave_at_once_on_interrupt() -> None:
+    """Let Ctrl-C do so from now on, in a process that is ours."""
+    if is_ours() and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, leave_at_once)
 
 
 @contextlib.contextmanager
 def handled(handler: "signal._HANDLER") -> Iterator[None]:
-    """Both go to `handler` meanwhile, and to whom they went before afterwards."""
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    """Signals go to `handler` meanwhile, and to whom they went before afterwards.
+
+    Both in a process that is ours; elsewhere Ctrl-C alone, if nobody else handles it. Python
+    gives signals to the main thread only: in another one nothing is changed.
+    """
+    before = {number: signal.signal(number, handler) for number in _to_take()}
     try:
         yield
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+@contextlib.contextmanager
+def first_collected() -> Iterator[list[int]]:
+    """Collect the first signal, so that work can stop where its state can be saved; the next one ends it at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if caught:
+            leave_at_once(number, frame)
+        caught.append(number)
+
+    with handled(note):
+        yield caught
+
+
+def _to_take() -> tuple[signal.Signals, ...]:
+    if threading.current_thread() is not threading.main_thread():
+        return ()
+    if is_ours():
+        return SIGNALS
+    return (signal.SIGINT,) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else ()

@@ -7,14 +7,13 @@ server; what was delivered before is not sent again.
 """
 
 import os
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
+from experiments import program
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder, read_json
-from experiments.terminal import tolerate_any_text
 from experiments.tracking import Delivery, RunDeleted
 from experiments.tracking_address import fix_tracking_uri, public, tracking_uri
 from gan.config import ConfigError
@@ -83,9 +82,4 @@ def deliver(folder: RunFolder, console: Console) -> bool:
 
 
 if __name__ == "__main__":
-    tolerate_any_text()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    program.run(main)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from experiments.errors import first_line
+from experiments.errors import explained, first_line
 from experiments.journal import Journal, curve, curves
 from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
@@ -139,7 +139,7 @@ def _train(
         except OSError as error:
             last = run.folder.checkpoints.files()
             kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-            failure = f"{NO_RECORDS} ({error}); {kept}"
+            failure = f"{NO_RECORDS} ({explained(error)}); {kept}"
             outcome = Outcome("FAILED", display.step, failure=failure, no_records=True)
         except BaseException:
             _close(journal, "FAILED", {})

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from experiments.errors import first_line
 from gan.config import ConfigError
+from gan.keras_state import USER_HOME
 from sweeps.plan import Plan
 from sweeps.process import Child
 from sweeps.worker import Task
@@ -31,7 +32,7 @@ PACKAGES = {"ray": "ray", "slurm": "submitit"}  # that launchers need
 PROGRAMS = {"slurm": "srun"}  # likewise
 # What workers on other nodes get of this environment, beside what their nodes have.
 HANDED_ON = ("PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_USERNAME",
-             "MLFLOW_TRACKING_PASSWORD", "KERAS_HOME")  # fmt: skip
+             "MLFLOW_TRACKING_PASSWORD", USER_HOME)  # fmt: skip
 
 
 class Launcher(Protocol):
@@ -187,7 +188,7 @@ class RayLauncher:
                 raise ConfigError(name, f"at most {most[key]:g}, which the largest node of the Ray cluster has", wanted)
 
     def start(self, tasks: list[Task]) -> None:
-        environment = {key: os.environ[key] for key in HANDED_ON if key in os.environ}
+        environment = {key: os.environ[key] for key in HANDED_ON if os.environ.get(key)}
         if 0 < self._resources.gpus < 1:
             environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first takes all of a shared GPU's memory
         remote = self._ray.remote(num_cpus=self._resources.cpus, num_gpus=self._resources.gpus, max_retries=-1)(work)

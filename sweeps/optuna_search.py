@@ -18,7 +18,6 @@ import contextlib
 import math
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
@@ -34,16 +33,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from experiments import journal
+from experiments import journal, program
 from experiments.compose import settings_help
+from experiments.environment import say_what_is_set_aside
 from experiments.errors import first_line
 from experiments.journal import Journal
 from experiments.prepare import described, find_extractor, load_data, run_facts, settings, shown
+from experiments.program import FAILED
 from experiments.progress import Output, say, say_words, stage
 from experiments.records import RunFolder, write_json
 from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
-from experiments.terminal import tolerate_any_text
 from experiments.tracking import Feeder
 from experiments.tracking_address import fix_tracking_uri, serve_command
 from gan.config import ConfigError
@@ -68,7 +68,6 @@ from sweeps.time_left import duration
 if TYPE_CHECKING:
     from sweeps.report import Report
 
-FAILED, USAGE_ERROR = 1, 2  # exit codes
 SUGGESTIONS = 5  # that a dry run shows
 DELIVERY_SECONDS = 120.0  # how long a finished search waits for MLflow
 BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those completed
@@ -84,6 +83,7 @@ def main(arguments: list[str]) -> int:
     studies.check_sampler(plan.search.sampler)
     check_launcher(plan.search.launcher)
     console = Output(highlight=False)
+    say_what_is_set_aside(console)
     for notice in notices(plan):
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
@@ -391,28 +391,24 @@ def _signals(command: str) -> Iterator[list[int]]:
             Console().show_cursor()
             # A second later the workers may still be saving; print() may not be used in a handler.
             os.write(1, f"\nstopped at once; go on with\n         {command}\n".encode())
-            os._exit(128 + number)
+            leave_at_once(number, frame)
         caught.append(number)
 
     with handled(note):
         yield caught
 
 
-def entry(program: Callable[[list[str]], int] = main) -> None:
+def entry(main: Callable[[list[str]], int] = main) -> None:
     """A program with every mistake of the user's as one line and exit code 2."""
-    tolerate_any_text()
-    signal.signal(signal.SIGINT, leave_at_once)
-    try:
-        sys.exit(program(sys.argv[1:]))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except OSError as error:  # a full or read-only disk
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(FAILED)
-    except StorageInternalError as error:
-        print(f"error: {studies.problem(error)}", file=sys.stderr)
-        sys.exit(FAILED)
+
+    def checked(arguments: list[str]) -> int:
+        try:
+            return main(arguments)
+        except StorageInternalError as error:
+            print(f"error: {studies.problem(error)}", file=sys.stderr)
+            return FAILED
+
+    program.run(checked)
 
 
 if __name__ == "__main__":

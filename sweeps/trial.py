@@ -33,6 +33,8 @@ from filelock import FileLock
 from rich.console import Console
 
 from experiments.compose import complete, compose_config, flags
+from experiments.environment import prepare
+from experiments.errors import explained
 from experiments.handover import upload, uploading
 from experiments.prepare import RESUME_MAY_CHANGE, Membership, Run, check_same_images, new_run, resumed_run
 from experiments.records import RunFolder, read_json
@@ -108,6 +110,7 @@ class Events:
 
 
 def main() -> int:
+    prepare()
     events = Events(os.dup(1))
     os.dup2(2, 1)  # whatever else is written belongs to the log
     log = os.fdopen(
@@ -134,8 +137,9 @@ def main() -> int:
         ended = {"outcome": outcome.status, "step": outcome.step}
         ended |= {"failure": outcome.failure, "no_records": outcome.no_records}
     except (ConfigError, CheckpointError, OSError) as error:
-        console.print(f"error: {error}", markup=False)
-        ended = {"outcome": "FAILED", "step": 0, "failure": str(error), "no_records": isinstance(error, OSError)}
+        failure = explained(error) if isinstance(error, OSError) else str(error)
+        console.print(f"error: {failure}", markup=False)
+        ended = {"outcome": "FAILED", "step": 0, "failure": failure, "no_records": isinstance(error, OSError)}
     events.say(ended)
     return 0
 

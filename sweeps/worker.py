@@ -28,6 +28,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
+from experiments.environment import prepare
 from experiments.records import RunFolder
 from experiments.terminal import tolerate_any_text
 from gan import metrics
@@ -253,6 +254,7 @@ def say(event: dict[str, Any]) -> None:
 
 def main() -> None:
     tolerate_any_text()
+    prepare()
     task = Task(**json.loads(sys.stdin.readline()))
     studies.log_to(Path(task.folder) / "logs" / f"worker-{task.number}.log")
     if task.shared:

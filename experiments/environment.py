@@ -1,0 +1,79 @@
+"""What a program finds around it, brought to what it needs: a working directory, a home, Keras' settings."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+import gan
+from experiments.records import read_json
+from experiments.signals import is_ours
+from gan.config import ConfigError
+from gan.keras_state import USER_HOME
+
+KERAS_HOME = Path(__file__).resolve().parent / "keras_home"  # its keras.json has the settings that we need
+LEGACY_KERAS = "TF_USE_LEGACY_KERAS"  # makes tf.keras, which MLflow asks, a package that we do not use
+# Others of a user's for all of Keras: they end its import where a package is missing, or passes before their end.
+UNWANTED = ("KERAS_NNX_ENABLED", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+
+_set_aside: list[str] = []  # what the user should know of
+
+
+def prepare() -> None:
+    """Let libraries find what they need, before any of them is imported.
+
+    It is all in the environment, which processes that we start inherit: they find nothing left to do.
+    """
+    try:
+        Path.home()
+    except RuntimeError:  # a container's user may have neither HOME nor a name
+        os.environ["HOME"] = "/"  # as Docker has it; MLflow cannot be imported without one
+    if is_ours() and os.environ.get("KERAS_HOME") != str(KERAS_HOME):
+        _set_aside.extend(_settings_unlike_ours())
+        os.environ.setdefault(USER_HOME, os.environ.get("KERAS_HOME", ""))
+        os.environ["KERAS_HOME"] = str(KERAS_HOME)
+        for name in UNWANTED:
+            os.environ.pop(name, None)
+    if "tensorflow" not in sys.modules:
+        os.environ.pop(LEGACY_KERAS, None)
+
+
+def check_working_directory() -> None:
+    """Raises ConfigError where it was deleted."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        remedy = "it was deleted: cd to another one, or to the new one of its name"
+        raise ConfigError("the working directory", "a folder that is there", os.environ.get("PWD"), remedy) from None
+
+
+def say_what_is_set_aside(console: Console) -> None:
+    """Name, once, the user's own settings of Keras that a program does without."""
+    if _set_aside:
+        words = f"keras    set aside for this program: {', '.join(_set_aside)}"
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
+        _set_aside.clear()
+
+
+def _settings_unlike_ours() -> Iterator[str]:
+    """Of the environment and of keras.json, as a user knows them."""
+    ours = read_json(KERAS_HOME / "keras.json")
+    if gan.GIVEN_BACKEND not in ("", ours["backend"]):
+        yield f"KERAS_BACKEND={gan.GIVEN_BACKEND}"
+    yield from (f"{name}={os.environ[name]}" for name in (LEGACY_KERAS, *UNWANTED) if os.environ.get(name))
+    file = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")) / "keras.json"
+    try:
+        given = read_json(file)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        yield f"{file}, which cannot be read ({getattr(error, 'strerror', None) or 'no JSON object'})"
+        return
+    if gan.GIVEN_BACKEND:  # which goes before the file
+        given.pop("backend", None)
+    unlike = [f"{key} {json.dumps(given[key])}" for key in ours if key in given and given[key] != ours[key]]
+    if unlike:
+        yield f"{' and '.join(unlike)} of {file}"

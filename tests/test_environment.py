@@ -1,0 +1,143 @@
+"""What a user's shell, home and folders may hold."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, RunProgram
+from rich.console import Console
+
+import gan
+from experiments import environment
+from experiments.errors import explained
+from gan.keras_state import USER_HOME, keras_homes
+
+
+def said() -> str:
+    stream = io.StringIO()
+    environment.say_what_is_set_aside(Console(file=stream))
+    return stream.getvalue().strip()
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of our own; what it sets is taken back."""
+    monkeypatch.setattr(environment, "is_ours", lambda: True)
+    for name in (USER_HOME, environment.LEGACY_KERAS, *environment.UNWANTED):
+        monkeypatch.setenv(name, "")  # so that it is taken back
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("ours")
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ""),
+        ("{}", ""),
+        ((environment.KERAS_HOME / "keras.json").read_text(), ""),
+        ('{"backend": "jax"}', 'keras    set aside for this program: backend "jax" of {file}'),
+        (
+            '{"floatx": "bfloat16", "epsilon": 1, "image_data_format": "channels_first", "nnx_enabled": true}',
+            'keras    set aside for this program: floatx "bfloat16" and epsilon 1 and image_data_format '
+            '"channels_first" of {file}',
+        ),
+        ("[]", "keras    set aside for this program: {file}, which cannot be read (no JSON object)"),
+        ("{broken", "keras    set aside for this program: {file}, which cannot be read (no JSON object)"),
+    ],
+)
+def test_a_users_keras_json_is_set_aside_and_named_once(content: str | None, words: str) -> None:
+    file = Path(os.environ["KERAS_HOME"]) / "keras.json"
+    if content is not None:
+        file.parent.mkdir()
+        file.write_text(content)
+    for expected in (words.format(file=file), ""):  # the second time stands for a process that this one starts
+        environment.prepare()
+        assert said() == expected
+    assert os.environ["KERAS_HOME"] == str(ROOT / "experiments" / "keras_home")
+    assert keras_homes() == [file.parent]  # downloads stay where the user has them
+
+
+@pytest.mark.usefixtures("ours")
+def test_variables_of_other_projects_are_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gan, "GIVEN_BACKEND", "torch")
+    monkeypatch.setenv("KERAS_MAX_EPOCHS", "none")
+    environment.prepare()
+    assert said() == "keras    set aside for this program: KERAS_BACKEND=torch, KERAS_MAX_EPOCHS=none"
+    assert "KERAS_MAX_EPOCHS" not in os.environ
+
+
+def test_in_a_process_of_others_their_keras_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(os.environ)
+    environment.prepare()
+    assert dict(os.environ) == before
+
+
+@pytest.mark.slow
+def test_a_run_under_foreign_settings_is_the_same_run(program: RunProgram, npz: Path, tmp_path: Path) -> None:
+    """Before TensorFlow is imported, so in processes of their own."""
+    common = [f"records.root={tmp_path / 'r'}", "data=npz", f"data.path={npz}", "train.steps=2", "train.batch_size=4"]
+    common += ["eval.num_images=20", "eval.final_num_images=20"]
+    home = Path(os.environ["KERAS_HOME"])
+    home.mkdir()
+    settings = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "backend": "jax"}
+    (home / "keras.json").write_text(json.dumps(settings))
+    foreign = program(*common, "name=foreign", KERAS_BACKEND="torch", TF_USE_LEGACY_KERAS="1", KERAS_NNX_ENABLED="1")
+    assert (foreign.returncode, foreign.stderr) == (0, "")
+    assert foreign.stdout.startswith("keras    set aside for this program: KERAS_BACKEND=torch, TF_USE_LEGACY_KERAS=1,")
+    (home / "keras.json").unlink()
+    plain = program(*common, "name=plain")
+    assert plain.stdout.startswith("run      plain")
+    runs = tmp_path / "r" / "runs"
+    weights = [(runs / name / "checkpoints" / "step_00000002.npz").read_bytes() for name in ("foreign", "plain")]
+    assert weights[0] == weights[1]
+    delivered = json.loads((runs / "foreign" / "tracking.json").read_text())
+    assert [state["refused"] for state in delivered["stores"].values()] == [[]]  # the model, too
+
+
+# --- a container's user
+
+
+@pytest.mark.usefixtures("ours")
+def test_without_home_and_name_there_is_docker_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(RuntimeError):
+        Path.home()
+    environment.prepare()
+    assert Path.home() == Path("/")
+
+
+# --- a working directory that is gone
+
+
+@pytest.mark.parametrize("script", ["experiments/run.py", "experiments/sync.py"])
+def test_a_deleted_working_directory_is_named(script: str, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f"cd {gone} && rmdir {gone} && exec {sys.executable} {ROOT / script} last"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    words = f"error: the working directory must be a folder that is there; got '{gone}' (it was deleted: "
+    assert done.stderr.startswith(words)
+    assert done.stderr.count("\n") == 1
+
+
+# --- files of somebody else
+
+
+def test_a_refusal_names_file_owner_and_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mlflow.db"
+    file.touch(0o644)
+    file.chmod(0o644)
+    refusal = PermissionError(13, "Permission denied", str(file))
+    assert explained(refusal).startswith(f"Permission denied: {file} (it belongs to ")
+    assert explained(refusal).endswith(f"mode -rw-r--r--: chmod u+rwX {file})")
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    assert f"can open it to the group with chmod -R g+rwX {file}" in explained(refusal)
+    missing = PermissionError(13, "Permission denied", str(tmp_path / "new" / "file"))
+    assert f"{tmp_path} belongs to" in explained(missing)
+    assert explained(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"

@@ -80,7 +80,7 @@ class Run:
         root = self.folder.records.root
         quoted = str(root).replace("\\", "\\\\").replace("'", "\\'")
         extra = [f"records.root='{quoted}'"] if root != default_root() else []
-        return shlex.join(["python", shown(Path(sys.argv[0])), f"resume={self.folder.name}", *extra])
+        return shlex.join(["python", shown(Path(__file__).with_name("run.py")), f"resume={self.folder.name}", *extra])
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from experiments import prepare, program, training
-from experiments.compose import complete, compose_config, expand_sweep, parse, preset_of, quote_paths
+from experiments.compose import CONF, complete, compose_config, expand_sweep, parse, preset_of, quote_paths
 from experiments.environment import say_what_is_set_aside
 from experiments.program import FAILED
 from experiments.progress import Output
@@ -101,11 +101,8 @@ def _hydra(arguments: list[str], task: TaskFunction) -> int:
     """Let Hydra do what the arguments say, with its errors raised and not printed."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv[1:] = arguments
-
-    def here(config: DictConfig) -> None:  # Hydra looks for conf/ from the file of the function it gets
-        task(config)
-
-    hydra.main(version_base="1.3", config_path="../conf", config_name="config")(here)()
+    # Absolute: from a relative one Hydra finds conf/ only where this file is the program, not where a notebook imports it.
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     return 0
 
 

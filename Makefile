@@ -5,7 +5,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PORT := 5000
+PORT :=
 RECORDS := $(CURDIR)/mlruns
 # The first of these that is 3.11 to 3.13; make PYTHON=... names another.
 PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -15,7 +15,7 @@ help:
 	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
 	@echo "make test     lint, then all tests, fast ones first"
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md)"
-	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:$(PORT) (PORT=5001 takes another port)"
+	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:5000 (PORT=5001 takes another port, and keeps it)"
 	@echo "make cluster-demo  PostgreSQL, MLflow and Ray on this machine, and a search that loses a node of it"
 	@echo "make reproduce-results  docs/results.md anew: searches and trainings, many hours; says how many, goes on where it was"
 	@echo "make reproduce-quick    the same in a few updates of built-in drawings, to see that it works"
@@ -55,10 +55,7 @@ lint: install
 	$(BIN)/python -m mypy
 
 ui: install
-	@MLFLOW_TRACKING_URI= $(BIN)/python -m experiments.tracking "$(RECORDS)" $(PORT)
-	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
-		$(BIN)/python -m mlflow ui --backend-store-uri "sqlite:///$(RECORDS)/mlflow.db" \
-		--host 127.0.0.1 --port $(PORT) --workers 1
+	@$(BIN)/python experiments/ui.py "records.root=$(RECORDS)" $(if $(PORT),port=$(PORT))
 
 cluster-demo: install
 	$(BIN)/python tests/cluster_demo.py

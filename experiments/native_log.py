@@ -17,7 +17,7 @@ def native_stderr_to(file: Path) -> Iterator[None]:
     sys.stderr.flush()
     terminal = os.dup(2)
     python_stderr = sys.stderr
-    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # less the umask
     os.dup2(target, 2)
     os.close(target)
     # Only a stream that writes to descriptor 2 needs a new one; a test's capture does not.

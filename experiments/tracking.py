@@ -9,8 +9,6 @@ import json
 import logging
 import os
 import re
-import socket
-import sys
 import tempfile
 import threading
 import traceback
@@ -31,6 +29,7 @@ from experiments.records import Records, RunFolder, read_json, write_json
 from experiments.relocation import artifacts_of, own_default_experiment, relocate
 from experiments.terminal import printable
 from experiments.tracking_address import VARIABLE, public, sqlite_file, sqlite_uri, tracking_uri
+from experiments.ui_address import ui_address
 from gan import metrics
 from gan.config import ConfigError
 
@@ -70,7 +69,6 @@ MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images 
 MODEL = "generator"
 WON = "won"  # tag of a registered model: when its last winner won, in milliseconds
 MODEL_VERSIONS = "mlflow.modelVersions"  # the tag that MLflow's own way of registering sets on a logged model
-DEFAULT_UI = "http://127.0.0.1:5000"
 CHAMPION = "champion"  # the alias of a search's winner that is known to be better than what the search started from
 CANDIDATE = "candidate"  # and of one that is not
 ALIASES_NOTE = (
@@ -129,7 +127,8 @@ class Delivery:
         """The run's address in the UI: the server's own, or where `make ui` serves the database."""
         if self.run_id is None:
             return None
-        server = DEFAULT_UI if self._uri.startswith("sqlite") else public(self._uri)
+        sqlite = self._uri.startswith("sqlite")
+        server = ui_address(self._folder.records) if sqlite else public(self._uri)
         return f"{server}/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?{WORKFLOW}"
 
     def deliver(self, again: bool = True) -> list[str]:
@@ -383,6 +382,7 @@ def _make_database(file: Path) -> None:
     for left in file.parent.glob(f"{UNFINISHED}*"):  # by a process that was killed at it
         left.unlink()
     made = file.parent / f"{UNFINISHED}{uuid4().hex}.db"  # a new name, as MLflow keeps connections by name
+    made.touch()  # or SQLite makes it writable by its owner alone, whatever the umask
     mlflow.MlflowClient(sqlite_uri(made))
     own_default_experiment(made)
     made.replace(file)
@@ -712,23 +712,3 @@ def _log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int
         # Pinned here: MLflow would find them out in ten seconds of imports.
         pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}", f"numpy=={np.__version__}"],
     )
-
-
-def check_port(port: str) -> None:
-    """Raises ConfigError for one that no server can listen at."""
-    try:
-        with socket.socket() as free:
-            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            free.bind(("127.0.0.1", int(port)))
-    except (OSError, ValueError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise ConfigError("PORT", "a free port", port, f"{reason}; make ui PORT=5001 takes another") from error
-
-
-if __name__ == "__main__":  # what make ui does first
-    try:
-        _, _root, _port = sys.argv
-        check_port(_port)
-        print(f"all runs:  http://127.0.0.1:{_port}{open_store(Records.at(_root))}\n(in a few seconds; Ctrl-C ends it)")
-    except ConfigError as error:
-        sys.exit(f"error: {error}")

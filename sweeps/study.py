@@ -124,6 +124,7 @@ def open_storage(records: Records, retries: int) -> RDBStorage:
     try:
         # Two processes on a fresh database race for its tables; one at a time.
         with FileLock(records.root / "studies.lock"), experimental():
+            file.touch()  # or SQLite makes it writable by its owner alone, whatever the umask
             return RDBStorage(
                 url,
                 engine_kwargs={"connect_args": {"timeout": 60}},

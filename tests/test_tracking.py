@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -20,9 +19,8 @@ from mlflow.entities import Run
 from experiments import tracking
 from experiments.journal import Journal
 from experiments.records import Records, RunFolder, write_json
-from experiments.tracking import UNFINISHED, Delivery, Feeder, check_port
+from experiments.tracking import UNFINISHED, Delivery, Feeder
 from experiments.tracking_address import public, tracking_uri
-from gan.config import ConfigError
 
 FACTS = {
     "created": 1_700_000_000_000,
@@ -439,16 +437,3 @@ def test_a_lost_note_of_what_was_delivered_doubles_nothing(
     assert [m.step for m in client.get_metric_history(run_id, "a")] == [1, 2]
     assert len(client.list_artifacts(run_id, "images")) == 2
     assert len(client.search_runs([run.info.experiment_id])) == 1
-
-
-def test_a_port_in_use_is_said_before_the_address() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        with pytest.raises(ConfigError, match=rf"PORT must be a free port; got '{port}' \(.*make ui PORT=5001"):
-            check_port(port)
-    check_port(port)
-    for wrong in ("many", "-1", "70000"):
-        with pytest.raises(ConfigError, match="PORT must be a free port"):
-            check_port(wrong)

@@ -101,7 +101,7 @@ def served(root: Path) -> Iterator[str]:
     def listen() -> None:
         for line in output:
             lines.append(line)
-            if "Uvicorn running on" in line:
+            if line.startswith("all runs:"):
                 ready.set()
         ready.set()
 
@@ -115,11 +115,12 @@ def served(root: Path) -> Iterator[str]:
         yield address
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         process.wait(60)
         listener.join(60)  # it ends when all that could write are gone
         assert not listener.is_alive()
         output.close()
+    assert len(lines) <= 5 and "Traceback" not in "".join(lines), lines
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,24 @@
+"""Where a browser finds the records: `make ui` serves them at the port that it last served them at."""
+
+import contextlib
+
+from experiments.records import Records, read_json, write_json
+
+HOST = "127.0.0.1"
+PORT = 5000  # MLflow's own
+
+
+def last_port(records: Records) -> int:
+    """The port that the records were last served at, 5000 before the first time."""
+    with contextlib.suppress(OSError, ValueError, KeyError):  # never served, or the note of it is damaged
+        return int(read_json(records.root / "ui.json")["port"])
+    return PORT
+
+
+def remember_port(records: Records, port: int) -> None:
+    write_json(records.root / "ui.json", {"port": port})
+
+
+def ui_address(records: Records) -> str:
+    """What links into the UI begin with."""
+    return f"http://{HOST}:{last_port(records)}"

@@ -1,0 +1,85 @@
+"""What make ui starts; tests/ui looks at its pages."""
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import ui
+from experiments.records import Records
+from experiments.tracking import Delivery
+from experiments.ui_address import remember_port, ui_address
+from gan.config import ConfigError, RecordsConfig
+
+
+def test_a_port_in_use_is_said_before_the_address(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        words = rf"port must be a free port; got {port} \(.*make ui PORT={port + 1}"
+        with pytest.raises(ConfigError, match=words):
+            ui.main(ui.Ui(port, RecordsConfig(str(root))))
+        remember_port(Records(tmp_path), port)  # the one that is taken by default
+        with pytest.raises(ConfigError, match=words):
+            ui.main(ui.Ui(None, RecordsConfig(str(tmp_path))))
+    assert not root.exists()
+    ui.check_port(port)
+
+
+def test_links_go_to_the_port_that_was_last_served(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    folder = records.new_run("x", None)
+    folder.delivery.write_text('{"stores": {}}')
+    delivery = Delivery(folder)
+    delivery._state |= {"run_id": "5e", "experiment_id": "1"}
+    assert ui_address(records) == "http://127.0.0.1:5000"
+    for port in (5071, 5072):
+        remember_port(records, port)
+        assert ui_address(records) == f"http://127.0.0.1:{port}"
+        assert str(delivery.url).startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs/5e")
+    (tmp_path / "ui.json").write_text("{damaged")
+    assert ui_address(records) == "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, None])
+def test_its_log_stays_in_a_file_and_an_interrupt_is_one_word(
+    number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a server that answers at once, and logs as MLflow's does; or ends by itself."""
+    program = tmp_path / "server.py"
+    program.write_text(SERVER if number else "print('no such table')")
+    monkeypatch.setattr(ui, "SERVER", [sys.executable, str(program)])
+    monkeypatch.setattr(ui, "open_store", lambda records: "/#/experiments")
+    if number is not None:
+        monkeypatch.setattr(ui, "_say", lambda *_: signal.raise_signal(number))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    before = signal.getsignal(signal.SIGINT)
+    code = ui.main(ui.Ui(port, RecordsConfig(str(tmp_path))))
+    out = capsys.readouterr().out
+    log = (tmp_path / "ui.log").read_text()
+    if number is None:
+        assert (code, log) == (1, "no such table\n")
+        assert out.endswith(f"error: MLflow did not start: no such table (all of it: {tmp_path / 'ui.log'})\n")
+        assert ui_address(Records(tmp_path)) == "http://127.0.0.1:5000"
+    else:
+        assert (code, out.splitlines()[-1]) == (0, "stopped")
+        assert "GET /health" in log
+        assert ui_address(Records(tmp_path)) == f"http://127.0.0.1:{port}"
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+SERVER = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+"""

@@ -1,8 +1,11 @@
 """What a program finds around it, brought to what it needs: a working directory, a home, Keras' settings."""
 
+import contextlib
 import json
+import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +34,10 @@ def prepare() -> None:
         Path.home()
     except RuntimeError:  # a container's user may have neither HOME nor a name
         os.environ["HOME"] = "/"  # as Docker has it; MLflow cannot be imported without one
+    if not os.access(Path.home(), os.W_OK):  # Matplotlib would warn in each process, and list all fonts anew
+        os.environ.setdefault("MPLCONFIGDIR", str(_own_folder("matplotlib")))
+    if is_ours():
+        logging.raiseExceptions = False  # a log on a full disk: a trace for each line of it would hide what matters
     if is_ours() and os.environ.get("KERAS_HOME") != str(KERAS_HOME):
         _set_aside.extend(_settings_unlike_ours())
         os.environ.setdefault(USER_HOME, os.environ.get("KERAS_HOME", ""))
@@ -56,6 +63,14 @@ def say_what_is_set_aside(console: Console) -> None:
         words = f"keras    set aside for this program: {', '.join(_set_aside)}"
         console.print(words, markup=False, highlight=False, soft_wrap=True)
         _set_aside.clear()
+
+
+def _own_folder(name: str) -> Path:
+    """A folder for temporary files that no other user can have made."""
+    folder = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    return folder if folder.stat().st_uid == os.getuid() else Path(tempfile.mkdtemp(prefix=f"{name}-"))
 
 
 def _settings_unlike_ours() -> Iterator[str]:

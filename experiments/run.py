@@ -87,11 +87,18 @@ def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
     """Train inside Hydra, which keeps its own record, .hydra/ and run.log, in the run's folder."""
     place = str(run.folder.path).replace("\\", "\\\\").replace("'", "\\'")
     outcomes: list[training.Outcome] = []
+    refused: list[OSError] = []
+
+    def task(_: DictConfig) -> None:
+        try:
+            outcomes.append(training.train(run, console, should_stop=lambda: bool(caught)))
+        except OSError as error:  # Hydra would say more than its line
+            refused.append(error)
+
     with first_collected() as caught:
-        _hydra(
-            [*arguments, f"hydra.run.dir='{place}'"],
-            lambda _: outcomes.append(training.train(run, console, should_stop=lambda: bool(caught))),
-        )
+        _hydra([*arguments, f"hydra.run.dir='{place}'"], task)
+    if refused:
+        raise refused[0]
     if outcomes[0].status == "KILLED":
         return 128 + caught[0]
     return 0 if outcomes[0].status == "FINISHED" else FAILED

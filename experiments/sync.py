@@ -14,7 +14,7 @@ from rich.console import Console
 from experiments import program
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder, read_json
-from experiments.tracking import Delivery, RunDeleted
+from experiments.tracking import Delivery, RunDeleted, reason
 from experiments.tracking_address import fix_tracking_uri, public, tracking_uri
 from gan.config import ConfigError
 
@@ -72,7 +72,7 @@ def deliver(folder: RunFolder, console: Console) -> bool:
         console.print(f"{folder.name}: left alone in {server}: {error}", style="yellow")
         return True
     except Exception as error:  # whatever MLflow, its database or the network raise: the next run may still go
-        console.print(f"{folder.name}: not delivered to {server}: {public(str(error))}", style="red")
+        console.print(f"{folder.name}: not delivered to {server}: {reason(error, folder.records)}", style="red")
         return False
     for line in refused:
         console.print(f"{folder.name}: refused: {line}", style="red")

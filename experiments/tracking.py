@@ -5,6 +5,7 @@ an absent server, stop and catch up; training never waits for it. How far it cam
 in `tracking.json`, so nothing is delivered twice; what the store lost is delivered anew.
 """
 
+import errno
 import json
 import logging
 import os
@@ -24,14 +25,13 @@ from PIL import Image
 
 from experiments import journal
 from experiments.delivered import Delivered
-from experiments.errors import first_line
+from experiments.errors import explained, first_line
 from experiments.records import Records, RunFolder, read_json, write_json
 from experiments.relocation import artifacts_of, own_default_experiment, relocate
 from experiments.terminal import printable
-from experiments.tracking_address import VARIABLE, public, sqlite_file, sqlite_uri, tracking_uri
+from experiments.tracking_address import VARIABLE, database_uri, public, sqlite_file, sqlite_uri, tracking_uri
 from experiments.ui_address import ui_address
 from gan import metrics
-from gan.config import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -355,6 +355,8 @@ def _connect(records: Records, uri: str) -> "MlflowClient":
 
     for name in ("mlflow", "alembic", "urllib3", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    own = logging.getLogger("mlflow")  # prints traces on the terminal of what is raised as well
+    own.handlers, own.propagate = [logging.NullHandler()], True  # to run.log, where there is one
     with _creating(records, file):
         if file is not None and _is_gone(file):
             _make_database(file)
@@ -500,7 +502,7 @@ class Feeder:
     def __init__(self, folder: RunFolder) -> None:
         self.delivery = Delivery(folder)
         self.problem: str | None = None  # why MLflow is behind, if it is
-        self._uri = tracking_uri(folder.records)
+        self._records, self._uri = folder.records, tracking_uri(folder.records)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow-feeder", daemon=True)
 
@@ -533,7 +535,7 @@ class Feeder:
             except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
                 if self.problem is None:
                     _log.warning("MLflow is behind, will try again\n%s", public(traceback.format_exc()))
-                self.problem = _reason(error, self._uri)
+                self.problem = reason(error, self._records)
             if last:
                 return
             self._done.wait(INTERVAL)
@@ -553,10 +555,16 @@ def _read_stores(file: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     return {}, True
 
 
-def _reason(error: Exception, uri: str) -> str:
-    """One short line: of a chain of network errors, the system's own words."""
-    system = re.search(r"\[Errno -?\d+\] [\w ]+", str(error))
-    return f"{system[0]} at {public(uri)}" if system else public(first_line(error))
+def reason(error: Exception, records: Records) -> str:
+    """One short line: of a chain of network errors the system's own words, of a database's its own."""
+    uri = tracking_uri(records)
+    if system := re.search(r"\[Errno -?\d+\] [\w ]+", str(error)):
+        return f"{system[0]} at {public(uri)}"
+    words = re.search(r"^\((?:\w+\.)+\w+\) (.+)", str(error), re.MULTILINE)
+    file = records.database
+    if uri == database_uri(records) and file.exists() and not os.access(file, os.W_OK):
+        return explained(PermissionError(errno.EACCES, words[1] if words else os.strerror(errno.EACCES), str(file)))
+    return public(words[1] if words else first_line(error))
 
 
 def _batches(file: Path, offset: int) -> Iterator[tuple[list[journal.Record], int]]:

@@ -27,7 +27,8 @@ from experiments.program import FAILED
 from experiments.progress import Output, stage
 from experiments.records import Records
 from experiments.signals import first_collected, is_ours
-from experiments.tracking import database_uri, open_store
+from experiments.tracking import open_store
+from experiments.tracking_address import database_uri
 from experiments.ui_address import HOST, last_port, remember_port
 from gan.config import ConfigError, Interval, RecordsConfig, setting
 

@@ -108,6 +108,8 @@ def open_storage(address: str, retries: int, grace_seconds: int) -> RDBStorage:
     options = {"timeout": 60} if address.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
     try:
         with _lock(address, "tables"), studies.experimental():  # many on a fresh database race for its tables
+            if file := make_url(address).database if address.startswith("sqlite") else None:
+                Path(file).touch()  # or SQLite makes it writable by its owner alone, whatever the umask
             return PatientStorage(
                 address,
                 engine_kwargs={"connect_args": options, "pool_pre_ping": True},

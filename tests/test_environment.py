@@ -27,7 +27,8 @@ def said() -> str:
 def ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process of our own; what it sets is taken back."""
     monkeypatch.setattr(environment, "is_ours", lambda: True)
-    for name in (USER_HOME, environment.LEGACY_KERAS, *environment.UNWANTED):
+    monkeypatch.setattr("logging.raiseExceptions", True)  # is taken back
+    for name in (USER_HOME, environment.LEGACY_KERAS, "MPLCONFIGDIR", *environment.UNWANTED):
         monkeypatch.setenv(name, "")  # so that it is taken back
         monkeypatch.delenv(name)
 
@@ -102,13 +103,17 @@ def test_a_run_under_foreign_settings_is_the_same_run(program: RunProgram, npz: 
 
 
 @pytest.mark.usefixtures("ours")
-def test_without_home_and_name_there_is_docker_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_home_and_name_there_is_docker_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     with pytest.raises(RuntimeError):
         Path.home()
+    monkeypatch.setattr(os, "access", lambda place, mode: place != Path("/"))  # root may write there
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
     environment.prepare()
     assert Path.home() == Path("/")
+    assert os.environ["MPLCONFIGDIR"] == str(tmp_path / f"matplotlib-{os.getuid()}")
 
 
 # --- a working directory that is gone
@@ -141,3 +146,27 @@ def test_a_refusal_names_file_owner_and_remedy(tmp_path: Path, monkeypatch: pyte
     missing = PermissionError(13, "Permission denied", str(tmp_path / "new" / "file"))
     assert f"{tmp_path} belongs to" in explained(missing)
     assert explained(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+
+
+def test_all_that_is_made_honours_the_umask(tmp_path: Path) -> None:
+    """A lab's shared records: what one person makes, the group can go on with."""
+    from experiments.native_log import native_stderr_to
+    from experiments.records import Records, write_json
+    from experiments.tracking import open_store
+    from gan.cache import prepared
+    from sweeps.study import open_storage
+
+    before = os.umask(0o002)
+    try:
+        records = Records(tmp_path / "records")
+        open_store(records)
+        open_storage(records, 0).engine.dispose()
+        folder = records.new_run("x", None)
+        with native_stderr_to(folder.path / "tensorflow.log"), folder.owned():
+            write_json(folder.facts, {})
+        prepared(records.cache, "data", "key", dict)
+    finally:
+        os.umask(before)
+    made = [*records.root.rglob("*")]
+    assert {"mlflow.db", "mlflow.lock", "studies.db", "tensorflow.log", ".lock", "run.json"} <= {f.name for f in made}
+    assert [file for file in made if not file.stat().st_mode & 0o020] == []

@@ -1,8 +1,10 @@
 """What arrives in MLflow, from a journal alone."""
 
+import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -437,3 +439,24 @@ def test_a_lost_note_of_what_was_delivered_doubles_nothing(
     assert [m.step for m in client.get_metric_history(run_id, "a")] == [1, 2]
     assert len(client.list_artifacts(run_id, "images")) == 2
     assert len(client.search_runs([run.info.experiment_id])) == 1
+
+
+def test_what_a_database_refuses_is_one_line_and_no_trace(
+    records: Records,
+    folder: RunFolder,
+    journal: Journal,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tracking.open_store(records)
+    with contextlib.closing(sqlite3.connect(records.database)) as database:
+        database.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
+        )
+    with pytest.raises(Exception, match="disk is full") as caught:
+        Delivery(folder).deliver()
+    assert capfd.readouterr().err == ""
+    assert tracking.reason(caught.value, records) == "database or disk is full"
+    monkeypatch.setattr(os, "access", lambda place, mode: mode == os.F_OK)  # root may write all files
+    words = f"database or disk is full: {records.database} (it belongs to "
+    assert tracking.reason(caught.value, records).startswith(words)

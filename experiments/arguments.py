@@ -1,17 +1,19 @@
 """Command lines of the smaller programs: key=value, in the grammar of run.py and checked like its settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NoReturn, TypeVar
 
+from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments import program
-from experiments.compose import parse, quote_paths, settings_help, wrong_type
+from experiments.compose import TYPES, refuse_none, settings_help, wrong_type
 from experiments.environment import say_what_is_set_aside
 from experiments.errors import first_line
+from experiments.overrides import as_text, parse, quote_texts, value_text
 from experiments.progress import Output
-from gan.config import ConfigError, check, describe, nearest
+from gan.config import ConfigError, check, describe, nearest, text_keys
 
 Settings = TypeVar("Settings")
 
@@ -21,26 +23,37 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
     keys = describe(settings)
     lists: dict[str, list[object]] = {key: [] for key, spec in keys.items() if spec["type"] == list[str]}
     node = OmegaConf.structured(settings)
-    for override in parse(quote_paths(arguments)):
+    for override in parse(_as_typed(arguments, text_keys(settings), lists)):
         key = override.key_or_group
         if key not in keys or override.is_sweep_override() or override.is_delete() or override.is_add():
             rule = f"one of {', '.join(keys)}, with one value"
             raise ConfigError("an argument", rule, override.input_line, nearest(key, keys) if key not in keys else "")
         value = override.value()
         if key in lists:
-            lists[key] += value if isinstance(value, list) else [value]
+            several = value if isinstance(value, list) else [value]
+            if not all(isinstance(each, str | QuotedString) for each in several):
+                raise ConfigError(key, TYPES["list"], value_text(override), "numbers in quotation marks")
+            lists[key] += several
             value = lists[key]
         try:
             OmegaConf.update(node, key, value)
         except ValidationError as error:
-            raise wrong_type(key, keys[key], str(override.input_line).partition("=")[2]) from error
+            raise wrong_type(key, keys[key], value_text(override)) from error
     try:
         result = OmegaConf.to_object(node)
     except OmegaConfBaseException as error:
         raise ConfigError("an argument", "a plain value", " ".join(arguments), first_line(error)) from error
     assert isinstance(result, settings)
     check(result)
+    refuse_none(result)
     return result
+
+
+def _as_typed(arguments: list[str], texts: Collection[str], lists: Collection[str]) -> list[str]:
+    """With texts as they were typed, and the texts of lists, unless one argument holds a whole list: run=[a,b]."""
+    quoted = quote_texts(arguments, texts)
+    own = [each.partition("=")[0] in lists and "=[" not in each for each in quoted]
+    return [as_text(each, multirun=True) if one else each for each, one in zip(quoted, own, strict=True)]
 
 
 def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> NoReturn:

@@ -13,7 +13,6 @@ numbers of images or on different data are refused.
 
 import math
 import textwrap
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from experiments.figures import Picture
 from experiments.page import render
 from experiments.prepare import check_same_images, load_data, shown
 from experiments.progress import say, say_words, stage
-from experiments.records import Records, check_folder
+from experiments.records import Records, check_folder, make_folder, new_folder
 from experiments.run_groups import (
     Compared,
     Group,
@@ -104,12 +103,16 @@ def main(wanted: Comparison) -> int:
     runs = [read_run(folder) for folder in folders]
     check_alike(runs)
     groups = grouped(runs)
-    out = _out(wanted, records)
+    chosen = _out(wanted, records)
 
     with stage(console, "drawing"):
+        images = real_images(runs[0], wanted.data.path, records)
+        if chosen is not None:
+            make_folder(chosen, "out")
+        out = chosen or new_folder(records.comparisons)
         runs = [run for group in groups for run in group.runs]
         styles = marks(groups, len(figures.COLOURS["light"]), len(figures.LINES))
-        pictures = draw(runs, groups, styles, real_images(runs[0], wanted.data.path, records), out)
+        pictures = draw(runs, groups, styles, images, out)
         drawn = {file for each in pictures.values() if isinstance(each, Picture) for file in (each.light, each.dark)}
         for file in {out / f"{name}{dark}.png" for name in FIGURES for dark in ("", "_dark")} - drawn:
             file.unlink(missing_ok=True)  # of a comparison that was here before
@@ -122,16 +125,17 @@ def main(wanted: Comparison) -> int:
     return 0
 
 
-def _out(wanted: Comparison, records: Records) -> Path:
+def _out(wanted: Comparison, records: Records) -> Path | None:
+    """The folder that the user chose, None for a new one in the records. Raises ConfigError."""
     if wanted.out is None:
-        out = records.root / "comparisons" / time.strftime("%Y%m%d-%H%M%S")
-    else:
-        out = Path(wanted.out).expanduser()
-        if out.is_dir() and any(out.iterdir()):
-            if not wanted.overwrite:
-                raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true replaces it")
-            if not (out / "compare.html").is_file():
-                raise ConfigError("out", "a comparison, where it is replaced", wanted.out, "it has no compare.html")
+        check_folder(records.comparisons, "records.root")
+        return None
+    out = Path(wanted.out).expanduser()
+    if out.is_dir() and any(out.iterdir()):
+        if not wanted.overwrite:
+            raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true replaces it")
+        if not (out / "compare.html").is_file():
+            raise ConfigError("out", "a comparison, where it is replaced", wanted.out, "it has no compare.html")
     check_folder(out, "out")
     return out
 

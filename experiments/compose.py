@@ -1,32 +1,25 @@
 """From a command line to a checked `Config`, with one clear line for every mistake."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, Sweep
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException
+from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from experiments.records import Records
-from gan.config import Config, ConfigError, check, describe, nearest
+from experiments.overrides import parse, plain_line, value_text
+from gan.config import NONE, NULL, Config, ConfigError, check, describe, get, nearest, text_keys
 
 Settings = TypeVar("Settings")
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = ("data", "experiment")
-PATHS = (
-    "data.path", "records.root", "resume", "run", "out", "network", "eval.extractor_weights", "extractor_weights",
-    "search.storage", "search.ray_address",
-)  # fmt: skip
-CLASS = "data.class_id"  # an index, or the name of a folder
 TYPES = {
     "int": "an integer",
     "int | None": "an integer",
@@ -40,9 +33,26 @@ TYPES = {
     "list": "a list of texts",
 }
 
-ConfigStore.instance().store(name="schema", node=Config)
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 OmegaConf.register_new_resolver("settings_help", lambda: settings_help(), replace=True)
-OmegaConf.register_new_resolver("records_root", lambda root: str(Records.at(root).root), replace=True)
+
+
+def store_schema(name: str, settings: type) -> None:
+    """Let Hydra know the types of settings.
+
+    Texts are left as they are: OmegaConf would make '2026.1' of the number 2026.10 in a YAML file, where `check` asks
+    for quotation marks.
+    """
+    schema = OmegaConf.structured(settings)
+    for key in text_keys(settings):
+        owner, _, last = key.rpartition(".")
+        section = OmegaConf.select(schema, owner) if owner else schema
+        section._content[last] = AnyNode(section._get_node(last)._value(), key=last, parent=section)
+    ConfigStore.instance().store(name=name, node=schema)
+
+
+store_schema("schema", Config)
 
 
 def compose_config(overrides: list[str], search_folder: str | None = None) -> Config:
@@ -52,9 +62,11 @@ def compose_config(overrides: list[str], search_folder: str | None = None) -> Co
     """
     completed = complete(overrides, search_folder)
     try:
-        return to_config(_compose(completed, search_folder))
+        config = to_config(_compose(completed, search_folder))
     except (HydraException, OmegaConfBaseException) as error:
-        raise _one_line(error, overrides) from error
+        raise _one_line(error, overrides, search_folder) from error
+    refuse_none(config)
+    return config
 
 
 def compose_settings(
@@ -65,10 +77,19 @@ def compose_settings(
     try:
         result = OmegaConf.to_object(_compose(overrides, search_folder, name))
     except (HydraException, OmegaConfBaseException) as error:
-        raise _one_line(error, overrides, settings) from error
+        raise _one_line(error, overrides, search_folder, settings) from error
     assert isinstance(result, settings)
     check(result)
+    refuse_none(result)
     return result
+
+
+def refuse_none(settings: object) -> None:
+    """Raises ConfigError for a text that is the word None where no value may be meant: name=None."""
+    for key in text_keys(type(settings)):
+        spec, value = describe(type(settings))[key], get(settings, key)
+        if spec["default"] is None and value is not None and value.lower() in (NONE, "null"):
+            raise ConfigError(key, str(spec["rule"] or "text"), value, NULL)
 
 
 def flags(config_dir: str | None) -> list[str]:
@@ -90,7 +111,7 @@ def complete(overrides: list[str], search_folder: str | None = None) -> list[str
     try:
         node = _compose(overrides, search_folder)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _one_line(error, overrides) from error
+        raise _one_line(error, overrides, search_folder) from error
     return overrides + [f"{key}=null" for key in shadowed if OmegaConf.select(node, key) is not None]
 
 
@@ -112,7 +133,7 @@ def named_keys(overrides: list[str]) -> set[str]:
 def preset_of(overrides: list[str]) -> str | None:
     """Return the preset that overrides name by experiment=, if they do."""
     chosen = [override for override in parse(overrides) if override.key_or_group == "experiment"]
-    return str(chosen[-1].get_value_element_as_str()) if chosen else None
+    return str(chosen[-1].value()) if chosen else None
 
 
 def _keys(key: str, value: Any) -> Iterator[str]:
@@ -121,28 +142,6 @@ def _keys(key: str, value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for name, each in value.items():
             yield from _keys(f"{key}.{name}", each)
-
-
-def quote_paths(overrides: list[str], multirun: bool = False) -> list[str]:
-    """Put quotes around paths and names that Hydra's grammar would not take as they are: ~/x, a=b, [x], (y)."""
-    return [_quoted(text, multirun) for text in overrides]
-
-
-def _quoted(text: str, multirun: bool) -> str:
-    key, equals, value = text.partition("=")
-    if key.lstrip("+") not in (*PATHS, CLASS) or not equals or not value:
-        return text
-    try:
-        (override,) = OverridesParser.create().parse_overrides([text])
-        if override.is_sweep_override():
-            fine = multirun
-        else:
-            index = key.endswith(CLASS) and type(override.value()) is int
-            fine = index or override.value() is None or isinstance(override.value(), str | QuotedString)
-    except (OverrideParseException, HydraException):
-        fine = False
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return text if fine else f"{key}='{escaped}'"
 
 
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
@@ -156,7 +155,7 @@ def _compose(overrides: list[str], search_folder: str | None, name: str = "confi
             if search_folder is None:  # all that Hydra stumbles over in a user's own files
                 raise
             raise ConfigError(
-                "--config-dir", "a folder of presets in YAML", search_folder, _first_line(error)
+                "--config-dir", "a folder of presets in YAML", search_folder, plain_line(error)
             ) from error
 
 
@@ -165,37 +164,6 @@ def to_config(node: DictConfig) -> Config:
     config = OmegaConf.to_object(node)
     assert isinstance(config, Config)
     return config
-
-
-def expand_sweep(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each run of a multirun, as Hydra's own sweeper combines them."""
-    try:
-        return BasicSweeper.split_arguments(parse(overrides), max_batch_size=None)[0]
-    except HydraException as error:
-        raise ConfigError(
-            "the sweep", "a list of values, as in key=1,2,3", " ".join(overrides), _first_line(error)
-        ) from error
-
-
-def parse(overrides: list[str]) -> list[Override]:
-    """Raises ConfigError for what is not Hydra's grammar."""
-    parsed = []
-    for text in overrides:
-        try:
-            parsed += OverridesParser.create().parse_overrides([text])
-        except (OverrideParseException, HydraException) as error:
-            raise ConfigError("an override", "key=value", text, _first_line(error)) from error
-        if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses and then stumbles over
-            raise ConfigError("an override", "without several values inside of another value", text)
-    return parsed
-
-
-def _has_sweep_inside(value: Any) -> bool:
-    inner = value.list if isinstance(value, ChoiceSweep) else value
-    inner = inner.values() if isinstance(inner, dict) else inner
-    return isinstance(inner, Iterable) and not isinstance(inner, str) and any(
-        isinstance(each, Sweep) or _has_sweep_inside(each) for each in inner
-    )  # fmt: skip
 
 
 def check_keys(
@@ -219,22 +187,17 @@ def check_keys(
         for key in _keys(name, override.value()):
             if key not in keys and key not in sections:
                 near = nearest(key, [*keys, *groups])
-                raise ConfigError(key, "a known setting", _value(override), near or "see --help")
+                raise ConfigError(key, "a known setting", value_text(override), near or "see --help")
         if name in sections and not isinstance(override.value(), dict):
             inside = ", ".join(key for key in keys if key.startswith(f"{name}."))
-            raise ConfigError(name, "given key by key", _value(override), inside)
-
-
-def _value(override: Override) -> str:
-    """What stands behind the equals sign."""
-    return str(override.input_line).partition("=")[2]
+            raise ConfigError(name, "given key by key", value_text(override), inside)
 
 
 def _check_option(override: Override, search_folder: str | None) -> None:
     folders = [CONF] + ([Path(search_folder)] if search_folder else [])
     options = sorted({f.stem for folder in folders for f in (folder / override.key_or_group).glob("*.yaml")})
     if override.is_interval_sweep():
-        raise ConfigError(override.key_or_group, "one of " + ", ".join(options), _value(override))
+        raise ConfigError(override.key_or_group, "one of " + ", ".join(options), value_text(override))
     values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
     for value in values:
         name = value.text if isinstance(value, QuotedString) else value
@@ -242,28 +205,32 @@ def _check_option(override: Override, search_folder: str | None) -> None:
             raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, nearest(str(name), options))
 
 
-def _one_line(error: Exception, overrides: list[str], settings: type = Config) -> ConfigError:
-    """A Hydra or OmegaConf error as key, rule, value."""
+def _one_line(error: Exception, overrides: list[str], folder: str | None, settings: type = Config) -> ConfigError:
+    """A Hydra or OmegaConf error as key, rule, value; folder: of the user's presets."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
+    file = re.match(r"In '([^']+)'", str(error))  # where a value of another type stands, if not on the command line
+    preset = f"{file[1]}.yaml" if file else ""
+    place = f"in {preset}" if preset else ""
     key = getattr(cause, "full_key", None)
     if isinstance(cause, ValidationError) and key in describe(settings):
-        values = {o.key_or_group: _value(o) for o in parse(overrides)}
+        values = {o.key_or_group: value_text(o) for o in parse(overrides)}
         layers = [k for k, s in describe(settings).items() if s["same_as"] == key and "layer" in str(s["rule"])]
-        remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else ""
-        return wrong_type(key, describe(settings)[key], values.get(key, "another type in a YAML file"), remedy)
-    text = _first_line(cause or error)
-    if misplaced := re.search(r"In '(experiment/[^']+)': .*Key 'experiment' not in", text):
-        return ConfigError("experiment", "a preset whose first line is '# @package _global_'", f"{misplaced[1]}.yaml")
-    return ConfigError("the configuration", "one that Hydra can compose", text)
+        remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else place
+        had = re.match(r"Value '(.*)' of type", str(cause), re.DOTALL)
+        value = had[1] if place and had else values.get(key, "another type in a YAML file")
+        return wrong_type(key, describe(settings)[key], value, remedy)
+    text = plain_line(cause or error)
+    if preset and "Key 'experiment' not in" in text:
+        marked = folder is not None and (Path(folder) / preset).read_bytes().startswith(BYTE_ORDER_MARK)
+        rule = "saved without a byte order mark" if marked else "a preset whose first line is '# @package _global_'"
+        return ConfigError("experiment", rule, preset)
+    return ConfigError("the configuration", "one that Hydra can compose", text, place)
 
 
 def wrong_type(key: str, spec: dict[str, Any], value: str, remedy: str = "") -> ConfigError:
     kind = TYPES[str(getattr(spec["type"], "__name__", spec["type"]))]
+    if not remedy and spec["default"] is None and value.lower() == NONE:
+        remedy = NULL
     return ConfigError(key, f"{kind}, {spec['rule']}" if spec["rule"] else kind, value, remedy)
-
-
-def _first_line(error: Any) -> str:
-    text = str(error).strip().split("\n    full_key")[0].split("See https://hydra.cc")[0]
-    return re.sub(r"\s+", " ", text).strip()[:300]

@@ -27,7 +27,7 @@ from experiments.evaluate import find_checkpoint, load_generator
 from experiments.native_log import native_stderr_to
 from experiments.prepare import read_records, shown
 from experiments.progress import stage
-from experiments.records import Records, RunFolder, check_folder
+from experiments.records import Records, RunFolder, check_folder, make_folder
 from gan.arrays import read_npy, write_npz
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
 from gan.images import grid, save_frames, save_png
@@ -76,6 +76,7 @@ def main(wanted: Generation) -> int:
     out = _out(wanted, kind, folder, checkpoint.step)
 
     with native_stderr_to(Path("/dev/null")), stage(console, "generating"):
+        make_folder(out if kind == "folder" else out.parent, "out")
         from gan import randomness
         from gan.scoring import images_of
 

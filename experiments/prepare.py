@@ -22,6 +22,7 @@ from rich.text import Text
 
 from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
+from experiments.overrides import as_text
 from experiments.progress import counted
 from experiments.records import Records, RunFolder, default_root, read_json, write_json
 from experiments.threads import use_threads
@@ -78,8 +79,7 @@ class Run:
     @property
     def resume_command(self) -> str:
         root = self.folder.records.root
-        quoted = str(root).replace("\\", "\\\\").replace("'", "\\'")
-        extra = [f"records.root='{quoted}'"] if root != default_root() else []
+        extra = [as_text(f"records.root={root}")] if root != default_root() else []
         return shlex.join(["python", shown(Path(__file__).with_name("run.py")), f"resume={self.folder.name}", *extra])
 
 

@@ -5,7 +5,7 @@ import datetime
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from experiments.errors import first_line
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoints
-from gan.config import ConfigError, FolderName, Utf8, is_utf8
+from gan.config import ConfigError, FolderName, Utf8, is_utf8, stray_character
 
 BEST = "best:"  # before the name of a study, stands for the run of its winner
+RUNS_URI = "runs:/"  # before a run's id, in MLflow's addresses
+FEWEST_DIGITS = 4  # of an id that is cut short
 
 
 def default_root() -> Path:
@@ -123,6 +126,14 @@ class Records:
         return self.root / "studies"
 
     @property
+    def multiruns(self) -> Path:
+        return self.root / "multirun"
+
+    @property
+    def comparisons(self) -> Path:
+        return self.root / "comparisons"
+
+    @property
     def studies_database(self) -> Path:
         return self.root / "studies.db"
 
@@ -139,7 +150,7 @@ class Records:
         return self.root / "artifacts"
 
     def check_writable(self) -> None:
-        """Raises ConfigError, before anything is written, if the root cannot be."""
+        """Raises ConfigError if the root cannot be written; makes nothing."""
         if not is_utf8(str(self.root)):
             raise ConfigError("records.root", f"{Utf8()}", str(self.root))
         for folder in (self.root, self.runs, self.cache):
@@ -150,16 +161,7 @@ class Records:
 
         Raises ConfigError for a name that is taken.
         """
-        stem = name or f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{preset or 'run'}"
-        self.runs.mkdir(parents=True, exist_ok=True)
-        for attempt in itertools.count(1):
-            path = self.runs / (stem if attempt == 1 else f"{stem}-{attempt}")
-            try:
-                path.mkdir()
-                break
-            except FileExistsError:
-                self.check_new(name)
-        return RunFolder(path)
+        return RunFolder(new_folder(self.runs, name or f"{_now()}-{preset or 'run'}", lambda: self.check_new(name)))
 
     def check_new(self, name: str | None) -> None:
         """Raises ConfigError for the name of a folder that is there."""
@@ -181,9 +183,15 @@ class Records:
         return [RunFolder(p) for p in sorted(self.studies.glob("*/")) if (p / "run.json").is_file()]
 
     def find_run(self, reference: str, key: str = "resume") -> RunFolder:
-        """The run of an MLflow run id, a name, a folder, `last`, or `best:<study>`, the winner of a search.
+        """The run of a reference.
 
-        Raises ConfigError in the name of the setting `key`.
+        Args:
+            reference: a name, a folder, an MLflow run id or the beginning of one, alone or as in `runs:/<id>`,
+                `last`, or `best:<study>`, the winner of a search.
+            key: the setting in whose name ConfigError is raised.
+
+        Raises:
+            ConfigError: where there is no such run, or more than one.
         """
         if reference.startswith(BEST):
             return self._best_of(reference.removeprefix(BEST), key)
@@ -195,11 +203,16 @@ class Records:
             raise ConfigError(key, "a run", reference, f"there are none in {self.runs}")
         if reference == "last":
             return self._last(runs, key)
-        for run in runs:
-            if reference in run.mlflow_run_ids():
-                return run
-        recent = ", ".join(run.name for run in runs[:-4:-1])
-        raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, f"most recent: {recent}")
+        run_id = reference.removeprefix(RUNS_URI).partition("/")[0].lower()
+        found = [run for run in runs if any(each.startswith(run_id) for each in run.mlflow_run_ids())]
+        whole = [run for run in found if run_id in run.mlflow_run_ids()] or found
+        if len(whole) == 1 and len(run_id) >= FEWEST_DIGITS:
+            return whole[0]
+        if found and len(run_id) >= FEWEST_DIGITS:
+            names = ", ".join(run.name for run in found[:-4:-1])
+            raise ConfigError(key, "the id of one run", reference, f"{len(found)} begin with it: {names}")
+        recent = stray_character(reference) or "most recent: " + ", ".join(run.name for run in runs[:-4:-1])
+        raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, recent)
 
     def _last(self, runs: list[RunFolder], key: str) -> RunFolder:
         """The last run that a person started. runs: oldest first. Raises ConfigError where all are of searches."""
@@ -228,17 +241,59 @@ class Records:
         raise ConfigError(key, "the winner of a search that was finished", f"{BEST}{study}", problem)
 
 
+def _now() -> str:
+    return f"{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def new_folder(parent: Path, stem: str | None = None, taken: Callable[[], None] = lambda: None) -> Path:
+    """Make a folder that no other process has.
+
+    Args:
+        parent: where; made if it is not there.
+        stem: its name, by default date and time; a number follows where the name is taken.
+        taken: called first in that case.
+
+    Raises:
+        ConfigError: in the name of records.root, where folders cannot be made.
+    """
+    make_folder(parent, "records.root")
+    stem = stem or _now()
+    for attempt in itertools.count(1):
+        path = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
+        try:
+            path.mkdir()
+            break
+        except FileExistsError:
+            taken()
+    return path
+
+
 def check_folder(folder: Path, key: str) -> None:
-    """Make a folder; raises ConfigError, in the name of a setting, if it cannot be made or written."""
+    """Raises ConfigError, in the name of a setting, if a folder cannot be made or written; makes nothing."""
     problem = None
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not there.is_dir():
+            problem = f"{there} is no folder"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            problem = "no permission to write, or a read-only disk"
+        else:
+            os.stat(folder)  # a name that is too long
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        problem = error.strerror
+    if problem is not None:
+        raise ConfigError(key, "a folder that can be written", str(folder), problem)
+
+
+def make_folder(folder: Path, key: str) -> None:
+    """Make a folder; raises ConfigError, in the name of a setting, if it cannot be made or written."""
+    check_folder(folder, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        problem = error.strerror
-    if problem is None and not os.access(folder, os.W_OK | os.X_OK):
-        problem = "no permission to write, or a read-only disk"
-    if problem is not None:
-        raise ConfigError(key, "a folder that can be written", str(folder), problem)
+        raise ConfigError(key, "a folder that can be written", str(folder), first_line(error)) from error
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -25,15 +25,16 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from experiments import prepare, program, training
-from experiments.compose import CONF, complete, compose_config, expand_sweep, parse, preset_of, quote_paths
+from experiments.compose import CONF, GROUPS, complete, compose_config, preset_of
 from experiments.environment import say_what_is_set_aside
+from experiments.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts
 from experiments.program import FAILED
 from experiments.progress import Output
-from experiments.records import Records
+from experiments.records import Records, new_folder
 from experiments.signals import first_collected, handled
 from experiments.tracking_address import fix_tracking_uri
 from gan.checkpoint import CheckpointError
-from gan.config import ConfigError, describe
+from gan.config import Config, ConfigError, describe, text_keys
 
 
 def main(arguments: list[str]) -> int:
@@ -44,9 +45,9 @@ def main(arguments: list[str]) -> int:
         return _hydra(arguments, lambda _: None)
     _check_flags(args)
     fix_tracking_uri()
-    overrides = quote_paths(args.overrides, args.multirun)
+    overrides = quote_texts(args.overrides, text_keys(Config), GROUPS, args.multirun)
     if args.multirun:
-        return _multirun(flags, overrides, args.config_dir)
+        return _multirun(flags, clean_ranges(overrides), args)
 
     config = compose_config(overrides, args.config_dir)
     arguments = [*flags, *complete(overrides, args.config_dir)]
@@ -85,7 +86,6 @@ def _check_flags(args: Namespace) -> None:
 
 def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
     """Train inside Hydra, which keeps its own record, .hydra/ and run.log, in the run's folder."""
-    place = str(run.folder.path).replace("\\", "\\\\").replace("'", "\\'")
     outcomes: list[training.Outcome] = []
     refused: list[OSError] = []
 
@@ -96,7 +96,7 @@ def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
             refused.append(error)
 
     with first_collected() as caught:
-        _hydra([*arguments, f"hydra.run.dir='{place}'"], task)
+        _hydra([*arguments, f"hydra.run.dir={quote(str(run.folder.path))}"], task)
     if refused:
         raise refused[0]
     if outcomes[0].status == "KILLED":
@@ -113,11 +113,11 @@ def _hydra(arguments: list[str], task: TaskFunction) -> int:
     return 0
 
 
-def _multirun(flags: list[str], overrides: list[str], config_dir: str | None) -> int:
+def _multirun(flags: list[str], overrides: list[str], args: Namespace) -> int:
     """Each run in a process of its own: Keras leaves memory and graphs behind in one."""
     jobs = expand_sweep(overrides)
     for job in jobs:
-        config = compose_config(job, config_dir)
+        config = compose_config(job, args.config_dir)
         if len(jobs) > 1 and config.name is not None:
             raise ConfigError("name", "absent in a multirun, where each run gets its own", config.name)
     common = set(jobs[0]).intersection(*jobs)
@@ -125,7 +125,7 @@ def _multirun(flags: list[str], overrides: list[str], config_dir: str | None) ->
 
     def task(_: DictConfig) -> None:
         job = list(HydraConfig.get().overrides.task)
-        own = ["--config-dir", config_dir] if config_dir else []
+        own = ["--config-dir", args.config_dir] if args.config_dir else []
         code, stopped_by = _child([sys.executable, str(Path(__file__).resolve()), *own, *job])
         if stopped_by is not None:
             sys.exit(128 + stopped_by)  # and no run after it
@@ -133,6 +133,11 @@ def _multirun(flags: list[str], overrides: list[str], config_dir: str | None) ->
             failures.append(f"{' '.join(each for each in job if each not in common)} (exit code {code})")
 
     say_what_is_set_aside(Output())
+    shows = args.cfg or args.info
+    if not shows and not any(override.key_or_group == "hydra.sweep.dir" for override in parse(overrides)):
+        records = Records.at(config.records.root)
+        records.check_writable()
+        overrides = [*overrides, f"hydra.sweep.dir={quote(str(new_folder(records.multiruns)))}"]
     _hydra([*flags, *overrides], task)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)

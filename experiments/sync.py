@@ -16,7 +16,7 @@ from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder, read_json
 from experiments.tracking import Delivery, RunDeleted, reason
 from experiments.tracking_address import fix_tracking_uri, public, tracking_uri
-from gan.config import ConfigError
+from gan.config import ConfigError, misplaced_character
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +31,9 @@ def main(arguments: list[str]) -> int:
             "the arguments", "one run, or all, and at most one records.root=<folder>", given, "see --help"
         )
     fix_tracking_uri()
+    for text in (*names, *roots):
+        if stray := misplaced_character(text):
+            raise ConfigError("the arguments", "text without characters that cannot be seen", text, stray)
     records = Records.at(roots[0] if roots else None)
     if names[0] == "all":
         runs = [*records.all_studies(), *records.all_runs()]

@@ -26,7 +26,7 @@ from PIL import Image
 from experiments import journal
 from experiments.delivered import Delivered
 from experiments.errors import explained, first_line
-from experiments.records import Records, RunFolder, read_json, write_json
+from experiments.records import Records, RunFolder, make_folder, read_json, write_json
 from experiments.relocation import artifacts_of, own_default_experiment, relocate
 from experiments.terminal import printable
 from experiments.tracking_address import VARIABLE, database_uri, public, sqlite_file, sqlite_uri, tracking_uri
@@ -440,7 +440,7 @@ def _experiment_tags() -> dict[str, str]:
 
 def open_store(records: Records) -> str:
     """Make the database and its experiment, if they are not there; where all runs are in the UI, after the server's address."""
-    records.check_writable()
+    make_folder(records.root, "records.root")
     uri = tracking_uri(records)
     client = _connect(records, uri)
     experiment = _experiment(client, records, uri)

@@ -21,7 +21,7 @@ from experiments.errors import first_line
 from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, shown
 from experiments.progress import stage
-from experiments.records import Records, check_folder, read_json, write_json
+from experiments.records import Records, check_folder, make_folder, read_json, write_json
 from gan.arrays import Arrays, write_npz
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
 from gan.data import Dataset, load_dataset, pixel_hash
@@ -59,6 +59,7 @@ def main(wanted: FeatureTraining) -> int:
     records.check_writable()
     check_folder(out, "out")
     dataset = load_dataset("cifar10", wanted.data.path, "all", records.cache)
+    make_folder(out, "out")
     begin, code = time.monotonic(), code_tags()  # before the weights, which git knows, are written
     with native_stderr_to(Path("/dev/null")):
         if kept is None:

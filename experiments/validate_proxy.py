@@ -20,7 +20,7 @@ from rich.progress import Progress, TaskID
 from experiments.arguments import run_program
 from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, find_extractor, shown
-from experiments.records import Records, RunFolder, check_folder, read_json, write_json
+from experiments.records import Records, RunFolder, check_folder, make_folder, read_json, write_json
 from experiments.train_features import DataPlace
 from experiments.validation.runs import train_all
 from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, describe, get, setting
@@ -61,6 +61,8 @@ def main(wanted: Validation) -> int:
         weights["inception"] = find_extractor("inception", None)
     ships = load_dataset("cifar10", wanted.data.path, SHIP, records.cache)
     everything = load_dataset("cifar10", wanted.data.path, "all", records.cache)
+    make_folder(records.root, "records.root")
+    make_folder(out, "out")
     begin = time.monotonic()
 
     with _part(console, f"{wanted.steps} updates of each GAN, two at a time (logs in {shown(records.root)})"):

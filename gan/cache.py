@@ -13,10 +13,18 @@ from gan.arrays import Arrays, read_npz, write_npz
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold `<path>.lock`, one process at a time."""
+    """Hold `<path>.lock`, one process at a time; what fails leaves no folder or lock that was not there before."""
+    lock = Path(f"{path}.lock")
+    new = [each for each in (lock, path.parent, *path.parent.parents) if not each.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        yield
+    try:
+        with FileLock(lock):
+            yield
+    except BaseException:
+        for each in new:
+            with contextlib.suppress(OSError):  # other files are in it by now
+                each.unlink() if each == lock else each.rmdir()
+        raise
 
 
 def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> Arrays:

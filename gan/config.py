@@ -12,6 +12,7 @@ import difflib
 import itertools
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -30,6 +31,16 @@ CIFAR10_CLASSES = (
 )
 
 
+# What an editor or a web page makes of plain characters.
+PLAIN = {"\u2212": "-", "\u00ad": "-", **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015", "-")}
+PLAIN |= dict.fromkeys("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a", "'")
+CONTROL_NAMES = {
+    "\r": "CARRIAGE RETURN, as in a file with Windows line ends, which dos2unix takes out",
+    "\n": "LINE FEED",
+    "\t": "CHARACTER TABULATION",
+}
+NONE, NULL = "none", "write null for none"  # the word that people type for it, in any case; and what to say then
+
 EXTRACTORS = ("cifar_cnn", "random_cnn", "inception")
 
 
@@ -44,7 +55,8 @@ class ConfigError(ValueError):
 
     def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
         self.key = key
-        text = f"{key} must be {rule}; got {value!r}" + (f" ({remedy})" if remedy else "")
+        shown = repr(value).replace(2 * "\\", "\\")  # a path with backslashes reads as it was typed
+        text = f"{key} must be {rule}; got {shown}" + (f" ({remedy})" if remedy else "")
         super().__init__(without_password(" ".join(text.split())))
 
 
@@ -119,7 +131,7 @@ class FolderName:
     """A word that can name a folder and cannot leave it."""
 
     def __str__(self) -> str:
-        return "letters, digits, '.', '_' and '-', the first a letter or digit, at most 100, and not last or all"
+        return "letters a to z, digits, '.', '_' and '-', the first a letter or digit, at most 100, and not last or all"
 
     def admits(self, value: Any) -> bool:
         return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value) is not None and value not in ("last", "all")
@@ -356,13 +368,59 @@ class Config:
 
 def check(settings: Any) -> None:
     """Raises ConfigError for the first value that breaks the rule of its key; where None is the default, it may be."""
+    texts = text_keys(type(settings))
     for key, spec in describe(type(settings)).items():
         rule, value = spec["rule"], get(settings, key)
-        if rule is None or (value is None and spec["default"] is None):
+        if value is None and spec["default"] is None:
             continue
-        if not rule.admits(value):
-            hint = nearest(str(value), rule.options) if isinstance(rule, Choice | Devices) else ""
-            raise ConfigError(key, str(rule), value, hint)
+        if key in texts and not isinstance(value, str):
+            remedy = "a text: put it in quotation marks" if isinstance(value, int | float) else ""
+            raise ConfigError(key, str(rule or "text"), value, remedy)
+        if rule is not None and not rule.admits(value):
+            raise ConfigError(key, str(rule), value, _hint(spec, value))
+        if key in texts and (stray := misplaced_character(value)):
+            raise ConfigError(key, "text without characters that cannot be seen", value, stray)
+
+
+def text_keys(settings: type) -> list[str]:
+    """Keys whose values are texts."""
+    return [key for key, spec in describe(settings).items() if spec["type"] in (str, str | None)]
+
+
+def _hint(spec: dict[str, Any], value: Any) -> str:
+    """What a value that breaks its rule may have been meant for."""
+    if spec["default"] is None and str(value).lower() == NONE:
+        return NULL
+    stray = stray_character(value) if isinstance(value, str) else ""
+    known = isinstance(spec["rule"], Choice | Devices)
+    return stray or (nearest(str(value), spec["rule"].options) if known else "")
+
+
+def stray_character(text: str) -> str:
+    """Name the first character of a text that is not plain ASCII, and what to type for it; empty if there is none."""
+    for character in text:
+        if not (character.isascii() and character.isprintable()):
+            name = CONTROL_NAMES.get(character) or unicodedata.name(character, "")
+            plain = PLAIN.get(character) or unicodedata.normalize("NFKC", character)
+            remedy = f", in the place of {plain!r}" if plain != character and plain.isascii() else ""
+            return f"{character!r} is U+{ord(character):04X} {name}".rstrip() + remedy
+    return ""
+
+
+def misplaced_character(text: str) -> str:
+    """Name a character that no text has on purpose, at an end or at all: what `stray_character` says of it.
+
+    These are control characters anywhere, and at an end spaces that are not plain, characters without a width, and
+    typographic quotation marks around the whole.
+    """
+    for character in text:
+        if unicodedata.category(character) == "Cc":
+            return stray_character(character)
+    for end in (text[:1], text[-1:]):
+        if end and not end.isascii() and unicodedata.category(end) in ("Zs", "Cf"):
+            return stray_character(end)
+    around = len(text) > 1 and PLAIN.get(text[0]) == PLAIN.get(text[-1]) == "'"
+    return stray_character(text) if around else ""
 
 
 def check_shares(batch_size: int, devices: int) -> None:

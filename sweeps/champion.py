@@ -9,8 +9,8 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from experiments import journal
-from experiments.compose import quote_paths
 from experiments.journal import Journal
+from experiments.overrides import as_text
 from experiments.records import RunFolder
 from experiments.tracking import CANDIDATE, CHAMPION
 from gan import metrics
@@ -138,7 +138,7 @@ def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolde
 
 def _program(name: str, run: RunFolder, arguments: Sequence[str]) -> str:
     """Run one of the smaller programs on a run; what it said in the end."""
-    quoted = quote_paths([f"run={run.name}", *arguments, f"records.root={run.records.root}"])
+    quoted = [as_text(f"run={run.name}"), *arguments, as_text(f"records.root={run.records.root}")]
     command = [sys.executable, str(EXPERIMENTS / name), *quoted]
     result = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
     return (result.stderr or result.stdout).strip()[-300:]

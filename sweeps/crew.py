@@ -10,6 +10,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.overrides import as_text
 from experiments.records import RunFolder
 from sweeps import shared_study as shared
 from sweeps import study as studies
@@ -80,13 +81,12 @@ class Crew:
                 self._tell(self._trials())
 
     def _task(self, number: int) -> Task:
-        root = str(self._plan.records.root).replace("\\", "\\\\").replace("'", "\\'")
         arguments = [
             "search.role=worker",
             f"search.study={self._plan.search.study}",
             f"search.storage={self._address}",
             f"search.grace_seconds={self._plan.search.grace_seconds}",
-            f"records.root='{root}'",
+            as_text(f"records.root={self._plan.records.root}"),
         ]
         return Task(arguments, str(self._folder.path), number, str(self._program), shared=True)
 

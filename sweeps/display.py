@@ -8,17 +8,17 @@ from rich.console import Console
 from rich.live import Live
 
 from experiments.errors import first_line
-from experiments.progress import brief, say, short_names
+from experiments.progress import say, short_names
 from sweeps import study as studies
 from sweeps.plan import Plan
-from sweeps.space import Value
+from sweeps.space import Value, brief_value
 from sweeps.time_left import Throughput, time_left
 from sweeps.trials_table import OVER, Progress, Row, TrialsTable, best_of, three_digits
 
 
 def short(params: Mapping[str, Value]) -> str:
     """Settings in a few words: the last part of each key and four digits."""
-    return "  ".join(f"{name} {brief(params[key])}" for key, name in short_names(params).items())
+    return "  ".join(f"{name} {brief_value(params[key])}" for key, name in short_names(params).items())
 
 
 class SearchDisplay:

@@ -14,6 +14,7 @@ from gan.config import ConfigError
 from sweeps import optuna_search
 from sweeps.plan import read_plan
 from sweeps.settings import Settings
+from sweeps.space import combinations
 
 PRESET = "search=grid"
 MOST = 400  # combinations: a map with more cannot be read
@@ -30,9 +31,9 @@ def main(arguments: list[str]) -> int:
     if len(plan.space) != 2:
         given = ", ".join(dimension.key for dimension in plan.space)
         raise ConfigError("a map", "of two settings, each with a choice(...) or range(...)", given)
-    across, down = (len(dimension.grid()) for dimension in plan.space)
-    if across * down > MOST:
-        raise ConfigError("a map", f"of at most {MOST} combinations", f"{across} x {down}")
+    if (count := combinations(plan.space)) > MOST:
+        sizes = " x ".join(f"{dimension.count:,}" for dimension in plan.space)
+        raise ConfigError("a map", f"of at most {MOST} combinations", f"{sizes} = {count:,}")
     return optuna_search.main([PRESET, *arguments])
 
 

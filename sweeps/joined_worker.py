@@ -127,7 +127,7 @@ class JoinedWorker(Worker):
         return True
 
     def _optimize(self, count: int) -> None:
-        self.study.sampler = studies.make_sampler(self.plan.search, self.plan.space, self.number, count)
+        self.study.sampler = studies.make_sampler(self.plan, self.number, count)
         try:
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
         except (UpdateFinishedTrialError, ValueError):

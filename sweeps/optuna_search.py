@@ -41,7 +41,7 @@ from experiments.journal import Journal
 from experiments.prepare import described, find_extractor, load_data, run_facts, settings, shown
 from experiments.program import FAILED
 from experiments.progress import Output, say, say_words, stage
-from experiments.records import RunFolder, write_json
+from experiments.records import RunFolder, make_folder, write_json
 from experiments.signals import handled, leave_at_once
 from experiments.sync import deliver
 from experiments.tracking import Feeder
@@ -97,6 +97,9 @@ def main(arguments: list[str]) -> int:
     )  # a server may be away: said before all else
     dataset = load_data(config, plan.records, console)
     folder = RunFolder(plan.records.studies / plan.search.study)
+    if remote is None and not plan.records.studies_database.exists():
+        studies.check_runs_left(plan, ())  # before a database is made
+    make_folder(plan.records.root, "records.root")
     storage = remote or open_storage(plan)
     if studies.starts_from_defaults(storage, plan.search.study) and not plan.names_preset:
         plan = read_plan([*arguments, f"experiment={DEFAULTS}"])
@@ -104,7 +107,7 @@ def main(arguments: list[str]) -> int:
     with folder.owned("search.study"):
         identity = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
         with _turn(plan):
-            study = studies.open_study(storage, plan, identity)
+            study = studies.open_study(storage, plan, identity, lambda words: console.print(words, markup=False))
         with _signals(_command(plan)) as caught:
             return _Search(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
                 128 + caught[0] if caught else 0
@@ -372,7 +375,7 @@ def _suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
     study = optuna.create_study()
     study.enqueue_trial(plan.baseline)
     for number in range(min(SUGGESTIONS, plan.budget)):
-        study.sampler = studies.make_sampler(plan.search, plan.space, 0, number)
+        study.sampler = studies.make_sampler(plan, 0, number)
         yield sampled_params(plan.space, study.ask())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.compose import quote_paths
+from experiments.overrides import as_text
 from sweeps.plan import Plan
 
 UPDATES = 30
@@ -36,7 +36,7 @@ class Pace:
 def measure(plan: Plan) -> Pace:
     """Trains as many trials as there are workers, for a moment. Raises RuntimeError if they fail."""
     with tempfile.TemporaryDirectory() as folder:
-        overrides = [*plan.overrides, f"train.threads={plan.threads}", *quote_paths([f"records.root={folder}"])]
+        overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
         command = [sys.executable, __file__, json.dumps([overrides, plan.config_dir])]
         processes = [
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,6 +1,5 @@
 """What a search will do, read from its command line and checked before anything is written."""
 
-import math
 import os
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Mapping, Sequence
@@ -8,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.compose import compose_config, compose_settings, named_keys, parse, preset_of, quote_paths
+from experiments.compose import GROUPS, compose_config, compose_settings, named_keys, preset_of
+from experiments.overrides import parse, quote_texts
 from experiments.prepare import RESUME_MAY_CHANGE, settings
 from experiments.records import Records
 from experiments.threads import available_cores
-from gan.config import Config, ConfigError, describe, effective, in_brief, without_password
+from gan.config import Config, ConfigError, describe, effective, in_brief, text_keys, without_password
 from sweeps.address import split_password
-from sweeps.settings import FEWEST_SCORES, SCORES, SearchConfig, Settings
-from sweeps.space import Space, Value, as_overrides, read_space, text_of
+from sweeps.settings import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings
+from sweeps.space import Space, Value, as_overrides, combinations, follows, read_space, text_of
 
 TUTORIAL = "tutorial"  # the preset that a search starts from unless it names another
 DEFAULTS = "defaults"  # the one that searches of earlier versions started from
@@ -51,7 +51,7 @@ class Plan:
         """Settings to try: no more than a grid has."""
         if self.search.sampler != "grid":
             return self.search.trials
-        return min(self.search.trials, math.prod(len(dimension.grid()) for dimension in self.space))
+        return min(self.search.trials, combinations(self.space))
 
     @property
     def threads(self) -> int:
@@ -78,7 +78,15 @@ class Plan:
     @property
     def baseline(self) -> dict[str, Value]:
         """The point of the space nearest to the baseline, as which the sampler sees trial 0."""
-        return {dimension.key: dimension.nearest(effective(self.config, dimension.key)) for dimension in self.space}
+        return {
+            d.key: d.nearest(None if d.has_null and follows(d.key, self.config) else effective(self.config, d.key))
+            for d in self.space
+        }
+
+    @property
+    def former(self) -> dict[str, Value]:
+        """Of each dimension the value that trials had before it was one: the baseline's, if the space has it."""
+        return {key: value for key, value in self.baseline.items() if self.is_baseline({key: value})}
 
     @property
     def baseline_shown(self) -> dict[str, Value]:
@@ -88,7 +96,10 @@ class Plan:
     def is_baseline(self, params: Mapping[str, Value]) -> bool:
         """Whether training with these parameters is training with the baseline's settings, to the last digit."""
         own = {key: effective(self.config, key) for key in params}
-        return all(value == text_of(own[key]) or {value} == _values(own[key]) for key, value in params.items())
+        return all(
+            value == text_of(own[key]) or {value} == _values(own[key]) or (value is None and follows(key, self.config))
+            for key, value in params.items()
+        )
 
     def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
         """The command line of a run with these parameters; with none, of the baseline."""
@@ -131,9 +142,9 @@ def read_plan(arguments: list[str]) -> Plan:
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         raise ConfigError("--config-dir", "a folder", args.config_dir)
 
-    of_search, of_space, of_trials = _sorted(quote_paths(args.overrides, multirun=True))
+    of_search, of_space, of_trials = _sorted(_as_typed(args.overrides))
     search = compose_settings("optuna_search", Settings, ("search",), of_search, args.config_dir).search
-    fixed = [*search.overrides, *of_trials]
+    fixed = [*_as_typed(search.overrides), *of_trials]
     if preset_of(fixed) is None:
         fixed = [f"experiment={TUTORIAL}", *fixed]
     given = {override.key_or_group for override in parse(fixed)}
@@ -156,6 +167,10 @@ def read_plan(arguments: list[str]) -> Plan:
     plan = Plan(search, read_space(texts), fixed, overrides, config, args.config_dir, command)
     _check(plan)
     return plan
+
+
+def _as_typed(overrides: list[str]) -> list[str]:
+    return quote_texts(overrides, [*text_keys(Config), *text_keys(Settings)], ("search", *GROUPS), multirun=True)
 
 
 def _in_one_piece(arguments: Sequence[str]) -> list[str]:
@@ -204,9 +219,9 @@ def _check(plan: Plan) -> None:
         raise ConfigError("search.launcher", "local without search.storage", search.launcher, remedy)
     if search.launcher == "slurm" and search.resources.gpus % 1:
         raise ConfigError("search.resources.gpus", "a whole number with SLURM", search.resources.gpus)
-    if search.sampler == "grid":
-        for dimension in plan.space:
-            dimension.grid()
+    if search.sampler == "grid" and (count := combinations(plan.space)) > MOST_TRIALS:
+        remedy = "fewer values of each setting, or another sampler"
+        raise ConfigError("a grid", f"of at most {MOST_TRIALS:,} combinations", f"{count:,}", remedy)
 
 
 def notices(plan: Plan) -> list[str]:
@@ -226,7 +241,7 @@ def notices(plan: Plan) -> list[str]:
         lines.append(f"{', '.join(noise)}: acts in train.loss=bce alone")
     for key, value in plan.baseline.items():
         own = effective(plan.config, key)
-        if plan.search.sampler != "grid" and own != value and not isinstance(own, list):
+        if plan.search.sampler != "grid" and not plan.is_baseline({key: value}) and not isinstance(own, list):
             shown = f"{plan.baseline_words} have {own}"
             lines.append(f"{key}: {shown}, outside of the space; trial 0 has it all the same, seen as {value}")
     return lines

@@ -25,12 +25,14 @@ from PIL import Image
 
 from experiments import figures
 from experiments.figures import Picture
-from experiments.progress import brief, short_names
+from experiments.progress import short_names
 from experiments.records import RunFolder
 from gan import metrics
 from sweeps import study as studies
 from sweeps.plan import Plan
+from sweeps.samplers import clean_trial, in_space
 from sweeps.settings import SCORES
+from sweeps.space import brief_value
 
 COLUMNS = 4  # of the contact sheet
 NEWEST = 24  # pictures on it at most, the best ones
@@ -39,12 +41,14 @@ SCORE = "score"
 FEWEST, MOST = 4, 200  # completed trials for importances
 
 
-def importances(study: Study) -> dict[str, float]:
+def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
     """Of each setting for the score, as shares of its variance (fANOVA); nothing where there are too few trials to tell.
 
-    Of many trials a few are drawn, as the time grows with their square.
+    Of many trials a few are drawn, as the time grows with their square. plan: in whose space all are shown, as that
+    of a study may have been extended.
     """
-    done = studies.finished(study.get_trials(deepcopy=False))
+    finished = studies.finished(study.get_trials(deepcopy=False))
+    done = [seen for t in finished if (seen := in_space(t, plan.space, plan.former) if plan is not None else t)]
     if len(done) < FEWEST:
         return {}
     if len(done) > MOST:
@@ -66,7 +70,7 @@ class _Known(BaseImportanceEvaluator):
 def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
     """A study in memory in which each suggestion is one trial, so that figures have the numbers of all else."""
     study = optuna.create_study()
-    study.add_trials(sorted(trials, key=studies.origin))
+    study.add_trials(map(clean_trial, sorted(trials, key=studies.origin)))
     return study
 
 
@@ -91,7 +95,7 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
         f"The mean of the last {SCORES} scores, which pruners see. Dark to bright: best to worst completed trial.",
     )  # fmt: skip
     plotters: dict[str, Callable[[], Any]] = {}
-    if shares := importances(study):
+    if shares := importances(study, plan):
         two = list(shares)[:2]
         plotters |= {
             "importances": lambda: plots.plot_param_importances(study, evaluator=_Known(shares), target_name=SCORE),
@@ -108,9 +112,9 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
 def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str, Picture]:
     """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
     across, down = plan.space
-    names = [[brief(value) for value in dimension.grid()] for dimension in (across, down)]
+    names = [[brief_value(value) for value in dimension.grid()] for dimension in (across, down)]
     on_map = [trial for trial in reversed(done) if studies.BASELINE not in trial.user_attrs]
-    places = {(brief(t.params[down.key]), brief(t.params[across.key])): t for t in on_map}
+    places = {(brief_value(t.params[down.key]), brief_value(t.params[across.key])): t for t in on_map}
     by_place = {(names[1].index(y), names[0].index(x)): t for (y, x), t in places.items()}
     size = max(0.95 * len(names[0]), 4) + 2, max(0.6 * len(names[1]), 2) + 1.2
 
@@ -260,7 +264,7 @@ def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -
             own = f" ({plan.preset})" if studies.is_baseline(plan, trial) else ""
             axis.set_title(f"trial {studies.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
             params = studies.shown_params(plan, trial)
-            settings = [f"{name} {brief(params[key])}" for key, name in short_names(params).items()]
+            settings = [f"{name} {brief_value(params[key])}" for key, name in short_names(params).items()]
             axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=9)
         return figure
 

@@ -153,7 +153,7 @@ def _page(
         saved=saved,
         without=without,
         figures=report.figures,
-        importances=importances(study),
+        importances=importances(study, plan),
         keys=[dimension.key for dimension in plan.space],
         space=plan.space,
         search=plan.search,

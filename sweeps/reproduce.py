@@ -28,11 +28,12 @@ from rich.console import Console
 
 from experiments import figures, journal
 from experiments.arguments import run_program
-from experiments.compose import compose_config, quote_paths
+from experiments.compose import compose_config
 from experiments.errors import first_line
+from experiments.overrides import as_text
 from experiments.prepare import RESUME_MAY_CHANGE, load_data, read_records, settings, shown
 from experiments.progress import stage
-from experiments.records import Records, RunFolder, check_folder
+from experiments.records import Records, RunFolder, make_folder
 from experiments.threads import available_cores
 from experiments.training import NO_RECORDS, OUT_OF_MEMORY
 from gan import metrics
@@ -163,7 +164,7 @@ def main(wanted: Reproduction) -> int:
     if wanted.dry_run:
         return 0
     for folder in (out / "results", out / "images"):
-        check_folder(folder, "out")
+        make_folder(folder, "out")
     for name in searches:
         if code := _search(name, wanted, out):
             return code
@@ -224,7 +225,7 @@ def _same_latents(out: Path, every: Sequence[Training], wanted: Reproduction, co
     root = [] if wanted.records.root is None else [f"records.root={wanted.records.root}"]
     place = [] if wanted.data.path is None else [f"data.path={wanted.data.path}"]
     with tempfile.TemporaryDirectory() as folder:
-        own = [*(f"run={each.name}" for each in runs), *quote_paths([f"out={folder}", *root, *place])]
+        own = [*(f"run={each.name}" for each in runs), *map(as_text, [f"out={folder}", *root, *place])]
         if problem := _program("compare.py", own):
             console.print(f"failed    pictures side by side: {problem}")
             return False
@@ -256,7 +257,7 @@ def _digests(every: Sequence[Training], wanted: Reproduction) -> dict[str, str]:
 def _data(wanted: Reproduction) -> list[str]:
     place = [] if wanted.data.path is None else [f"data.path={wanted.data.path}"]
     root = [] if wanted.records.root is None else [f"records.root={wanted.records.root}"]
-    return quote_paths([f"data={wanted.data.source}", *place, *root])
+    return [f"data={wanted.data.source}", *map(as_text, [*place, *root])]
 
 
 def _overrides(each: Training, wanted: Reproduction) -> list[str]:

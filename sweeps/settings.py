@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-
+from experiments.compose import store_schema
 from gan import metrics
 from gan.config import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
 
@@ -14,6 +13,7 @@ PRUNERS = ("halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")
 SCORES = metrics.LAST_SCORES  # in-run scores, whose mean is the objective
+MOST_TRIALS = 100_000
 FEWEST_SCORES = 2 * SCORES  # of a trial, unless eval.every_steps says otherwise
 
 
@@ -54,7 +54,7 @@ class SearchConfig:
     overrides: list[str] = setting([], "settings of every trial, before those of the command line")
     study: str = setting("gan", "name of the study; the same name goes on with it", FolderName())
     trials: int = setting(
-        20, "settings to try, the baseline (experiment=, or the tutorial's) among them", Interval(2, 100_000)
+        20, "settings to try, the baseline (experiment=, or the tutorial's) among them", Interval(2, MOST_TRIALS)
     )
     hours: float | None = setting(None, "after which no more trials are begun, all sittings together", POSITIVE)
     steps: int = setting(1500, "updates of a trial that is not pruned", Interval(SCORES, 10**9))
@@ -91,4 +91,4 @@ class Settings:
     search: SearchConfig = field(default_factory=SearchConfig)
 
 
-ConfigStore.instance().store(name="search_schema", node=Settings)
+store_schema("search_schema", Settings)

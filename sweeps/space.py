@@ -13,12 +13,15 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, QuotedS
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
-from experiments.compose import check_keys, parse
-from gan.config import ConfigError, PerLayer, describe
+from experiments.compose import check_keys
+from experiments.overrides import exact, parse, range_length
+from experiments.progress import brief
+from gan.config import NONE, NULL, Config, ConfigError, PerLayer, describe, effective
 
 Value = float | int | str | bool | None
 
 FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, step) or choice(a, b, ...)"
+MOST_STEPS = 1_000_000  # from 0 to the end of a range: with more, floating point would not find its values again
 # Keys that decide how a trial is measured, kept or run: trials that differ in them cannot be ranked.
 FIXED_SECTIONS = ("data.", "eval.", "records.")
 FIXED_KEYS = {
@@ -34,6 +37,10 @@ class Dimension:
     key: str
     text: str  # in Hydra's grammar
     distribution: BaseDistribution
+
+    @property
+    def has_null(self) -> bool:
+        return isinstance(self.distribution, CategoricalDistribution) and None in self.distribution.choices
 
     def suggest(self, trial: Trial) -> Value:
         d = self.distribution
@@ -53,26 +60,46 @@ class Dimension:
         if isinstance(value, list):  # one number for all layers
             value = round(sum(value) / len(value), 12)
         if isinstance(d, CategoricalDistribution):
-            numbers = all(type(each) in (int, float) for each in (value, *d.choices))
-            return min(d.choices, key=lambda each: abs(each - value)) if numbers else d.choices[0]
+            choices = [each for each in d.choices if each is not None]
+            numbers = all(type(each) in (int, float) for each in (value, *choices))
+            return min(choices, key=lambda each: abs(each - value)) if numbers else choices[0]
         assert isinstance(d, FloatDistribution | IntDistribution)
-        value = min(max(value, d.low), d.high)
-        if d.step is not None:
-            value = d.low + round((value - d.low) / d.step) * d.step
-        return int(value) if isinstance(d, IntDistribution) else float(value)
+        return self.clean(min(max(value, d.low), d.high))
 
-    def grid(self) -> list[Value]:
-        """All values, for the grid sampler. Raises ConfigError for an interval."""
+    def clean(self, value: Value) -> Value:
+        return clean(self.distribution, value)
+
+    @property
+    def count(self) -> int:
+        """How many values there are. Raises ConfigError for an interval."""
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
-            return list(d.choices)
+            return len(d.choices)
         assert isinstance(d, FloatDistribution | IntDistribution)
         if d.step is None or (isinstance(d, IntDistribution) and "interval" in self.text):
             raise ConfigError(self.key, "range(...) or choice(...) for search.sampler=grid", self.text)
-        return [d.low + k * d.step for k in range(round((d.high - d.low) / d.step) + 1)]
+        return round((d.high - d.low) / d.step) + 1
+
+    def grid(self) -> list[Value]:
+        """All values, for the grid sampler. Raises ConfigError for an interval."""
+        d, count = self.distribution, self.count
+        if isinstance(d, CategoricalDistribution):
+            return list(d.choices)
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        return [self.clean(d.low + k * d.step) for k in range(count) if d.step is not None]
 
 
 Space = tuple[Dimension, ...]
+
+
+def clean(d: BaseDistribution, value: Any) -> Any:
+    """A value as its dimension writes it: of a range the decimal that is nearest, 0.3 for 0.30000000000000004."""
+    if not isinstance(d, FloatDistribution | IntDistribution):
+        return value
+    number = int if isinstance(d, IntDistribution) else float
+    if d.step is None:
+        return number(value)
+    return number(exact(d.low) + round((value - d.low) / d.step) * exact(d.step))
 
 
 def read_space(texts: Mapping[str, str]) -> Space:
@@ -82,8 +109,39 @@ def read_space(texts: Mapping[str, str]) -> Space:
     return tuple(_dimension(key, text) for key, text in texts.items())
 
 
+def brief_value(value: Value) -> str:
+    """For a table: four digits, and null where a key follows another."""
+    return "null" if value is None else brief(value)
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two values are one, but for what studies of before had of the errors of floating point."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
+
+
+def same_params(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(same_value(value, other[key]) for key, value in one.items())
+
+
+def combinations(space: Space) -> int:
+    """How many points a grid of the space has. Raises ConfigError for an interval in it."""
+    return math.prod(dimension.count for dimension in space)
+
+
 def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
     return {dimension.key: dimension.suggest(trial) for dimension in space}
+
+
+def follows(key: str, config: Config) -> bool:
+    """Whether a key has the value of the one that it defaults to, and so may be null."""
+    shared = describe()[key]["same_as"]
+    return bool(shared) and _values(effective(config, key)) == _values(effective(config, shared))
+
+
+def _values(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, list) else {value}
 
 
 def as_overrides(params: Mapping[str, Value]) -> list[str]:
@@ -134,7 +192,7 @@ def _of_interval(key: str, text: str, sweep: IntervalSweep, spec: dict[str, Any]
         raise ConfigError(key, "an interval between integers", text)
     bounds = (int(low), int(high)) if whole else (low, high)
     _check_rule(key, text, spec, bounds)
-    shown = f"interval({bounds[0]:.12g}, {bounds[1]:.12g})"
+    shown = f"interval({text_of(bounds[0])}, {text_of(bounds[1])})"
     shown = f"tag(log, {shown})" if log else shown
     if whole:
         return Dimension(key, f"int({shown})", IntDistribution(int(low), int(high), log))
@@ -143,12 +201,12 @@ def _of_interval(key: str, text: str, sweep: IntervalSweep, spec: dict[str, Any]
 
 def _of_range(key: str, sweep: RangeSweep, spec: dict[str, Any]) -> Dimension:
     start, stop, step = sweep.start or 0, sweep.stop or 0, sweep.step
-    text = f"range({start:.12g}, {stop:.12g}, {step:.12g})"
-    if step <= 0:
+    text = f"range({text_of(start)}, {text_of(stop)}, {text_of(step)})"
+    if not all(map(math.isfinite, (start, stop, step))) or step <= 0:
         raise ConfigError(key, "a range with a step above 0", text)
     whole = all(float(number).is_integer() for number in (start, step))
-    count = max(math.ceil((stop - start) / step - 1e-9), 0)
-    last = start + (count - 1) * step
+    count = range_length(sweep)
+    last = exact(start) + (count - 1) * exact(step)
     if count < 2:
         raise ConfigError(key, "a range of two values or more", text, "its end is not part of it")
     if _kind(spec) is int and not whole:
@@ -156,6 +214,8 @@ def _of_range(key: str, sweep: RangeSweep, spec: dict[str, Any]) -> Dimension:
     if whole:
         _check_rule(key, text, spec, (int(start), int(last)))
         return Dimension(key, text, IntDistribution(int(start), int(last), step=int(step)))
+    if max(abs(exact(start)), abs(last)) / exact(step) > MOST_STEPS:
+        raise ConfigError(key, f"a range of at most {MOST_STEPS:,} steps", text, "an interval has no steps")
     _check_rule(key, text, spec, (float(start), float(last)))
     return Dimension(key, text, FloatDistribution(float(start), float(last), step=float(step)))
 
@@ -174,14 +234,19 @@ def _of_choice(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) ->
     if _kind(spec) is str:
         choices = [str(value) for value in choices]
         values = list(choices)
+    if _kind(spec) is int and any(isinstance(value, float | bool) for value in values):
+        raise ConfigError(key, "a choice of integers", text)
     _check_rule(key, text, spec, values)
     return Dimension(key, f"choice({', '.join(map(text_of, choices))})", CategoricalDistribution(choices))
 
 
 def _check_rule(key: str, text: str, spec: dict[str, Any], values: Any) -> None:
-    wrong = [value for value in values if spec["rule"] is not None and not spec["rule"].admits(value)]
+    rule, absent = spec["rule"], spec["default"] is None  # where null stands for another key's value
+    wrong = [v for v in values if rule is not None and not rule.admits(v) and not (absent and v is None)]
     if wrong:
-        raise ConfigError(key, str(spec["rule"]), text, f"{text_of(_choice(wrong[0]))} is not")
+        word = text_of(_choice(wrong[0]))
+        remedy = f"; {NULL}" if absent and word.lower() == NONE else ""
+        raise ConfigError(key, str(rule), text, f"{word} is not{remedy}")
 
 
 def _choice(value: Any) -> Value:
@@ -190,9 +255,12 @@ def _choice(value: Any) -> Value:
 
 
 def text_of(value: Any) -> str:
-    """A value in Hydra's grammar; numbers with twelve digits."""
+    """A value in Hydra's grammar; numbers in as few digits as are exact."""
     if isinstance(value, list):
         return "[" + ",".join(map(text_of, value)) + "]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:.12g}"
+    return short if float(short) == value else repr(value)

@@ -15,7 +15,7 @@ from filelock import FileLock
 from optuna.distributions import check_distribution_compatibility
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -28,8 +28,7 @@ from gan import metrics
 from gan.config import ConfigError, describe, get, without_password
 from sweeps.plan import BASELINE as FROM
 from sweeps.plan import SPACE, Plan
-from sweeps.settings import SearchConfig
-from sweeps.space import Space
+from sweeps.samplers import DecimalGridSampler, InSpace, in_space
 
 HEARTBEAT = 15  # seconds
 GRACE = 180  # seconds without one after which a trial's worker is taken for dead
@@ -44,6 +43,7 @@ KILLED = "killed in trial "  # and its number: how its process died, once for ea
 IDENTITY = "identity"  # of the study: what its scores depend on
 SECONDS = "seconds"  # of the study: searched so far, all sittings together
 
+MODELS = ("tpe", "gp", "cmaes")  # samplers that learn from earlier trials
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -55,18 +55,19 @@ def check_sampler(name: str) -> None:
         raise ConfigError("search.sampler", "one that is installed", name, f'pip install -e ".[{name}]"')
 
 
-def make_sampler(search: SearchConfig, space: Space, worker: int, number: int) -> BaseSampler:
+def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
     """What suggests the next trial, when a study has `number` of them.
 
     Made anew for each, so that a suggestion depends on the trials before it and not on
     when the search was last started; no two workers draw the same numbers.
     """
+    search, space = plan.search, plan.space
     seed = int(np.random.SeedSequence([search.seed, worker, number]).generate_state(1)[0])
     makers: dict[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(n_startup_trials=STARTUP_TRIALS, multivariate=True, seed=seed),
         "random": lambda: RandomSampler(seed),
         # These two and CMA-ES go through one sequence that all workers share.
-        "grid": lambda: GridSampler({d.key: d.grid() for d in space}, search.seed),
+        "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed),
         "qmc": lambda: QMCSampler(
             scramble=True,
             seed=search.seed % 2**32,
@@ -77,7 +78,7 @@ def make_sampler(search: SearchConfig, space: Space, worker: int, number: int) -
         "gp": lambda: GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
     }
     with experimental():
-        return makers[search.sampler]()
+        return InSpace(makers[search.sampler](), space, plan.former)
 
 
 class CountedPruner(BasePruner):
@@ -137,16 +138,31 @@ def open_storage(records: Records, retries: int) -> RDBStorage:
         raise ConfigError("records.root", "a folder whose studies.db Optuna can use", str(file), reason) from error
 
 
-def open_study(storage: RDBStorage, plan: Plan, identity: dict[str, Any]) -> Study:
-    """The study of the plan, taken up or made, with the baseline as its first trial (a grid has its own points alone).
-
-    Raises ConfigError where it was made with other settings.
-    """
+def check_runs_left(plan: Plan, names: Container[str]) -> None:
+    """Raises ConfigError where there are runs of a study, but it is not among the names of those that are."""
     name = plan.search.study
     left = sorted(plan.records.runs.glob(f"{name}-trial-*"))
-    if left and name not in optuna.get_all_study_names(storage):
+    if left and name not in names:
         remedy = f"the study is gone, but its runs are still there: {left[0]}, ..."
         raise ConfigError("search.study", "a new name, or without old runs", name, remedy)
+
+
+def open_study(
+    storage: RDBStorage, plan: Plan, identity: dict[str, Any], say: Callable[[str], None] = lambda words: None
+) -> Study:
+    """The study of the plan, taken up or made, with the baseline as its first trial (a grid has its own points alone).
+
+    Args:
+        storage: where it is kept.
+        plan: of the search.
+        identity: what its scores depend on.
+        say: told of an extension, and what it means for the trials that there are.
+
+    Raises:
+        ConfigError: where it was made with other settings.
+    """
+    name = plan.search.study
+    check_runs_left(plan, optuna.get_all_study_names(storage))
     with experimental():
         study = optuna.create_study(
             storage=storage, study_name=name, direction="minimize", load_if_exists=True, pruner=make_pruner(plan)
@@ -155,6 +171,8 @@ def open_study(storage: RDBStorage, plan: Plan, identity: dict[str, Any]) -> Stu
     if known is not None:
         check_identity(name, known, identity, plan)
         _check_kinds(study, plan)
+        for words in _extension(study, plan, known):
+            say(words)
     if known != identity:
         study.set_user_attr(IDENTITY, identity)
     if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
@@ -210,6 +228,24 @@ def _check_kinds(study: Study, plan: Plan) -> None:
                 rule = "of the same kind, scale and choices as in the study"
                 remedy = "search.study=<new> begins another"
                 raise ConfigError(dimension.key, rule, dimension.text, remedy) from error
+
+
+def _extension(study: Study, plan: Plan, known: dict[str, Any]) -> Iterator[str]:
+    """What a study's space becomes that was another, and which of its trials guide the search from now on."""
+    now = {f"{SPACE}{dimension.key}": dimension.text for dimension in plan.space}
+    before = {key: text for key, text in known.items() if key.startswith(SPACE)}
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    for key in changed:
+        yield f"extends  {key.removeprefix(SPACE)}: {before.get(key, 'one value')} -> {now.get(key, 'one value')}"
+    trials = [t for t in study.get_trials(deepcopy=False) if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    if changed and trials and plan.search.sampler in MODELS:
+        moves = plan.search.sampler != "cmaes"
+        kept = sum(in_space(trial, plan.space, plan.former, moves) is not None for trial in trials)
+        yield (
+            f"         {kept} of {len(trials)} trials guide the search, the others are outside of the space"
+            if moves
+            else ("         CMA-ES begins anew: what it has learned is of the former space")
+        )
 
 
 def _shown(value: Any) -> str:

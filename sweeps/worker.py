@@ -36,7 +36,7 @@ from sweeps import study as studies
 from sweeps.guards import Guard
 from sweeps.plan import Plan, read_plan
 from sweeps.process import TrialProcess, ending
-from sweeps.space import sampled_params
+from sweeps.space import same_params, sampled_params
 from sweeps.trial import Job
 
 
@@ -81,7 +81,7 @@ class Worker:
         say({"ready": True})
         while self._orders.get() is not None and not self.ended:
             count = len(studies.counted(self.study.get_trials(deepcopy=False)))
-            self.study.sampler = studies.make_sampler(self.plan.search, self.plan.space, self.number, count)
+            self.study.sampler = studies.make_sampler(self.plan, self.number, count)
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
             say({"ready": True})
 
@@ -115,7 +115,7 @@ class Worker:
     def _known(self, trial: Trial, params: dict[str, Any]) -> optuna.trial.FrozenTrial | None:
         """An earlier trial of the very same settings, as happens where there are few: it would give the same."""
         over = (TrialState.COMPLETE, TrialState.PRUNED)
-        same = [t for t in self.study.get_trials(deepcopy=False, states=over) if t.params == params]
+        same = [t for t in self.study.get_trials(deepcopy=False, states=over) if same_params(t.params, params)]
         # The baseline's settings may lie beside the point of the space that it is seen as.
         own = studies.is_baseline(self.plan, trial)
         same = [t for t in same if studies.is_baseline(self.plan, t) == own]

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compose import complete, compose_config, expand_sweep, quote_paths
-from gan.config import Config, ConfigError, describe, flatten
+from experiments.compose import complete, compose_config
+from experiments.overrides import expand_sweep, quote_texts
+from gan.config import Config, ConfigError, describe, flatten, text_keys
 
 
 def config(*overrides: str) -> Config:
@@ -101,7 +102,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("train.steps", "an override must be key=value; got 'train.steps'"),
         ("train.steps=[1", "an override must be key=value"),
         ("train.steps=1,2", "--multirun"),
-        ("name=[a]", "name must be text"),
+        ("name=[a]", "name must be letters a to z, digits"),
         ("model.latent_dim=[choice(1,2)]", "an override must be without several values inside of another value"),
     ],
 )
@@ -113,27 +114,13 @@ def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -
 
 
 @pytest.mark.parametrize(
-    "path", ["~/boats", "/a=b/c,d", "/x [y]/(z)", "it's", "/plain", "/two words", "a\\b", "'/quoted, already'"]
-)
-def test_paths_are_taken_as_they_are_typed(path: str) -> None:
-    (quoted,) = quote_paths([f"data.path={path}"])
-    assert compose_config([quoted]).data.path == path.strip("'") if path.startswith("'") else path
-
-
-@pytest.mark.parametrize(
     ("typed", "found"),
     [("8", 8), ("08", "08"), ("two words", "two words"), ("1.5", "1.5"), ("true", "true"), ("a=b", "a=b")],
 )
 def test_a_class_is_an_index_or_the_name_of_a_folder(typed: str, found: int | str) -> None:
-    overrides = quote_paths(["data=folder", f"data.class_id={typed}"])
+    overrides = quote_texts(["data=folder", f"data.class_id={typed}"], text_keys(Config))
     assert compose_config(overrides).data.class_id == found
-    assert quote_paths(["data.class_id=8,cats"], multirun=True) == ["data.class_id=8,cats"]
-
-
-def test_paths_of_a_multirun_may_still_be_swept() -> None:
-    assert quote_paths(["data.path=a,b"], multirun=True) == ["data.path=a,b"]
-    assert quote_paths(["data.path=a,b"]) == ["data.path='a,b'"]
-    assert quote_paths(["model.bn_momentum=0.8", "data.path=null"]) == ["model.bn_momentum=0.8", "data.path=null"]
+    assert quote_texts(["data.class_id=8,cats"], [], multirun=True) == ["data.class_id=8,cats"]
 
 
 def test_a_users_own_preset_folder(tmp_path: Path) -> None:
@@ -147,6 +134,38 @@ def test_a_users_own_preset_folder(tmp_path: Path) -> None:
     rule = r"experiment must be a preset whose first line is '# @package _global_'; got 'experiment/mine\.yaml'"
     with pytest.raises(ConfigError, match=rule):
         compose_config(["experiment=mine"], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"train: {steps: 1e3}",
+            r"train\.steps must be an integer, in \[1, .*got '1000\.0' \(in experiment/mine\.yaml",
+        ),
+        (b"train: {threads: None}", r"train\.threads must be an integer.*got 'None' \(in experiment/mine\.yaml"),
+        (b"name: 2026.10", r"name must be letters.*got 2026\.1 \(a text: put it in quotation marks\)"),
+        (b"name: 0012", r"name must be .*quotation marks"),
+        (b"records: {root: true}", r"records\.root must be .*quotation marks"),
+        (b"name: None", r"name must be .*got 'None' \(write null for none\)"),
+    ],
+)
+def test_a_value_of_another_type_in_a_preset_names_its_key(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_bytes(b"# @package _global_\n" + content)
+    with pytest.raises(ConfigError, match=message):
+        compose_config(["experiment=mine"], str(tmp_path))
+
+
+def test_a_preset_with_a_byte_order_mark_or_windows_line_ends(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "mine.yaml"
+    file.write_bytes(b"\xef\xbb\xbf# @package _global_\nname: boat\n")
+    rule = r"experiment must be saved without a byte order mark; got 'experiment/mine\.yaml'"
+    with pytest.raises(ConfigError, match=rule):
+        compose_config(["experiment=mine"], str(tmp_path))
+    file.write_bytes(b"# @package _global_\r\nname: boat\r\n")
+    assert compose_config(["experiment=mine"], str(tmp_path)).name == "boat"
 
 
 @pytest.mark.parametrize(

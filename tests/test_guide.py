@@ -9,9 +9,11 @@ from conftest import ROOT, RunProgram
 
 from experiments.arguments import parse_arguments
 from experiments.compare import Comparison
-from experiments.compose import compose_config, expand_sweep, quote_paths
+from experiments.compose import GROUPS, compose_config
 from experiments.evaluate import Evaluation
 from experiments.generate import Generation
+from experiments.overrides import expand_sweep, quote_texts
+from gan.config import Config, text_keys
 from sweeps.grid import PRESET
 from sweeps.plan import read_plan
 
@@ -38,7 +40,8 @@ def commands(page: Path) -> list[list[str]]:
 def accepted(program: str, arguments: list[str]) -> None:
     """Raises ConfigError for what the program would refuse."""
     if program == "experiments/run.py":
-        overrides = quote_paths([a for a in arguments if a not in ("-m", "--multirun")], "-m" in arguments)
+        overrides = [a for a in arguments if a not in ("-m", "--multirun")]
+        overrides = quote_texts(overrides, text_keys(Config), GROUPS, "-m" in arguments)
         for job in expand_sweep(overrides) if "-m" in arguments else [overrides]:
             compose_config(job)
     elif program == "sweeps/optuna_search.py":

@@ -26,12 +26,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from experiments.arguments import parse_arguments
-from experiments.compose import complete, compose_config, expand_sweep, quote_paths
+from experiments.compose import GROUPS, complete, compose_config
 from experiments.evaluate import Evaluation
+from experiments.overrides import expand_sweep, quote_texts
 from experiments.prepare import read_records
 from experiments.records import Records, RunFolder
 from gan.checkpoint import Checkpoint, CheckpointError, Checkpoints, read
-from gan.config import Config, ConfigError, check, describe
+from gan.config import Config, ConfigError, check, describe, text_keys
 from gan.data import load_dataset
 from gan.sources import DataWarning
 from gan.weights import CIFAR_CNN_FILE, FOLDER, find_weights
@@ -125,7 +126,7 @@ def valid(config: Config) -> None:
 @given(st.lists(OVERRIDE, min_size=1, max_size=3))
 def test_overrides(overrides: list[str]) -> None:
     def door() -> Config:
-        quoted = quote_paths(overrides)
+        quoted = quote_texts(overrides, text_keys(Config), GROUPS)
         config = compose_config(quoted)
         complete(quoted)
         return config
@@ -141,7 +142,7 @@ def test_overrides(overrides: list[str]) -> None:
 @given(st.lists(OVERRIDE, min_size=1, max_size=3))
 def test_sweeps(overrides: list[str]) -> None:
     def door() -> list[Config]:
-        jobs = expand_sweep(quote_paths(overrides, multirun=True))
+        jobs = expand_sweep(quote_texts(overrides, text_keys(Config), GROUPS, multirun=True))
         return [compose_config(job) for job in jobs[:3]]
 
     for config in knock("multirun", door) or []:

@@ -1,0 +1,184 @@
+"""One argument `key=value` in Hydra's grammar: what it means, and what is wrong with it."""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, RangeSweep, Sweep
+from hydra.errors import HydraException, OverrideParseException
+
+from gan.config import ConfigError, stray_character
+
+CLASS = "data.class_id"  # an index, or a text: the name of a folder
+MOST_RUNS = 1000  # of a multirun, which trains one after the other
+
+
+def parse(overrides: list[str]) -> list[Override]:
+    """Raises ConfigError for what is not Hydra's grammar."""
+    parsed = []
+    for text in overrides:
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except (OverrideParseException, HydraException) as error:
+            if stray := stray_character(text):
+                raise ConfigError("an override", "key=value in plain characters", text, stray) from error
+            raise ConfigError("an override", "key=value", text, plain_line(error)) from error
+        if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses and then stumbles over
+            raise ConfigError("an override", "without several values inside of another value", text)
+    return parsed
+
+
+def _has_sweep_inside(value: Any) -> bool:
+    inner = value.list if isinstance(value, ChoiceSweep) else value
+    inner = inner.values() if isinstance(inner, dict) else inner
+    return isinstance(inner, Iterable) and not isinstance(inner, str) and any(
+        isinstance(each, Sweep) or _has_sweep_inside(each) for each in inner
+    )  # fmt: skip
+
+
+def value_text(override: Override) -> str:
+    """What stands behind the equals sign."""
+    return str(override.input_line).partition("=")[2]
+
+
+def quote_texts(
+    overrides: list[str], texts: Collection[str], groups: Collection[str] = (), multirun: bool = False
+) -> list[str]:
+    """Take the values of some keys as they are typed, whatever they mean in Hydra's grammar.
+
+    Args:
+        overrides: arguments `key=value`.
+        texts: keys whose values are texts: `name=1e3` is no number, `data.path=a=b,[x]` no list.
+        groups: keys that choose a file of presets by its name.
+        multirun: whether several values, `name=a,b`, are several texts and not one.
+
+    Returns:
+        The same arguments, with quotation marks around values that need them.
+    """
+    quoted = []
+    for text in overrides:
+        key = text.partition("=")[0].lstrip("+")
+        if key in texts:
+            text = as_text(text, multirun)
+        elif key in groups and _is_number(text):
+            text = as_text(text)
+        elif key == CLASS and not isinstance(value := _parsed(text), ChoiceSweep) and type(value) is not int:
+            text = as_text(text, multirun)
+        quoted.append(text)
+    return quoted
+
+
+def as_text(text: str, multirun: bool = False) -> str:
+    """An argument whose value is a text, with quotation marks around it where Hydra would read something else."""
+    key, equals, value = text.partition("=")
+    if not equals or not value:
+        return text
+    parsed = _parsed(text)
+    if multirun and isinstance(parsed, ChoiceSweep):
+        numbers = any(not isinstance(each, str | QuotedString) for each in parsed.list)
+        return f"{key}={_quote_choices(value, parsed)}" if numbers else text
+    if parsed is None and value.lower() == "null":
+        return text
+    if multirun and isinstance(parsed, Sweep):
+        return text
+    if isinstance(parsed, str) and ("\\" not in value or value[0] in "'\""):  # it has quotation marks
+        return text
+    return f"{key}={quote(value)}"
+
+
+def _quote_choices(value: str, sweep: ChoiceSweep) -> str:
+    inner = value if sweep.simple_form else value.strip()[len("choice(") : -1]
+    values = inner.split(",")
+    if len(values) != len(sweep.list):  # commas inside of quotation marks
+        return value
+    quoted = ",".join(as_text(f"x={each.strip()}").removeprefix("x=") for each in values)
+    return quoted if sweep.simple_form else f"choice({quoted})"
+
+
+def quote(text: str) -> str:
+    """A text in quotation marks, as Hydra reads it: a backslash is one, unless it stands before a quotation mark."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
+
+
+def _parsed(text: str) -> Any:
+    """The value of an argument; Ellipsis for none that Hydra can read."""
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+        return override.value()
+    except (OverrideParseException, HydraException):
+        return ...
+
+
+def _is_number(text: str) -> bool:
+    return isinstance(_parsed(text), int | float)
+
+
+def range_values(sweep: RangeSweep, start: int = 0, count: int | None = None) -> list[int | float]:
+    """Values of a range as decimals, 0.3 where floating point comes to 0.30000000000000004.
+
+    start, count: of the values, the first and how many; by default all.
+    """
+    first, step = exact(sweep.start or 0), exact(sweep.step)
+    whole = isinstance(sweep.start or 0, int) and isinstance(sweep.step, int)
+    number = int if whole else float
+    last = range_length(sweep) if count is None else start + count
+    return [number(first + k * step) for k in range(start, last)]
+
+
+def range_length(sweep: RangeSweep) -> int:
+    """How many values a range has; its end is not part of it, nor what is but rounding away from it. Raises ConfigError."""
+    start, stop, step = exact(sweep.start or 0), exact(sweep.stop or 0), exact(sweep.step)
+    if not step or not all(number.is_finite() for number in (start, stop, step)):
+        raise ConfigError("a range", "of finite numbers with a step other than 0", f"range({start},{stop},{step})")
+    return max(math.ceil((stop - start) / step - Decimal("1e-9")), 0)
+
+
+def exact(number: float) -> Decimal:
+    """A number as it was typed."""
+    return Decimal(repr(number))
+
+
+def expand_sweep(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each run of a multirun, as Hydra's own sweeper combines them. Raises ConfigError."""
+    parsed = parse(overrides)
+    count = math.prod(_length(override) for override in parsed)
+    if count > MOST_RUNS:
+        raise ConfigError("the sweep", f"of at most {MOST_RUNS:,} runs", f"{count:,}", "fewer values of each key")
+    try:
+        return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+    except HydraException as error:
+        rule = "a list of values, as in key=1,2,3"
+        raise ConfigError("the sweep", rule, " ".join(overrides), plain_line(error)) from error
+
+
+def _length(override: Override) -> int:
+    sweep = override.value()
+    if isinstance(sweep, RangeSweep):
+        return range_length(sweep)
+    return len(sweep.list) if isinstance(sweep, ChoiceSweep) else 1
+
+
+def clean_ranges(overrides: list[str]) -> list[str]:
+    """Ranges of a multirun as the list of their values: Hydra's own are not decimals. Raises ConfigError."""
+    return list(_clean_ranges(overrides))
+
+
+def _clean_ranges(overrides: list[str]) -> Iterator[str]:
+    for text, override in zip(overrides, parse(overrides), strict=True):
+        sweep = override.value()
+        if isinstance(sweep, RangeSweep) and 0 < range_length(sweep) <= MOST_RUNS:
+            values = ",".join(map(repr, range_values(sweep)))
+            several = sweep.shuffle and "," in values
+            yield f"{text.partition('=')[0]}=" + (f"shuffle({values})" if several else values)
+        else:
+            yield text
+
+
+def plain_line(error: Any) -> str:
+    """What Hydra or OmegaConf says, in one line."""
+    text = str(error).strip().split("\n    full_key")[0].split("See https://hydra.cc")[0]
+    return re.sub(r"\s+", " ", text).strip()[:300]

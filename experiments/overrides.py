@@ -22,7 +22,7 @@ def parse(overrides: list[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         try:
-            parsed += OverridesParser.create().parse_overrides([text])
+            parsed += OverridesParser.create().parse_overrides([_with_null(text)])
         except (OverrideParseException, HydraException) as error:
             if stray := stray_character(text):
                 raise ConfigError("an override", "key=value in plain characters", text, stray) from error
@@ -30,6 +30,11 @@ def parse(overrides: list[str]) -> list[Override]:
         if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses and then stumbles over
             raise ConfigError("an override", "without several values inside of another value", text)
     return parsed
+
+
+def _with_null(text: str) -> str:
+    """An argument with choice(a,null) as a,null: the same to Hydra, whose choice() takes no null."""
+    return re.sub(r"^([^=]*=\s*)choice\((.*)\)\s*$", r"\1\2", text) if re.search(r"\bnull\b", text) else text
 
 
 def _has_sweep_inside(value: Any) -> bool:
@@ -91,12 +96,12 @@ def as_text(text: str, multirun: bool = False) -> str:
 
 
 def _quote_choices(value: str, sweep: ChoiceSweep) -> str:
-    inner = value if sweep.simple_form else value.strip()[len("choice(") : -1]
-    values = inner.split(",")
+    called = re.fullmatch(r"\s*choice\((.*)\)\s*", value)
+    values = (called[1] if called else value).split(",")
     if len(values) != len(sweep.list):  # commas inside of quotation marks
         return value
     quoted = ",".join(as_text(f"x={each.strip()}").removeprefix("x=") for each in values)
-    return quoted if sweep.simple_form else f"choice({quoted})"
+    return f"choice({quoted})" if called else quoted
 
 
 def quote(text: str) -> str:
@@ -107,7 +112,7 @@ def quote(text: str) -> str:
 def _parsed(text: str) -> Any:
     """The value of an argument; Ellipsis for none that Hydra can read."""
     try:
-        (override,) = OverridesParser.create().parse_overrides([text])
+        (override,) = OverridesParser.create().parse_overrides([_with_null(text)])
         return override.value()
     except (OverrideParseException, HydraException):
         return ...
@@ -163,7 +168,7 @@ def _length(override: Override) -> int:
 
 
 def clean_ranges(overrides: list[str]) -> list[str]:
-    """Ranges of a multirun as the list of their values: Hydra's own are not decimals. Raises ConfigError."""
+    """Ranges of a multirun as the list of their values, as Hydra's own are not decimals. Raises ConfigError."""
     return list(_clean_ranges(overrides))
 
 
@@ -175,7 +180,7 @@ def _clean_ranges(overrides: list[str]) -> Iterator[str]:
             several = sweep.shuffle and "," in values
             yield f"{text.partition('=')[0]}=" + (f"shuffle({values})" if several else values)
         else:
-            yield text
+            yield str(override.input_line)
 
 
 def plain_line(error: Any) -> str:

@@ -16,7 +16,7 @@ from optuna.trial import Trial
 from experiments.compose import check_keys
 from experiments.overrides import exact, parse, range_length
 from experiments.progress import brief
-from gan.config import NONE, NULL, Config, ConfigError, PerLayer, describe, effective
+from gan.config import NONE, NULL, Config, ConfigError, PerLayer, describe, get
 
 Value = float | int | str | bool | None
 
@@ -137,7 +137,7 @@ def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
 def follows(key: str, config: Config) -> bool:
     """Whether a key has the value of the one that it defaults to, and so may be null."""
     shared = describe()[key]["same_as"]
-    return bool(shared) and _values(effective(config, key)) == _values(effective(config, shared))
+    return bool(shared) and _values(get(config, key)) == _values(get(config, shared))
 
 
 def _values(value: Any) -> set[Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from experiments.arguments import parse_arguments, run_program
+from experiments.compare import Comparison
 from gan.config import Choice, ConfigError, Interval, NotEmpty, RecordsConfig, setting
 
 
@@ -56,3 +57,15 @@ def test_a_program_ends_with_its_code_its_help_or_one_line(
     assert out.startswith("What it does.\n")
     assert "kind=a\n    what kind; one of a, b" in out
     assert err == "error: count must be at least 2; got 1\n"
+
+
+def test_texts_are_taken_as_typed() -> None:
+    for name in ("1e3", "0012", "true", "2026.10"):
+        assert parse_arguments(Wanted, [f"run={name}"]).run == name
+    assert parse_arguments(Comparison, ["run=1e3", "run=*-[01]", "run=[a,b]"]).run == ["1e3", "*-[01]", "a", "b"]
+    with pytest.raises(
+        ConfigError, match=r"run must be a list of texts; got '\[1e3,b\]' \(numbers in quotation marks\)"
+    ):
+        parse_arguments(Comparison, ["run=[1e3,b]"])
+    with pytest.raises(ConfigError, match=r"run must be absent or not empty; got 'None' \(write null for none\)"):
+        parse_arguments(Wanted, ["run=None"])

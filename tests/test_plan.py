@@ -75,6 +75,14 @@ def test_the_space_of_all_levers_has_the_tutorial_in_it_and_only_valid_runs() ->
     assert [line for line in notices(fixed) if "acts in train.loss=bce alone" in line]
 
 
+def test_the_name_of_a_study_is_a_text(tmp_path: Path) -> None:
+    assert read_plan(["search.study=2026.10"]).search.study == "2026.10"
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "1e3.yaml").write_text("defaults: [default, _self_]\nstudy: 2026.10\n")
+    with pytest.raises(ConfigError, match=r"search\.study must be letters.*got 2026\.1 \(a text: put it in quotation"):
+        read_plan(["--config-dir", str(tmp_path), "search=1e3"])
+
+
 def test_presets_are_under_the_command_line() -> None:
     plan = read_plan(["search=quick", "search.trials=9", "eval.num_images=100"])
     assert (plan.search.study, plan.search.trials, plan.config.eval.num_images) == ("quick", 9, 100)
@@ -88,6 +96,16 @@ def test_presets_are_under_the_command_line() -> None:
         (["search.trails=9"], "search.trails must be a known setting.*'search.trials'"),
         (["search=quik"], "search must be one of custom, default, grid, levers, quick.*'quick'"),
         (["search.confirm.top=99"], "search.confirm.top must be at most 19"),
+        (
+            [
+                "search=custom",
+                "search.sampler=grid",
+                "model.latent_dim=range(1,60000)",
+                "train.batch_size=range(2,60000)",
+            ],
+            r"a grid must be of at most 100,000 combinations; got '3,5",
+        ),
+        (["search.storage=None"], "write null for none"),
         (["search.sampler=grid"], r"range\(...\) or choice\(...\) for search.sampler=grid"),
         (["search.steps=1000", "eval.every_steps=400"], "search.steps must be at least 3 times eval.every_steps=400"),
         (["search.space={a: interval(0,1)}"], "dimension by dimension"),

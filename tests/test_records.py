@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.records import Records, RunFolder, default_root, read_json, write_json
+from experiments.records import Records, RunFolder, default_root, new_folder, read_json, write_json
 from gan.config import ConfigError
 
 
@@ -63,6 +63,17 @@ def test_a_run_is_found_by_name_folder_id_and_last(tmp_path: Path) -> None:
     assert records.find_run("id-a") == first
     assert records.find_run("last") == second
     assert first.mlflow_run_ids() == ["id-a"]
+    assert records.find_run("runs:/id-a") == records.find_run("runs:/id-a/model") == first
+    longer = run_in(records, "c3d4", "abcd0123"), run_in(records, "d", "abce4567")
+    assert records.find_run("abcd") == records.find_run("runs:/ABCD01") == longer[0]
+    assert records.find_run("c3d4") == longer[0]  # a name before an id
+    with pytest.raises(ConfigError, match=r"resume must be last, or a run's.*got 'abc'"):
+        records.find_run("abc")
+    run_in(records, "e", "abcd9999")
+    with pytest.raises(ConfigError, match=r"resume must be the id of one run; got 'abcd' \(2 begin with it: e, c3d4\)"):
+        records.find_run("abcd")
+    for name in ("c3d4", "d", "e"):
+        (records.runs / name / "config.yaml").unlink()
     with pytest.raises(ConfigError, match=r"resume must be last, or a run's.*got 'c' \(most recent: b, a\)"):
         records.find_run("c")
     with pytest.raises(ConfigError, match="there are none"):
@@ -76,6 +87,13 @@ def test_a_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"records\.root"):
         Records(tmp_path / "file" / "below").check_writable()
     Records(tmp_path / "new" / "deep").check_writable()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # to ask makes nothing
+
+
+def test_folders_that_are_made_together_have_names_of_their_own(tmp_path: Path) -> None:
+    made = {new_folder(Records(tmp_path).multiruns) for _ in range(5)}
+    assert len(made) == 5
+    assert {path.parent.name for path in made} == {"multirun"}
 
 
 def test_a_read_only_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

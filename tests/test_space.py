@@ -7,7 +7,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from experiments.compose import compose_config
 from experiments.progress import short_names
 from gan.config import Config, ConfigError, effective
-from sweeps.space import as_overrides, read_space, sampled_params
+from sweeps.plan import read_plan
+from sweeps.space import as_overrides, combinations, read_space, sampled_params
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,12 @@ def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
         ("model.dropout", "range(0.5,0,-0.1)", "a step above 0"),
         ("train.batch_norm", "interval(0,1)", "choice"),
         ("train.batch_norm", "choice(tutorial,bacth)", "one of tutorial, batch.*bacth is not"),
+        ("train.batch_size", "choice(4,8.0)", r"train\.batch_size must be a choice of integers; got 'choice\(4,8.0\)'"),
+        ("train.batch_size", "choice(4,true)", "a choice of integers"),
+        ("train.batch_size", "choice(4,null)", "null is not"),
+        ("optim.generator_learning_rate", "choice(None,1e-4)", "None is not; write null for none"),
+        ("model.dropout", "range(0,0.3,1e-9)", "a range of at most 1,000,000 steps"),
+        ("model.dropout", "range(0,inf,0.1)", "a step above 0"),
         ("train.horizontal_flip", "choice(0,1)", r"choice\(false, true\)"),
         ("train.horizontal_flip", "interval(0,1)", r"choice\(false, true\)"),
         ("eval.recalibrate_batch_norm", "choice(false,true)", "given one value in a search"),
@@ -151,6 +158,22 @@ def test_the_point_nearest_to_a_setting(key: str, text: str, nearest: object) ->
     assert value == pytest.approx(nearest) if isinstance(nearest, float) else value == nearest
 
 
+def test_null_is_a_choice_where_a_key_follows_another() -> None:
+    plan = read_plan(["search=custom", "optim.generator_learning_rate=choice(1e-4,null)"])
+    assert plan.space[0].text == "choice(0.0001, null)"
+    assert plan.baseline == {"optim.generator_learning_rate": None}
+    assert plan.is_baseline(plan.baseline)
+    assert compose_config(as_overrides(plan.baseline)) == Config()
+    own = read_plan(["search=custom", "model.generator.bn_momentum=choice(null,0.8)"])  # the tutorial has 0.78
+    assert own.baseline == {"model.generator.bn_momentum": 0.8}
+
+
+def test_numbers_in_texts_have_all_their_digits() -> None:
+    (dimension,) = read_space({"train.label_noise": "range(0,0.5,0.1666666666666667)"})
+    assert dimension.text == "range(0, 0.5, 0.1666666666666667)"
+    assert dimension.grid() == [0, 0.1666666666666667, 0.3333333333333334]
+
+
 def test_names_are_short_but_never_the_same() -> None:
     names = short_names(["model.generator.width", "model.discriminator.width", "train.loss"])
     assert list(names.values()) == ["generator.width", "discriminator.width", "loss"]
@@ -158,7 +181,8 @@ def test_names_are_short_but_never_the_same() -> None:
 
 def test_grid_values() -> None:
     space = read_space({"model.dropout": "range(0,0.5,0.1)", "train.batch_size": "choice(16,32)"})
-    assert space[0].grid() == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    assert space[0].grid() == [0, 0.1, 0.2, 0.3, 0.4]
+    assert combinations(space) == 10
     assert space[1].grid() == [16, 32]
     for text in ("interval(0,0.5)", "int(interval(16,32))"):
         (dimension,) = read_space({"train.batch_size" if "int(" in text else "model.dropout": text})

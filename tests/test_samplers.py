@@ -1,0 +1,92 @@
+"""What samplers suggest: clean decimals, in one model with the trials of a study that was extended."""
+
+import importlib.util
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from sweeps import study as studies
+from sweeps.plan import Plan, read_plan
+from sweeps.plots import as_suggested, importances
+from sweeps.samplers import DecimalGridSampler, in_space
+from sweeps.settings import SAMPLERS
+from sweeps.space import read_space, same_params, sampled_params
+
+INSTALLED = [name for name in SAMPLERS if importlib.util.find_spec(studies.EXTRAS.get(name, "optuna"))]
+RANGES = [
+    f"range({start},{stop},{step})"
+    for start in (0, 0.05, 0.1, 1e-5)
+    for step in (0.1, 0.07, 0.025, 1 / 3)
+    for stop in (0.3, 0.35, 0.41, 0.5)
+    if start + 1.01 * step < stop
+]
+
+
+def plan_of(space: Any, sampler: str, former: dict[str, Any] | None = None) -> Any:
+    return SimpleNamespace(space=space, former=former or {}, search=SimpleNamespace(seed=0, sampler=sampler))
+
+
+@pytest.mark.parametrize("sampler", INSTALLED)
+def test_values_of_a_range_are_clean_decimals(sampler: str) -> None:
+    ranges = RANGES if sampler in ("random", "grid", "qmc") else RANGES[::9]
+    for text in ranges:
+        space = read_space(
+            {"train.label_noise": text, "model.dropout": "interval(0,0.5)" if sampler != "grid" else text}
+        )
+        values = space[0].grid()
+        start, _, step = (Decimal(word) for word in text[len("range(") : -1].split(","))
+        assert values == [float(start + k * step) for k in range(len(values))]
+        study = optuna.create_study()
+        study.enqueue_trial({dimension.key: dimension.nearest(0.05) for dimension in space})
+        for number in range(11 if sampler in studies.MODELS else 5):
+            study.sampler = studies.make_sampler(plan_of(space, sampler), 0, number)
+            study.optimize(lambda trial: sampled_params(space, trial)["train.label_noise"], n_trials=1)  # noqa: B023
+            assert study.trials[-1].params["train.label_noise"] in values, text
+        assert len(as_suggested(study.trials).trials) == len(study.trials)
+
+
+def test_studies_of_before_go_on_though_their_values_are_no_decimals() -> None:
+    had = {"model.dropout": FloatDistribution(0, 0.3, step=0.1)}
+    trial = create_trial(value=1.0, params={"model.dropout": 0.1}, distributions=had)
+    trial.params = {"model.dropout": 0.1 + 2 * 0.1}
+    (seen,) = as_suggested([trial]).trials  # which Optuna refused
+    assert seen.params == {"model.dropout": 0.3}
+    assert same_params(trial.params, {"model.dropout": 0.3})
+    assert not same_params({"model.dropout": 0.25}, {"model.dropout": 0.3})
+    grid = DecimalGridSampler({"model.dropout": [0.1, 0.2, 0.3]})
+    assert grid._same_search_space({"model.dropout": [0.1, 0.2, 0.1 + 2 * 0.1]})
+
+
+def joint(plan: Plan, study: optuna.Study) -> dict[str, BaseDistribution]:
+    sampler = studies.make_sampler(plan, 0, len(study.trials))
+    return sampler.infer_relative_search_space(study, study.ask()._get_latest_trial())
+
+
+def test_an_extended_dimension_stays_in_the_joint_model() -> None:
+    space = ["search=custom", "optim.learning_rate=tag(log,interval(1e-5,1e-3))"]
+    before = read_plan([*space, "model.dropout=interval(0,0.3)"])
+    after = read_plan([*space, "model.dropout=interval(0.05,0.5)", "train.label_noise=interval(0,0.3)"])
+    study = optuna.create_study()
+    for number in range(12):
+        study.sampler = studies.make_sampler(before, 0, number)
+        study.tell(trial := study.ask(), sampled_params(before.space, trial)["model.dropout"] or 0)  # type: ignore[arg-type]
+    assert joint(before, study).keys() == {"model.dropout", "optim.learning_rate"}
+    present = {dimension.key: dimension.distribution for dimension in after.space}
+    assert joint(after, study) == present  # also the one that is new, at the value that all had
+    seen = [in_space(trial, after.space, after.former) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    assert [trial is not None for trial in seen] == [
+        trial.params["model.dropout"] >= 0.05 for trial in study.get_trials(states=(TrialState.COMPLETE,))
+    ]
+    words = list(studies._extension(study, after, before.identity()))
+    assert words[0] == "extends  model.dropout: interval(0, 0.3) -> interval(0.05, 0.5)"
+    assert words[1] == "extends  train.label_noise: one value -> interval(0, 0.3)"
+    kept = sum(trial is not None for trial in seen)
+    assert words[2].strip().startswith(f"{kept} of 12 trials guide the search")
+    assert importances(study, after).keys() == present.keys()
+    study.sampler = studies.make_sampler(after, 0, 13)
+    assert sampled_params(after.space, study.ask()).keys() == present.keys()

@@ -95,7 +95,7 @@ def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
         except OSError as error:  # Hydra would say more than its line
             refused.append(error)
 
-    with first_collected() as caught:
+    with first_collected(run.resume_command) as caught:
         _hydra([*arguments, f"hydra.run.dir={quote(str(run.folder.path))}"], task)
     if refused:
         raise refused[0]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+SHOW_CURSOR = "\x1b[?25h" if sys.stdout.isatty() else ""  # which live lines hide
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = [ROOT / name for name in ("experiments", "sweeps", "benchmarks")]  # folders of them
@@ -56,12 +57,18 @@ def handled(handler: "signal._HANDLER") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def first_collected() -> Iterator[list[int]]:
-    """Collect the first signal, so that work can stop where its state can be saved; the next one ends it at once."""
+def first_collected(go_on: str = "") -> Iterator[list[int]]:
+    """Collect the first signal, so that work can stop where its state can be saved; the next one ends it at once.
+
+    go_on: the command that goes on with the work, which is said when it ends at once.
+    """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if caught:
+            if go_on:  # not by print(), which may have been interrupted
+                words = f"\nstopped at once; go on with\n         {go_on}\n"
+                os.write(1, f"{SHOW_CURSOR}{words}".encode(errors="backslashreplace"))
             leave_at_once(number, frame)
         caught.append(number)
 

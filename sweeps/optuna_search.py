@@ -16,11 +16,9 @@ With search.storage=postgresql+psycopg://... workers on many hosts share a study
 
 import contextlib
 import math
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -42,7 +40,7 @@ from experiments.prepare import described, find_extractor, load_data, run_facts,
 from experiments.program import FAILED
 from experiments.progress import Output, say, say_words, stage
 from experiments.records import RunFolder, make_folder, write_json
-from experiments.signals import handled, leave_at_once
+from experiments.signals import first_collected
 from experiments.sync import deliver
 from experiments.tracking import Feeder
 from experiments.tracking_address import fix_tracking_uri, serve_command
@@ -108,7 +106,7 @@ def main(arguments: list[str]) -> int:
         identity = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
         with _turn(plan):
             study = studies.open_study(storage, plan, identity, lambda words: console.print(words, markup=False))
-        with _signals(_command(plan)) as caught:
+        with first_collected(_command(plan)) as caught:
             return _Search(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
                 128 + caught[0] if caught else 0
             )
@@ -382,23 +380,6 @@ def _suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
 def _command(plan: Plan) -> str:
     """What goes on with a search."""
     return shlex.join(["python", "sweeps/optuna_search.py", *plan.command])
-
-
-@contextlib.contextmanager
-def _signals(command: str) -> Iterator[list[int]]:
-    """Collects Ctrl-C and SIGTERM, so that trials can save their state; a second one ends at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if caught:  # the second one: workers save their trials all the same when this process is gone
-            Console().show_cursor()
-            # A second later the workers may still be saving; print() may not be used in a handler.
-            os.write(1, f"\nstopped at once; go on with\n         {command}\n".encode())
-            leave_at_once(number, frame)
-        caught.append(number)
-
-    with handled(note):
-        yield caught
 
 
 def entry(main: Callable[[list[str]], int] = main) -> None:

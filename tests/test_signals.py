@@ -52,11 +52,13 @@ def test_an_interrupt_at_the_start_leaves_a_process_of_others_alive() -> None:
     assert ended.value.code == 130
 
 
-def test_there_the_second_one_is_an_exception() -> None:
-    with pytest.raises(KeyboardInterrupt), first_collected() as caught:
+def test_there_the_second_one_is_an_exception_and_says_how_to_go_on(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), first_collected("python experiments/run.py resume=x") as caught:
         interrupted([])
         assert caught == [signal.SIGINT]
+        assert capfd.readouterr().out == ""
         interrupted([])
+    assert "stopped at once; go on with\n         python experiments/run.py resume=x\n" in capfd.readouterr().out
 
 
 def test_what_ends_a_process_of_others_stays_theirs() -> None:

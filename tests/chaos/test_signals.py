@@ -65,8 +65,9 @@ def test_a_second_one_leaves_at_once(npz: Path, tmp_path: Path) -> None:
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     begin = time.monotonic()
-    _, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=60)
     assert time.monotonic() - begin < 2
+    assert "go on with" in out and "resume=run" in out
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert "Traceback" not in err
 

@@ -208,9 +208,10 @@ def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str, rate: float) -> 
     assert abs(neighbours) < 5 / np.sqrt(count)  # the two halves of one random word do not know each other
 
 
+SEEDED = keras.initializers.GlorotUniform(seed=1)  # how fast it comes to norm one depends on the kernel
 SPECTRAL = [
-    (lambda: SpectralConv2D(6, 3, strides=2, padding="same"), (2, 8, 8, 5)),
-    (lambda: SpectralDense(4), (3, 7)),
+    (lambda: SpectralConv2D(6, 3, strides=2, padding="same", kernel_initializer=SEEDED), (2, 8, 8, 5)),
+    (lambda: SpectralDense(4, kernel_initializer=SEEDED), (3, 7)),
 ]
 
 

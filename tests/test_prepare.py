@@ -223,7 +223,7 @@ def test_the_description_has_the_command_in_lines_that_a_shell_takes(config: Con
     what, code, where = note.split("\n\n")
     assert "64 images. The score is `eval/fid_proxy`" in what
     assert what.endswith("lower is better.")
-    assert where == f"Folder: `{run.folder.path}`"
+    assert where == f"Folder: `runs/{run.folder.name}` of the records"
     lines = code.split(" \\\n")
     assert all(line.startswith("    ") for line in lines)
     assert [len(line) for line in lines if len(line.split()) > 1] <= [90] * len(lines)

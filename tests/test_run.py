@@ -110,7 +110,7 @@ def test_help_names_groups_and_keys(program: RunProgram) -> None:
     done = program("--help")
     assert done.returncode == 0
     for text in (
-        "experiment: quick, tuned, tuned_four, tutorial",
+        "experiment: defaults, quick, tuned, tuned_four, tutorial",
         "data: auto, cifar10, embedded, folder, npz",
         "model.bn_momentum=0.8",
         "weight of the past in every batch normalisation",

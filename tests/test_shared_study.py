@@ -41,6 +41,7 @@ stub = pathlib.Path({str(STUB)!r})
 optuna_search.Crew = functools.partial(optuna_search.Crew, program=stub)
 optuna_search.join = functools.partial(optuna_search.join, program=stub)
 sys.argv[0] = {str(ROOT / SCRIPT)!r}
+sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
 optuna_search.entry()
 """
 

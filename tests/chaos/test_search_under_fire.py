@@ -27,6 +27,7 @@ import functools, pathlib, sys
 from sweeps import optuna_search
 optuna_search.Pool = functools.partial(optuna_search.Pool, program=pathlib.Path({str(STUB)!r}))
 sys.argv[0] = {str(ROOT / "sweeps/optuna_search.py")!r}
+sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
 optuna_search.entry()
 """
 STEPS, EVERY = 80, 8

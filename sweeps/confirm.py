@@ -88,9 +88,11 @@ class Verdict:
         return f"{best.title} is not shown to be better: {means}{luck}"
 
     def _seeds(self) -> str:
-        words = f"{len(self.best.scores)} and {len(self.baseline.scores)} fresh seeds"
-        if self.winner is self.baseline:
-            words = f"{len(self.baseline.scores)} and {len(self.best.scores)} fresh seeds"
+        first, second = (self.best, self.baseline) if self.winner is self.best else (self.baseline, self.best)
+        counts = [len(first.scores), len(second.scores)]
+        words = f"{counts[0]} and {counts[1]} fresh seeds"
+        if counts[0] == counts[1]:
+            words = f"{counts[0]} fresh seed{'s' if counts[0] > 1 else ''} each"
         failed = [f"{len(c.failures)} of {c.title} failed" for c in (self.baseline, self.best) if c.failures]
         return ", ".join([words, *failed])
 

@@ -127,7 +127,7 @@ def _turn(plan: Plan) -> contextlib.AbstractContextManager[None]:
 
 
 class _Search:
-    """One sitting of a search."""
+    """One session of a search."""
 
     def __init__(
         self, plan: Plan, study: Study, folder: RunFolder, console: Console, should_stop: Callable[[], bool]

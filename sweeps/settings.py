@@ -56,7 +56,7 @@ class SearchConfig:
     trials: int = setting(
         20, "settings to try, the baseline (experiment=, or the tutorial's) among them", Interval(2, MOST_TRIALS)
     )
-    hours: float | None = setting(None, "after which no more trials are begun, all sittings together", POSITIVE)
+    hours: float | None = setting(None, "after which no more trials are begun, all sessions together", POSITIVE)
     steps: int = setting(1500, "updates of a trial that is not pruned", Interval(SCORES, 10**9))
     workers: int | None = setting(
         None, "trials at a time, which share the cores; by default as many as cores, up to 4", COUNT

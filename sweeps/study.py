@@ -41,7 +41,7 @@ REPEATS = "the settings of trial "  # and its number: an outcome that took no tr
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
 IDENTITY = "identity"  # of the study: what its scores depend on
-SECONDS = "seconds"  # of the study: searched so far, all sittings together
+SECONDS = "seconds"  # of the study: searched so far, all sessions together
 
 MODELS = ("tpe", "gp", "cmaes")  # samplers that learn from earlier trials
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna
@@ -341,7 +341,7 @@ def take_up_again(study: Study, numbers: Sequence[int], retries: int, killed: st
 def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool:
     """Whether a trial is waiting to be taken up again, or there is budget for another.
 
-    seconds: searched so far, all sittings together.
+    seconds: searched so far, all sessions together.
     """
     if any(trial.state == TrialState.WAITING for trial in trials):
         return True

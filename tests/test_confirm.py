@@ -29,7 +29,7 @@ def test_clearly_better_settings_are_called_better() -> None:
     # The quantile of Student's t at 1 - 0.05 / 4 with 6 degrees of freedom is 2.969, times sqrt 2/3.
     assert (verdict.low, verdict.high) == pytest.approx((-13.424, -8.576), abs=0.001)
     assert verdict.words().startswith(
-        "trial-0005 is better: 10 against 21 for the tutorial's settings (3 and 3 fresh seeds"
+        "trial-0005 is better: 10 against 21 for the tutorial's settings (3 fresh seeds each"
     )
     assert verdict.best.spread == pytest.approx(1.0)
 
@@ -44,7 +44,7 @@ def test_luck_is_not_called_better() -> None:
     assert worse is not None
     assert worse.winner is worse.baseline
     assert worse.words().startswith(
-        "Keep the tutorial's settings: 11 against 21 for the best trial, trial-0003 (3 and 3"
+        "Keep the tutorial's settings: 11 against 21 for the best trial, trial-0003 (3 fresh seeds each"
     )
 
 
@@ -115,7 +115,7 @@ def test_one_seed_shows_nothing() -> None:
     assert kept is not None
     assert kept.winner is kept.baseline
     assert kept.words().startswith(
-        "Keep the tutorial's settings: 87 against 90 for the best trial, trial-0003 (1 and 1"
+        "Keep the tutorial's settings: 87 against 90 for the best trial, trial-0003 (1 fresh seed each"
     )
     for each in (verdict, kept):
         assert "no interval, which takes two seeds" in each.words()

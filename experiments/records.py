@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import itertools
 import json
 import os
@@ -276,7 +277,8 @@ def check_folder(folder: Path, key: str) -> None:
         if not there.is_dir():
             problem = f"{there} is no folder"
         elif not os.access(there, os.W_OK | os.X_OK):
-            problem = "no permission to write, or a read-only disk"
+            read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+            problem = os.strerror(errno.EROFS if read_only else errno.EACCES)
         else:
             os.stat(folder)  # a name that is too long
     except FileNotFoundError:

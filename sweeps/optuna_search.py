@@ -60,7 +60,7 @@ from sweeps.launchers import check_launcher
 from sweeps.plan import DEFAULTS, Plan, notices, read_plan
 from sweeps.pool import CannotGoOn, Pool, adopt_orphans
 from sweeps.settings import Settings
-from sweeps.space import Value, sampled_params
+from sweeps.space import Value, brief_value, sampled_params
 from sweeps.time_left import duration
 
 if TYPE_CHECKING:
@@ -343,11 +343,12 @@ class _Listeners:
 
 
 def _dry_run(plan: Plan, console: Console) -> int:
-    table = Table("setting", "space", "tutorial", box=None, header_style="bold")
+    table = Table("setting", "space", plan.preset, box=None, header_style="bold")
     for dimension in plan.space:
-        table.add_row(dimension.key, dimension.text, str(plan.baseline[dimension.key]))
+        table.add_row(dimension.key, dimension.text, brief_value(plan.baseline_shown[dimension.key]))
     console.print(table)
-    say(console, f"the tutorial's settings, and {SUGGESTIONS - 1} of the kind that come first:")
+    first = "" if plan.search.sampler == "grid" else f"{plan.baseline_words}, and "
+    say(console, f"{first}some of the kind that come first:")
     for number, params in enumerate(_suggestions(plan)):
         say_words(console, f"trial {number}  {short(params)}")
     with stage(console, f"measuring the pace of {plan.workers} trials side by side"):
@@ -371,10 +372,13 @@ def _dry_run(plan: Plan, console: Console) -> int:
 
 def _suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
     study = optuna.create_study()
-    study.enqueue_trial(plan.baseline)
+    if plan.search.sampler != "grid":
+        study.enqueue_trial(plan.baseline, user_attrs={studies.BASELINE: True})
     for number in range(min(SUGGESTIONS, plan.budget)):
         study.sampler = studies.make_sampler(plan, 0, number)
-        yield sampled_params(plan.space, study.ask())
+        trial = study.ask()
+        sampled_params(plan.space, trial)
+        yield dict(studies.shown_params(plan, trial))
 
 
 def _command(plan: Plan) -> str:

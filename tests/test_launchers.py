@@ -83,7 +83,7 @@ def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., S
 
 # The program, with SLURM's jobs on this machine.
 LOCAL_SLURM = PROGRAM.replace(
-    "sys.argv[0]",
+    "sys.argv[0] =",
     """
 from sweeps import launchers
 class Local(launchers.SlurmLauncher):
@@ -91,7 +91,7 @@ class Local(launchers.SlurmLauncher):
         super().__init__(plan, logs, cluster="local")
 launchers.SlurmLauncher = Local
 launchers.PROGRAMS.clear()
-sys.argv[0]""",
+sys.argv[0] =""",
 )
 
 

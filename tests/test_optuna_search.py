@@ -98,7 +98,9 @@ def test_a_dry_run_writes_nothing(program: RunProgram, tmp_path: Path) -> None:
     result = program(*rest, "search.dry_run=true", root, script=SCRIPT, https_proxy="http://127.0.0.1:9")
     assert result.returncode == 0, result.stderr
     assert "interval(0.5, 0.99)" in result.stdout
-    assert result.stdout.count("  trial ") == 5
+    suggested = re.findall(r"^trial \d  (.*)", result.stdout, re.MULTILINE)
+    assert len(suggested) == 5
+    assert suggested[0].startswith("bn_momentum 0.78/0.82/0.8  leaky_relu_alpha 0.2/0.25  label_noise 0.05")
     assert "ms an update with 2 at a time" in result.stdout
     assert not (tmp_path / "records").exists()
 

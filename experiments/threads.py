@@ -39,8 +39,10 @@ def _quota(cgroup: Path, own: Path) -> float:
     A quota holds for all groups below: a container's, a systemd slice's, a user's.
     """
     shares = [_share_v2(folder) for folder in _with_parents(cgroup, "/")]
-    for line in filter(None, _read(own).splitlines()):
-        _, controllers, path = line.split(":", 2)
+    for line in _read(own).splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if not path:
+            continue
         if not controllers:  # version 2
             shares += [_share_v2(folder) for folder in _with_parents(cgroup, path)]
         elif "cpu" in controllers.split(","):  # version 1: a tree for each set of controllers

@@ -16,15 +16,21 @@ def locked(path: Path) -> Iterator[None]:
     """Hold `<path>.lock`, one process at a time; what fails leaves no folder or lock that was not there before."""
     lock = Path(f"{path}.lock")
     new = [each for each in (lock, path.parent, *path.parent.parents) if not each.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock):
+        with _acquired(lock):
             yield
     except BaseException:
         for each in new:
             with contextlib.suppress(OSError):  # other files are in it by now
                 each.unlink() if each == lock else each.rmdir()
         raise
+
+
+def _acquired(file: Path) -> contextlib.AbstractContextManager[object]:
+    while True:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process, whose own work failed, took the folder back
+            return FileLock(file).acquire()
 
 
 def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> Arrays:

@@ -56,8 +56,10 @@ class JoinedWorker(Worker):
         self._address, self._own = own.storage, arguments
         self._arguments: list[str] = []  # of the search, as last seen
         self._trial = -1  # that it is or was at
-        storage = shared.open_storage(own.storage, own.retries, own.grace_seconds)
-        names = optuna.get_all_study_names(storage)
+        names: list[str] = []
+        if shared.is_there(own.storage):  # or to open it would make it
+            storage = shared.open_storage(own.storage, own.retries, own.grace_seconds)
+            names = optuna.get_all_study_names(storage)
         if own.study not in names:
             known = ", ".join(sorted(names)) or "none"
             raise ConfigError(

@@ -90,12 +90,11 @@ def main(arguments: list[str]) -> int:
     plan.records.check_writable()
     config = plan.config
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
-    remote = (
-        open_storage(plan) if plan.search.storage is not None else None
-    )  # a server may be away: said before all else
+    is_file = plan.search.storage is None or plan.search.storage.startswith("sqlite")
+    remote = None if is_file else open_storage(plan)  # a server may be away: said before all else
     dataset = load_data(config, plan.records, console)
     folder = RunFolder(plan.records.studies / plan.search.study)
-    if remote is None and not plan.records.studies_database.exists():
+    if plan.search.storage is None and not plan.records.studies_database.exists():
         studies.check_runs_left(plan, ())  # before a database is made
     make_folder(plan.records.root, "records.root")
     storage = remote or open_storage(plan)

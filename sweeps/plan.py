@@ -15,11 +15,12 @@ from experiments.threads import available_cores
 from gan.config import Config, ConfigError, describe, effective, in_brief, text_keys, without_password
 from sweeps.address import split_password
 from sweeps.settings import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings
-from sweeps.space import Space, Value, as_overrides, combinations, follows, read_space, text_of
+from sweeps.space import Dimension, Space, Value, as_overrides, combinations, follows, read_space, text_of
 
 TUTORIAL = "tutorial"  # the preset that a search starts from unless it names another
 DEFAULTS = "defaults"  # the one that searches of earlier versions started from
 SPACE = "search.space."  # before the dimensions in a study's identity
+BATCH_SIZE = "train.batch_size"
 BASELINE = "baseline."  # and before what the baseline has in them
 KEEP_CHECKPOINTS = 2  # of a trial: 17 MB each, and the best one
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
@@ -219,9 +220,20 @@ def _check(plan: Plan) -> None:
         raise ConfigError("search.launcher", "local without search.storage", search.launcher, remedy)
     if search.launcher == "slurm" and search.resources.gpus % 1:
         raise ConfigError("search.resources.gpus", "a whole number with SLURM", search.resources.gpus)
+    devices = plan.config.train.devices
+    for dimension in plan.space:
+        if dimension.key == BATCH_SIZE and isinstance(devices, int) and devices > 1:
+            _check_batch_sizes(dimension, devices)
     if search.sampler == "grid" and (count := combinations(plan.space)) > MOST_TRIALS:
         remedy = "fewer values of each setting, or another sampler"
         raise ConfigError("a grid", f"of at most {MOST_TRIALS:,} combinations", f"{count:,}", remedy)
+
+
+def _check_batch_sizes(dimension: Dimension, devices: int) -> None:
+    """Raises ConfigError for a size that the devices cannot share, which would fail in each trial that has it."""
+    rule = f"a choice or a range of multiples of {devices}, the number of devices"
+    if "interval" in dimension.text or any(int(str(size)) % devices for size in dimension.grid()):
+        raise ConfigError(dimension.key, rule, dimension.text)
 
 
 def notices(plan: Plan) -> list[str]:

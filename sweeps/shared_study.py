@@ -126,6 +126,12 @@ def open_storage(address: str, retries: int, grace_seconds: int) -> RDBStorage:
         raise ConfigError("search.storage", "a database that Optuna can use", address, reason) from error
 
 
+def is_there(address: str) -> bool:
+    """Whether a database is there; of a server one cannot tell before it is opened."""
+    url = make_url(address)
+    return not url.drivername.startswith("sqlite") or Path(str(url.database)).exists()
+
+
 @contextlib.contextmanager
 def turn(address: str, study: str) -> Iterator[None]:
     """Be the only one of all hosts who begins, ends for others or queues a trial of a study.

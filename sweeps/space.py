@@ -21,6 +21,7 @@ from gan.config import NONE, NULL, Config, ConfigError, PerLayer, describe, get
 Value = float | int | str | bool | None
 
 FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, step) or choice(a, b, ...)"
+MOST_WHOLE = 2**53  # beyond it floating point, in which samplers compute, leaves integers out
 MOST_STEPS = 1_000_000  # from 0 to the end of a range: with more, floating point would not find its values again
 # Keys that decide how a trial is measured, kept or run: trials that differ in them cannot be ranked.
 FIXED_SECTIONS = ("data.", "eval.", "records.")
@@ -211,6 +212,8 @@ def _of_range(key: str, sweep: RangeSweep, spec: dict[str, Any]) -> Dimension:
         raise ConfigError(key, "a range of two values or more", text, "its end is not part of it")
     if _kind(spec) is int and not whole:
         raise ConfigError(key, "a range of integers", text)
+    if whole and max(abs(exact(start)), abs(last)) > MOST_WHOLE:
+        raise ConfigError(key, f"a range of integers up to {MOST_WHOLE:,}", text)
     if whole:
         _check_rule(key, text, spec, (int(start), int(last)))
         return Dimension(key, text, IntDistribution(int(start), int(last), step=int(step)))

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, batch, noise_images
+from filelock import FileLock, Timeout
 from PIL import Image
 
+import gan.cache
 from gan.data import load_dataset, unscale
 from gan.sources import DataError, DataWarning, cifar10, folder
 
@@ -384,3 +386,20 @@ def test_no_other_warning_comes_from_loading(cifar: Path, cache: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_dataset("cifar10", str(cifar), 8, cache)
+
+
+def test_a_folder_that_another_process_takes_back_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a refused command leaves is removed, while another one may be about to use it."""
+    real = gan.cache.FileLock
+
+    def first(file: Path) -> FileLock:
+        monkeypatch.setattr(gan.cache, "FileLock", real)
+        Path(file).parent.rmdir()
+        return real(file)
+
+    monkeypatch.setattr(gan.cache, "FileLock", first)
+    with gan.cache.locked(tmp_path / "c" / "x"), pytest.raises(Timeout):
+        FileLock(tmp_path / "c" / "x.lock", timeout=0).acquire()
+    FileLock(tmp_path / "c" / "x.lock", timeout=0).acquire().__exit__(None, None, None)

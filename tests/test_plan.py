@@ -118,6 +118,18 @@ def test_presets_are_under_the_command_line() -> None:
         (["--multirun"], "--config-dir FOLDER"),
         (["--config-dir"], "--config-dir must be a folder"),
         (["search.trials=5,10"], "search.trials must be one value"),
+        (
+            ["train.devices=2", "train.batch_size=choice(15,16)"],
+            "train.batch_size must be a choice or a range of mul.* of 2",
+        ),
+        (
+            ["train.devices=2", "train.batch_size=interval(8,64)"],
+            "train.batch_size must be a choice or a range of mult",
+        ),
+        (
+            ["train.r1_gamma=range(0,1e22,1e21)"],
+            "train.r1_gamma must be a range of integers up to 9,007,199,254,740,992",
+        ),
         (["search.workers=none"], "search.workers must be an integer"),
     ],
 )
@@ -135,6 +147,11 @@ def test_commands_of_a_search_have_its_folder_of_presets(tmp_path: Path) -> None
     assert plan.config.model.dropout == 0.1
     command = train_command(plan, {"model.bn_momentum": 0.5})
     assert command == f"python experiments/run.py --config-dir {tmp_path} experiment=mine model.bn_momentum=0.5"
+
+
+def test_batch_sizes_that_devices_can_share_are_taken() -> None:
+    assert read_plan(["train.devices=2", "train.batch_size=range(8,65,8)"]).space[-1].key == "train.batch_size"
+    assert read_plan(["train.batch_size=choice(15,16)"]).space[-1].key == "train.batch_size"
 
 
 def test_few_trials_need_no_word_about_the_confirmation() -> None:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments.journal import Journal, last_status
 from experiments.records import RunFolder
 from gan.config import ConfigError, without_password
+from sweeps import optuna_search
 from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.address import split_password
@@ -241,6 +242,15 @@ def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_p
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert "s3cret" not in result.stdout + result.stderr
+
+
+def test_a_refused_command_makes_no_database(tmp_path: Path) -> None:
+    file, root = tmp_path / "w.db", f"records.root={tmp_path / 'records'}"
+    with pytest.raises(ConfigError, match=r"begun in this database; got 'gan' \(there: none\)"):
+        optuna_search.main(["search.role=worker", f"search.storage=sqlite:///{file}", "data=embedded", root])
+    with pytest.raises(ConfigError, match=r"data\.path must be an existing"):
+        optuna_search.main([f"search.storage=sqlite:///{file}", "data=cifar10", "data.path=/nowhere", root])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wrong_password_is_one_line_without_it(server: Postgres, program: RunProgram, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def pictures(tmp_path: Path) -> Path:
         ((RAMP * 3000).astype(np.uint16), 4095, ".tif", {"tiffinfo": {281: 4095}}),  # MaxSampleValue
         ((RAMP * 12000).astype(np.uint16), 65535, ".pgm", {}),  # whose header says so
         ((RAMP * 12000).astype(np.uint16), 65535, ".jp2", {}),
+        (RAMP.astype(np.float32), 1, ".pfm", {}),  # a PPM to Pillow, which scales those
     ],
 )
 def test_the_range_is_what_files_or_values_say(
@@ -57,12 +58,44 @@ def test_the_range_is_what_files_or_values_say(
     np.testing.assert_allclose(found[0, ..., 0], values / white * 255, atol=1.5)
 
 
-def test_a_dark_picture_of_a_series_stays_dark(pictures: Path) -> None:
+@pytest.mark.parametrize("dark", [1, 9])
+def test_dark_pictures_of_a_series_stay_dark(dark: int, pictures: Path) -> None:
     fill(pictures, (RAMP * 4095).round().astype(np.uint16))
-    Image.fromarray((RAMP * 100).astype(np.uint16)).save(pictures / "zz_dark.png")
+    for k in range(dark):
+        Image.fromarray((RAMP * (100 + k)).astype(np.uint16)).save(pictures / f"zz_dark{k}.png")
+    Image.fromarray(np.zeros((32, 32), np.uint16)).save(pictures / "zzz_black.png")
     train = load(pictures).train
     assert train[0].max() == 255
-    assert train[-1].max() == 6
+    assert [image.max() for image in train[40:-1]] == [6] * dark
+
+
+@pytest.mark.parametrize(
+    ("most", "other", "count", "message"),
+    [
+        ((RAMP * 4095).astype(np.uint16), (RAMP * 65535).astype(np.uint16), 1, "40 of 41 go to 4,095 at most, x0.tif to 65,535"),
+        ((RAMP * 3800).astype(np.uint16), (RAMP * 60000).astype(np.uint16), 40, "40 of 80 go to 3,800 at most"),
+        ((RAMP * 65535).astype(np.uint16), (RAMP * 4095).astype(np.uint16), 5, "5 of 45 go to 4,095 at most"),
+        (RAMP.astype(np.float32), (RAMP * 255).astype(np.float32), 40, "40 of 80 go to 1 at most, x0.tif to 255"),
+        ((RAMP * 255).astype(np.float32), (RAMP * 0.9).astype(np.float32), 5, "5 of 45 go to 0.9 at most"),
+    ],
+)  # fmt: skip
+def test_pictures_of_two_ranges_are_refused(
+    most: np.ndarray, other: np.ndarray, count: int, message: str, pictures: Path
+) -> None:
+    fill(pictures, most, ".tif")
+    for k in range(count):
+        Image.fromarray(other).save(pictures / f"x{k}.tif")
+    with pytest.raises(DataError, match=f"plain what is white; got '.* in .*{message}.*MaxSampleValue"):
+        load(pictures)
+
+
+def test_pictures_of_two_ranges_are_read_where_they_say_so(pictures: Path) -> None:
+    fill(pictures, (RAMP * 4095).astype(np.uint16), ".tif", tiffinfo={281: 4095})
+    Image.fromarray((RAMP * 65535).astype(np.uint16)).save(pictures / "x.tif", tiffinfo={281: 65535})
+    assert [image.max() for image in load(pictures).train] == [255] * 41
+    fill(pictures, (RAMP * 3000).astype(np.uint16), ".tif", tiffinfo={281: 3000})  # the greatest value of each
+    with pytest.raises(DataError, match="40 of 41 go to 3,000 at most"):
+        load(pictures)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ or the values of all pictures of a folder together do; one that is dark by itsel
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, TiffTags
@@ -15,7 +16,11 @@ from gan.sources import DataError
 PLAIN_BITS = (8, 10, 12, 14)  # of sensors; all beyond the last is 16 bits
 BYTE = 255
 DEEP = 65535
-SCALED = ("PPM", "JPEG2000")  # Pillow brings these to the full 16 bits, by what the file says
+FULL_SCALES = (1, BYTE, *(2**bits - 1 for bits in PLAIN_BITS[1:]), DEEP)
+SCALED = ("PPM", "JPEG2000")  # Pillow brings their integers to the full 16 bits, by what the file says
+DIM = 4  # a picture that goes to a quarter of the greatest value or less may have been saved with fewer bits
+FEW_DIM = 0.25  # share of such pictures that any series may have
+FEW_FULL = 0.1  # share of pictures that end exactly where fewer bits do
 TAGS = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
 
 
@@ -27,6 +32,7 @@ class Depth:
     low: float
     high: float
     white: float | None  # what the file itself says
+    file: str = ""  # its name, for messages
 
 
 def is_deep(picture: Image.Image) -> bool:
@@ -44,18 +50,19 @@ def measure(picture: Image.Image) -> Depth:
     """The depth of a deep picture. Raises ValueError for values that are not finite."""
     reduced = _is_reduced(picture)  # before it is decoded
     kind = f"{picture.format} with {'several channels' if reduced else 'floats' if picture.mode == 'F' else 'integers'}"
+    file = Path(getattr(picture, "filename", "")).name
     values = np.asarray(picture)
     if not np.isfinite(values).all():
         raise ValueError("values that are not finite")
     low, high = float(values.min()), float(values.max())
     if reduced:
-        return Depth(kind, low * 257, high * 257, None)
-    return Depth(kind, low, high, _said_white(picture))
+        return Depth(kind, low * 257, high * 257, None, file)
+    return Depth(kind, low, high, _said_white(picture), file)
 
 
 def _said_white(picture: Image.Image) -> float | None:
     """What a file says of its range, where that is less than its type of number holds."""
-    if picture.format in SCALED:
+    if picture.format in SCALED and picture.mode != "F":  # PFM is PPM to Pillow
         return DEEP
     tags = getattr(picture, "tag_v2", {})
     if most := tags.get(TAGS["SMaxSampleValue"]) or tags.get(TAGS["MaxSampleValue"]):
@@ -66,11 +73,36 @@ def _said_white(picture: Image.Image) -> float | None:
 
 def whites(depths: Sequence[Depth], place: str) -> list[float]:
     """What is white in each of a folder's deep pictures. Raises DataError where neither files nor values say it."""
-    groups: dict[tuple[str, bool], list[Depth]] = {}
-    for depth in depths:
-        groups.setdefault((depth.kind, depth.white is None), []).append(depth)
-    shared = {key: _white(key[0], alike, place) for key, alike in groups.items()}
-    return [shared[depth.kind, depth.white is None] for depth in depths]
+    # Some writers say the greatest value of each file: only where all say a full scale is it meant as one.
+    plain = all(depth.white in FULL_SCALES for depth in depths if depth.white is not None)
+    keys = [(depth.kind, depth.white is None, depth.white if plain else None) for depth in depths]
+    groups: dict[tuple[str, bool, float | None], list[Depth]] = {}
+    for key, depth in zip(keys, depths, strict=True):
+        groups.setdefault(key, []).append(depth)
+    shared = {}
+    for key, alike in groups.items():
+        shared[key] = _white(key[0], alike, place)
+        if len({depth.white for depth in alike}) > 1 or alike[0].white is None:
+            _check_one_range(key[0], alike, shared[key], place)
+    return [shared[key] for key in keys]
+
+
+def _check_one_range(kind: str, alike: Sequence[Depth], white: float, place: str) -> None:
+    """Raise DataError for pictures of which a good part may have been saved with another range than the brightest."""
+    highs = [depth.high for depth in alike if depth.high > 0]  # black is black in any range
+    greatest = max(highs, default=0)
+
+    def check(some: list[float], few: float) -> None:
+        if some and len(some) >= few * len(highs):
+            brightest = next(depth.file for depth in alike if depth.high == greatest)
+            why = f"{len(some):,} of {len(alike):,} go to {max(some):,.6g} at most, {brightest} to {greatest:,.6g}"
+            raise _unclear(kind, min(depth.low for depth in alike), greatest, place, why)
+
+    check([high for high in highs if high <= greatest / DIM], FEW_DIM)
+    for scale in FULL_SCALES:
+        if scale < min(white, greatest):
+            least = 0.5 if scale == 1 and kind.endswith("floats") else scale  # floats need not come to 1
+            check([high for high in highs if least <= high <= scale], FEW_FULL)
 
 
 def _white(kind: str, alike: Sequence[Depth], place: str) -> float:

@@ -15,7 +15,7 @@ from gan.cache import fingerprint, kept, prepared
 from gan.sources import MIN_IMAGES, SIZE, DataError, DataWarning, depth
 from gan.sources.listing import Listing, list_pictures, remedies
 
-VERSION = 2  # of how pictures are read; another one reads them anew
+VERSION = 3  # of how pictures are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
 SHOWN = 10  # names in a warning
 

@@ -21,6 +21,8 @@ from gan.sources.folder import Progress
 SHIP = CIFAR10_CLASSES.index("ship")
 NEARLY_CONSTANT = 8  # standard deviation of all values, of 255
 FLAT = 2  # and of those of one image
+DARK = 32  # an image below this is black, one as near to 255 white: so 12 of 16 bits look, read wrongly
+SOME = 0.1  # share of images that show next to nothing, from which on it is said
 LISTED = 20  # names of sub-folders in one line
 
 
@@ -91,7 +93,8 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path, progr
     found, place = _where(source, path, cache)
     arrays = _read(found, place, class_id, cache, progress)
     name = "built-in pictures" if place is None else f"{found} {place}"
-    _check_range(arrays["train_images"], name)
+    for part in ("train", "test"):
+        _check_range(arrays[f"{part}_images"], part, name)
     folders = [str(each) for each in arrays.pop("class_names", [])]
     chosen, index = _choose(source, found, name, class_id, folders, "train_labels" in arrays)
     if index is None:
@@ -170,20 +173,25 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
-def _check_range(images: np.ndarray, name: str) -> None:
+def _check_range(images: np.ndarray, part: str, name: str) -> None:
     if len(images) and images.max() == 1:
         remedy = "all would be black; where 1 is white, multiply by 255"
-        raise DataError("data.path", "images with values 0 to 255", f"uint8 from {images.min()} to 1 in {name}", remedy)
+        got = f"{part} images uint8 from {images.min()} to 1 in {name}"
+        raise DataError("data.path", "images with values 0 to 255", got, remedy)
 
 
 def _warn_if_constant(images: np.ndarray, name: str) -> None:
     """Images that show next to nothing are trained on without an error, and so are those that were read wrongly."""
-    flat = int((images.reshape(len(images), -1).std(axis=1, dtype=np.float32) < FLAT).sum())
-    if images.std(dtype=np.float64) >= NEARLY_CONSTANT and flat <= len(images) / 2:
+    values = images.reshape(len(images), -1)
+    flat = values.std(axis=1, dtype=np.float32) < FLAT
+    black, white = values.max(axis=1) < DARK, values.min(axis=1) > 255 - DARK
+    few = (flat | black | white).mean() < SOME
+    if few and images.std(dtype=np.float64) >= NEARLY_CONSTANT:
         return
     warnings.warn(
-        f"THE TRAINING IMAGES ARE NEARLY CONSTANT: of {len(images):,} in {name}, {flat:,} show a single colour; of 0 to"
-        f" 255, the mean is {images.mean():.3g}, the least {images.min()}, the greatest {images.max()}.\n"
+        f"TRAINING IMAGES ARE NEARLY CONSTANT: of {len(images):,} in {name}, {flat.sum():,} show a single colour,"
+        f" {black.sum():,} have no value above {DARK - 1} and {white.sum():,} none below {256 - DARK}; of 0 to 255,"
+        f" the mean is {images.mean():.3g}, the least {images.min()}, the greatest {images.max()}.\n"
         "plots/training_images.png of the run shows some of them.",
         DataWarning,
         stacklevel=4,

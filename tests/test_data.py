@@ -260,12 +260,14 @@ def test_npz_with_and_without_labels(tmp_path: Path, cache: Path) -> None:
 
 
 def test_npz_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
+    ones = noise_images(50) % 2
     cases = {
         "(N, 32, 32, 3) uint8; got 'float32": {"images": np.zeros((50, 32, 32, 3), np.float32)},
         "(N, 32, 32, 3) uint8; got 'uint8 (50, 28, 28)": {"images": np.zeros((50, 28, 28), np.uint8)},
         "an array `images`": {"pictures": noise_images(50)},
         "one integer label an image; got 'labels int64 (3,)": {"images": noise_images(50), "labels": np.zeros(3, int)},
         "at least 40 training images; got '5 in": {"images": noise_images(5)},
+        "values 0 to 255; got 'test images uint8 from 0 to 1": {"images": noise_images(50), "test_images": ones},
         "of plain arrays": {"images": np.array([{}], object)},
     }
     for message, arrays in cases.items():

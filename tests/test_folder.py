@@ -58,15 +58,15 @@ def test_the_range_is_what_files_or_values_say(
     np.testing.assert_allclose(found[0, ..., 0], values / white * 255, atol=1.5)
 
 
-@pytest.mark.parametrize("dark", [1, 9])
-def test_dark_pictures_of_a_series_stay_dark(dark: int, pictures: Path) -> None:
+@pytest.mark.parametrize(("dark", "high"), [(1, 110), (9, 600)])
+def test_dark_pictures_of_a_series_stay_dark(dark: int, high: int, pictures: Path) -> None:
     fill(pictures, (RAMP * 4095).round().astype(np.uint16))
     for k in range(dark):
-        Image.fromarray((RAMP * (100 + k)).astype(np.uint16)).save(pictures / f"zz_dark{k}.png")
+        Image.fromarray((RAMP * high).astype(np.uint16)).save(pictures / f"zz_dark{k}.png")
     Image.fromarray(np.zeros((32, 32), np.uint16)).save(pictures / "zzz_black.png")
     train = load(pictures).train
     assert train[0].max() == 255
-    assert [image.max() for image in train[40:-1]] == [6] * dark
+    assert [image.max() for image in train[40:-1]] == [high * 255 // 4095] * dark
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,11 @@ def test_pictures_of_two_ranges_are_read_where_they_say_so(pictures: Path) -> No
         ((RAMP * 2 - 1).astype(np.float32), ".tif", "TIFF with floats from -1 to 1 .*below 0"),
         ((RAMP * 7).astype(np.float32), ".tif", "TIFF with floats from 0 to 7 .*MaxSampleValue"),
         ((RAMP * 1e6).astype(np.int32), ".tif", r"TIFF with integers from 0 to 1e\+06|1,000,000"),
-        (np.eye(32, dtype=np.uint8), ".png", r"values 0 to 255; got 'uint8 from 0 to 1 in .*multiply by 255"),
+        (
+            np.eye(32, dtype=np.uint8),
+            ".png",
+            r"values 0 to 255; got 'train images uint8 from 0 to 1 in .*multiply by 255",
+        ),
     ],
 )
 def test_an_ambiguous_range_is_refused(values: np.ndarray, suffix: str, message: str, pictures: Path) -> None:
@@ -158,6 +162,17 @@ def test_images_that_show_nothing_are_said_with_numbers(pictures: Path, tmp_path
     np.savez(tmp_path / "white.npz", images=images)
     with pytest.warns(DataWarning, match="of 100 in npz .* 60 show a single colour"):
         load(tmp_path / "white.npz", source="npz")
+    images[:10] = noise_images(10) // 17  # as 12 bits that are taken for 16
+    for wrong, said in (
+        (images[:50], "10 show a single colour, 10 have no value above 31 and 10 none below 224; .* mean is"),
+        (images[:40], "0 show a single colour, 10 have no value above 31 and 0 none below"),
+        (255 - images[:40], "0 show a single colour, 0 have no value above 31 and 10 none below 224"),
+    ):
+        np.savez(tmp_path / "some.npz", images=wrong)
+        with pytest.warns(DataWarning, match=said):
+            load(tmp_path / "some.npz", source="npz")
+    np.savez(tmp_path / "few.npz", images=np.concatenate([images[7:10], images[10:40]] * 2))
+    load(tmp_path / "few.npz", source="npz")
 
 
 # --- a sub-folder for each class

@@ -16,7 +16,7 @@ from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.config import CIFAR10_CLASSES, CIFAR10_RULE, class_index, is_cifar10_class, nearest
 from gan.sources import MIN_IMAGES, DataError, DataWarning, cifar10, folder, npz
-from gan.sources.folder import Progress
+from gan.sources.folder import CheckNames, Progress
 
 SHIP = CIFAR10_CLASSES.index("ship")
 NEARLY_CONSTANT = 8  # standard deviation of all values, of 255
@@ -91,12 +91,17 @@ def _earlier(source: str, path: str | None, cache: Path, trained_on: str) -> Dat
 
 def _load(source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress) -> Dataset:
     found, place = _where(source, path, cache)
-    arrays = _read(found, place, class_id, cache, progress)
     name = "built-in pictures" if place is None else f"{found} {place}"
+
+    def check_names(folders: list[str]) -> None:
+        _choose(source, found, name, class_id, folders, bool(folders))
+
+    arrays = _read(found, place, class_id, cache, progress, check_names)
     for part in ("train", "test"):
         _check_range(arrays[f"{part}_images"], part, name)
     folders = [str(each) for each in arrays.pop("class_names", [])]
     chosen, index = _choose(source, found, name, class_id, folders, "train_labels" in arrays)
+    _warn_if_ships(source, class_id, folders, name)
     if index is None:
         what = _of_all(folders) if "train_labels" in arrays else "no labels"
     else:
@@ -147,13 +152,6 @@ def _choose_folder(source: str, name: str, class_id: int | str, folders: list[st
     if class_id == "all":
         return "all", None
     if source == "auto" and class_id == SHIP:  # the default, which means CIFAR-10's ships
-        if str(SHIP) in folders or len(folders) > SHIP:
-            warnings.warn(
-                f"data.class_id={SHIP}, the default of data=auto, is a class of CIFAR-10: training on all"
-                f" {len(folders)} sub-folders of {name}. One of them: data=folder data.class_id=<its name>",
-                DataWarning,
-                stacklevel=5,
-            )
         return "all", None
     if str(class_id) in folders:
         index = folders.index(str(class_id))
@@ -163,6 +161,17 @@ def _choose_folder(source: str, name: str, class_id: int | str, folders: list[st
         rule = f"all or a sub-folder of {name}: {_listed(folders)}"
         raise DataError("data.class_id", rule, class_id, nearest(str(class_id), folders))
     return (folders[index] if folders[index] != "all" else index), index
+
+
+def _warn_if_ships(source: str, class_id: int | str, folders: list[str], name: str) -> None:
+    """The default class could be meant for a sub-folder."""
+    if source == "auto" and class_id == SHIP and (str(SHIP) in folders or len(folders) > SHIP):
+        warnings.warn(
+            f"data.class_id={SHIP}, the default of data=auto, is a class of CIFAR-10: training on all"
+            f" {len(folders)} sub-folders of {name}. One of them: data=folder data.class_id=<its name>",
+            DataWarning,
+            stacklevel=4,
+        )
 
 
 def _of_all(folders: list[str]) -> str:
@@ -247,7 +256,14 @@ def _kind(path: str) -> str:
     raise DataError("data.path", "a folder, an .npz file or CIFAR-10's .tar.gz", path)
 
 
-def _read(source: str, place: str | None, class_id: int | str, cache: Path, progress: Progress) -> Arrays:
+def _read(
+    source: str,
+    place: str | None,
+    class_id: int | str,
+    cache: Path,
+    progress: Progress,
+    check_names: CheckNames,
+) -> Arrays:
     if source in ("cifar10", "embedded") and not is_cifar10_class(class_id):
         raise DataError("data.class_id", CIFAR10_RULE, class_id, nearest(str(class_id), (*CIFAR10_CLASSES, "all")))
     if place is None:
@@ -258,7 +274,7 @@ def _read(source: str, place: str | None, class_id: int | str, cache: Path, prog
     if source == "npz":
         return npz.read(Path(place))
     if source == "folder":
-        return folder.read(Path(place), cache, progress)
+        return folder.read(Path(place), cache, progress, check_names)
     return cifar10.read(Path(place), cache)
 
 

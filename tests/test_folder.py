@@ -232,7 +232,10 @@ def test_a_class_that_is_not_there_is_one_line(classes: Path, tmp_path: Path) ->
 
 def test_thumbnails_and_what_other_programs_left_are_no_pictures(pictures: Path) -> None:
     fill(pictures, noise_images(1)[0])
-    for name in ("@eaDir", ".ipynb_checkpoints", "__MACOSX", ".thumbnails", "sub/@eaDir", "sub/.hidden"):
+    for name in (
+        "@eaDir", ".ipynb_checkpoints", "__MACOSX", ".thumbnails", "sub/@eaDir", "sub/.hidden",
+        "#snapshot/daily", "#recycle", "@tmp", "@Recently-Snapshot",
+    ):  # fmt: skip
         fill(pictures / name, noise_images(1, seed=1)[0])
     for name in ("._00.png", "Thumbs.db", "paper.pdf"):
         (pictures / name).write_bytes(b"\0\x05\x16\x07")
@@ -255,6 +258,21 @@ def test_links_to_folders_are_followed_once(pictures: Path, tmp_path: Path) -> N
     own = fill(tmp_path / "own" / "ships", noise_images(1)[0])
     (own.parent / "best").symlink_to(own)
     assert "1 sub-folders (ships), 40" in load(own.parent).description  # a link takes nothing from the folder itself
+
+
+def test_why_files_cannot_be_read_is_said(pictures: Path) -> None:
+    fill(pictures, np.full((32, 32), np.nan, np.float32), ".tif", count=42)
+    for _ in range(2):  # read, and from the cache
+        with pytest.raises(DataError, match=r"can be read; got '0 of 42 in .*' \(42 with values that are not finite"):
+            load(pictures)
+    fill(pictures, noise_images(1)[0])
+    (pictures / "cut.png").write_bytes((pictures / "00.png").read_bytes()[:500])
+    (pictures / "no.png").write_bytes(b"x")
+    (pictures / "lost.png").symlink_to("nowhere.png")
+    with pytest.warns(
+        DataWarning, match=r"and 35 more \(42 with values .*, 1 .*truncated.*, 1 damaged .*, 1 links to nothing"
+    ):
+        load(pictures)
 
 
 def test_pictures_without_a_reader_are_counted(pictures: Path) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import noise_images
+from PIL import Image
 
 from experiments import compare, evaluate, generate, run, train_features, validate_proxy
 from experiments.arguments import parse_arguments
@@ -50,6 +52,17 @@ def test_a_folder_whose_images_cannot_be_read_leaves_no_cache(tmp_path: Path) ->
     (tmp_path / "images" / "boat.png").write_bytes(b"no picture")
     with pytest.raises(ConfigError):
         run.main(["data=folder", f"data.path={tmp_path / 'images'}", f"records.root={tmp_path / 'records'}"])
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@pytest.mark.parametrize(("source", "place"), [("folder", ""), ("auto", ""), ("folder", "ships")])
+def test_a_class_that_is_not_there_is_refused_before_pictures_are_read(source: str, place: str, tmp_path: Path) -> None:
+    for k, image in enumerate(noise_images(40)):
+        (tmp_path / "images" / "ships").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / "ships" / f"{k}.png")
+    where = [f"data={source}", f"data.path={tmp_path / 'images' / place}", f"records.root={tmp_path / 'records'}"]
+    with pytest.raises(ConfigError, match=r"data\.class_id must be all.*nope"):
+        run.main([*where, "data.class_id=nope"])
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 

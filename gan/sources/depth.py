@@ -53,7 +53,7 @@ def measure(picture: Image.Image) -> Depth:
     file = Path(getattr(picture, "filename", "")).name
     values = np.asarray(picture)
     if not np.isfinite(values).all():
-        raise ValueError("values that are not finite")
+        raise ValueError("with values that are not finite, such as NaN")
     low, high = float(values.min()), float(values.max())
     if reduced:
         return Depth(kind, low * 257, high * 257, None, file)

@@ -4,11 +4,12 @@ import contextlib
 import struct
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan.arrays import Arrays
 from gan.cache import fingerprint, kept, prepared
@@ -18,8 +19,10 @@ from gan.sources.listing import Listing, list_pictures, remedies
 VERSION = 3  # of how pictures are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
 SHOWN = 10  # names in a warning
+MOST_REASON = 100  # letters of why a file cannot be read
 
 Progress = Callable[[int, int], None]  # told how many of how many pictures are read
+CheckNames = Callable[[list[str]], object]  # raises DataError for sub-folders among which the class is not
 
 # What Pillow's readers raise on damaged files.
 UNREADABLE = (
@@ -28,11 +31,21 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-def read(path: Path, cache: Path, progress: Progress) -> Arrays:
-    """All pictures in a folder and the folders in it, by extension.
+def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -> Arrays:
+    """Read all pictures in a folder and the folders in it, by extension.
 
-    Those in its sub-folders have the label of theirs, an index into `class_names`; those beside
-    the sub-folders have -1. A folder without sub-folders has no labels.
+    Args:
+        path: the folder.
+        cache: where pictures that are read are kept.
+        progress: told of pictures that are read.
+        check_names: called with the names of the sub-folders before anything is read.
+
+    Returns:
+        `train_images`. Those in its sub-folders have the label of theirs, an index into `class_names`; those
+        beside the sub-folders have -1. A folder without sub-folders has no labels.
+
+    Raises:
+        DataError: for a folder that cannot be used, and what `check_names` raises.
     """
     if not path.is_dir():
         raise DataError("data.path", "a folder of pictures", str(path))
@@ -41,13 +54,14 @@ def read(path: Path, cache: Path, progress: Progress) -> Arrays:
     if len(files) < MIN_IMAGES:
         holds = f"it holds {len(files)}{_beside(listing)}"
         raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), holds)
+    check_names(list(_labels(path, files).get("class_names", [])))
     key = f"folder {VERSION} {fingerprint(files)}"
     arrays = prepared(cache, "data", key, lambda: _read_pictures(files, str(path), progress))
+    unreadable, why = [files[index] for index in arrays.pop("unreadable")], _counted(arrays.pop("reasons"))
     if len(arrays["train_images"]) < MIN_IMAGES:
         got = f"{len(arrays['train_images'])} of {len(files)} in {path}"
-        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures that can be read", got)
-    unreadable = [files[index] for index in arrays.pop("unreadable")]
-    _warn_of_left_out(path, listing, unreadable)
+        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures that can be read", got, why)
+    _warn_of_left_out(path, listing, unreadable, why)
     return arrays | _labels(path, sorted(set(files) - set(unreadable)))
 
 
@@ -66,11 +80,27 @@ def _beside(listing: Listing) -> str:
     return f", beside {', '.join(beside)}" if beside else ""
 
 
-def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path]) -> None:
+def _counted(reasons: np.ndarray) -> str:
+    """Why files cannot be read: `40 with values that are not finite, 2 damaged`, the most frequent first."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in Counter(map(str, reasons)).most_common(3))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "damaged or of no format that can be read"
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+    return " ".join(text.split())[:MOST_REASON]
+
+
+def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path], why: str) -> None:
     total = len(listing.files) + len(listing.foreign) + len(listing.lost)
     bad = [*unreadable, *listing.lost]
+    why = ", ".join(filter(None, [why, f"{len(listing.lost):,} links to nothing" if listing.lost else ""]))
     for count, what in (
-        (len(bad), f"{len(bad)} of {total} files in {path} cannot be read and are left out: {_named(path, bad)}"),
+        (
+            len(bad),
+            f"{len(bad)} of {total} files in {path} cannot be read and are left out: {_named(path, bad)} ({why})",
+        ),
         (
             len(listing.foreign),
             f"{len(listing.foreign)} of {total} pictures in {path} are left out, as there is no reader for them:"
@@ -103,14 +133,15 @@ def _labels(path: Path, files: Sequence[Path]) -> Arrays:
 
 
 def _read_pictures(files: Sequence[Path], place: str, progress: Progress) -> Arrays:
-    """Centre-cropped to a square and resized to 32x32; indices of those that cannot be read.
+    """Centre-cropped to a square and resized to 32x32; indices of those that cannot be read, and why.
 
     Those of more than 8 bits come last: what is white in them, all of them together say.
     """
     images: dict[int, np.ndarray] = {}
     depths: dict[int, depth.Depth] = {}
+    reasons: dict[int, str] = {}
     for index, file in enumerate(files):
-        with contextlib.suppress(*UNREADABLE), _opened(file) as picture:
+        with _noting(reasons, index), _opened(file) as picture:
             if depth.is_deep(picture):
                 depths[index] = depth.measure(picture)
             else:
@@ -118,15 +149,25 @@ def _read_pictures(files: Sequence[Path], place: str, progress: Progress) -> Arr
                 images[index] = _fitted(picture)
         progress(index + 1, len(files) + len(depths))
     for done, (index, white) in enumerate(zip(depths, depth.whites(list(depths.values()), place), strict=True), 1):
-        with contextlib.suppress(*UNREADABLE), _opened(files[index]) as picture:
+        with _noting(reasons, index), _opened(files[index]) as picture:
             images[index] = _fitted(picture, white)
         progress(len(files) + done, len(files) + len(depths))
     none = np.zeros((0, SIZE, SIZE, 3), np.uint8)
     return {
         "train_images": np.stack([images[k] for k in sorted(images)]) if images else none,
         "test_images": none,
-        "unreadable": np.array([k for k in range(len(files)) if k not in images], np.int64),
+        "unreadable": np.array(sorted(reasons), np.int64),
+        "reasons": np.array([reasons[k] for k in sorted(reasons)], str),
     }
+
+
+@contextlib.contextmanager
+def _noting(reasons: dict[int, str], index: int) -> Iterator[None]:
+    """Go on after a file that cannot be read, and note why."""
+    try:
+        yield
+    except UNREADABLE as error:
+        reasons[index] = _reason(error)
 
 
 @contextlib.contextmanager

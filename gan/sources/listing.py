@@ -14,8 +14,11 @@ with contextlib.suppress(ImportError):  # not required: Pillow reads HEIC files 
 
     pillow_heif.register_heif_opener()
 
-# Thumbnails, copies of notebooks and bins, which other programs leave in people's folders; and all names with a dot.
-NOT_PICTURES = ("@eadir", "@__thumb", "__macosx", "#recycle", "@recycle", "$recycle.bin", "lost+found")
+# Thumbnails, snapshots and bins, which systems and network drives leave in people's folders; and all names with a dot.
+NOT_PICTURES = (
+    "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "#recycle", "#snapshot", "~snapshot",
+    "__macosx", "$recycle.bin", "system volume information", "lost+found",
+)  # fmt: skip
 NO_READER = {".pdf", ".palm"}  # which Pillow writes alone
 # Pictures that Pillow has no reader for, and what helps.
 FOREIGN = {

@@ -14,7 +14,7 @@ from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments.overrides import parse, plain_line, value_text
-from gan.config import NONE, NULL, Config, ConfigError, check, describe, get, nearest, text_keys
+from gan.config import NONE, NULL, ClassId, Config, ConfigError, check, describe, get, nearest, text_keys
 
 Settings = TypeVar("Settings")
 
@@ -41,14 +41,15 @@ OmegaConf.register_new_resolver("settings_help", lambda: settings_help(), replac
 def store_schema(name: str, settings: type) -> None:
     """Let Hydra know the types of settings.
 
-    Texts are left as they are: OmegaConf would make '2026.1' of the number 2026.10 in a YAML file, where `check` asks
-    for quotation marks.
+    Texts and names of classes are left as they are: OmegaConf would make '2026.1' of the number 2026.10 in a YAML file,
+    where `check` asks for quotation marks.
     """
     schema = OmegaConf.structured(settings)
-    for key in text_keys(settings):
+    classes = [key for key, spec in describe(settings).items() if isinstance(spec["rule"], ClassId)]
+    for key in text_keys(settings) + classes:
         owner, _, last = key.rpartition(".")
         section = OmegaConf.select(schema, owner) if owner else schema
-        section._content[last] = AnyNode(section._get_node(last)._value(), key=last, parent=section)
+        section._content[last] = AnyNode(section[last], key=last, parent=section)
     ConfigStore.instance().store(name=name, node=schema)
 
 

@@ -39,6 +39,7 @@ CONTROL_NAMES = {
     "\n": "LINE FEED",
     "\t": "CHARACTER TABULATION",
 }
+QUOTE = "a text: put it in quotation marks"
 NONE, NULL = "none", "write null for none"  # the word that people type for it, in any case; and what to say then
 
 EXTRACTORS = ("cifar_cnn", "random_cnn", "inception")
@@ -374,7 +375,7 @@ def check(settings: Any) -> None:
         if value is None and spec["default"] is None:
             continue
         if key in texts and not isinstance(value, str):
-            remedy = "a text: put it in quotation marks" if isinstance(value, int | float) else ""
+            remedy = QUOTE if isinstance(value, int | float) else ""
             raise ConfigError(key, str(rule or "text"), value, remedy)
         if rule is not None and not rule.admits(value):
             raise ConfigError(key, str(rule), value, _hint(spec, value))
@@ -391,6 +392,8 @@ def _hint(spec: dict[str, Any], value: Any) -> str:
     """What a value that breaks its rule may have been meant for."""
     if spec["default"] is None and str(value).lower() == NONE:
         return NULL
+    if isinstance(spec["rule"], ClassId) and isinstance(value, bool | float):
+        return QUOTE  # as YAML makes numbers of the names 1.50 and 1e3, and false of no
     stray = stray_character(value) if isinstance(value, str) else ""
     known = isinstance(spec["rule"], Choice | Devices)
     return stray or (nearest(str(value), spec["rule"].options) if known else "")

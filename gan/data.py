@@ -3,6 +3,7 @@
 Nothing here needs TensorFlow but the download, which is Keras' own.
 """
 
+import contextlib
 import hashlib
 import os
 import warnings
@@ -153,6 +154,7 @@ def _choose_folder(source: str, name: str, class_id: int | str, folders: list[st
         return "all", None
     if source == "auto" and class_id == SHIP:  # the default, which means CIFAR-10's ships
         return "all", None
+    _check_number(name, class_id, folders)
     if str(class_id) in folders:
         index = folders.index(str(class_id))
     elif isinstance(class_id, int) and class_id < len(folders):
@@ -161,6 +163,26 @@ def _choose_folder(source: str, name: str, class_id: int | str, folders: list[st
         rule = f"all or a sub-folder of {name}: {_listed(folders)}"
         raise DataError("data.class_id", rule, class_id, nearest(str(class_id), folders))
     return (folders[index] if folders[index] != "all" else index), index
+
+
+def _check_number(name: str, class_id: int | str, folders: list[str]) -> None:
+    """Raise DataError for a number that YAML may have made of a sub-folder's name: of 007 it makes 7, of 010 8."""
+    if isinstance(class_id, str):
+        return
+    named = [each for each in folders if class_id in _as_numbers(each)]
+    if named and named not in ([str(class_id)], folders[class_id : class_id + 1]):
+        rule = f"in quotation marks where it is the name of a sub-folder of {name}"
+        remedy = f"which sub-folder is not plain: {_listed(named)}, or the one at place {class_id}; write '{named[0]}'"
+        raise DataError("data.class_id", rule, class_id, remedy)
+
+
+def _as_numbers(text: str) -> set[int]:
+    """The whole numbers that a text may be read as, by people and by YAML."""
+    numbers = set()
+    for base in (10, 8 if text.startswith("0") else 10, 0):  # 0: 0x1f
+        with contextlib.suppress(ValueError):
+            numbers.add(int(text, base))
+    return numbers
 
 
 def _warn_if_ships(source: str, class_id: int | str, folders: list[str], name: str) -> None:

@@ -145,6 +145,10 @@ def test_a_users_own_preset_folder(tmp_path: Path) -> None:
         ),
         (b"train: {threads: None}", r"train\.threads must be an integer.*got 'None' \(in experiment/mine\.yaml"),
         (b"name: 2026.10", r"name must be letters.*got 2026\.1 \(a text: put it in quotation marks\)"),
+        *[
+            (b"data: {class_id: %s}" % each, r"data\.class_id must be .*quotation marks")
+            for each in (b"1.50", b"1e3", b"no")
+        ],
         (b"name: 0012", r"name must be .*quotation marks"),
         (b"records: {root: true}", r"records\.root must be .*quotation marks"),
         (b"name: None", r"name must be .*got 'None' \(write null for none\)"),

@@ -199,6 +199,18 @@ def test_a_class_is_a_sub_folder(given: int | str, recorded: int | str, seed: in
     assert load(classes, dataset.class_id).sha256 == dataset.sha256  # as a resume has it
 
 
+def test_a_number_that_may_be_a_name_is_refused(pictures: Path) -> None:
+    for name in ("000", "007", "010", "1_0", "0x1f", "5"):
+        fill(pictures / name, noise_images(1)[0])
+    for given, name in ((7, "007"), (8, "010"), (10, "010, 1_0"), (31, "0x1f")):
+        with pytest.raises(
+            DataError, match=rf"class_id must be in quotation marks where .*{pictures}; got {given} .*: {name}"
+        ):
+            load(pictures, given)
+    for plain, name in ((0, "000"), (1, "007"), (5, "5"), ("007", "007"), ("5", "5")):  # nothing else is meant
+        assert load(pictures, plain).class_id == name
+
+
 def test_all_sub_folders_and_what_lies_beside_them(classes: Path) -> None:
     every = load(classes)
     assert (every.class_id, len(every.train)) == ("all", 163)

@@ -8,12 +8,14 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString, RangeSweep, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException, OverrideParseException
 
 from gan.config import ConfigError, stray_character
 
 CLASS = "data.class_id"  # an index, or a text: the name of a folder
+INTEGER = re.compile(r"0|[1-9][0-9]*")  # of a class
+BETWEEN_COMMAS = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,])+""")
 MOST_RUNS = 1000  # of a multirun, which trains one after the other
 
 
@@ -26,6 +28,9 @@ def parse(overrides: list[str]) -> list[Override]:
         except (OverrideParseException, HydraException) as error:
             if stray := stray_character(text):
                 raise ConfigError("an override", "key=value in plain characters", text, stray) from error
+            if re.search(r"(?i)=\s*(shuffle|sort)\(.*\bnull\b", text):
+                remedy = "key=null,1,2 takes it, in the order given"
+                raise ConfigError("an override", "without null in shuffle() and sort()", text, remedy) from error
             raise ConfigError("an override", "key=value", text, plain_line(error)) from error
         if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses and then stumbles over
             raise ConfigError("an override", "without several values inside of another value", text)
@@ -34,7 +39,8 @@ def parse(overrides: list[str]) -> list[Override]:
 
 def _with_null(text: str) -> str:
     """An argument with choice(a,null) as a,null: the same to Hydra, whose choice() takes no null."""
-    return re.sub(r"^([^=]*=\s*)choice\((.*)\)\s*$", r"\1\2", text) if re.search(r"\bnull\b", text) else text
+    has_null = re.search(r"(?i)\bnull\b", text)
+    return re.sub(r"^([^=]*=\s*)choice\((.*)\)\s*$", r"\1\2", text) if has_null else text
 
 
 def _has_sweep_inside(value: Any) -> bool:
@@ -67,26 +73,29 @@ def quote_texts(
     quoted = []
     for text in overrides:
         key = text.partition("=")[0].lstrip("+")
-        if key in texts:
+        if key in texts or (key in groups and _has_number(text, multirun)):
             text = as_text(text, multirun)
-        elif key in groups and _is_number(text):
-            text = as_text(text)
-        elif key == CLASS and not isinstance(value := _parsed(text), ChoiceSweep) and type(value) is not int:
-            text = as_text(text, multirun)
+        elif key == CLASS:
+            text = as_text(text, multirun, integers=True)
         quoted.append(text)
     return quoted
 
 
-def as_text(text: str, multirun: bool = False) -> str:
-    """An argument whose value is a text, with quotation marks around it where Hydra would read something else."""
+def as_text(text: str, multirun: bool = False, integers: bool = False) -> str:
+    """An argument whose value is a text, with quotation marks around it where Hydra would read something else.
+
+    Args:
+        text: the argument, `key=value`.
+        multirun: whether several values, `key=a,b`, are several texts and not one.
+        integers: whether the value is an integer or a text: 8 is the first, while 08, -8, 1e3 and null are texts.
+    """
     key, equals, value = text.partition("=")
-    if not equals or not value:
+    if not equals or not value or (integers and INTEGER.fullmatch(value)):
         return text
     parsed = _parsed(text)
     if multirun and isinstance(parsed, ChoiceSweep):
-        numbers = any(not isinstance(each, str | QuotedString) for each in parsed.list)
-        return f"{key}={_quote_choices(value, parsed)}" if numbers else text
-    if parsed is None and value.lower() == "null":
+        return f"{key}={_quote_choices(value, parsed, integers)}"
+    if parsed is None and value.lower() == "null" and not integers:
         return text
     if multirun and isinstance(parsed, Sweep):
         return text
@@ -95,13 +104,20 @@ def as_text(text: str, multirun: bool = False) -> str:
     return f"{key}={quote(value)}"
 
 
-def _quote_choices(value: str, sweep: ChoiceSweep) -> str:
-    called = re.fullmatch(r"\s*choice\((.*)\)\s*", value)
-    values = (called[1] if called else value).split(",")
-    if len(values) != len(sweep.list):  # commas inside of quotation marks
+def _quote_choices(value: str, sweep: ChoiceSweep, integers: bool) -> str:
+    called = re.fullmatch(r"\s*(choice|shuffle|sort)\((.*)\)\s*", value)
+    values = BETWEEN_COMMAS.findall(called[2] if called else value)
+    if len(values) != len(sweep.list):  # escaped commas, or a function that is none of these
         return value
-    quoted = ",".join(as_text(f"x={each.strip()}").removeprefix("x=") for each in values)
-    return f"choice({quoted})" if called else quoted
+    quoted = ",".join(as_text(f"x={each.strip()}", integers=integers).removeprefix("x=") for each in values)
+    return f"{called[1]}({quoted})" if called else quoted
+
+
+def quoted_again(text: str) -> str:
+    """An argument as Hydra writes it, its value with backslashes before spaces and colons, in quotation marks instead."""
+    key, _, value = text.partition("=")
+    parsed = _parsed(text)
+    return f"{key}={quote(parsed)}" if "\\" in value and isinstance(parsed, str) else text
 
 
 def quote(text: str) -> str:
@@ -118,8 +134,10 @@ def _parsed(text: str) -> Any:
         return ...
 
 
-def _is_number(text: str) -> bool:
-    return isinstance(_parsed(text), int | float)
+def _has_number(text: str, multirun: bool) -> bool:
+    value = _parsed(text)
+    values = value.list if multirun and isinstance(value, ChoiceSweep) else [value]
+    return any(isinstance(each, int | float) for each in values)
 
 
 def range_values(sweep: RangeSweep, start: int = 0, count: int | None = None) -> list[int | float]:
@@ -153,6 +171,8 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
     count = math.prod(_length(override) for override in parsed)
     if count > MOST_RUNS:
         raise ConfigError("the sweep", f"of at most {MOST_RUNS:,} runs", f"{count:,}", "fewer values of each key")
+    if not count:
+        raise ConfigError("the sweep", "of at least one run", " ".join(overrides))
     try:
         return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
     except HydraException as error:
@@ -175,7 +195,10 @@ def clean_ranges(overrides: list[str]) -> list[str]:
 def _clean_ranges(overrides: list[str]) -> Iterator[str]:
     for text, override in zip(overrides, parse(overrides), strict=True):
         sweep = override.value()
-        if isinstance(sweep, RangeSweep) and 0 < range_length(sweep) <= MOST_RUNS:
+        if isinstance(sweep, RangeSweep) and not range_length(sweep):
+            remedy = "its end is not part of it; downwards the step is negative"
+            raise ConfigError(override.key_or_group, "a range with a value in it", value_text(override), remedy)
+        if isinstance(sweep, RangeSweep) and range_length(sweep) <= MOST_RUNS:
             values = ",".join(map(repr, range_values(sweep)))
             several = sweep.shuffle and "," in values
             yield f"{text.partition('=')[0]}=" + (f"shuffle({values})" if several else values)

@@ -8,7 +8,10 @@ Settings come from conf/ and the command line, through Hydra. They and the data 
 checked before anything is written.
 """
 
+import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +30,8 @@ from rich.console import Console
 from experiments import prepare, program, training
 from experiments.compose import CONF, GROUPS, complete, compose_config, preset_of
 from experiments.environment import say_what_is_set_aside
-from experiments.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts
-from experiments.program import FAILED
+from experiments.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again
+from experiments.program import FAILED, USAGE_ERROR
 from experiments.progress import Output
 from experiments.records import Records, new_folder
 from experiments.signals import first_collected, handled
@@ -41,9 +44,9 @@ def main(arguments: list[str]) -> int:
     args = get_args_parser().parse_intermixed_args(arguments)
     # Hydra itself takes overrides only in one piece.
     flags = [argument for argument in arguments if argument not in args.overrides]
+    _check_flags(args)
     if args.help or args.hydra_help or args.shell_completion:
         return _hydra(arguments, lambda _: None)
-    _check_flags(args)
     fix_tracking_uri()
     overrides = quote_texts(args.overrides, text_keys(Config), GROUPS, args.multirun)
     if args.multirun:
@@ -82,6 +85,22 @@ def _check_flags(args: Namespace) -> None:
             raise ConfigError(flag, "absent", value, "own presets: --config-dir FOLDER; own runs: resume=")
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         raise ConfigError("--config-dir", "a folder", args.config_dir)
+    asked = {
+        "--run": args.run,
+        "--multirun": args.multirun,
+        "--cfg": args.cfg is not None,
+        "--info": args.info is not None,
+        "--shell-completion": args.shell_completion,
+    }
+    given = [flag for flag, is_given in asked.items() if is_given]
+    if len(given) > 1:
+        raise ConfigError("the flags", f"at most one of {', '.join(asked)}", " ".join(given))
+    for flag, value in (("--package", args.package), ("--resolve", args.resolve)):
+        if value and args.cfg is None and not args.help:
+            raise ConfigError(flag, "together with --cfg job", value)
+    if args.shell_completion and not any(re.match("(install|uninstall|query)=", each) for each in args.overrides):
+        rule = "with install=bash, uninstall=bash or query=bash"
+        raise ConfigError("--shell-completion", rule, " ".join(args.overrides))
 
 
 def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
@@ -120,29 +139,38 @@ def _multirun(flags: list[str], overrides: list[str], args: Namespace) -> int:
         config = compose_config(job, args.config_dir)
         if len(jobs) > 1 and config.name is not None:
             raise ConfigError("name", "absent in a multirun, where each run gets its own", config.name)
-    common = set(jobs[0]).intersection(*jobs)
+    common = {quoted_again(each) for each in set(jobs[0]).intersection(*jobs)}
+    codes: list[int] = []
     failures: list[str] = []
 
     def task(_: DictConfig) -> None:
-        job = list(HydraConfig.get().overrides.task)
+        job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
         own = ["--config-dir", args.config_dir] if args.config_dir else []
         code, stopped_by = _child([sys.executable, str(Path(__file__).resolve()), *own, *job])
         if stopped_by is not None:
             sys.exit(128 + stopped_by)  # and no run after it
+        codes.append(code)
         if code:
-            failures.append(f"{' '.join(each for each in job if each not in common)} (exit code {code})")
+            own_part = [each for each in job if each not in common] or job
+            failures.append(f"{' '.join(own_part)} (exit code {code})")
 
     say_what_is_set_aside(Output())
-    shows = args.cfg or args.info
-    if not shows and not any(override.key_or_group == "hydra.sweep.dir" for override in parse(overrides)):
+    folder: Path | None = None  # of the multirun itself
+    if not any(override.key_or_group == "hydra.sweep.dir" for override in parse(overrides)):
         records = Records.at(config.records.root)
         records.check_writable()
-        overrides = [*overrides, f"hydra.sweep.dir={quote(str(new_folder(records.multiruns)))}"]
+        folder = new_folder(records.multiruns)
+        overrides = [*overrides, f"hydra.sweep.dir={quote(str(folder))}"]
     _hydra([*flags, *overrides], task)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
-        return FAILED
-    return 0
+    if set(codes) != {USAGE_ERROR}:
+        return FAILED if failures else 0
+    if folder is not None:  # no run began, so there is nothing to record
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # others' multiruns are there
+            folder.parent.rmdir()
+    return USAGE_ERROR
 
 
 def _child(command: list[str]) -> tuple[int, int | None]:

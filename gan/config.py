@@ -379,7 +379,7 @@ def check(settings: Any) -> None:
             raise ConfigError(key, str(rule or "text"), value, remedy)
         if rule is not None and not rule.admits(value):
             raise ConfigError(key, str(rule), value, _hint(spec, value))
-        if key in texts and (stray := misplaced_character(value)):
+        if isinstance(value, str) and (stray := misplaced_character(value)):
             raise ConfigError(key, "text without characters that cannot be seen", value, stray)
 
 

@@ -115,7 +115,18 @@ def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -
 
 @pytest.mark.parametrize(
     ("typed", "found"),
-    [("8", 8), ("08", "08"), ("two words", "two words"), ("1.5", "1.5"), ("true", "true"), ("a=b", "a=b")],
+    [
+        ("8", 8),
+        ("08", "08"),
+        ("two words", "two words"),
+        ("1.5", "1.5"),
+        ("true", "true"),
+        ("a=b", "a=b"),
+        ("a,b", "a,b"),
+        ("-5", "-5"),
+        ("null", "null"),
+        ("1_000", "1_000"),
+    ],
 )
 def test_a_class_is_an_index_or_the_name_of_a_folder(typed: str, found: int | str) -> None:
     overrides = quote_texts(["data=folder", f"data.class_id={typed}"], text_keys(Config))

@@ -69,6 +69,7 @@ def test_numbers_and_choices_that_are_no_texts_stay_what_they_are() -> None:
         ("data.path=\u201c/x\u201d", r"U\+201C LEFT DOUBLE QUOTATION MARK, in the place of"),
         ("train.steps=20\r", r"key=value in plain characters; got 'train\.steps=20\\r' .*CARRIAGE RETURN"),
         ("\r", "CARRIAGE RETURN"),
+        ("data={source:folder,class_id:'1e3\r'}", r"data\.class_id must be text without .*CARRIAGE RETURN"),
         ("model.dropout=\u22120.5", r"U\+2212 MINUS SIGN, in the place of '-'"),
         ("\u2014multirun", r"U\+2014 EM DASH, in the place of '-'"),
         ("train.loss=\u2018hinge\u2019", r"U\+2018 LEFT SINGLE QUOTATION MARK"),
@@ -105,3 +106,15 @@ def test_ranges_of_a_multirun_are_decimals_and_counted_first() -> None:
     for sweep in ("seed=range(0,5,0)", "model.dropout=range(0,inf,0.1)"):
         with pytest.raises(ConfigError, match="a range must be of finite numbers with a step other than 0"):
             clean_ranges([sweep])
+
+
+@pytest.mark.parametrize("values", ["choice(1e-4,NULL)", "choice(Null,1e-4)", "null,1e-4", "NULL,1e-4"])
+def test_null_is_a_choice_however_it_is_written(values: str) -> None:
+    jobs = expand_sweep([f"optim.generator_learning_rate={values}"])
+    assert {job[0].partition("=")[2] for job in jobs} == {"null", "0.0001"}
+
+
+@pytest.mark.parametrize("values", ["shuffle(null,1)", "sort(1,NULL)", "shuffle(Null)"])
+def test_functions_that_take_no_null_say_so(values: str) -> None:
+    with pytest.raises(ConfigError, match=r"without null in shuffle\(\) and sort\(\); got .*\(key=null,1,2 takes it"):
+        parse([f"optim.generator_learning_rate={values}"])

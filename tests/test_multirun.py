@@ -1,0 +1,133 @@
+"""What a multirun hands to its runs, and how it ends when they are refused; its processes are replaced here."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import run as training_program
+from experiments.compose import GROUPS, compose_config
+from experiments.overrides import clean_ranges, expand_sweep, parse, quote_texts, quoted_again
+from gan.config import Config, ConfigError, get, text_keys
+
+AWKWARD = [
+    "r sp",
+    "a  b",
+    "a:b",
+    "it's",
+    'say "so"',
+    "back\\slash",
+    "a\\ b",
+    "end\\",
+    "x [y] {z} (w)",
+    "k=v",
+    "größe 船",
+    "~/a b",
+    "1e3",
+    "$HOME #%*?&;|",
+]
+
+Multirun = Callable[..., tuple[int, list[list[str]]]]
+
+
+@pytest.fixture
+def multirun(monkeypatch: pytest.MonkeyPatch) -> Iterator[Multirun]:
+    """Calls `run.py -m` with runs that do nothing and end with a code; gives its own code and their arguments."""
+    monkeypatch.setattr(sys, "argv", ["experiments/run.py"])
+
+    def start(*arguments: str, ends_with: tuple[int, ...] = (0,)) -> tuple[int, list[list[str]]]:
+        started: list[list[str]] = []
+
+        def child(command: list[str]) -> tuple[int, None]:
+            started.append(command[2:])
+            return ends_with[(len(started) - 1) % len(ends_with)], None
+
+        monkeypatch.setattr(training_program, "_child", child)
+        return training_program.main(["-m", *arguments]), started
+
+    before = signal.getsignal(signal.SIGINT)
+    yield start
+    signal.signal(signal.SIGINT, before)
+
+
+def as_run_reads_them(overrides: list[str]) -> Config:
+    return compose_config(quote_texts(overrides, text_keys(Config), GROUPS))
+
+
+def test_texts_reach_the_runs_as_they_were_typed(multirun: Multirun, tmp_path: Path) -> None:
+    keys = ["data.path", "data.class_id", "records.root", "eval.extractor_weights"]
+    for start in range(0, len(AWKWARD), len(keys)):
+        texts = [f"{tmp_path}/{AWKWARD[(start + k) % len(AWKWARD)]}" for k in range(len(keys))]
+        typed = [f"{key}={text}" for key, text in zip(keys, texts, strict=True)]
+        code, started = multirun("data=folder", *typed, "seed=3")
+        configs = [as_run_reads_them(each) for each in started]
+        assert (code, [config.seed for config in configs]) == (0, [3])
+        assert [get(configs[0], key) for key in keys] == texts
+        assert (Path(texts[2]) / "multirun").is_dir()
+
+
+def test_lists_of_texts_reach_the_runs_as_they_were_typed() -> None:
+    for key, values, expected in (
+        ("data.path", r"/r sp,'/a, b',/1:2,C:\x,\\srv\x,1e3", ["/r sp", "/a, b", "/1:2", r"C:\x", r"\\srv\x", "1e3"]),
+        ("data.class_id", "1e3,2024,1_000,true,1.50,0,-5", ["1e3", 2024, "1_000", "true", "1.50", 0, "-5"]),
+        ("data.class_id", "choice(08,null,it,'x, y')", ["08", "null", "it", "x, y"]),
+        ("data.class_id", "range(0,3)", [0, 1, 2]),
+    ):
+        jobs = expand_sweep(clean_ranges(quote_texts([f"{key}={values}"], text_keys(Config), GROUPS, multirun=True)))
+        again = [quote_texts([quoted_again(each) for each in job], text_keys(Config), GROUPS) for job in jobs]
+        assert [parse(each)[0].value() for each in again] == expected
+
+
+def test_presets_whose_names_look_like_numbers(multirun: Multirun, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name, dropout in (("1e3", 0.1), ("2026.10", 0.2)):
+        preset = f"# @package _global_\nmodel: {{dropout: {dropout}}}\n"
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(preset)
+    own = ["--config-dir", str(tmp_path)]
+    _, started = multirun(f"records.root={tmp_path}/r", "experiment=1e3,2026.10", *own)
+    assert [each[:2] for each in started] == [own, own]
+    settings = [quote_texts(each[2:], text_keys(Config), GROUPS) for each in started]
+    assert [compose_config(each, str(tmp_path)).model.dropout for each in settings] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.dropout=range(0.4,0,0.1)"], r"model\.dropout must be a range with a value in it; got 'range\(0\.4,"),
+        (["seed=range(3,3)"], "seed must be a range with a value in it"),
+        (["seed=shuffle()"], "the sweep must be of at least one run"),
+        (["seed=0,1", "--cfg", "job"], "the flags must be at most one of .*; got '--multirun --cfg'"),
+        (["seed=0,1", "-c", "hydra"], "got '--multirun --cfg'"),
+        (["seed=0,1", "--info", "all"], "got '--multirun --info'"),
+        (["seed=0", "--run"], "got '--run --multirun'"),
+        (["seed=0", "--shell-completion"], "got '--multirun --shell-completion'"),
+        (["seed=0", "--resolve"], "--resolve must be together with --cfg job"),
+    ],
+)
+def test_mistakes_leave_nothing_behind(
+    arguments: list[str], message: str, multirun: Multirun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        multirun(*arguments, f"records.root={tmp_path}/records")
+    assert not list(tmp_path.iterdir())
+
+
+def test_shell_completion_wants_to_know_what_for() -> None:
+    with pytest.raises(ConfigError, match="--shell-completion must be with install=bash"):
+        training_program.main(["--shell-completion"])
+
+
+def test_a_multirun_whose_runs_are_all_refused_is_a_mistake_and_leaves_nothing(
+    multirun: Multirun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = f"records.root={tmp_path}/new"
+    assert multirun(root, "seed=0,1", ends_with=(2,))[0] == 2
+    assert capsys.readouterr().err == "error: 2 of 2 runs failed: seed=0 (exit code 2); seed=1 (exit code 2)\n"
+    assert not list((tmp_path / "new").iterdir())
+    assert multirun(root, "seed=0", ends_with=(2,))[0] == 2
+    assert f"1 of 1 runs failed: {root} seed=0 (exit code 2)" in capsys.readouterr().err
+    assert multirun(root, "seed=0,1", ends_with=(2, 0))[0] == 1
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["multirun"]

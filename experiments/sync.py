@@ -7,34 +7,42 @@ server; what was delivered before is not sent again.
 """
 
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from experiments import program
+from experiments.arguments import parse_arguments
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder, read_json
 from experiments.tracking import Delivery, RunDeleted, reason
 from experiments.tracking_address import fix_tracking_uri, public, tracking_uri
-from gan.config import ConfigError, misplaced_character
+from gan.config import ConfigError, RecordsConfig, misplaced_character
+
+
+@dataclass
+class Place:
+    """Where the records are."""
+
+    records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
 def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    roots = [argument.partition("=")[2] for argument in arguments if argument.startswith("records.root=")]
+    roots = [argument for argument in arguments if argument.startswith("records.root=")]
     names = [argument for argument in arguments if not argument.startswith("records.root=")]
-    if len(names) != 1 or "" in roots or len(roots) > 1:
+    if len(names) != 1 or len(roots) > 1:
         given = " ".join(arguments)
         raise ConfigError(
             "the arguments", "one run, or all, and at most one records.root=<folder>", given, "see --help"
         )
     fix_tracking_uri()
-    for text in (*names, *roots):
-        if stray := misplaced_character(text):
-            raise ConfigError("the arguments", "text without characters that cannot be seen", text, stray)
-    records = Records.at(roots[0] if roots else None)
+    if stray := misplaced_character(names[0]):
+        raise ConfigError("the arguments", "text without characters that cannot be seen", names[0], stray)
+    records = Records.at(parse_arguments(Place, roots).records.root)
     if names[0] == "all":
         runs = [*records.all_studies(), *records.all_runs()]
     else:

@@ -1,8 +1,10 @@
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from experiments import sync
 from experiments.arguments import parse_arguments, run_program
 from experiments.compare import Comparison
 from gan.config import Choice, ConfigError, Interval, NotEmpty, RecordsConfig, setting
@@ -69,3 +71,16 @@ def test_texts_are_taken_as_typed() -> None:
         parse_arguments(Comparison, ["run=[1e3,b]"])
     with pytest.raises(ConfigError, match=r"run must be absent or not empty; got 'None' \(write null for none\)"):
         parse_arguments(Wanted, ["run=None"])
+
+
+@pytest.mark.parametrize("root", ["None", "none", "", "  "])
+def test_sync_reads_the_folder_of_the_records_as_the_others_do(root: str) -> None:
+    with pytest.raises(ConfigError, match=r"records\.root must be absent or not empty") as caught:
+        sync.main(["all", f"records.root={root}"])
+    assert "write null for none" in str(caught.value) or not root.strip()
+
+
+def test_sync_takes_any_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("r sp", "a:b", "1e3", "it's"):
+        assert sync.main(["all", f"records.root={tmp_path / name}"]) == 0
+        assert capsys.readouterr().out == f"no runs in {tmp_path / name / 'runs'}\n"

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
+from experiments import presets
 from experiments.overrides import parse, plain_line, value_text
 from gan.config import NONE, NULL, ClassId, Config, ConfigError, check, describe, get, nearest, text_keys
 
@@ -32,8 +33,6 @@ TYPES = {
     "dict": "keys with their texts",
     "list": "a list of texts",
 }
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 OmegaConf.register_new_resolver("settings_help", lambda: settings_help(), replace=True)
 
@@ -64,9 +63,11 @@ def compose_config(overrides: list[str], search_folder: str | None = None) -> Co
     completed = complete(overrides, search_folder)
     try:
         config = to_config(_compose(completed, search_folder))
+        refuse_none(config)
+    except ConfigError as error:
+        raise _placed(error, overrides, search_folder, GROUPS) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides, search_folder) from error
-    refuse_none(config)
     return config
 
 
@@ -155,9 +156,9 @@ def _compose(overrides: list[str], search_folder: str | None, name: str = "confi
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError, OSError) as error:
             if search_folder is None:  # all that Hydra stumbles over in a user's own files
                 raise
-            raise ConfigError(
-                "--config-dir", "a folder of presets in YAML", search_folder, plain_line(error)
-            ) from error
+            files = [file for file in presets.chosen(overrides, GROUPS) if (Path(search_folder) / file).is_file()]
+            remedy = ": ".join([*files[:1], plain_line(error)])
+            raise ConfigError("--config-dir", "a folder of presets in YAML", search_folder, remedy) from error
 
 
 def to_config(node: DictConfig) -> Config:
@@ -206,6 +207,23 @@ def _check_option(override: Override, search_folder: str | None) -> None:
             raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, nearest(str(name), options))
 
 
+def _folders(search_folder: str | None) -> list[Path]:
+    """Where presets may be, in the order in which they are looked for."""
+    return [Path(search_folder), CONF] if search_folder else [CONF]
+
+
+def _placed(error: ConfigError, overrides: list[str], folder: str | None, groups: tuple[str, ...]) -> ConfigError:
+    """The same mistake, with the file where its value stands, if that is a preset and not the command line."""
+    given = named_keys(overrides)
+    if error.key in given or error.key not in describe():
+        return error
+    for file in presets.chosen(overrides, groups):
+        if presets.has(presets.read(file, _folders(folder)), error.key):
+            remedy = f"in {file}" + (f"; {error.remedy}" if error.remedy else "")
+            return ConfigError(error.key, error.rule, error.value, remedy)
+    return error
+
+
 def _one_line(error: Exception, overrides: list[str], folder: str | None, settings: type = Config) -> ConfigError:
     """A Hydra or OmegaConf error as key, rule, value; folder: of the user's presets."""
     cause: BaseException | None = error
@@ -214,19 +232,24 @@ def _one_line(error: Exception, overrides: list[str], folder: str | None, settin
     file = re.match(r"In '([^']+)'", str(error))  # where a value of another type stands, if not on the command line
     preset = f"{file[1]}.yaml" if file else ""
     place = f"in {preset}" if preset else ""
+    content = presets.read(preset, _folders(folder)) if preset else None
     key = getattr(cause, "full_key", None)
     if isinstance(cause, ValidationError) and key in describe(settings):
         values = {o.key_or_group: value_text(o) for o in parse(overrides)}
         layers = [k for k, s in describe(settings).items() if s["same_as"] == key and "layer" in str(s["rule"])]
         remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else place
-        had = re.match(r"Value '(.*)' of type", str(cause), re.DOTALL)
-        value = had[1] if place and had else values.get(key, "another type in a YAML file")
+        value = values.get(key, "another type in a YAML file")
+        if presets.has(content, key):
+            found = presets.value_of(content, key)
+            value = "null" if found is None else str(found)
         return wrong_type(key, describe(settings)[key], value, remedy)
     text = plain_line(cause or error)
     if preset and "Key 'experiment' not in" in text:
-        marked = folder is not None and (Path(folder) / preset).read_bytes().startswith(BYTE_ORDER_MARK)
-        rule = "saved without a byte order mark" if marked else "a preset whose first line is '# @package _global_'"
+        marked = folder is not None and (Path(folder) / preset).read_bytes().startswith(presets.BYTE_ORDER_MARK)
+        rule = "saved without a byte order mark" if marked else f"a preset whose first line is '{presets.GLOBAL}'"
         return ConfigError("experiment", rule, preset)
+    if content is not None and (mistake := presets.wrong_key(content, preset, settings)):
+        return mistake
     return ConfigError("the configuration", "one that Hydra can compose", text, place)
 
 

@@ -55,7 +55,7 @@ class ConfigError(ValueError):
     """A setting that cannot be used. The message is one line: key, rule, value, remedy; no password gets into it."""
 
     def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
-        self.key = key
+        self.key, self.rule, self.value, self.remedy = key, rule, value, remedy
         shown = repr(value).replace(2 * "\\", "\\")  # a path with backslashes reads as it was typed
         text = f"{key} must be {rule}; got {shown}" + (f" ({remedy})" if remedy else "")
         super().__init__(without_password(" ".join(text.split())))
@@ -442,7 +442,8 @@ def _check_class(data: DataConfig) -> None:
     may_be_folder = data.source == "folder" or (data.source == "auto" and data.path is not None)
     own_index = data.source == "npz" and isinstance(data.class_id, int)
     if not (may_be_folder or own_index or is_cifar10_class(data.class_id)):
-        remedy = nearest(str(data.class_id), (*CIFAR10_CLASSES, "all"))
+        several = "several are several runs: --multirun" if "," in str(data.class_id) else ""
+        remedy = several or nearest(str(data.class_id), (*CIFAR10_CLASSES, "all"))
         raise ConfigError("data.class_id", str(ClassId()), data.class_id, remedy)
 
 

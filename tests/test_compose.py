@@ -96,6 +96,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("data.class_id=10", r"data\.class_id must be 0 to 9"),
         ("data=interval(0,0)", r"data must be one of auto, .*; got 'interval\(0,0\)'"),
         ("data.class_id=shipp", "did you mean 'ship'"),
+        ("data.class_id='ship,cat'", "several are several runs: --multirun"),
         ("data=fodler", "data must be one of auto, cifar10, embedded, folder, npz; got 'fodler'.*'folder'"),
         ("experiment=tutoral", "experiment must be one of defaults, quick, tuned, tuned_four, tutorial; got 'tutoral'"),
         ("+train.setps=5", r"train\.setps must be a known setting.*train\.steps"),
@@ -155,14 +156,36 @@ def test_a_users_own_preset_folder(tmp_path: Path) -> None:
             r"train\.steps must be an integer, in \[1, .*got '1000\.0' \(in experiment/mine\.yaml",
         ),
         (b"train: {threads: None}", r"train\.threads must be an integer.*got 'None' \(in experiment/mine\.yaml"),
-        (b"name: 2026.10", r"name must be letters.*got 2026\.1 \(a text: put it in quotation marks\)"),
         *[
             (b"data: {class_id: %s}" % each, r"data\.class_id must be .*quotation marks")
             for each in (b"1.50", b"1e3", b"no")
         ],
+        (
+            b"name: 2026.10",
+            r"name must be letters.*got 2026\.1 \(in experiment/mine\.yaml; a text: put it in quotation marks\)",
+        ),
+        (b"train: {steps: 0}", r"train\.steps must be in \[1, .*got 0 \(in experiment/mine\.yaml\)"),
+        (b"train: {horizontal_flip: maybe}", r"true or false; got 'maybe' \(in experiment/mine\.yaml\)"),
+        (b"train: {steps: null}", r"train\.steps must be an integer.*got 'null' \(in experiment/mine\.yaml\)"),
+        (b"data: {class_id: [1]}", r"data\.class_id must be .*got '\[1\]' \(in experiment/mine\.yaml\)"),
+        (
+            b"data: folder",
+            r"data must be given key by key; got 'folder' \(in experiment/mine\.yaml; for example data\.",
+        ),
+        (b"train: 5", r"train must be given key by key; got 5 \(in experiment/mine\.yaml; for example train\."),
+        (b"train:", r"train must be given key by key; got None \(in experiment/mine\.yaml"),
+        (
+            b"model: {generator: [1]}",
+            r"model\.generator must be given key by key; got \[1\] \(in experiment/mine\.yaml",
+        ),
+        (
+            b"- a\n- b",
+            r"experiment must be a preset of keys with their values; got \['a', 'b'\] \(in experiment/mine\.",
+        ),
+        (b"lr: 5", r"lr must be a known setting; got 5 \(in experiment/mine\.yaml; did you mean 'optim\.learning_rate"),
         (b"name: 0012", r"name must be .*quotation marks"),
         (b"records: {root: true}", r"records\.root must be .*quotation marks"),
-        (b"name: None", r"name must be .*got 'None' \(write null for none\)"),
+        (b"name: None", r"name must be .*got 'None' \(in experiment/mine\.yaml; write null for none\)"),
     ],
 )
 def test_a_value_of_another_type_in_a_preset_names_its_key(content: bytes, message: str, tmp_path: Path) -> None:
@@ -190,7 +213,9 @@ def test_a_preset_with_a_byte_order_mark_or_windows_line_ends(tmp_path: Path) ->
 def test_a_damaged_preset_is_a_mistake_of_one_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_bytes(b"# @package _global_\n" + content)
-    with pytest.raises(ConfigError, match="--config-dir must be a folder of presets in YAML") as caught:
+    with pytest.raises(
+        ConfigError, match=r"--config-dir must be a folder of presets in YAML; got .*\(experiment/mine\.yaml: "
+    ) as caught:
         compose_config(["experiment=mine"], str(tmp_path))
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500

@@ -1,0 +1,82 @@
+"""Files of presets, a user's own ones above all: what stands in them, and where a mistake is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.overrides import parse
+from gan.config import ConfigError, describe, nearest
+
+GLOBAL = "# @package _global_"  # the first line of a preset whose keys are those of the command line
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+OF_HYDRA = ("defaults", "hydra")
+
+
+def read(file: str, folders: list[Path]) -> Any:
+    """What a preset says, by section, as a command line would; None for what cannot be read.
+
+    Args:
+        file: its group and name, as in experiment/mine.yaml.
+        folders: where it may be, in order.
+    """
+    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    if path is None:
+        return None
+    try:
+        content = OmegaConf.to_container(OmegaConf.create(OmegaConf.load(path)), resolve=False)
+        is_global = path.read_text(encoding="utf-8").startswith(GLOBAL)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
+        return None
+    return content if is_global else {file.partition("/")[0]: content}
+
+
+def chosen(overrides: list[str], groups: tuple[str, ...]) -> list[str]:
+    """The files of the presets that overrides name, the last first, as they go before those before them."""
+    named = [o for o in parse(overrides) if o.key_or_group in groups and isinstance(o.value(), str)]
+    return [f"{each.key_or_group}/{each.value()}.yaml" for each in reversed(named)]
+
+
+def has(content: Any, key: str) -> bool:
+    """Whether a preset gives a value to a key."""
+    for name in key.split("."):
+        if not isinstance(content, dict) or name not in content:
+            return False
+        content = content[name]
+    return True
+
+
+def value_of(content: Any, key: str) -> Any:
+    """The value that a preset gives to a key."""
+    for name in key.split("."):
+        content = content[name]
+    return content
+
+
+def wrong_key(content: Any, file: str, settings: type) -> ConfigError | None:
+    """The first mistake in the keys of a preset: one that is none, or a section without keys."""
+    if not isinstance(content, dict):
+        return ConfigError(file.partition("/")[0], "a preset of keys with their values", content, f"in {file}")
+    keys = describe(settings)
+    sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
+    for key, value in _leaves(content, sections):
+        if key in sections:
+            inside = next(each for each in keys if each.startswith(f"{key}."))
+            return ConfigError(key, "given key by key", value, f"in {file}; for example {inside}")
+        if key not in keys and key not in OF_HYDRA:
+            near = nearest(key, keys)
+            return ConfigError(key, "a known setting", value, f"in {file}" + (f"; {near}" if near else ""))
+    return None
+
+
+def _leaves(content: dict[Any, Any], sections: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys with their values, in order; of a section without keys that one."""
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if key in sections and isinstance(value, dict):
+            yield from _leaves(value, sections, f"{key}.")
+        else:
+            yield key, value

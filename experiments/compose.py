@@ -65,7 +65,7 @@ def compose_config(overrides: list[str], search_folder: str | None = None) -> Co
         config = to_config(_compose(completed, search_folder))
         refuse_none(config)
     except ConfigError as error:
-        raise _placed(error, overrides, search_folder, GROUPS) from error
+        raise _placed(error, overrides, search_folder) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides, search_folder) from error
     return config
@@ -81,8 +81,11 @@ def compose_settings(
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides, search_folder, settings) from error
     assert isinstance(result, settings)
-    check(result)
-    refuse_none(result)
+    try:
+        check(result)
+        refuse_none(result)
+    except ConfigError as error:
+        raise _placed(error, overrides, search_folder, groups, settings) from error
     return result
 
 
@@ -156,7 +159,11 @@ def _compose(overrides: list[str], search_folder: str | None, name: str = "confi
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError, OSError) as error:
             if search_folder is None:  # all that Hydra stumbles over in a user's own files
                 raise
-            files = [file for file in presets.chosen(overrides, GROUPS) if (Path(search_folder) / file).is_file()]
+            files = [
+                file
+                for file in presets.chosen(overrides, (*GROUPS, "search"))
+                if (Path(search_folder) / file).is_file()
+            ]
             remedy = ": ".join([*files[:1], plain_line(error)])
             raise ConfigError("--config-dir", "a folder of presets in YAML", search_folder, remedy) from error
 
@@ -212,10 +219,16 @@ def _folders(search_folder: str | None) -> list[Path]:
     return [Path(search_folder), CONF] if search_folder else [CONF]
 
 
-def _placed(error: ConfigError, overrides: list[str], folder: str | None, groups: tuple[str, ...]) -> ConfigError:
+def _placed(
+    error: ConfigError,
+    overrides: list[str],
+    folder: str | None,
+    groups: tuple[str, ...] = GROUPS,
+    settings: type = Config,
+) -> ConfigError:
     """The same mistake, with the file where its value stands, if that is a preset and not the command line."""
     given = named_keys(overrides)
-    if error.key in given or error.key not in describe():
+    if error.key in given or error.key not in describe(settings):
         return error
     for file in presets.chosen(overrides, groups):
         if presets.has(presets.read(file, _folders(folder)), error.key):

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compose import complete, compose_config
+from experiments.compose import complete, compose_config, compose_settings
 from experiments.overrides import expand_sweep, quote_texts
 from gan.config import Config, ConfigError, describe, flatten, text_keys
+from sweeps.plan import Settings
 
 
 def config(*overrides: str) -> Config:
@@ -236,3 +237,19 @@ def test_every_key_can_be_typed() -> None:
     for key, spec in describe().items():
         if spec["default"] is not None:
             assert flatten(config(f"{key}={defaults[key]}"))[key] == defaults[key]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("trials: 0", r"search\.trials must be in \[2, 100000\]; got 0 \(in search/mine\.yaml\)"),
+        ("trials: null", r"search\.trials must be an integer.*; got 'null' \(in search/mine\.yaml\)"),
+        ("trails: 3", r"search\.trails must be a known setting; got 3 \(in search/mine\.yaml; did you mean"),
+        ("5", r"--config-dir must be a folder of presets in YAML; got .*\(search/mine\.yaml: "),
+    ],
+)
+def test_mistakes_in_the_presets_of_a_search_are_placed_too(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "mine.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        compose_settings("optuna_search", Settings, ("search",), ["search=mine"], str(tmp_path))

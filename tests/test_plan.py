@@ -79,7 +79,9 @@ def test_the_name_of_a_study_is_a_text(tmp_path: Path) -> None:
     assert read_plan(["search.study=2026.10"]).search.study == "2026.10"
     (tmp_path / "search").mkdir()
     (tmp_path / "search" / "1e3.yaml").write_text("defaults: [default, _self_]\nstudy: 2026.10\n")
-    with pytest.raises(ConfigError, match=r"search\.study must be letters.*got 2026\.1 \(a text: put it in quotation"):
+    with pytest.raises(
+        ConfigError, match=r"search\.study must be letters.*got 2026\.1 \(in search/1e3\.yaml; a text: put"
+    ):
         read_plan(["--config-dir", str(tmp_path), "search=1e3"])
 
 

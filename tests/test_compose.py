@@ -168,7 +168,7 @@ def test_a_users_own_preset_folder(tmp_path: Path) -> None:
         (b"train: {steps: 0}", r"train\.steps must be in \[1, .*got 0 \(in experiment/mine\.yaml\)"),
         (b"train: {horizontal_flip: maybe}", r"true or false; got 'maybe' \(in experiment/mine\.yaml\)"),
         (b"train: {steps: null}", r"train\.steps must be an integer.*got 'null' \(in experiment/mine\.yaml\)"),
-        (b"data: {class_id: [1]}", r"data\.class_id must be .*got '\[1\]' \(in experiment/mine\.yaml\)"),
+        (b"data: {class_id: [1]}", r"data\.class_id must be .*got \[1\] \(in experiment/mine\.yaml\)"),
         (
             b"data: folder",
             r"data must be given key by key; got 'folder' \(in experiment/mine\.yaml; for example data\.",

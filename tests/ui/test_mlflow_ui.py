@@ -356,6 +356,8 @@ def test_a_study_names_its_children_and_has_its_report(page: Page, address: str,
     expect(report.get_by_role("heading").first).to_be_visible()
     shown(page, "13_report")
 
+
+def test_the_winners_model_says_where_it_is_registered(page: Page, address: str, records: Records) -> None:
     best = yaml.safe_load((records.studies / "gan" / "best.yaml").read_text())
     run_page(page, address, f"trial-{best['trial']:04d}")
     page.get_by_role("row").filter(has_text="Ready").get_by_role("link", name="generator").click()

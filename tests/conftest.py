@@ -1,12 +1,13 @@
 """What the tests share: small data, and the program as a user starts it."""
 
 import hashlib
+import logging
 import os
 import pickle
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,17 @@ SOAK = "SOAK" in os.environ  # `make soak`: as many kills and combinations as do
 SCORERS: dict[str, "Scorer"] = {}  # `small_scorer`'s
 
 RunProgram = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def no_logs_left() -> Iterator[None]:
+    """No test leaves what Hydra logs to, for a program, to the tests after it."""
+    before = logging.root.handlers[:]
+    yield
+    for handler in [each for each in logging.root.handlers if each not in before]:
+        if type(handler) in (logging.StreamHandler, logging.FileHandler):  # and not what pytest captures with
+            logging.root.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(autouse=True)

@@ -359,7 +359,8 @@ def test_a_study_names_its_children_and_has_its_report(page: Page, address: str,
 
 def test_the_winners_model_says_where_it_is_registered(page: Page, address: str, records: Records) -> None:
     best = yaml.safe_load((records.studies / "gan" / "best.yaml").read_text())
-    run_page(page, address, f"trial-{best['trial']:04d}")
+    run_page(page, address, "study gan")
+    page.get_by_role("link", name=f"trial-{best['trial']:04d}").click()
     page.get_by_role("row").filter(has_text="Ready").get_by_role("link", name="generator").click()
     expect(page.get_by_role("heading", name="generator")).to_be_visible()
     expect(page.get_by_text("gan v1").first).to_be_visible()

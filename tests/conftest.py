@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+for inherited in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # a test's own make is no part of `make test`
+    os.environ.pop(inherited, None)
 
 import numpy as np
 import pytest

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from gan.step import Update
+    from gan.update import Update
 
 Run = Callable[[int], object]  # makes that many updates
 
@@ -28,7 +28,7 @@ def pictures() -> np.ndarray:
 def networks_update(recipe: str, precision: str, batch_size: int) -> "Update":
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam
-    from gan.step import Update
+    from gan.update import Update
 
     networks = [build(seed=0, precision=precision) for build in (build_generator, build_discriminator)]
     optimizers = [Adam(2e-4, beta_1=0.5) for _ in networks]

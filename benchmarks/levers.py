@@ -19,7 +19,7 @@ from experiments.native_log import native_stderr_to
 from experiments.threads import use_threads
 
 if TYPE_CHECKING:
-    from gan.step import Update
+    from gan.update import Update
 
 LEVERS = (
     "train.ema_decay=0.999",

@@ -27,10 +27,10 @@ def train(kind: str, recipe: str, updates: int) -> None:
     import keras
     import tensorflow as tf
 
-    from gan.data import load_dataset
+    from gan.data.dataset import load_dataset
     from gan.models import build_discriminator, build_generator, in_keras_layers
     from gan.optimizers import Adam
-    from gan.step import Update
+    from gan.update import Update
 
     networks = [build(seed=0) for build in (build_generator, build_discriminator)]
     optimizer = Adam

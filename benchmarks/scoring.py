@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.native_log import native_stderr_to
-from gan.data import load_dataset
-from gan.weights import find_weights
+from gan.data.dataset import load_dataset
+from gan.evaluation.weights import find_weights
 
 if TYPE_CHECKING:
     import keras
 
-    from gan.scoring import Scorer
+    from gan.evaluation.scorer import Scorer
 
 REPETITIONS = 5
 
@@ -30,9 +30,9 @@ REPETITIONS = 5
 def main() -> None:
     table = Table("what", "first, s", "median, s")
     with tempfile.TemporaryDirectory() as folder, native_stderr_to(Path("/dev/null")):
-        from gan.features import load_extractor
+        from gan.evaluation.extractors import load_extractor
+        from gan.evaluation.scorer import Reference, Scorer
         from gan.models import build_generator
-        from gan.scoring import Reference, Scorer
 
         cache = Path(folder)
         dataset = load_dataset("embedded", None, 8, cache)
@@ -48,8 +48,14 @@ def main() -> None:
 
 
 def _time_score(table: Table, scorer: "Scorer", generator: "keras.Model", count: int) -> None:
-    from gan.frechet import density_and_coverage, frechet_distance, kernel_distance, nearest_distance, statistics
-    from gan.scoring import sample
+    from gan.evaluation.metrics import (
+        density_and_coverage,
+        frechet_distance,
+        kernel_distance,
+        nearest_distance,
+        statistics,
+    )
+    from gan.evaluation.scorer import sample
 
     images = sample(generator, count)
     fake, reference = scorer.extractor(images), scorer.reference

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from experiments import journal
 from experiments.records import RunFolder
-from gan import metrics
+from gan import metric_names
 from sweeps.study import run_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,10 +54,10 @@ def seconds_of_training(folder: RunFolder) -> float:
     last_step, last_time = 0, 0
     for record, _ in journal.read(folder.journal, 0):
         scalars = record.get("scalars", {})
-        if metrics.STEPS_PER_SECOND in scalars:
-            updates += (record["step"] - last_step) / scalars[metrics.STEPS_PER_SECOND]
+        if metric_names.STEPS_PER_SECOND in scalars:
+            updates += (record["step"] - last_step) / scalars[metric_names.STEPS_PER_SECOND]
             last_step = record["step"]
-        if metrics.FID_PROXY in scalars:
+        if metric_names.FID_PROXY in scalars:
             scores += (record["time"] - last_time) / 1000
         last_time = record["time"]
     return updates + scores

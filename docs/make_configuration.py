@@ -9,7 +9,8 @@ from typing import Any
 
 from experiments.compose import TYPES
 from experiments.prepare import RESUME_MAY_CHANGE
-from gan.config import Config, describe
+from experiments.settings.rules import describe
+from experiments.settings.schema import Config
 from sweeps.settings import Settings
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -18,7 +19,7 @@ TOP = "top level"
 
 HEAD = f"""# Configuration
 
-Made by `{COMMAND}` from `gan/config.py` and `sweeps/settings.py`: change those, not this page.
+Made by `{COMMAND}` from `experiments/settings/schema.py` and `sweeps/settings.py`: change those, not this page.
 
 ## How keys are given
 

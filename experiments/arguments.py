@@ -11,9 +11,10 @@ from experiments import program
 from experiments.compose import TYPES, refuse_none, settings_help, wrong_type
 from experiments.environment import say_what_is_set_aside
 from experiments.errors import first_line
-from experiments.overrides import as_text, parse, quote_texts, value_text
+from experiments.overrides import as_text, nearest_key, parse, quote_texts, value_text
 from experiments.progress import Output
-from gan.config import ConfigError, check, describe, nearest, text_keys
+from experiments.settings.rules import check, describe, text_keys
+from gan.errors import ConfigError
 
 Settings = TypeVar("Settings")
 
@@ -27,7 +28,9 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
         key = override.key_or_group
         if key not in keys or override.is_sweep_override() or override.is_delete() or override.is_add():
             rule = f"one of {', '.join(keys)}, with one value"
-            raise ConfigError("an argument", rule, override.input_line, nearest(key, keys) if key not in keys else "")
+            raise ConfigError(
+                "an argument", rule, override.input_line, nearest_key(key, keys) if key not in keys else ""
+            )
         value = override.value()
         if key in lists:
             several = value if isinstance(value, list) else [value]

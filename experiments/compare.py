@@ -43,11 +43,13 @@ from experiments.run_groups import (
     marks,
     read_run,
 )
+from experiments.settings.rules import Interval, NotEmpty, setting
+from experiments.settings.schema import RecordsConfig
 from experiments.tracking import Delivery
 from experiments.tracking_address import fix_tracking_uri, serve_command
-from gan import metrics
+from gan import metric_names
 from gan.arrays import write_atomically
-from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
+from gan.errors import ConfigError
 from gan.images import grid
 
 if TYPE_CHECKING:
@@ -61,21 +63,21 @@ CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
 FIGURES = ("scores", "losses", "latents", "final")  # file names
 COLUMNS = 5  # steps at which pictures stand side by side
 SCORES = {  # by name: title, what is better
-    metrics.FID: ("FID proxy", "lower is better"),
-    metrics.KID: ("KID proxy", "lower is better"),
-    metrics.DENSITY: ("density", "1 is like real images"),
-    metrics.COVERAGE: ("coverage", "higher is better"),
-    metrics.NN_DISTANCE: ("nn_distance", "1 is like held-out images, far less: copies"),
+    metric_names.FID: ("FID proxy", "lower is better"),
+    metric_names.KID: ("KID proxy", "lower is better"),
+    metric_names.DENSITY: ("density", "1 is like real images"),
+    metric_names.COVERAGE: ("coverage", "higher is better"),
+    metric_names.NN_DISTANCE: ("nn_distance", "1 is like held-out images, far less: copies"),
 }
 IN_RUN = (
     "Some of these runs, as the trials of a search, have no score of their own at the end. So they are compared by "
-    f"the score in the run: the mean of its last {metrics.LAST_SCORES}, which a search minimises too."
+    f"the score in the run: the mean of its last {metric_names.LAST_SCORES}, which a search minimises too."
 )
 LOSSES = {
-    metrics.D_LOSS: ("discriminator's loss", "mean"),
-    metrics.G_LOSS: ("generator's loss", "mean"),
-    metrics.D_REAL: ("D's probability for real images", "mean"),
-    metrics.D_FAKE: ("D's probability for generated ones", "mean"),
+    metric_names.D_LOSS: ("discriminator's loss", "mean"),
+    metric_names.G_LOSS: ("generator's loss", "mean"),
+    metric_names.D_REAL: ("D's probability for real images", "mean"),
+    metric_names.D_FAKE: ("D's probability for generated ones", "mean"),
 }
 
 
@@ -119,7 +121,7 @@ def main(wanted: Comparison) -> int:
         page = out / "compare.html"
         write_atomically(page, _page(runs, groups, styles, pictures).encode())
     console.print(_table(groups), soft_wrap=False)
-    if headline(groups) == metrics.FID_PROXY:
+    if headline(groups) == metric_names.FID_PROXY:
         say_words(console, f"score    {IN_RUN}")
     say(console, f"page     {shown(page)}")
     return 0
@@ -160,8 +162,8 @@ def draw(
     """The figures by section; where one cannot be drawn, why not."""
     count = runs[0].config.eval.num_images
     pictures: dict[str, Picture | str] = {}
-    if any(metrics.FID_PROXY in run.curves for run in runs):
-        panels = {f"eval/{name}": title for name, title in SCORES.items() if name != metrics.NN_DISTANCE}
+    if any(metric_names.FID_PROXY in run.curves for run in runs):
+        panels = {f"eval/{name}": title for name, title in SCORES.items() if name != metric_names.NN_DISTANCE}
         caption = f"Scores of {count:,} images during the runs, always of the same latents."
         pictures["Scores"] = figures.save(
             "scores over updates", lambda theme: _curves(theme, runs, styles, panels), out / "scores.png", caption
@@ -176,7 +178,7 @@ def draw(
     metric = headline(groups)
     if len(groups) > 1 and any(group.values(metric) for group in groups):
         evaluation = runs[0].config.eval
-        count = evaluation.final_num_images if metric == metrics.FINAL_FID_PROXY else evaluation.num_images
+        count = evaluation.final_num_images if metric == metric_names.FINAL_FID_PROXY else evaluation.num_images
         pictures["Final scores"] = figures.save(
             "FID proxy", lambda theme: _finals(theme, groups, styles, metric), out / "final.png",
             f"{count:,} images; each dot a seed, the bar mean ± standard deviation.",
@@ -258,14 +260,16 @@ def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark], metric:
 def headline(groups: Sequence[Group]) -> str:
     """The metric that groups are ranked by: the final score, or where some have none, the one during the runs."""
     return (
-        metrics.FINAL_FID_PROXY if all(group.values(metrics.FINAL_FID_PROXY) for group in groups) else metrics.FID_PROXY
+        metric_names.FINAL_FID_PROXY
+        if all(group.values(metric_names.FINAL_FID_PROXY) for group in groups)
+        else metric_names.FID_PROXY
     )
 
 
 def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
     """Scores that some group has, by metric: title and what is better; the one they are ranked by first."""
     every = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
-    every[metrics.FID_PROXY] = ("FID proxy in the run", "lower is better")
+    every[metric_names.FID_PROXY] = ("FID proxy in the run", "lower is better")
     order = sorted(every, key=lambda metric: metric != headline(groups))
     return {metric: every[metric] for metric in order if any(group.values(metric) for group in groups)}
 
@@ -273,7 +277,7 @@ def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
 def _table(groups: Sequence[Group]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("runs", overflow="fold")  # nothing is cut
-    scores = [metric for metric in (headline(groups), f"final/{metrics.COVERAGE}") if metric in columns(groups)]
+    scores = [metric for metric in (headline(groups), f"final/{metric_names.COVERAGE}") if metric in columns(groups)]
     for title in (*(columns(groups)[metric][0] for metric in scores), "seeds", "updates"):
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
@@ -307,7 +311,7 @@ def _page(
         differing={key: [in_words(value) for value in values] for key, values in differing(runs).items()},
         rows=rows,
         scores=list(scores.values()),
-        in_run=IN_RUN if headline(groups) == metrics.FID_PROXY else "",
+        in_run=IN_RUN if headline(groups) == metric_names.FID_PROXY else "",
         partly=any(not group.values(metric) for metric in scores for group in groups),
         verdict=_verdict(groups),
         pictures={title: each for title, each in pictures.items() if isinstance(each, Picture)},

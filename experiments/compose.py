@@ -14,8 +14,10 @@ from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments import presets
-from experiments.overrides import parse, plain_line, value_text
-from gan.config import NONE, NULL, ClassId, Config, ConfigError, check, describe, get, nearest, text_keys
+from experiments.overrides import nearest_key, parse, plain_line, value_text
+from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, text_keys
+from experiments.settings.schema import Config
+from gan.errors import ConfigError, nearest
 
 Settings = TypeVar("Settings")
 
@@ -110,7 +112,7 @@ def complete(overrides: list[str], search_folder: str | None = None) -> list[str
     """
     check_keys(overrides, search_folder)
     given = named_keys(overrides)
-    shadowed = [key for key, spec in describe().items() if spec["same_as"] in given and key not in given]
+    shadowed = [key for key, spec in describe(Config).items() if spec["same_as"] in given and key not in given]
     if not shadowed:
         return overrides
     try:
@@ -195,7 +197,7 @@ def check_keys(
             continue
         for key in _keys(name, override.value()):
             if key not in keys and key not in sections:
-                near = nearest(key, [*keys, *groups])
+                near = nearest_key(key, [*keys, *groups])
                 raise ConfigError(key, "a known setting", value_text(override), near or "see --help")
         if name in sections and not isinstance(override.value(), dict):
             inside = ", ".join(key for key in keys if key.startswith(f"{name}."))

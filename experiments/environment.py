@@ -14,7 +14,7 @@ from rich.console import Console
 import gan
 from experiments.records import read_json
 from experiments.signals import is_ours
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from gan.keras_state import USER_HOME
 
 KERAS_HOME = Path(__file__).resolve().parent / "keras_home"  # its keras.json has the settings that we need

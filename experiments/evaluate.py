@@ -22,17 +22,19 @@ from experiments.native_log import native_stderr_to
 from experiments.prepare import check_same_images, find_extractor, load_data, read_records
 from experiments.progress import stage
 from experiments.records import Records, RunFolder
+from experiments.settings.rules import Choice, Interval, NotEmpty, setting
+from experiments.settings.schema import EXTRACTORS, Config, RecordsConfig
 from experiments.sync import deliver
 from experiments.tracking_address import fix_tracking_uri
-from gan import metrics
+from gan import metric_names
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
-from gan.config import EXTRACTORS, Choice, Config, ConfigError, Interval, NotEmpty, RecordsConfig, setting
-from gan.weights import Weights
+from gan.errors import ConfigError
+from gan.evaluation.weights import Weights
 
 if TYPE_CHECKING:
     import keras
 
-    from gan.scoring import Scorer
+    from gan.evaluation.scorer import Scorer
 
 
 @dataclass
@@ -73,8 +75,8 @@ def main(wanted: Evaluation) -> int:
     check_same_images(dataset, facts, "data.path")
 
     with native_stderr_to(Path("/dev/null")), stage(console, f"scoring {count:,} images"):
-        from gan.features import load_extractor
-        from gan.scoring import Reference, Scorer
+        from gan.evaluation.extractors import load_extractor
+        from gan.evaluation.scorer import Reference, Scorer
 
         extractor = load_extractor(weights)
         scorer = Scorer(extractor, Reference.of(extractor, dataset, folder.records.cache))
@@ -85,7 +87,10 @@ def main(wanted: Evaluation) -> int:
         console.print(f"the run's own scores are in {own} and cannot be compared with these")
     bank = f"/seed_{wanted.seed}" if wanted.seed else ""
     prefix = f"evaluate/{extractor.id}/{count}{bank}"
-    scale = {f"{metrics.FID}_floor": scorer.reference.floor, f"{metrics.FID}_ceiling": scorer.reference.ceiling}
+    scale = {
+        f"{metric_names.FID}_floor": scorer.reference.floor,
+        f"{metric_names.FID}_ceiling": scorer.reference.ceiling,
+    }
     return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
 
 
@@ -115,7 +120,7 @@ def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
     """The generator of a run as it was at a checkpoint, or what it was scored and drawn by: see `Trainer.shown`."""
     from gan.averaging import recalibrated
     from gan.models import build_generator
-    from gan.step import restore_generator
+    from gan.update import restore_generator
 
     generator = build_generator(
         config.model.latent_dim,
@@ -133,12 +138,12 @@ def _table(
     floor, ceiling = scorer.reference.floor, scorer.reference.ceiling
     excess = scorer.reference.excess(num_images)
     meanings = {
-        metrics.FID: f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}, "
+        metric_names.FID: f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}, "
         f"perfect images about {excess:.2g}, as they are so few",
-        metrics.KID: "lower is better; 0 for real images",
-        metrics.DENSITY: "1 for real images, less for odd ones, more for a crowd of typical ones",
-        metrics.COVERAGE: "share of the real images with a generated one near; higher is better, 0.97 for as many real ones",
-        metrics.NN_DISTANCE: "distance to the nearest training image; 1 for held-out images, far less for copies",
+        metric_names.KID: "lower is better; 0 for real images",
+        metric_names.DENSITY: "1 for real images, less for odd ones, more for a crowd of typical ones",
+        metric_names.COVERAGE: "share of the real images with a generated one near; higher is better, 0.97 for as many real ones",
+        metric_names.NN_DISTANCE: "distance to the nearest training image; 1 for held-out images, far less for copies",
     }
     title = f"{folder.name}, step {checkpoint.step:,}: {num_images:,} images, {scorer.extractor.id}"
     table = Table("metric", "value", "", title=title, title_justify="left", title_style="bold")

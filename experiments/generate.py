@@ -28,8 +28,10 @@ from experiments.native_log import native_stderr_to
 from experiments.prepare import read_records, shown
 from experiments.progress import stage
 from experiments.records import Records, RunFolder, check_folder, make_folder
+from experiments.settings.rules import Interval, NotEmpty, setting
+from experiments.settings.schema import RecordsConfig
 from gan.arrays import read_npy, write_npz
-from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
+from gan.errors import ConfigError
 from gan.images import grid, save_frames, save_png
 
 PURPOSE = "pictures"  # of the latents: not those that runs are scored and watched with
@@ -78,7 +80,7 @@ def main(wanted: Generation) -> int:
     with native_stderr_to(Path("/dev/null")), stage(console, "generating"):
         make_folder(out if kind == "folder" else out.parent, "out")
         from gan import randomness
-        from gan.scoring import images_of
+        from gan.evaluation.scorer import images_of
 
         generator = load_generator(config, checkpoint)
         latents = given

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from experiments.records import RunFolder
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from gan.images import save_png
 
 Record = dict[str, Any]

@@ -11,12 +11,33 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException, OverrideParseException
 
-from gan.config import ConfigError, stray_character
+from experiments.settings.rules import stray_character
+from gan.errors import ConfigError, nearest
 
 CLASS = "data.class_id"  # an index, or a text: the name of a folder
 INTEGER = re.compile(r"0|[1-9][0-9]*")  # of a class
 BETWEEN_COMMAS = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,])+""")
 MOST_RUNS = 1000  # of a multirun, which trains one after the other
+
+
+# What people type who know other programs.
+ALIASES = {
+    "lr": "optim.learning_rate",
+    "epochs": "train.steps",
+    "iterations": "train.steps",
+    "momentum": "model.bn_momentum",
+    "alpha": "model.leaky_relu_alpha",
+    "noise": "train.label_noise",
+    "z_dim": "model.latent_dim",
+    "class": "data.class_id",
+}
+
+
+def nearest_key(word: str, keys: Iterable[str]) -> str:
+    """Return `did you mean 'key'?` for the key meant by a word, or an empty string."""
+    keys = list(keys)
+    usual = ALIASES.get(word.lower())
+    return f"did you mean {usual!r}?" if usual in keys else nearest(word, keys)
 
 
 def parse(overrides: list[str]) -> list[Override]:

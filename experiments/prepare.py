@@ -25,25 +25,17 @@ from experiments.native_log import native_stderr_to
 from experiments.overrides import as_text
 from experiments.progress import counted
 from experiments.records import Records, RunFolder, default_root, read_json, write_json
+from experiments.settings.rules import describe, put
+from experiments.settings.schema import Config, effective, flatten, in_brief
 from experiments.threads import use_threads
-from gan import metrics
+from gan import metric_names
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
-from gan.config import (
-    CIFAR10_CLASSES,
-    Config,
-    ConfigError,
-    check_shares,
-    class_index,
-    describe,
-    effective,
-    flatten,
-    in_brief,
-    put,
-)
-from gan.data import Dataset, load_dataset
-from gan.sources import DataWarning
-from gan.weights import KEY, Weights, find_weights
+from gan.data.classes import CIFAR10_CLASSES, class_index
+from gan.data.contract import DataWarning
+from gan.data.dataset import Dataset, load_dataset
+from gan.errors import ConfigError, check_shares
+from gan.evaluation.weights import KEY, Weights, find_weights
 
 # What a resumed run may change: nothing that its weights or scores depend on. Where the
 # images and the extractor's weights lie is free, as pixels and weights are compared.
@@ -256,7 +248,7 @@ def settings(config: Config) -> dict[str, object]:
 
 def shown_settings(config: Config) -> dict[str, object]:
     """Return what MLflow shows as params: the settings, shared ones as they are in effect (0.78/0.82/0.8)."""
-    shared = {spec["same_as"] for spec in describe().values() if spec["same_as"]}
+    shared = {spec["same_as"] for spec in describe(Config).values() if spec["same_as"]}
     return settings(config) | {key: in_brief(effective(config, key)) for key in shared}
 
 
@@ -329,7 +321,7 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
 
 def described(command: str, what: str, folder: RunFolder) -> str:
     """The description of a run or a study in MLflow, Markdown: how it was made, what it is, how to read its score."""
-    score = f"The score is `{metrics.FID_PROXY}`, and `{metrics.FINAL_FID_PROXY}` of more images at the end; lower is better."
+    score = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end; lower is better."
     return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
 
 

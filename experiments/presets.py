@@ -8,8 +8,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.overrides import parse
-from gan.config import ConfigError, describe, nearest
+from experiments.overrides import nearest_key, parse
+from experiments.settings.rules import describe
+from gan.errors import ConfigError
 
 GLOBAL = "# @package _global_"  # the first line of a preset whose keys are those of the command line
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -67,7 +68,7 @@ def wrong_key(content: Any, file: str, settings: type) -> ConfigError | None:
             inside = next(each for each in keys if each.startswith(f"{key}."))
             return ConfigError(key, "given key by key", value, f"in {file}; for example {inside}")
         if key not in keys and key not in OF_HYDRA:
-            near = nearest(key, keys)
+            near = nearest_key(key, keys)
             return ConfigError(key, "a known setting", value, f"in {file}" + (f"; {near}" if near else ""))
     return None
 

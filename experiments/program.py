@@ -8,7 +8,7 @@ from experiments.environment import check_working_directory, prepare
 from experiments.errors import explained
 from experiments.signals import leave_at_once_on_interrupt
 from experiments.terminal import tolerate_any_text
-from gan.config import ConfigError
+from gan.errors import ConfigError
 
 FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
 

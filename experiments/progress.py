@@ -19,12 +19,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from gan import metrics
+from gan import metric_names
 
 PLAIN_SECONDS = 60.0  # between two plain lines
 BAR = 10, 40  # columns of a bar, at least and at most
 LABEL = 9  # columns of the word before what is said
-LOSSES_AND_SCORE = {"D": metrics.D_LOSS, "G": metrics.G_LOSS, "FID proxy": metrics.FID_PROXY}
+LOSSES_AND_SCORE = {"D": metric_names.D_LOSS, "G": metric_names.G_LOSS, "FID proxy": metric_names.FID_PROXY}
 
 
 def say(console: Console, text: str) -> None:
@@ -133,7 +133,7 @@ class TrainingDisplay:
             console: where it is shown.
             steps: of the whole training.
             start: the step that it goes on from.
-            known: the last losses and score before that, by the names in `gan.metrics`.
+            known: the last losses and score before that, by the names in `gan.metric_names`.
         """
         self._console, self._steps = console, steps
         self._values: dict[str, float] = dict(known or {})
@@ -218,7 +218,7 @@ class TrainingDisplay:
         return (self._steps - last) * (now - begin) / (last - first)
 
     def _rate(self) -> str:
-        rate = self._values.get(metrics.STEPS_PER_SECOND)
+        rate = self._values.get(metric_names.STEPS_PER_SECOND)
         return f"{rate:.1f} steps/s" if rate is not None else ""
 
     def _summary(self) -> str:

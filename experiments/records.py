@@ -15,9 +15,10 @@ import yaml
 from filelock import FileLock, Timeout
 
 from experiments.errors import first_line
+from experiments.settings.rules import FolderName, Utf8, is_utf8, stray_character
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoints
-from gan.config import ConfigError, FolderName, Utf8, is_utf8, stray_character
+from gan.errors import ConfigError
 
 BEST = "best:"  # before the name of a study, stands for the run of its winner
 RUNS_URI = "runs:/"  # before a run's id, in MLflow's addresses

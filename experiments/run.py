@@ -34,10 +34,12 @@ from experiments.overrides import clean_ranges, expand_sweep, parse, quote, quot
 from experiments.program import FAILED, USAGE_ERROR
 from experiments.progress import Output
 from experiments.records import Records, new_folder
+from experiments.settings.rules import describe, text_keys
+from experiments.settings.schema import Config
 from experiments.signals import first_collected, handled
 from experiments.tracking_address import fix_tracking_uri
 from gan.checkpoint import CheckpointError
-from gan.config import Config, ConfigError, describe, text_keys
+from gan.errors import ConfigError
 
 
 def main(arguments: list[str]) -> int:
@@ -69,7 +71,7 @@ def main(arguments: list[str]) -> int:
     if config.name is not None:
         raise ConfigError("name", "absent with resume, the run keeps its own", config.name)
     folder = Records.at(config.records.root).find_run(config.resume)
-    keys = {key for key in describe() for name in given if key == name or key.startswith(f"{name}.")}
+    keys = {key for key in describe(Config) for name in given if key == name or key.startswith(f"{name}.")}
     with folder.owned():
         run = prepare.resumed_run(folder, config, keys, console)
         return _train(run, [*arguments, "hydra.output_subdir=null"], console)

@@ -15,8 +15,10 @@ from experiments import journal
 from experiments.prepare import RESUME_MAY_CHANGE, read_records, settings
 from experiments.progress import brief, short_names
 from experiments.records import Records, RunFolder
-from gan import metrics
-from gan.config import Config, ConfigError, describe
+from experiments.settings.rules import describe
+from experiments.settings.schema import Config
+from gan import metric_names
+from gan.errors import ConfigError
 
 Curves = dict[str, tuple[list[int], list[float]]]
 NAMED = 3  # settings in the name of a group, at most
@@ -53,14 +55,14 @@ class Compared:
     @cached_property
     def samples(self) -> dict[int, Path]:
         """Pictures of the latents that all runs share, by step."""
-        return self.folder.pictures(metrics.SAMPLES)
+        return self.folder.pictures(metric_names.SAMPLES)
 
     def value(self, metric: str) -> float | None:
         """The last value of a metric; of the in-run score the mean of the last three, as in a search."""
         if metric not in self.curves:
             return None
         values = self.curves[metric][1]
-        return metrics.in_run_score(values) if metric == metrics.FID_PROXY else values[-1]
+        return metric_names.in_run_score(values) if metric == metric_names.FID_PROXY else values[-1]
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, 
 def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
     """Settings that are not the same in all runs, each with every run's value; not those that follow another key."""
     every = [{"seed": run.config.seed, **run.settings} for run in runs]
-    followers = {key: spec["same_as"] for key, spec in describe().items() if spec["same_as"]}
+    followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
     for each in every:
         for key, leader in followers.items():
             own = each[key]

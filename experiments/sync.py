@@ -16,9 +16,11 @@ from experiments import program
 from experiments.arguments import parse_arguments
 from experiments.native_log import native_stderr_to
 from experiments.records import Records, RunFolder, read_json
+from experiments.settings.rules import misplaced_character
+from experiments.settings.schema import RecordsConfig
 from experiments.tracking import Delivery, RunDeleted, reason
 from experiments.tracking_address import fix_tracking_uri, public, tracking_uri
-from gan.config import ConfigError, RecordsConfig, misplaced_character
+from gan.errors import ConfigError
 
 
 @dataclass

@@ -31,7 +31,7 @@ from experiments.relocation import artifacts_of, own_default_experiment, relocat
 from experiments.terminal import printable
 from experiments.tracking_address import VARIABLE, database_uri, public, sqlite_file, sqlite_uri, tracking_uri
 from experiments.ui_address import ui_address
-from gan import metrics
+from gan import metric_names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,19 +42,19 @@ OWN = "mlflow.db"  # the records' own database in the note of deliveries: they m
 UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
 NOTE = "mlflow.note.content"  # the tag that the UI shows as a description
 # The UI shows the first line, and the rest on a click.
-EXPERIMENT_NOTE = f"""GANs. `{metrics.FID_PROXY}`: lower is better; compare runs with the same `fid_proxy_id`, image count and \
+EXPERIMENT_NOTE = f"""GANs. `{metric_names.FID_PROXY}`: lower is better; compare runs with the same `fid_proxy_id`, image count and \
 `dataset_sha256`.
 
 *Scores* among the *Views* has the columns for it. Runs are made by `python experiments/run.py`, studies by
-`python sweeps/optuna_search.py`; a study's trials are below it. `{metrics.FINAL_FID_PROXY}` is of more images, at the end.
+`python sweeps/optuna_search.py`; a study's trials are below it. `{metric_names.FINAL_FID_PROXY}` is of more images, at the end.
 """
 VIEW = "scores"  # the UI's name for the saved view
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 PARENT = "mlflow.parentRunId"
 VIEW_COLUMNS = [
     "attributes.`Dataset`",
-    f"metrics.`{metrics.FINAL_FID_PROXY}`",
-    f"metrics.`{metrics.FID_PROXY}`",
+    f"metrics.`{metric_names.FINAL_FID_PROXY}`",
+    f"metrics.`{metric_names.FID_PROXY}`",
     "params.`model.bn_momentum`",
     "params.`model.leaky_relu_alpha`",
     "params.`train.label_noise`",
@@ -326,7 +326,7 @@ class Delivery:
         known = _models_at(client, run_id, experiment_id, time) if self._retrying else []
         if any(_is_whole(client, model) for model in known):
             return
-        scores = client.get_metric_history(run_id, metrics.FINAL_FID_PROXY)
+        scores = client.get_metric_history(run_id, metric_names.FINAL_FID_PROXY)
         _log_model(file, run_id, experiment_id, time, scores[-1].step if scores else 0)
         for model in known:  # nobody could load it
             client.delete_logged_model(model.model_id)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.records import Records
-from gan.config import ConfigError, without_password
+from gan.errors import ConfigError, without_password
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 SERVERS = ("http", "https")

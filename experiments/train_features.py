@@ -4,7 +4,7 @@
     python experiments/run.py eval.extractor_weights=mlruns/features/cifar_cnn.npz
 
 Beside the weights lies a JSON that says from what they were made; so it is with those that
-ship with the program, in gan/weights.
+ship with the program, in gan/evaluation/weights.
 """
 
 import time
@@ -22,10 +22,12 @@ from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, shown
 from experiments.progress import stage
 from experiments.records import Records, check_folder, make_folder, read_json, write_json
+from experiments.settings.rules import Interval, NotEmpty, setting
+from experiments.settings.schema import RecordsConfig
 from gan.arrays import Arrays, write_npz
-from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, setting
-from gan.data import Dataset, load_dataset, pixel_hash
-from gan.weights import CIFAR_CNN_FILE, DIMENSIONS, Weights, find_weights
+from gan.data.dataset import Dataset, load_dataset, pixel_hash
+from gan.errors import ConfigError
+from gan.evaluation.weights import CIFAR_CNN_FILE, DIMENSIONS, Weights, find_weights
 
 CLASSES = 10
 
@@ -106,7 +108,7 @@ def _provenance(weights: Weights) -> dict[str, Any]:
 
 def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
     """The network's weights, float16."""
-    from gan.classifier import build_classifier, fold, train_classifier
+    from gan.evaluation.classifier import build_classifier, fold, train_classifier
 
     assert dataset.train_labels is not None
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
@@ -128,15 +130,15 @@ def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> Array
 
 def _project(network: Arrays, dataset: Dataset) -> Arrays:
     """The network's weights with the projection of its layers' means that is fitted on all training images, float32."""
-    from gan.classifier import IMPORTANCE, fit_projection
-    from gan.features import LayerMeans
+    from gan.evaluation.classifier import IMPORTANCE, fit_projection
+    from gan.evaluation.extractors import LayerMeans
 
     fitted = fit_projection(LayerMeans("", network)(dataset.train), DIMENSIONS, IMPORTANCE)
     return {**network, **{name: array.astype(np.float32) for name, array in fitted.items()}}
 
 
 def _accuracy(weights: Arrays, dataset: Dataset) -> float:
-    from gan.classifier import accuracy
+    from gan.evaluation.classifier import accuracy
 
     assert dataset.test_labels is not None
     return accuracy(weights, dataset.test, dataset.test_labels)

@@ -18,16 +18,16 @@ from experiments.native_log import native_stderr_to
 from experiments.prepare import Run, code_tags, shown
 from experiments.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
 from experiments.records import RunFolder
+from experiments.settings.schema import Config
 from experiments.threads import use_threads
 from experiments.tracking import Feeder
 from experiments.tracking_address import serve_command
-from gan import metrics
-from gan.config import Config
+from gan import metric_names
 
 if TYPE_CHECKING:
-    from gan.step import Update
     from gan.tracker import Tracker
     from gan.trainer import Trainer
+    from gan.update import Update
 
 DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
 STOPPED_SECONDS = 5.0  # and one that the user stopped
@@ -43,7 +43,7 @@ class Outcome:
 
     status: str  # FINISHED, KILLED (stopped, to be resumed) or FAILED
     step: int
-    scores: dict[str, float] = field(default_factory=dict)  # the final ones, by the names in gan.metrics
+    scores: dict[str, float] = field(default_factory=dict)  # the final ones, by the names in gan.metric_names
     floor: float = 0.0  # the FID proxy of two halves of the real images
     ceiling: float = 0.0  # and of noise
     failure: str = ""
@@ -188,7 +188,7 @@ def _build_update(config: Config, images: np.ndarray) -> "Update":
     from gan.labels import Labels
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam, Decay
-    from gan.step import Update
+    from gan.update import Update
 
     model, optim, train = config.model, config.optim, config.train
     adam = {"beta_1": optim.beta_1, "beta_2": optim.beta_2, "epsilon": optim.epsilon}
@@ -235,8 +235,8 @@ def _build_update(config: Config, images: np.ndarray) -> "Update":
 
 def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     """The update, the scorer and the loop around them, from the settings."""
-    from gan.features import load_extractor
-    from gan.scoring import Reference, Scorer
+    from gan.evaluation.extractors import load_extractor
+    from gan.evaluation.scorer import Reference, Scorer
     from gan.tracker import Trackers
     from gan.trainer import Schedule, Trainer
 
@@ -266,7 +266,7 @@ def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
 def _draw_training_images(run: Run, update: "Update", journal: Journal, console: Console) -> None:
     """The first real images as the discriminator sees them, to be looked at while the run trains."""
     from gan import images
-    from gan.data import unscale
+    from gan.images import unscale
 
     file = run.folder.plots / "training_images.png"
     if not file.exists():  # a resumed run has it
@@ -282,8 +282,8 @@ def _draw_training_images(run: Run, update: "Update", journal: Journal, console:
 def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     """The last pictures and the generator itself."""
     from gan import images
+    from gan.evaluation.scorer import sample
     from gan.models import in_keras_layers
-    from gan.scoring import sample
 
     folder, generator = run.folder, trainer.shown()
     folder.plots.mkdir(exist_ok=True)
@@ -293,14 +293,16 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
 
     curves = folder.plots / "losses.png"
     losses = {
-        "discriminator": curve(folder.journal, metrics.D_LOSS),
-        "generator": curve(folder.journal, metrics.G_LOSS),
+        "discriminator": curve(folder.journal, metric_names.D_LOSS),
+        "generator": curve(folder.journal, metric_names.G_LOSS),
     }
     label = f"FID proxy, {run.config.eval.num_images:,} images"
-    images.save_curves(curves, losses, curve(folder.journal, metrics.FID_PROXY), label, trainer.scorer.reference.floor)
+    images.save_curves(
+        curves, losses, curve(folder.journal, metric_names.FID_PROXY), label, trainer.scorer.reference.floor
+    )
 
     animation = folder.path / "samples.gif"
-    frames = folder.pictures(metrics.SAMPLES)
+    frames = folder.pictures(metric_names.SAMPLES)
     images.save_animation(animation, list(frames.values()), [f"step {step:,}" for step in frames])
 
     in_keras_layers(generator).save(folder.generator)  # to be opened where this project is not
@@ -311,7 +313,7 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
 
 def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
     scores = {name.partition("/")[2]: value for name, value in outcome.scores.items()}
-    fid = scores.pop(metrics.FID)
+    fid = scores.pop(metric_names.FID)
     say_words(
         console,
         f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.4g}, noise {outcome.ceiling:.4g};"

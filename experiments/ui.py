@@ -26,11 +26,13 @@ from experiments.prepare import shown
 from experiments.program import FAILED
 from experiments.progress import Output, stage
 from experiments.records import Records
+from experiments.settings.rules import Interval, setting
+from experiments.settings.schema import RecordsConfig
 from experiments.signals import first_collected, is_ours
 from experiments.tracking import open_store
 from experiments.tracking_address import database_uri
 from experiments.ui_address import HOST, last_port, remember_port
-from gan.config import ConfigError, Interval, RecordsConfig, setting
+from gan.errors import ConfigError
 
 START_SECONDS = 120.0  # for the server to answer
 END_SECONDS = 5.0  # for it to end in order

@@ -21,11 +21,13 @@ from experiments.arguments import run_program
 from experiments.native_log import native_stderr_to
 from experiments.prepare import code_tags, find_extractor, shown
 from experiments.records import Records, RunFolder, check_folder, make_folder, read_json, write_json
+from experiments.settings.rules import Interval, NotEmpty, describe, get, setting
+from experiments.settings.schema import RecordsConfig
 from experiments.train_features import DataPlace
 from experiments.validation.runs import train_all
-from gan.config import ConfigError, Interval, NotEmpty, RecordsConfig, describe, get, setting
-from gan.data import Dataset, load_dataset
-from gan.weights import FOLDER, Weights
+from gan.data.dataset import Dataset, load_dataset
+from gan.errors import ConfigError
+from gan.evaluation.weights import FOLDER, Weights
 
 if TYPE_CHECKING:
     from experiments.validation.measure import Numbers
@@ -97,8 +99,8 @@ def _measure(
     from experiments.prepare import read_records
     from experiments.validation import measure
     from experiments.validation.references import NETWORKS, reference_network
-    from gan.features import LayerMeans, load_extractor
-    from gan.scoring import Reference, Scorer
+    from gan.evaluation.extractors import LayerMeans, load_extractor
+    from gan.evaluation.scorer import Reference, Scorer
 
     assert everything.train_labels is not None
     judges: measure.Judges = {}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-from gan.config import ConfigError, check_shares
+from gan.errors import ConfigError, check_shares
 
 
 def count_devices(asked: int | str, batch_size: int) -> int:

@@ -3,11 +3,15 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from gan.arrays import write_atomically
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 GAP = 2  # pixels between the tiles of a grid
 ZOOM = 3  # screen pixels to an image's pixel
@@ -91,3 +95,15 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
+
+
+def scale(images: "tf.Tensor") -> "tf.Tensor":
+    """Return (..., 3) uint8 as float32 in [-1, 1], as the tutorial does: x / 127.5 - 1."""
+    import tensorflow as tf  # here, for pictures are also saved by processes without it
+
+    return tf.cast(images, tf.float32) / 127.5 - 1.0
+
+
+def unscale(images: np.ndarray) -> np.ndarray:
+    """Return float32 in [-1, 1] as uint8, rounded to the nearest, as a viewer shows it: the inverse of `scale`."""
+    return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from gan import metrics, randomness, step
+from gan import metric_names, randomness, update
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint, Checkpoints
-from gan.data import unscale
-from gan.images import grid
-from gan.scoring import Scorer
-from gan.step import Update, named
+from gan.evaluation.scorer import Scorer
+from gan.images import grid, unscale
 from gan.tracker import Tracker
+from gan.update import Update, named
 
 DEAD_UPDATES = 50  # in a row without any gradient, after which none can come any more
 CALL_SECONDS = 1.0  # that a call of several updates should take at most: how long a signal waits
@@ -113,7 +112,7 @@ class Trainer:
         return True
 
     def final_scores(self) -> dict[str, float]:
-        """Scores of the trained generator, by the names in `gan.metrics`. Raises Diverged for one that is no number."""
+        """Scores of the trained generator, by the names in `gan.metric_names`. Raises Diverged for one that is no number."""
         scores = self._scores("final", self.schedule.final_num_images)
         self.tracker.scalars(self.step, scores)
         return scores
@@ -138,7 +137,7 @@ class Trainer:
         self._timed += count
         self.step += count
         self._window.extend(rows)
-        for alive in rows[:, step.VALUES.index(step.ALIVE)]:
+        for alive in rows[:, update.VALUES.index(update.ALIVE)]:
             self._dead = 0 if alive > 0 else self._dead + 1
         self.tracker.tick(self.step)
 
@@ -171,8 +170,8 @@ class Trainer:
     def _log(self) -> None:
         self._check_health()
         means = self._rows().mean(axis=0, dtype=np.float64)
-        values = {name: float(mean) for name, mean in zip(step.VALUES, means, strict=True) if name != step.ALIVE}
-        self.tracker.scalars(self.step, {**values, metrics.STEPS_PER_SECOND: self._timed / self._seconds})
+        values = {name: float(mean) for name, mean in zip(update.VALUES, means, strict=True) if name != update.ALIVE}
+        self.tracker.scalars(self.step, {**values, metric_names.STEPS_PER_SECOND: self._timed / self._seconds})
         if self.step % self.schedule.log_every_steps == 0:  # at the end the last window may be part of one
             self._window, self._seconds, self._timed = [], 0.0, 0
 
@@ -181,7 +180,7 @@ class Trainer:
         bad = ~np.isfinite(self._rows())
         if bad.any():
             row = int(bad.any(axis=1).argmax())
-            name = step.VALUES[int(bad[row].argmax())]
+            name = update.VALUES[int(bad[row].argmax())]
             raise Diverged(first + row, f"{name} is {self._window[row][bad[row]][0]}", self._saved_step)
         if self._dead >= DEAD_UPDATES:
             what = f"no gradient in {self._dead} updates (every logit of the discriminator is beyond the loss's clip)"
@@ -194,24 +193,24 @@ class Trainer:
 
     def _rows(self) -> np.ndarray:
         """The window as (updates, 5) float32; there may be none."""
-        return np.array(self._window, np.float32).reshape(-1, len(step.VALUES))
+        return np.array(self._window, np.float32).reshape(-1, len(update.VALUES))
 
     def _draw_grid(self) -> None:
         images = unscale(self.shown().predict_on_batch(self._latents))
-        self.tracker.image(self.step, metrics.SAMPLES, grid(images, *GRID))
+        self.tracker.image(self.step, metric_names.SAMPLES, grid(images, *GRID))
 
     def _score(self) -> None:
         self._check_health()
         scores = self._scores("eval", self.schedule.num_images)
         self.tracker.scalars(self.step, scores)
-        if scores[metrics.FID_PROXY] < self.best_score:
-            self.best_score = scores[metrics.FID_PROXY]
+        if scores[metric_names.FID_PROXY] < self.best_score:
+            self.best_score = scores[metric_names.FID_PROXY]
             self.checkpoints.save_best(self._checkpoint())
 
     def _scores(self, when: str, num_images: int) -> dict[str, float]:
-        """By the names in `gan.metrics`; a generator that is not finite draws images all the same."""
+        """By the names in `gan.metric_names`; a generator that is not finite draws images all the same."""
         self._check_finite({n: v.numpy() for n, v in named("generator", self.shown().variables).items()})
-        scores = metrics.named(when, self.scorer.of_features(self._features(num_images)))
+        scores = metric_names.named(when, self.scorer.of_features(self._features(num_images)))
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise Diverged(self.step, f"{name} is {value}", self._saved_step)

@@ -3,7 +3,7 @@
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from gan.config import ConfigError
+from gan.errors import ConfigError
 
 
 def split_password(address: str) -> tuple[str, str | None]:

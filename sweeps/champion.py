@@ -13,8 +13,8 @@ from experiments.journal import Journal
 from experiments.overrides import as_text
 from experiments.records import RunFolder
 from experiments.tracking import CANDIDATE, CHAMPION
-from gan import metrics
-from gan.config import ConfigError
+from gan import metric_names
+from gan.errors import ConfigError
 from sweeps import study as studies
 from sweeps.confirm import Verdict, best_run
 from sweeps.plan import Plan
@@ -93,7 +93,7 @@ def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
 
 def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> float | None:
     """The score of a run with as many images as at an end, from latents that the search did not see."""
-    key = f"{num_images}/seed_{FRESH_LATENTS}/{metrics.FID}"
+    key = f"{num_images}/seed_{FRESH_LATENTS}/{metric_names.FID}"
 
     def known() -> list[float]:
         return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]

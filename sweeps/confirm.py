@@ -15,7 +15,7 @@ from experiments import journal
 from experiments.records import RunFolder
 from experiments.threads import available_cores
 from experiments.training import NO_RECORDS
-from gan import metrics
+from gan import metric_names
 from sweeps import study as studies
 from sweeps.plan import DEFAULTS, Plan
 from sweeps.pool import CannotGoOn
@@ -200,7 +200,7 @@ def confirm(
         candidate.failures = [f"seed {seed}: {words}" for seed, words in failures if words]
         candidate.seeds = [seed for seed, _ in done]
         candidate.scores = [studies.objective(studies.scores_of(run)[1]) for _, run in done]
-        candidate.final = [journal.curve(run.journal, metrics.FINAL_FID_PROXY)[1][-1] for _, run in done]
+        candidate.final = [journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1][-1] for _, run in done]
 
 
 def judge(wanted: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Verdict | None:
@@ -256,7 +256,7 @@ def _at_a_time(plan: Plan) -> int:
 
 def _is_done(run: RunFolder) -> bool:
     return journal.last_status(run.journal) == "FINISHED" and bool(
-        journal.curve(run.journal, metrics.FINAL_FID_PROXY)[1]
+        journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1]
     )
 
 

@@ -10,7 +10,7 @@ by each combination.
 """
 
 from experiments.compose import settings_help
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from sweeps import optuna_search
 from sweeps.plan import read_plan
 from sweeps.settings import Settings

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gan import metrics
+from gan import metric_names
 
 # In a sound training D gives real images some 0.6 and fake ones 0.4 on average; the
 # discriminator of one that is lost knows every image for what it is, and G learns nothing.
@@ -25,10 +25,10 @@ class Guard:
         """Why the trial should end; nothing if it should not."""
         if step < FIRST_STEP:
             return ""
-        if metrics.D_REAL in scalars:
-            gap = scalars[metrics.D_REAL] - scalars[metrics.D_FAKE]
+        if metric_names.D_REAL in scalars:
+            gap = scalars[metric_names.D_REAL] - scalars[metric_names.D_FAKE]
             self._saturated = self._saturated + 1 if gap > SATURATED_GAP else 0
-        coverage = scalars.get(f"eval/{metrics.COVERAGE}")
+        coverage = scalars.get(f"eval/{metric_names.COVERAGE}")
         if coverage is not None:
             self._collapsed = self._collapsed + 1 if coverage < COLLAPSED_COVERAGE else 0
         if self._saturated >= SATURATED_POINTS:

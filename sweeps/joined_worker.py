@@ -27,7 +27,7 @@ from experiments.records import RunFolder, write_json
 from experiments.signals import handled
 from experiments.tracking import fetch_file, give_up_run
 from experiments.tracking_address import VARIABLE, fix_tracking_uri
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.display import SearchDisplay

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments.errors import first_line
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from gan.keras_state import USER_HOME
 from sweeps.plan import Plan
 from sweeps.process import Child

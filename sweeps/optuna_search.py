@@ -44,9 +44,9 @@ from experiments.signals import first_collected
 from experiments.sync import deliver
 from experiments.tracking import Feeder
 from experiments.tracking_address import fix_tracking_uri, serve_command
-from gan.config import ConfigError
-from gan.data import Dataset
-from gan.weights import Weights
+from gan.data.dataset import Dataset
+from gan.errors import ConfigError
+from gan.evaluation.weights import Weights
 from sweeps import pace
 from sweeps import shared_study as shared
 from sweeps import study as studies

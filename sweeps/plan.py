@@ -11,8 +11,10 @@ from experiments.compose import GROUPS, compose_config, compose_settings, named_
 from experiments.overrides import parse, quote_texts
 from experiments.prepare import RESUME_MAY_CHANGE, settings
 from experiments.records import Records
+from experiments.settings.rules import describe, text_keys
+from experiments.settings.schema import Config, effective, in_brief
 from experiments.threads import available_cores
-from gan.config import Config, ConfigError, describe, effective, in_brief, text_keys, without_password
+from gan.errors import ConfigError, without_password
 from sweeps.address import split_password
 from sweeps.settings import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings
 from sweeps.space import Dimension, Space, Value, as_overrides, combinations, follows, read_space, text_of
@@ -116,7 +118,7 @@ class Plan:
     def follows(self, key: str) -> bool:
         """Whether a key takes its value from a dimension of the space."""
         searched = {dimension.key for dimension in self.space}
-        return describe()[key]["same_as"] in searched and key not in named_keys(self.given)
+        return describe(Config)[key]["same_as"] in searched and key not in named_keys(self.given)
 
     def _varies(self, key: str) -> bool:
         """Whether trials differ in a setting, or may without a difference to their scores."""

@@ -27,7 +27,7 @@ from experiments import figures
 from experiments.figures import Picture
 from experiments.progress import short_names
 from experiments.records import RunFolder
-from gan import metrics
+from gan import metric_names
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.samplers import clean_trial, in_space
@@ -239,7 +239,7 @@ def _quiet() -> Any:
 
 def _last_picture(plan: Plan, trial: FrozenTrial) -> Path | None:
     """Of the latents that all runs share."""
-    pictures = studies.run_of(plan, trial).pictures(metrics.SAMPLES)
+    pictures = studies.run_of(plan, trial).pictures(metric_names.SAMPLES)
     return pictures[max(pictures)] if pictures else None
 
 

@@ -34,11 +34,13 @@ from experiments.overrides import as_text
 from experiments.prepare import RESUME_MAY_CHANGE, load_data, read_records, settings, shown
 from experiments.progress import stage
 from experiments.records import Records, RunFolder, make_folder
+from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
+from experiments.settings.schema import Config, RecordsConfig
 from experiments.threads import available_cores
 from experiments.training import NO_RECORDS, OUT_OF_MEMORY
-from gan import metrics
+from gan import metric_names
 from gan.arrays import write_atomically
-from gan.config import COUNT, POSITIVE, Choice, Config, ConfigError, NotEmpty, RecordsConfig, describe, nearest, setting
+from gan.errors import ConfigError, nearest
 from sweeps import pace
 from sweeps.guards import COLLAPSED_COVERAGE
 from sweeps.plan import read_plan
@@ -238,7 +240,7 @@ def digest(config: Config) -> str:
 
     Those with their defaults are left out: a setting that is new in the program changes no digest.
     """
-    free, specs = (*RESUME_MAY_CHANGE, "seed"), describe()
+    free, specs = (*RESUME_MAY_CHANGE, "seed"), describe(Config)
     own = {
         key: value
         for key, value in settings(config).items()
@@ -338,7 +340,7 @@ def _train(
                 curves.add(_curve(each, wanted))
                 runs.add(made)  # last: it says that the training is done
                 console.print(
-                    f"done      {each.name}: {made[-1]['outcome']}, FID proxy {made[-1].get(metrics.FID, 'none')}"
+                    f"done      {each.name}: {made[-1]['outcome']}, FID proxy {made[-1].get(metric_names.FID, 'none')}"
                 )
 
     with ThreadPoolExecutor(workers) as pool:
@@ -395,8 +397,8 @@ def _common(each: Training) -> Row:
 
 def _curve(each: Training, wanted: Reproduction) -> list[Row]:
     """In-run scores."""
-    steps, values = journal.curve(_folder(wanted, each).journal, metrics.FID_PROXY)
-    return [{**_common(each), "step": str(s), metrics.FID: f"{v:.5g}"} for s, v in zip(steps, values, strict=True)]
+    steps, values = journal.curve(_folder(wanted, each).journal, metric_names.FID_PROXY)
+    return [{**_common(each), "step": str(s), metric_names.FID: f"{v:.5g}"} for s, v in zip(steps, values, strict=True)]
 
 
 def _rows(each: Training, known: str, wanted: Reproduction) -> list[Row]:
@@ -407,7 +409,7 @@ def _rows(each: Training, known: str, wanted: Reproduction) -> list[Row]:
     tags = {
         key: value for record, _ in journal.read(folder.journal, 0) for key, value in record.get("tags", {}).items()
     }
-    speeds = curves.get(metrics.STEPS_PER_SECOND, ([], []))[1]
+    speeds = curves.get(metric_names.STEPS_PER_SECOND, ([], []))[1]
     common = {
         **_common(each),
         "steps_per_second": f"{sorted(speeds)[len(speeds) // 2]:.3g}" if speeds else "",
@@ -424,7 +426,7 @@ def _rows(each: Training, known: str, wanted: Reproduction) -> list[Row]:
             late = f"evaluate/{common['fid_proxy_id']}/{config.eval.final_num_images}/{name}"
             key = f"final/{name}" if step == each.steps else late
             scores[name] = f"{dict(zip(*curves[key], strict=True))[step]:.5g}"
-        lost = float(scores[metrics.COVERAGE]) < COLLAPSED_COVERAGE
+        lost = float(scores[metric_names.COVERAGE]) < COLLAPSED_COVERAGE
         rows.append({**common, "step": str(step), "outcome": "collapsed" if lost else "finished", **scores})
     return rows
 

@@ -12,21 +12,21 @@ import optuna
 from scipy import stats
 
 from experiments import figures
-from gan import metrics
+from gan import metric_names
 from gan.arrays import write_atomically
-from gan.config import ConfigError
+from gan.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, str]
 
-SCORES = (metrics.FID, metrics.KID, metrics.DENSITY, metrics.COVERAGE, metrics.NN_DISTANCE)
+SCORES = (metric_names.FID, metric_names.KID, metric_names.DENSITY, metric_names.COVERAGE, metric_names.NN_DISTANCE)
 RUNS = (
     "run", "preset", "class", "seed", "steps", "step", "outcome", *SCORES, "steps_per_second", "seconds",
     "settings", "fid_proxy_id", "dataset", "commit",
 )  # fmt: skip
-CURVES = ("run", "preset", "class", "seed", "steps", "step", metrics.FID)
+CURVES = ("run", "preset", "class", "seed", "steps", "step", metric_names.FID)
 
 
 class Rows:
@@ -89,7 +89,7 @@ def lead_table(rows: Sequence[Row], usual: str) -> str:
     scored = [row for row in rows if row["outcome"] != "diverged"]
     for step, of in sorted({(int(row["step"]), row["class"]) for row in scored}):
         here = [row for row in scored if row["class"] == of and row["step"] == str(step)]
-        groups = {p: [float(row[metrics.FID]) for row in here if row["preset"] == p] for p in _presets(here)}
+        groups = {p: [float(row[metric_names.FID]) for row in here if row["preset"] == p] for p in _presets(here)}
         base = groups.pop(usual, [])
         for preset, scores in groups.items():
             if min(len(base), len(scores)) >= 2:
@@ -112,7 +112,7 @@ def way_table(curves: Sequence[Row], of: str, steps: int) -> str:
     mine = [row for row in curves if row["class"] == of and row["steps"] == str(steps)]
     ways: dict[str, dict[str, list[float]]] = {}  # by preset and seed
     for row in mine:
-        ways.setdefault(row["preset"], {}).setdefault(row["seed"], []).append(float(row[metrics.FID]))
+        ways.setdefault(row["preset"], {}).setdefault(row["seed"], []).append(float(row[metric_names.FID]))
     lines = ["| preset | seeds | scores on the way | their mean |", "|---" * 4 + "|"]
     for preset, seeds in ways.items():
         counts = sorted({len(scores) for scores in seeds.values()})
@@ -128,7 +128,7 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
     for preset in _presets(mine):
         group = [row for row in mine if row["preset"] == preset]
         counts = [sum(row["outcome"] == outcome for row in group) for outcome in ("diverged", "collapsed")]
-        score = mean_and_spread(row[metrics.FID] for row in group if row["outcome"] == "finished")
+        score = mean_and_spread(row[metric_names.FID] for row in group if row["outcome"] == "finished")
         lines.append(f"| `{preset}` | {len(group)} | {counts[0]} | {counts[1]} | {score} |")
     return "\n".join(lines) + "\n" if mine else NOTHING
 
@@ -257,7 +257,7 @@ def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figu
     for colour, preset in enumerate(_presets(mine)):
         group = [row for row in mine if row["preset"] == preset]
         for line, seed in enumerate(sorted({row["seed"] for row in group})):
-            points = sorted((int(row["step"]), float(row[metrics.FID])) for row in group if row["seed"] == seed)
+            points = sorted((int(row["step"]), float(row[metric_names.FID])) for row in group if row["seed"] == seed)
             steps_of, scores = zip(*points, strict=True)
             look = figures.style(theme, (colour, line % len(figures.LINES)))
             axes.plot(steps_of, scores, color=look["color"], linestyle=look["linestyle"], label="" if line else preset)

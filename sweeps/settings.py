@@ -1,18 +1,18 @@
-"""Every setting of a search: its type, default and range, in the form of gan/config.py."""
+"""Every setting of a search: its type, default and range, in the form of experiments/settings/schema.py."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.compose import store_schema
-from gan import metrics
-from gan.config import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
+from experiments.settings.rules import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
+from gan import metric_names
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
 PRUNERS = ("halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")
-SCORES = metrics.LAST_SCORES  # in-run scores, whose mean is the objective
+SCORES = metric_names.LAST_SCORES  # in-run scores, whose mean is the objective
 MOST_TRIALS = 100_000
 FEWEST_SCORES = 2 * SCORES  # of a trial, unless eval.every_steps says otherwise
 

@@ -32,7 +32,7 @@ from experiments.prepare import code_tags
 from experiments.records import RunFolder, read_json
 from experiments.tracking import OWN
 from experiments.tracking_address import VARIABLE, public
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from sweeps import study as studies
 from sweeps.plan import Plan
 

@@ -16,7 +16,9 @@ from optuna.trial import Trial
 from experiments.compose import check_keys
 from experiments.overrides import exact, parse, range_length
 from experiments.progress import brief
-from gan.config import NONE, NULL, Config, ConfigError, PerLayer, describe, get
+from experiments.settings.rules import NONE, NULL, PerLayer, describe, get
+from experiments.settings.schema import Config
+from gan.errors import ConfigError
 
 Value = float | int | str | bool | None
 
@@ -137,7 +139,7 @@ def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
 
 def follows(key: str, config: Config) -> bool:
     """Whether a key has the value of the one that it defaults to, and so may be null."""
-    shared = describe()[key]["same_as"]
+    shared = describe(Config)[key]["same_as"]
     return bool(shared) and _values(get(config, key)) == _values(get(config, shared))
 
 
@@ -154,7 +156,7 @@ def as_overrides(params: Mapping[str, Value]) -> list[str]:
 def _dimension(key: str, text: str) -> Dimension:
     (override,) = parse([f"{key}={text}"])
     check_keys([f"{key}={text}"])
-    spec = describe().get(key)
+    spec = describe(Config).get(key)
     if spec is None or key in FIXED_KEYS or key.startswith(FIXED_SECTIONS):
         raise ConfigError(key, "given one value in a search, as scores of unlike trials cannot be compared", text)
     sweep = override.value()

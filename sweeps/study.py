@@ -24,8 +24,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments import journal
 from experiments.errors import first_line
 from experiments.records import Records, RunFolder
-from gan import metrics
-from gan.config import ConfigError, describe, get, without_password
+from experiments.settings.rules import describe, get
+from experiments.settings.schema import Config
+from gan import metric_names
+from gan.errors import ConfigError, without_password
 from sweeps.plan import BASELINE as FROM
 from sweeps.plan import SPACE, Plan
 from sweeps.samplers import DecimalGridSampler, InSpace, in_space
@@ -189,7 +191,7 @@ def starts_from_defaults(storage: RDBStorage, name: str) -> bool:
 
 
 def check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], plan: Plan) -> None:
-    known = {key: value for key, value in known.items() if key not in describe() or not plan.follows(key)}
+    known = {key: value for key, value in known.items() if key not in describe(Config) or not plan.follows(key)}
     # Of a dimension that is new, or of a study that is older than these, the baseline cannot differ.
     known |= {key: value for key, value in wanted.items() if key.startswith(FROM) and key not in known}
     wanted = {**{key: value for key, value in known.items() if key.startswith(FROM)}, **wanted}
@@ -213,7 +215,7 @@ def check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], pla
 
 def _defaults_of(keys: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
     """Of settings that a study is older than: it had their defaults."""
-    specs = {key: spec for key, spec in describe().items() if key in keys and not spec["same_as"]}
+    specs = {key: spec for key, spec in describe(Config).items() if key in keys and not spec["same_as"]}
     return {key: spec["default"] for key, spec in specs.items() if f"{SPACE}{key}" not in known}
 
 
@@ -361,12 +363,12 @@ def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
 
 def objective(scores: Sequence[float]) -> float:
     """What a search minimises: the mean of the last three in-run scores."""
-    return metrics.in_run_score(scores)
+    return metric_names.in_run_score(scores)
 
 
 def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:
     """Steps and in-run scores that a run's journal holds."""
-    return journal.curve(folder.journal, metrics.FID_PROXY) if folder.journal.exists() else ([], [])
+    return journal.curve(folder.journal, metric_names.FID_PROXY) if folder.journal.exists() else ([], [])
 
 
 @contextlib.contextmanager

@@ -38,12 +38,14 @@ from experiments.errors import explained
 from experiments.handover import upload, uploading
 from experiments.prepare import RESUME_MAY_CHANGE, Membership, Run, check_same_images, new_run, resumed_run
 from experiments.records import RunFolder, read_json
+from experiments.settings.rules import describe
+from experiments.settings.schema import Config
 from experiments.training import Outcome, train
 from gan.checkpoint import CheckpointError
-from gan.config import ConfigError, describe
+from gan.errors import ConfigError
 
 # What a run that is taken up must have been trained with.
-SETTINGS = {key for key in describe() if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
+SETTINGS = {key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
 TICK = 0.5  # seconds between two events that only say how far it is
 LOCK_SECONDS = 180.0  # to wait for a predecessor that is still saving its state, or delivering it
 

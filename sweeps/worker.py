@@ -31,7 +31,7 @@ from optuna.trial import Trial, TrialState
 from experiments.environment import prepare
 from experiments.records import RunFolder
 from experiments.terminal import tolerate_any_text
-from gan import metrics
+from gan import metric_names
 from sweeps import study as studies
 from sweeps.guards import Guard
 from sweeps.plan import Plan, read_plan
@@ -201,7 +201,7 @@ class _Training:
         return self._end(process, ended)
 
     def _listen(self, process: TrialProcess, step: int, scalars: dict[str, float]) -> None:
-        score = scalars.get(metrics.FID_PROXY)
+        score = scalars.get(metric_names.FID_PROXY)
         reason = self.guard.look(step, scalars)
         if score is not None and step not in self.scores:  # else reported by an attempt before this one
             value = self._report(step, score)

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-for inherited in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # a test's own make is no part of `make test`
-    os.environ.pop(inherited, None)
 
 import numpy as np
 import pytest
 
 if TYPE_CHECKING:
     from experiments.prepare import Run
-    from gan.data import Dataset
-    from gan.scoring import Scorer
+    from gan.data.dataset import Dataset
+    from gan.evaluation.scorer import Scorer
+
+for inherited in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # a test's own make is no part of `make test`
+    os.environ.pop(inherited, None)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -82,16 +83,16 @@ def noise_images(count: int, seed: int = 0) -> np.ndarray:
 
 def dataset(train: np.ndarray, test: np.ndarray | None = None) -> "Dataset":
     """A data set of some images."""
-    from gan.data import Dataset
+    from gan.data.dataset import Dataset
 
     return Dataset("npz", None, "all", "some images", train, train[:0] if test is None else test)
 
 
 def small_scorer(train: np.ndarray, test: np.ndarray | None = None) -> "Scorer":
     """Scores against some images in the features of the random network; of the same images only once a process."""
-    from gan.features import load_extractor
-    from gan.scoring import Reference, Scorer
-    from gan.weights import find_weights
+    from gan.evaluation.extractors import load_extractor
+    from gan.evaluation.scorer import Reference, Scorer
+    from gan.evaluation.weights import find_weights
 
     key = hashlib.sha256(b"%d" % len(train) + train.tobytes() + (b"" if test is None else test.tobytes())).hexdigest()
     if key not in SCORERS:
@@ -141,10 +142,10 @@ def untrained_run(tmp_path: Path) -> "Run":
     from rich.console import Console
 
     from experiments.prepare import new_run
+    from experiments.settings.schema import Config, DataConfig, RecordsConfig
     from gan.checkpoint import Checkpoint
-    from gan.config import Config, DataConfig, RecordsConfig
     from gan.models import build_generator
-    from gan.step import named
+    from gan.update import named
 
     npz = tmp_path / "images.npz"
     np.savez(npz, images=noise_images(64), test_images=noise_images(20, seed=1))

@@ -16,8 +16,8 @@ from pathlib import Path
 from experiments.compose import compose_config
 from experiments.journal import Journal
 from experiments.records import RunFolder
-from gan import metrics
-from gan.config import Config
+from experiments.settings.schema import Config
+from gan import metric_names
 from sweeps.trial import Job
 
 SECONDS = 0.02  # a score
@@ -54,7 +54,7 @@ def main() -> None:
             status = "KILLED"
             break
         if step % config.eval.every_steps == 0:
-            scalars = {metrics.FID_PROXY: score(config, step)}
+            scalars = {metric_names.FID_PROXY: score(config, step)}
             journal.scalars(step, scalars)
             say({"step": step, "scalars": scalars})
         begun["step"] = step

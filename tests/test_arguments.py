@@ -7,7 +7,9 @@ import pytest
 from experiments import sync
 from experiments.arguments import parse_arguments, run_program
 from experiments.compare import Comparison
-from gan.config import Choice, ConfigError, Interval, NotEmpty, RecordsConfig, setting
+from experiments.settings.rules import Choice, Interval, NotEmpty, setting
+from experiments.settings.schema import RecordsConfig
+from gan.errors import ConfigError
 
 
 @dataclass

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan import config
+from experiments.settings import schema
 from gan.augment import AUGMENTATIONS, augment, mirrored
 
 KINDS = list(AUGMENTATIONS)
@@ -18,8 +18,8 @@ def pictures(count: int = 8) -> np.ndarray:
 
 
 def test_the_words_of_the_setting_are_those_of_the_table() -> None:
-    assert {kind for word in config.AUGMENTATIONS for kind in word.split("+")} == AUGMENTATIONS.keys()
-    assert len(set(config.AUGMENTATIONS)) == 2 ** len(AUGMENTATIONS) - 1
+    assert {kind for word in schema.AUGMENTATIONS for kind in word.split("+")} == AUGMENTATIONS.keys()
+    assert len(set(schema.AUGMENTATIONS)) == 2 ** len(AUGMENTATIONS) - 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

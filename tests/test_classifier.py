@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from conftest import noise_images
 
-from gan.classifier import (
+from gan.evaluation.classifier import (
     PADDING,
     _augmented,
     accuracy,
@@ -14,7 +14,8 @@ from gan.classifier import (
     one_cycle,
     train_classifier,
 )
-from gan.features import LayerMeans, scaled
+from gan.evaluation.extractors import LayerMeans
+from gan.images import scale
 
 
 def two_classes(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,10 +47,10 @@ def test_it_learns_repeats_and_folds_into_what_the_extractor_runs() -> None:
     images, labels = two_classes(40, 1)
     weights = fold(model)
     taps = [model.get_layer(f"relu_{k}").output for k in (2, 4, 5)]
-    expected = [np.mean(x, axis=(1, 2)) for x in keras.Model(model.input, taps)(scaled(images), training=False)]
+    expected = [np.mean(x, axis=(1, 2)) for x in keras.Model(model.input, taps)(scale(images), training=False)]
     means = LayerMeans("", weights)(images)
     np.testing.assert_allclose(means, np.concatenate(expected, axis=1), rtol=1e-3, atol=1e-4)
-    logits = np.asarray(model(scaled(images), training=False))
+    logits = np.asarray(model(scale(images), training=False))
     np.testing.assert_allclose(means[:, -256:] @ weights["head"] + weights["head_bias"], logits, rtol=1e-3, atol=1e-3)
     assert accuracy(weights, images, labels) == (logits.argmax(axis=1) == labels).mean()
 

@@ -18,8 +18,9 @@ from experiments.journal import Journal
 from experiments.prepare import new_run
 from experiments.records import Records, RunFolder
 from experiments.run_groups import Compared, common_steps, differing, find_runs, grouped, marks, read_run
-from gan import metrics
-from gan.config import Config, ConfigError, DataConfig, ModelConfig, RecordsConfig, TrainConfig
+from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
+from gan import metric_names
+from gan.errors import ConfigError
 
 FINALS = {"a-seed-0": 12.0, "a-seed-1": 14.0, "b": 30.0}
 
@@ -42,14 +43,14 @@ def made_run(
     run = new_run(config, None, [], Console(quiet=True))
     journal = Journal(run.folder, run.weights.id)
     for step in range(10, steps + 1, 10):
-        losses = (metrics.D_LOSS, metrics.G_LOSS, metrics.D_REAL, metrics.D_FAKE)
+        losses = (metric_names.D_LOSS, metric_names.G_LOSS, metric_names.D_REAL, metric_names.D_FAKE)
         journal.scalars(step, dict.fromkeys(losses, 0.5))
         if step % 20 == 0:
             journal.scalars(
                 step, {f"eval/{name}": final + 100 / step for name in ("fid_proxy", "kid_proxy", "coverage")}
             )
     for step in range(0, steps + 1, 20):
-        journal.image(step, metrics.SAMPLES, np.full((138, 138, 3), step % 256, np.uint8))
+        journal.image(step, metric_names.SAMPLES, np.full((138, 138, 3), step % 256, np.uint8))
     if ended:
         journal.scalars(steps, {f"final/{name}": final for name in ("fid_proxy", "kid_proxy", "density", "coverage")})
     journal.close()
@@ -69,8 +70,8 @@ def test_runs_that_differ_in_the_seed_alone_stand_together(root: Path) -> None:
     assert [run.name for run in runs] == ["b", "a-seed-0", "a-seed-1"]
     groups = grouped(runs)
     assert [group.name for group in groups] == ["b", "a, 2 seeds"]
-    assert groups[1].summary(metrics.FINAL_FID_PROXY) == "13 ± 1.4"  # sqrt 2
-    assert groups[0].summary(metrics.FINAL_FID_PROXY) == "30"
+    assert groups[1].summary(metric_names.FINAL_FID_PROXY) == "13 ± 1.4"  # sqrt 2
+    assert groups[0].summary(metric_names.FINAL_FID_PROXY) == "30"
     assert groups[0].summary("final/nn_distance") == ""
     assert marks(groups, 6, 3) == [(0, 0), (1, 0), (1, 1)]
     assert marks(groups, 2, 1) == [(0, 0), (1, 0), (0, 0)]
@@ -140,7 +141,7 @@ def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
         runs.append(read_run(folder))
     expected = [score + sum(100 / step for step in (60, 80, 100)) / 3 for score in (20.0, 10.0)]
     groups = grouped(runs)
-    assert headline(groups) == metrics.FID_PROXY
+    assert headline(groups) == metric_names.FID_PROXY
     console = Console(width=80, record=True)
     console.print(_table(groups))
     printed = console.export_text()

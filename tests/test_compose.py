@@ -4,7 +4,9 @@ import pytest
 
 from experiments.compose import complete, compose_config, compose_settings
 from experiments.overrides import expand_sweep, quote_texts
-from gan.config import Config, ConfigError, describe, flatten, text_keys
+from experiments.settings.rules import describe, text_keys
+from experiments.settings.schema import Config, flatten
+from gan.errors import ConfigError
 from sweeps.plan import Settings
 
 
@@ -234,7 +236,7 @@ def test_sweeps_expand_as_hydra_does() -> None:
 def test_every_key_can_be_typed() -> None:
     """Each key of the dataclasses is reachable from the command line with its own default."""
     defaults = flatten(Config())
-    for key, spec in describe().items():
+    for key, spec in describe(Config).items():
         if spec["default"] is not None:
             assert flatten(config(f"{key}={defaults[key]}"))[key] == defaults[key]
 

@@ -1,21 +1,19 @@
 import pytest
 
-from gan.config import (
-    ALIASES,
+from experiments.overrides import ALIASES, nearest_key
+from experiments.settings.rules import describe, get
+from experiments.settings.schema import (
     Config,
-    ConfigError,
     DataConfig,
     EvalConfig,
     GeneratorConfig,
     ModelConfig,
     OptimConfig,
     TrainConfig,
-    class_index,
-    describe,
     flatten,
-    get,
-    nearest,
 )
+from gan.data.classes import class_index
+from gan.errors import ConfigError, nearest
 
 
 def test_defaults_are_the_tutorials() -> None:
@@ -164,19 +162,19 @@ def test_a_folder_may_have_classes_of_any_name() -> None:
 
 
 def test_nearest_looks_at_the_last_part_too() -> None:
-    assert nearest("model.bn_momentun", describe()) == "did you mean 'model.bn_momentum'?"
-    assert nearest("dropuot", describe()) == "did you mean 'model.dropout'?"
-    assert nearest("zzz", describe()) == ""
+    assert nearest("model.bn_momentun", describe(Config)) == "did you mean 'model.bn_momentum'?"
+    assert nearest("dropuot", describe(Config)) == "did you mean 'model.dropout'?"
+    assert nearest("zzz", describe(Config)) == ""
 
 
 def test_every_key_is_described() -> None:
-    for key, spec in describe().items():
+    for key, spec in describe(Config).items():
         assert spec["doc"], key
         assert get(Config(), key) is not None or spec["default"] is None
 
 
 def test_usual_names_of_other_programs_are_understood() -> None:
-    keys = describe()
-    assert nearest("lr", keys) == "did you mean 'optim.learning_rate'?"
+    keys = describe(Config)
+    assert nearest_key("lr", keys) == "did you mean 'optim.learning_rate'?"
     assert set(ALIASES.values()) <= keys.keys()
-    assert nearest("lr", ["train.steps"]) == ""
+    assert nearest_key("lr", ["train.steps"]) == ""

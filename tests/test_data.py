@@ -13,8 +13,10 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 import gan.cache
-from gan.data import load_dataset, unscale
-from gan.sources import DataError, DataWarning, cifar10, folder
+from gan.data import cifar10, folder
+from gan.data.contract import DataError, DataWarning
+from gan.data.dataset import load_dataset
+from gan.images import unscale
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_a_damaged_prepared_file_is_made_anew(cifar: Path, cache: Path) -> None:
 
 def test_eight_processes_that_start_together_read_whole_files(cifar: Path, cache: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from gan.data import load_dataset;"
+        "import sys; from pathlib import Path; from gan.data.dataset import load_dataset;"
         f"print(load_dataset('cifar10', {str(cifar)!r}, 8, Path({str(cache)!r})).sha256)"
     )
     processes = [

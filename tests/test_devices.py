@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 from conftest import RunProgram
 
+from experiments.settings.schema import Config, TrainConfig
 from gan import devices
-from gan.config import Config, ConfigError, TrainConfig
+from gan.errors import ConfigError
 
 SCRIPT = "tests/two_devices.py"
 RECIPES = ("tutorial", "batch")
@@ -151,7 +152,7 @@ def test_tensorflow_asked_early_keeps_its_voice(tmp_path: Path) -> None:
     """It is imported while the terminal is kept clean of it, and must not hold on to a stream that is closed then."""
     code = """
 from experiments.prepare import _check_devices
-from gan.config import Config, TrainConfig
+from experiments.settings.schema import Config, TrainConfig
 _check_devices(Config(train=TrainConfig(devices="auto")))
 import tensorflow as tf
 tf.get_logger().warning("hello")

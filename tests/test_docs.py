@@ -8,7 +8,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from gan.config import Config, describe
+from experiments.settings.rules import describe
+from experiments.settings.schema import Config
 from sweeps.settings import Settings
 
 DOCS = ROOT / "docs"

@@ -3,31 +3,31 @@ import hashlib
 import numpy as np
 import pytest
 
-from gan import embedded
+from gan.data import drawings
 
 
 @pytest.fixture(scope="module")
-def drawings() -> tuple[np.ndarray, np.ndarray]:
-    return embedded.draw()
+def pictures() -> tuple[np.ndarray, np.ndarray]:
+    return drawings.draw()
 
 
-def test_the_same_bytes_everywhere(drawings: tuple[np.ndarray, np.ndarray]) -> None:
-    train, test = drawings
+def test_the_same_bytes_everywhere(pictures: tuple[np.ndarray, np.ndarray]) -> None:
+    train, test = pictures
     assert train.shape == (5000, 32, 32, 3)
     assert test.shape == (1000, 32, 32, 3)
     assert train.dtype == test.dtype == np.uint8
     # A change of any pixel is a change of data set: raise VERSION with it.
     digest = hashlib.sha256(train.tobytes() + test.tobytes()).hexdigest()
-    assert (embedded.VERSION, digest[:16]) == (1, "4bc3a9d0f313526e")
+    assert (drawings.VERSION, digest[:16]) == (1, "4bc3a9d0f313526e")
 
 
-def test_every_picture_is_another(drawings: tuple[np.ndarray, np.ndarray]) -> None:
-    train, test = drawings
-    assert len({image.tobytes() for image in np.concatenate(drawings)}) == len(train) + len(test)
+def test_every_picture_is_another(pictures: tuple[np.ndarray, np.ndarray]) -> None:
+    train, test = pictures
+    assert len({image.tobytes() for image in np.concatenate(pictures)}) == len(train) + len(test)
 
 
-def test_sky_above_water_and_something_between(drawings: tuple[np.ndarray, np.ndarray]) -> None:
-    train = drawings[0].astype(np.float32)
+def test_sky_above_water_and_something_between(pictures: tuple[np.ndarray, np.ndarray]) -> None:
+    train = pictures[0].astype(np.float32)
     assert train[:, :8].mean() > train[:, 24:].mean() + 20  # sky is brighter than water
     # Ships have upright edges in the middle of the picture; sky and water have few.
     edges = np.abs(np.diff(train, axis=2)).mean(axis=(0, 3))
@@ -40,6 +40,6 @@ def test_only_exactly_rounded_operations_are_used() -> None:
     """Sines, exponentials, powers and matrix products differ between processors."""
     from pathlib import Path
 
-    source = Path(embedded.__file__).read_text()
+    source = Path(drawings.__file__).read_text()
     for name in ("np.sin", "np.cos", "np.exp", "np.log", "np.power", "@ ", "np.dot", "einsum", "np.random.default_rng"):
         assert name not in source, name

@@ -8,11 +8,12 @@ from mlflow import MlflowClient
 from experiments.evaluate import DataPlace, Evaluation, load_generator, main
 from experiments.journal import curve, curves
 from experiments.prepare import Run
+from experiments.settings.schema import RecordsConfig
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint
-from gan.config import ConfigError, RecordsConfig
+from gan.errors import ConfigError
 from gan.models import build_generator
-from gan.step import restore_generator
+from gan.update import restore_generator
 
 
 def wanted(made: Run, **changes: object) -> Evaluation:

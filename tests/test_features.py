@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import noise_images
 
-from gan import features
-from gan.config import ConfigError
-from gan.features import load_extractor
-from gan.weights import DIMENSIONS, FOLDER, INCEPTION_FILE, find_weights, random_weights
+from gan.errors import ConfigError
+from gan.evaluation import extractors
+from gan.evaluation.extractors import load_extractor
+from gan.evaluation.weights import DIMENSIONS, FOLDER, INCEPTION_FILE, find_weights, random_weights
 
 SHIPPED = FOLDER / "cifar_cnn.npz"
 
@@ -25,7 +25,7 @@ def test_features_are_fixed_and_do_not_depend_on_the_batching(name: str, monkeyp
     assert extractor.id == weights.id
     assert (found.shape, found.dtype) == ((10, DIMENSIONS), np.float32)
     np.testing.assert_array_equal(found, load_extractor(find_weights(name))(images))
-    monkeypatch.setattr(features, "CONV_BATCH", 3)
+    monkeypatch.setattr(extractors, "CONV_BATCH", 3)
     np.testing.assert_allclose(extractor(images), found, atol=1e-4)
 
 
@@ -47,8 +47,8 @@ def test_shipped_weights_are_small_plain_and_named_by_their_hash() -> None:
 
 def test_shipped_weights_know_the_classes_of_the_real_test_images(real_cifar: Path) -> None:
     from gan.arrays import read_npz
-    from gan.classifier import accuracy
-    from gan.data import load_dataset, pixel_hash
+    from gan.data.dataset import load_dataset, pixel_hash
+    from gan.evaluation.classifier import accuracy
 
     data = load_dataset("cifar10", str(real_cifar), "all", real_cifar / "cache")
     provenance = json.loads(SHIPPED.with_suffix(".json").read_text())
@@ -123,7 +123,7 @@ def test_inception_from_a_given_file_and_from_keras_cache(tmp_path: Path, monkey
     assert found.shape == (2, 2048)
     import tensorflow as tf
 
-    from gan.features import scaled
+    from gan.images import scale
 
-    expected = network(tf.image.resize(scaled(images), (299, 299)), training=False)
+    expected = network(tf.image.resize(scale(images), (299, 299)), training=False)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

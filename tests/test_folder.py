@@ -8,8 +8,9 @@ import pytest
 from conftest import noise_images
 from PIL import Image
 
-from gan.data import Dataset, load_dataset
-from gan.sources import DataError, DataWarning, folder
+from gan.data import folder
+from gan.data.contract import DataError, DataWarning
+from gan.data.dataset import Dataset, load_dataset
 
 SIDE = np.linspace(0, 1, 32)
 RAMP = np.add.outer(SIDE, SIDE) / 2  # (32, 32) from 0 to 1

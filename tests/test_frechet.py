@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from gan import frechet
-from gan.frechet import (
+from gan.evaluation import metrics
+from gan.evaluation.metrics import (
     NEIGHBOURS,
     Statistics,
     density_and_coverage,
@@ -173,7 +173,7 @@ def test_neighbours_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch)
     rng = np.random.default_rng(6)
     real, fake = rng.standard_normal((60, 3)), rng.standard_normal((50, 3))
     whole = density_and_coverage(real, fake), nearest_distance(fake, real)
-    monkeypatch.setattr(frechet, "CHUNK", 400)
+    monkeypatch.setattr(metrics, "CHUNK", 400)
     assert (density_and_coverage(real, fake), nearest_distance(fake, real)) == whole
 
 

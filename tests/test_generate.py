@@ -11,10 +11,10 @@ from PIL import Image
 from experiments.evaluate import load_generator
 from experiments.generate import FRAMES, Generation, main
 from experiments.prepare import Run
+from experiments.settings.schema import RecordsConfig
 from gan import randomness
-from gan.config import ConfigError, RecordsConfig
-from gan.data import unscale
-from gan.images import grid
+from gan.errors import ConfigError
+from gan.images import grid, unscale
 
 
 def wanted(made: Run, **changes: object) -> Generation:

@@ -8,7 +8,7 @@ from conftest import noise_images
 
 from gan.labels import Labels
 from gan.losses import LOGIT_BOUND
-from gan.step import VALUES, Update
+from gan.update import VALUES, Update
 
 BATCH, LATENT, HIDDEN, EPSILON = 6, 3, 5, 1e-3
 RATE, BETA_1, BETA_2, ADAM_EPSILON = 0.01, 0.5, 0.999, 1e-7

@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments import figures
 from experiments.records import RunFolder
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from sweeps import study as studies
 from sweeps.grid import main
 from sweeps.plan import read_plan

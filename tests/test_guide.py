@@ -13,7 +13,8 @@ from experiments.compose import GROUPS, compose_config
 from experiments.evaluate import Evaluation
 from experiments.generate import Generation
 from experiments.overrides import expand_sweep, quote_texts
-from gan.config import Config, text_keys
+from experiments.settings.rules import text_keys
+from experiments.settings.schema import Config
 from sweeps.grid import PRESET
 from sweeps.plan import read_plan
 

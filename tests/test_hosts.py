@@ -13,7 +13,7 @@ from test_shared_study import PROGRAM, STUB, Shared, make, server, wait_for  # n
 
 from experiments import journal
 from experiments.records import RunFolder
-from gan import metrics
+from gan import metric_names
 from sweeps import shared_study as shared
 from sweeps import study as studies
 
@@ -76,9 +76,9 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
         tags = client.get_run(run_id).data.tags
         assert tags["taken_up"] == words
         assert tags["optuna.trial_state"] == "COMPLETE"
-        steps, scores = journal.curve(run.journal, metrics.FID_PROXY)
+        steps, scores = journal.curve(run.journal, metric_names.FID_PROXY)
         assert steps == list(range(8, 241, 8))
-        history = client.get_metric_history(run_id, metrics.FID_PROXY)
+        history = client.get_metric_history(run_id, metric_names.FID_PROXY)
         assert [(point.step, point.value) for point in history] == list(zip(steps, scores, strict=True))
         assert again.value == pytest.approx(np.mean(scores[-3:]))
         (experiment,) = [e for e in client.search_experiments() if e.name == "gan"]

@@ -9,7 +9,7 @@ from experiments.journal import Journal, curve, read
 from experiments.progress import TrainingDisplay
 from experiments.records import Records, RunFolder
 from gan.checkpoint import Checkpoint
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from gan.tracker import NullTracker, Tracker, Trackers
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)

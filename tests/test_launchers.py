@@ -10,7 +10,7 @@ from conftest import RunProgram
 from optuna.trial import TrialState
 from test_shared_study import PROGRAM, SCRIPT, Shared, make, server, wait_for  # noqa: F401
 
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from sweeps import launchers
 from sweeps import shared_study as shared
 

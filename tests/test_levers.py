@@ -9,13 +9,14 @@ import pytest
 import tensorflow as tf
 from conftest import noise_images
 
-from gan import step as steps
-from gan.config import Choice, describe
+from experiments.settings.rules import Choice, describe
+from experiments.settings.schema import Config
+from gan import update as steps
 from gan.labels import Labels
 from gan.losses import LOSSES
 from gan.models import build_discriminator, build_generator
 from gan.optimizers import Adam, Decay
-from gan.step import VALUES, Update, restore_generator
+from gan.update import VALUES, Update, restore_generator
 
 BATCH = 4
 RECIPES = ("tutorial", "batch")
@@ -62,7 +63,7 @@ def linear(recipe: str, **levers: Any) -> Update:
 
 
 def test_the_losses_of_the_setting_are_those_of_the_table() -> None:
-    rule = describe()["train.loss"]["rule"]
+    rule = describe(Config)["train.loss"]["rule"]
     assert isinstance(rule, Choice)
     assert set(rule.options) == LOSSES.keys()
 

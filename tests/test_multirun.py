@@ -10,7 +10,9 @@ import pytest
 from experiments import run as training_program
 from experiments.compose import GROUPS, compose_config
 from experiments.overrides import clean_ranges, expand_sweep, parse, quote_texts, quoted_again
-from gan.config import Config, ConfigError, get, text_keys
+from experiments.settings.rules import get, text_keys
+from experiments.settings.schema import Config
+from gan.errors import ConfigError
 
 AWKWARD = [
     "r sp",

@@ -6,7 +6,9 @@ import pytest
 
 from experiments.compose import GROUPS, compose_config
 from experiments.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts
-from gan.config import Config, ConfigError, text_keys
+from experiments.settings.rules import text_keys
+from experiments.settings.schema import Config
+from gan.errors import ConfigError
 
 NUMBERS = ["83e2010", "1e3", "2026.10", "0012", "1_000", "0x10", "true", "inf", "nan", "2026-10-01", "5", "1.50"]
 

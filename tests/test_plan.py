@@ -6,7 +6,8 @@ import optuna
 import pytest
 
 from experiments.compose import compose_config
-from gan.config import ConfigError, get
+from experiments.settings.rules import get
+from gan.errors import ConfigError
 from sweeps.guards import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard
 from sweeps.plan import notices, read_plan
 from sweeps.space import sampled_params

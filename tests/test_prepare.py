@@ -12,11 +12,13 @@ from rich.console import Console
 
 from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, run_facts, shown
 from experiments.records import Records, read_json, write_json
+from experiments.settings.rules import describe
+from experiments.settings.schema import Config, DataConfig, EvalConfig, RecordsConfig, TrainConfig, flatten
 from gan.cache import fingerprint, prepared
 from gan.checkpoint import Checkpoint, CheckpointError
-from gan.config import Config, ConfigError, DataConfig, EvalConfig, RecordsConfig, TrainConfig, describe, flatten
-from gan.data import pixel_hash
-from gan.weights import FOLDER, random_weights
+from gan.data.dataset import pixel_hash
+from gan.errors import ConfigError
+from gan.evaluation.weights import FOLDER, random_weights
 
 QUIET = Console(quiet=True)
 
@@ -45,7 +47,7 @@ def test_a_name_that_is_taken_is_said_before_the_data_are_read(run: Run, npz: Pa
 
 
 def test_what_may_change_on_resume_are_real_keys() -> None:
-    assert set(RESUME_MAY_CHANGE) <= describe().keys()
+    assert set(RESUME_MAY_CHANGE) <= describe(Config).keys()
 
 
 def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:

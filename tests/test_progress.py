@@ -13,7 +13,7 @@ from experiments.journal import Journal
 from experiments.progress import TrainingDisplay, counted, say_words, stage
 from experiments.records import RunFolder
 from experiments.training import last_values
-from gan import metrics
+from gan import metric_names
 
 
 def test_plain_lines_at_the_first_values_once_a_minute_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,8 +24,10 @@ def test_plain_lines_at_the_first_values_once_a_minute_and_at_the_end(monkeypatc
             now[0] += 3.0
             display.tick(step)
             if step == 10:
-                display.scalars(step, {metrics.D_LOSS: 0.5, metrics.G_LOSS: 1.25, metrics.STEPS_PER_SECOND: 0.33})
-                display.scalars(step, {metrics.FID_PROXY: 12.3456})
+                display.scalars(
+                    step, {metric_names.D_LOSS: 0.5, metric_names.G_LOSS: 1.25, metric_names.STEPS_PER_SECOND: 0.33}
+                )
+                display.scalars(step, {metric_names.FID_PROXY: 12.3456})
     lines = out.getvalue().splitlines()
     assert [int(re.match(r"step (\d+)/110", line)[1]) for line in lines] == [10, 20, 40, 60, 80, 100, 110]  # type: ignore[index]
     assert lines[0] == "step 10/110  0.3 steps/s  5 min left  D 0.5  G 1.25"
@@ -44,8 +46,10 @@ def test_step_fraction_and_time_left_stay_on_a_narrow_terminal_after_scores_too(
     for step, seconds in ((1, 100.0), (12345, 1863.0)):
         now[0] = seconds
         display.tick(step)
-    display.scalars(12345, {metrics.D_LOSS: 0.45274, metrics.G_LOSS: 1.83241, metrics.STEPS_PER_SECOND: 107.04})
-    display.scalars(12345, {metrics.FID_PROXY: 12.3456})
+    display.scalars(
+        12345, {metric_names.D_LOSS: 0.45274, metric_names.G_LOSS: 1.83241, metric_names.STEPS_PER_SECOND: 107.04}
+    )
+    display.scalars(12345, {metric_names.FID_PROXY: 12.3456})
     first, second = rendered(display, width)
     for words in ("training", "12345/15000", "82%", "0:06:19 left", "107.0 steps/s", "0:31:03 elapsed", "━"):
         assert (words in first) == (words not in gone), (words, first)
@@ -78,7 +82,7 @@ def test_what_takes_long_is_counted_and_what_does_not_is_silent(
 
 
 def test_the_live_lines_say_what_goes_on_and_break_between_words_where_nothing_fits() -> None:
-    display = TrainingDisplay(Console(force_terminal=True), steps=10, start=4, known={metrics.FID_PROXY: 20.0})
+    display = TrainingDisplay(Console(force_terminal=True), steps=10, start=4, known={metric_names.FID_PROXY: 20.0})
     assert rendered(display, 60) == ["compiling  4/10  40%  0:00:00 elapsed  -:--:-- left", "FID proxy 20"]
     for step in (5, 6):
         display.tick(step)
@@ -103,7 +107,7 @@ def test_a_terminal_gets_live_lines() -> None:
     out = io.StringIO()
     with TrainingDisplay(Console(file=out, force_terminal=True, width=120), steps=10) as display:
         display.tick(5)
-        display.scalars(5, {metrics.D_LOSS: 0.5, metrics.STEPS_PER_SECOND: 7.0})
+        display.scalars(5, {metric_names.D_LOSS: 0.5, metric_names.STEPS_PER_SECOND: 7.0})
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     assert all(words in text for words in ("5/10", "7.0 steps/s", "D 0.5"))
 
@@ -171,7 +175,7 @@ def test_a_resumed_run_knows_the_losses_and_the_score_of_the_step_that_it_goes_o
     assert last_values(folder, 0) == {}
     journal = Journal(folder)
     for step, score in ((10, 90.0), (20, 80.0), (30, 70.0)):  # 30: after the last checkpoint
-        journal.scalars(step, {metrics.D_LOSS: step / 100, metrics.STEPS_PER_SECOND: 9.0})
-        journal.scalars(step, {metrics.FID_PROXY: score})
+        journal.scalars(step, {metric_names.D_LOSS: step / 100, metric_names.STEPS_PER_SECOND: 9.0})
+        journal.scalars(step, {metric_names.FID_PROXY: score})
     journal.close()
-    assert last_values(folder, 25) == {metrics.D_LOSS: 0.2, metrics.FID_PROXY: 80.0}
+    assert last_values(folder, 25) == {metric_names.D_LOSS: 0.2, metric_names.FID_PROXY: 80.0}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.records import Records, RunFolder, default_root, new_folder, read_json, write_json
-from gan.config import ConfigError
+from gan.errors import ConfigError
 
 
 def run_in(records: Records, name: str, run_id: str | None = None) -> RunFolder:

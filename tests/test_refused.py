@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments import compare, evaluate, generate, run, train_features, validate_proxy
 from experiments.arguments import parse_arguments
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from sweeps import grid, optuna_search, reproduce
 
 DATA = ["data=folder", "data.path=/nowhere"]

@@ -8,7 +8,7 @@ from conftest import ROOT
 from experiments.journal import Journal
 from experiments.records import Records
 from experiments.training import NO_RECORDS, OUT_OF_MEMORY
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from sweeps import reproduce
 from sweeps.reproduce import (
     PRESETS,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from conftest import dataset, noise_images, small_scorer
 
+from gan.evaluation.scorer import Reference, Scorer, sample
 from gan.models import build_generator
-from gan.scoring import Reference, Scorer, sample
 
 
 class Replay:

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from experiments import journal
 from experiments.compose import compose_config
 from experiments.records import RunFolder
-from gan import metrics
-from gan.config import ConfigError
+from gan import metric_names
+from gan.errors import ConfigError
 from sweeps import study as studies
 from sweeps.plan import Plan, read_plan
 from sweeps.pool import CannotGoOn, Pool, adopt_orphans
@@ -67,7 +67,7 @@ class Search:
 
     def scores(self, origin: int) -> tuple[list[int], list[float]]:
         run = RunFolder(self.plan.records.runs / studies.run_name(self.plan.search.study, origin))
-        return journal.curve(run.journal, metrics.FID_PROXY)
+        return journal.curve(run.journal, metric_names.FID_PROXY)
 
 
 def test_a_search_spends_its_budget_and_finds_the_better_settings(tmp_path: Path) -> None:

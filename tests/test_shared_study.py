@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.journal import Journal, last_status
 from experiments.records import RunFolder
-from gan.config import ConfigError, without_password
+from gan.errors import ConfigError, without_password
 from sweeps import optuna_search
 from sweeps import shared_study as shared
 from sweeps import study as studies

@@ -6,7 +6,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from experiments.compose import compose_config
 from experiments.progress import short_names
-from gan.config import Config, ConfigError, effective
+from experiments.settings.schema import Config, effective
+from gan.errors import ConfigError
 from sweeps.plan import read_plan
 from sweeps.space import as_overrides, combinations, read_space, sampled_params
 

@@ -12,7 +12,7 @@ from conftest import noise_images
 from gan.labels import Labels
 from gan.losses import binary_crossentropy
 from gan.models import build_discriminator, build_generator, in_keras_layers
-from gan.step import VALUES, Update, dropout_states
+from gan.update import VALUES, Update, dropout_states
 
 BATCH = 8
 RECIPES = ("tutorial", "batch")

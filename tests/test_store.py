@@ -22,9 +22,10 @@ from experiments.evaluate import Evaluation
 from experiments.journal import Journal
 from experiments.records import Records, RunFolder, write_json
 from experiments.relocation import PLACES, relocate
+from experiments.settings.schema import RecordsConfig
 from experiments.tracking import Delivery, RunDeleted
 from experiments.tracking_address import database_uri, fix_tracking_uri, tracking_uri
-from gan.config import ConfigError, RecordsConfig
+from gan.errors import ConfigError
 from sweeps import optuna_search
 
 FACTS = {

@@ -8,8 +8,8 @@ from conftest import RunProgram
 
 from experiments.arguments import run_program
 from experiments.page import render
+from experiments.settings.rules import setting
 from experiments.terminal import printable
-from gan.config import setting
 
 
 @dataclass

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from conftest import RunProgram, noise_images
 
+from experiments.settings.schema import RecordsConfig
 from experiments.train_features import FeatureTraining, main
-from gan.config import ConfigError, RecordsConfig
-from gan.features import load_extractor
-from gan.weights import find_weights
+from gan.errors import ConfigError
+from gan.evaluation.extractors import load_extractor
+from gan.evaluation.weights import find_weights
 
 
 def test_weights_that_are_there_are_not_replaced_unasked(tmp_path: Path) -> None:

@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 from conftest import noise_images, small_scorer
 
-from gan import metrics
+from gan import metric_names
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoints
+from gan.evaluation.scorer import Scorer
 from gan.labels import Labels
 from gan.models import build_discriminator, build_generator
-from gan.scoring import Scorer
-from gan.step import VALUES, Update
 from gan.tracker import NullTracker
 from gan.trainer import Diverged, Schedule, Trainer
+from gan.update import VALUES, Update
 
 
 class Recorder(NullTracker):
@@ -71,11 +71,17 @@ SCHEDULE = Schedule(
 def test_everything_happens_exactly_when_asked(tmp_path: Path) -> None:
     recorder = Recorder()
     assert tiny_trainer(tmp_path, SCHEDULE, recorder).run() is True
-    assert recorder.steps(metrics.D_LOSS) == [4, 8, 12, 16, 20, 24, 25]
-    assert recorder.steps(metrics.SAMPLES) == [0, 10, 20, 25]
-    assert recorder.steps(metrics.FID_PROXY) == [6, 12, 18, 24, 25]
+    assert recorder.steps(metric_names.D_LOSS) == [4, 8, 12, 16, 20, 24, 25]
+    assert recorder.steps(metric_names.SAMPLES) == [0, 10, 20, 25]
+    assert recorder.steps(metric_names.FID_PROXY) == [6, 12, 18, 24, 25]
     assert [f.name for f in Checkpoints(tmp_path).files()] == [f"step_{s:08d}.npz" for s in (14, 21, 25)]
-    names = {metrics.D_LOSS, metrics.G_LOSS, metrics.D_REAL, metrics.D_FAKE, metrics.STEPS_PER_SECOND}
+    names = {
+        metric_names.D_LOSS,
+        metric_names.G_LOSS,
+        metric_names.D_REAL,
+        metric_names.D_FAKE,
+        metric_names.STEPS_PER_SECOND,
+    }
     assert {key for step, key in recorder.events if step == 4} == names
 
 
@@ -100,7 +106,7 @@ def test_steps_per_call_changes_nothing_but_the_number_of_calls(
         assert set(due) <= {first + made - 1 for first, made in calls}
 
     def values(recorder: Recorder) -> dict[tuple[int, str], float]:
-        return {key: value for key, value in recorder.values.items() if key[1] != metrics.STEPS_PER_SECOND}
+        return {key: value for key, value in recorder.values.items() if key[1] != metric_names.STEPS_PER_SECOND}
 
     usual, state = results[0]
     for recorder, other in results[1:]:
@@ -158,7 +164,7 @@ def test_points_are_means_since_the_last(tmp_path: Path) -> None:
 def test_the_best_by_score_is_kept(tmp_path: Path) -> None:
     recorder = Recorder()
     tiny_trainer(tmp_path, SCHEDULE, recorder).run()
-    scores = {step: recorder.values[step, metrics.FID_PROXY] for step in recorder.steps(metrics.FID_PROXY)}
+    scores = {step: recorder.values[step, metric_names.FID_PROXY] for step in recorder.steps(metric_names.FID_PROXY)}
     from gan.checkpoint import read
 
     best = read(Checkpoints(tmp_path).best_file)
@@ -182,7 +188,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> None:
 
     for name, value in whole.update.state().items():
         np.testing.assert_array_equal(rest.update.state()[name], value, err_msg=name)
-    timed = metrics.STEPS_PER_SECOND
+    timed = metric_names.STEPS_PER_SECOND
     joined = {**first.values, **second.values}
     assert {k: v for k, v in joined.items() if k[1] != timed} == {
         k: v for k, v in straight.values.items() if k[1] != timed
@@ -198,7 +204,7 @@ def test_more_steps_after_the_end(tmp_path: Path) -> None:
     more.restore(Checkpoints(tmp_path / "a").latest())
     more.run()
     tiny_trainer(tmp_path / "b", Schedule(steps=16, log_every_steps=4, num_images=20), direct).run()
-    assert long.values[12, metrics.D_LOSS] == direct.values[12, metrics.D_LOSS]
+    assert long.values[12, metric_names.D_LOSS] == direct.values[12, metric_names.D_LOSS]
 
 
 def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path) -> None:
@@ -225,13 +231,13 @@ def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path)
     expected = recalibrated(whole.update.shown)
     for a, b in zip(whole.shown().variables, expected.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert shown.values[6, metrics.FID_PROXY] == whole.scorer(expected, 20)[metrics.FID]
-    assert shown.values[6, metrics.FID_PROXY] != plain.values[6, metrics.FID_PROXY]
+    assert shown.values[6, metric_names.FID_PROXY] == whole.scorer(expected, 20)[metric_names.FID]
+    assert shown.values[6, metric_names.FID_PROXY] != plain.values[6, metric_names.FID_PROXY]
 
     resumed = trainer("b", rest)
     resumed.restore(Checkpoints(tmp_path / "b").find("4"))
     resumed.run()
-    assert rest.values[6, metrics.FID_PROXY] == shown.values[6, metrics.FID_PROXY]
+    assert rest.values[6, metric_names.FID_PROXY] == shown.values[6, metric_names.FID_PROXY]
     np.testing.assert_array_equal(rest.pictures[6], shown.pictures[6])
 
 
@@ -277,7 +283,7 @@ def test_nan_is_seen_before_it_is_scored(tmp_path: Path) -> None:
     trainer.update = with_values(trainer.update, nan_at_five)
     with pytest.raises(Diverged, match="train/d_loss is nan at step 5"):
         trainer.run()
-    assert recorder.steps(metrics.FID_PROXY) == []
+    assert recorder.steps(metric_names.FID_PROXY) == []
 
 
 @pytest.mark.parametrize("log_every_steps", [1, 4, 25])
@@ -308,8 +314,8 @@ def test_final_score_has_a_name_of_its_own(tmp_path: Path) -> None:
     recorder = Recorder()
     trainer = tiny_trainer(tmp_path, Schedule(steps=1, num_images=20, final_num_images=30), recorder)
     trainer.run()
-    score = trainer.final_scores()[metrics.FINAL_FID_PROXY]
-    assert recorder.values[1, metrics.FINAL_FID_PROXY] == score != recorder.values[1, metrics.FID_PROXY]
+    score = trainer.final_scores()[metric_names.FINAL_FID_PROXY]
+    assert recorder.values[1, metric_names.FINAL_FID_PROXY] == score != recorder.values[1, metric_names.FID_PROXY]
 
 
 def count_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -334,7 +340,7 @@ def test_the_last_score_and_the_final_one_share_their_images(tmp_path: Path, mon
     trainer.final_scores()
     assert asked == [300]
     for prefix, count in (("eval", 20), ("final", 300)):
-        for name, value in metrics.named(prefix, trainer.scorer(trainer.update.generator, count)).items():
+        for name, value in metric_names.named(prefix, trainer.scorer(trainer.update.generator, count)).items():
             assert recorder.values[2, name] == pytest.approx(value, rel=1e-5)
 
 
@@ -363,7 +369,7 @@ def test_a_generator_that_is_not_finite_gets_no_score(tmp_path: Path) -> None:
     trainer.update.run = spoil  # type: ignore[method-assign]
     with pytest.raises(Diverged, match=r"generator/d/bias is not finite at step 6; last finite checkpoint: none"):
         trainer.run()
-    assert recorder.steps(metrics.FID_PROXY) == [3]
+    assert recorder.steps(metric_names.FID_PROXY) == [3]
 
 
 @pytest.mark.parametrize("final", [False, True], ids=["in the run", "final"])
@@ -374,8 +380,10 @@ def test_a_score_that_is_no_number_is_not_recorded(
     trainer = tiny_trainer(tmp_path, Schedule(steps=2, num_images=20, final_num_images=20), recorder)
     if final:
         trainer.run()
-    monkeypatch.setattr(Scorer, "of_features", lambda self, fake: {metrics.FID: float("inf"), metrics.KID: 0.0})
-    key = metrics.FINAL_FID_PROXY if final else metrics.FID_PROXY
+    monkeypatch.setattr(
+        Scorer, "of_features", lambda self, fake: {metric_names.FID: float("inf"), metric_names.KID: 0.0}
+    )
+    key = metric_names.FINAL_FID_PROXY if final else metric_names.FID_PROXY
     with pytest.raises(Diverged, match=f"{key} is inf at step 2"):
         trainer.final_scores() if final else trainer.run()
     assert recorder.steps(key) == []

@@ -10,10 +10,10 @@ from experiments import training
 from experiments.journal import read
 from experiments.prepare import Run, new_run
 from experiments.records import Records
+from experiments.settings.schema import Config, DataConfig, RecordsConfig
 from experiments.tracking import Feeder
 from experiments.tracking_address import database_uri
 from experiments.training import Outcome
-from gan.config import Config, DataConfig, RecordsConfig
 from gan.trainer import Diverged
 
 QUIET = Console(quiet=True)

@@ -9,9 +9,10 @@ import pytest
 
 from experiments import ui
 from experiments.records import Records
+from experiments.settings.schema import RecordsConfig
 from experiments.tracking import Delivery
 from experiments.ui_address import remember_port, ui_address
-from gan.config import ConfigError, RecordsConfig
+from gan.errors import ConfigError
 
 
 def test_a_port_in_use_is_said_before_the_address(tmp_path: Path) -> None:

@@ -11,18 +11,18 @@ from experiments import validate_proxy
 from experiments.journal import Journal
 from experiments.prepare import new_run
 from experiments.records import Records, read_json
+from experiments.settings.schema import Config, DataConfig, RecordsConfig, TrainConfig
 from experiments.train_features import DataPlace
 from experiments.validate_proxy import Validation
 from experiments.validation import measure, runs
 from experiments.validation.disturbances import all_disturbances
 from experiments.validation.references import sliced_wasserstein
-from gan.config import Config, DataConfig, RecordsConfig, TrainConfig
-from gan.data import Dataset, load_dataset
-from gan.features import load_extractor
-from gan.frechet import statistics
-from gan.scoring import Reference, Scorer
+from gan.data.dataset import Dataset, load_dataset
+from gan.evaluation.extractors import load_extractor
+from gan.evaluation.metrics import statistics
+from gan.evaluation.scorer import Reference, Scorer
+from gan.evaluation.weights import find_weights
 from gan.trainer import Diverged
-from gan.weights import find_weights
 
 
 def test_disturbances_spoil_more_from_level_to_level() -> None:

@@ -19,12 +19,12 @@ def split_cpu() -> None:
 
 def compare(recipe: str, precision: str, file: str) -> None:
     from gan import devices
+    from gan.evaluation.scorer import sample
     from gan.labels import Labels
     from gan.layers import BatchNormalization
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam, Decay
-    from gan.scoring import sample
-    from gan.step import Update
+    from gan.update import Update
 
     found: dict[str, np.ndarray] = {}
 

@@ -15,15 +15,16 @@ from experiments.prepare import read_records
 from experiments.records import RunFolder
 from experiments.validation.disturbances import all_disturbances
 from experiments.validation.references import NETWORKS, sliced_wasserstein
-from gan import metrics, scoring
+from gan import metric_names
 from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.checkpoint import read
-from gan.classifier import IMPORTANCE, fit_projection
-from gan.data import pixel_hash
-from gan.features import FeatureExtractor
-from gan.frechet import Statistics, frechet_distance, statistics
-from gan.scoring import Scorer, sample
+from gan.data.dataset import pixel_hash
+from gan.evaluation.classifier import IMPORTANCE, fit_projection
+from gan.evaluation.extractors import FeatureExtractor
+from gan.evaluation.metrics import Statistics, frechet_distance, statistics
+from gan.evaluation.scorer import VERSION as SCORES_VERSION
+from gan.evaluation.scorer import Scorer, sample
 
 CLUSTERS = 10
 REPEATED = 100  # images, over and over
@@ -129,7 +130,7 @@ def judge_checkpoints(
 
         judged_by = [
             VERSION,
-            scoring.VERSION,
+            SCORES_VERSION,
             scorer.extractor.id,
             *(f"{name}={judges[name].id}" for name in sorted(judges)),
         ]
@@ -147,7 +148,7 @@ def judge_checkpoints(
 def agreement(judged: list[Judged], steps: int, judges: Judges, real: np.ndarray, everything: np.ndarray) -> Numbers:
     """Rank correlation of the proxy, and of other readings of its network, with judges that share nothing with it."""
     real_spaces = {name: statistics(judge(real)) for name, judge in judges.items()}
-    columns: dict[str, list[float]] = {"proxy": [one.scores[metrics.FID] for one in judged]}
+    columns: dict[str, list[float]] = {"proxy": [one.scores[metric_names.FID] for one in judged]}
     for name in judges:
         if name != LAYERS:
             columns[name] = [frechet_distance(real_spaces[name], one.spaces[name]) for one in judged]

@@ -10,11 +10,11 @@ from keras import layers
 
 from gan.arrays import Arrays
 from gan.cache import prepared
-from gan.classifier import train_classifier
-from gan.data import pixel_hash
-from gan.features import scaled
+from gan.data.dataset import pixel_hash
+from gan.evaluation.classifier import train_classifier
+from gan.evaluation.weights import digest
+from gan.images import scale
 from gan.randomness import derive
-from gan.weights import digest
 
 BATCH = 250  # images at a time
 VERSION = 1  # of the networks and their training
@@ -28,7 +28,7 @@ class PooledFeatures:
         self.id = id
         pooled = keras.Model(model.input, model.get_layer("means").output)
         self._compiled = tf.function(
-            lambda images: pooled(scaled(images), training=False),
+            lambda images: pooled(scale(images), training=False),
             input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8)],
         )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from experiments import journal
 from experiments.prepare import read_records
 from experiments.records import Records, RunFolder
-from gan.config import ConfigError
-from gan.data import Dataset
+from gan.data.dataset import Dataset
+from gan.errors import ConfigError
 
 RUNS = {
     "tutorial-0": ["experiment=tutorial"],

@@ -31,11 +31,13 @@ from experiments.evaluate import Evaluation
 from experiments.overrides import expand_sweep, quote_texts
 from experiments.prepare import read_records
 from experiments.records import Records, RunFolder
+from experiments.settings.rules import check, describe, text_keys
+from experiments.settings.schema import Config
 from gan.checkpoint import Checkpoint, CheckpointError, Checkpoints, read
-from gan.config import Config, ConfigError, check, describe, text_keys
-from gan.data import load_dataset
-from gan.sources import DataWarning
-from gan.weights import CIFAR_CNN_FILE, FOLDER, find_weights
+from gan.data.contract import DataWarning
+from gan.data.dataset import load_dataset
+from gan.errors import ConfigError
+from gan.evaluation.weights import CIFAR_CNN_FILE, FOLDER, find_weights
 from sweeps.plan import read_plan
 
 pytestmark = pytest.mark.slow
@@ -76,7 +78,17 @@ def enough_cases() -> Iterator[None]:
     assert sum(TRIED.values()) >= 2000 or len(TRIED) < 16, TRIED  # unless only some of the tests were run
 
 
-KEYS = [*describe(), "data", "experiment", "model", "train", "hydra.verbose", "search.trials", "+model.x", "~seed"]
+KEYS = [
+    *describe(Config),
+    "data",
+    "experiment",
+    "model",
+    "train",
+    "hydra.verbose",
+    "search.trials",
+    "+model.x",
+    "~seed",
+]
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=12)
 NUMBERS = st.one_of(st.integers(-(10**20), 10**20), st.integers(-2, 40), st.floats(), st.floats(0, 1)).map(str)
 OWN_WORDS = st.sampled_from(["null", "true", "ship", "auto", "tutorial", "fresh", "last", "all", "mine", "../x", "~/x"])
@@ -179,7 +191,7 @@ SECTIONS = ["model", "train", "optim", "data", "eval", "records", "seed", "name"
         st.dictionaries(st.sampled_from(SECTIONS), YAML, max_size=3).map(lambda d: yaml.safe_dump(d).encode()),
         st.dictionaries(
             st.sampled_from(SECTIONS),
-            st.dictionaries(st.sampled_from([k.rpartition(".")[2] for k in describe()]), YAML),
+            st.dictionaries(st.sampled_from([k.rpartition(".")[2] for k in describe(Config)]), YAML),
         ).map(lambda d: yaml.safe_dump(d).encode()),
         st.binary(max_size=60),
         st.sampled_from([b"!!python/object/apply:os.system ['touch owned']", b"a: &a [*a]", b"{", b"\t:", b"- 1"]),

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from experiments import journal
 from experiments.records import Records, RunFolder
-from gan import metrics
+from gan import metric_names
 
 STEPS = 40
 KILLS = 3
@@ -97,10 +97,10 @@ def test_killed_runs_come_to_the_same_end(recipe: str, precision: str, noise: st
     assert a.arrays.keys() == b.arrays.keys()
     for name in a.arrays:
         np.testing.assert_array_equal(a.arrays[name], b.arrays[name], err_msg=name)
-    keys = metric_names(straight)
-    assert {metrics.D_LOSS, metrics.FID_PROXY, metrics.FINAL_FID_PROXY} <= keys == metric_names(killed)
+    keys = journal_keys(straight)
+    assert {metric_names.D_LOSS, metric_names.FID_PROXY, metric_names.FINAL_FID_PROXY} <= keys == journal_keys(killed)
     client = MlflowClient(f"sqlite:///{records.database}")
-    for key in keys - {metrics.STEPS_PER_SECOND}:
+    for key in keys - {metric_names.STEPS_PER_SECOND}:
         expected = journal.curve(straight.journal, key)
         assert journal.curve(killed.journal, key) == expected, key
         for folder in (straight, killed):  # and MLflow has each point once
@@ -119,5 +119,5 @@ def journal_lines(folder: RunFolder) -> int:
     return folder.journal.read_bytes().count(b"\n") if folder.journal.exists() else 0
 
 
-def metric_names(folder: RunFolder) -> set[str]:
+def journal_keys(folder: RunFolder) -> set[str]:
     return {key for record, _ in journal.read(folder.journal, 0) for key in record.get("scalars", {})}

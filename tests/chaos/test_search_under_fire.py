@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from experiments import journal
 from experiments.records import Records, RunFolder
-from gan import metrics
+from gan import metric_names
 from sweeps import study as studies
 
 STUB = Path(__file__).with_name("trial_without_training.py")
@@ -111,10 +111,10 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     for trial in trials:
         number = studies.origin(trial)
         folder = RunFolder(records.runs / studies.run_name("gan", number))
-        steps, scores = journal.curve(folder.journal, metrics.FID_PROXY)
+        steps, scores = journal.curve(folder.journal, metric_names.FID_PROXY)
         assert steps == list(range(EVERY, steps[-1] + 1, EVERY))  # no gap, nothing twice
         run = runs[f"trial-{number:04d}"]
-        history = client.get_metric_history(run.info.run_id, metrics.FID_PROXY)
+        history = client.get_metric_history(run.info.run_id, metric_names.FID_PROXY)
         assert [(point.step, point.value) for point in history] == list(zip(steps, scores, strict=True))
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.tags["optuna.trial_state"] == trial.state.name

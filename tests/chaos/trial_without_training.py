@@ -13,10 +13,10 @@ from rich.console import Console
 
 from experiments.journal import Journal
 from experiments.prepare import Run
+from experiments.settings.schema import Config
 from experiments.training import Outcome
-from gan import metrics
+from gan import metric_names
 from gan.checkpoint import Checkpoint
-from gan.config import Config
 from gan.tracker import Tracker, Trackers
 from sweeps import trial
 
@@ -46,7 +46,7 @@ def train(
         time.sleep(SECONDS)
         step += 1
         if step % config.eval.every_steps == 0:
-            told.scalars(step, {metrics.FID_PROXY: score(config, step)})
+            told.scalars(step, {metric_names.FID_PROXY: score(config, step)})
         run.folder.checkpoints.save(Checkpoint(step, {"a": np.zeros(3)}, {}))
         if should_stop():
             status = "KILLED" if step < config.train.steps else status

@@ -27,7 +27,7 @@ from PIL import Image
 
 from experiments.journal import curve
 from experiments.records import Records, RunFolder, read_json
-from gan import metrics
+from gan import metric_names
 
 CHROMIUM = shutil.which("chromium")
 pytest.importorskip("playwright", reason="Playwright is not installed: pip install playwright")
@@ -223,7 +223,7 @@ def test_the_list_has_runs_scores_and_children_below_their_study(page: Page, add
     expect(study).to_be_visible()
     expect(run).to_be_visible()
     expect(page.get_by_text("lower is better")).to_be_visible()
-    for column in (metrics.FID_PROXY, metrics.FINAL_FID_PROXY, "model.bn_momentum"):
+    for column in (metric_names.FID_PROXY, metric_names.FINAL_FID_PROXY, "model.bn_momentum"):
         expect(page.get_by_role("columnheader", name=column, exact=True).first).to_be_visible()
     trials = [page.get_by_role("link", name=f"trial-{number:04d}", exact=True) for number in range(TRIALS)]
     for trial in trials:
@@ -267,7 +267,7 @@ def test_curves_have_all_their_points(page: Page, address: str, short: RunFolder
     page.get_by_role("tab", name="Model metrics").click()
     expect(page.get_by_role("heading", name="fid_proxy").first).to_be_visible()
     shown(page, "6_curves")
-    for key in (metrics.FID_PROXY, metrics.D_LOSS):
+    for key in (metric_names.FID_PROXY, metric_names.D_LOSS):
         page.get_by_role("searchbox", name="Search metric charts").fill(key)
         legend = page.get_by_text(f"short ({key})")
         expect(legend).to_be_visible()
@@ -283,11 +283,11 @@ def test_the_slider_shows_the_picture_of_its_step(page: Page, address: str, shor
     assert sorted(samples) == list(range(0, STEPS + 1, GRID))
     run_page(page, address, "short")
     page.get_by_role("tab", name="Model metrics").click()
-    page.get_by_role("searchbox", name="Search metric charts").fill(metrics.SAMPLES)
-    heading = page.get_by_role("heading", name=metrics.SAMPLES, exact=True)
+    page.get_by_role("searchbox", name="Search metric charts").fill(metric_names.SAMPLES)
+    heading = page.get_by_role("heading", name=metric_names.SAMPLES, exact=True)
     card = heading.locator("xpath=ancestor::*[.//button][1]")
     card.get_by_role("button").first.click()  # to fill the screen: in the card the settings leave no room for it
-    grid = page.get_by_role("dialog", name=metrics.SAMPLES)
+    grid = page.get_by_role("dialog", name=metric_names.SAMPLES)
     picture, slider = grid.locator("img"), grid.get_by_role("slider")
     for step in sorted(samples):
         if step:
@@ -322,8 +322,8 @@ def test_the_model_has_its_scores_signature_and_input_example(page: Page, addres
     page.get_by_role("row").filter(has_text="Ready").get_by_role("link", name="generator").click()
     expect(page.get_by_role("heading", name="generator")).to_be_visible()
     expect(page.get_by_text("Latents (N, 100) float32")).to_be_visible()
-    _, (score,) = curve(short.journal, metrics.FINAL_FID_PROXY)
-    value = row(page, metrics.FINAL_FID_PROXY)
+    _, (score,) = curve(short.journal, metric_names.FINAL_FID_PROXY)
+    value = row(page, metric_names.FINAL_FID_PROXY)
     value.scroll_into_view_if_needed()
     expect(value).to_contain_text(f"{score:.4f}"[:-1])
     shown(page, "9_model")

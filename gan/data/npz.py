@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from gan.arrays import Arrays, read_npz
-from gan.sources import SIZE, DataError
+from gan.data.contract import SIZE, DataError
 
 
 def read(path: Path) -> Arrays:

@@ -13,8 +13,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan.arrays import Arrays
 from gan.cache import fingerprint, kept, prepared
-from gan.sources import MIN_IMAGES, SIZE, DataError, DataWarning, depth
-from gan.sources.listing import Listing, list_pictures, remedies
+from gan.data import depth
+from gan.data.contract import MIN_IMAGES, SIZE, DataError, DataWarning
+from gan.data.listing import Listing, list_pictures, remedies
 
 VERSION = 3  # of how pictures are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept

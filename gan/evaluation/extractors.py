@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gan.config import ConfigError
+from gan.errors import ConfigError
+from gan.evaluation.weights import KEY, WIDTHS, Weights
+from gan.images import scale
 from gan.keras_state import keras_defaults
-from gan.weights import KEY, WIDTHS, Weights
 
 POOLED = (1, 3, 5)  # convolutions that a 2x2 maximum comes before: 32, 16, 16, 8, 8, 4 pixels a side
 TAPPED = (2, 4, 5)  # convolutions whose mean activations are the features: the last of each size but the first
@@ -81,7 +82,7 @@ class InceptionFeatures:
             ) from error
 
         def forward(images: tf.Tensor) -> tf.Tensor:
-            return network(tf.image.resize(scaled(images), (INCEPTION_SIZE, INCEPTION_SIZE)), training=False)
+            return network(tf.image.resize(scale(images), (INCEPTION_SIZE, INCEPTION_SIZE)), training=False)
 
         self._compiled = _compiled(forward)
 
@@ -93,7 +94,7 @@ def _means_of(weights: Mapping[str, np.ndarray]) -> Forward:
     convolutions = [(_constant(weights[f"kernel_{k}"]), _constant(weights[f"bias_{k}"])) for k in range(len(WIDTHS))]
 
     def forward(images: tf.Tensor) -> tf.Tensor:
-        x = scaled(images)
+        x = scale(images)
         means = []
         for index, (kernel, bias) in enumerate(convolutions):
             if index in POOLED:
@@ -104,11 +105,6 @@ def _means_of(weights: Mapping[str, np.ndarray]) -> Forward:
         return tf.concat(means, axis=1)
 
     return forward
-
-
-def scaled(images: tf.Tensor) -> tf.Tensor:
-    """uint8 -> float32 in [-1, 1]."""
-    return tf.cast(images, tf.float32) / 127.5 - 1.0
 
 
 def _constant(array: np.ndarray) -> tf.Tensor:

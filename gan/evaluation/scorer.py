@@ -6,11 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from gan import metrics, randomness
+from gan import metric_names, randomness
 from gan.cache import prepared
-from gan.data import Dataset, pixel_hash, unscale
-from gan.features import FeatureExtractor
-from gan.frechet import (
+from gan.data.dataset import Dataset, pixel_hash
+from gan.evaluation.extractors import FeatureExtractor
+from gan.evaluation.metrics import (
     Statistics,
     density_and_coverage,
     frechet_bias,
@@ -20,6 +20,7 @@ from gan.frechet import (
     neighbour_radii,
     statistics,
 )
+from gan.images import unscale
 
 BATCH = 250  # images at a time
 NEIGHBOUR_IMAGES = 5000  # real images that density, coverage and KID look at; nearly any class has no more
@@ -105,13 +106,13 @@ class Scorer:
         reference = self.reference
         density, coverage = density_and_coverage(reference.neighbours, fake, reference.radii)
         scores = {
-            metrics.FID: frechet_distance(reference.real, statistics(fake)),
-            metrics.KID: kernel_distance(reference.neighbours, fake),
-            metrics.DENSITY: density,
-            metrics.COVERAGE: coverage,
+            metric_names.FID: frechet_distance(reference.real, statistics(fake)),
+            metric_names.KID: kernel_distance(reference.neighbours, fake),
+            metric_names.DENSITY: density,
+            metric_names.COVERAGE: coverage,
         }
         if reference.held_out > 0:  # 0 in a cache of earlier: all images were alike
-            scores[metrics.NN_DISTANCE] = nearest_distance(fake, reference.features) / reference.held_out
+            scores[metric_names.NN_DISTANCE] = nearest_distance(fake, reference.features) / reference.held_out
         return scores
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from gan.arrays import Arrays
 from gan.cache import fingerprint, locked, prepared
+from gan.data.contract import SIZE, DataError
 from gan.keras_state import is_readable, keras_homes
-from gan.sources import SIZE, DataError
 
 TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
 BATCHES = (*TRAIN_BATCHES, "test_batch")

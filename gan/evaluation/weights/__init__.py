@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gan.arrays import Arrays, parse_npz
-from gan.config import ConfigError
+from gan.errors import ConfigError
 from gan.keras_state import is_readable, keras_homes
 
 FOLDER = Path(__file__).parent
@@ -31,7 +31,7 @@ KEY = "eval.extractor_weights"
 class Weights:
     """Weights that are there."""
 
-    extractor: str  # one of gan.config.EXTRACTORS
+    extractor: str  # one of experiments.settings.schema.EXTRACTORS
     sha256: str
     file: Path | None = None  # None for those that are made from a seed
     arrays: Arrays = field(default_factory=dict, compare=False, repr=False)  # of cifar_cnn and random_cnn
@@ -69,7 +69,7 @@ def find_weights(extractor: str, given: str | None = None, key: str = KEY) -> We
 
 
 def _parse_cifar_cnn(content: bytes, file: Path, key: str) -> Arrays:
-    """The arrays of `gan.features.ConvFeatures`. Raises ConfigError for another file."""
+    """The arrays of `gan.evaluation.extractors.ConvFeatures`. Raises ConfigError for another file."""
     rule = "weights made by experiments/train_features.py"
     try:
         arrays = parse_npz(content)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gan import embedded
 from gan.arrays import Arrays
 from gan.cache import prepared
-from gan.config import CIFAR10_CLASSES, CIFAR10_RULE, class_index, is_cifar10_class, nearest
-from gan.sources import MIN_IMAGES, DataError, DataWarning, cifar10, folder, npz
-from gan.sources.folder import CheckNames, Progress
+from gan.data import cifar10, drawings, folder, npz
+from gan.data.classes import CIFAR10_CLASSES, CIFAR10_RULE, class_index, is_cifar10_class
+from gan.data.contract import MIN_IMAGES, DataError, DataWarning
+from gan.data.folder import CheckNames, Progress
+from gan.errors import nearest
 
 SHIP = CIFAR10_CLASSES.index("ship")
 NEARLY_CONSTANT = 8  # standard deviation of all values, of 255
@@ -292,7 +293,7 @@ def _read(
         if class_index(class_id) not in (SHIP, None):
             rule = "8 (ship) for the built-in pictures"
             raise DataError("data.class_id", rule, class_id, "for other classes pass data.path")
-        return prepared(cache, "data", f"embedded {embedded.VERSION}", _draw)
+        return prepared(cache, "data", f"embedded {drawings.VERSION}", _draw)
     if source == "npz":
         return npz.read(Path(place))
     if source == "folder":
@@ -301,14 +302,6 @@ def _read(
 
 
 def _draw() -> Arrays:
-    train, test = embedded.draw()
+    train, test = drawings.draw()
     labels = {f"{part}_labels": np.full(len(x), SHIP, np.uint8) for part, x in (("train", train), ("test", test))}
     return {"train_images": train, "test_images": test, **labels}
-
-
-def unscale(images: np.ndarray) -> np.ndarray:
-    """float32 [-1, 1] -> uint8 [0, 255], rounded to the nearest, as a viewer shows it.
-
-    The inverse of the tutorial's x / 127.5 - 1.
-    """
-    return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)

@@ -17,10 +17,11 @@ import tensorflow as tf
 from gan import devices
 from gan.augment import augment, mirrored
 from gan.averaging import MovingAverage
+from gan.images import scale
 from gan.labels import TUTORIAL, Labels
 from gan.layers import power_iteration
 from gan.losses import LOSSES, r1
-from gan.metrics import D_FAKE, D_LOSS, D_REAL, G_LOSS
+from gan.metric_names import D_FAKE, D_LOSS, D_REAL, G_LOSS
 from gan.optimizers import Decay
 from gan.randomness import stateless_seed
 
@@ -209,7 +210,7 @@ class Update:
         )
         with tf.device(self.images.device):  # or every device would copy all images
             images = tf.gather(self.images, devices.share(index))
-        real = tf.cast(images, tf.float32) / 127.5 - 1.0
+        real = scale(images)
         if self.horizontal_flip:
             real = mirrored(real, self.seed, step)
         z = tf.random.stateless_normal(

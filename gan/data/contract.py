@@ -4,7 +4,7 @@
 `test_labels`, (N,) integers, are there where the place has labels.
 """
 
-from gan.config import ConfigError
+from gan.errors import ConfigError
 
 SIZE = 32  # height and width of every image, in pixels
 MIN_IMAGES = 40  # the final picture shows as many real ones

@@ -8,11 +8,12 @@ import tensorflow as tf
 from keras import layers
 
 from gan.arrays import Arrays
-from gan.features import POOLED, TAPPED, LayerMeans, scaled
+from gan.evaluation.extractors import POOLED, TAPPED, LayerMeans
+from gan.evaluation.weights import WIDTHS
+from gan.images import scale
 from gan.keras_state import keras_defaults
 from gan.layers import BatchNormalization
 from gan.randomness import derive
-from gan.weights import WIDTHS
 
 # The last size counts double: of the readings in docs/fid_proxy.md, none ranks late checkpoints more as both networks do.
 IMPORTANCE = np.repeat([1.0, 1.0, 2.0], [WIDTHS[k] for k in TAPPED])
@@ -23,7 +24,7 @@ PADDING = 4  # pixels that a training image may shift
 def build_classifier(num_classes: int, seed: int) -> keras.Model:
     """images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, num_classes).
 
-    The network whose folded form is `gan.features.ConvFeatures`; 0.58 M parameters.
+    The network whose folded form is `gan.evaluation.extractors.ConvFeatures`; 0.58 M parameters.
     """
     x = images = keras.Input((32, 32, 3), name="images")
     for index, width in enumerate(WIDTHS):
@@ -74,7 +75,7 @@ def train_classifier(
 
     def update(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = objective(tf.one_hot(y, num_classes), model(scaled(x), training=True))
+            loss = objective(tf.one_hot(y, num_classes), model(scale(x), training=True))
         optimizer.apply(tape.gradient(loss, model.trainable_variables))
         return loss
 
@@ -107,7 +108,7 @@ def _augmented(padded: np.ndarray, mirror: bool, rng: np.random.Generator) -> np
 
 
 def fold(model: keras.Model) -> Arrays:
-    """Batch normalisation folded into its convolution: `kernel_k` and `bias_k` of `gan.features.ConvFeatures`, and
+    """Batch normalisation folded into its convolution: `kernel_k` and `bias_k` of `gan.evaluation.extractors.ConvFeatures`, and
     the last layer as `head` (256, num_classes) and `head_bias` (num_classes,)."""
     weights = {}
     for index in range(len(WIDTHS)):

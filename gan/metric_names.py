@@ -8,7 +8,7 @@ D_REAL = "train/d_real"  # mean probability that the discriminator gives to real
 D_FAKE = "train/d_fake"  # and to generated ones
 STEPS_PER_SECOND = "train/steps_per_second"  # updates alone: pictures, scores, checkpoints not counted
 
-# Scores of generated images, as gan.scoring gives them; `named` says when.
+# Scores of generated images, as gan.evaluation.scorer gives them; `named` says when.
 FID = "fid_proxy"  # Fréchet distance to the real images
 KID = "kid_proxy"  # kernel distance
 DENSITY = "density"  # do images lie where real ones do

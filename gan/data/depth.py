@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, TiffTags
 
-from gan.sources import DataError
+from gan.data.contract import DataError
 
 PLAIN_BITS = (8, 10, 12, 14)  # of sensors; all beyond the last is 16 bits
 BYTE = 255

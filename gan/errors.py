@@ -1,0 +1,37 @@
+"""Errors of a user's making, in one line: key, rule, value, remedy."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+
+def without_password(text: str) -> str:
+    """A text without the passwords of the addresses in it."""
+    text = re.sub(r"(://[^/\s:@]*):\S*@", r"\1@", text)
+    return re.sub(r"(?i)([?&]password=)[^&\s'\"]*", r"\1", text)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. The message is one line: key, rule, value, remedy; no password gets into it."""
+
+    def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
+        self.key, self.rule, self.value, self.remedy = key, rule, value, remedy
+        shown = repr(value).replace(2 * "\\", "\\")  # a path with backslashes reads as it was typed
+        text = f"{key} must be {rule}; got {shown}" + (f" ({remedy})" if remedy else "")
+        super().__init__(without_password(" ".join(text.split())))
+
+
+def check_shares(batch_size: int, devices: int) -> None:
+    """Raises ConfigError unless so many devices can share a batch evenly."""
+    if batch_size % devices:
+        raise ConfigError("train.batch_size", f"a multiple of {devices}, the number of devices", batch_size)
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """`did you mean 'x'?` for the word that is spelt most alike, or an empty string."""
+    words = list(words)
+    match = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if not match:  # the last part alone: 'lr' has no neighbour, 'momentun' has
+        ends = {w.rpartition(".")[2]: w for w in words}
+        match = [ends[end] for end in difflib.get_close_matches(word.rpartition(".")[2], ends, n=1, cutoff=0.6)]
+    return f"did you mean {match[0]!r}?" if match else ""

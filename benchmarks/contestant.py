@@ -36,7 +36,7 @@ def networks_update(recipe: str, precision: str, batch_size: int) -> "Update":
 
 
 def ours(recipe: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "") -> Run:
-    from experiments.threads import use_threads
+    from experiments.runs.threads import use_threads
 
     use_threads(int(threads) if threads else None)
     update = networks_update(recipe, precision, int(batch_size))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.compose import compose_config
-from experiments.native_log import native_stderr_to
-from experiments.threads import use_threads
+from experiments.cli.compose import compose_config
+from experiments.cli.stderr import native_stderr_to
+from experiments.runs.threads import use_threads
 
 if TYPE_CHECKING:
     from gan.update import Update
@@ -53,7 +53,7 @@ def main(common: list[str]) -> None:
 
 
 def _update(settings: list[str]) -> "Update":
-    from experiments.training import build_update
+    from experiments.runs.build import build_update
 
     images = np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
     update = build_update(compose_config(settings), images)

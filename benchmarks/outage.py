@@ -66,11 +66,11 @@ class Calls:
 
 
 def child(folder: str, tracking: str) -> None:
-    from experiments.compose import compose_config
-    from experiments.native_log import native_stderr_to
-    from experiments.prepare import new_run
-    from experiments.tracking import Feeder
-    from experiments.training import train
+    from experiments.cli.compose import compose_config
+    from experiments.cli.stderr import native_stderr_to
+    from experiments.runs.start import new_run
+    from experiments.runs.train import train
+    from experiments.tracking.feeder import Feeder
 
     logging.getLogger("experiments").setLevel(logging.CRITICAL)  # that the server is away is the point
     if tracking == "none":

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from turns import Runner, say
 
-from experiments.compose import compose_config
-from experiments.native_log import native_stderr_to
-from experiments.prepare import Run, new_run
+from experiments.cli.compose import compose_config
+from experiments.cli.stderr import native_stderr_to
+from experiments.runs.start import Run, new_run
 
 
 class Milestones:
@@ -47,7 +47,7 @@ class Milestones:
 
 
 def with_everything(run: Run) -> None:
-    from experiments.training import train
+    from experiments.runs.train import train
 
     with run.folder.owned():
         outcome = train(run, Console(quiet=True), trackers=[Milestones(run.config.train.steps)])
@@ -57,7 +57,7 @@ def with_everything(run: Run) -> None:
 
 def bare(run: Run) -> None:
     """Updates without an end."""
-    from experiments.training import build_update
+    from experiments.runs.build import build_update
 
     update, per_call = build_update(run.config, run.dataset.train), run.config.train.steps_per_call
     for call in itertools.count():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from experiments.native_log import native_stderr_to
+from experiments.cli.stderr import native_stderr_to
 from gan.data.dataset import load_dataset
 from gan.evaluation.weights import find_weights
 

@@ -18,8 +18,8 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from experiments import journal
-from experiments.records import RunFolder
+from experiments.records import journal
+from experiments.records.folders import RunFolder
 from gan import metric_names
 from sweeps.study import run_name
 

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from servers import Postgres, running
 
-from experiments.records import RunFolder, write_json
+from experiments.records.folders import RunFolder, write_json
 from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.joined_worker import JoinedWorker

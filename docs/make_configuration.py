@@ -7,10 +7,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from experiments.compose import TYPES
-from experiments.prepare import RESUME_MAY_CHANGE
+from experiments.cli.compose import TYPES
 from experiments.settings.rules import describe
-from experiments.settings.schema import Config
+from experiments.settings.schema import RESUME_MAY_CHANGE, Config
 from sweeps.settings import Settings
 
 PAGE = Path(__file__).with_name("configuration.md")

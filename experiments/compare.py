@@ -23,15 +23,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from experiments import figures
-from experiments.arguments import run_program
+from experiments import ROOT
+from experiments.cli.arguments import run_program
+from experiments.cli.paths import shown
+from experiments.cli.progress import say, say_words, stage
 from experiments.evaluate import DataPlace
-from experiments.figures import Picture
-from experiments.page import render
-from experiments.prepare import check_same_images, load_data, shown
-from experiments.progress import say, say_words, stage
-from experiments.records import Records, check_folder, make_folder, new_folder
-from experiments.run_groups import (
+from experiments.records.folders import Records, check_folder, make_folder, new_folder
+from experiments.reports import figures
+from experiments.reports.figures import Picture
+from experiments.reports.groups import (
     Compared,
     Group,
     check_alike,
@@ -43,10 +43,12 @@ from experiments.run_groups import (
     marks,
     read_run,
 )
+from experiments.reports.page import render
+from experiments.runs.start import check_same_images, load_data
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking import Delivery
-from experiments.tracking_address import fix_tracking_uri, serve_command
+from experiments.tracking.address import fix_tracking_uri, serve_command
+from experiments.tracking.delivery import Delivery
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError
@@ -57,7 +59,7 @@ if TYPE_CHECKING:
 
 Mark = tuple[int, int]  # indices of a run's colour and line
 
-TEMPLATE = Path(__file__).with_name("compare.html")
+TEMPLATE = ROOT / "experiments" / "reports" / "compare.html"
 MOST_RUNS = 18  # that colours and lines can tell apart
 CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
 FIGURES = ("scores", "losses", "latents", "final")  # file names

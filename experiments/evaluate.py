@@ -8,7 +8,6 @@ The run gets them as evaluate/<extractor id>/<number of images>/..., so that sco
 cannot be compared never stand under one name.
 """
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,25 +15,25 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from experiments.arguments import run_program
-from experiments.journal import Journal
-from experiments.native_log import native_stderr_to
-from experiments.prepare import check_same_images, find_extractor, load_data, read_records
-from experiments.progress import stage
-from experiments.records import Records, RunFolder
+from experiments.cli.arguments import run_program
+from experiments.cli.progress import stage
+from experiments.cli.stderr import native_stderr_to
+from experiments.records.folders import Records, RunFolder
+from experiments.records.journal import Journal
+from experiments.runs.facts import read_records
+from experiments.runs.start import check_same_images, find_extractor, load_data
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import EXTRACTORS, Config, RecordsConfig
-from experiments.sync import deliver
-from experiments.tracking_address import fix_tracking_uri
+from experiments.tracking.address import fix_tracking_uri
+from experiments.tracking.delivery import deliver
 from gan import metric_names
-from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
+from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
 from gan.evaluation.weights import Weights
 
 if TYPE_CHECKING:
-    import keras
-
     from gan.evaluation.scorer import Scorer
+from experiments.runs.generator import find_checkpoint, load_generator
 
 
 @dataclass
@@ -101,35 +100,6 @@ def _extractor(wanted: Evaluation, config: Config) -> Weights:
         given = config.eval.extractor_weights
     name = config.eval.extractor if wanted.extractor == "own" else wanted.extractor
     return find_extractor(name, given, "extractor_weights")
-
-
-def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoint:
-    """Raises ConfigError for one that is not there or cannot be read."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", CheckpointWarning)
-        try:
-            checkpoint = folder.checkpoints.find(step)
-        except CheckpointError as error:
-            raise ConfigError("step", "a checkpoint that can be read", step, str(error)) from error
-    for warning in caught:
-        console.print(str(warning.message), style="yellow", markup=False)
-    return checkpoint
-
-
-def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
-    """The generator of a run as it was at a checkpoint, or what it was scored and drawn by: see `Trainer.shown`."""
-    from gan.averaging import recalibrated
-    from gan.models import build_generator
-    from gan.update import restore_generator
-
-    generator = build_generator(
-        config.model.latent_dim,
-        config.model.generator.bn_momentum,
-        width=config.model.generator.width,
-        precision=config.train.precision,
-    )
-    restore_generator(generator, checkpoint.arrays)
-    return recalibrated(generator) if config.eval.recalibrate_batch_norm else generator
 
 
 def _table(

@@ -13,7 +13,6 @@ seeds give equal latents in every run of the same latent_dim.
 """
 
 import math
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,25 +21,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from experiments.arguments import run_program
-from experiments.evaluate import find_checkpoint, load_generator
-from experiments.native_log import native_stderr_to
-from experiments.prepare import read_records, shown
-from experiments.progress import stage
-from experiments.records import Records, RunFolder, check_folder, make_folder
+from experiments.cli.arguments import run_program
+from experiments.cli.paths import shown
+from experiments.cli.progress import stage
+from experiments.cli.stderr import native_stderr_to
+from experiments.records.folders import Records, RunFolder, check_folder, make_folder
+from experiments.runs.facts import read_records
+from experiments.runs.generator import find_checkpoint, load_generator
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from gan.arrays import read_npy, write_npz
 from gan.errors import ConfigError
 from gan.images import grid, save_frames, save_png
 
+if TYPE_CHECKING:
+    pass
+from experiments.runs.generator import write_generator
+
 PURPOSE = "pictures"  # of the latents: not those that runs are scored and watched with
 FRAMES = 16  # of a walk from one image to another
 MOST_IN_A_GRID = 10_000
 NUM_IMAGES = 64  # by default
-
-if TYPE_CHECKING:
-    import keras
 
 
 @dataclass
@@ -181,18 +182,6 @@ def _out(wanted: Generation, kind: str, folder: RunFolder, step: int) -> Path:
         raise ConfigError("out", "new", wanted.out, "overwrite=true replaces it")
     check_folder(out if kind == "folder" else out.parent, "out")
     return out
-
-
-def write_generator(out: Path, generator: "keras.Model") -> None:
-    """In Keras' own layers, whole or not at all."""
-    from gan.models import in_keras_layers
-
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}.keras")
-    try:
-        in_keras_layers(generator).save(temporary)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write(out: Path, kind: str, images: np.ndarray, latents: np.ndarray, shape: tuple[int, int]) -> None:

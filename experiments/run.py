@@ -27,17 +27,18 @@ from hydra.types import TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
 
-from experiments import prepare, program, training
-from experiments.compose import CONF, GROUPS, complete, compose_config, preset_of
-from experiments.environment import say_what_is_set_aside
-from experiments.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again
-from experiments.program import FAILED, USAGE_ERROR
-from experiments.progress import Output
-from experiments.records import Records, new_folder
+from experiments.cli import entry
+from experiments.cli.compose import CONF, GROUPS, complete, compose_config, preset_of
+from experiments.cli.entry import FAILED, USAGE_ERROR
+from experiments.cli.environment import say_what_is_set_aside
+from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again
+from experiments.cli.progress import Output
+from experiments.cli.signals import first_collected, handled
+from experiments.records.folders import Records, new_folder
+from experiments.runs import start, train
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config
-from experiments.signals import first_collected, handled
-from experiments.tracking_address import fix_tracking_uri
+from experiments.tracking.address import fix_tracking_uri
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
 
@@ -63,7 +64,7 @@ def main(arguments: list[str]) -> int:
     say_what_is_set_aside(console)
     if config.resume is None:
         preset = preset_of(overrides)
-        run = prepare.new_run(config, preset, [*flags, *args.overrides], console)
+        run = start.new_run(config, preset, [*flags, *args.overrides], console)
         with run.folder.owned():
             return _train(run, arguments, console)
     if groups := {"data", "experiment"} & given.keys():
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> int:
     folder = Records.at(config.records.root).find_run(config.resume)
     keys = {key for key in describe(Config) for name in given if key == name or key.startswith(f"{name}.")}
     with folder.owned():
-        run = prepare.resumed_run(folder, config, keys, console)
+        run = start.resumed_run(folder, config, keys, console)
         return _train(run, [*arguments, "hydra.output_subdir=null"], console)
 
 
@@ -105,14 +106,14 @@ def _check_flags(args: Namespace) -> None:
         raise ConfigError("--shell-completion", rule, " ".join(args.overrides))
 
 
-def _train(run: prepare.Run, arguments: list[str], console: Console) -> int:
+def _train(run: start.Run, arguments: list[str], console: Console) -> int:
     """Train inside Hydra, which keeps its own record, .hydra/ and run.log, in the run's folder."""
-    outcomes: list[training.Outcome] = []
+    outcomes: list[train.Outcome] = []
     refused: list[OSError] = []
 
     def task(_: DictConfig) -> None:
         try:
-            outcomes.append(training.train(run, console, should_stop=lambda: bool(caught)))
+            outcomes.append(train.train(run, console, should_stop=lambda: bool(caught)))
         except OSError as error:  # Hydra would say more than its line
             refused.append(error)
 
@@ -190,10 +191,10 @@ def _child(command: list[str]) -> tuple[int, int | None]:
     return code, caught[0] if caught else None
 
 
-def entry() -> None:
+def _program() -> None:
     """main() with every mistake of the user's as one line and exit code 2."""
-    program.run(main, CheckpointError, HydraException)
+    entry.run(main, CheckpointError, HydraException)
 
 
 if __name__ == "__main__":
-    entry()
+    _program()

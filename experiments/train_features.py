@@ -16,17 +16,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.arguments import run_program
-from experiments.errors import first_line
-from experiments.native_log import native_stderr_to
-from experiments.prepare import code_tags, shown
-from experiments.progress import stage
-from experiments.records import Records, check_folder, make_folder, read_json, write_json
+from experiments.cli.arguments import run_program
+from experiments.cli.paths import shown
+from experiments.cli.progress import stage
+from experiments.cli.stderr import native_stderr_to
+from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
+from experiments.runs.facts import code_tags
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from gan.arrays import Arrays, write_npz
 from gan.data.dataset import Dataset, load_dataset, pixel_hash
-from gan.errors import ConfigError
+from gan.errors import ConfigError, first_line
 from gan.evaluation.weights import CIFAR_CNN_FILE, DIMENSIONS, Weights, find_weights
 
 CLASSES = 10

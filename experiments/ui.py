@@ -20,19 +20,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.arguments import run_program
-from experiments.errors import first_line
-from experiments.prepare import shown
-from experiments.program import FAILED
-from experiments.progress import Output, stage
-from experiments.records import Records
+from experiments.cli.arguments import run_program
+from experiments.cli.entry import FAILED
+from experiments.cli.paths import shown
+from experiments.cli.progress import Output, stage
+from experiments.cli.signals import first_collected, is_ours
+from experiments.records.folders import Records
 from experiments.settings.rules import Interval, setting
 from experiments.settings.schema import RecordsConfig
-from experiments.signals import first_collected, is_ours
-from experiments.tracking import open_store
-from experiments.tracking_address import database_uri
-from experiments.ui_address import HOST, last_port, remember_port
-from gan.errors import ConfigError
+from experiments.tracking.address import database_uri
+from experiments.tracking.store import open_store
+from experiments.tracking.ui_address import HOST, last_port, remember_port
+from gan.errors import ConfigError, first_line
 
 START_SECONDS = 120.0  # for the server to answer
 END_SECONDS = 5.0  # for it to end in order

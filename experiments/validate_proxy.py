@@ -17,20 +17,22 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from experiments.arguments import run_program
-from experiments.native_log import native_stderr_to
-from experiments.prepare import code_tags, find_extractor, shown
-from experiments.records import Records, RunFolder, check_folder, make_folder, read_json, write_json
+from experiments.cli.arguments import run_program
+from experiments.cli.paths import shown
+from experiments.cli.stderr import native_stderr_to
+from experiments.fid_proxy.runs import train_all
+from experiments.records.folders import Records, RunFolder, check_folder, make_folder, read_json, write_json
+from experiments.runs.facts import code_tags
+from experiments.runs.start import find_extractor
 from experiments.settings.rules import Interval, NotEmpty, describe, get, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.train_features import DataPlace
-from experiments.validation.runs import train_all
 from gan.data.dataset import Dataset, load_dataset
 from gan.errors import ConfigError
 from gan.evaluation.weights import FOLDER, Weights
 
 if TYPE_CHECKING:
-    from experiments.validation.measure import Numbers
+    from experiments.fid_proxy.measure import Numbers
 
 SHIP = 8
 
@@ -72,7 +74,7 @@ def main(wanted: Validation) -> int:
     with native_stderr_to(records.root / "tensorflow.log"):
         results = _measure(wanted, records, weights, ships, everything, folders, console)
 
-    from experiments.validation.report import write_report
+    from experiments.fid_proxy.report import write_report
 
     minutes = (time.monotonic() - begin) / 60
     results["about"] = {
@@ -95,10 +97,10 @@ def _measure(
     folders: list[RunFolder],
     console: Console,
 ) -> "Numbers":
-    from experiments.evaluate import load_generator
-    from experiments.prepare import read_records
-    from experiments.validation import measure
-    from experiments.validation.references import NETWORKS, reference_network
+    from experiments.fid_proxy import measure
+    from experiments.fid_proxy.references import NETWORKS, reference_network
+    from experiments.runs.facts import read_records
+    from experiments.runs.generator import load_generator
     from gan.evaluation.extractors import LayerMeans, load_extractor
     from gan.evaluation.scorer import Reference, Scorer
 

@@ -1,8 +1,11 @@
 """Errors of a user's making, in one line: key, rule, value, remedy."""
 
 import difflib
+import os
 import re
+import stat
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def without_password(text: str) -> str:
@@ -35,3 +38,31 @@ def nearest(word: str, words: Iterable[str]) -> str:
         ends = {w.rpartition(".")[2]: w for w in words}
         match = [ends[end] for end in difflib.get_close_matches(word.rpartition(".")[2], ends, n=1, cutoff=0.6)]
     return f"did you mean {match[0]!r}?" if match else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; its name where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def explained(error: OSError) -> str:
+    """What the system says; of a file that may not be used, whose it is and what helps, too."""
+    if not isinstance(error, PermissionError) or error.filename is None:
+        return str(error)
+    refused = Path(os.path.abspath(os.fsdecode(error.filename)))
+    return f"{error.strerror}: {refused} ({_remedy(refused)})"
+
+
+def _remedy(refused: Path) -> str:
+    """Who can mend the permissions of a file, and how; of what is not there, those of the folder that it belongs in."""
+    place = next((each for each in (refused, *refused.parents) if os.access(each, os.F_OK)), Path("/"))
+    try:
+        owner, group = place.owner(), place.group()
+    except KeyError:  # an id without a name
+        owner, group = str(place.stat().st_uid), str(place.stat().st_gid)
+    found = place.stat()
+    what = "it" if place == refused else str(place)
+    facts = f"{what} belongs to {owner}, group {group}, mode {stat.filemode(found.st_mode)}"
+    if found.st_uid == os.geteuid():
+        return f"{facts}: chmod u+rwX {place}"
+    return f"{facts}: {owner} can open it to the group with chmod -R g+rwX {place}, and keep it so with umask 002"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from experiments import journal
-from experiments.journal import Journal
-from experiments.overrides import as_text
-from experiments.records import RunFolder
-from experiments.tracking import CANDIDATE, CHAMPION
+from experiments.cli.overrides import as_text
+from experiments.records import journal
+from experiments.records.folders import RunFolder
+from experiments.records.journal import Journal
+from experiments.tracking.models import CANDIDATE, CHAMPION
 from gan import metric_names
 from gan.errors import ConfigError
 from sweeps import study as studies

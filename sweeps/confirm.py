@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from experiments import journal
-from experiments.records import RunFolder
-from experiments.threads import available_cores
-from experiments.training import NO_RECORDS
+from experiments.records import journal
+from experiments.records.folders import RunFolder
+from experiments.runs.threads import available_cores
+from experiments.runs.train import NO_RECORDS
 from gan import metric_names
 from sweeps import study as studies
 from sweeps.plan import DEFAULTS, Plan

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from experiments.progress import say_words
+from experiments.cli.progress import say_words
 from sweeps.time_left import Throughput, time_left
 
 

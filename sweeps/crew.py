@@ -10,8 +10,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.overrides import as_text
-from experiments.records import RunFolder
+from experiments.cli.overrides import as_text
+from experiments.records.folders import RunFolder
 from sweeps import shared_study as shared
 from sweeps import study as studies
 from sweeps.launchers import CannotLaunch, Launcher, make_launcher

@@ -7,8 +7,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.live import Live
 
-from experiments.errors import first_line
-from experiments.progress import say, short_names
+from experiments.cli.progress import say, short_names
+from gan.errors import first_line
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.space import Value, brief_value

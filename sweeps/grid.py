@@ -9,7 +9,7 @@ it was stopped. Its report begins with a heat map of the score and the same late
 by each combination.
 """
 
-from experiments.compose import settings_help
+from experiments.cli.compose import settings_help
 from gan.errors import ConfigError
 from sweeps import optuna_search
 from sweeps.plan import read_plan
@@ -38,4 +38,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    optuna_search.entry(main)
+    optuna_search.start(main)

@@ -21,12 +21,12 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import Trial
 from rich.console import Console
 
-from experiments import handover
-from experiments.prepare import check_same_images, find_extractor, load_data
-from experiments.records import RunFolder, write_json
-from experiments.signals import handled
-from experiments.tracking import fetch_file, give_up_run
-from experiments.tracking_address import VARIABLE, fix_tracking_uri
+from experiments.cli.signals import handled
+from experiments.records.folders import RunFolder, write_json
+from experiments.runs import snapshot
+from experiments.runs.start import check_same_images, find_extractor, load_data
+from experiments.tracking.address import VARIABLE, fix_tracking_uri
+from experiments.tracking.delivery import fetch_file, give_up_run
 from gan.errors import ConfigError
 from sweeps import shared_study as shared
 from sweeps import study as studies
@@ -165,10 +165,10 @@ class JoinedWorker(Worker):
         run_id = trial.user_attrs.get(shared.MLFLOW_RUN)
         if run_id is None or run_id in run.mlflow_run_ids():
             return f"from step 0 on {host}: there was no checkpoint"
-        if content := fetch_file(run.records, run_id, handover.ARTIFACT):
+        if content := fetch_file(run.records, run_id, snapshot.ARTIFACT):
             with contextlib.suppress(ValueError, KeyError):
                 shutil.rmtree(run.path, ignore_errors=True)
-                handover.unpack(content, run, self._data, self.plan.config.eval.extractor_weights)
+                snapshot.unpack(content, run, self._data, self.plan.config.eval.extractor_weights)
                 return f"from {run.checkpoints.files()[-1].stem}, uploaded to MLflow, on {host}"
         words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
         give_up_run(run.records, run_id, words)

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.errors import first_line
-from gan.errors import ConfigError
+from gan.errors import ConfigError, first_line
 from gan.keras_state import USER_HOME
 from sweeps.plan import Plan
 from sweeps.process import Child

@@ -31,21 +31,23 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from experiments import journal, program
-from experiments.compose import settings_help
-from experiments.environment import say_what_is_set_aside
-from experiments.errors import first_line
-from experiments.journal import Journal
-from experiments.prepare import described, find_extractor, load_data, run_facts, settings, shown
-from experiments.program import FAILED
-from experiments.progress import Output, say, say_words, stage
-from experiments.records import RunFolder, make_folder, write_json
-from experiments.signals import first_collected
-from experiments.sync import deliver
-from experiments.tracking import Feeder
-from experiments.tracking_address import fix_tracking_uri, serve_command
+from experiments.cli import entry
+from experiments.cli.compose import settings_help
+from experiments.cli.entry import FAILED
+from experiments.cli.environment import say_what_is_set_aside
+from experiments.cli.paths import shown
+from experiments.cli.progress import Output, say, say_words, stage
+from experiments.cli.signals import first_collected
+from experiments.records import journal
+from experiments.records.folders import RunFolder, make_folder, write_json
+from experiments.records.journal import Journal
+from experiments.runs.facts import described, run_facts, settings
+from experiments.runs.start import find_extractor, load_data
+from experiments.tracking.address import fix_tracking_uri, serve_command
+from experiments.tracking.delivery import deliver
+from experiments.tracking.feeder import Feeder
 from gan.data.dataset import Dataset
-from gan.errors import ConfigError
+from gan.errors import ConfigError, first_line
 from gan.evaluation.weights import Weights
 from sweeps import pace
 from sweeps import shared_study as shared
@@ -385,7 +387,7 @@ def _command(plan: Plan) -> str:
     return shlex.join(["python", "sweeps/optuna_search.py", *plan.command])
 
 
-def entry(main: Callable[[list[str]], int] = main) -> None:
+def start(main: Callable[[list[str]], int] = main) -> None:
     """A program with every mistake of the user's as one line and exit code 2."""
 
     def checked(arguments: list[str]) -> int:
@@ -395,8 +397,8 @@ def entry(main: Callable[[list[str]], int] = main) -> None:
             print(f"error: {studies.problem(error)}", file=sys.stderr)
             return FAILED
 
-    program.run(checked)
+    entry.run(checked)
 
 
 if __name__ == "__main__":
-    entry()
+    start()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.overrides import as_text
+from experiments.cli.overrides import as_text
 from sweeps.plan import Plan
 
 UPDATES = 30
@@ -57,16 +57,16 @@ def main() -> None:
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a download says so on the standard output
 
-    from experiments.compose import compose_config
-    from experiments.native_log import native_stderr_to
-    from experiments.prepare import load_data
-    from experiments.records import Records
-    from experiments.threads import use_threads
+    from experiments.cli.compose import compose_config
+    from experiments.cli.stderr import native_stderr_to
+    from experiments.records.folders import Records
+    from experiments.runs.start import load_data
+    from experiments.runs.threads import use_threads
 
     config = compose_config(overrides, config_dir)
     use_threads(config.train.threads)
     with native_stderr_to(Path("/dev/null")):
-        from experiments.training import build_update
+        from experiments.runs.build import build_update
 
         update = build_update(config, load_data(config, Records.at(config.records.root), Console(quiet=True)).train)
         update.run(1, 1).numpy()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.compose import GROUPS, compose_config, compose_settings, named_keys, preset_of
-from experiments.overrides import parse, quote_texts
-from experiments.prepare import RESUME_MAY_CHANGE, settings
-from experiments.records import Records
+from experiments.cli.compose import GROUPS, compose_config, compose_settings, named_keys, preset_of
+from experiments.cli.overrides import parse, quote_texts
+from experiments.records.folders import Records
+from experiments.runs.facts import settings
+from experiments.runs.threads import available_cores
 from experiments.settings.rules import describe, text_keys
-from experiments.settings.schema import Config, effective, in_brief
-from experiments.threads import available_cores
+from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
 from gan.errors import ConfigError, without_password
 from sweeps.address import split_password
 from sweeps.settings import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings

@@ -23,10 +23,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 
-from experiments import figures
-from experiments.figures import Picture
-from experiments.progress import short_names
-from experiments.records import RunFolder
+from experiments.cli.progress import short_names
+from experiments.records.folders import RunFolder
+from experiments.reports import figures
+from experiments.reports.figures import Picture
 from gan import metric_names
 from sweeps import study as studies
 from sweeps.plan import Plan

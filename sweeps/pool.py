@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from experiments.records import RunFolder
+from experiments.records.folders import RunFolder
 from sweeps import study as studies
 from sweeps.plan import Plan
 from sweeps.process import TRIAL, Child

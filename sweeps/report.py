@@ -12,13 +12,13 @@ import yaml
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.compose import flags
-from experiments.figures import Picture
-from experiments.page import render
-from experiments.records import RunFolder
-from experiments.terminal import printable
-from experiments.tracking import Delivery
-from experiments.tracking_address import serve_command
+from experiments.cli.compose import flags
+from experiments.cli.terminal import printable
+from experiments.records.folders import RunFolder
+from experiments.reports.figures import Picture
+from experiments.reports.page import render
+from experiments.tracking.address import serve_command
+from experiments.tracking.delivery import Delivery
 from gan.arrays import write_atomically
 from sweeps import study as studies
 from sweeps.champion import Winner, find_winner

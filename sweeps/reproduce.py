@@ -26,21 +26,23 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import figures, journal
-from experiments.arguments import run_program
-from experiments.compose import compose_config
-from experiments.errors import first_line
-from experiments.overrides import as_text
-from experiments.prepare import RESUME_MAY_CHANGE, load_data, read_records, settings, shown
-from experiments.progress import stage
-from experiments.records import Records, RunFolder, make_folder
+from experiments.cli.arguments import run_program
+from experiments.cli.compose import compose_config
+from experiments.cli.overrides import as_text
+from experiments.cli.paths import shown
+from experiments.cli.progress import stage
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder, make_folder
+from experiments.reports import figures
+from experiments.runs.facts import read_records, settings
+from experiments.runs.start import load_data
+from experiments.runs.threads import available_cores
+from experiments.runs.train import NO_RECORDS, OUT_OF_MEMORY
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
-from experiments.settings.schema import Config, RecordsConfig
-from experiments.threads import available_cores
-from experiments.training import NO_RECORDS, OUT_OF_MEMORY
+from experiments.settings.schema import RESUME_MAY_CHANGE, Config, RecordsConfig
 from gan import metric_names
 from gan.arrays import write_atomically
-from gan.errors import ConfigError, nearest
+from gan.errors import ConfigError, first_line, nearest
 from sweeps import pace
 from sweeps.guards import COLLAPSED_COVERAGE
 from sweeps.plan import read_plan

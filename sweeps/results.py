@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 from scipy import stats
 
-from experiments import figures
+from experiments.reports import figures
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError

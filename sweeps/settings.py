@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.compose import store_schema
+from experiments.cli.compose import store_schema
 from experiments.settings.rules import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
 from gan import metric_names
 

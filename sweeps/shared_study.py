@@ -27,12 +27,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from experiments.errors import first_line
-from experiments.prepare import code_tags
-from experiments.records import RunFolder, read_json
-from experiments.tracking import OWN
-from experiments.tracking_address import VARIABLE, public
-from gan.errors import ConfigError
+from experiments.records.folders import RunFolder, read_json
+from experiments.runs.facts import code_tags
+from experiments.tracking.address import VARIABLE, public
+from experiments.tracking.store import OWN
+from gan.errors import ConfigError, first_line
 from sweeps import study as studies
 from sweeps.plan import Plan
 

@@ -13,9 +13,9 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, QuotedS
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
-from experiments.compose import check_keys
-from experiments.overrides import exact, parse, range_length
-from experiments.progress import brief
+from experiments.cli.compose import check_keys
+from experiments.cli.overrides import exact, parse, range_length
+from experiments.cli.progress import brief
 from experiments.settings.rules import NONE, NULL, PerLayer, describe, get
 from experiments.settings.schema import Config
 from gan.errors import ConfigError

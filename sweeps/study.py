@@ -21,13 +21,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments import journal
-from experiments.errors import first_line
-from experiments.records import Records, RunFolder
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import describe, get
 from experiments.settings.schema import Config
 from gan import metric_names
-from gan.errors import ConfigError, without_password
+from gan.errors import ConfigError, first_line, without_password
 from sweeps.plan import BASELINE as FROM
 from sweeps.plan import SPACE, Plan
 from sweeps.samplers import DecimalGridSampler, InSpace, in_space

@@ -32,17 +32,16 @@ import numpy as np
 from filelock import FileLock
 from rich.console import Console
 
-from experiments.compose import complete, compose_config, flags
-from experiments.environment import prepare
-from experiments.errors import explained
-from experiments.handover import upload, uploading
-from experiments.prepare import RESUME_MAY_CHANGE, Membership, Run, check_same_images, new_run, resumed_run
-from experiments.records import RunFolder, read_json
+from experiments.cli.compose import complete, compose_config, flags
+from experiments.cli.environment import prepare
+from experiments.records.folders import RunFolder, read_json
+from experiments.runs.snapshot import upload, uploading
+from experiments.runs.start import Membership, Run, check_same_images, new_run, resumed_run
+from experiments.runs.train import Outcome, train
 from experiments.settings.rules import describe
-from experiments.settings.schema import Config
-from experiments.training import Outcome, train
+from experiments.settings.schema import RESUME_MAY_CHANGE, Config
 from gan.checkpoint import CheckpointError
-from gan.errors import ConfigError
+from gan.errors import ConfigError, explained
 
 # What a run that is taken up must have been trained with.
 SETTINGS = {key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from experiments.progress import bar_line, short_names
+from experiments.cli.progress import bar_line, short_names
 from sweeps.space import Value, text_of
 
 ROWS = 12  # beside the trials that are going on

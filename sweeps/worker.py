@@ -28,9 +28,9 @@ import optuna
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from experiments.environment import prepare
-from experiments.records import RunFolder
-from experiments.terminal import tolerate_any_text
+from experiments.cli.environment import prepare
+from experiments.cli.terminal import tolerate_any_text
+from experiments.records.folders import RunFolder
 from gan import metric_names
 from sweeps import study as studies
 from sweeps.guards import Guard

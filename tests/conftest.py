@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from experiments.prepare import Run
+    from experiments.runs.start import Run
     from gan.data.dataset import Dataset
     from gan.evaluation.scorer import Scorer
 
@@ -69,7 +69,7 @@ def program() -> RunProgram:
 @pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs, to be copied: its tables take two seconds."""
-    from experiments.tracking import _make_database
+    from experiments.tracking.store import _make_database
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     _make_database(file)
@@ -141,7 +141,7 @@ def untrained_run(tmp_path: Path) -> "Run":
     """A run with two checkpoints that no training was needed for."""
     from rich.console import Console
 
-    from experiments.prepare import new_run
+    from experiments.runs.start import new_run
     from experiments.settings.schema import Config, DataConfig, RecordsConfig
     from gan.checkpoint import Checkpoint
     from gan.models import build_generator

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.prepare import Run
-from experiments.tracking import Feeder
-from experiments.training import Outcome
+from experiments.runs.start import Run
+from experiments.runs.train import Outcome
+from experiments.tracking.feeder import Feeder
 from sweeps import trial
 
 sys.path.insert(0, str(Path(__file__).parent / "chaos"))

@@ -13,9 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-from experiments.compose import compose_config
-from experiments.journal import Journal
-from experiments.records import RunFolder
+from experiments.cli.compose import compose_config
+from experiments.records.folders import RunFolder
+from experiments.records.journal import Journal
 from experiments.settings.schema import Config
 from gan import metric_names
 from sweeps.trial import Job

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from experiments import sync
-from experiments.arguments import parse_arguments, run_program
+from experiments.cli.arguments import parse_arguments, run_program
 from experiments.compare import Comparison
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig

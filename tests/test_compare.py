@@ -11,13 +11,13 @@ from conftest import ROOT, RunProgram, noise_images
 from PIL import Image
 from rich.console import Console
 
-from experiments import figures
-from experiments.arguments import parse_arguments
+from experiments.cli.arguments import parse_arguments
 from experiments.compare import Comparison, _page, _table, headline, main
-from experiments.journal import Journal
-from experiments.prepare import new_run
-from experiments.records import Records, RunFolder
-from experiments.run_groups import Compared, common_steps, differing, find_runs, grouped, marks, read_run
+from experiments.records.folders import Records, RunFolder
+from experiments.records.journal import Journal
+from experiments.reports import figures
+from experiments.reports.groups import Compared, common_steps, differing, find_runs, grouped, marks, read_run
+from experiments.runs.start import new_run
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 from gan import metric_names
 from gan.errors import ConfigError
@@ -162,7 +162,7 @@ def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> N
     assert first is not None
     assert "white-space: normal" in first[0]
     assert re.search(r"max-width: 40rem\) \{ .names td:first-child \{ min-width: 8rem", style)
-    for page, score in (("experiments/compare.html", "row.scores"), ("sweeps/report.html", "row.score ")):
+    for page, score in (("experiments/reports/compare.html", "row.scores"), ("sweeps/report.html", "row.score ")):
         text = (ROOT / page).read_text()
         assert text.count("<table") == text.count('<div class="wide"><table')
         row = next(part for part in text.split("<tr>") if score in part and "<td>" in part)

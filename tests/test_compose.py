@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compose import complete, compose_config, compose_settings
-from experiments.overrides import expand_sweep, quote_texts
+from experiments.cli.compose import complete, compose_config, compose_settings
+from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config, flatten
 from gan.errors import ConfigError

@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.overrides import ALIASES, nearest_key
+from experiments.cli.overrides import ALIASES, nearest_key
 from experiments.settings.rules import describe, get
 from experiments.settings.schema import (
     Config,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.records import RunFolder
+from experiments.records.folders import RunFolder
 from sweeps.confirm import Candidate, _at_a_time, confirm, judge
 from sweeps.plan import read_plan
 from sweeps.process import TrialProcess

@@ -138,7 +138,7 @@ def test_mistakes_end_in_one_line_before_anything_is_written(
 
 
 def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.prepare import _check_devices
+    from experiments.runs.start import _check_devices
 
     monkeypatch.setattr(devices, "_names", lambda: ["CPU:0", "CPU:1"])
     rare = TrainConfig(devices=2, r1_gamma=1.0, r1_every_steps=4)
@@ -151,7 +151,7 @@ def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch
 def test_tensorflow_asked_early_keeps_its_voice(tmp_path: Path) -> None:
     """It is imported while the terminal is kept clean of it, and must not hold on to a stream that is closed then."""
     code = """
-from experiments.prepare import _check_devices
+from experiments.runs.start import _check_devices
 from experiments.settings.schema import Config, TrainConfig
 _check_devices(Config(train=TrainConfig(devices="auto")))
 import tensorflow as tf
@@ -163,8 +163,8 @@ tf.get_logger().warning("hello")
 
 @pytest.mark.slow
 def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, tmp_path: Path) -> None:
-    from experiments.journal import read
-    from experiments.records import Records
+    from experiments.records.folders import Records
+    from experiments.records.journal import read
 
     root = f"records.root={tmp_path / 'records'}"
     done = program("run", *SMALL, "train.steps=3", "train.devices=2", root, script=SCRIPT)

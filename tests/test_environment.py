@@ -12,8 +12,8 @@ from conftest import ROOT, RunProgram
 from rich.console import Console
 
 import gan
-from experiments import environment
-from experiments.errors import explained
+from experiments.cli import environment
+from gan.errors import explained
 from gan.keras_state import USER_HOME, keras_homes
 
 
@@ -150,9 +150,9 @@ def test_a_refusal_names_file_owner_and_remedy(tmp_path: Path, monkeypatch: pyte
 
 def test_all_that_is_made_honours_the_umask(tmp_path: Path) -> None:
     """A lab's shared records: what one person makes, the group can go on with."""
-    from experiments.native_log import native_stderr_to
-    from experiments.records import Records, write_json
-    from experiments.tracking import open_store
+    from experiments.cli.stderr import native_stderr_to
+    from experiments.records.folders import Records, write_json
+    from experiments.tracking.store import open_store
     from gan.cache import prepared
     from sweeps.study import open_storage
 

@@ -5,9 +5,10 @@ import pytest
 from conftest import RunProgram, noise_images
 from mlflow import MlflowClient
 
-from experiments.evaluate import DataPlace, Evaluation, load_generator, main
-from experiments.journal import curve, curves
-from experiments.prepare import Run
+from experiments.evaluate import DataPlace, Evaluation, main
+from experiments.records.journal import curve, curves
+from experiments.runs.generator import load_generator
+from experiments.runs.start import Run
 from experiments.settings.schema import RecordsConfig
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint

@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from experiments import figures
+from experiments.reports import figures
 
 
 @pytest.mark.parametrize(("theme", "cmap"), [("light", "Blues"), ("dark", "Blues_r")])

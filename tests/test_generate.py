@@ -8,9 +8,9 @@ import pytest
 from conftest import RunProgram
 from PIL import Image
 
-from experiments.evaluate import load_generator
 from experiments.generate import FRAMES, Generation, main
-from experiments.prepare import Run
+from experiments.runs.generator import load_generator
+from experiments.runs.start import Run
 from experiments.settings.schema import RecordsConfig
 from gan import randomness
 from gan.errors import ConfigError

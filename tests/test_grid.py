@@ -9,8 +9,8 @@ from conftest import RunProgram
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
-from experiments import figures
-from experiments.records import RunFolder
+from experiments.records.folders import RunFolder
+from experiments.reports import figures
 from gan.errors import ConfigError
 from sweeps import study as studies
 from sweeps.grid import main

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, RunProgram
 
-from experiments.arguments import parse_arguments
+from experiments.cli.arguments import parse_arguments
+from experiments.cli.compose import GROUPS, compose_config
+from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.compare import Comparison
-from experiments.compose import GROUPS, compose_config
 from experiments.evaluate import Evaluation
 from experiments.generate import Generation
-from experiments.overrides import expand_sweep, quote_texts
 from experiments.settings.rules import text_keys
 from experiments.settings.schema import Config
 from sweeps.grid import PRESET

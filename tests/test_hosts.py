@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 from servers import Postgres, mlflow_server
 from test_shared_study import PROGRAM, STUB, Shared, make, server, wait_for  # noqa: F401
 
-from experiments import journal
-from experiments.records import RunFolder
+from experiments.records import journal
+from experiments.records.folders import RunFolder
 from gan import metric_names
 from sweeps import shared_study as shared
 from sweeps import study as studies

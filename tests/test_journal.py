@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.journal import Journal, curve, read
-from experiments.progress import TrainingDisplay
-from experiments.records import Records, RunFolder
+from experiments.cli.progress import TrainingDisplay
+from experiments.records.folders import Records, RunFolder
+from experiments.records.journal import Journal, curve, read
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
 from gan.tracker import NullTracker, Tracker, Trackers

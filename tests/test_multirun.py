@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments import run as training_program
-from experiments.compose import GROUPS, compose_config
-from experiments.overrides import clean_ranges, expand_sweep, parse, quote_texts, quoted_again
+from experiments.cli.compose import GROUPS, compose_config
+from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote_texts, quoted_again
 from experiments.settings.rules import get, text_keys
 from experiments.settings.schema import Config
 from gan.errors import ConfigError

@@ -17,8 +17,8 @@ import yaml
 from conftest import ROOT, RunProgram
 from mlflow import MlflowClient
 
-from experiments.compose import compose_config
-from experiments.journal import last_status
+from experiments.cli.compose import compose_config
+from experiments.records.journal import last_status
 
 SCRIPT = "sweeps/optuna_search.py"
 TINY = [

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compose import GROUPS, compose_config
-from experiments.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts
+from experiments.cli.compose import GROUPS, compose_config
+from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts
 from experiments.settings.rules import text_keys
 from experiments.settings.schema import Config
 from gan.errors import ConfigError

@@ -5,7 +5,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from experiments.compose import compose_config
+from experiments.cli.compose import compose_config
 from experiments.settings.rules import get
 from gan.errors import ConfigError
 from sweeps.guards import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard

@@ -10,10 +10,20 @@ from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 
-from experiments.prepare import RESUME_MAY_CHANGE, Run, new_run, resumed_run, run_facts, shown
-from experiments.records import Records, read_json, write_json
+from experiments.cli.paths import shown
+from experiments.records.folders import Records, read_json, write_json
+from experiments.runs.facts import run_facts
+from experiments.runs.start import Run, new_run, resumed_run
 from experiments.settings.rules import describe
-from experiments.settings.schema import Config, DataConfig, EvalConfig, RecordsConfig, TrainConfig, flatten
+from experiments.settings.schema import (
+    RESUME_MAY_CHANGE,
+    Config,
+    DataConfig,
+    EvalConfig,
+    RecordsConfig,
+    TrainConfig,
+    flatten,
+)
 from gan.cache import fingerprint, prepared
 from gan.checkpoint import Checkpoint, CheckpointError
 from gan.data.dataset import pixel_hash
@@ -245,7 +255,7 @@ def test_classes_have_names_where_they_are_known(
 
 
 def test_the_resume_command_quotes_for_shell_and_hydra(config: Config, tmp_path: Path) -> None:
-    from experiments.compose import compose_config
+    from experiments.cli.compose import compose_config
 
     config.records.root = str(tmp_path / "a b=c,'d' [x]")
     run = new_run(config, None, [], QUIET)

@@ -9,10 +9,10 @@ import pytest
 from conftest import ROOT
 from rich.console import Console
 
-from experiments.journal import Journal
-from experiments.progress import TrainingDisplay, counted, say_words, stage
-from experiments.records import RunFolder
-from experiments.training import last_values
+from experiments.cli.progress import TrainingDisplay, counted, say_words, stage
+from experiments.records.folders import RunFolder
+from experiments.records.journal import Journal
+from experiments.runs.train import last_values
 from gan import metric_names
 
 
@@ -155,8 +155,8 @@ def test_a_stage_on_a_terminal_spins_and_leaves_nothing_in_colour_or_without(
 def test_work_goes_on_when_nobody_reads_any_more() -> None:
     code = """
 import sys, time
-from experiments.journal import Journal
-from experiments.progress import Output
+from experiments.records.journal import Journal
+from experiments.cli.progress import Output
 out = Output()
 for k in range(200):
     out.print(f"line {k}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.records import Records, RunFolder, default_root, new_folder, read_json, write_json
+from experiments.records.folders import Records, RunFolder, default_root, new_folder, read_json, write_json
 from gan.errors import ConfigError
 
 
@@ -110,7 +110,7 @@ def test_json_files(tmp_path: Path) -> None:
 
 def test_a_run_has_one_owner_at_a_time(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from experiments.records import RunFolder\n"
+        "import sys; from pathlib import Path; from experiments.records.folders import RunFolder\n"
         "with RunFolder(Path(sys.argv[1])).owned(): print('owned', flush=True); sys.stdin.read()"
     )
     folder = run_in(Records(tmp_path), "a")

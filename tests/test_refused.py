@@ -8,7 +8,7 @@ from conftest import noise_images
 from PIL import Image
 
 from experiments import compare, evaluate, generate, run, train_features, validate_proxy
-from experiments.arguments import parse_arguments
+from experiments.cli.arguments import parse_arguments
 from gan.errors import ConfigError
 from sweeps import grid, optuna_search, reproduce
 

@@ -13,9 +13,9 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 from rich.console import Console
 
-from experiments.compose import compose_config
-from experiments.journal import Journal, curve
-from experiments.records import RunFolder
+from experiments.cli.compose import compose_config
+from experiments.records.folders import RunFolder
+from experiments.records.journal import Journal, curve
 from sweeps import study as studies
 from sweeps.champion import find_winner
 from sweeps.confirm import Candidate, candidates, judge

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from experiments.journal import Journal
-from experiments.records import Records
-from experiments.training import NO_RECORDS, OUT_OF_MEMORY
+from experiments.records.folders import Records
+from experiments.records.journal import Journal
+from experiments.runs.train import NO_RECORDS, OUT_OF_MEMORY
 from gan.errors import ConfigError
 from sweeps import reproduce
 from sweeps.reproduce import (
@@ -169,7 +169,7 @@ def test_every_preset_meets_the_same_seeds_classes_and_lengths() -> None:
 
 
 def test_rows_know_the_settings_that_made_them() -> None:
-    from experiments.compose import compose_config
+    from experiments.cli.compose import compose_config
 
     tutorial = digest(compose_config(["experiment=tutorial"]))
     assert digest(compose_config(["experiment=tutorial", "seed=7", "train.steps=9", "data=embedded"])) == tutorial
@@ -206,7 +206,7 @@ def test_what_was_stopped_does_not_say_its_last_line(tmp_path: Path, monkeypatch
 
 
 def test_every_preset_is_there_to_be_trained() -> None:
-    from experiments.compose import compose_config
+    from experiments.cli.compose import compose_config
 
     wanted, every = Reproduction(), trainings(quick=False)
     digests = _digests(every, wanted)

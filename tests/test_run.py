@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from experiments import run as training_program
-from experiments.journal import curve
-from experiments.records import Records, RunFolder, read_json
+from experiments.records.folders import Records, RunFolder, read_json
+from experiments.records.journal import curve
 
 SMALL = (
     "train.batch_size=4",
@@ -144,11 +144,11 @@ def test_a_full_disk_before_the_training_is_one_line(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "config.yaml")
 
-    monkeypatch.setattr("experiments.prepare.write_atomically", full)
+    monkeypatch.setattr("experiments.runs.start.write_atomically", full)
     monkeypatch.setattr(sys, "argv", ["experiments/run.py", *common])
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as end:
-        training_program.entry()
+        training_program.start()
     signal.signal(signal.SIGINT, before)
     assert end.value.code == 1
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'config.yaml'\n"
@@ -414,7 +414,7 @@ def test_sync_wants_one_run(program: RunProgram, tmp_path: Path) -> None:
 
 def test_json_lines_are_plain(tmp_path: Path) -> None:
     """The journal is read by other tools too: one object a line."""
-    from experiments.journal import Journal
+    from experiments.records.journal import Journal
 
     folder = Records(tmp_path).new_run("x", None)
     journal = Journal(folder)

@@ -14,9 +14,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from experiments import journal
-from experiments.compose import compose_config
-from experiments.records import RunFolder
+from experiments.cli.compose import compose_config
+from experiments.records import journal
+from experiments.records.folders import RunFolder
 from gan import metric_names
 from gan.errors import ConfigError
 from sweeps import study as studies

@@ -20,8 +20,8 @@ from rich.console import Console
 from servers import Postgres, binaries, running
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.journal import Journal, last_status
-from experiments.records import RunFolder
+from experiments.records.folders import RunFolder
+from experiments.records.journal import Journal, last_status
 from gan.errors import ConfigError, without_password
 from sweeps import optuna_search
 from sweeps import shared_study as shared

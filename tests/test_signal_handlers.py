@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from conftest import ROOT
 
-from experiments import program
-from experiments.signals import first_collected, handled, is_ours
+from experiments.cli import entry
+from experiments.cli.signals import first_collected, handled, is_ours
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_a_process_is_ours_by_its_command(command: list[str], ours: bool, monkey
 def test_an_interrupt_at_the_start_leaves_a_process_of_others_alive() -> None:
     """As with `%run experiments/run.py` in a notebook, whose variables are the user's."""
     with pytest.raises(SystemExit) as ended:
-        program.run(interrupted)
+        entry.run(interrupted)
     assert ended.value.code == 130
 
 
@@ -78,7 +78,7 @@ def test_programs_run_in_any_thread() -> None:
 
     def one() -> None:
         with pytest.raises(SystemExit) as ended, first_collected():
-            program.run(lambda arguments: 0)
+            entry.run(lambda arguments: 0)
         codes.append(ended.value.code)
 
     thread = threading.Thread(target=one)

@@ -4,8 +4,8 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from experiments.compose import compose_config
-from experiments.progress import short_names
+from experiments.cli.compose import compose_config
+from experiments.cli.progress import short_names
 from experiments.settings.schema import Config, effective
 from gan.errors import ConfigError
 from sweeps.plan import read_plan

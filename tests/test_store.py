@@ -16,15 +16,17 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from rich.console import Console
 
-from experiments import compare, evaluate, run, sync, tracking
+from experiments import compare, evaluate, run, sync
 from experiments.compare import Comparison
 from experiments.evaluate import Evaluation
-from experiments.journal import Journal
-from experiments.records import Records, RunFolder, write_json
-from experiments.relocation import PLACES, relocate
+from experiments.records.folders import Records, RunFolder, write_json
+from experiments.records.journal import Journal
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking import Delivery, RunDeleted
-from experiments.tracking_address import database_uri, fix_tracking_uri, tracking_uri
+from experiments.tracking import delivery, store
+from experiments.tracking.address import database_uri, fix_tracking_uri, tracking_uri
+from experiments.tracking.delivery import Delivery
+from experiments.tracking.relocation import PLACES, relocate
+from experiments.tracking.store import RunDeleted
 from gan.errors import ConfigError
 from sweeps import optuna_search
 
@@ -158,7 +160,7 @@ def database_lost(folder: RunFolder) -> None:
 
 def database_empty(folder: RunFolder) -> None:
     folder.records.database.unlink()
-    tracking.open_store(folder.records)
+    store.open_store(folder.records)
 
 
 def collected(folder: RunFolder) -> None:
@@ -219,7 +221,7 @@ def test_a_run_that_somebody_deleted_stays_deleted(records: Records) -> None:
     with pytest.raises(RunDeleted, match=rf"deleted \(mlflow runs restore --run-id {run.info.run_id} brings it back"):
         Delivery(folder).deliver()
     console = Console(record=True, width=1000, quiet=False)
-    assert sync.deliver(folder, console)
+    assert delivery.deliver(folder, console)
     assert f"run: left alone in {database_uri(records)}: MLflow's run is deleted" in console.export_text()
     client.restore_run(run.info.run_id)
     assert Delivery(folder).deliver() == []

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import RunProgram
 
-from experiments.arguments import run_program
-from experiments.page import render
+from experiments.cli.arguments import run_program
+from experiments.cli.terminal import printable
+from experiments.reports.page import render
 from experiments.settings.rules import setting
-from experiments.terminal import printable
 
 
 @dataclass

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.threads import VARIABLES, available_cores, use_threads
+from experiments.runs.threads import VARIABLES, available_cores, use_threads
 
 BOUND = len(os.sched_getaffinity(0))
 
@@ -68,7 +68,7 @@ def test_a_number_wins_over_the_environment_and_that_over_the_default(monkeypatc
 
 def test_tensorflow_computes_on_so_many() -> None:
     code = (
-        "from experiments.threads import use_threads\nuse_threads(1)\nimport os, tensorflow as tf\n"
+        "from experiments.runs.threads import use_threads\nuse_threads(1)\nimport os, tensorflow as tf\n"
         "a = tf.random.normal((1500, 1500))\nf = tf.function(lambda a: [a := a @ a for _ in range(10)][-1])\nf(a)\n"
         "print(len(os.listdir('/proc/self/task')))"
     )

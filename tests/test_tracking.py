@@ -18,11 +18,13 @@ from conftest import ROOT
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from experiments import tracking
-from experiments.journal import Journal
-from experiments.records import Records, RunFolder, write_json
-from experiments.tracking import UNFINISHED, Delivery, Feeder
-from experiments.tracking_address import public, tracking_uri
+from experiments.records.folders import Records, RunFolder, write_json
+from experiments.records.journal import Journal
+from experiments.tracking import delivery, store
+from experiments.tracking.address import public, tracking_uri
+from experiments.tracking.delivery import Delivery
+from experiments.tracking.feeder import Feeder
+from experiments.tracking.store import UNFINISHED
 
 FACTS = {
     "created": 1_700_000_000_000,
@@ -144,7 +146,7 @@ def test_a_model_has_a_description_and_the_scores_of_its_step(
 
 def test_a_store_can_be_opened_before_any_run_and_again(tmp_path: Path) -> None:
     records = Records(tmp_path / "new")
-    place = tracking.open_store(records)
+    place = store.open_store(records)
     assert place == "/#/experiments/1/runs?viewStateShareKey=scores&workflowType=machine_learning"
     client = MlflowClient(tracking_uri(records))
     made = client.get_experiment("1")
@@ -154,13 +156,13 @@ def test_a_store_can_be_opened_before_any_run_and_again(tmp_path: Path) -> None:
 
     client.set_experiment_tag("1", "mlflow.note.content", "my own")
     client.delete_experiment_tag("1", "mlflow.sharedViewState.scores")
-    assert tracking.open_store(records) == place
+    assert store.open_store(records) == place
     again = client.get_experiment("1").tags
     assert again["mlflow.note.content"] == "my own"
     assert "mlflow.sharedViewState.scores" in again
 
     client.delete_experiment("1")
-    assert tracking.open_store(records) == "/#/experiments?workflowType=machine_learning"
+    assert store.open_store(records) == "/#/experiments?workflowType=machine_learning"
 
 
 def test_one_killed_while_it_makes_the_database_leaves_none(
@@ -169,8 +171,8 @@ def test_one_killed_while_it_makes_the_database_leaves_none(
     code = """
 import os, sys
 from alembic.ddl.impl import DefaultImpl
-from experiments.records import Records
-from experiments.tracking import open_store
+from experiments.records.folders import Records
+from experiments.tracking.store import open_store
 execute = DefaultImpl._exec
 def killed_in_the_middle_of_a_migration(self, construct, *arguments, **options):
     if getattr(getattr(construct, "element", None), "name", None) == "trace_tags":
@@ -193,7 +195,7 @@ open_store(Records.at(sys.argv[1]))
 
 
 def test_runs_go_where_the_store_was_opened(records: Records, folder: RunFolder, journal: Journal) -> None:
-    tracking.open_store(records)
+    store.open_store(records)
     journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
     Delivery(folder).deliver()
     client, run = stored(records, folder)
@@ -211,7 +213,7 @@ def test_nothing_is_delivered_twice(records: Records, folder: RunFolder, journal
     offset = first._state["offset"]
     # The process is killed after MLflow took the last batch and before the note of it.
     for lost in (0, offset // 2):
-        first._state["offset"] = 0 if lost == 0 else next(o for _, o in tracking.journal.read(folder.journal, 0))
+        first._state["offset"] = 0 if lost == 0 else next(o for _, o in journal.read(folder.journal, 0))
         first._save()
         journal.scalars(2 if lost == 0 else 3, {"a": 2.0})
         Delivery(folder).deliver()
@@ -264,7 +266,7 @@ def test_scalars_go_in_requests_that_mlflow_takes(folder: RunFolder, journal: Jo
     for step in range(1200):
         journal.scalars(step, {"a": 1.0, "b": 2.0})
     journal.status("FINISHED")
-    batches = [batch for batch, _ in tracking._batches(folder.journal, 0)]
+    batches = [batch for batch, _ in delivery._batches(folder.journal, 0)]
     sizes = [sum(len(r["scalars"]) for r in batch) for batch in batches[:-1]]
     assert max(sizes) <= 1000
     assert sum(sizes) == 2400
@@ -448,7 +450,7 @@ def test_what_a_database_refuses_is_one_line_and_no_trace(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tracking.open_store(records)
+    store.open_store(records)
     with contextlib.closing(sqlite3.connect(records.database)) as database:
         database.execute(
             "CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"
@@ -456,7 +458,7 @@ def test_what_a_database_refuses_is_one_line_and_no_trace(
     with pytest.raises(Exception, match="disk is full") as caught:
         Delivery(folder).deliver()
     assert capfd.readouterr().err == ""
-    assert tracking.reason(caught.value, records) == "database or disk is full"
+    assert delivery.reason(caught.value, records) == "database or disk is full"
     monkeypatch.setattr(os, "access", lambda place, mode: mode == os.F_OK)  # root may write all files
     words = f"database or disk is full: {records.database} (it belongs to "
-    assert tracking.reason(caught.value, records).startswith(words)
+    assert delivery.reason(caught.value, records).startswith(words)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from experiments import training
-from experiments.journal import read
-from experiments.prepare import Run, new_run
-from experiments.records import Records
+from experiments.records.folders import Records
+from experiments.records.journal import read
+from experiments.runs import train
+from experiments.runs.start import Run, new_run
+from experiments.runs.train import Outcome
 from experiments.settings.schema import Config, DataConfig, RecordsConfig
-from experiments.tracking import Feeder
-from experiments.tracking_address import database_uri
-from experiments.training import Outcome
+from experiments.tracking.address import database_uri
+from experiments.tracking.feeder import Feeder
 from gan.trainer import Diverged
 
 QUIET = Console(quiet=True)
@@ -30,8 +30,8 @@ def train_with(run: Run, error: BaseException, monkeypatch: pytest.MonkeyPatch) 
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(training, "_build", fail)
-    return training.train(run, QUIET)
+    monkeypatch.setattr(train, "_build", fail)
+    return train.train(run, QUIET)
 
 
 def statuses(run: Run) -> list[str]:
@@ -71,5 +71,5 @@ def test_make_ui_is_named_for_the_database_that_it_serves_alone(
     uri = database_uri(Records.at(None)) if own else f"sqlite:///{tmp_path / 'other.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     said = Console(file=io.StringIO(), record=True)
-    training._say_where(run, Feeder(run.folder), True, said)
+    train._say_where(run, Feeder(run.folder), True, said)
     assert ("make ui" if own else f"--backend-store-uri {uri} --port 5000") in said.export_text()

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from experiments import ui
-from experiments.records import Records
+from experiments.records.folders import Records
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking import Delivery
-from experiments.ui_address import remember_port, ui_address
+from experiments.tracking.delivery import Delivery
+from experiments.tracking.ui_address import remember_port, ui_address
 from gan.errors import ConfigError
 
 

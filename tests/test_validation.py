@@ -8,15 +8,15 @@ from conftest import dataset, noise_images, small_scorer
 from rich.console import Console
 
 from experiments import validate_proxy
-from experiments.journal import Journal
-from experiments.prepare import new_run
-from experiments.records import Records, read_json
+from experiments.fid_proxy import measure, runs
+from experiments.fid_proxy.disturbances import all_disturbances
+from experiments.fid_proxy.references import sliced_wasserstein
+from experiments.records.folders import Records, read_json
+from experiments.records.journal import Journal
+from experiments.runs.start import new_run
 from experiments.settings.schema import Config, DataConfig, RecordsConfig, TrainConfig
 from experiments.train_features import DataPlace
 from experiments.validate_proxy import Validation
-from experiments.validation import measure, runs
-from experiments.validation.disturbances import all_disturbances
-from experiments.validation.references import sliced_wasserstein
 from gan.data.dataset import Dataset, load_dataset
 from gan.evaluation.extractors import load_extractor
 from gan.evaluation.metrics import statistics

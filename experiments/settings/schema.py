@@ -249,3 +249,21 @@ def in_brief(value: Any) -> Any:
 def flatten(config: Config) -> dict[str, Any]:
     """All keys, dotted, with their values."""
     return {key: get(config, key) for key in describe(Config)}
+
+
+# What a resumed run may change: nothing that its weights or scores depend on. Where the
+# images and the extractor's weights lie is free, as pixels and weights are compared.
+RESUME_MAY_CHANGE = (
+    "train.steps",
+    "train.steps_per_call",
+    "train.threads",  # moves results by rounding alone
+    "train.devices",  # likewise
+    "train.log_every_steps",
+    "train.grid_every_steps",
+    "train.checkpoint_every_steps",
+    "train.keep_checkpoints",
+    "eval.every_steps",
+    "data.source",
+    "data.path",
+    "eval.extractor_weights",
+)

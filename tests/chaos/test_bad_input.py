@@ -25,12 +25,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from experiments.arguments import parse_arguments
-from experiments.compose import GROUPS, complete, compose_config
+from experiments.cli.arguments import parse_arguments
+from experiments.cli.compose import GROUPS, complete, compose_config
+from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.evaluate import Evaluation
-from experiments.overrides import expand_sweep, quote_texts
-from experiments.prepare import read_records
-from experiments.records import Records, RunFolder
+from experiments.records.folders import Records, RunFolder
+from experiments.runs.facts import read_records
 from experiments.settings.rules import check, describe, text_keys
 from experiments.settings.schema import Config
 from gan.checkpoint import Checkpoint, CheckpointError, Checkpoints, read

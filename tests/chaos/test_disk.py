@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, RunProgram
 
-from experiments import journal
-from experiments.records import Records, RunFolder
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
 
 SETTINGS = [
     "train.batch_size=4",

@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT, SOAK
 from mlflow import MlflowClient
 
-from experiments import journal
-from experiments.records import Records, RunFolder
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
 from gan import metric_names
 
 STEPS = 40

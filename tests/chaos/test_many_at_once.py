@@ -11,8 +11,8 @@ from conftest import ROOT, SOAK, noise_images
 from mlflow import MlflowClient
 from test_search_under_fire import PROGRAM
 
-from experiments import journal
-from experiments.records import Records, RunFolder
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
 
 RUNS, SEARCHES, TRIALS = (8, 4, 3) if SOAK else (3, 2, 2)
 

@@ -11,10 +11,11 @@ from conftest import SOAK
 from flaky_server import Proxy, Server
 from mlflow import MlflowClient
 
-from experiments import journal, tracking
-from experiments.journal import Journal
-from experiments.records import Records, write_json
-from experiments.tracking import Delivery, Feeder
+from experiments.records import journal
+from experiments.records.folders import Records, write_json
+from experiments.records.journal import Journal
+from experiments.tracking.delivery import Delivery
+from experiments.tracking.feeder import Feeder
 
 OUTAGES = 20 if SOAK else 10
 FACTS = {
@@ -51,7 +52,7 @@ def test_outages_lose_and_double_nothing(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    monkeypatch.setattr(tracking, "INTERVAL", 0.05)
+    monkeypatch.setattr("experiments.tracking.feeder.INTERVAL", 0.05)
     folder = Records(tmp_path / "records").new_run("run", None)
     write_json(folder.facts, FACTS)
     (folder.path / "plots").mkdir()

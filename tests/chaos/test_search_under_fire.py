@@ -15,8 +15,8 @@ from conftest import ROOT, SOAK, noise_images
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from experiments import journal
-from experiments.records import Records, RunFolder
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
 from gan import metric_names
 from sweeps import study as studies
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from experiments import journal
-from experiments.records import Records, RunFolder
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
 
 LONG = ["train.steps=100000", "train.batch_size=8", "eval.every_steps=100000"]
 WITHIN = 10.0  # seconds from the signal to the end

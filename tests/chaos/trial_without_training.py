@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from rich.console import Console
 
-from experiments.journal import Journal
-from experiments.prepare import Run
+from experiments.records.journal import Journal
+from experiments.runs.start import Run
+from experiments.runs.train import Outcome
 from experiments.settings.schema import Config
-from experiments.training import Outcome
 from gan import metric_names
 from gan.checkpoint import Checkpoint
 from gan.tracker import Tracker, Trackers

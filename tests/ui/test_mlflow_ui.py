@@ -25,8 +25,8 @@ from conftest import ROOT, noise_images
 from filelock import FileLock
 from PIL import Image
 
-from experiments.journal import curve
-from experiments.records import Records, RunFolder, read_json
+from experiments.records.folders import Records, RunFolder, read_json
+from experiments.records.journal import curve
 from gan import metric_names
 
 CHROMIUM = shutil.which("chromium")

@@ -1,60 +1,37 @@
-"""From settings to a run that can start: its images, its folder, the facts about it."""
+"""From settings to a run that can start: its images and its folder."""
 
 import contextlib
 import dataclasses
-import getpass
 import os
 import shlex
-import subprocess
 import sys
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from experiments.errors import first_line
-from experiments.native_log import native_stderr_to
-from experiments.overrides import as_text
-from experiments.progress import counted
-from experiments.records import Records, RunFolder, default_root, read_json, write_json
-from experiments.settings.rules import describe, put
-from experiments.settings.schema import Config, effective, flatten, in_brief
-from experiments.threads import use_threads
-from gan import metric_names
+from experiments import ROOT
+from experiments.cli.overrides import as_text
+from experiments.cli.paths import shown
+from experiments.cli.progress import counted
+from experiments.cli.stderr import native_stderr_to
+from experiments.records.folders import Records, RunFolder, default_root, write_json
+from experiments.runs.facts import NOT_SETTINGS, read_records, run_facts
+from experiments.runs.threads import use_threads
+from experiments.settings.rules import put
+from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
-from gan.data.classes import CIFAR10_CLASSES, class_index
+from gan.data.classes import class_index
 from gan.data.contract import DataWarning
 from gan.data.dataset import Dataset, load_dataset
 from gan.errors import ConfigError, check_shares
 from gan.evaluation.weights import KEY, Weights, find_weights
-
-# What a resumed run may change: nothing that its weights or scores depend on. Where the
-# images and the extractor's weights lie is free, as pixels and weights are compared.
-RESUME_MAY_CHANGE = (
-    "train.steps",
-    "train.steps_per_call",
-    "train.threads",  # moves results by rounding alone
-    "train.devices",  # likewise
-    "train.log_every_steps",
-    "train.grid_every_steps",
-    "train.checkpoint_every_steps",
-    "train.keep_checkpoints",
-    "eval.every_steps",
-    "data.source",
-    "data.path",
-    "eval.extractor_weights",
-)
-COMMAND_WIDTH = 80  # characters
-NOT_SETTINGS = ("name", "resume", "records.root")  # where a run is kept, not what it is
 
 
 @dataclass(frozen=True)
@@ -72,7 +49,7 @@ class Run:
     def resume_command(self) -> str:
         root = self.folder.records.root
         extra = [as_text(f"records.root={root}")] if root != default_root() else []
-        return shlex.join(["python", shown(Path(__file__).with_name("run.py")), f"resume={self.folder.name}", *extra])
+        return shlex.join(["python", shown(ROOT / "experiments" / "run.py"), f"resume={self.folder.name}", *extra])
 
 
 @dataclass(frozen=True)
@@ -224,61 +201,6 @@ def check_same_images(dataset: Dataset, facts: dict[str, Any], key: str) -> None
         )  # fmt: skip
 
 
-def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[str, Any]]:
-    """The settings of a run, and the facts about it. Raises ConfigError, in the name of a setting, for damaged files."""
-    try:
-        node = OmegaConf.load(folder.config)
-        if not node:
-            raise ValueError("config.yaml is empty")
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
-        assert isinstance(config, Config)
-        facts = read_json(folder.facts)
-        if not {"dataset", "tags"} <= facts.keys():
-            raise ValueError("run.json lacks the data set or the tags")
-        return config, facts
-    except (OSError, ValueError, KeyError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        remedy = f"in {folder.path}: {first_line(error)}"
-        raise ConfigError(key, "a run with undamaged records", folder.name, remedy) from error
-
-
-def settings(config: Config) -> dict[str, object]:
-    """What a run was trained with, key by key."""
-    return {key: value for key, value in flatten(config).items() if key not in NOT_SETTINGS}
-
-
-def shown_settings(config: Config) -> dict[str, object]:
-    """Return what MLflow shows as params: the settings, shared ones as they are in effect (0.78/0.82/0.8)."""
-    shared = {spec["same_as"] for spec in describe(Config).values() if spec["same_as"]}
-    return settings(config) | {key: in_brief(effective(config, key)) for key in shared}
-
-
-def code_tags() -> dict[str, str]:
-    """Commit, and whether files differ from it; nothing outside a checkout."""
-    root = Path(__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str | None:
-        command = ["git", "-C", str(root), *arguments]
-        try:
-            return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return None
-
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    if commit is None or changes is None:
-        return {}
-    return {"mlflow.source.git.commit": commit, "git_dirty": str(bool(changes)).lower()}
-
-
-def shown(path: Path) -> str:
-    """A path relative to where the user stands, if it is below."""
-    try:
-        here = Path.cwd()
-    except FileNotFoundError:  # it was deleted meanwhile
-        return str(path)
-    absolute = Path(os.path.abspath(path))
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
-
-
 def _warn(console: Console, message: str) -> None:
     console.print(Panel(Text(message), title="warning", style="yellow"), soft_wrap=False)
 
@@ -286,73 +208,3 @@ def _warn(console: Console, message: str) -> None:
 def _write_config(config: Config, folder: RunFolder) -> None:
     text = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
     write_atomically(folder.config, text.encode())
-
-
-def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFolder, command: str) -> dict[str, Any]:
-    """What a run is, for MLflow and for a later resume."""
-    program = command.split()[1]
-    tags = {
-        "dataset": dataset.source,
-        "dataset_sha256": dataset.sha256,
-        "fid_proxy_id": weights.id,
-        "fid_proxy_images": f"{config.eval.num_images} in the run, {config.eval.final_num_images} at the end",
-        "run_folder": _place(folder),
-        "mlflow.user": _user(),
-        "mlflow.source.name": program,
-        "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": described(command, f"Trained on {dataset.description}.", folder),
-        **code_tags(),
-    }
-    return {
-        "created": time.time_ns() // 1_000_000,
-        "command": command,
-        "params": shown_settings(config),
-        "tags": tags,
-        "dataset": {
-            "name": dataset.source,
-            "description": dataset.description,
-            "sha256": dataset.sha256,
-            "shape": list(dataset.train.shape),
-            "dtype": str(dataset.train.dtype),
-            "class_names": _class_names(dataset),
-        },
-    }
-
-
-def described(command: str, what: str, folder: RunFolder) -> str:
-    """The description of a run or a study in MLflow, Markdown: how it was made, what it is, how to read its score."""
-    score = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end; lower is better."
-    return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
-
-
-def _place(folder: RunFolder) -> str:
-    """Where a run is in the records, which may be moved."""
-    return folder.path.relative_to(folder.records.root).as_posix()
-
-
-def _wrapped(command: str) -> str:
-    """In lines of a code block, as a shell takes them: MLflow's page grows as wide as its longest line."""
-    lines: list[str] = []
-    for word in map(shlex.quote, shlex.split(command)):
-        if lines and len(lines[-1]) + len(word) < COMMAND_WIDTH:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return " \\\n        ".join(lines)
-
-
-def _class_names(dataset: Dataset) -> list[str]:
-    """Of the classes that are trained on; none where classes have numbers alone, or there are none."""
-    names = dataset.class_names or (CIFAR10_CLASSES if dataset.source in ("cifar10", "embedded") else ())
-    if isinstance(dataset.class_id, int):
-        return list(names[dataset.class_id : dataset.class_id + 1])
-    if dataset.class_id != "all":
-        return [dataset.class_id]
-    return [] if dataset.source == "embedded" else list(names)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return str(os.getuid())

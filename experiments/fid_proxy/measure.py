@@ -10,11 +10,11 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.stats import rankdata, spearmanr
 
-from experiments.evaluate import load_generator
-from experiments.prepare import read_records
-from experiments.records import RunFolder
-from experiments.validation.disturbances import all_disturbances
-from experiments.validation.references import NETWORKS, sliced_wasserstein
+from experiments.fid_proxy.disturbances import all_disturbances
+from experiments.fid_proxy.references import NETWORKS, sliced_wasserstein
+from experiments.records.folders import RunFolder
+from experiments.runs.facts import read_records
+from experiments.runs.generator import load_generator
 from gan import metric_names
 from gan.arrays import Arrays
 from gan.cache import prepared

@@ -1,9 +1,4 @@
-"""Bring a run's records to MLflow: the only module that imports it.
-
-One background thread reads the run's journal and delivers it. It may fall behind, meet
-an absent server, stop and catch up; training never waits for it. How far it came stands
-in `tracking.json`, so nothing is delivered twice; what the store lost is delivered anew.
-"""
+"""Bring a run's records to MLflow, whatever of them it has already."""
 
 import errno
 import json
@@ -11,89 +6,49 @@ import logging
 import os
 import re
 import tempfile
-import threading
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from time import time_ns
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
+from rich.console import Console
 
-from experiments import journal
-from experiments.delivered import Delivered
-from experiments.errors import explained, first_line
-from experiments.records import Records, RunFolder, make_folder, read_json, write_json
-from experiments.relocation import artifacts_of, own_default_experiment, relocate
-from experiments.terminal import printable
-from experiments.tracking_address import VARIABLE, database_uri, public, sqlite_file, sqlite_uri, tracking_uri
-from experiments.ui_address import ui_address
+from experiments.cli.stderr import native_stderr_to
+from experiments.cli.terminal import printable
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder, read_json, write_json
+from experiments.tracking.address import (
+    database_uri,
+    public,
+    sqlite_file,
+    tracking_uri,
+)
+from experiments.tracking.delivered import Delivered
+from experiments.tracking.store import RunDeleted
+from experiments.tracking.ui_address import ui_address
 from gan import metric_names
+from gan.errors import ConfigError, explained, first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
-
-EXPERIMENT = "gan"
-OWN = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
-UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
-NOTE = "mlflow.note.content"  # the tag that the UI shows as a description
-# The UI shows the first line, and the rest on a click.
-EXPERIMENT_NOTE = f"""GANs. `{metric_names.FID_PROXY}`: lower is better; compare runs with the same `fid_proxy_id`, image count and \
-`dataset_sha256`.
-
-*Scores* among the *Views* has the columns for it. Runs are made by `python experiments/run.py`, studies by
-`python sweeps/optuna_search.py`; a study's trials are below it. `{metric_names.FINAL_FID_PROXY}` is of more images, at the end.
-"""
-VIEW = "scores"  # the UI's name for the saved view
-VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-PARENT = "mlflow.parentRunId"
-VIEW_COLUMNS = [
-    "attributes.`Dataset`",
-    f"metrics.`{metric_names.FINAL_FID_PROXY}`",
-    f"metrics.`{metric_names.FID_PROXY}`",
-    "params.`model.bn_momentum`",
-    "params.`model.leaky_relu_alpha`",
-    "params.`train.label_noise`",
-    "params.`optim.learning_rate`",
-]
-WORKFLOW = "workflowType=machine_learning"  # without it MLflow 3 shows its views of language models
-MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images (N, 32, 32, 3) float32 in [-1, 1].
-
-    latents = np.random.default_rng(0).standard_normal((16, {latent_dim}), np.float32)
-    images = mlflow.pyfunc.load_model("models:/<model ID>").predict(latents)
-"""
-MODEL = "generator"
-WON = "won"  # tag of a registered model: when its last winner won, in milliseconds
-MODEL_VERSIONS = "mlflow.modelVersions"  # the tag that MLflow's own way of registering sets on a logged model
-CHAMPION = "champion"  # the alias of a search's winner that is known to be better than what the search started from
-CANDIDATE = "candidate"  # and of one that is not
-ALIASES_NOTE = (
-    "The alias `champion` is a winner that was better on fresh seeds, `candidate` one that was not shown to be."
+    from mlflow.entities import Run
+from experiments.tracking.models import CHAMPION, has_version, is_whole, log_model, models_at, register_version
+from experiments.tracking.store import (
+    OWN,
+    WORKFLOW,
+    check_experiment,
+    connect,
+    find_experiment,
+    get_run,
+    is_gone,
 )
-INTERVAL = 1.0  # seconds between two looks at the journal
+
+PARENT = "mlflow.parentRunId"
 BATCH = 1000  # metrics a request, MLflow's limit
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes, of a run that is gone or deleted
 
 _log = logging.getLogger(__name__)
-
-# Set before MLflow is imported. Its own retries would hold a dead server's run open for
-# minutes; the feeder tries again by itself.
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we print our own
-}
-
-
-class RunDeleted(RuntimeError):
-    """The run is in MLflow's trash, where somebody put it."""
 
 
 class Delivery:
@@ -179,8 +134,8 @@ class Delivery:
 
     def _connect(self) -> "MlflowClient":
         """A client of the store, which has the run, as far as it was delivered or from the start."""
-        if self._client is None or _is_gone(sqlite_file(self._uri)):
-            client = _connect(self._folder.records, self._uri)
+        if self._client is None or is_gone(sqlite_file(self._uri)):
+            client = connect(self._folder.records, self._uri)
             facts = printable(read_json(self._folder.facts))
             run = self._find(client)
             if run is not None:
@@ -198,7 +153,7 @@ class Delivery:
         """The run as the store has it. One known by another address of the store is known by this one from now on."""
         others = [(key, state) for key, state in self._stores.items() if state is not self._state]
         for key, state in [("", self._state), *others]:
-            run = _get_run(client, state["run_id"]) if "run_id" in state else None
+            run = get_run(client, state["run_id"]) if "run_id" in state else None
             if run is not None:
                 if state is not self._state:
                     self._state.clear()
@@ -210,7 +165,7 @@ class Delivery:
         """Deliver anew, over what is there, to a store that lacks some of it. Raises RunDeleted."""
         run_id, experiment_id = run.info.run_id, run.info.experiment_id
         if run.info.lifecycle_stage == "deleted":
-            _check_experiment(client.get_experiment(experiment_id))
+            check_experiment(client.get_experiment(experiment_id))
             raise RunDeleted(f"MLflow's run is deleted (mlflow runs restore --run-id {run_id} brings it back)")
         self._state["experiment_id"] = experiment_id
         study = self._study(client, facts)
@@ -231,15 +186,15 @@ class Delivery:
             and _has_point(client, run_id, had.newest)
             and _has_files(client, run_id, had)
             and all(
-                any(_is_whole(client, model) for model in _models_at(client, run_id, experiment_id, time))
+                any(is_whole(client, model) for model in models_at(client, run_id, experiment_id, time))
                 for time in had.models
             )
-            and all(_has_version(client, run_id, name) for name in had.champion_of)
+            and all(has_version(client, run_id, name) for name in had.champion_of)
         )
 
     def _experiment_id(self, client: "MlflowClient") -> str:
-        experiment = _experiment(client, self._folder.records, self._uri)
-        _check_experiment(experiment)
+        experiment = find_experiment(client, self._folder.records, self._uri)
+        check_experiment(experiment)
         return str(experiment.experiment_id)
 
     def _describe(self, client: "MlflowClient", facts: dict[str, Any]) -> None:
@@ -309,7 +264,7 @@ class Delivery:
             self._model(client, run_id, record)
         elif "champion" in record:
             alias = record.get("alias", CHAMPION)  # which records of earlier versions do not have
-            _register(
+            register_version(
                 client, run_id, self._state["experiment_id"], record["champion"], alias,
                 printable(record["note"]), record["time"],
             )  # fmt: skip
@@ -323,11 +278,11 @@ class Delivery:
 
     def _model(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
         file, experiment_id, time = self._folder.path / record["model"], self._state["experiment_id"], record["time"]
-        known = _models_at(client, run_id, experiment_id, time) if self._retrying else []
-        if any(_is_whole(client, model) for model in known):
+        known = models_at(client, run_id, experiment_id, time) if self._retrying else []
+        if any(is_whole(client, model) for model in known):
             return
         scores = client.get_metric_history(run_id, metric_names.FINAL_FID_PROXY)
-        _log_model(file, run_id, experiment_id, time, scores[-1].step if scores else 0)
+        log_model(file, run_id, experiment_id, time, scores[-1].step if scores else 0)
         for model in known:  # nobody could load it
             client.delete_logged_model(model.model_id)
 
@@ -345,113 +300,6 @@ class Delivery:
             )
 
 
-def _connect(records: Records, uri: str) -> "MlflowClient":
-    """A client of the server or database, whose tables are there from now on."""
-    file = sqlite_file(uri)
-    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
-    if file is not None:  # a connection that was kept would write to a file that is replaced
-        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-    import mlflow
-
-    for name in ("mlflow", "alembic", "urllib3", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    own = logging.getLogger("mlflow")  # prints traces on the terminal of what is raised as well
-    own.handlers, own.propagate = [logging.NullHandler()], True  # to run.log, where there is one
-    with _creating(records, file):
-        if file is not None and _is_gone(file):
-            _make_database(file)
-        given = os.environ.get(VARIABLE)
-        mlflow.set_tracking_uri(uri)
-        if given is None:  # MLflow sets it, and the next records of this process would go there
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = given
-        client = mlflow.MlflowClient(uri)
-        if file is not None and (former := relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)):
-            _log.info("the records were in %s; MLflow's places of files are put right", ", ".join(map(str, former)))
-        return client
-
-
-def _is_gone(file: Path | None) -> bool:
-    """Whether an SQLite file is not there, or was made by a mere look for it."""
-    return file is not None and (not file.exists() or file.stat().st_size == 0)
-
-
-def _make_database(file: Path) -> None:
-    """Whole or not at all: MLflow makes its tables in many steps, and cannot go on from the middle of them."""
-    import mlflow
-
-    for left in file.parent.glob(f"{UNFINISHED}*"):  # by a process that was killed at it
-        left.unlink()
-    made = file.parent / f"{UNFINISHED}{uuid4().hex}.db"  # a new name, as MLflow keeps connections by name
-    made.touch()  # or SQLite makes it writable by its owner alone, whatever the umask
-    mlflow.MlflowClient(sqlite_uri(made))
-    own_default_experiment(made)
-    made.replace(file)
-
-
-def _creating(records: Records, file: Path | None) -> FileLock:
-    """Two processes on a fresh database race for its tables; one at a time."""
-    lock = file.with_suffix(".lock") if file is not None else records.root / "mlflow.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(lock)
-
-
-def _get_run(client: "MlflowClient", run_id: str) -> "Run | None":
-    """A run, which may be a deleted one; None where the store knows nothing of it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-
-
-def _experiment(client: "MlflowClient", records: Records, uri: str) -> "Experiment":
-    """The experiment that runs go to, created with all that the UI shows of it; it may be a deleted one."""
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
-    file = sqlite_file(uri)
-    with _creating(records, file):
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            place = artifacts_of(file) if file is not None else None  # a server decides itself
-            experiment = client.get_experiment(client.create_experiment(name, place, _experiment_tags()))
-        return experiment
-
-
-def _check_experiment(experiment: "Experiment") -> None:
-    """Raises RuntimeError for a deleted one."""
-    if experiment.lifecycle_stage == "deleted":
-        remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
-        raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
-
-
-def _experiment_tags() -> dict[str, str]:
-    view = {"selectedColumns": VIEW_COLUMNS}
-    saved = {"name": VIEW.capitalize(), "createdAt": time_ns() // 1_000_000, "state": json.dumps(view)}
-    return {
-        "mlflow.experimentKind": "custom_model_development",
-        NOTE: EXPERIMENT_NOTE,
-        VIEW_TAG: json.dumps(saved),
-    }
-
-
-def open_store(records: Records) -> str:
-    """Make the database and its experiment, if they are not there; where all runs are in the UI, after the server's address."""
-    make_folder(records.root, "records.root")
-    uri = tracking_uri(records)
-    client = _connect(records, uri)
-    experiment = _experiment(client, records, uri)
-    if experiment.lifecycle_stage == "deleted":
-        return f"/#/experiments?{WORKFLOW}"
-    for key, value in _experiment_tags().items():  # an earlier version made it with fewer
-        if key not in experiment.tags:
-            client.set_experiment_tag(experiment.experiment_id, key, value)
-    return f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey={VIEW}&{WORKFLOW}"
-
-
 def mark_restored(run: RunFolder) -> bool:
     """Let a run's note of deliveries say that another host made them; False where there is none."""
     stores, damaged = _read_stores(run.delivery)
@@ -467,7 +315,7 @@ def send_file(run: RunFolder, file: Path, place: str) -> bool:
     if run_id is None:
         return False
     try:
-        _connect(run.records, tracking_uri(run.records)).log_artifact(run_id, file, place)
+        connect(run.records, tracking_uri(run.records)).log_artifact(run_id, file, place)
     except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
         _log.warning("%s is not uploaded: %s", file.name, public(first_line(error)))
         return False
@@ -477,7 +325,7 @@ def send_file(run: RunFolder, file: Path, place: str) -> bool:
 def fetch_file(records: Records, run_id: str, artifact: str) -> bytes | None:
     """An artifact of a run; None where there is none or MLflow is away."""
     try:
-        client = _connect(records, tracking_uri(records))
+        client = connect(records, tracking_uri(records))
         with tempfile.TemporaryDirectory() as folder:
             return Path(client.download_artifacts(run_id, artifact, folder)).read_bytes()
     except Exception as error:  # whatever MLflow, its database or the network raise: it is done without
@@ -488,57 +336,12 @@ def fetch_file(records: Records, run_id: str, artifact: str) -> bytes | None:
 def give_up_run(records: Records, run_id: str, note: str) -> None:
     """End a run that its own host will not, as its trial goes on in another."""
     try:
-        client = _connect(records, tracking_uri(records))
+        client = connect(records, tracking_uri(records))
         client.set_tag(run_id, "optuna.trial_state", "FAIL")
         client.set_tag(run_id, "taken_up", note)
         client.set_terminated(run_id, "FAILED")
     except Exception as error:  # whatever MLflow, its database or the network raise: the study knows
         _log.warning("run %s is left as it is: %s", run_id, public(first_line(error)))
-
-
-class Feeder:
-    """Keeps MLflow up to date from a background thread while a run goes on."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.delivery = Delivery(folder)
-        self.problem: str | None = None  # why MLflow is behind, if it is
-        self._records, self._uri = folder.records, tracking_uri(folder.records)
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mlflow-feeder", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def finish(self, timeout: float) -> bool:
-        """Deliver what is left; True if MLflow has everything within `timeout` seconds."""
-        self._done.set()
-        self._thread.join(timeout)
-        if self._thread.is_alive() and self.problem is None:
-            self.problem = f"MLflow took more than {timeout:g} s"
-        return self.problem is None
-
-    def _run(self) -> None:
-        monitor = None
-        while True:
-            last = self._done.is_set()  # looked at first, so that the last delivery misses nothing
-            if last and monitor is not None:
-                monitor.finish()
-            try:
-                refused = self.delivery.deliver(again=last)
-                self.problem = refused[0] if refused else None
-                if (
-                    not last
-                    and self.delivery.run_id is not None
-                    and (monitor is None or not monitor._process.is_alive())
-                ):
-                    monitor = _system_monitor(self.delivery.run_id, self._uri)  # an outage ends MLflow's own thread
-            except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
-                if self.problem is None:
-                    _log.warning("MLflow is behind, will try again\n%s", public(traceback.format_exc()))
-                self.problem = reason(error, self._records)
-            if last:
-                return
-            self._done.wait(INTERVAL)
 
 
 def _read_stores(file: Path) -> tuple[dict[str, dict[str, Any]], bool]:
@@ -604,15 +407,6 @@ def _dataset(facts: dict[str, Any]) -> Any:
     )
 
 
-def _system_monitor(run_id: str, uri: str) -> Any:
-    """MLflow's own sampler of CPU, memory, disk and network, one point every 10 s."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
-    monitor.start()
-    return monitor
-
-
 def _name(record: journal.Record) -> str:
     kinds = ("file", "artifact", "model", "champion")
     return str(next(record[kind] for kind in kinds if kind in record))
@@ -638,85 +432,39 @@ def _images(client: "MlflowClient", run_id: str) -> set[tuple[str, int]]:
     return {(each[1], int(each[2])) for each in found if each}
 
 
-def _models_at(client: "MlflowClient", run_id: str, experiment_id: str, time: int) -> list[Any]:
-    """The models of one record of the journal: more than one where a delivery broke off."""
-    return [m for m in _models(client, run_id, experiment_id) if m.tags.get("journal_time") == str(time)]
+def with_study(folder: RunFolder) -> list[RunFolder]:
+    """Return a run, after the study that it is part of: MLflow needs that first."""
+    try:
+        parent = read_json(folder.facts).get("parent")
+    except (OSError, ValueError):  # is said when the run is delivered
+        parent = None
+    return [folder] if parent is None else [RunFolder(folder.records.root / parent), folder]
 
 
-def _is_whole(client: "MlflowClient", model: Any) -> bool:
-    """Whether a model was delivered to its end, and its files are there."""
-    return str(model.status) == "READY" and bool(client.list_logged_model_artifacts(model.model_id))
+def deliver(folder: RunFolder, console: Console) -> bool:
+    """Bring MLflow up to date with a run's journal, and say so.
 
-
-def _has_version(client: "MlflowClient", run_id: str, name: str) -> bool:
-    """Whether a registered model has a version that is this run's."""
-    return any(version.run_id == run_id for version in client.search_model_versions(f"name = '{name}'"))
-
-
-def _models(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any]:
-    """The run's models, newest first."""
-    models = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
-    return sorted(models, key=lambda model: -int(model.creation_timestamp))
-
-
-def _register(
-    client: "MlflowClient", run_id: str, experiment_id: str, name: str, alias: str, note: str, time: int
-) -> None:
-    """Give the run's newest model the alias, `champion` or `candidate`, of a registered one; nothing is made twice.
-
-    A registered model has one of the two at a time: the last winner's. time: when it won, in milliseconds.
+    Returns:
+        Whether MLflow has all that it should: a run that was deleted there stays so.
     """
-    models = _models(client, run_id, experiment_id)
-    if not models:
-        raise ValueError("the run has no model")
-    model = models[0]
-    registered = client.search_registered_models(f"name = '{name}'")
-    if not registered:
-        client.create_registered_model(name, description=f"Winners of the search `{name}`. {ALIASES_NOTE}")
-    source = f"models:/{model.model_id}"
-    known = [version for version in client.search_model_versions(f"name = '{name}'") if version.source == source]
-    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=model.model_id)
-    client.update_model_version(name, version.version, note)
-    # The model's page says by this tag where it is registered; a server of MLflow's sets it itself.
-    if MODEL_VERSIONS not in model.tags:
-        versions = json.dumps([{"name": name, "version": version.version}])
-        client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: versions})
-    if registered and int(registered[0].tags.get(WON, 0)) > time:  # a later winner was delivered before
-        return
-    client.set_registered_model_tag(name, WON, str(time))
-    client.set_registered_model_alias(name, alias, version.version)
-    client.delete_registered_model_alias(name, CANDIDATE if alias == CHAMPION else CHAMPION)
-
-
-def _log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int) -> None:
-    """The generator as an MLflow model: latents (N, latent_dim) -> images in [-1, 1].
-
-    step: of the run, whose metrics at it become the model's.
-    """
-    import keras
-    import mlflow.tensorflow
-    import tensorflow as tf
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar of its own
-    mlflow.set_experiment(experiment_id=experiment_id)  # or the model goes to the default experiment
-    model = keras.models.load_model(file, compile=False)
-    latent_dim = model.input_shape[-1]
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), (-1, latent_dim))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, 32, 32, 3))]),
-    )
-    Model.log(
-        artifact_path=None,
-        name=MODEL,
-        flavor=mlflow.tensorflow,
-        run_id=run_id,
-        step=step,
-        tags={"journal_time": str(time), NOTE: MODEL_NOTE.format(latent_dim=latent_dim)},
-        model=model,
-        signature=signature,
-        input_example=np.random.default_rng(0).standard_normal((2, latent_dim), np.float32),
-        # Pinned here: MLflow would find them out in ten seconds of imports.
-        pip_requirements=[f"keras=={keras.__version__}", f"tensorflow=={tf.__version__}", f"numpy=={np.__version__}"],
-    )
+    server = public(tracking_uri(folder.records))
+    if not folder.journal.exists():
+        console.print(f"{folder.name}: nothing happened in it yet")
+        return True
+    try:
+        with folder.owned(), native_stderr_to(Path(os.devnull)):
+            refused = Delivery(folder).deliver()
+    except ConfigError:
+        console.print(f"{folder.name}: left alone, its own process is at it")
+        return True
+    except RunDeleted as error:
+        console.print(f"{folder.name}: left alone in {server}: {error}", style="yellow")
+        return True
+    except Exception as error:  # whatever MLflow, its database or the network raise: the next run may still go
+        console.print(f"{folder.name}: not delivered to {server}: {reason(error, folder.records)}", style="red")
+        return False
+    for line in refused:
+        console.print(f"{folder.name}: refused: {line}", style="red")
+    if not refused:
+        console.print(f"{folder.name}: delivered to {server}")
+    return not refused

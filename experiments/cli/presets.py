@@ -8,7 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.overrides import nearest_key, parse
+from experiments.cli.overrides import nearest_key, parse
 from experiments.settings.rules import describe
 from gan.errors import ConfigError
 

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 
-from experiments.validation.measure import Numbers
+from experiments.fid_proxy.measure import Numbers
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart, and two greys.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#B2A100")

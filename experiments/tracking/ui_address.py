@@ -2,7 +2,7 @@
 
 import contextlib
 
-from experiments.records import Records, read_json, write_json
+from experiments.records.folders import Records, read_json, write_json
 
 HOST = "127.0.0.1"
 PORT = 5000  # MLflow's own

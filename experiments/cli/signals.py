@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from experiments import ROOT
+
 SHOW_CURSOR = "\x1b[?25h" if sys.stdout.isatty() else ""  # which live lines hide
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = [ROOT / name for name in ("experiments", "sweeps", "benchmarks")]  # folders of them
 
 

@@ -7,14 +7,13 @@ from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from experiments import program
-from experiments.compose import TYPES, refuse_none, settings_help, wrong_type
-from experiments.environment import say_what_is_set_aside
-from experiments.errors import first_line
-from experiments.overrides import as_text, nearest_key, parse, quote_texts, value_text
-from experiments.progress import Output
+from experiments.cli import entry
+from experiments.cli.compose import TYPES, refuse_none, settings_help, wrong_type
+from experiments.cli.environment import say_what_is_set_aside
+from experiments.cli.overrides import as_text, nearest_key, parse, quote_texts, value_text
+from experiments.cli.progress import Output
 from experiments.settings.rules import check, describe, text_keys
-from gan.errors import ConfigError
+from gan.errors import ConfigError, first_line
 
 Settings = TypeVar("Settings")
 
@@ -70,4 +69,4 @@ def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: 
         say_what_is_set_aside(Output())
         return main(wanted)
 
-    program.run(checked)
+    entry.run(checked)

@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 import gan
-from experiments.records import read_json
-from experiments.signals import is_ours
+from experiments.cli.signals import is_ours
+from experiments.records.folders import read_json
 from gan.errors import ConfigError
 from gan.keras_state import USER_HOME
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from experiments import tracking
-from experiments.records import RunFolder
+from experiments.records.folders import RunFolder
+from experiments.tracking import delivery
 from gan.arrays import write_atomically
 
 ARTIFACT = "state/state.zip"
@@ -54,7 +54,7 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
         file = known.get(base, run.checkpoints.folder / base)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, part)
-    stores = tracking.mark_restored(run)
+    stores = delivery.mark_restored(run)
     assert stores, "a state is uploaded to a run that MLflow has"
     write_atomically(run.config, yaml.safe_dump(settings, sort_keys=False).encode())
 
@@ -65,7 +65,7 @@ def upload(run: RunFolder) -> bool:
         file = Path(folder) / Path(ARTIFACT).name
         with contextlib.suppress(OSError):
             file.write_bytes(pack(run))
-            return tracking.send_file(run, file, Path(ARTIFACT).parent.as_posix())
+            return delivery.send_file(run, file, Path(ARTIFACT).parent.as_posix())
     return False
 
 

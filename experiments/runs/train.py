@@ -6,28 +6,30 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
-from experiments.errors import explained, first_line
-from experiments.journal import Journal, curve, curves
-from experiments.native_log import native_stderr_to
-from experiments.prepare import Run, code_tags, shown
-from experiments.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
-from experiments.records import RunFolder
-from experiments.settings.schema import Config
-from experiments.threads import use_threads
-from experiments.tracking import Feeder
-from experiments.tracking_address import serve_command
+from experiments import ROOT
+from experiments.cli.paths import shown
+from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
+from experiments.cli.stderr import native_stderr_to
+from experiments.records.folders import RunFolder
+from experiments.records.journal import Journal, curve, curves
+from experiments.runs.facts import code_tags
+from experiments.runs.start import Run
+from experiments.runs.threads import use_threads
+from experiments.tracking.address import serve_command
+from experiments.tracking.feeder import Feeder
 from gan import metric_names
+from gan.errors import explained, first_line
 
 if TYPE_CHECKING:
     from gan.tracker import Tracker
     from gan.trainer import Trainer
     from gan.update import Update
+from experiments.runs.build import build_update
 
 DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
 STOPPED_SECONDS = 5.0  # and one that the user stopped
@@ -173,66 +175,6 @@ def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:
         journal.close()
 
 
-def build_update(config: Config, images: np.ndarray) -> "Update":
-    """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8.
-
-    They are on the devices of the settings. Raises ConfigError if those are not there.
-    """
-    from gan.devices import count_devices, strategy_for
-
-    with strategy_for(count_devices(config.train.devices, config.train.batch_size)).scope():
-        return _build_update(config, images)
-
-
-def _build_update(config: Config, images: np.ndarray) -> "Update":
-    from gan.labels import Labels
-    from gan.models import build_discriminator, build_generator
-    from gan.optimizers import Adam, Decay
-    from gan.update import Update
-
-    model, optim, train = config.model, config.optim, config.train
-    adam = {"beta_1": optim.beta_1, "beta_2": optim.beta_2, "epsilon": optim.epsilon}
-    return Update(
-        build_generator(
-            model.latent_dim,
-            model.generator.bn_momentum,
-            width=model.generator.width,
-            precision=train.precision,
-            seed=config.seed,
-        ),
-        build_discriminator(
-            model.discriminator.bn_momentum,
-            model.discriminator.leaky_relu_alpha,
-            model.dropout,
-            width=model.discriminator.width,
-            batch_norm=model.discriminator.batch_norm,
-            spectral_norm=model.discriminator.spectral_norm,
-            precision=train.precision,
-            seed=config.seed,
-        ),
-        Adam(optim.generator_learning_rate, **adam),
-        Adam(optim.discriminator_learning_rate, **adam),
-        images,
-        recipe=train.batch_norm,
-        batch_size=train.batch_size,
-        labels=Labels(
-            train.label_noise,
-            fresh=train.label_noise_mode == "fresh",
-            inward=train.label_noise_side == "inward",
-            real_only=train.label_noise_on == "real",
-            flip=train.label_flip,
-        ),
-        loss=train.loss,
-        r1_gamma=train.r1_gamma,
-        r1_every_steps=train.r1_every_steps,
-        augmentations=[] if train.augment == "none" else train.augment.split("+"),
-        horizontal_flip=train.horizontal_flip,
-        ema_decay=train.ema_decay,
-        decay=None if optim.decay == "constant" else Decay(optim.decay, train.steps, optim.decay_from),
-        seed=config.seed,
-    )
-
-
 def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     """The update, the scorer and the loop around them, from the settings."""
     from gan.evaluation.extractors import load_extractor
@@ -332,6 +274,6 @@ def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> N
     if feeder.delivery.url is not None:
         lines.append(f"{'browse ' if serve is None else '       '}  {feeder.delivery.url}")
     if not delivered:
-        sync = shlex.join(["python", shown(Path(__file__).with_name("sync.py")), shown(run.folder.path)])
+        sync = shlex.join(["python", shown(ROOT / "experiments" / "sync.py"), shown(run.folder.path)])
         lines.append(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with\n         {sync}")
     say(console, "\n".join(lines))

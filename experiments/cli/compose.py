@@ -13,15 +13,16 @@ from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from experiments import presets
-from experiments.overrides import nearest_key, parse, plain_line, value_text
+from experiments import ROOT
+from experiments.cli import presets
+from experiments.cli.overrides import nearest_key, parse, plain_line, value_text
 from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, text_keys
 from experiments.settings.schema import Config
 from gan.errors import ConfigError, nearest
 
 Settings = TypeVar("Settings")
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+CONF = ROOT / "conf"
 GROUPS = ("data", "experiment")
 TYPES = {
     "int": "an integer",

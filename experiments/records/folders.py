@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from experiments.errors import first_line
+from experiments import ROOT
 from experiments.settings.rules import FolderName, Utf8, is_utf8, stray_character
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoints
-from gan.errors import ConfigError
+from gan.errors import ConfigError, first_line
 
 BEST = "best:"  # before the name of a study, stands for the run of its winner
 RUNS_URI = "runs:/"  # before a run's id, in MLflow's addresses
@@ -26,7 +26,7 @@ FEWEST_DIGITS = 4  # of an id that is cut short
 
 
 def default_root() -> Path:
-    return Path(__file__).resolve().parents[1] / "mlruns"
+    return ROOT / "mlruns"
 
 
 @dataclass(frozen=True)

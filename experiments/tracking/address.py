@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from experiments.records import Records
+from experiments.records.folders import Records
 from gan.errors import ConfigError, without_password
 
 VARIABLE = "MLFLOW_TRACKING_URI"

@@ -8,9 +8,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from experiments.figures import COLOURS, GROUND, INK
-from experiments.progress import brief
-from experiments.terminal import printable
+from experiments.cli.progress import brief
+from experiments.cli.terminal import printable
+from experiments.reports.figures import COLOURS, GROUND, INK
 
 FOLDER = Path(__file__).parent
 

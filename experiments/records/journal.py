@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.records import RunFolder
+from experiments.records.folders import RunFolder
 from gan.errors import ConfigError
 from gan.images import save_png
 

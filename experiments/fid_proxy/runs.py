@@ -6,9 +6,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from experiments import journal
-from experiments.prepare import read_records
-from experiments.records import Records, RunFolder
+from experiments import ROOT
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
+from experiments.runs.facts import read_records
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError
 
@@ -30,7 +31,7 @@ RUNS = {
 AT_ONCE = 2  # runs side by side, each with its share of the cores
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 DIVERGED = "last finite checkpoint"  # how gan.trainer.Diverged is told from other failures
-PROGRAM = Path(__file__).resolve().parents[1] / "run.py"
+PROGRAM = ROOT / "experiments" / "run.py"
 
 
 def train_all(records: Records, dataset: Dataset, steps: int, every: int) -> list[RunFolder]:

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from experiments.environment import check_working_directory, prepare
-from experiments.errors import explained
-from experiments.signals import leave_at_once_on_interrupt
-from experiments.terminal import tolerate_any_text
-from gan.errors import ConfigError
+from experiments.cli.environment import check_working_directory, prepare
+from experiments.cli.signals import leave_at_once_on_interrupt
+from experiments.cli.terminal import tolerate_any_text
+from gan.errors import ConfigError, explained
 
 FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import journal
-from experiments.prepare import RESUME_MAY_CHANGE, read_records, settings
-from experiments.progress import brief, short_names
-from experiments.records import Records, RunFolder
+from experiments.cli.progress import brief, short_names
+from experiments.records import journal
+from experiments.records.folders import Records, RunFolder
+from experiments.runs.facts import read_records, settings
 from experiments.settings.rules import describe
-from experiments.settings.schema import Config
+from experiments.settings.schema import RESUME_MAY_CHANGE, Config
 from gan import metric_names
 from gan.errors import ConfigError
 

@@ -1,0 +1,14 @@
+"""Paths as a person reads them."""
+
+import os
+from pathlib import Path
+
+
+def shown(path: Path) -> str:
+    """A path relative to where the user stands, if it is below."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted meanwhile
+        return str(path)
+    absolute = Path(os.path.abspath(path))
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)

@@ -1,0 +1,70 @@
+"""Networks, optimisers and the compiled update of a `Config`."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.settings.schema import Config
+
+if TYPE_CHECKING:
+    from gan.update import Update
+
+
+def build_update(config: Config, images: np.ndarray) -> "Update":
+    """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8.
+
+    They are on the devices of the settings. Raises ConfigError if those are not there.
+    """
+    from gan.devices import count_devices, strategy_for
+
+    with strategy_for(count_devices(config.train.devices, config.train.batch_size)).scope():
+        return _build_update(config, images)
+
+
+def _build_update(config: Config, images: np.ndarray) -> "Update":
+    from gan.labels import Labels
+    from gan.models import build_discriminator, build_generator
+    from gan.optimizers import Adam, Decay
+    from gan.update import Update
+
+    model, optim, train = config.model, config.optim, config.train
+    adam = {"beta_1": optim.beta_1, "beta_2": optim.beta_2, "epsilon": optim.epsilon}
+    return Update(
+        build_generator(
+            model.latent_dim,
+            model.generator.bn_momentum,
+            width=model.generator.width,
+            precision=train.precision,
+            seed=config.seed,
+        ),
+        build_discriminator(
+            model.discriminator.bn_momentum,
+            model.discriminator.leaky_relu_alpha,
+            model.dropout,
+            width=model.discriminator.width,
+            batch_norm=model.discriminator.batch_norm,
+            spectral_norm=model.discriminator.spectral_norm,
+            precision=train.precision,
+            seed=config.seed,
+        ),
+        Adam(optim.generator_learning_rate, **adam),
+        Adam(optim.discriminator_learning_rate, **adam),
+        images,
+        recipe=train.batch_norm,
+        batch_size=train.batch_size,
+        labels=Labels(
+            train.label_noise,
+            fresh=train.label_noise_mode == "fresh",
+            inward=train.label_noise_side == "inward",
+            real_only=train.label_noise_on == "real",
+            flip=train.label_flip,
+        ),
+        loss=train.loss,
+        r1_gamma=train.r1_gamma,
+        r1_every_steps=train.r1_every_steps,
+        augmentations=[] if train.augment == "none" else train.augment.split("+"),
+        horizontal_flip=train.horizontal_flip,
+        ema_decay=train.ema_decay,
+        decay=None if optim.decay == "constant" else Decay(optim.decay, train.steps, optim.decay_from),
+        seed=config.seed,
+    )

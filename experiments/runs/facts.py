@@ -1,0 +1,139 @@
+"""What is recorded of a run beside its settings: images, extractor, code, command."""
+
+import getpass
+import os
+import shlex
+import subprocess
+import time
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import ROOT
+from experiments.records.folders import RunFolder, read_json
+from experiments.settings.rules import describe
+from experiments.settings.schema import Config, effective, flatten, in_brief
+from gan import metric_names
+from gan.data.classes import CIFAR10_CLASSES
+from gan.data.dataset import Dataset
+from gan.errors import ConfigError, first_line
+from gan.evaluation.weights import Weights
+
+COMMAND_WIDTH = 80  # characters
+NOT_SETTINGS = ("name", "resume", "records.root")  # where a run is kept, not what it is
+
+
+def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[str, Any]]:
+    """The settings of a run, and the facts about it. Raises ConfigError, in the name of a setting, for damaged files."""
+    try:
+        node = OmegaConf.load(folder.config)
+        if not node:
+            raise ValueError("config.yaml is empty")
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
+        assert isinstance(config, Config)
+        facts = read_json(folder.facts)
+        if not {"dataset", "tags"} <= facts.keys():
+            raise ValueError("run.json lacks the data set or the tags")
+        return config, facts
+    except (OSError, ValueError, KeyError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        remedy = f"in {folder.path}: {first_line(error)}"
+        raise ConfigError(key, "a run with undamaged records", folder.name, remedy) from error
+
+
+def settings(config: Config) -> dict[str, object]:
+    """What a run was trained with, key by key."""
+    return {key: value for key, value in flatten(config).items() if key not in NOT_SETTINGS}
+
+
+def shown_settings(config: Config) -> dict[str, object]:
+    """Return what MLflow shows as params: the settings, shared ones as they are in effect (0.78/0.82/0.8)."""
+    shared = {spec["same_as"] for spec in describe(Config).values() if spec["same_as"]}
+    return settings(config) | {key: in_brief(effective(config, key)) for key in shared}
+
+
+def code_tags() -> dict[str, str]:
+    """Commit, and whether files differ from it; nothing outside a checkout."""
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(ROOT), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    if commit is None or changes is None:
+        return {}
+    return {"mlflow.source.git.commit": commit, "git_dirty": str(bool(changes)).lower()}
+
+
+def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFolder, command: str) -> dict[str, Any]:
+    """What a run is, for MLflow and for a later resume."""
+    program = command.split()[1]
+    tags = {
+        "dataset": dataset.source,
+        "dataset_sha256": dataset.sha256,
+        "fid_proxy_id": weights.id,
+        "fid_proxy_images": f"{config.eval.num_images} in the run, {config.eval.final_num_images} at the end",
+        "run_folder": _place(folder),
+        "mlflow.user": _user(),
+        "mlflow.source.name": program,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.note.content": described(command, f"Trained on {dataset.description}.", folder),
+        **code_tags(),
+    }
+    return {
+        "created": time.time_ns() // 1_000_000,
+        "command": command,
+        "params": shown_settings(config),
+        "tags": tags,
+        "dataset": {
+            "name": dataset.source,
+            "description": dataset.description,
+            "sha256": dataset.sha256,
+            "shape": list(dataset.train.shape),
+            "dtype": str(dataset.train.dtype),
+            "class_names": _class_names(dataset),
+        },
+    }
+
+
+def described(command: str, what: str, folder: RunFolder) -> str:
+    """The description of a run or a study in MLflow, Markdown: how it was made, what it is, how to read its score."""
+    score = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end; lower is better."
+    return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
+
+
+def _place(folder: RunFolder) -> str:
+    """Where a run is in the records, which may be moved."""
+    return folder.path.relative_to(folder.records.root).as_posix()
+
+
+def _wrapped(command: str) -> str:
+    """In lines of a code block, as a shell takes them: MLflow's page grows as wide as its longest line."""
+    lines: list[str] = []
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines and len(lines[-1]) + len(word) < COMMAND_WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return " \\\n        ".join(lines)
+
+
+def _class_names(dataset: Dataset) -> list[str]:
+    """Of the classes that are trained on; none where classes have numbers alone, or there are none."""
+    names = dataset.class_names or (CIFAR10_CLASSES if dataset.source in ("cifar10", "embedded") else ())
+    if isinstance(dataset.class_id, int):
+        return list(names[dataset.class_id : dataset.class_id + 1])
+    if dataset.class_id != "all":
+        return [dataset.class_id]
+    return [] if dataset.source == "embedded" else list(names)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())

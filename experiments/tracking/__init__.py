@@ -1,0 +1,1 @@
+"""MLflow: the store, what is delivered to it, and the models in it."""

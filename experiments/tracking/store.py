@@ -1,0 +1,168 @@
+"""MLflow's store: the experiment and its view, the database of the records, and the connection to both."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from time import time_ns
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from filelock import FileLock
+
+from experiments.records.folders import Records, make_folder
+from experiments.tracking.address import VARIABLE, sqlite_file, sqlite_uri, tracking_uri
+from experiments.tracking.relocation import artifacts_of, own_default_experiment, relocate
+from gan import metric_names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+_log = logging.getLogger(__name__)
+
+EXPERIMENT = "gan"
+OWN = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
+UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
+NOTE = "mlflow.note.content"  # the tag that the UI shows as a description
+# The UI shows the first line, and the rest on a click.
+EXPERIMENT_NOTE = f"""GANs. `{metric_names.FID_PROXY}`: lower is better; compare runs with the same `fid_proxy_id`, image count and \
+`dataset_sha256`.
+
+*Scores* among the *Views* has the columns for it. Runs are made by `python experiments/run.py`, studies by
+`python sweeps/optuna_search.py`; a study's trials are below it. `{metric_names.FINAL_FID_PROXY}` is of more images, at the end.
+"""
+VIEW = "scores"  # the UI's name for the saved view
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+VIEW_COLUMNS = [
+    "attributes.`Dataset`",
+    f"metrics.`{metric_names.FINAL_FID_PROXY}`",
+    f"metrics.`{metric_names.FID_PROXY}`",
+    "params.`model.bn_momentum`",
+    "params.`model.leaky_relu_alpha`",
+    "params.`train.label_noise`",
+    "params.`optim.learning_rate`",
+]
+WORKFLOW = "workflowType=machine_learning"  # without it MLflow 3 shows its views of language models
+
+# Set before MLflow is imported. Its own retries would hold a dead server's run open for
+# minutes; the feeder tries again by itself.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we print our own
+}
+
+
+class RunDeleted(RuntimeError):
+    """The run is in MLflow's trash, where somebody put it."""
+
+
+def connect(records: Records, uri: str) -> "MlflowClient":
+    """A client of the server or database, whose tables are there from now on."""
+    file = sqlite_file(uri)
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    if file is not None:  # a connection that was kept would write to a file that is replaced
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    import mlflow
+
+    for name in ("mlflow", "alembic", "urllib3", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    own = logging.getLogger("mlflow")  # prints traces on the terminal of what is raised as well
+    own.handlers, own.propagate = [logging.NullHandler()], True  # to run.log, where there is one
+    with _creating(records, file):
+        if file is not None and is_gone(file):
+            _make_database(file)
+        given = os.environ.get(VARIABLE)
+        mlflow.set_tracking_uri(uri)
+        if given is None:  # MLflow sets it, and the next records of this process would go there
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = given
+        client = mlflow.MlflowClient(uri)
+        if file is not None and (former := relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)):
+            _log.info("the records were in %s; MLflow's places of files are put right", ", ".join(map(str, former)))
+        return client
+
+
+def is_gone(file: Path | None) -> bool:
+    """Whether an SQLite file is not there, or was made by a mere look for it."""
+    return file is not None and (not file.exists() or file.stat().st_size == 0)
+
+
+def _make_database(file: Path) -> None:
+    """Whole or not at all: MLflow makes its tables in many steps, and cannot go on from the middle of them."""
+    import mlflow
+
+    for left in file.parent.glob(f"{UNFINISHED}*"):  # by a process that was killed at it
+        left.unlink()
+    made = file.parent / f"{UNFINISHED}{uuid4().hex}.db"  # a new name, as MLflow keeps connections by name
+    made.touch()  # or SQLite makes it writable by its owner alone, whatever the umask
+    mlflow.MlflowClient(sqlite_uri(made))
+    own_default_experiment(made)
+    made.replace(file)
+
+
+def _creating(records: Records, file: Path | None) -> FileLock:
+    """Two processes on a fresh database race for its tables; one at a time."""
+    lock = file.with_suffix(".lock") if file is not None else records.root / "mlflow.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock)
+
+
+def get_run(client: "MlflowClient", run_id: str) -> "Run | None":
+    """A run, which may be a deleted one; None where the store knows nothing of it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Experiment":
+    """The experiment that runs go to, created with all that the UI shows of it; it may be a deleted one."""
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
+    file = sqlite_file(uri)
+    with _creating(records, file):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            place = artifacts_of(file) if file is not None else None  # a server decides itself
+            experiment = client.get_experiment(client.create_experiment(name, place, _experiment_tags()))
+        return experiment
+
+
+def check_experiment(experiment: "Experiment") -> None:
+    """Raises RuntimeError for a deleted one."""
+    if experiment.lifecycle_stage == "deleted":
+        remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
+        raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
+
+
+def _experiment_tags() -> dict[str, str]:
+    view = {"selectedColumns": VIEW_COLUMNS}
+    saved = {"name": VIEW.capitalize(), "createdAt": time_ns() // 1_000_000, "state": json.dumps(view)}
+    return {
+        "mlflow.experimentKind": "custom_model_development",
+        NOTE: EXPERIMENT_NOTE,
+        VIEW_TAG: json.dumps(saved),
+    }
+
+
+def open_store(records: Records) -> str:
+    """Make the database and its experiment, if they are not there; where all runs are in the UI, after the server's address."""
+    make_folder(records.root, "records.root")
+    uri = tracking_uri(records)
+    client = connect(records, uri)
+    experiment = find_experiment(client, records, uri)
+    if experiment.lifecycle_stage == "deleted":
+        return f"/#/experiments?{WORKFLOW}"
+    for key, value in _experiment_tags().items():  # an earlier version made it with fewer
+        if key not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
+    return f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey={VIEW}&{WORKFLOW}"

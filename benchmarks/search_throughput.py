@@ -21,7 +21,7 @@ from rich.table import Table
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from gan import metric_names
-from sweeps.study import run_name
+from sweeps.study.attempts import run_name
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIALS = 4

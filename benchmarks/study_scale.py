@@ -31,13 +31,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from servers import Postgres, running
 
 from experiments.records.folders import RunFolder, write_json
-from sweeps import shared_study as shared
-from sweeps import study as studies
-from sweeps.joined_worker import JoinedWorker
-from sweeps.plan import Plan, read_plan
-from sweeps.report import write_report
-from sweeps.space import sampled_params
-from sweeps.worker import Task
+from sweeps.analysis.report import write_report
+from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.space import sampled_params
+from sweeps.study import attempts, identity, published, storage
+from sweeps.workers.joined_worker import JoinedWorker
+from sweeps.workers.protocol import Task
 
 REPORTS = 6  # scores of a trial
 TRIALS, WORKERS, FINISHED = 5000, (1, 4, 16, 64), (10, 100, 1000, 10_000)
@@ -58,7 +57,7 @@ class StubWorker(JoinedWorker):
 
     def _objective(self, trial: Trial) -> float:
         params = sampled_params(self.plan.space, trial)
-        trial.set_user_attr(studies.ORIGIN, trial.number)
+        trial.set_user_attr(attempts.ORIGIN, trial.number)
         self._begun(trial)
         self.times["suggest"].append(time.perf_counter() - self._granted)
         rng = np.random.default_rng(trial.number)
@@ -68,9 +67,9 @@ class StubWorker(JoinedWorker):
             pruned = trial.should_prune()
             self.times["report"].append(time.perf_counter() - start)
             if pruned:
-                trial.set_user_attr(studies.OUTCOME, "behind")
+                trial.set_user_attr(attempts.OUTCOME, "behind")
                 raise optuna.TrialPruned
-        trial.set_user_attr(studies.OUTCOME, "complete")
+        trial.set_user_attr(attempts.OUTCOME, "complete")
         return float(rng.random())
 
 
@@ -95,8 +94,8 @@ def new_study(root: Path, address: str, trials: int, sampler: str) -> tuple[Plan
     folder = RunFolder(plan.records.studies / plan.search.study)
     folder.path.mkdir(parents=True)
     write_json(folder.facts, {"tags": {}})
-    study = studies.open_study(shared.open_storage(address, 2, 180), plan, {"fid_proxy_id": "made up"})
-    shared.publish(study, plan, folder)
+    study = identity.open_study(storage.open_shared_storage(address, 2, 180), plan, {"fid_proxy_id": "made up"})
+    published.publish(study, plan, folder)
     return plan, folder, study
 
 
@@ -183,7 +182,7 @@ def finished_trials(plan: Plan, count: int) -> list[optuna.trial.FrozenTrial]:
                 value=None if pruned else float(rng.random()),
                 params=params,
                 distributions={d.key: d.distribution for d in plan.space},
-                user_attrs={studies.ORIGIN: number, studies.OUTCOME: "made up", shared.BEGUN: number},
+                user_attrs={attempts.ORIGIN: number, attempts.OUTCOME: "made up", attempts.BEGUN: number},
                 intermediate_values=scores,
             )
         )

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.cli.compose import TYPES
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
-from sweeps.settings import Settings
+from sweeps.spec.schema import Settings
 
 PAGE = Path(__file__).with_name("configuration.md")
 COMMAND = "python docs/make_configuration.py"
@@ -18,7 +18,7 @@ TOP = "top level"
 
 HEAD = f"""# Configuration
 
-Made by `{COMMAND}` from `experiments/settings/schema.py` and `sweeps/settings.py`: change those, not this page.
+Made by `{COMMAND}` from `experiments/settings/schema.py` and `sweeps/spec/schema.py`: change those, not this page.
 
 ## How keys are given
 

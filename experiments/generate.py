@@ -16,7 +16,6 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -27,16 +26,12 @@ from experiments.cli.progress import stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, check_folder, make_folder
 from experiments.runs.facts import read_records
-from experiments.runs.generator import find_checkpoint, load_generator
+from experiments.runs.generator import find_checkpoint, load_generator, write_generator
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from gan.arrays import read_npy, write_npz
 from gan.errors import ConfigError
 from gan.images import grid, save_frames, save_png
-
-if TYPE_CHECKING:
-    pass
-from experiments.runs.generator import write_generator
 
 PURPOSE = "pictures"  # of the latents: not those that runs are scored and watched with
 FRAMES = 16  # of a walk from one image to another

@@ -12,9 +12,9 @@ by each combination.
 from experiments.cli.compose import settings_help
 from gan.errors import ConfigError
 from sweeps import optuna_search
-from sweeps.plan import read_plan
-from sweeps.settings import Settings
-from sweeps.space import combinations
+from sweeps.spec.plan import read_plan
+from sweeps.spec.schema import Settings
+from sweeps.spec.space import combinations
 
 PRESET = "search=grid"
 MOST = 400  # combinations: a map with more cannot be read

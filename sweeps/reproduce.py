@@ -26,6 +26,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments import ROOT
 from experiments.cli.arguments import run_program
 from experiments.cli.compose import compose_config
 from experiments.cli.overrides import as_text
@@ -43,10 +44,7 @@ from experiments.settings.schema import RESUME_MAY_CHANGE, Config, RecordsConfig
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError, first_line, nearest
-from sweeps import pace
-from sweeps.guards import COLLAPSED_COVERAGE
-from sweeps.plan import read_plan
-from sweeps.results import (
+from sweeps.analysis.tables import (
     CURVES,
     RUNS,
     SCORES,
@@ -64,6 +62,9 @@ from sweeps.results import (
     scores_table,
     way_table,
 )
+from sweeps.search import throughput
+from sweeps.spec.plan import read_plan
+from sweeps.workers.early_stopping import COLLAPSED_COVERAGE
 
 PRESETS = ("tutorial", "tuned_four", "tuned")
 SEEDS = tuple(range(101, 107))  # none of a search, whose trials and confirmations count from 0
@@ -83,7 +84,6 @@ QUICK_SEARCH = [
     "eval.num_images=20",
     "eval.final_num_images=20",
 ]
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -280,7 +280,7 @@ def _estimate(
         if updates:
             with stage(console, f"measuring the pace of {preset}, {workers} side by side"):
                 plan = read_plan([f"experiment={preset}", PRECISION, *_data(wanted), f"search.workers={workers}"])
-                hours += pace.AROUND * updates * pace.measure(plan).update_seconds / workers / 3600
+                hours += throughput.AROUND * updates * throughput.measure(plan).update_seconds / workers / 3600
     if hours:
         console.print(f"time      at most about {hours:.1f} h, {workers} trainings at a time")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from experiments.runs.start import Run
 from experiments.runs.train import Outcome
 from experiments.tracking.feeder import Feeder
-from sweeps import trial
+from sweeps.workers import trial
 
 sys.path.insert(0, str(Path(__file__).parent / "chaos"))
 import trial_without_training as quick

@@ -1,4 +1,4 @@
-"""Stands in for sweeps/trial.py: the same job, orders, events and journal, without training.
+"""Stands in for sweeps/workers/trial.py: the same job, orders, events and journal, without training.
 
 Scores fall with the steps, and are the higher the further the learning rate is from 3e-4.
 `model.dropout` says what goes wrong: 0.4 kills the process half-way, 0.3 fails, 0.35
@@ -18,7 +18,7 @@ from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal
 from experiments.settings.schema import Config
 from gan import metric_names
-from sweeps.trial import Job
+from sweeps.workers.protocol import Job
 
 SECONDS = 0.02  # a score
 

@@ -162,7 +162,10 @@ def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> N
     assert first is not None
     assert "white-space: normal" in first[0]
     assert re.search(r"max-width: 40rem\) \{ .names td:first-child \{ min-width: 8rem", style)
-    for page, score in (("experiments/reports/compare.html", "row.scores"), ("sweeps/report.html", "row.score ")):
+    for page, score in (
+        ("experiments/reports/compare.html", "row.scores"),
+        ("sweeps/analysis/report.html", "row.score "),
+    ):
         text = (ROOT / page).read_text()
         assert text.count("<table") == text.count('<div class="wide"><table')
         row = next(part for part in text.split("<tr>") if score in part and "<td>" in part)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from experiments.records.folders import RunFolder
-from sweeps.confirm import Candidate, _at_a_time, confirm, judge
-from sweeps.plan import read_plan
-from sweeps.process import TrialProcess
+from sweeps.analysis.comparison import Candidate, judge
+from sweeps.analysis.confirm import _at_a_time, confirm
+from sweeps.spec.plan import read_plan
+from sweeps.workers.child import TrialProcess
 
 STUB = Path(__file__).with_name("stub_trial.py")
 
@@ -70,7 +71,7 @@ def test_scores_without_any_spread_are_compared_as_they_are() -> None:
 
 def test_a_training_that_never_ends_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its process is killed half-way, at each attempt."""
-    monkeypatch.setattr("sweeps.confirm.TrialProcess", functools.partial(TrialProcess, program=STUB))
+    monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", functools.partial(TrialProcess, program=STUB))
     arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "search.retries=0"]
     plan = read_plan([*arguments, "search.confirm.seeds=1", f"records.root={tmp_path}"])
     folder = RunFolder(plan.records.studies / "gan")
@@ -82,7 +83,7 @@ def test_a_training_that_never_ends_counts_as_failed(tmp_path: Path, monkeypatch
 
 
 def test_a_search_on_a_cluster_confirms_with_the_cores_that_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sweeps.confirm.available_cores", lambda: 4)
+    monkeypatch.setattr("sweeps.analysis.confirm.available_cores", lambda: 4)
     shared = "search.storage=postgresql+psycopg://me@host/db"
     for cpus, count in ((2, 2), (8, 1)):
         given = [shared, "search.launcher=slurm", "search.workers=16", f"search.resources.cpus={cpus}"]

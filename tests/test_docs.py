@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from experiments.settings.rules import describe
 from experiments.settings.schema import Config
-from sweeps.settings import Settings
+from sweeps.spec.schema import Settings
 
 DOCS = ROOT / "docs"
 ARCHITECTURE = DOCS / "architecture.md"

@@ -154,7 +154,7 @@ def test_all_that_is_made_honours_the_umask(tmp_path: Path) -> None:
     from experiments.records.folders import Records, write_json
     from experiments.tracking.store import open_store
     from gan.cache import prepared
-    from sweeps.study import open_storage
+    from sweeps.study.storage import open_storage
 
     before = os.umask(0o002)
     try:

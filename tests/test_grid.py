@@ -12,10 +12,10 @@ from PIL import Image
 from experiments.records.folders import RunFolder
 from experiments.reports import figures
 from gan.errors import ConfigError
-from sweeps import study as studies
+from sweeps.analysis.plots import draw_figures
 from sweeps.grid import main
-from sweeps.plan import read_plan
-from sweeps.plots import draw_figures
+from sweeps.spec.plan import read_plan
+from sweeps.study import attempts, identity
 
 TWO = ["model.dropout=0.1,0.2,0.3", "optim.learning_rate=1e-4,4e-4"]
 
@@ -52,15 +52,15 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
             value=None if failed else 10.0 + number,
             params={"model.dropout": dropout, "optim.learning_rate": rate},
             distributions=distributions,
-            user_attrs={studies.ORIGIN: number},
+            user_attrs={attempts.ORIGIN: number},
         )
         trials.append(trial)
-        samples = RunFolder(plan.records.runs / studies.run_name("grid", number)).samples
+        samples = RunFolder(plan.records.runs / attempts.run_name("grid", number)).samples
         samples.mkdir(parents=True)
         Image.new("RGB", (60, 60), (40 * number, 0, 0)).save(samples / "samples_00000006.png")
     # One is suggested a second time, as the tutorial's is, and answered without a training.
     again = {"params": trials[1].params, "value": trials[1].value, "distributions": distributions}
-    trials.append(create_trial(**again, user_attrs={studies.ORIGIN: 6}))
+    trials.append(create_trial(**again, user_attrs={attempts.ORIGIN: 6}))
     folder = RunFolder(plan.records.studies / "grid")
     folder.path.mkdir(parents=True)
     drawn = draw_figures(plan, folder, trials)
@@ -99,7 +99,7 @@ def test_a_map_is_not_widened(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"search\.study must be one made with the same settings \(search\.study=<new>"
     ) as caught:
-        studies.check_identity("grid", plan.identity(), wider.identity(), wider)
+        identity.check_identity("grid", plan.identity(), wider.identity(), wider)
     assert "extend" not in str(caught.value)
 
 

@@ -16,7 +16,7 @@ from experiments.generate import Generation
 from experiments.settings.rules import text_keys
 from experiments.settings.schema import Config
 from sweeps.grid import PRESET
-from sweeps.plan import read_plan
+from sweeps.spec.plan import read_plan
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20"]

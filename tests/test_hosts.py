@@ -14,8 +14,7 @@ from test_shared_study import PROGRAM, STUB, Shared, make, server, wait_for  # n
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from gan import metric_names
-from sweeps import shared_study as shared
-from sweeps import study as studies
+from sweeps.study import attempts
 
 TRIAL = Path(__file__).with_name("recorded_trial.py")
 
@@ -46,8 +45,8 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
 
         def handed_over() -> bool:
             for trial in study.trials:
-                run = trial.user_attrs.get(shared.MLFLOW_RUN)
-                own = str(trial.user_attrs.get(shared.WORKER)).endswith(f":{worker.pid}")
+                run = trial.user_attrs.get(attempts.MLFLOW_RUN)
+                own = str(trial.user_attrs.get(attempts.WORKER)).endswith(f":{worker.pid}")
                 if own and run and len(trial.intermediate_values) > 4:
                     mine[:] = [trial.number]
                     return minutes == "null" or bool(client.list_artifacts(run, "state"))
@@ -61,10 +60,10 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
 
         (again,) = [t for t in study.trials if mine[0] in t.system_attrs.get("retry_history", [])]
         assert again.state == TrialState.COMPLETE
-        words = again.user_attrs[shared.TAKEN_UP]
-        run = RunFolder(tmp_path / "a" / "runs" / studies.run_name("gan", studies.origin(again)))
+        words = again.user_attrs[attempts.TAKEN_UP]
+        run = RunFolder(tmp_path / "a" / "runs" / attempts.run_name("gan", attempts.origin(again)))
         (run_id,) = run.mlflow_run_ids()
-        first = study.attempts()[mine[0]].user_attrs[shared.MLFLOW_RUN]
+        first = study.attempts()[mine[0]].user_attrs[attempts.MLFLOW_RUN]
         if minutes == "null":
             assert words.startswith("from step 0 on ")
             assert first != run_id

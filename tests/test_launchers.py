@@ -11,8 +11,8 @@ from optuna.trial import TrialState
 from test_shared_study import PROGRAM, SCRIPT, Shared, make, server, wait_for  # noqa: F401
 
 from gan.errors import ConfigError
-from sweeps import launchers
-from sweeps import shared_study as shared
+from sweeps.study import attempts
+from sweeps.workers import launchers
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_ray_places_workers(make: Callable[..., Shared]) -> None:  # noqa: F811
     search = study.search()
     assert search.wait(240) == 0, study.log(search)
     assert [t.state for t in study.attempts()] == [TrialState.COMPLETE] * 5
-    assert len({t.user_attrs[shared.WORKER] for t in study.trials}) == 2
+    assert len({t.user_attrs[attempts.WORKER] for t in study.trials}) == 2
 
 
 @needs_ray
@@ -78,7 +78,7 @@ def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., S
     assert search.wait(120) == 130, study.log(search)
     assert [t.state for t in study.trials] == [TrialState.WAITING]
     (interrupted,) = [t for t in study.attempts() if t.state == TrialState.FAIL]
-    assert f"{shared.LEFT}{interrupted.number}" in interrupted.user_attrs
+    assert f"{attempts.LEFT}{interrupted.number}" in interrupted.user_attrs
 
 
 # The program, with SLURM's jobs on this machine.
@@ -128,4 +128,4 @@ def test_a_preempted_job_saves_its_trial_and_comes_again(slurm: Callable[..., Sh
     states = [t.state for t in study.attempts()]
     assert states.count(TrialState.COMPLETE) == 2
     (preempted,) = [t for t in study.attempts() if t.state == TrialState.FAIL]
-    assert f"{shared.LEFT}{preempted.number}" in preempted.user_attrs
+    assert f"{attempts.LEFT}{preempted.number}" in preempted.user_attrs

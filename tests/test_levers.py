@@ -11,7 +11,7 @@ from conftest import noise_images
 
 from experiments.settings.rules import Choice, describe
 from experiments.settings.schema import Config
-from gan import update as steps
+from gan import update
 from gan.labels import Labels
 from gan.losses import LOSSES
 from gan.models import build_discriminator, build_generator
@@ -170,15 +170,15 @@ def test_one_sided_noise_leaves_fake_labels_at_zero() -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_real_and_fake_images_are_augmented_alike_in_every_pass(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = steps.augment
+    original = update.augment
 
     def spy(images: tf.Tensor, kinds: tuple[str, ...], seed: int, purpose: str, step: tf.Tensor) -> tf.Tensor:
         calls.append((purpose, kinds))
         return original(images, kinds, seed, purpose, step)
 
-    monkeypatch.setattr(steps, "augment", spy)
-    update = linear(recipe, augmentations=("translation", "cutout"))
-    getattr(update, f"_{recipe}")(tf.constant(1))
+    monkeypatch.setattr(update, "augment", spy)
+    built = linear(recipe, augmentations=("translation", "cutout"))
+    getattr(built, f"_{recipe}")(tf.constant(1))
     assert calls == [(purpose, ("translation", "cutout")) for purpose in ("real", "fake", "generator")]
 
 

@@ -8,10 +8,10 @@ import pytest
 from experiments.cli.compose import compose_config
 from experiments.settings.rules import get
 from gan.errors import ConfigError
-from sweeps.guards import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard
-from sweeps.plan import notices, read_plan
-from sweeps.space import sampled_params
-from sweeps.study import check_identity
+from sweeps.spec.plan import notices, read_plan
+from sweeps.spec.space import sampled_params
+from sweeps.study.identity import check_identity
+from sweeps.workers.early_stopping import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard
 
 
 def test_no_argument_searches_the_four_settings() -> None:
@@ -142,7 +142,7 @@ def test_mistakes_are_one_line(arguments: list[str], message: str) -> None:
 
 
 def test_commands_of_a_search_have_its_folder_of_presets(tmp_path: Path) -> None:
-    from sweeps.report import train_command
+    from sweeps.analysis.report import train_command
 
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropout: 0.1\n")

@@ -16,14 +16,15 @@ from rich.console import Console
 from experiments.cli.compose import compose_config
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, curve
-from sweeps import study as studies
-from sweeps.champion import find_winner
-from sweeps.confirm import Candidate, candidates, judge
-from sweeps.display import SearchDisplay
-from sweeps.optuna_search import BEST_SCORE, _Search
-from sweeps.plan import Plan, read_plan
-from sweeps.plots import as_suggested, importances
-from sweeps.report import saved_steps, write_report
+from sweeps.analysis.champion import find_winner
+from sweeps.analysis.comparison import Candidate, judge
+from sweeps.analysis.confirm import candidates
+from sweeps.analysis.plots import as_suggested, importances
+from sweeps.analysis.report import saved_steps, write_report
+from sweeps.display.search import SearchDisplay
+from sweeps.search.session import BEST_SCORE, SearchSession
+from sweeps.spec.plan import Plan, read_plan
+from sweeps.study import attempts, identity
 
 KEYS = ("model.bn_momentum", "optim.learning_rate")
 SPACE = ["search=custom", "model.bn_momentum=interval(0.5,0.99)", "optim.learning_rate=tag(log,interval(5e-5,1e-3))"]
@@ -37,7 +38,7 @@ def made_plan(root: Path, *more: str) -> Plan:
 def made_study(plan: Plan) -> optuna.Study:
     """Eight suggestions of which one was pruned, one failed, and one took two attempts."""
     study = optuna.create_study()
-    study.set_user_attr(studies.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
+    study.set_user_attr(identity.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
     distributions = {dimension.key: dimension.distribution for dimension in plan.space}
     rng = np.random.default_rng(0)
 
@@ -84,7 +85,7 @@ def made_study(plan: Plan) -> optuna.Study:
 
 def made_runs(plan: Plan) -> None:
     for number in (0, 1, 3):
-        samples = RunFolder(plan.records.runs / studies.run_name("gan", number)).samples
+        samples = RunFolder(plan.records.runs / attempts.run_name("gan", number)).samples
         samples.mkdir(parents=True)
         Image.fromarray(np.full((138, 138, 3), 80 * (number + 1) % 256, np.uint8)).save(
             samples / "samples_00000600.png"
@@ -195,9 +196,9 @@ def test_where_no_trial_beats_the_baseline_it_wins_unconfirmed_too(tmp_path: Pat
     study = made_study(plan)
     first = create_trial(
         value=1.5, params=plan.baseline, distributions={d.key: d.distribution for d in plan.space},
-        user_attrs={studies.ORIGIN: 0, studies.BASELINE: True},
+        user_attrs={attempts.ORIGIN: 0, attempts.BASELINE: True},
     )  # fmt: skip
-    trials = [first, *(trial for trial in study.get_trials() if studies.origin(trial) != 0)]
+    trials = [first, *(trial for trial in study.get_trials() if attempts.origin(trial) != 0)]
     winner = find_winner(plan, RunFolder(tmp_path), trials, None)
     assert winner is not None
     assert winner.is_baseline
@@ -209,9 +210,9 @@ def test_where_no_trial_beats_the_baseline_it_wins_unconfirmed_too(tmp_path: Pat
 
 def test_numbers_in_figures_are_those_of_the_suggestions(tmp_path: Path) -> None:
     plan = made_plan(tmp_path)
-    trials = studies.counted(made_study(plan).get_trials())
+    trials = attempts.counted(made_study(plan).get_trials())
     copied = as_suggested(trials).get_trials()
-    assert [t.number for t in copied] == [studies.origin(t) for t in copied] == list(range(8))
+    assert [t.number for t in copied] == [attempts.origin(t) for t in copied] == list(range(8))
     assert copied[3].value == 15.5
     assert saved_steps(plan, trials) == (400, 7 * 600)
 
@@ -277,10 +278,10 @@ def test_what_is_known_of_interrupted_trials_is_shown_at_once(tmp_path: Path) ->
     plan = made_plan(tmp_path)
     study = made_study(plan)
     trial = study.ask({dimension.key: dimension.distribution for dimension in plan.space})
-    trial.set_user_attr(studies.ORIGIN, 8)
+    trial.set_user_attr(attempts.ORIGIN, 8)
     trial.report(33.25, 400)
     study.tell(trial, state=TrialState.FAIL)
-    assert studies.take_up_again(study, [trial.number], retries=2) == []  # as the next sitting begins
+    assert attempts.take_up_again(study, [trial.number], retries=2) == []  # as the next sitting begins
     console = Console(width=100, force_terminal=True, record=True, color_system=None)
     display = SearchDisplay(console, plan, study.get_trials())
     console.print(display._table())
@@ -298,9 +299,9 @@ def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
     study = made_study(plan)
     folder = RunFolder(plan.records.studies / "gan")
     folder.path.mkdir(parents=True)
-    search = _Search(plan, study, folder, Console(quiet=True), lambda: False)
+    search = SearchSession(plan, study, folder, Console(quiet=True), lambda: False)
     search.journal = Journal(folder)
-    done = studies.finished(study.get_trials())
+    done = attempts.finished(study.get_trials())
     search.note({"trial": done[0].number, "state": "COMPLETE", "score": done[0].value})
     search.note({"trial": 99, "state": "COMPLETE", "score": 12.5})
     search.journal.close()
@@ -311,7 +312,7 @@ def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
 def test_ten_thousand_trials_have_a_report(tmp_path: Path) -> None:
     plan = made_plan(tmp_path)
     study = optuna.create_study()
-    study.set_user_attr(studies.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
+    study.set_user_attr(identity.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
     distributions = {dimension.key: dimension.distribution for dimension in plan.space}
     rng = np.random.default_rng(0)
 
@@ -322,7 +323,7 @@ def test_ten_thousand_trials_have_a_report(tmp_path: Path) -> None:
         value = scores[600] if number % 3 else None
         return create_trial(
             state=state, value=value, params=params, distributions=distributions,
-            user_attrs={studies.ORIGIN: number}, intermediate_values=scores,
+            user_attrs={attempts.ORIGIN: number}, intermediate_values=scores,
         )  # fmt: skip
 
     study.add_trials([trial(number) for number in range(10_000)])

@@ -10,21 +10,7 @@ from experiments.records.journal import Journal
 from experiments.runs.train import NO_RECORDS, OUT_OF_MEMORY
 from gan.errors import ConfigError
 from sweeps import reproduce
-from sweeps.reproduce import (
-    PRESETS,
-    SEEDS,
-    SHORT,
-    SHORT_SEEDS,
-    DataPlace,
-    Reproduction,
-    _digests,
-    _ended,
-    _overrides,
-    digest,
-    main,
-    trainings,
-)
-from sweeps.results import (
+from sweeps.analysis.tables import (
     RUNS,
     Row,
     Rows,
@@ -39,6 +25,20 @@ from sweeps.results import (
     robustness_table,
     scores_table,
     way_table,
+)
+from sweeps.reproduce import (
+    PRESETS,
+    SEEDS,
+    SHORT,
+    SHORT_SEEDS,
+    DataPlace,
+    Reproduction,
+    _digests,
+    _ended,
+    _overrides,
+    digest,
+    main,
+    trainings,
 )
 
 

@@ -10,14 +10,14 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from sweeps import study as studies
-from sweeps.plan import Plan, read_plan
-from sweeps.plots import as_suggested, importances
-from sweeps.samplers import DecimalGridSampler, in_space
-from sweeps.settings import SAMPLERS
-from sweeps.space import read_space, same_params, sampled_params
+from sweeps.analysis.plots import as_suggested, importances
+from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.schema import SAMPLERS
+from sweeps.spec.space import read_space, same_params, sampled_params
+from sweeps.study import identity, samplers
+from sweeps.study.samplers import DecimalGridSampler, in_space
 
-INSTALLED = [name for name in SAMPLERS if importlib.util.find_spec(studies.EXTRAS.get(name, "optuna"))]
+INSTALLED = [name for name in SAMPLERS if importlib.util.find_spec(samplers.EXTRAS.get(name, "optuna"))]
 RANGES = [
     f"range({start},{stop},{step})"
     for start in (0, 0.05, 0.1, 1e-5)
@@ -43,8 +43,8 @@ def test_values_of_a_range_are_clean_decimals(sampler: str) -> None:
         assert values == [float(start + k * step) for k in range(len(values))]
         study = optuna.create_study()
         study.enqueue_trial({dimension.key: dimension.nearest(0.05) for dimension in space})
-        for number in range(11 if sampler in studies.MODELS else 5):
-            study.sampler = studies.make_sampler(plan_of(space, sampler), 0, number)
+        for number in range(11 if sampler in samplers.MODELS else 5):
+            study.sampler = samplers.make_sampler(plan_of(space, sampler), 0, number)
             study.optimize(lambda trial: sampled_params(space, trial)["train.label_noise"], n_trials=1)  # noqa: B023
             assert study.trials[-1].params["train.label_noise"] in values, text
         assert len(as_suggested(study.trials).trials) == len(study.trials)
@@ -63,7 +63,7 @@ def test_studies_of_before_go_on_though_their_values_are_no_decimals() -> None:
 
 
 def joint(plan: Plan, study: optuna.Study) -> dict[str, BaseDistribution]:
-    sampler = studies.make_sampler(plan, 0, len(study.trials))
+    sampler = samplers.make_sampler(plan, 0, len(study.trials))
     return sampler.infer_relative_search_space(study, study.ask()._get_latest_trial())
 
 
@@ -73,7 +73,7 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     after = read_plan([*space, "model.dropout=interval(0.05,0.5)", "train.label_noise=interval(0,0.3)"])
     study = optuna.create_study()
     for number in range(12):
-        study.sampler = studies.make_sampler(before, 0, number)
+        study.sampler = samplers.make_sampler(before, 0, number)
         study.tell(trial := study.ask(), sampled_params(before.space, trial)["model.dropout"] or 0)  # type: ignore[arg-type]
     assert joint(before, study).keys() == {"model.dropout", "optim.learning_rate"}
     present = {dimension.key: dimension.distribution for dimension in after.space}
@@ -82,11 +82,11 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     assert [trial is not None for trial in seen] == [
         trial.params["model.dropout"] >= 0.05 for trial in study.get_trials(states=(TrialState.COMPLETE,))
     ]
-    words = list(studies._extension(study, after, before.identity()))
+    words = list(identity._extension(study, after, before.identity()))
     assert words[0] == "extends  model.dropout: interval(0, 0.3) -> interval(0.05, 0.5)"
     assert words[1] == "extends  train.label_noise: one value -> interval(0, 0.3)"
     kept = sum(trial is not None for trial in seen)
     assert words[2].strip().startswith(f"{kept} of 12 trials guide the search")
     assert importances(study, after).keys() == present.keys()
-    study.sampler = studies.make_sampler(after, 0, 13)
+    study.sampler = samplers.make_sampler(after, 0, 13)
     assert sampled_params(after.space, study.ask()).keys() == present.keys()

@@ -19,9 +19,9 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder
 from gan import metric_names
 from gan.errors import ConfigError
-from sweeps import study as studies
-from sweeps.plan import Plan, read_plan
-from sweeps.pool import CannotGoOn, Pool, adopt_orphans
+from sweeps.spec.plan import Plan, read_plan
+from sweeps.study import attempts, identity, pruners, storage
+from sweeps.workers.pool import CannotGoOn, Pool, adopt_orphans
 
 STUB = Path(__file__).with_name("stub_trial.py")
 RATES = "optim.learning_rate=tag(log,interval(5e-5,1e-3))"
@@ -53,8 +53,8 @@ class Search:
         self.plan: Plan = read_plan(self.arguments)
         self.folder = RunFolder(self.plan.records.studies / self.plan.search.study)
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        storage = studies.open_storage(self.plan.records, self.plan.search.retries)
-        self.study = studies.open_study(storage, self.plan, self.plan.identity())
+        opened = storage.open_storage(self.plan.records, self.plan.search.retries)
+        self.study = identity.open_study(opened, self.plan, self.plan.identity())
         self.events = Events()
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
@@ -63,10 +63,10 @@ class Search:
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        return studies.counted(self.study.get_trials())
+        return attempts.counted(self.study.get_trials())
 
     def scores(self, origin: int) -> tuple[list[int], list[float]]:
-        run = RunFolder(self.plan.records.runs / studies.run_name(self.plan.search.study, origin))
+        run = RunFolder(self.plan.records.runs / attempts.run_name(self.plan.search.study, origin))
         return journal.curve(run.journal, metric_names.FID_PROXY)
 
 
@@ -75,7 +75,7 @@ def test_a_search_spends_its_budget_and_finds_the_better_settings(tmp_path: Path
     assert search.run()
     assert [t.state for t in search.trials] == [TrialState.COMPLETE] * 14
     assert search.trials[0].params == {"optim.learning_rate": 2e-4}  # the tutorial's
-    best = studies.finished(search.trials)[0]
+    best = attempts.finished(search.trials)[0]
     assert abs(best.params["optim.learning_rate"] - 3e-4) < 1e-4
     for trial in search.trials:  # the objective is the mean of the last three scores, as the records have them
         steps, scores = search.scores(trial.number)
@@ -103,7 +103,7 @@ def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Pat
         assert [t.state for t in stopped.trials][-1] == TrialState.WAITING
     assert stopped.run()
     assert (straight.events.stops, stopped.events.stops) == (0, 2)
-    expected, found = ([(studies.origin(t), t.params, t.value) for t in s.trials] for s in (straight, stopped))
+    expected, found = ([(attempts.origin(t), t.params, t.value) for t in s.trials] for s in (straight, stopped))
     assert sorted(found, key=lambda row: row[0]) == expected
     assert len(stopped.study.get_trials()) == 8  # two attempts more
 
@@ -133,9 +133,9 @@ def test_failures_and_kills_are_trials_not_ends(tmp_path: Path) -> None:
         0.3: "FAIL",
         0.4: "COMPLETE",
     }
-    assert by_dropout[0.3].user_attrs[studies.OUTCOME] == "d_loss is nan at step 1"
-    killed = studies.origin(by_dropout[0.4])
-    run = RunFolder(search.plan.records.runs / studies.run_name("gan", killed))
+    assert by_dropout[0.3].user_attrs[attempts.OUTCOME] == "d_loss is nan at step 1"
+    killed = attempts.origin(by_dropout[0.4])
+    run = RunFolder(search.plan.records.runs / attempts.run_name("gan", killed))
     assert json.loads((run.path / "stub.json").read_text())["attempts"] == 2
     assert search.scores(killed)[0] == [2, 4, 6, 8, 10, 12]
     assert any(e.get("reason", "").startswith("killed by signal 9") for e in search.events.heard)
@@ -148,10 +148,10 @@ def test_the_baseline_is_the_preset_to_the_digit(tmp_path: Path) -> None:
     assert search.run()
     trained = {}
     for trial in search.trials:
-        run = RunFolder(search.plan.records.runs / studies.run_name("gan", studies.origin(trial)))
+        run = RunFolder(search.plan.records.runs / attempts.run_name("gan", attempts.origin(trial)))
         if (run.path / "stub.json").exists():
             model = compose_config(json.loads((run.path / "stub.json").read_text())["overrides"]).model
-            trained[studies.origin(trial)] = model.generator.bn_momentum + model.discriminator.bn_momentum
+            trained[attempts.origin(trial)] = model.generator.bn_momentum + model.discriminator.bn_momentum
     assert trained.pop(0) == [0.78, 0.78, 0.82, 0.82, 0.8]
     assert sorted(trained.values()) == [[0.8] * 5, [0.9] * 5]  # each once, however often it is suggested
     shown = {event["origin"]: event["params"] for event in search.events.heard if "params" in event}
@@ -178,8 +178,8 @@ def test_pruned_trials_save_steps_and_say_why(tmp_path: Path) -> None:
     for trial in pruned:
         last = max(trial.intermediate_values)
         assert last < 12
-        assert trial.user_attrs[studies.OUTCOME] in ("behind at step 4", "behind at step 8")
-        assert int(trial.user_attrs[studies.OUTCOME].split()[-1]) <= last  # it may have scored once more meanwhile
+        assert trial.user_attrs[attempts.OUTCOME] in ("behind at step 4", "behind at step 8")
+        assert int(trial.user_attrs[attempts.OUTCOME].split()[-1]) <= last  # it may have scored once more meanwhile
 
 
 def test_hours_end_the_beginning_of_trials(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
         search.run()
     failed = [t for t in search.study.get_trials() if t.state == TrialState.FAIL]
     assert [t.params["model.dropout"] for t in failed] == [0.35]
-    assert studies.OUTCOME not in failed[0].user_attrs
+    assert attempts.OUTCOME not in failed[0].user_attrs
     assert search.trials[-1].state == TrialState.WAITING  # to be taken up again, from where it was
 
 
@@ -243,7 +243,7 @@ def test_a_search_killed_with_all_its_workers_goes_on(tmp_path: Path) -> None:
     assert search.run()
     assert [t.state for t in search.trials] == [TrialState.COMPLETE] * 6
     assert not [t for t in search.study.get_trials() if not t.state.is_finished()]
-    assert sorted(studies.origin(t) for t in search.trials) == list(range(6))
+    assert sorted(attempts.origin(t) for t in search.trials) == list(range(6))
     for number in range(6):
         assert search.scores(number)[0] == [2, 4, 6, 8, 10, 12]
 
@@ -286,12 +286,12 @@ def test_another_study_is_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_study_that_is_older_than_a_setting_had_its_default(tmp_path: Path) -> None:
     search = Search(tmp_path, RATES, "search.trials=3")
-    identity = search.study.user_attrs[studies.IDENTITY]
-    old = {key: value for key, value in identity.items() if key not in ("train.loss", "model.generator.width")}
-    search.study.set_user_attr(studies.IDENTITY, old)
+    facts = search.study.user_attrs[identity.IDENTITY]
+    old = {key: value for key, value in facts.items() if key not in ("train.loss", "model.generator.width")}
+    search.study.set_user_attr(identity.IDENTITY, old)
     with pytest.raises(ConfigError, match=r"train\.loss: bce in the study, hinge now"):
         Search(tmp_path, RATES, "train.loss=hinge", "search.trials=3")
-    assert Search(tmp_path, RATES, "search.trials=3").study.user_attrs[studies.IDENTITY] == identity
+    assert Search(tmp_path, RATES, "search.trials=3").study.user_attrs[identity.IDENTITY] == facts
 
 
 def test_what_cannot_be_compared_is_not_extended(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_what_cannot_be_compared_is_not_extended(tmp_path: Path) -> None:
 def test_halving_begins_at_a_third(steps: int) -> None:
     plan = read_plan(["search=custom", RATES, f"search.steps={steps}"])
     every = plan.config.eval.every_steps
-    study = optuna.create_study(pruner=studies.make_pruner(plan))
+    study = optuna.create_study(pruner=pruners.make_pruner(plan))
     lengths = []
     for value in range(8):  # each is worse than all before it
         trial = study.ask()
@@ -338,7 +338,7 @@ def test_runs_of_a_deleted_study_are_not_taken_for_new_ones(tmp_path: Path) -> N
 def test_attempts_have_one_vote(tmp_path: Path) -> None:
     """Halving sees a trial that was taken up again once."""
     plan = read_plan([*SMALL, RATES, "search.pruner=halving", f"records.root={tmp_path}"])
-    study = optuna.create_study(pruner=studies.make_pruner(plan))
+    study = optuna.create_study(pruner=pruners.make_pruner(plan))
 
     def report(value: float) -> optuna.Trial:
         trial = study.ask()
@@ -349,10 +349,10 @@ def test_attempts_have_one_vote(tmp_path: Path) -> None:
 
     first = report(3.0)
     study.tell(first, state=TrialState.FAIL)  # interrupted
-    studies.take_up_again(study, [first.number], 0)
+    attempts.take_up_again(study, [first.number], 0)
     again = study.ask()
     again.report(3.0, 4)
-    assert studies.counted_of(study)[0].number == again.number
+    assert pruners.counted_of(study)[0].number == again.number
     report(1.0)
     second = study.ask()
     second.report(2.0, 4)  # the second of three is out; of four it would be in

@@ -24,13 +24,12 @@ from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, last_status
 from gan.errors import ConfigError, without_password
 from sweeps import optuna_search
-from sweeps import shared_study as shared
-from sweeps import study as studies
-from sweeps.address import split_password
-from sweeps.champion import find_winner, register, rescore
-from sweeps.joined_worker import merged
-from sweeps.optuna_search import _Search
-from sweeps.plan import read_plan
+from sweeps.analysis.champion import find_winner, register, rescore
+from sweeps.search.session import SearchSession
+from sweeps.spec.plan import read_plan
+from sweeps.spec.schema import split_password
+from sweeps.study import attempts, published
+from sweeps.workers.joined_worker import merged
 
 STUB = Path(__file__).with_name("stub_trial.py")
 SCRIPT = "sweeps/optuna_search.py"
@@ -94,7 +93,7 @@ class Shared:
     def begin(self) -> None:
         """Make the study, as a search that is stopped before its first trial leaves it."""
         process = self.search("search.workers=1", "search.trials=2")
-        wait_for(lambda: shared.ARGUMENTS in self.attributes(), process, self)
+        wait_for(lambda: published.ARGUMENTS in self.attributes(), process, self)
         process.terminate()
         process.wait(60)
 
@@ -119,7 +118,7 @@ class Shared:
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
-        return studies.counted(self.attempts())
+        return attempts.counted(self.attempts())
 
     def attempts(self) -> list[optuna.trial.FrozenTrial]:
         try:
@@ -192,11 +191,11 @@ def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
         state = TrialState.RUNNING if number == 2 else TrialState.COMPLETE
         value = None if number == 2 else 9.0
         study.add_trial(create_trial(params=params, distributions=distributions, value=value, state=state))
-        journal = Journal(plan.records.new_run(studies.run_name("gan", number), None))
+        journal = Journal(plan.records.new_run(attempts.run_name("gan", number), None))
         journal.status(status)
         journal.close()
-    search = _Search(plan, study, RunFolder(plan.records.studies / "gan"), Console(quiet=True), lambda: False)
-    ended, own, going_on = (studies.run_name("gan", number) for number in range(3))
+    search = SearchSession(plan, study, RunFolder(plan.records.studies / "gan"), Console(quiet=True), lambda: False)
+    ended, own, going_on = (attempts.run_name("gan", number) for number in range(3))
     assert [run.name for run in search._trial_runs()] == [own, going_on]
     search._close_runs()
     states = [last_status(RunFolder(plan.records.runs / name).journal) for name in (ended, own, going_on)]
@@ -273,10 +272,10 @@ def test_a_study_that_is_not_there(server: Postgres, program: RunProgram, tmp_pa
 
 RACE = """
 import os, sys, time
-from sweeps import shared_study as shared
+from sweeps.study import storage
 address, begin = sys.argv[1], float(sys.argv[2])
 time.sleep(max(begin - time.time(), 0))
-shared.open_storage(address, 2, 180)
+storage.open_shared_storage(address, 2, 180)
 """
 
 
@@ -294,13 +293,13 @@ def test_two_searches_and_a_worker_keep_one_budget(make: Callable[..., Shared]) 
     """Exactly as many trials as asked for, each suggestion once; no password in anything that is written."""
     study = make("search.trials=9", "search.workers=1")
     first = study.search(root="a")
-    wait_for(lambda: shared.ARGUMENTS in study.attributes(), first, study)
+    wait_for(lambda: published.ARGUMENTS in study.attributes(), first, study)
     second, third = study.search(root="b"), study.worker(root="a")
     for process in (first, second, third):
         assert process.wait(180) == 0, study.log(process)
     assert [t.state for t in study.attempts()] == [TrialState.COMPLETE] * 9
     assert len({t.params["optim.learning_rate"] for t in study.trials}) == 9
-    workers = {t.user_attrs[shared.WORKER] for t in study.trials}
+    workers = {t.user_attrs[attempts.WORKER] for t in study.trials}
     assert len(workers) == 3
     for name in ("a", "b"):
         assert (study.folder / name / "studies" / "gan" / "report.html").exists()
@@ -317,7 +316,7 @@ def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
     search = study.search()
     wait_for(lambda: len([t for t in study.trials if t.state == TrialState.RUNNING]) == 1, search, study)
     worker = study.worker()
-    mine = lambda t: t.user_attrs.get(shared.WORKER, "").endswith(f":{worker.pid}")  # noqa: E731
+    mine = lambda t: t.user_attrs.get(attempts.WORKER, "").endswith(f":{worker.pid}")  # noqa: E731
     wait_for(lambda: any(mine(t) and t.intermediate_values for t in study.trials), worker, study)
     (victim,) = [t.number for t in study.trials if mine(t) and t.state == TrialState.RUNNING]
     worker.send_signal(signal.SIGKILL)
@@ -326,10 +325,10 @@ def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
     assert attempts[victim].state == TrialState.FAIL
     again = [t for t in study.trials if victim in t.system_attrs.get("retry_history", [])]
     assert [t.state for t in again] == [TrialState.COMPLETE]
-    assert again[0].user_attrs[f"{studies.KILLED}{victim}"].startswith("no sign of life from ")
-    assert again[0].user_attrs[shared.TAKEN_UP].startswith("from ")
+    assert again[0].user_attrs[f"{attempts.KILLED}{victim}"].startswith("no sign of life from ")
+    assert again[0].user_attrs[attempts.TAKEN_UP].startswith("from ")
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 4
-    assert sorted(studies.origin(t) for t in study.trials) == [0, 1, 2, 3]
+    assert sorted(attempts.origin(t) for t in study.trials) == [0, 1, 2, 3]
 
 
 def test_a_worker_that_leaves_hands_its_trial_on(make: Callable[..., Shared]) -> None:
@@ -370,11 +369,11 @@ def test_other_images_and_other_code_are_refused(make: Callable[..., Shared]) ->
     assert worker.wait(60) == 2
     assert "error: data must be on the run's own images; got" in study.log(worker)
     assert "the run has" in study.log(worker)
-    study.study.set_user_attr(shared.CODE, "abc (12345678)")
+    study.study.set_user_attr(published.CODE, "abc (12345678)")
     worker = study.worker()
     assert worker.wait(60) == 2
     assert "error: the program must be the study's version, abc (12345678); got '" in study.log(worker)
-    assert shared.code_version() in study.log(worker)
+    assert published.code_version() in study.log(worker)
 
 
 def test_a_file_does_for_one_host(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def interrupted(arguments: list[str]) -> int:
     ("command", "ours"),
     [
         (["python", "experiments/run.py", "seed=1"], True),
-        (["python", "-X", "dev", str(ROOT / "sweeps" / "trial.py")], True),
+        (["python", "-X", "dev", str(ROOT / "sweeps" / "workers" / "trial.py")], True),
         (["python", "-m", "experiments.ui"], True),
         (["python", "-m", "ipykernel_launcher", "-f", "kernel.json"], False),
         (["python"], False),

@@ -8,8 +8,8 @@ from experiments.cli.compose import compose_config
 from experiments.cli.progress import short_names
 from experiments.settings.schema import Config, effective
 from gan.errors import ConfigError
-from sweeps.plan import read_plan
-from sweeps.space import as_overrides, combinations, read_space, sampled_params
+from sweeps.spec.plan import read_plan
+from sweeps.spec.space import as_overrides, combinations, read_space, sampled_params
 
 
 @pytest.mark.parametrize(

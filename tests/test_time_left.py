@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import sweeps.time_left
-from sweeps.confirm_display import ConfirmDisplay
-from sweeps.display import SearchDisplay
-from sweeps.plan import read_plan
-from sweeps.time_left import Throughput, duration, time_left
+import sweeps.display.time_left
+from sweeps.display.confirmation import ConfirmDisplay
+from sweeps.display.search import SearchDisplay
+from sweeps.display.time_left import Throughput, duration, time_left
+from sweeps.spec.plan import read_plan
 
 
 class Clock:
@@ -25,7 +25,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(sweeps.time_left, "time", clock)
+    monkeypatch.setattr(sweeps.display.time_left, "time", clock)
     return clock
 
 

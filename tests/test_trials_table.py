@@ -8,8 +8,8 @@ import yaml
 from conftest import ROOT
 from rich.console import Console
 
-from sweeps.space import Value
-from sweeps.trials_table import Progress, Row, TrialsTable, best_of, three_digits
+from sweeps.display.table import Progress, Row, TrialsTable, best_of, three_digits
+from sweeps.spec.space import Value
 
 FOUR = ("model.bn_momentum", "model.leaky_relu_alpha", "train.label_noise", "optim.learning_rate")
 EIGHT = (*FOUR, "model.dropout", "train.loss", "model.generator.width", "model.discriminator.width")

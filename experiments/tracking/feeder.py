@@ -3,13 +3,10 @@
 import logging
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from experiments.records.folders import RunFolder
 from experiments.tracking.address import public, tracking_uri
-
-if TYPE_CHECKING:
-    pass
 from experiments.tracking.delivery import Delivery, reason
 
 _log = logging.getLogger(__name__)

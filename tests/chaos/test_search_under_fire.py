@@ -18,7 +18,6 @@ from optuna.trial import TrialState
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from gan import metric_names
-from sweeps import study as studies
 
 STUB = Path(__file__).with_name("trial_without_training.py")
 # The program itself, whose trials run the stub.
@@ -71,7 +70,11 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
         time.sleep(rng.uniform(0.3, 2.0))
         # A search that was just started is left to start trials, most of the time.
         kind = rng.choices(["trial", "worker", "search", "all"], [10, 4, 2, 1])[0]
-        scripts = {"trial": [STUB.name], "worker": ["sweeps/worker.py"], "all": [STUB.name, "sweeps/worker.py"]}
+        scripts = {
+            "trial": [STUB.name],
+            "worker": ["sweeps/workers/worker.py"],
+            "all": [STUB.name, "sweeps/workers/worker.py"],
+        }
         try:
             victims = [p for script in scripts.get(kind, []) for p in processes(search.pid, script)]
         except psutil.NoSuchProcess:
@@ -98,8 +101,8 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     records = Records(root)
     study = optuna.load_study(study_name="gan", storage=f"sqlite:///{records.studies_database}")
     attempts = study.get_trials()
-    trials = studies.counted(attempts)
-    assert sorted(studies.origin(trial) for trial in trials) == list(range(TRIALS))  # budgets exact, each number once
+    trials = attempts.counted(attempts)
+    assert sorted(attempts.origin(trial) for trial in trials) == list(range(TRIALS))  # budgets exact, each number once
     assert {trial.state for trial in attempts} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     client = MlflowClient(f"sqlite:///{records.database}")
@@ -109,8 +112,8 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     parent = runs.pop("study gan")
     assert parent.info.status == "FINISHED"
     for trial in trials:
-        number = studies.origin(trial)
-        folder = RunFolder(records.runs / studies.run_name("gan", number))
+        number = attempts.origin(trial)
+        folder = RunFolder(records.runs / attempts.run_name("gan", number))
         steps, scores = journal.curve(folder.journal, metric_names.FID_PROXY)
         assert steps == list(range(EVERY, steps[-1] + 1, EVERY))  # no gap, nothing twice
         run = runs[f"trial-{number:04d}"]

@@ -1,4 +1,4 @@
-"""sweeps/trial.py itself, but for the training: a score follows from the settings and the step.
+"""sweeps/workers/trial.py itself, but for the training: a score follows from the settings and the step.
 
 Everything around it is real: the run's folder and lock, its journal and checkpoints, what
 is said to the worker, the tags that MLflow gets.
@@ -18,7 +18,7 @@ from experiments.settings.schema import Config
 from gan import metric_names
 from gan.checkpoint import Checkpoint
 from gan.tracker import Tracker, Trackers
-from sweeps import trial
+from sweeps.workers import trial
 
 SECONDS = 0.05  # an update
 

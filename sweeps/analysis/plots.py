@@ -28,11 +28,11 @@ from experiments.records.folders import RunFolder
 from experiments.reports import figures
 from experiments.reports.figures import Picture
 from gan import metric_names
-from sweeps import study as studies
-from sweeps.plan import Plan
-from sweeps.samplers import clean_trial, in_space
-from sweeps.settings import SCORES
-from sweeps.space import brief_value
+from sweeps.spec.plan import Plan
+from sweeps.spec.schema import SCORES
+from sweeps.spec.space import brief_value
+from sweeps.study import attempts
+from sweeps.study.samplers import clean_trial, in_space
 
 COLUMNS = 4  # of the contact sheet
 NEWEST = 24  # pictures on it at most, the best ones
@@ -47,7 +47,7 @@ def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
     Of many trials a few are drawn, as the time grows with their square. plan: in whose space all are shown, as that
     of a study may have been extended.
     """
-    finished = studies.finished(study.get_trials(deepcopy=False))
+    finished = attempts.finished(study.get_trials(deepcopy=False))
     done = [seen for t in finished if (seen := in_space(t, plan.space, plan.former) if plan is not None else t)]
     if len(done) < FEWEST:
         return {}
@@ -70,7 +70,7 @@ class _Known(BaseImportanceEvaluator):
 def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
     """A study in memory in which each suggestion is one trial, so that figures have the numbers of all else."""
     study = optuna.create_study()
-    study.add_trials(map(clean_trial, sorted(trials, key=studies.origin)))
+    study.add_trials(map(clean_trial, sorted(trials, key=attempts.origin)))
     return study
 
 
@@ -78,7 +78,7 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
     """Drawn into plots/; what cannot be drawn of so few trials is left out."""
     folder.plots.mkdir(exist_ok=True)
     study = as_suggested(trials)
-    done = studies.finished(trials)
+    done = attempts.finished(trials)
     if not done:
         return {}
     drawn: dict[str, Picture] = {}
@@ -113,7 +113,7 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
     """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
     across, down = plan.space
     names = [[brief_value(value) for value in dimension.grid()] for dimension in (across, down)]
-    on_map = [trial for trial in reversed(done) if studies.BASELINE not in trial.user_attrs]
+    on_map = [trial for trial in reversed(done) if attempts.BASELINE not in trial.user_attrs]
     places = {(brief_value(t.params[down.key]), brief_value(t.params[across.key])): t for t in on_map}
     by_place = {(names[1].index(y), names[0].index(x)): t for (y, x), t in places.items()}
     size = max(0.95 * len(names[0]), 4) + 2, max(0.6 * len(names[1]), 2) + 1.2
@@ -165,8 +165,8 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
 def _history(theme: str, trials: Sequence[FrozenTrial]) -> Figure:
     figure = figures.new_figure(9, 4.5)
     axes = figure.subplots()
-    done = [(studies.origin(t), t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    pruned = [(studies.origin(t), list(t.intermediate_values.values())[-1]) for t in trials if _is_pruned(t)]
+    done = [(attempts.origin(t), t.value) for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
+    pruned = [(attempts.origin(t), list(t.intermediate_values.values())[-1]) for t in trials if _is_pruned(t)]
     done.sort()
     blue, orange, *_ = figures.COLOURS[theme]
     axes.scatter(*zip(*done, strict=True), color=blue, label="completed")
@@ -196,7 +196,7 @@ def _on_the_way(theme: str, done: Sequence[FrozenTrial], trials: Sequence[Frozen
     for rank, (trial, colour) in enumerate(zip(done, colours, strict=True)):
         points = sorted(trial.intermediate_values.items())
         if points:
-            label = f"trial {studies.origin(trial)}" if rank < NAMED else None
+            label = f"trial {attempts.origin(trial)}" if rank < NAMED else None
             axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=label)
     if any(map(_is_pruned, trials)):
         axes.plot([], [], color=ink, alpha=0.4, linestyle="--", marker="x", markersize=4, label="pruned")
@@ -239,7 +239,7 @@ def _quiet() -> Any:
 
 def _last_picture(plan: Plan, trial: FrozenTrial) -> Path | None:
     """Of the latents that all runs share."""
-    pictures = studies.run_of(plan, trial).pictures(metric_names.SAMPLES)
+    pictures = attempts.run_of(plan, trial).pictures(metric_names.SAMPLES)
     return pictures[max(pictures)] if pictures else None
 
 
@@ -261,9 +261,9 @@ def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -
         for axis, (trial, file) in zip(axes.flat, shown, strict=False):
             with Image.open(file) as picture:
                 figures.show_pixels(axis, np.asarray(picture))
-            own = f" ({plan.preset})" if studies.is_baseline(plan, trial) else ""
-            axis.set_title(f"trial {studies.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
-            params = studies.shown_params(plan, trial)
+            own = f" ({plan.preset})" if attempts.is_baseline(plan, trial) else ""
+            axis.set_title(f"trial {attempts.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
+            params = attempts.shown_params(plan, trial)
             settings = [f"{name} {brief_value(params[key])}" for key, name in short_names(params).items()]
             axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=9)
         return figure

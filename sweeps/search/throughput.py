@@ -1,6 +1,6 @@
 """How fast this machine would train a search's trials: measured, side by side, nothing kept.
 
-python sweeps/pace.py <overrides as JSON>      (started by search.dry_run=true)
+python sweeps/search/throughput.py <overrides as JSON>      (started by search.dry_run=true)
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.cli.overrides import as_text
-from sweeps.plan import Plan
+from sweeps.spec.plan import Plan
 
 UPDATES = 30
 # What a trial costs beside its updates, per update: scores, pictures and records (docs/performance.md).

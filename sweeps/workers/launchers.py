@@ -1,6 +1,6 @@
 """What starts workers of a shared study: this machine, a Ray cluster or SLURM.
 
-Each worker is `python sweeps/worker.py` with its task on standard input, so nothing of it
+Each worker is `python sweeps/workers/worker.py` with its task on standard input, so nothing of it
 stands in a list of processes, and the end of that input ends it in order.
 """
 
@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from experiments import ROOT
 from gan.errors import ConfigError, first_line
 from gan.keras_state import USER_HOME
-from sweeps.plan import Plan
-from sweeps.process import Child
-from sweeps.worker import Task
+from sweeps.spec.plan import Plan
+from sweeps.workers.child import Child
+from sweeps.workers.protocol import Task
 
-ROOT = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("worker.py")
 STOP_SECONDS = 60.0  # for trials to save their state
 POLL = 0.2

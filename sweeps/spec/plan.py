@@ -15,9 +15,8 @@ from experiments.runs.threads import available_cores
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
 from gan.errors import ConfigError, without_password
-from sweeps.address import split_password
-from sweeps.settings import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings
-from sweeps.space import Dimension, Space, Value, as_overrides, combinations, follows, read_space, text_of
+from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings, split_password
+from sweeps.spec.space import Dimension, Space, Value, as_overrides, combinations, follows, read_space, text_of
 
 TUTORIAL = "tutorial"  # the preset that a search starts from unless it names another
 DEFAULTS = "defaults"  # the one that searches of earlier versions started from

@@ -4,9 +4,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
 from experiments.cli.compose import store_schema
 from experiments.settings.rules import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
 from gan import metric_names
+from gan.errors import ConfigError
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
 PRUNERS = ("halving", "median", "hyperband", "none")
@@ -92,3 +96,15 @@ class Settings:
 
 
 store_schema("search_schema", Settings)
+
+
+def split_password(address: str) -> tuple[str, str | None]:
+    """An address without its password, and that. Raises ConfigError."""
+    try:
+        url = make_url(address)
+    except (SQLAlchemyError, ValueError) as error:
+        raise ConfigError("search.storage", "an address that SQLAlchemy can read", address) from error
+    query = dict(url.query)
+    password = query.pop("password", None) or url.password
+    bare = URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
+    return bare.render_as_string(hide_password=False), str(password) if password is not None else None

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from experiments import ROOT
 from experiments.cli.overrides import as_text
 from experiments.records import journal
 from experiments.records.folders import RunFolder
@@ -15,13 +15,14 @@ from experiments.records.journal import Journal
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from gan import metric_names
 from gan.errors import ConfigError
-from sweeps import study as studies
-from sweeps.confirm import Verdict, best_run
-from sweeps.plan import Plan
-from sweeps.space import Value
+from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.confirm import best_run
+from sweeps.spec.plan import Plan
+from sweeps.spec.space import Value
+from sweeps.study import attempts
 
 FRESH_LATENTS = 1  # seed of the bank that the best trial is scored with once more; 0 is the search's
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+EXPERIMENTS = ROOT / "experiments"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def find_winner(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], ve
     With a verdict it is the verdict's, and its run that of the seed with the best final score; without one the
     best trial is, the baseline's among them.
     """
-    done = studies.finished(trials)
+    done = attempts.finished(trials)
     if verdict is None:
         return _unconfirmed(plan, done) if done else None
     chosen = verdict.winner
@@ -70,20 +71,20 @@ def find_winner(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], ve
 def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
     """done: completed trials, best first."""
     best = done[0]
-    is_baseline = studies.is_baseline(plan, best)
+    is_baseline = attempts.is_baseline(plan, best)
     words = "not confirmed on fresh seeds: the best score of a search is partly luck"
     if is_baseline:
-        others = [trial for trial in done if not studies.is_baseline(plan, trial)]
+        others = [trial for trial in done if not attempts.is_baseline(plan, trial)]
         scores = (
             f"{best.value:.4g} against {others[0].value:.4g} for the best trial" if others else "no other trial ended"
         )
         words = f"Keep {plan.baseline_words}: {scores} (one seed each, not confirmed on fresh seeds)"
     return Winner(
-        origin=studies.origin(best),
+        origin=attempts.origin(best),
         is_baseline=is_baseline,
         params={} if is_baseline else dict(best.params),
-        shown=studies.shown_params(plan, best),
-        run=studies.run_of(plan, best),
+        shown=attempts.shown_params(plan, best),
+        run=attempts.run_of(plan, best),
         search_score=best.value,
         confirmed_score=None,
         better=False,

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.cli.progress import bar_line, short_names
-from sweeps.space import Value, text_of
+from sweeps.spec.space import Value, text_of
 
 ROWS = 12  # beside the trials that are going on
 OVER = ("COMPLETE", "PRUNED", "FAIL")

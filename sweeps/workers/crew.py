@@ -12,13 +12,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.overrides import as_text
 from experiments.records.folders import RunFolder
-from sweeps import shared_study as shared
-from sweeps import study as studies
-from sweeps.launchers import CannotLaunch, Launcher, make_launcher
-from sweeps.plan import Plan
-from sweeps.pool import DEATHS, CannotGoOn, Listener
-from sweeps.process import TRIAL
-from sweeps.worker import Task
+from sweeps.spec.plan import Plan
+from sweeps.study import attempts, published, storage
+from sweeps.workers.child import TRIAL
+from sweeps.workers.launchers import CannotLaunch, Launcher, make_launcher
+from sweeps.workers.pool import DEATHS, CannotGoOn, Listener
+from sweeps.workers.protocol import Task
 
 POLL = 1.0  # seconds between two looks at the study
 TIDY = 15.0  # and between two looks for workers that are gone
@@ -33,7 +32,7 @@ class Crew:
         self._told: dict[int, tuple[TrialState, int]] = {}  # state and last step, by trial's number
         self._published = False
         self._begin = time.monotonic()
-        self._seconds = float(study.user_attrs.get(studies.SECONDS, 0.0))
+        self._seconds = float(study.user_attrs.get(attempts.SECONDS, 0.0))
         assert plan.search.storage is not None
         self._address = plan.search.storage
 
@@ -91,10 +90,10 @@ class Crew:
         return Task(arguments, str(self._folder.path), number, str(self._program), shared=True)
 
     def _trials(self) -> list[FrozenTrial]:
-        return shared.patiently(lambda: self._study.get_trials(deepcopy=False))
+        return storage.patiently(lambda: self._study.get_trials(deepcopy=False))
 
     def _may_begin(self, trials: list[FrozenTrial]) -> bool:
-        return studies.may_begin(self._plan, trials, self._elapsed())
+        return attempts.may_begin(self._plan, trials, self._elapsed())
 
     def _is_over(self, trials: list[FrozenTrial]) -> bool:
         return not self._may_begin(trials) and all(trial.state.is_finished() for trial in trials)
@@ -103,18 +102,18 @@ class Crew:
         """Queue what workers left that are gone: the last of them may be."""
 
         def tidy() -> None:
-            with shared.turn(self._address, self._plan.search.study):
-                shared.tidy(self._study, self._plan.search.retries)
+            with storage.turn(self._address, self._plan.search.study):
+                attempts.tidy(self._study, self._plan.search.retries)
 
-        shared.patiently(tidy)
+        storage.patiently(tidy)
 
     def _keep(self) -> None:
-        self._study.set_user_attr(studies.SECONDS, self._elapsed())
+        self._study.set_user_attr(attempts.SECONDS, self._elapsed())
 
     def _publish_run(self) -> None:
         """Trials are recorded below the study's run in MLflow, which comes a little later."""
-        if not self._published and (stores := shared.stores_of(self._folder)):
-            self._study.set_user_attr(shared.STORES, stores)
+        if not self._published and (stores := published.stores_of(self._folder)):
+            self._study.set_user_attr(published.STORES, stores)
             self._published = True
 
     def _elapsed(self) -> float:
@@ -124,13 +123,13 @@ class Crew:
         """What changed since the last look, as the events of a pool."""
         for trial in trials:
             known, shown = self._told.get(trial.number), _shown(trial)
-            begun = trial.user_attrs.get(shared.BEGUN) == trial.number
+            begun = trial.user_attrs.get(attempts.BEGUN) == trial.number
             if shown == known or not begun:
                 continue
             event: dict[str, Any] = {"trial": trial.number}
             if known is None:
-                event |= {"origin": studies.origin(trial), "params": studies.shown_params(self._plan, trial)}
-                event["baseline"] = studies.is_baseline(self._plan, trial)
+                event |= {"origin": attempts.origin(trial), "params": attempts.shown_params(self._plan, trial)}
+                event["baseline"] = attempts.is_baseline(self._plan, trial)
             if trial.intermediate_values:
                 step = max(trial.intermediate_values)
                 event |= {"step": step, "score": trial.intermediate_values[step]}
@@ -149,6 +148,6 @@ def _shown(trial: FrozenTrial) -> tuple[TrialState, int]:
 def _reason(trial: FrozenTrial) -> str:
     attributes = trial.user_attrs
     number = trial.number
-    silent = f"no sign of life from {attributes.get(shared.WORKER)}"
-    told = (attributes.get(key) for key in (studies.OUTCOME, f"{studies.KILLED}{number}", f"{shared.LEFT}{number}"))
+    silent = f"no sign of life from {attributes.get(attempts.WORKER)}"
+    told = (attributes.get(key) for key in (attempts.OUTCOME, f"{attempts.KILLED}{number}", f"{attempts.LEFT}{number}"))
     return str(next(filter(None, told), silent))

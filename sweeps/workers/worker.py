@@ -3,7 +3,7 @@
 Started by a search with a `Task` as the first line of its standard input. Whenever it
 has said {"ready": true}, a line `go` lets it begin one trial; the end of the standard
 input ends it and interrupts its trial, which is taken up again by the next search. (One of
-a shared database waits for no word: sweeps/joined_worker.py.) What happens meanwhile comes
+a shared database waits for no word: sweeps/workers/joined_worker.py.) What happens meanwhile comes
 as events on standard output, one JSON object a line:
 
     {"trial": number, "origin": ..., "params": {...}}   suggested
@@ -13,14 +13,12 @@ as events on standard output, one JSON object a line:
 A FAIL with "again" is to be taken up again; with "stop" no other trial could do better.
 """
 
-import dataclasses
 import json
 import queue
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +30,12 @@ from experiments.cli.environment import prepare
 from experiments.cli.terminal import tolerate_any_text
 from experiments.records.folders import RunFolder
 from gan import metric_names
-from sweeps import study as studies
-from sweeps.guards import Guard
-from sweeps.plan import Plan, read_plan
-from sweeps.process import TrialProcess, ending
-from sweeps.space import same_params, sampled_params
-from sweeps.trial import Job
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker is told."""
-
-    arguments: list[str]  # of the search
-    folder: str  # of the study
-    number: int  # of the worker, 0 for the first
-    program: str  # that trials run
-    shared: bool = False  # whether it takes turns with others in a database, and not at the word `go`
-
-    def line(self) -> str:
-        return json.dumps(dataclasses.asdict(self)) + "\n"
+from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.space import same_params, sampled_params
+from sweeps.study import attempts, optuna_log, pruners, samplers, storage
+from sweeps.workers.child import TrialProcess, ending
+from sweeps.workers.early_stopping import Guard
+from sweeps.workers.protocol import Job, Task
 
 
 class TrialFailed(Exception):
@@ -71,17 +55,17 @@ class Worker:
 
     def _read_study(self, arguments: list[str]) -> None:
         self.plan: Plan = read_plan(arguments)
-        storage = studies.open_storage(self.folder.records, self.plan.search.retries)
+        opened = storage.open_storage(self.folder.records, self.plan.search.retries)
         self.study: Study = optuna.load_study(
-            study_name=self.plan.search.study, storage=storage, pruner=studies.make_pruner(self.plan)
+            study_name=self.plan.search.study, storage=opened, pruner=pruners.make_pruner(self.plan)
         )
 
     def run(self) -> None:
         threading.Thread(target=self._listen, daemon=True).start()
         say({"ready": True})
         while self._orders.get() is not None and not self.ended:
-            count = len(studies.counted(self.study.get_trials(deepcopy=False)))
-            self.study.sampler = studies.make_sampler(self.plan, self.number, count)
+            count = len(attempts.counted(self.study.get_trials(deepcopy=False)))
+            self.study.sampler = samplers.make_sampler(self.plan, self.number, count)
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
             say({"ready": True})
 
@@ -99,10 +83,10 @@ class Worker:
 
     def _objective(self, trial: Trial) -> float:
         params = sampled_params(self.plan.space, trial)
-        origin = studies.suggestion(self.study.get_trials(deepcopy=False), trial.number)
-        trial.set_user_attr(studies.ORIGIN, origin)
+        origin = attempts.suggestion(self.study.get_trials(deepcopy=False), trial.number)
+        trial.set_user_attr(attempts.ORIGIN, origin)
         self._begun(trial)
-        shown, is_baseline = studies.shown_params(self.plan, trial), studies.is_baseline(self.plan, trial)
+        shown, is_baseline = attempts.shown_params(self.plan, trial), attempts.is_baseline(self.plan, trial)
         self.say({"trial": trial.number, "origin": origin, "params": shown, "baseline": is_baseline})
         known = self._known(trial, params)
         if known is not None:
@@ -117,15 +101,15 @@ class Worker:
         over = (TrialState.COMPLETE, TrialState.PRUNED)
         same = [t for t in self.study.get_trials(deepcopy=False, states=over) if same_params(t.params, params)]
         # The baseline's settings may lie beside the point of the space that it is seen as.
-        own = studies.is_baseline(self.plan, trial)
-        same = [t for t in same if studies.is_baseline(self.plan, t) == own]
+        own = attempts.is_baseline(self.plan, trial)
+        same = [t for t in same if attempts.is_baseline(self.plan, t) == own]
         return same[0] if same else None
 
     def _repeat(self, trial: Trial, known: optuna.trial.FrozenTrial) -> float:
         for step, value in known.intermediate_values.items():
             trial.report(value, step)
-        reason = f"{studies.REPEATS}{studies.origin(known)}"
-        trial.set_user_attr(studies.OUTCOME, reason)
+        reason = f"{attempts.REPEATS}{attempts.origin(known)}"
+        trial.set_user_attr(attempts.OUTCOME, reason)
         self.say({"trial": trial.number, "state": known.state.name, "reason": reason, "score": known.value})
         if known.state == TrialState.PRUNED:
             raise optuna.TrialPruned(reason)
@@ -159,14 +143,14 @@ class _Training:
     def __init__(self, worker: Worker, trial: Trial, origin: int, params: dict[str, Any]) -> None:
         self.worker, self.trial = worker, trial
         plan = worker.plan
-        self.is_baseline = studies.is_baseline(plan, trial)
-        name = studies.run_name(plan.search.study, origin)
+        self.is_baseline = attempts.is_baseline(plan, trial)
+        name = attempts.run_name(plan.search.study, origin)
         self.folder = RunFolder(worker.folder.records.runs / name)
         tags = {"optuna.study_name": plan.search.study, "optuna.trial_number": str(trial.number)}
         tags |= worker.notes(trial, self.folder)
         self.job = Job(
             overrides=[
-                *plan.trial_overrides({} if studies.BASELINE in trial.user_attrs else params),
+                *plan.trial_overrides({} if attempts.BASELINE in trial.user_attrs else params),
                 f"train.threads={plan.threads}",
             ],
             config_dir=plan.config_dir,
@@ -183,7 +167,7 @@ class _Training:
         self.pruned = ""
 
     def objective(self) -> float:
-        for step, score in zip(*studies.scores_of(self.folder), strict=True):  # of an attempt before this one
+        for step, score in zip(*attempts.scores_of(self.folder), strict=True):  # of an attempt before this one
             self._report(step, score)
         process = self.worker.start(self.job, self.worker.folder.path / "logs" / f"{self.job.title}.log")
         self.worker.say({"trial": self.trial.number, "pid": process.pid})
@@ -215,7 +199,7 @@ class _Training:
     def _report(self, step: int, score: float) -> float:
         """What a pruner compares: the objective as it would be if the trial ended here."""
         self.scores[step] = score
-        value = studies.objective(list(self.scores.values()))
+        value = attempts.objective(list(self.scores.values()))
         self.trial.report(value, step)
         self.worker.reported(self.trial, self.folder)
         return value
@@ -223,22 +207,22 @@ class _Training:
     def _end(self, process: TrialProcess, ended: dict[str, Any]) -> float:
         number, status = self.trial.number, ended.get("outcome")
         if status == "FINISHED":
-            value = studies.objective(studies.scores_of(self.folder)[1])
-            self.trial.set_user_attr(studies.OUTCOME, "complete")
+            value = attempts.objective(attempts.scores_of(self.folder)[1])
+            self.trial.set_user_attr(attempts.OUTCOME, "complete")
             self.worker.say({"trial": number, "state": "COMPLETE", "score": value})
             return value
         if status == "KILLED" and self.pruned:
-            self.trial.set_user_attr(studies.OUTCOME, self.pruned)
+            self.trial.set_user_attr(attempts.OUTCOME, self.pruned)
             self.worker.say({"trial": number, "state": "PRUNED", "reason": self.pruned})
             raise optuna.TrialPruned(self.pruned)
         if status == "FAILED" and not ended["no_records"]:
-            self.trial.set_user_attr(studies.OUTCOME, ended["failure"])
+            self.trial.set_user_attr(attempts.OUTCOME, ended["failure"])
             self.worker.say({"trial": number, "state": "FAIL", "reason": ended["failure"]})
             raise TrialFailed(ended["failure"])
         reason = ended.get("failure") or "interrupted"
         if status is None and not self.worker.ended:
             reason = ending(process)
-            self.trial.set_user_attr(f"{studies.KILLED}{number}", reason)
+            self.trial.set_user_attr(f"{attempts.KILLED}{number}", reason)
         else:
             self.worker.left(self.trial)
         self.worker.say({"trial": number, "state": "FAIL", "reason": reason, "again": True, "stop": status == "FAILED"})
@@ -256,9 +240,9 @@ def main() -> None:
     tolerate_any_text()
     prepare()
     task = Task(**json.loads(sys.stdin.readline()))
-    studies.log_to(Path(task.folder) / "logs" / f"worker-{task.number}.log")
+    optuna_log.log_to(Path(task.folder) / "logs" / f"worker-{task.number}.log")
     if task.shared:
-        from sweeps.joined_worker import join  # which builds on this module
+        from sweeps.workers.joined_worker import join  # which builds on this module
 
         sys.exit(join(task.arguments, task.number, Path(task.program), sys.stdin))
     worker = Worker(task)

@@ -1,15 +1,57 @@
-"""What Optuna's samplers are shown of a study, and what is made of their suggestions."""
+"""What suggests the next trial: Optuna's samplers, and what they are shown of a study."""
 
 import copy
-from collections.abc import Container, Mapping, Sequence
+import importlib.util
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GridSampler
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.space import Space, Value, clean, same_value
+from gan.errors import ConfigError
+from sweeps.spec.plan import Plan
+from sweeps.spec.space import Space, Value, clean, same_value
+from sweeps.study.optuna_log import experimental
+
+STARTUP_TRIALS = 8  # at random, before TPE models anything
+
+MODELS = ("tpe", "gp", "cmaes")  # samplers that learn from earlier trials
+EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna
+
+
+def check_sampler(name: str) -> None:
+    """Raises ConfigError where its package is not installed."""
+    if name in EXTRAS and importlib.util.find_spec(EXTRAS[name]) is None:
+        raise ConfigError("search.sampler", "one that is installed", name, f'pip install -e ".[{name}]"')
+
+
+def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
+    """What suggests the next trial, when a study has `number` of them.
+
+    Made anew for each, so that a suggestion depends on the trials before it and not on
+    when the search was last started; no two workers draw the same numbers.
+    """
+    search, space = plan.search, plan.space
+    seed = int(np.random.SeedSequence([search.seed, worker, number]).generate_state(1)[0])
+    makers: dict[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(n_startup_trials=STARTUP_TRIALS, multivariate=True, seed=seed),
+        "random": lambda: RandomSampler(seed),
+        # These two and CMA-ES go through one sequence that all workers share.
+        "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed),
+        "qmc": lambda: QMCSampler(
+            scramble=True,
+            seed=search.seed % 2**32,
+            independent_sampler=RandomSampler(seed),
+            warn_asynchronous_seeding=False,
+        ),
+        "cmaes": lambda: CmaEsSampler(seed=seed, n_startup_trials=1, independent_sampler=RandomSampler(seed)),
+        "gp": lambda: GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
+    }
+    with experimental():
+        return InSpace(makers[search.sampler](), space, plan.former)
 
 
 class InSpace(BaseSampler):

@@ -9,11 +9,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from experiments.cli.progress import say_words
-from sweeps.time_left import Throughput, time_left
+from sweeps.display.time_left import Throughput, time_left
 
 
 class ConfirmDisplay:
-    """Follows the events of `sweeps.confirm.confirm`.
+    """Follows the events of `sweeps.analysis.confirm.confirm`.
 
     Args:
         console: where to print.

@@ -1,6 +1,6 @@
 """One trial, in a process of its own: a run as experiments/run.py makes it, which its worker listens to.
 
-The worker starts `python sweeps/trial.py` and writes a `Job` to its standard input, as a
+The worker starts `python sweeps/workers/trial.py` and writes a `Job` to its standard input, as a
 line of JSON. Events come back on standard output, one JSON object a line:
 
     {"started": step}                    trained from here on
@@ -14,7 +14,6 @@ the worker dies, interrupts it, to be taken up from its checkpoint.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -23,7 +22,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -42,29 +40,12 @@ from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError, explained
+from sweeps.workers.protocol import Job
 
 # What a run that is taken up must have been trained with.
 SETTINGS = {key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
 TICK = 0.5  # seconds between two events that only say how far it is
 LOCK_SECONDS = 180.0  # to wait for a predecessor that is still saving its state, or delivering it
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a trial is."""
-
-    overrides: list[str]  # settings, as run.py takes them
-    config_dir: str | None
-    study: str  # the study's folder
-    name: str  # of the run
-    title: str  # of the run in MLflow
-    params: dict[str, Any]  # for MLflow, beside the settings
-    tags: dict[str, str]
-    final: bool  # whether the last score of more images, figures and the generator are made
-    upload_minutes: float | None = None  # between two uploads of its state to MLflow
-
-    def line(self) -> str:
-        return json.dumps(dataclasses.asdict(self)) + "\n"
 
 
 class Orders:

@@ -9,11 +9,11 @@ from rich.live import Live
 
 from experiments.cli.progress import say, short_names
 from gan.errors import first_line
-from sweeps import study as studies
-from sweeps.plan import Plan
-from sweeps.space import Value, brief_value
-from sweeps.time_left import Throughput, time_left
-from sweeps.trials_table import OVER, Progress, Row, TrialsTable, best_of, three_digits
+from sweeps.display.table import OVER, Progress, Row, TrialsTable, best_of, three_digits
+from sweeps.display.time_left import Throughput, time_left
+from sweeps.spec.plan import Plan
+from sweeps.spec.space import Value, brief_value
+from sweeps.study import attempts
 
 
 def short(params: Mapping[str, Value]) -> str:
@@ -22,7 +22,7 @@ def short(params: Mapping[str, Value]) -> str:
 
 
 class SearchDisplay:
-    """Follows the events of a `sweeps.pool.Pool`."""
+    """Follows the events of a `sweeps.workers.pool.Pool`."""
 
     def __init__(self, console: Console, plan: Plan, trials: Sequence[FrozenTrial], searched: float = 0.0) -> None:
         """searched: seconds before, in all sessions together."""
@@ -30,8 +30,8 @@ class SearchDisplay:
         self._rows: dict[int, Row] = {}  # by origin
         self._origins: dict[int, int] = {}  # of trial numbers
         self.throughput = Throughput()
-        gone = studies.superseded(trials)
-        for trial, history in zip(trials, studies.histories(trials), strict=True):
+        gone = attempts.superseded(trials)
+        for trial, history in zip(trials, attempts.histories(trials), strict=True):
             if trial.number not in gone and (history or trial.state != TrialState.WAITING):
                 self._add([*(trials[number] for number in history), trial])
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
@@ -80,16 +80,16 @@ class SearchDisplay:
         if self._live is not None:
             self._live.update(self._table())
 
-    def _add(self, attempts: Sequence[FrozenTrial]) -> None:
+    def _add(self, of_suggestion: Sequence[FrozenTrial]) -> None:
         """One suggestion: its last attempt, with what is known of those before."""
-        trial = attempts[-1]
-        number = self._origins[trial.number] = studies.origin(trial)
-        begun = next((each for each in reversed(attempts) if each.params), trial)
-        params = studies.shown_params(self._plan, begun)
-        scores = next((t.intermediate_values for t in reversed(attempts) if t.intermediate_values), {0: None})
+        trial = of_suggestion[-1]
+        number = self._origins[trial.number] = attempts.origin(trial)
+        begun = next((each for each in reversed(of_suggestion) if each.params), trial)
+        params = attempts.shown_params(self._plan, begun)
+        scores = next((t.intermediate_values for t in reversed(of_suggestion) if t.intermediate_values), {0: None})
         score = trial.value if trial.state == TrialState.COMPLETE else scores[max(scores)]
-        reason = str(trial.user_attrs.get(studies.OUTCOME, ""))
-        preset = self._plan.preset if studies.is_baseline(self._plan, begun) else ""
+        reason = str(trial.user_attrs.get(attempts.OUTCOME, ""))
+        preset = self._plan.preset if attempts.is_baseline(self._plan, begun) else ""
         self._rows[number] = Row(number, params, preset, trial.state.name, max(scores), score, reason)
 
     def _line(self, origin: int, text: str) -> None:

@@ -20,13 +20,13 @@ from experiments.reports.page import render
 from experiments.tracking.address import serve_command
 from experiments.tracking.delivery import Delivery
 from gan.arrays import write_atomically
-from sweeps import study as studies
-from sweeps.champion import Winner, find_winner
-from sweeps.confirm import Verdict
-from sweeps.plan import Plan
-from sweeps.plots import draw_figures, importances
-from sweeps.settings import SCORES
-from sweeps.space import Value, as_overrides
+from sweeps.analysis.champion import Winner, find_winner
+from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.plots import draw_figures, importances
+from sweeps.spec.plan import Plan
+from sweeps.spec.schema import SCORES
+from sweeps.spec.space import Value, as_overrides
+from sweeps.study import attempts, identity
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -45,7 +45,7 @@ class Report:
 def write_report(
     plan: Plan, study: Study, folder: RunFolder, verdict: Verdict | None, rescored: float | None
 ) -> Report:
-    trials = studies.counted(study.get_trials(deepcopy=False))
+    trials = attempts.counted(study.get_trials(deepcopy=False))
     report = Report(
         folder.path / "best.yaml",
         folder.path / "trials.csv",
@@ -93,19 +93,19 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", "score", "steps", "seconds", *keys, "outcome", "run", "preset"])
-    for trial in sorted(trials, key=studies.origin):
+    for trial in sorted(trials, key=attempts.origin):
         seconds = trial.duration.total_seconds() if trial.duration is not None else ""
         writer.writerow(
             [
-                studies.origin(trial),
+                attempts.origin(trial),
                 trial.state.name,
                 "" if trial.value is None or trial.state != TrialState.COMPLETE else repr(trial.value),
                 steps_of(trial),
                 seconds,
                 *(trial.params.get(key, "") for key in keys),
-                trial.user_attrs.get(studies.OUTCOME, ""),
-                studies.run_of(plan, trial).name,
-                plan.preset if studies.BASELINE in trial.user_attrs else "",  # to the digit, whatever its columns say
+                trial.user_attrs.get(attempts.OUTCOME, ""),
+                attempts.run_of(plan, trial).name,
+                plan.preset if attempts.BASELINE in trial.user_attrs else "",  # to the digit, whatever its columns say
             ]
         )
     return text.getvalue()
@@ -119,7 +119,7 @@ def steps_of(trial: FrozenTrial) -> int:
 def saved_steps(plan: Plan, trials: Sequence[FrozenTrial]) -> tuple[int, int]:
     """Updates that pruned trials did not make, and those that all trials would have made without."""
     over = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    over = [t for t in over if not str(t.user_attrs.get(studies.OUTCOME, "")).startswith(studies.REPEATS)]
+    over = [t for t in over if not str(t.user_attrs.get(attempts.OUTCOME, "")).startswith(attempts.REPEATS)]
     pruned = [t for t in over if t.state == TrialState.PRUNED]
     return sum(plan.search.steps - steps_of(t) for t in pruned), plan.search.steps * len(over)
 
@@ -148,7 +148,7 @@ def _page(
         num_images=plan.config.eval.num_images,
         final_num_images=plan.config.eval.final_num_images,
         last_scores=SCORES,
-        identity=study.user_attrs[studies.IDENTITY],
+        identity=study.user_attrs[identity.IDENTITY],
         states=states,
         saved=saved,
         without=without,
@@ -168,13 +168,13 @@ def _by_score(trial: FrozenTrial) -> tuple[bool, float, int]:
 
 
 def _row(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> dict[str, Any]:
-    run = studies.run_of(plan, trial)
+    run = attempts.run_of(plan, trial)
     return {
-        "origin": studies.origin(trial),
+        "origin": attempts.origin(trial),
         "state": trial.state.name.lower(),
         "score": trial.value if trial.state == TrialState.COMPLETE else None,
         "steps": steps_of(trial),
-        "params": studies.shown_params(plan, trial),
-        "outcome": trial.user_attrs.get(studies.OUTCOME, ""),
+        "params": attempts.shown_params(plan, trial),
+        "outcome": trial.user_attrs.get(attempts.OUTCOME, ""),
         "url": Delivery(run).url if run.config.is_file() else None,
     }

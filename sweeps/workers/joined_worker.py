@@ -28,12 +28,13 @@ from experiments.runs.start import check_same_images, find_extractor, load_data
 from experiments.tracking.address import VARIABLE, fix_tracking_uri
 from experiments.tracking.delivery import fetch_file, give_up_run
 from gan.errors import ConfigError
-from sweeps import shared_study as shared
-from sweeps import study as studies
-from sweeps.display import SearchDisplay
-from sweeps.plan import read_plan
-from sweeps.process import TRIAL
-from sweeps.worker import Task, TrialFailed, Worker
+from sweeps.display.search import SearchDisplay
+from sweeps.spec.plan import read_plan
+from sweeps.study import attempts, optuna_log, pruners, published, samplers, storage
+from sweeps.study.identity import IDENTITY, check_identity
+from sweeps.workers.child import TRIAL
+from sweeps.workers.protocol import Task
+from sweeps.workers.worker import TrialFailed, Worker
 
 POLL = 1.0  # seconds between two looks at a study in which there is nothing to begin
 # What differs between hosts; all else is the study's.
@@ -57,46 +58,46 @@ class JoinedWorker(Worker):
         self._arguments: list[str] = []  # of the search, as last seen
         self._trial = -1  # that it is or was at
         names: list[str] = []
-        if shared.is_there(own.storage):  # or to open it would make it
-            storage = shared.open_storage(own.storage, own.retries, own.grace_seconds)
-            names = optuna.get_all_study_names(storage)
+        if storage.is_there(own.storage):  # or to open it would make it
+            opened = storage.open_shared_storage(own.storage, own.retries, own.grace_seconds)
+            names = optuna.get_all_study_names(opened)
         if own.study not in names:
             known = ", ".join(sorted(names)) or "none"
             raise ConfigError(
                 "search.study", "one that a search has begun in this database", own.study, f"there: {known}"
             )
-        self._storage = storage
-        self.study = optuna.load_study(study_name=own.study, storage=storage)
-        if shared.ARGUMENTS not in self.study.user_attrs:
+        self._storage = opened
+        self.study = optuna.load_study(study_name=own.study, storage=opened)
+        if published.ARGUMENTS not in self.study.user_attrs:
             raise ConfigError("search.study", "one that was begun with search.storage", own.study)
         self._look(self.study.user_attrs)
 
     def _look(self, attributes: dict[str, Any]) -> None:
         """Read what may change while a study goes on: its budget, its pruner, the program. Raises CodeChanged."""
-        if not shared.same_code(attributes[shared.CODE], shared.code_version()):
-            raise CodeChanged(attributes[shared.CODE])
-        if attributes[shared.ARGUMENTS] != self._arguments:
-            self._arguments = attributes[shared.ARGUMENTS]
+        if not published.same_code(attributes[published.CODE], published.code_version()):
+            raise CodeChanged(attributes[published.CODE])
+        if attributes[published.ARGUMENTS] != self._arguments:
+            self._arguments = attributes[published.ARGUMENTS]
             self.plan = read_plan(merged(self._arguments, self._own))
-            self.study.pruner = studies.make_pruner(self.plan)
+            self.study.pruner = pruners.make_pruner(self.plan)
 
     def prepare(self, console: Console) -> None:
         """Compare what is here with the study, and put what its trials need into its folder. Raises ConfigError."""
         attributes = self.study.user_attrs
         fix_tracking_uri()
-        if (address := attributes.get(shared.TRACKING)) and not os.environ.get(VARIABLE, "").strip():
+        if (address := attributes.get(published.TRACKING)) and not os.environ.get(VARIABLE, "").strip():
             os.environ[VARIABLE] = address
         self.plan.records.check_writable()
         config = self.plan.config
         dataset = load_data(config, self.plan.records, console)
         self._data = (dataset.source, dataset.path)
-        check_same_images(dataset, attributes[shared.FACTS], "data")
+        check_same_images(dataset, attributes[published.FACTS], "data")
         weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
-        identity = {**self.plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
-        studies.check_identity(self.plan.search.study, attributes[studies.IDENTITY], identity, self.plan)
+        facts = {**self.plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
+        check_identity(self.plan.search.study, attributes[IDENTITY], facts, self.plan)
         (self.folder.path / "logs").mkdir(parents=True, exist_ok=True)
         if not self.folder.facts.exists():
-            write_json(self.folder.facts, attributes[shared.FACTS])
+            write_json(self.folder.facts, attributes[published.FACTS])
 
     def run(self) -> None:
         """Until nothing is left to do. Raises StorageInternalError, and CodeChanged."""
@@ -107,21 +108,21 @@ class JoinedWorker(Worker):
                     return
                 since = time.monotonic()
             except StorageInternalError:
-                if time.monotonic() - since > shared.OUTAGE_SECONDS:
+                if time.monotonic() - since > storage.OUTAGE_SECONDS:
                     raise
-                time.sleep(shared.PAUSE)
+                time.sleep(storage.PAUSE)
         with contextlib.suppress(StorageInternalError), self._turn():
-            shared.tidy(self.study, self.plan.search.retries)  # others take up at once what was interrupted
+            attempts.tidy(self.study, self.plan.search.retries)  # others take up at once what was interrupted
 
     def _one(self) -> bool:
         """Run a trial, or wait where there is none to begin; False when there never will be."""
         with self._turn() as self._held:
             self._look(self.study.user_attrs)
-            shared.tidy(self.study, self.plan.search.retries)
+            attempts.tidy(self.study, self.plan.search.retries)
             trials = self.study.get_trials(deepcopy=False)
-            seconds = float(self.study.user_attrs.get(studies.SECONDS, 0.0))
-            if studies.may_begin(self.plan, trials, seconds) and not self.ended:
-                self._optimize(len(studies.counted(trials)))
+            seconds = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
+            if attempts.may_begin(self.plan, trials, seconds) and not self.ended:
+                self._optimize(len(attempts.counted(trials)))
                 return True
         if all(trial.state.is_finished() for trial in trials):
             return False
@@ -129,7 +130,7 @@ class JoinedWorker(Worker):
         return True
 
     def _optimize(self, count: int) -> None:
-        self.study.sampler = studies.make_sampler(self.plan, self.number, count)
+        self.study.sampler = samplers.make_sampler(self.plan, self.number, count)
         try:
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
         except (UpdateFinishedTrialError, ValueError):
@@ -141,28 +142,28 @@ class JoinedWorker(Worker):
 
     def _turn(self) -> contextlib.ExitStack:
         stack = contextlib.ExitStack()
-        stack.enter_context(shared.turn(self._address, self.plan.search.study))
+        stack.enter_context(storage.turn(self._address, self.plan.search.study))
         return stack
 
     def _begun(self, trial: Trial) -> None:
         self._trial = trial.number
-        shared.begin(self._storage, trial)
+        attempts.begin(self._storage, trial)
         self._held.close()
 
     def notes(self, trial: Trial, run: RunFolder) -> dict[str, str]:
         """Where an attempt that is not the first goes on."""
-        (history,) = studies.histories([self.study.get_trials(deepcopy=False)[trial.number]])
+        (history,) = attempts.histories([self.study.get_trials(deepcopy=False)[trial.number]])
         if not history:
             return {}
         words = self._where(trial, run)
-        trial.set_user_attr(shared.TAKEN_UP, words)
-        return {shared.TAKEN_UP: words}
+        trial.set_user_attr(attempts.TAKEN_UP, words)
+        return {attempts.TAKEN_UP: words}
 
     def _where(self, trial: Trial, run: RunFolder) -> str:
         host, files = socket.gethostname(), run.checkpoints.files() if run.config.is_file() else []
         if files:
             return f"from {files[-1].stem} in the run's folder on {host}"
-        run_id = trial.user_attrs.get(shared.MLFLOW_RUN)
+        run_id = trial.user_attrs.get(attempts.MLFLOW_RUN)
         if run_id is None or run_id in run.mlflow_run_ids():
             return f"from step 0 on {host}: there was no checkpoint"
         if content := fetch_file(run.records, run_id, snapshot.ARTIFACT):
@@ -176,15 +177,15 @@ class JoinedWorker(Worker):
 
     def reported(self, trial: Trial, run: RunFolder) -> None:
         if not self.folder.delivery.exists():  # this host has records of its own
-            if stores := self.study.user_attrs.get(shared.STORES):
+            if stores := self.study.user_attrs.get(published.STORES):
                 write_json(self.folder.delivery, stores)
             return
         ids = run.mlflow_run_ids()
-        if ids and trial.user_attrs.get(shared.MLFLOW_RUN) != ids[-1]:
-            trial.set_user_attr(shared.MLFLOW_RUN, ids[-1])
+        if ids and trial.user_attrs.get(attempts.MLFLOW_RUN) != ids[-1]:
+            trial.set_user_attr(attempts.MLFLOW_RUN, ids[-1])
 
     def left(self, trial: Trial) -> None:
-        trial.set_user_attr(f"{shared.LEFT}{trial.number}", "interrupted")
+        trial.set_user_attr(f"{attempts.LEFT}{trial.number}", "interrupted")
 
 
 def merged(arguments: Sequence[str], own: Sequence[str]) -> list[str]:
@@ -225,8 +226,8 @@ def join(arguments: list[str], number: int | None = None, program: Path = TRIAL,
         worker = JoinedWorker(Task(arguments, str(folder.path), number, str(program), shared=True))
         worker.prepare(console)
     except CodeChanged as error:
-        raise ConfigError("the program", f"the study's version, {error}", shared.code_version()) from None
-    studies.log_to(folder.path / "logs" / f"joined-{os.getpid()}.log")
+        raise ConfigError("the program", f"the study's version, {error}", published.code_version()) from None
+    optuna_log.log_to(folder.path / "logs" / f"joined-{os.getpid()}.log")
     display = SearchDisplay(Console(highlight=False, soft_wrap=True, force_terminal=False), worker.plan, [])
     problems: list[str] = []
 
@@ -250,7 +251,7 @@ def join(arguments: list[str], number: int | None = None, program: Path = TRIAL,
         try:
             worker.run()
         except CodeChanged as error:
-            problems.append(f"the study goes on with the program's version {error}, this is {shared.code_version()}")
+            problems.append(f"the study goes on with the program's version {error}, this is {published.code_version()}")
     if problems:
         raise OSError(problems[0])
     console.print("left     " + ("its trial is queued for others" if worker.ended else "nothing is left to do"))

@@ -150,7 +150,7 @@ def best_table(trials: Path, count: int = 8) -> str:
 
 def importances_table(trials: Path) -> str:
     """What the score of the completed trials depends on, by Optuna's fANOVA."""
-    from sweeps.plots import importances
+    from sweeps.analysis.plots import importances
 
     rows, keys = read_search(trials)
     done = [row for row in rows if row["state"] == "COMPLETE"]

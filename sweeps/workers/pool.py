@@ -16,10 +16,10 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from experiments.records.folders import RunFolder
-from sweeps import study as studies
-from sweeps.plan import Plan
-from sweeps.process import TRIAL, Child
-from sweeps.worker import Task
+from sweeps.spec.plan import Plan
+from sweeps.study import attempts
+from sweeps.workers.child import TRIAL, Child
+from sweeps.workers.protocol import Task
 
 PROGRAM = Path(__file__).with_name("worker.py")
 DEATHS = 5  # of workers in a row without a finished trial, after which something else is wrong
@@ -91,7 +91,7 @@ class Pool:
         self._deaths = 0
         self._orphans = False  # whether a worker died, and left its trial
         self._begin = time.monotonic()
-        self._seconds = float(study.user_attrs.get(studies.SECONDS, 0.0))
+        self._seconds = float(study.user_attrs.get(attempts.SECONDS, 0.0))
 
     def run(self, should_stop: Callable[[], bool]) -> bool:
         """True when the budget is used up, False when stopped before. Raises CannotGoOn."""
@@ -117,7 +117,7 @@ class Pool:
 
     def _may_begin(self) -> bool:
         """Whether a trial is waiting to be taken up again, or there is budget for another."""
-        return studies.may_begin(self._plan, self._study.get_trials(deepcopy=False), self._elapsed())
+        return attempts.may_begin(self._plan, self._study.get_trials(deepcopy=False), self._elapsed())
 
     def _let_one_begin(self) -> None:
         """One after the other, so that each suggestion knows of those before it and budgets are exact."""
@@ -147,7 +147,7 @@ class Pool:
             if self._asking is worker:  # there was nothing left to begin
                 self._asking = None
             worker.trial, worker.again = None, False
-            self._study.set_user_attr(studies.SECONDS, self._elapsed())
+            self._study.set_user_attr(attempts.SECONDS, self._elapsed())
         else:
             if "params" in event:
                 worker.trial, self._asking = event["trial"], None
@@ -159,7 +159,7 @@ class Pool:
                 raise CannotGoOn(f"{event['reason']}; the same command goes on when that is mended")
 
     def _again(self, numbers: list[int]) -> None:
-        for number in studies.take_up_again(self._study, numbers, self._plan.search.retries):
+        for number in attempts.take_up_again(self._study, numbers, self._plan.search.retries):
             self._listener.event({"trial": number, "state": "FAIL", "reason": "killed too often"})
 
     def _died(self, worker: _Worker) -> None:
@@ -187,7 +187,7 @@ class Pool:
         finally:
             for worker in self._workers:
                 worker.close()
-            self._study.set_user_attr(studies.SECONDS, self._elapsed())
+            self._study.set_user_attr(attempts.SECONDS, self._elapsed())
             adopt_orphans(self._study, self._plan.search.retries)
 
     def _elapsed(self) -> float:
@@ -199,6 +199,6 @@ def adopt_orphans(study: Study, retries: int, at_work: Collection[int | None] = 
     trials = study.get_trials(deepcopy=False)
     orphans = [t.number for t in trials if t.state == TrialState.RUNNING and t.number not in at_work]
     for number in orphans:
-        studies.fail(study, number)
-    lost = [t.number for t in trials if t.state == TrialState.FAIL and studies.OUTCOME not in t.user_attrs]
-    studies.take_up_again(study, [*orphans, *lost] if not at_work else orphans, retries)
+        attempts.fail(study, number)
+    lost = [t.number for t in trials if t.state == TrialState.FAIL and attempts.OUTCOME not in t.user_attrs]
+    attempts.take_up_again(study, [*orphans, *lost] if not at_work else orphans, retries)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.trial import Job
+from sweeps.workers.protocol import Job
 
 Event = dict[str, Any]
 TRIAL = Path(__file__).with_name("trial.py")

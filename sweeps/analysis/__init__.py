@@ -1,0 +1,1 @@
+"""What comes of a search: the confirmation, the winner, figures and the report."""

@@ -1,0 +1,1 @@
+"""One search from its plan to its report."""

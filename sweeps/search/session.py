@@ -1,0 +1,278 @@
+"""One session of a search, from its study to its report."""
+
+import contextlib
+import math
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+
+from experiments.cli.entry import FAILED
+from experiments.cli.paths import shown
+from experiments.cli.progress import say, say_words, stage
+from experiments.records import journal
+from experiments.records.folders import RunFolder, write_json
+from experiments.records.journal import Journal
+from experiments.runs.facts import described, run_facts, settings
+from experiments.tracking.address import serve_command
+from experiments.tracking.delivery import deliver
+from experiments.tracking.feeder import Feeder
+from gan.data.dataset import Dataset
+from gan.errors import ConfigError, first_line
+from gan.evaluation.weights import Weights
+from sweeps.analysis.champion import Winner, register, rescore
+from sweeps.analysis.comparison import Verdict, judge
+from sweeps.analysis.confirm import Stopped, candidates, confirm
+from sweeps.display.confirmation import ConfirmDisplay
+from sweeps.display.search import SearchDisplay, short
+from sweeps.spec.plan import Plan
+from sweeps.study import attempts, published, storage
+from sweeps.workers.crew import Crew
+from sweeps.workers.pool import CannotGoOn, Pool, adopt_orphans
+
+if TYPE_CHECKING:
+    from sweeps.analysis.report import Report
+DELIVERY_SECONDS = 120.0  # how long a finished search waits for MLflow
+BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those completed
+
+
+def open_storage(plan: Plan) -> RDBStorage:
+    """Where the study is kept. Raises ConfigError."""
+    search = plan.search
+    if search.storage is None:
+        return storage.open_storage(plan.records, search.retries)
+    return storage.open_shared_storage(search.storage, search.retries, search.grace_seconds)
+
+
+def turn_of(plan: Plan) -> contextlib.AbstractContextManager[None]:
+    """A shared study is begun by one host alone."""
+    address = plan.search.storage
+    return storage.turn(address, plan.search.study) if address is not None else contextlib.nullcontext()
+
+
+class SearchSession:
+    """One session of a search."""
+
+    def __init__(
+        self, plan: Plan, study: Study, folder: RunFolder, console: Console, should_stop: Callable[[], bool]
+    ) -> None:
+        self.plan, self.study, self.folder, self.console = plan, study, folder, console
+        self.should_stop = should_stop
+        self.registered: RunFolder | None = None  # the winner's run
+        self.alias = ""  # of its model
+        self.rate = 0.0  # updates a second, of all trials together
+
+    def run(self, dataset: Dataset, weights: Weights) -> int:
+        """The exit code, but for a signal's."""
+        if not self.folder.facts.exists():
+            self._write_facts(dataset, weights)
+        self.journal = Journal(self.folder)
+        self.journal.status("RUNNING")
+        feeder = Feeder(self.folder)
+        feeder.start()
+        status, code = "FAILED", FAILED
+        try:
+            status, code = self._search()
+        except (CannotGoOn, OSError) as error:
+            print(f"error: {first_line(error)}", file=sys.stderr)
+        except StorageInternalError as error:
+            print(f"error: {storage.problem(error)}", file=sys.stderr)
+        finally:
+            with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
+                self.journal.status(status)
+                self.journal.close()
+            delivered = feeder.finish(DELIVERY_SECONDS if status == "FINISHED" else 5.0)
+        if status == "KILLED":
+            say(self.console, f"stopped; go on with\n         {resume_command(self.plan)}")
+        problem = feeder.problem
+        if delivered and status == "FINISHED":  # a trial cannot be delivered before its study is
+            quiet = Console(quiet=True)
+            runs = self._trial_runs() + ([self.registered] if self.registered is not None else [])
+            with stage(self.console, "bringing MLflow up to date"):
+                behind = [run.name for run in runs if not deliver(run, quiet)]
+            delivered, problem = not behind, ", ".join(behind)
+        if not delivered:
+            self._say(f"MLflow is behind ({problem}); nothing is lost, deliver the records with")
+            say(self.console, "         python experiments/sync.py all")
+        if status == "FINISHED":
+            self._say_where(feeder)
+        return code
+
+    def _search(self) -> tuple[str, int]:
+        """MLflow's word for how it ended, and the exit code."""
+        plan = self.plan
+        if plan.search.storage is None:
+            adopt_orphans(self.study, plan.search.retries)
+        else:
+            published.publish(self.study, plan, self.folder)
+        trials = self.study.get_trials(deepcopy=False)
+        done = len([t for t in attempts.counted(trials) if t.state.is_finished()])
+        goes_on = f", {done} of {plan.budget} trials done" if done else ""
+        self._say(f"study    {plan.search.study}{goes_on}")
+        cores = f"{plan.threads} core{'s' if plan.threads > 1 else ''}"
+        self._say(
+            f"search   {plan.budget} trials of up to {plan.search.steps:,} updates, {plan.workers} at a time on {cores} each"
+        )
+        searched = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
+        with SearchDisplay(self.console, plan, trials, searched) as display:
+            pool = Pool if plan.search.storage is None else Crew
+            finished = pool(plan, self.study, self.folder, Listeners(display, self)).run(self.should_stop)
+            self.rate = display.throughput.rate
+        if not finished:
+            return "KILLED", 0
+        self._close_runs()
+        from sweeps.analysis.report import write_report  # slow to import: a mistake should be answered before
+
+        done_trials = attempts.finished(self.study.get_trials(deepcopy=False))
+        if not done_trials:
+            print("error: no trial came to its end; the reasons are in the table above", file=sys.stderr)
+            write_report(plan, self.study, self.folder, None, None)
+            return "FAILED", FAILED
+        try:
+            with stage(self.console, "scoring the best trial with fresh latents"):
+                best = attempts.run_of(plan, done_trials[0])
+                rescored = rescore(best, plan.config.eval.final_num_images, self._say)
+            verdict = self._confirm()
+        except Stopped:
+            return "KILLED", 0
+        with stage(self.console, "drawing the report"):
+            report = write_report(plan, self.study, self.folder, verdict, rescored)
+        self._record(report, verdict)
+        if report.winner is not None:
+            with stage(self.console, "registering the winner's generator"):
+                self.registered = register(report.winner, plan.search.study, self._say)
+            self.alias = report.winner.alias
+            self._say_verdict(verdict, report.winner)
+        return "FINISHED", 0
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Keep the best score so far as a curve."""
+        if event.get("state") == "COMPLETE":
+            done = attempts.finished(self.study.get_trials(deepcopy=False))
+            scores = {t.number: t.value for t in done if t.value is not None}
+            scores[event["trial"]] = event["score"]  # Optuna may know it already, or not yet
+            self.journal.scalars(len(scores), {BEST_SCORE: min(scores.values())})
+
+    def _close_runs(self) -> None:
+        """No trial that was given up stays RUNNING in MLflow."""
+        for run in self._trial_runs():
+            if journal.last_status(run.journal) in ("", "RUNNING"):
+                with contextlib.suppress(ConfigError), run.owned():  # else it is no orphan: another process is at it
+                    records = Journal(run)
+                    records.tags({"optuna.trial_state": "FAIL"})
+                    records.status("FAILED")
+                    records.close()
+
+    def _trial_runs(self) -> list[RunFolder]:
+        trials = self.study.get_trials(deepcopy=False)
+        states = {attempts.run_of(self.plan, trial).name: trial.state for trial in attempts.counted(trials)}
+        runs = [RunFolder(self.plan.records.runs / name) for name in states]
+        # Not those with the settings of an earlier trial again, nor what another host took up and ended.
+        return [run for run in runs if run.journal.exists() and not self._ended_elsewhere(run, states[run.name])]
+
+    def _ended_elsewhere(self, run: RunFolder, state: TrialState) -> bool:
+        ends = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}.get(state)
+        return self.plan.search.storage is not None and ends not in (None, journal.last_status(run.journal))
+
+    def _confirm(self) -> Verdict | None:
+        plan = self.plan
+        if not plan.search.confirm.seeds:
+            return None
+        wanted = candidates(plan, self.study.get_trials(deepcopy=False))
+        if len(wanted) < 2:
+            self._say("confirm  nothing to confirm: no trial but the baseline came to its end")
+            return None
+        seeds = plan.search.confirm.seeds
+        self._say(
+            f"confirm  {', '.join(each.title for each in wanted)} on {seeds} fresh seed{'s' if seeds > 1 else ''} each"
+        )
+        with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
+            confirm(plan, self.folder, wanted, display.event, self.should_stop)
+        return judge(wanted, plan.baseline_words)
+
+    def _record(self, report: "Report", verdict: Verdict | None) -> None:
+        words = verdict.words() if verdict is not None else "not confirmed"
+        self.journal.tags({"verdict": words, "verdict.better": str(verdict is not None and verdict.better).lower()})
+        for file in (report.best, report.trials, report.page, *(each.light for each in report.figures.values())):
+            if file.exists():
+                self.journal.artifact(file)
+
+    def _write_facts(self, dataset: Dataset, weights: Weights) -> None:
+        plan = self.plan
+        facts = run_facts(plan.config, dataset, weights, self.folder, resume_command(self.plan))
+        space = {f"space.{dimension.key}": dimension.text for dimension in plan.space}
+        search = {
+            f"search.{key}": value for key, value in vars(plan.search).items() if isinstance(value, int | float | str)
+        }
+        searched = {dimension.key for dimension in plan.space}
+        fixed = {key: value for key, value in settings(plan.config).items() if key not in searched}
+        facts["params"] = {**fixed, **search, **space}
+        facts["title"] = f"study {plan.search.study}"
+        facts["tags"] |= {
+            "optuna.study_name": plan.search.study,
+            "mlflow.note.content": described(
+                resume_command(self.plan),
+                f"A search: its trials are the runs below this one. On {dataset.description}.",
+                self.folder,
+            ),
+        }
+        write_json(self.folder.facts, facts)
+
+    def _say(self, text: str) -> None:
+        say_words(self.console, text)
+
+    def _say_verdict(self, verdict: Verdict | None, winner: Winner) -> None:
+        if verdict is None:
+            title = self.plan.baseline_words if winner.is_baseline else f"trial {winner.origin}"
+            self._say(f"best     {title}, score {winner.search_score:.4g}: {short(winner.shown)}")
+            self._say(f"verdict  {winner.words}")
+            return
+        table = Table("settings", "mean", "±", "fresh seeds", "in the search", box=None, header_style="bold")
+        for each in (verdict.baseline, *verdict.candidates):
+            found = f"{each.search_score:.4g}" if each.search_score is not None else ""
+            scores = ", ".join(f"{score:.4g}" for score in each.scores)
+            spread = "" if math.isnan(each.spread) else f"{each.spread:.2g}"
+            table.add_row(each.title, f"{each.mean:.4g}", spread, scores, found)
+        self.console.print(table)
+        self._say(f"verdict  {winner.words}")
+        self._say(f"         {short(winner.shown)}")
+
+    def _say_where(self, feeder: Feeder) -> None:
+        folder = self.folder.path
+        say(self.console, f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
+        if (picture := self.folder.plots / "map.png").exists():
+            say(self.console, f"map      {shown(picture)}")
+        if self.registered is not None:
+            say(self.console, f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{self.alias}")')
+        if feeder.delivery.url is not None:
+            serve = serve_command(self.plan.records)
+            say(self.console, f"browse   {f'{serve}, then ' if serve else ''}{feeder.delivery.url}")
+
+
+class Listeners:
+    """A `sweeps.workers.pool.Listener` for both who want to know."""
+
+    def __init__(self, display: SearchDisplay, search: SearchSession) -> None:
+        self._display, self._search = display, search
+
+    def event(self, event: dict[str, Any]) -> None:
+        self._display.event(event)
+        self._search.note(event)
+
+    def refresh(self) -> None:
+        self._display.refresh()
+
+    def stopping(self) -> None:
+        self._display.stopping()
+
+
+def resume_command(plan: Plan) -> str:
+    """What goes on with a search."""
+    return shlex.join(["python", "sweeps/optuna_search.py", *plan.command])

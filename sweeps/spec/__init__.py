@@ -1,0 +1,1 @@
+"""What a search is: its settings, its space, its plan."""

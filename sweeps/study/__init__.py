@@ -1,0 +1,1 @@
+"""Where trials are kept, what guides them, and which of them count."""

@@ -1,0 +1,76 @@
+"""What a study's workers on other hosts need to know, kept in the study itself."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+
+from experiments import ROOT
+from experiments.records.folders import RunFolder, read_json
+from experiments.runs.facts import code_tags
+from experiments.tracking.address import VARIABLE, public
+from experiments.tracking.store import OWN
+from sweeps.spec.plan import Plan
+
+# Attributes of the study: what a worker needs beside its name and address.
+ARGUMENTS = "arguments"  # of the search, as its command line had them
+CODE = "code"  # version of the program
+FACTS = "facts"  # of the study's folder: its run.json
+TRACKING = "tracking"  # address of the MLflow server, if there is one
+STORES = "stores"  # its run there
+
+
+def code_version() -> str:
+    """Commit and a hash of the sources: two hosts with the same one train alike."""
+    digest = hashlib.sha256()
+    for package in ("gan", "experiments", "sweeps"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            digest.update(file.relative_to(ROOT).as_posix().encode() + file.read_bytes())
+    commit = code_tags().get("mlflow.source.git.commit", "no commit")
+    return f"{commit[:9]} ({digest.hexdigest()[:8]})"
+
+
+def same_code(known: str, own: str) -> bool:
+    """Whether the sources are; a commit may be unknown where there is no checkout."""
+    return known.rpartition(" ")[2] == own.rpartition(" ")[2]
+
+
+def publish(study: Study, plan: Plan, folder: RunFolder) -> None:
+    """Put into the study what its workers need."""
+    own = ("search.role", "search.storage", "search.dry_run", "records.root")
+    arguments = [each for each in plan.command if each.partition("=")[0] not in own]
+    study.set_user_attr(FACTS, read_json(folder.facts))
+    uri = os.environ.get(VARIABLE, "")
+    study.set_user_attr(TRACKING, public(uri) if uri.startswith("http") else "")
+    study.set_user_attr(CODE, code_version())
+    study.set_user_attr(ARGUMENTS, _absolute(arguments))
+
+
+def _absolute(arguments: list[str]) -> list[str]:
+    """Files by their whole path: workers start elsewhere."""
+    found = []
+    for each, before in zip(arguments, ["", *arguments], strict=False):
+        key, _, value = each.partition("=")
+        if (
+            key in ("data.path", "eval.extractor_weights", "--config-dir")
+            and value
+            and Path(value).expanduser().exists()
+        ):
+            each = f"{key}={Path(value).expanduser().resolve()}"
+        found.append(str(Path(each).resolve()) if before == "--config-dir" else each)
+    return found
+
+
+def stores_of(folder: RunFolder) -> dict[str, Any] | None:
+    """A study's run in MLflow, once it has one, for hosts whose records are elsewhere."""
+    if not folder.mlflow_run_ids():
+        return None
+    stores = {uri: state for uri, state in read_json(folder.delivery)["stores"].items() if uri != OWN}
+    if not stores:
+        return None
+    keys = ("run_id", "experiment_id", "described")
+    return {
+        "stores": {uri: {"offset": 0, "refused": [], **{k: s[k] for k in keys if k in s}} for uri, s in stores.items()}
+    }

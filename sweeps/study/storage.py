@@ -1,0 +1,177 @@
+"""Where trials are kept: Optuna's database, beside the records or shared by many hosts."""
+
+import contextlib
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import sqlalchemy
+from filelock import FileLock
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from experiments.records.folders import Records
+from gan.errors import ConfigError, first_line, without_password
+from sweeps.study import optuna_log
+from sweeps.study.attempts import requeue_if_lost, take_up_again
+from sweeps.study.optuna_log import experimental
+
+HEARTBEAT = 15  # seconds
+GRACE = 180  # seconds without one after which a trial's worker is taken for dead
+
+
+def open_storage(records: Records, retries: int) -> RDBStorage:
+    """studies.db under the records' root, made if it is not there. Raises ConfigError if it is no such database."""
+    file = records.studies_database
+
+    def stale(study: Study, trial: FrozenTrial) -> None:
+        take_up_again(study, [trial.number], retries)
+
+    url = "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+    try:
+        # Two processes on a fresh database race for its tables; one at a time.
+        with FileLock(records.root / "studies.lock"), experimental():
+            file.touch()  # or SQLite makes it writable by its owner alone, whatever the umask
+            return RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}},
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=stale,
+            )
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = first_line(getattr(error, "orig", None) or error)
+        raise ConfigError("records.root", "a folder whose optuna_log.db Optuna can use", str(file), reason) from error
+
+
+def problem(error: StorageInternalError) -> str:
+    """What is wrong with the database, in its own words: Optuna's speak of something else."""
+    cause = error.__cause__ or error
+    cause = cause.__cause__ or cause if isinstance(cause, StorageInternalError) else cause
+    return f"the study's database: {without_password(first_line(getattr(cause, 'orig', None) or cause))}"
+
+
+CONNECT_SECONDS = 10  # to wait for a host that does not answer
+OUTAGE_SECONDS = 300.0  # that a database may be away, restarted or moved, before workers give up
+PAUSE = 1.0  # seconds between two attempts
+BEATS = 12  # heartbeats in the time after which a worker is taken for dead
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+def patiently(action: Callable[[], T]) -> T:
+    """Do something with the database, again and again while it is away. Raises StorageInternalError."""
+    deadline = time.monotonic() + OUTAGE_SECONDS
+    while True:
+        try:
+            return action()
+        except StorageInternalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE)
+
+
+def _patient(method: Method) -> Method:
+    @functools.wraps(method)
+    def wrapper(*args: Any, **options: Any) -> Any:
+        return patiently(lambda: method(*args, **options))
+
+    return cast(Method, wrapper)
+
+
+class PatientStorage(RDBStorage):
+    """A storage that waits for a database that is restarted, where doing a thing twice does no harm.
+
+    The start of a trial is not among those: whoever begins one starts over.
+    """
+
+    record_heartbeat = _patient(RDBStorage.record_heartbeat)
+    set_study_user_attr = _patient(RDBStorage.set_study_user_attr)
+    set_trial_user_attr = _patient(RDBStorage.set_trial_user_attr)
+    set_trial_system_attr = _patient(RDBStorage.set_trial_system_attr)
+    set_trial_intermediate_value = _patient(RDBStorage.set_trial_intermediate_value)
+    get_study_user_attrs = _patient(RDBStorage.get_study_user_attrs)
+    get_trial = _patient(RDBStorage.get_trial)
+    _get_trials = _patient(RDBStorage._get_trials)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        if state == TrialState.RUNNING:
+            return super().set_trial_state_values(trial_id, state, values)
+        return patiently(lambda: super(PatientStorage, self).set_trial_state_values(trial_id, state, values))
+
+
+def open_shared_storage(address: str, retries: int, grace_seconds: int) -> RDBStorage:
+    """The database, with Optuna's tables made if they are not there. Raises ConfigError if it cannot be used."""
+
+    def stale(study: Study, trial: FrozenTrial) -> None:
+        requeue_if_lost(study, trial, retries)
+
+    options = {"timeout": 60} if address.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
+    try:
+        with _lock(address, "tables"), optuna_log.experimental():  # many on a fresh database race for its tables
+            if file := make_url(address).database if address.startswith("sqlite") else None:
+                Path(file).touch()  # or SQLite makes it writable by its owner alone, whatever the umask
+            return PatientStorage(
+                address,
+                engine_kwargs={"connect_args": options, "pool_pre_ping": True},
+                heartbeat_interval=max(grace_seconds // BEATS, 1),
+                grace_period=grace_seconds,
+                heartbeat_stale_trial_callback=stale,
+            )
+    except ImportError as error:
+        raise ConfigError(
+            "search.storage", "one whose driver is installed", address, 'pip install -e ".[cluster]"'
+        ) from error
+    except (SQLAlchemyError, RuntimeError, OSError) as error:
+        reason = first_line(cast(BaseException, getattr(error, "orig", None) or error))
+        raise ConfigError("search.storage", "a database that Optuna can use", address, reason) from error
+
+
+def is_there(address: str) -> bool:
+    """Whether a database is there; of a server one cannot tell before it is opened."""
+    url = make_url(address)
+    return not url.drivername.startswith("sqlite") or Path(str(url.database)).exists()
+
+
+@contextlib.contextmanager
+def turn(address: str, study: str) -> Iterator[None]:
+    """Be the only one of all hosts who begins, ends for others or queues a trial of a study.
+
+    Raises StorageInternalError where the database is away.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_lock(address, study))
+        except SQLAlchemyError as error:
+            raise StorageInternalError("no lock") from error
+        yield
+
+
+@contextlib.contextmanager
+def _lock(address: str, name: str) -> Iterator[None]:
+    """The database frees it when its holder dies."""
+    url = make_url(address)
+    if url.drivername.startswith("sqlite"):
+        with FileLock(f"{url.database}.lock"):
+            yield
+        return
+    key = int.from_bytes(hashlib.sha256(f"gan-tuner {name}".encode()).digest()[:8], "big", signed=True)
+    engine = sqlalchemy.create_engine(
+        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": CONNECT_SECONDS}
+    )
+    connection = engine.connect()
+    try:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        yield
+    finally:
+        with contextlib.suppress(SQLAlchemyError):  # the server was restarted meanwhile
+            connection.close()

@@ -1,0 +1,1 @@
+"""Who runs trials: launchers, workers, and the process of each trial."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 for inherited in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # a test's own make is no part of `make test`
     os.environ.pop(inherited, None)
 
-ROOT = Path(__file__).resolve().parents[1]
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SOAK = "SOAK" in os.environ  # `make soak`: as many kills and combinations as docs/reliability.md counts
 

@@ -113,4 +113,4 @@ def test_servers_are_for_this_machine_alone() -> None:
     for file in files:
         text = file.read_text()
         assert "0.0.0.0" not in text, file
-    assert 'HOST = "127.0.0.1"' in (ROOT / "experiments" / "ui_address.py").read_text()
+    assert 'HOST = "127.0.0.1"' in (ROOT / "experiments" / "tracking" / "ui_address.py").read_text()

@@ -1,4 +1,4 @@
-"""Trains on one and on two logical CPUs, for tests/test_devices.py: TensorFlow splits its CPU but once, at the start.
+"""Trains on one and on two logical CPUs, for tests/gan/test_devices.py: TensorFlow splits its CPU but once, at the start.
 
 python tests/two_devices.py compare <recipe> <precision> <file>      writes what came out as .npz
 python tests/two_devices.py run <arguments of experiments/run.py>

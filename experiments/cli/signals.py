@@ -22,7 +22,7 @@ def is_ours() -> bool:
     """Whether this process was started to run a program of ours: not by a notebook, a Python prompt or a test."""
     files = [Path(each).resolve() for each in sys.orig_argv[1:] if each.endswith(".py")]
     modules = [each for each in sys.orig_argv[1:] if each.startswith(("experiments.", "sweeps."))]
-    started = bool(modules) or any(file.parent in PROGRAMS for file in files)
+    started = bool(modules) or any(file.is_relative_to(folder) for file in files for folder in PROGRAMS)
     return started and not hasattr(sys, "ps1") and not sys.flags.interactive
 
 

@@ -49,7 +49,7 @@ def open_storage(records: Records, retries: int) -> RDBStorage:
             )
     except (SQLAlchemyError, RuntimeError) as error:
         reason = first_line(getattr(error, "orig", None) or error)
-        raise ConfigError("records.root", "a folder whose optuna_log.db Optuna can use", str(file), reason) from error
+        raise ConfigError("records.root", "a folder whose studies.db Optuna can use", str(file), reason) from error
 
 
 def problem(error: StorageInternalError) -> str:

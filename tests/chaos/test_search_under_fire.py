@@ -24,10 +24,11 @@ STUB = Path(__file__).with_name("trial_without_training.py")
 PROGRAM = f"""
 import functools, pathlib, sys
 from sweeps import optuna_search
-optuna_search.Pool = functools.partial(optuna_search.Pool, program=pathlib.Path({str(STUB)!r}))
+from sweeps.search import session
+session.Pool = functools.partial(session.Pool, program=pathlib.Path({str(STUB)!r}))
 sys.argv[0] = {str(ROOT / "sweeps/optuna_search.py")!r}
 sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
-optuna_search.entry()
+optuna_search.start()
 """
 STEPS, EVERY = 80, 8
 TRIALS, KILLS = (12, 50) if SOAK else (5, 15)

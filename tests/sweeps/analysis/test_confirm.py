@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
+from conftest import TESTS
 
 from experiments.records.folders import RunFolder
 from sweeps.analysis.comparison import Candidate, judge
@@ -12,7 +13,7 @@ from sweeps.analysis.confirm import _at_a_time, confirm
 from sweeps.spec.plan import read_plan
 from sweeps.workers.child import TrialProcess
 
-STUB = Path(__file__).with_name("stub_trial.py")
+STUB = TESTS / "stub_trial.py"
 
 
 def candidate(title: str, *scores: float) -> Candidate:

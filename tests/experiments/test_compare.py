@@ -157,7 +157,7 @@ def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
 
 def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> None:
     """At 390 pixels a name and the score beside it are in sight; a name of many words is no wider than it must be."""
-    style = (ROOT / "experiments" / "page.html").read_text()
+    style = (ROOT / "experiments" / "reports" / "page.html").read_text()
     first = re.search(r"th:first-child, td:first-child \{ position: sticky;.*?\}", style, re.DOTALL)
     assert first is not None
     assert "white-space: normal" in first[0]

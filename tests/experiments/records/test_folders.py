@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from experiments.records.folders import Records, RunFolder, default_root, new_folder, read_json, write_json
 from gan.errors import ConfigError
@@ -22,7 +23,7 @@ def test_the_root_is_the_projects_whatever_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Records.at(None).root == default_root() == Path(__file__).resolve().parents[1] / "mlruns"
+    assert Records.at(None).root == default_root() == ROOT / "mlruns"
     assert Records.at("here").root == tmp_path / "here"
 
 

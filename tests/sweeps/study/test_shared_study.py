@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import ROOT, RunProgram, noise_images
+from conftest import ROOT, TESTS, RunProgram, noise_images
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
@@ -31,18 +31,19 @@ from sweeps.spec.schema import split_password
 from sweeps.study import attempts, published
 from sweeps.workers.joined_worker import merged
 
-STUB = Path(__file__).with_name("stub_trial.py")
+STUB = TESTS / "stub_trial.py"
 SCRIPT = "sweeps/optuna_search.py"
 # The program itself, whose trials run the stub.
 PROGRAM = f"""
 import functools, pathlib, sys
 from sweeps import optuna_search
+from sweeps.search import session
 stub = pathlib.Path({str(STUB)!r})
-optuna_search.Crew = functools.partial(optuna_search.Crew, program=stub)
+session.Crew = functools.partial(session.Crew, program=stub)
 optuna_search.join = functools.partial(optuna_search.join, program=stub)
 sys.argv[0] = {str(ROOT / SCRIPT)!r}
 sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
-optuna_search.entry()
+optuna_search.start()
 """
 
 

@@ -58,7 +58,7 @@ def test_a_users_keras_json_is_set_aside_and_named_once(content: str | None, wor
     for expected in (words.format(file=file), ""):  # the second time stands for a process that this one starts
         environment.prepare()
         assert said() == expected
-    assert os.environ["KERAS_HOME"] == str(ROOT / "experiments" / "keras_home")
+    assert os.environ["KERAS_HOME"] == str(ROOT / "experiments" / "cli" / "keras_home")
     assert keras_homes() == [file.parent]  # downloads stay where the user has them
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
+from conftest import TESTS
 from optuna.trial import TrialState
 
 from experiments.cli.compose import compose_config
@@ -23,7 +24,7 @@ from sweeps.spec.plan import Plan, read_plan
 from sweeps.study import attempts, identity, pruners, storage
 from sweeps.workers.pool import CannotGoOn, Pool, adopt_orphans
 
-STUB = Path(__file__).with_name("stub_trial.py")
+STUB = TESTS / "stub_trial.py"
 RATES = "optim.learning_rate=tag(log,interval(5e-5,1e-3))"
 SMALL = ["search=custom", "search.steps=12", "eval.every_steps=2", "search.confirm.top=1", "search.pruner=none"]
 
@@ -214,14 +215,14 @@ def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_search import Search
+sys.path[:0] = {tests!r}
+from test_session import Search
 Search(Path(sys.argv[1]), *sys.argv[2:]).run()
 """
 
 
 def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
-    code = PROGRAM.format(tests=str(Path(__file__).parent))
+    code = PROGRAM.format(tests=[str(TESTS), str(Path(__file__).parent)])
     return subprocess.Popen([sys.executable, "-c", code, str(root), *arguments], text=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from conftest import TESTS
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from servers import Postgres, mlflow_server
@@ -16,7 +17,7 @@ from experiments.records.folders import RunFolder
 from gan import metric_names
 from sweeps.study import attempts
 
-TRIAL = Path(__file__).with_name("recorded_trial.py")
+TRIAL = TESTS / "recorded_trial.py"
 
 
 @pytest.mark.slow

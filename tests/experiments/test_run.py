@@ -148,7 +148,7 @@ def test_a_full_disk_before_the_training_is_one_line(
     monkeypatch.setattr(sys, "argv", ["experiments/run.py", *common])
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as end:
-        training_program.start()
+        training_program._program()
     signal.signal(signal.SIGINT, before)
     assert end.value.code == 1
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'config.yaml'\n"

@@ -31,12 +31,12 @@ from experiments.records.folders import RunFolder, make_folder
 from experiments.runs.start import find_extractor, load_data
 from experiments.tracking.address import fix_tracking_uri
 from sweeps.search.dry_run import dry_run
-from sweeps.search.session import SearchSession, open_storage, resume_command, turn_of
+from sweeps.search.session import SearchSession, resume_command
 from sweeps.spec.plan import DEFAULTS, notices, read_plan
 from sweeps.spec.schema import Settings
 from sweeps.study import identity, samplers, storage
-from sweeps.workers.joined_worker import join
 from sweeps.workers.launchers import check_launcher
+from sweeps.workers.worker import join
 
 
 def main(arguments: list[str]) -> int:
@@ -59,20 +59,20 @@ def main(arguments: list[str]) -> int:
     config = plan.config
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     is_file = plan.search.storage is None or plan.search.storage.startswith("sqlite")
-    remote = None if is_file else open_storage(plan)  # a server may be away: said before all else
+    remote = None if is_file else storage.open_storage(plan)  # a server may be away: said before all else
     dataset = load_data(config, plan.records, console)
     folder = RunFolder(plan.records.studies / plan.search.study)
     if plan.search.storage is None and not plan.records.studies_database.exists():
         identity.check_runs_left(plan, ())  # before a database is made
     make_folder(plan.records.root, "records.root")
-    storage = remote or open_storage(plan)
-    if identity.starts_from_defaults(storage, plan.search.study) and not plan.names_preset:
+    database = remote or storage.open_storage(plan)
+    if identity.starts_from_defaults(database, plan.search.study) and not plan.names_preset:
         plan = read_plan([*arguments, f"experiment={DEFAULTS}"])
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.owned("search.study"):
         facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
-        with turn_of(plan):
-            study = identity.open_study(storage, plan, facts, lambda words: console.print(words, markup=False))
+        with storage.turn(plan):
+            study = identity.open_study(database, plan, facts, lambda words: console.print(words, markup=False))
         with first_collected(resume_command(plan)) as caught:
             return SearchSession(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
                 128 + caught[0] if caught else 0

@@ -18,7 +18,7 @@ from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal
 from experiments.settings.schema import Config
 from gan import metric_names
-from sweeps.workers.protocol import Job
+from sweeps.workers.protocol import Ended, Job, Scalars, Started, to_line
 
 SECONDS = 0.02  # a score
 
@@ -46,8 +46,8 @@ def main() -> None:
     begun = json.loads(state.read_text()) if state.exists() else {"step": 0, "attempts": 0}
     begun |= {"attempts": begun["attempts"] + 1, "overrides": job.overrides}
     state.write_text(json.dumps(begun))
-    say = lambda event: print(json.dumps(event), flush=True)  # noqa: E731
-    say({"started": begun["step"]})
+    say = lambda message: print(to_line(message), end="", flush=True)  # noqa: E731
+    say(Started(begun["step"]))
     journal = Journal(folder)
     for step in range(begun["step"] + 1, config.train.steps + 1):
         if ended.wait(SECONDS):
@@ -56,21 +56,21 @@ def main() -> None:
         if step % config.eval.every_steps == 0:
             scalars = {metric_names.FID_PROXY: score(config, step)}
             journal.scalars(step, scalars)
-            say({"step": step, "scalars": scalars})
+            say(Scalars(step, scalars))
         begun["step"] = step
         state.write_text(json.dumps(begun))
         if config.model.dropout == 0.4 and step == config.train.steps // 2:
             os.kill(os.getpid(), signal.SIGKILL)
         if config.model.dropout == 0.3:
-            say({"outcome": "FAILED", "step": step, "failure": "d_loss is nan at step 1", "no_records": False})
+            say(Ended("FAILED", step, "d_loss is nan at step 1"))
             return
         if config.model.dropout == 0.35:
-            say({"outcome": "FAILED", "step": step, "failure": "No space left on device", "no_records": True})
+            say(Ended("FAILED", step, "No space left on device", no_records=True))
             return
     else:
         status = "FINISHED"
     time.sleep(0.01)
-    say({"outcome": status, "step": begun["step"], "failure": ""})
+    say(Ended(status, begun["step"]))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -16,11 +15,11 @@ from experiments.runs.threads import available_cores
 from experiments.runs.train import NO_RECORDS
 from gan import metric_names
 from sweeps.analysis.comparison import Candidate
+from sweeps.display.events import TrainingChanged
 from sweeps.spec.plan import DEFAULTS, Plan
 from sweeps.study import attempts
-from sweeps.workers.child import TrialProcess, ending
-from sweeps.workers.pool import CannotGoOn
-from sweeps.workers.protocol import Job
+from sweeps.workers.child import TrialProcess
+from sweeps.workers.protocol import CannotGoOn, Ended, Job
 
 
 class Stopped(Exception):
@@ -44,7 +43,7 @@ def confirm(
     plan: Plan,
     folder: RunFolder,
     wanted: Sequence[Candidate],
-    on_event: Callable[[dict[str, Any]], None],
+    on_event: Callable[[TrainingChanged], None],
     should_stop: Callable[[], bool],
 ) -> None:
     """Train what is not trained yet, and fill in the candidates' scores.
@@ -64,36 +63,37 @@ def confirm(
     jobs = [(candidate, seed) for seed in seeds for candidate in wanted]
     running: set[TrialProcess] = set()
     lock = threading.Lock()
-    events: queue.Queue[dict[str, Any]] = queue.Queue()
+    events: queue.Queue[TrainingChanged] = queue.Queue()
     stopped: list[str] = []  # what every training would fail of
     given_up: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
     def train(candidate: Candidate, seed: int) -> None:
         run = _run(plan, folder, candidate, seed)
-        training = {"training": f"{candidate.title} seed {seed}"}
+        name = f"{candidate.title} seed {seed}"
         for _ in range(plan.search.retries + 1):
             if should_stop() or stopped or _is_done(run) or _failure(run):
                 break
             with lock:
                 process = TrialProcess(_job(plan, folder, candidate, seed), folder.path / "logs" / f"{run.name}.log")
                 running.add(process)
-            events.put({**training, "words": "training"})
-            outcome: dict[str, Any] = {}
-            for event in process.events():
-                outcome = event if "outcome" in event else outcome
-                events.put({**training, "step": event.get("step", event.get("started", 0))})
+            events.put(TrainingChanged(name, words="training"))
+            ended: Ended | None = None
+            for message in process.messages():
+                ended = message if isinstance(message, Ended) else ended
+                events.put(TrainingChanged(name, message.step))
             with lock:
                 running.discard(process)
-            if outcome.get("no_records"):
-                stopped.append(outcome["failure"])
-            if not outcome and not should_stop():
-                events.put({**training, "words": ending(process)})
-            given_up[run.name] = outcome.get("failure") or ending(process)
+            if ended is not None and ended.no_records:
+                stopped.append(ended.failure)
+            if ended is None and not should_stop():
+                events.put(TrainingChanged(name, words=process.ending()))
+            given_up[run.name] = ended.failure if ended is not None and ended.failure else process.ending()
         if _is_done(run):
             score = attempts.objective(attempts.scores_of(run)[1])
-            events.put({**training, "words": f"score {score:.4g}", "over": True})
+            events.put(TrainingChanged(name, words=f"score {score:.4g}", is_over=True))
         elif not should_stop() and not stopped:
-            events.put({**training, "words": f"failed: {_failure(run) or given_up.get(run.name, '')}", "over": True})
+            words = f"failed: {_failure(run) or given_up.get(run.name, '')}"
+            events.put(TrainingChanged(name, words=words, is_over=True))
 
     with ThreadPoolExecutor(_at_a_time(plan)) as threads:
         waiting = [threads.submit(train, *job) for job in jobs]

@@ -1,14 +1,12 @@
 """What a person sees of a confirmation: a bar with the time left on a terminal, a line for each training elsewhere."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from experiments.cli.progress import say_words
+from sweeps.display.events import TrainingChanged
 from sweeps.display.time_left import Throughput, time_left
 
 
@@ -39,16 +37,15 @@ class ConfirmDisplay:
         if self._live is not None:
             self._live.stop()
 
-    def event(self, event: Mapping[str, Any]) -> None:
-        name = event["training"]
-        if "step" in event:
-            self._steps[name] = event["step"]
-            self._throughput.saw(name, event["step"])
-        if event.get("over"):
-            self._over.add(name)
-        if "words" in event:
+    def event(self, event: TrainingChanged) -> None:
+        if event.step is not None:
+            self._steps[event.name] = event.step
+            self._throughput.saw(event.name, event.step)
+        if event.is_over:
+            self._over.add(event.name)
+        if event.words:
             rest = "; ".join(filter(None, [f"{len(self._over)} of {self._trainings}", self.time_left()]))
-            self._say(f"         {name}: {event['words']}" + (f" ({rest})" if event.get("over") else ""))
+            self._say(f"         {event.name}: {event.words}" + (f" ({rest})" if event.is_over else ""))
         self.refresh()
 
     def time_left(self) -> str:

@@ -1,7 +1,6 @@
 """What a person sees of a search: a live table on a terminal, a line for each trial elsewhere."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.live import Live
 
 from experiments.cli.progress import say, short_names
 from gan.errors import first_line
+from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.table import OVER, Progress, Row, TrialsTable, best_of, three_digits
 from sweeps.display.time_left import Throughput, time_left
 from sweeps.spec.plan import Plan
@@ -22,7 +22,7 @@ def short(params: Mapping[str, Value]) -> str:
 
 
 class SearchDisplay:
-    """Follows the events of a `sweeps.workers.pool.Pool`."""
+    """A `Listener` that draws what it hears of."""
 
     def __init__(self, console: Console, plan: Plan, trials: Sequence[FrozenTrial], searched: float = 0.0) -> None:
         """searched: seconds before, in all sessions together."""
@@ -47,23 +47,26 @@ class SearchDisplay:
             self._live.stop()
             self._console.print(self._table(all_rows=True))
 
-    def event(self, event: Mapping[str, Any]) -> None:
-        number = event["trial"]
-        if "params" in event:
-            self._origins[number] = event["origin"]
-            known = self._rows.get(event["origin"], Row(event["origin"], {}))  # of the attempts before
-            preset = self._plan.preset if event.get("baseline") else ""
-            self._rows[known.origin] = Row(known.origin, event["params"], preset, step=known.step, score=known.score)
-            self._line(event["origin"], "begins: " + short(event["params"]))
-        row = self._rows[self._origins[number]]
-        row.step = event.get("step") or row.step
-        if "step" in event and event["step"] is not None:
-            self.throughput.saw(str(number), event["step"])
-        row.score = event.get("score", row.score)
-        if "state" in event:
-            row.state, row.reason = event["state"], first_line(Exception(event.get("reason", "")))
+    def event(self, event: Event) -> None:
+        if isinstance(event, TrialBegan):
+            self._begin(event)
+        row = self._rows[self._origins[event.number]]
+        if isinstance(event, TrialProgressed):
+            row.step = event.step
+            self.throughput.saw(str(event.number), event.step)
+        if isinstance(event, TrialProgressed | TrialEnded) and event.score is not None:
+            row.score = event.score
+        if isinstance(event, TrialEnded):
+            row.state, row.reason = event.state, first_line(Exception(event.reason))
             self._line(row.origin, _ending(row))
         self.refresh()
+
+    def _begin(self, event: TrialBegan) -> None:
+        self._origins[event.number] = event.origin
+        before = self._rows.get(event.origin, Row(event.origin, {}))  # of an attempt before this one
+        preset = self._plan.preset if event.is_baseline else ""
+        self._rows[event.origin] = Row(event.origin, event.params, preset, step=before.step, score=before.score)
+        self._line(event.origin, "begins: " + short(event.params))
 
     def stopping(self) -> None:
         for row in self._rows.values():

@@ -4,11 +4,10 @@ import contextlib
 import math
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 from rich.console import Console
@@ -31,30 +30,17 @@ from sweeps.analysis.champion import Winner, register, rescore
 from sweeps.analysis.comparison import Verdict, judge
 from sweeps.analysis.confirm import Stopped, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
+from sweeps.display.events import Event, TrialEnded
 from sweeps.display.search import SearchDisplay, short
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, published, storage
-from sweeps.workers.crew import Crew
-from sweeps.workers.pool import CannotGoOn, Pool, adopt_orphans
+from sweeps.workers.protocol import CannotGoOn
+from sweeps.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from sweeps.analysis.report import Report
 DELIVERY_SECONDS = 120.0  # how long a finished search waits for MLflow
 BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those completed
-
-
-def open_storage(plan: Plan) -> RDBStorage:
-    """Where the study is kept. Raises ConfigError."""
-    search = plan.search
-    if search.storage is None:
-        return storage.open_storage(plan.records, search.retries)
-    return storage.open_shared_storage(search.storage, search.retries, search.grace_seconds)
-
-
-def turn_of(plan: Plan) -> contextlib.AbstractContextManager[None]:
-    """A shared study is begun by one host alone."""
-    address = plan.search.storage
-    return storage.turn(address, plan.search.study) if address is not None else contextlib.nullcontext()
 
 
 class SearchSession:
@@ -74,6 +60,7 @@ class SearchSession:
         if not self.folder.facts.exists():
             self._write_facts(dataset, weights)
         self.journal = Journal(self.folder)
+        self._scored = max(journal.curve(self.folder.journal, BEST_SCORE)[0], default=0)
         self.journal.status("RUNNING")
         feeder = Feeder(self.folder)
         feeder.start()
@@ -108,10 +95,7 @@ class SearchSession:
     def _search(self) -> tuple[str, int]:
         """MLflow's word for how it ended, and the exit code."""
         plan = self.plan
-        if plan.search.storage is None:
-            adopt_orphans(self.study, plan.search.retries)
-        else:
-            published.publish(self.study, plan, self.folder)
+        published.publish(self.study, plan, self.folder)
         trials = self.study.get_trials(deepcopy=False)
         done = len([t for t in attempts.counted(trials) if t.state.is_finished()])
         goes_on = f", {done} of {plan.budget} trials done" if done else ""
@@ -122,8 +106,8 @@ class SearchSession:
         )
         searched = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
         with SearchDisplay(self.console, plan, trials, searched) as display:
-            pool = Pool if plan.search.storage is None else Crew
-            finished = pool(plan, self.study, self.folder, Listeners(display, self)).run(self.should_stop)
+            listeners = Listeners(display, self)
+            finished = Supervisor(plan, self.study, self.folder, listeners).run(self.should_stop)
             self.rate = display.throughput.rate
         if not finished:
             return "KILLED", 0
@@ -152,13 +136,13 @@ class SearchSession:
             self._say_verdict(verdict, report.winner)
         return "FINISHED", 0
 
-    def note(self, event: Mapping[str, Any]) -> None:
+    def note(self, event: Event) -> None:
         """Keep the best score so far as a curve."""
-        if event.get("state") == "COMPLETE":
-            done = attempts.finished(self.study.get_trials(deepcopy=False))
-            scores = {t.number: t.value for t in done if t.value is not None}
-            scores[event["trial"]] = event["score"]  # Optuna may know it already, or not yet
-            self.journal.scalars(len(scores), {BEST_SCORE: min(scores.values())})
+        if isinstance(event, TrialEnded) and event.state == TrialState.COMPLETE.name:
+            scores = [t.value for t in attempts.finished(self.study.get_trials(deepcopy=False)) if t.value is not None]
+            if len(scores) > self._scored:
+                self._scored = len(scores)
+                self.journal.scalars(self._scored, {BEST_SCORE: min(scores)})
 
     def _close_runs(self) -> None:
         """No trial that was given up stays RUNNING in MLflow."""
@@ -257,12 +241,12 @@ class SearchSession:
 
 
 class Listeners:
-    """A `sweeps.workers.pool.Listener` for both who want to know."""
+    """A `Listener` for both who want to know."""
 
     def __init__(self, display: SearchDisplay, search: SearchSession) -> None:
         self._display, self._search = display, search
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         self._display.event(event)
         self._search.note(event)
 

@@ -1,12 +1,18 @@
 """Trials, attempts and the budget: which count, which are requeued, who is at them."""
 
+import contextlib
 import copy
+import functools
+import hashlib
 import os
 import socket
 from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -15,8 +21,9 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder
 from gan import metric_names
 from sweeps.spec.plan import Plan
-from sweeps.study import attempts, optuna_log
 from sweeps.study.optuna_log import experimental
+
+CLOCK = timedelta(seconds=5)  # that two clocks of one host may differ
 
 # Attributes of trials.
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
@@ -24,6 +31,13 @@ OUTCOME = "outcome"  # how it ended; a failed trial without one is to be taken u
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
+BEGUN = "begun"  # its own number, once somebody is at it: attributes are handed on to the next attempt
+WORKER = "worker"  # host and process that is or was at it
+LEFT = "left in trial "  # and its number: its worker went without a fault of the trial, and why
+MLFLOW_RUN = "mlflow_run"  # that it is recorded in
+TAKEN_UP = "taken_up"  # where another attempt went on
+HOST = "host"  # boot and process namespace of WORKER, within which its process id means something
+STEP = "step"  # how far it is, now and then
 SECONDS = "seconds"  # of the study: searched so far, all sessions together
 
 
@@ -83,34 +97,72 @@ def histories(trials: Sequence[FrozenTrial]) -> list[list[int]]:
         return [RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in trials]
 
 
-def fail(study: Study, number: int) -> None:
-    """End a trial whose worker is gone."""
-    study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+def requeue_lost(plan: Plan, study: Study) -> None:
+    """Requeue interrupted trials, and those whose workers are gone, within the retries of the plan.
 
-
-def take_up_again(study: Study, numbers: Sequence[int], retries: int, killed: str = "") -> list[int]:
-    """Queue failed trials that have no outcome anew, from their checkpoints; the numbers of those out of retries.
-
-    Only a trial whose own process was killed uses up a retry: what it needs may be more than
-    there is. Workers and searches are stopped for reasons of their own. killed: how the process
-    of these was, where it could not say so itself.
+    The caller has the turn, so nobody is just about to begin one. A worker of this host is known to be gone by its
+    process, another by its heartbeat.
     """
-    given_up = []
+    with experimental():
+        optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get(BEGUN) != trial.number:  # its worker died before anything was known of it
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        elif _is_gone(trial, alone=plan.search.storage is None):
+            reason = f"{trial.user_attrs[WORKER]} died"
+            study._storage.set_trial_user_attr(trial._trial_id, f"{LEFT}{trial.number}", reason)
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
     trials = study.get_trials(deepcopy=False)
     gone = superseded(trials)
-    for number in sorted(set(numbers) - gone):
-        trial = trials[number]
-        if trial.state != TrialState.FAIL or OUTCOME in trial.user_attrs:
-            continue
-        if killed:
-            trial = copy.deepcopy(trial)
-            trial.user_attrs[f"{KILLED}{number}"] = killed
-        if sum(attribute.startswith(KILLED) for attribute in trial.user_attrs) > retries:
-            given_up.append(number)
-            continue
+    for trial in trials:
+        if trial.state == TrialState.FAIL and OUTCOME not in trial.user_attrs and trial.number not in gone:
+            _requeue(study, trial, plan.search.retries)
+
+
+def _requeue(study: Study, trial: FrozenTrial, retries: int) -> None:
+    """Queue a failed trial anew, from its checkpoint, unless its own process was killed too often.
+
+    What such a process needs may be more than there is. Workers and searches are stopped for reasons of their own.
+    """
+    known = {f"{KILLED}{trial.number}", f"{LEFT}{trial.number}"} & trial.user_attrs.keys()
+    if trial.user_attrs.get(BEGUN) == trial.number and not known:
+        trial = copy.deepcopy(trial)
+        trial.user_attrs[f"{KILLED}{trial.number}"] = f"no sign of life from {trial.user_attrs[WORKER]}"
+    if sum(attribute.startswith(KILLED) for attribute in trial.user_attrs) <= retries:
         with experimental():
             RetryHeartbeatStaleTrialCallback()(study, trial)
-    return given_up
+
+
+def _is_gone(trial: FrozenTrial, alone: bool) -> bool:
+    """Whether a running trial's worker has ended, as far as this host can tell; alone: no other host is at the study."""
+    if trial.user_attrs.get(HOST) != host():
+        return alone  # of before this host was started anew
+    pid = int(str(trial.user_attrs[WORKER]).rpartition(":")[2])
+    try:
+        process = psutil.Process(pid)
+        started = datetime.fromtimestamp(process.create_time())
+        reused = trial.datetime_start is not None and started > trial.datetime_start + CLOCK
+        return reused or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@functools.cache
+def host() -> str:
+    """Return what is alike for two processes only if one of them can see the other by its id."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):  # Linux alone says so
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def begin(storage: RDBStorage, trial: Trial) -> None:
+    """Record who is at a trial: from now on its process and its heartbeat tell whether it is."""
+    storage.record_heartbeat(trial._trial_id)
+    trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
+    trial.set_user_attr(HOST, host())
+    trial.set_user_attr(BEGUN, trial.number)
 
 
 def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool:
@@ -142,41 +194,3 @@ def objective(scores: Sequence[float]) -> float:
 def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:
     """Steps and in-run scores that a run's journal holds."""
     return journal.curve(folder.journal, metric_names.FID_PROXY) if folder.journal.exists() else ([], [])
-
-
-# Attributes of trials.
-BEGUN = "begun"  # its own number, once somebody is at it: attributes are handed on to the next attempt
-WORKER = "worker"  # host and process that is or was at it
-LEFT = "left in trial "  # and its number: its worker saved it and went
-MLFLOW_RUN = "mlflow_run"  # that it is recorded in
-TAKEN_UP = "taken_up"  # where another attempt went on
-
-
-def tidy(study: Study, retries: int) -> list[int]:
-    """End trials whose workers are gone, and queue them and interrupted ones anew; numbers of those given up.
-
-    The caller has the turn, so nobody is just about to begin one.
-    """
-    with optuna_log.experimental():
-        optuna.storages.fail_stale_trials(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get(BEGUN) != trial.number:  # its worker died before anything was known of it
-            attempts.fail(study, trial.number)
-    trials = study.get_trials(deepcopy=False)
-    gone = attempts.superseded(trials)
-    lost = [t for t in trials if t.state == TrialState.FAIL and attempts.OUTCOME not in t.user_attrs]
-    return [number for t in lost if t.number not in gone for number in requeue_if_lost(study, t, retries)]
-
-
-def requeue_if_lost(study: Study, trial: FrozenTrial, retries: int) -> list[int]:
-    known = {f"{attempts.KILLED}{trial.number}", f"{LEFT}{trial.number}"} & trial.user_attrs.keys()
-    silent = trial.user_attrs.get(BEGUN) == trial.number and not known
-    killed = f"no sign of life from {trial.user_attrs[WORKER]}" if silent else ""
-    return attempts.take_up_again(study, [trial.number], retries, killed)
-
-
-def begin(storage: RDBStorage, trial: optuna.Trial) -> None:
-    """Say who is at a trial; from now on its heartbeat alone tells whether it is."""
-    storage.record_heartbeat(trial._trial_id)
-    trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
-    trial.set_user_attr(BEGUN, trial.number)

@@ -1,7 +1,9 @@
 """What a study's workers on other hosts need to know, kept in the study itself."""
 
+import functools
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ TRACKING = "tracking"  # address of the MLflow server, if there is one
 STORES = "stores"  # its run there
 
 
+@functools.cache
 def code_version() -> str:
-    """Commit and a hash of the sources: two hosts with the same one train alike."""
+    """Return commit and a hash of the sources, as this process found them: two hosts with the same one train alike."""
     digest = hashlib.sha256()
     for package in ("gan", "experiments", "sweeps"):
         for file in sorted((ROOT / package).rglob("*.py")):
@@ -74,3 +77,9 @@ def stores_of(folder: RunFolder) -> dict[str, Any] | None:
     return {
         "stores": {uri: {"offset": 0, "refused": [], **{k: s[k] for k in keys if k in s}} for uri, s in stores.items()}
     }
+
+
+def merged(arguments: Sequence[str], own: Sequence[str]) -> list[str]:
+    """Return the search's arguments with a worker's own in their place."""
+    keys = {argument.partition("=")[0] for argument in own}
+    return [*(argument for argument in arguments if argument.partition("=")[0] not in keys), *own]

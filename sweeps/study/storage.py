@@ -12,44 +12,14 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from experiments.records.folders import Records
 from gan.errors import ConfigError, first_line, without_password
-from sweeps.study import optuna_log
-from sweeps.study.attempts import requeue_if_lost, take_up_again
+from sweeps.spec.plan import Plan
 from sweeps.study.optuna_log import experimental
-
-HEARTBEAT = 15  # seconds
-GRACE = 180  # seconds without one after which a trial's worker is taken for dead
-
-
-def open_storage(records: Records, retries: int) -> RDBStorage:
-    """studies.db under the records' root, made if it is not there. Raises ConfigError if it is no such database."""
-    file = records.studies_database
-
-    def stale(study: Study, trial: FrozenTrial) -> None:
-        take_up_again(study, [trial.number], retries)
-
-    url = "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
-    try:
-        # Two processes on a fresh database race for its tables; one at a time.
-        with FileLock(records.root / "studies.lock"), experimental():
-            file.touch()  # or SQLite makes it writable by its owner alone, whatever the umask
-            return RDBStorage(
-                url,
-                engine_kwargs={"connect_args": {"timeout": 60}},
-                heartbeat_interval=HEARTBEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=stale,
-            )
-    except (SQLAlchemyError, RuntimeError) as error:
-        reason = first_line(getattr(error, "orig", None) or error)
-        raise ConfigError("records.root", "a folder whose studies.db Optuna can use", str(file), reason) from error
 
 
 def problem(error: StorageInternalError) -> str:
@@ -109,31 +79,45 @@ class PatientStorage(RDBStorage):
         return patiently(lambda: super(PatientStorage, self).set_trial_state_values(trial_id, state, values))
 
 
-def open_shared_storage(address: str, retries: int, grace_seconds: int) -> RDBStorage:
-    """The database, with Optuna's tables made if they are not there. Raises ConfigError if it cannot be used."""
+def address_of(plan: Plan) -> str:
+    """Return where a plan's study is kept: search.storage, or studies.db of the records."""
+    if plan.search.storage is not None:
+        return plan.search.storage
+    return "sqlite:///" + str(plan.records.studies_database).replace("%", "%25").replace("?", "%3F")
 
-    def stale(study: Study, trial: FrozenTrial) -> None:
-        requeue_if_lost(study, trial, retries)
 
-    options = {"timeout": 60} if address.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
+def open_storage(plan: Plan) -> RDBStorage:
+    """Return the database of a plan's study, with Optuna's tables made where there are none.
+
+    Raises:
+        ConfigError: if it cannot be used.
+    """
     try:
-        with _lock(address, "tables"), optuna_log.experimental():  # many on a fresh database race for its tables
-            if file := make_url(address).database if address.startswith("sqlite") else None:
-                Path(file).touch()  # or SQLite makes it writable by its owner alone, whatever the umask
-            return PatientStorage(
-                address,
-                engine_kwargs={"connect_args": options, "pool_pre_ping": True},
-                heartbeat_interval=max(grace_seconds // BEATS, 1),
-                grace_period=grace_seconds,
-                heartbeat_stale_trial_callback=stale,
-            )
+        return open_database(address_of(plan), plan.search.grace_seconds)
     except ImportError as error:
         raise ConfigError(
-            "search.storage", "one whose driver is installed", address, 'pip install -e ".[cluster]"'
+            "search.storage", "one whose driver is installed", plan.search.storage, 'pip install -e ".[cluster]"'
         ) from error
     except (SQLAlchemyError, RuntimeError, OSError) as error:
         reason = first_line(cast(BaseException, getattr(error, "orig", None) or error))
-        raise ConfigError("search.storage", "a database that Optuna can use", address, reason) from error
+        if plan.search.storage is None:
+            file = str(plan.records.studies_database)
+            raise ConfigError("records.root", "a folder whose studies.db Optuna can use", file, reason) from error
+        raise ConfigError("search.storage", "a database that Optuna can use", plan.search.storage, reason) from error
+
+
+def open_database(address: str, grace_seconds: int) -> RDBStorage:
+    """Return the database at an address of SQLAlchemy's, whose trials are stale without a heartbeat for so long."""
+    options = {"timeout": 60} if address.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
+    with _lock(address, "tables"), experimental():  # many on a fresh database race for its tables
+        if file := make_url(address).database if address.startswith("sqlite") else None:
+            Path(file).touch()  # or SQLite makes it writable by its owner alone, whatever the umask
+        return PatientStorage(
+            address,
+            engine_kwargs={"connect_args": options, "pool_pre_ping": True},
+            heartbeat_interval=max(grace_seconds // BEATS, 1),
+            grace_period=grace_seconds,
+        )
 
 
 def is_there(address: str) -> bool:
@@ -143,14 +127,15 @@ def is_there(address: str) -> bool:
 
 
 @contextlib.contextmanager
-def turn(address: str, study: str) -> Iterator[None]:
-    """Be the only one of all hosts who begins, ends for others or queues a trial of a study.
+def turn(plan: Plan) -> Iterator[None]:
+    """Be the only one of all hosts who begins, ends for others or queues a trial of a plan's study.
 
-    Raises StorageInternalError where the database is away.
+    Raises:
+        StorageInternalError: where the database is away.
     """
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(_lock(address, study))
+            stack.enter_context(_lock(address_of(plan), plan.search.study))
         except SQLAlchemyError as error:
             raise StorageInternalError("no lock") from error
         yield

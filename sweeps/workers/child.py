@@ -1,26 +1,19 @@
-"""Processes that a search starts and talks to: workers and, from the worker's side, trials."""
+"""Processes that are told on their standard input what to do: workers and trials."""
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from sweeps.workers.protocol import Job
+from sweeps.workers.protocol import Job, Message, from_line
 
-Event = dict[str, Any]
 TRIAL = Path(__file__).with_name("trial.py")
 
 
 class Child:
-    """A program that is told on its standard input what to do; the end of that input ends it in order.
-
-    first: what it is told at once. heard: whether its standard output comes here, and not
-    to the log as well. apart: whether signals of the terminal spare it.
-    """
+    """A program with a line of orders on its standard input; the end of that input ends it in order."""
 
     def __init__(
         self,
@@ -28,21 +21,31 @@ class Child:
         first: str,
         log: Path,
         *,
-        heard: bool,
-        apart: bool,
+        read: bool,
+        new_session: bool,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        """Start it.
+
+        Args:
+            program: a Python file.
+            first: its first line of orders.
+            log: what its standard error is appended to.
+            read: whether its standard output comes here, and not to the log as well.
+            new_session: whether signals of the terminal spare it.
+            environment: variables beside those of this process.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         with open(log, "a", encoding="utf-8") as stream:
             self.process = subprocess.Popen(
                 [sys.executable, str(program)],
                 stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if heard else stream,
+                stdout=subprocess.PIPE if read else stream,
                 stderr=stream,
                 text=True,
                 env={**os.environ, **(environment or {})},
-                start_new_session=apart,
+                start_new_session=new_session,
             )
         self.say(first)
 
@@ -59,40 +62,31 @@ class Child:
 
 
 class TrialProcess(Child):
-    """Starts a job; what it says comes from `events`."""
+    """A trial; what it says comes from `messages`."""
 
     def __init__(self, job: Job, log: Path, program: Path = TRIAL) -> None:
-        super().__init__(program, job.line(), log, heard=True, apart=False)
+        super().__init__(program, job.line(), log, read=True, new_session=False)
 
-    def events(self) -> Iterator[Event]:
-        """Until the process ends; the last one is its outcome, unless it was killed."""
+    def messages(self) -> Iterator[Message]:
+        """Yield what it says until it ends; the last is an `Ended`, unless it was killed."""
         assert self.process.stdout is not None
         with self.process.stdout as stream:
             for line in stream:
                 if line.endswith("\n"):  # else it was killed in the middle of it
-                    yield json.loads(line)
+                    yield from_line(line)
         self.process.wait()
         self.interrupt()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        return self.process.returncode
 
     def prune(self, reason: str) -> None:
         self.say(f"prune {reason}\n")
 
     def interrupt(self) -> None:
-        """Let it save its state and end, to be taken up again."""
+        """Let it save its state and end, to be resumed."""
         self.end()
 
-
-def ending(process: TrialProcess) -> str:
-    """How a process without an outcome ended."""
-    code = process.exit_code
-    if code is not None and code < 0:
-        return f"killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
-    return f"ended with exit code {code}; its last words are in {process.log}"
+    def ending(self) -> str:
+        """Return how it ended without a word."""
+        code = self.process.returncode
+        if code is not None and code < 0:
+            return f"killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
+        return f"ended with exit code {code}; its last words are in {self.log}"

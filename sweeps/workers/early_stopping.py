@@ -15,7 +15,7 @@ COLLAPSED_COVERAGE = 0.005
 COLLAPSED_SCORES = 2  # in a row
 
 
-class Guard:
+class EarlyStopping:
     """Watches one trial's curves."""
 
     def __init__(self) -> None:

@@ -4,10 +4,14 @@ Each worker is `python sweeps/workers/worker.py` with its task on standard input
 stands in a list of processes, and the end of that input ends it in order.
 """
 
+import contextlib
+import dataclasses
 import importlib.util
+import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -44,8 +48,8 @@ class Launcher(Protocol):
     def stop(self) -> None:
         """Let all save their trials and end."""
 
-    def last_words(self) -> str:
-        """Of those that ended badly."""
+    def last_exit(self) -> tuple[int, str]:
+        """Exit code and last words of a worker that ended badly, the last one that is known; 0 and none without."""
 
 
 class CannotLaunch(Exception):
@@ -73,7 +77,7 @@ class WorkerProcess(Child):
     """A worker as a child; if this process ends first, so does the worker."""
 
     def __init__(self, task: Task, log: Path, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__(WORKER, task.line(), log, heard=False, apart=True, environment=environment)
+        super().__init__(WORKER, task.line(), log, read=False, new_session=True, environment=environment)
 
     def wait(self, seconds: float = float("inf")) -> int | None:
         """Its exit code; polled, so that a signal's handler may do the same meanwhile."""
@@ -83,15 +87,22 @@ class WorkerProcess(Child):
         return self.process.poll()
 
     def close(self, seconds: float = STOP_SECONDS) -> None:
+        """Let it save its trial and end; after so many seconds, kill it and its trial."""
         self.end()
         if self.wait(seconds) is None:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+    def exit(self) -> tuple[int, str]:
+        """Return its exit code and last words if it ended badly; 0 and none otherwise."""
+        code = self.process.poll() or 0
+        return (code, last_line(self.log)) if code > 0 else (0, "")
 
 
 def last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return lines[-1] if lines else "no words"
+    return lines[-1].removeprefix("error: ") if lines else "no words"
 
 
 class LocalLauncher:
@@ -100,10 +111,15 @@ class LocalLauncher:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._workers: dict[int, WorkerProcess] = {}
+        self._exit = (0, "")  # of those that were replaced
 
     def start(self, tasks: list[Task]) -> None:
         for task in tasks:
-            self._workers[task.number] = WorkerProcess(task, self._logs / f"worker-{task.number}.log")
+            if before := self._workers.get(task.number):
+                self._exit = max(self._exit, before.exit())
+                before.end()
+            local = dataclasses.replace(task, compare=False)  # this very host has just compared
+            self._workers[task.number] = WorkerProcess(local, self._logs / f"worker-{task.number}.log")
 
     def alive(self) -> set[int]:
         return {number for number, worker in self._workers.items() if worker.process.poll() is None}
@@ -115,22 +131,19 @@ class LocalLauncher:
         for worker in self._workers.values():
             worker.close(max(deadline - time.monotonic(), 0.0))
 
-    def last_words(self) -> str:
-        failed = [worker for worker in self._workers.values() if worker.process.poll()]
-        return last_line(failed[-1].log) if failed else ""
+    def last_exit(self) -> tuple[int, str]:
+        return max((self._exit, *(worker.exit() for worker in self._workers.values())))
 
 
-def work(line: str, log: str, environment: dict[str, str]) -> str:
-    """A worker on a node of a cluster, until it ends or is told to; how it failed, or nothing."""
-    import json
-
+def work(line: str, log: str, environment: dict[str, str]) -> tuple[int, str]:
+    """Be a worker on a node of a cluster, until it ends or is told to; return its exit as `Launcher.last_exit` does."""
     worker = WorkerProcess(Task(**json.loads(line)), Path(log), environment)
     try:
-        code = worker.wait()
+        worker.wait()
     except KeyboardInterrupt:  # what Ray's cancel is, here
         worker.close()
-        return ""
-    return last_line(worker.log) if code and code > 0 else ""
+        return 0, ""
+    return worker.exit()
 
 
 def _reachable(address: str) -> dict[str, Any]:
@@ -158,7 +171,7 @@ class RayLauncher:
 
         self._ray, self._logs, self._resources = ray, logs, plan.search.resources
         self._refs: dict[int, Any] = {}
-        self._words = ""
+        self._exit = (0, "")
         address = plan.search.ray_address or os.environ.get("RAY_ADDRESS") or ALONE
         # Not there, Ray would look for it for minutes.
         own = {"_node_ip_address": "127.0.0.1"} if address == ALONE else _reachable(address)
@@ -202,9 +215,10 @@ class RayLauncher:
                 numbers.add(number)
                 continue
             try:
-                self._words = self._ray.get(ref) or self._words
+                code, words = self._ray.get(ref)
+                self._exit = (code, words) if code else self._exit
             except self._ray.exceptions.RayError as error:
-                self._words = first_line(error)
+                self._exit = (1, first_line(error))
         return numbers
 
     def stop(self) -> None:
@@ -215,8 +229,8 @@ class RayLauncher:
             self._ray.wait(waiting, num_returns=len(waiting), timeout=STOP_SECONDS)
         self._ray.shutdown()
 
-    def last_words(self) -> str:
-        return self._words
+    def last_exit(self) -> tuple[int, str]:
+        return self._exit
 
 
 class SlurmWork:
@@ -226,14 +240,11 @@ class SlurmWork:
         self._line, self._log = line, log
         self._worker: WorkerProcess | None = None
 
-    def __call__(self) -> str:
-        import json
-        import signal
-
+    def __call__(self) -> tuple[int, str]:
         self._worker = WorkerProcess(Task(**json.loads(self._line)), Path(self._log))
         signal.signal(signal.SIGTERM, lambda number, frame: self._worker.end() if self._worker else None)  # scancel
-        code = self._worker.wait()
-        return last_line(self._worker.log) if code and code > 0 else ""
+        self._worker.wait()
+        return self._worker.exit()
 
     def checkpoint(self) -> Any:
         """Called by submitit at SLURM's signal."""
@@ -293,6 +304,10 @@ class SlurmLauncher:
         while time.monotonic() < deadline and any(not job.done(force_check=True) for job in waiting):
             time.sleep(1.0)
 
-    def last_words(self) -> str:
-        words = [last_line(self._logs / f"worker-{number}.log") for number in self._jobs.keys() - self.alive()]
-        return words[-1] if words else ""
+    def last_exit(self) -> tuple[int, str]:
+        exits = [(0, "")]
+        for number in self._jobs.keys() - self.alive():
+            error = self._jobs[number].exception()
+            last = (1, last_line(self._logs / f"worker-{number}.log"))
+            exits.append(self._jobs[number].result() if error is None else last)
+        return max(exits)

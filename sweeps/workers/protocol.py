@@ -1,38 +1,118 @@
-"""What a search, its workers and their trials tell each other."""
+"""What a search, its workers and their trials tell each other.
+
+A search starts a worker with a `Task`, a worker starts a trial with a `Job`: one line of JSON on the standard input,
+whose end ends the other in order. A trial answers on its standard output with a `Message` a line. Scores go from the
+worker to the study's database, and nowhere else; the search reads them there.
+"""
 
 import dataclasses
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-
-@dataclass(frozen=True)
-class Job:
-    """What a trial is."""
-
-    overrides: list[str]  # settings, as run.py takes them
-    config_dir: str | None
-    study: str  # the study's folder
-    name: str  # of the run
-    title: str  # of the run in MLflow
-    params: dict[str, Any]  # for MLflow, beside the settings
-    tags: dict[str, str]
-    final: bool  # whether the last score of more images, figures and the generator are made
-    upload_minutes: float | None = None  # between two uploads of its state to MLflow
-
-    def line(self) -> str:
-        return json.dumps(dataclasses.asdict(self)) + "\n"
+NO_TRIAL_COULD_DO_BETTER = 3  # exit code of a worker whose trial failed of something that all would fail of
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is told."""
+    """What a worker is for.
 
-    arguments: list[str]  # of the search
-    folder: str  # of the study
-    number: int  # of the worker, 0 for the first
-    program: str  # that trials run
-    shared: bool = False  # whether it takes turns with others in a database, and not at the word `go`
+    Attributes:
+        arguments: its own settings; all others are in the study.
+        folder: of the study.
+        number: of the worker; no two of a study have the same one, for the sampler's random numbers.
+        program: what trials run.
+        compare: whether what is here must be compared with the study, as on a host that joins it.
+    """
+
+    arguments: list[str]
+    folder: str
+    number: int
+    program: str
+    compare: bool = True
 
     def line(self) -> str:
         return json.dumps(dataclasses.asdict(self)) + "\n"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a trial is to train.
+
+    Attributes:
+        overrides: of conf/, as on a command line of run.py.
+        config_dir: a folder of the user's own presets, or None.
+        study: the study's folder.
+        name: of the run.
+        title: in MLflow.
+        params: for MLflow, beside the settings.
+        tags: likewise.
+        final: whether the trained generator gets the records and scores of a finished run.
+        upload_minutes: between two uploads of its state to MLflow, or None.
+    """
+
+    overrides: list[str]
+    config_dir: str | None
+    study: str
+    name: str
+    title: str
+    params: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    final: bool = False
+    upload_minutes: float | None = None
+
+    def line(self) -> str:
+        return json.dumps(dataclasses.asdict(self)) + "\n"
+
+
+@dataclass(frozen=True)
+class Started:
+    """A trial trains, from this step on."""
+
+    kind: ClassVar[str] = "started"
+    step: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A trial has come to this step; said now and then."""
+
+    kind: ClassVar[str] = "progress"
+    step: int
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """Values of a step, as the run's journal has them."""
+
+    kind: ClassVar[str] = "scalars"
+    step: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a training ended; `no_records`: records cannot be written, and no other trial could do better."""
+
+    kind: ClassVar[str] = "ended"
+    status: str
+    step: int
+    failure: str = ""
+    no_records: bool = False
+
+
+Message = Started | Progress | Scalars | Ended
+MESSAGES: dict[str, type[Message]] = {each.kind: each for each in (Started, Progress, Scalars, Ended)}
+
+
+def to_line(message: Message) -> str:
+    return json.dumps({"kind": message.kind, **dataclasses.asdict(message)}) + "\n"
+
+
+def from_line(line: str) -> Message:
+    content = json.loads(line)
+    return MESSAGES[content.pop("kind")](**content)
+
+
+class CannotGoOn(Exception):
+    """Something that every trial would fail of."""

@@ -1,16 +1,10 @@
 """One trial, in a process of its own: a run as experiments/run.py makes it, which its worker listens to.
 
 The worker starts `python sweeps/workers/trial.py` and writes a `Job` to its standard input, as a
-line of JSON. Events come back on standard output, one JSON object a line:
-
-    {"started": step}                    trained from here on
-    {"step": n}                          so far, now and then
-    {"step": n, "scalars": {...}}        as in the run's journal
-    {"outcome": "FINISHED", "step": n}   or KILLED or FAILED, the latter with a "failure", and
-                                         "no_records" where no other trial could do better
+line of JSON. What it answers is in sweeps/workers/protocol.py.
 
 A line `prune <reason>` ends the trial for good; the end of the standard input, as when
-the worker dies, interrupts it, to be taken up from its checkpoint.
+the worker dies, interrupts it, to be resumed from its checkpoint.
 """
 
 import contextlib
@@ -24,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -40,11 +33,11 @@ from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError, explained
-from sweeps.workers.protocol import Job
+from sweeps.workers.protocol import Ended, Job, Message, Progress, Scalars, Started, to_line
 
 # What a run that is taken up must have been trained with.
 SETTINGS = {key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
-TICK = 0.5  # seconds between two events that only say how far it is
+TICK = 0.5  # seconds between two messages that only say how far it is
 LOCK_SECONDS = 180.0  # to wait for a predecessor that is still saving its state, or delivering it
 
 
@@ -68,19 +61,19 @@ class Orders:
         self.stop = True
 
 
-class Events:
+class Messages:
     """A `gan.tracker.Tracker` that tells the worker."""
 
     def __init__(self, descriptor: int) -> None:
         self._stream = os.fdopen(descriptor, "w", buffering=1)
         self._last = 0.0
 
-    def say(self, event: Mapping[str, Any]) -> None:
+    def say(self, message: Message) -> None:
         with contextlib.suppress(OSError):  # without a worker the orders end as well
-            self._stream.write(json.dumps(event) + "\n")
+            self._stream.write(to_line(message))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self.say({"step": step, "scalars": dict(values)})
+        self.say(Scalars(step, dict(values)))
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
         pass
@@ -88,12 +81,12 @@ class Events:
     def tick(self, step: int) -> None:
         if time.monotonic() - self._last >= TICK:
             self._last = time.monotonic()
-            self.say({"step": step})
+            self.say(Progress(step))
 
 
 def main() -> int:
     prepare()
-    events = Events(os.dup(1))
+    messages = Messages(os.dup(1))
     os.dup2(2, 1)  # whatever else is written belongs to the log
     log = os.fdopen(
         os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace"
@@ -105,24 +98,23 @@ def main() -> int:
     signal.signal(signal.SIGTERM, orders.end)
     try:
         with _prepared(job, console) as run, uploading(run.folder, job.upload_minutes):
-            events.say({"started": run.checkpoint.step if run.checkpoint is not None else 0})
+            messages.say(Started(run.checkpoint.step if run.checkpoint is not None else 0))
             outcome = train(
                 run,
                 console,
-                trackers=[events],
+                trackers=[messages],
                 should_stop=lambda: orders.stop,
                 final=job.final,
                 closing_tags=lambda outcome: _tags(job, outcome, orders.reason),
             )
             if job.upload_minutes is not None and outcome.status == "KILLED" and not orders.reason:
                 upload(run.folder)  # another host may go on with it
-        ended = {"outcome": outcome.status, "step": outcome.step}
-        ended |= {"failure": outcome.failure, "no_records": outcome.no_records}
+        ended = Ended(outcome.status, outcome.step, outcome.failure, outcome.no_records)
     except (ConfigError, CheckpointError, OSError) as error:
         failure = explained(error) if isinstance(error, OSError) else str(error)
         console.print(f"error: {failure}", markup=False)
-        ended = {"outcome": "FAILED", "step": 0, "failure": failure, "no_records": isinstance(error, OSError)}
-    events.say(ended)
+        ended = Ended("FAILED", 0, failure, no_records=isinstance(error, OSError))
+    messages.say(ended)
     return 0
 
 

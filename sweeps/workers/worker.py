@@ -1,255 +1,311 @@
-"""A worker: takes trials of a study one after the other, each in a process of its own.
+"""A worker: takes turns with others at a study's database, and runs one trial after the other.
 
-Started by a search with a `Task` as the first line of its standard input. Whenever it
-has said {"ready": true}, a line `go` lets it begin one trial; the end of the standard
-input ends it and interrupts its trial, which is taken up again by the next search. (One of
-a shared database waits for no word: sweeps/workers/joined_worker.py.) What happens meanwhile comes
-as events on standard output, one JSON object a line:
-
-    {"trial": number, "origin": ..., "params": {...}}   suggested
-    {"trial": number, "step": n, "score": ...}          so far
-    {"trial": number, "state": "COMPLETE", ...}         over; PRUNED or FAIL with a "reason"
-
-A FAIL with "again" is to be taken up again; with "stop" no other trial could do better.
+It begins trials while there is budget, waits while others may leave one that must be resumed, and ends when all are
+over. SIGTERM, or the end of its standard input, interrupts its trial, which is requeued for others.
 """
 
+import contextlib
 import json
-import queue
-import signal
+import os
+import shutil
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, TextIO
 
 import optuna
-from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.console import Console
 
-from experiments.cli.environment import prepare
-from experiments.cli.terminal import tolerate_any_text
-from experiments.records.folders import RunFolder
-from gan import metric_names
+from experiments.cli import entry
+from experiments.cli.signals import handled
+from experiments.records.folders import RunFolder, write_json
+from experiments.runs import snapshot
+from experiments.runs.start import load_data
+from experiments.tracking.delivery import fetch_file, give_up_run
+from gan.errors import ConfigError
+from sweeps.display.events import Event, TrialBegan, TrialEnded
+from sweeps.display.search import SearchDisplay
 from sweeps.spec.plan import Plan, read_plan
-from sweeps.spec.space import same_params, sampled_params
-from sweeps.study import attempts, optuna_log, pruners, samplers, storage
-from sweeps.workers.child import TrialProcess, ending
-from sweeps.workers.early_stopping import Guard
-from sweeps.workers.protocol import Job, Task
+from sweeps.spec.space import Value, same_params, sampled_params
+from sweeps.study import attempts, optuna_log, pruners, published, samplers, storage
+from sweeps.workers.child import TRIAL, TrialProcess
+from sweeps.workers.joining import check_own_settings, compare_with_study
+from sweeps.workers.objective import Objective, TrialFailed
+from sweeps.workers.protocol import NO_TRIAL_COULD_DO_BETTER, Job, Task
+
+BEGUN_HERE = "one that a search has begun in this database"
+POLL = 0.5  # seconds between two looks at a study in which there is nothing to begin
 
 
-class TrialFailed(Exception):
-    """One failed trial, not the end of the search."""
+class CodeChanged(Exception):
+    """The study continues with another version of the program."""
 
 
 class Worker:
-    """Runs the trials that it is let begin."""
+    """Runs trials of a study until nothing is left to do."""
 
     def __init__(self, task: Task) -> None:
+        """Open the study.
+
+        Raises:
+            ConfigError: where there is no such study.
+            CodeChanged: where it is of another version of the program.
+        """
         self.number, self.folder, self._program = task.number, RunFolder(Path(task.folder)), Path(task.program)
-        self.say: Callable[[dict[str, Any]], None] = say
-        self._read_study(task.arguments)
-        self._orders: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.listener: Callable[[Event], None] = lambda event: None
+        self.failure = ""  # of which all trials would fail
+        self._arguments = task.arguments
+        self._published: list[str] = []  # the search's arguments, as last seen
+        self._code = published.code_version()
+        self._trial = -1  # that it is or was at
         self._ended = threading.Event()
         self._process: TrialProcess | None = None
+        self._turn = contextlib.ExitStack()
+        self.plan: Plan = read_plan(task.arguments)
+        self._storage = storage.open_storage(self.plan)
+        self.study = self._load()
+        self._read(self.study.user_attrs)
 
-    def _read_study(self, arguments: list[str]) -> None:
-        self.plan: Plan = read_plan(arguments)
-        opened = storage.open_storage(self.folder.records, self.plan.search.retries)
-        self.study: Study = optuna.load_study(
-            study_name=self.plan.search.study, storage=opened, pruner=pruners.make_pruner(self.plan)
-        )
+    def _load(self) -> optuna.Study:
+        name, names = self.plan.search.study, optuna.get_all_study_names(self._storage)
+        if name not in names:
+            raise ConfigError("search.study", BEGUN_HERE, name, f"there: {', '.join(sorted(names)) or 'none'}")
+        study = optuna.load_study(study_name=name, storage=self._storage)
+        if published.ARGUMENTS not in study.user_attrs:
+            raise ConfigError("search.study", "one that was begun with search.storage", name)
+        return study
+
+    def _read(self, attributes: dict[str, Any]) -> None:
+        """Read what may change while a study goes on: its budget, its pruner, the program. Raises CodeChanged."""
+        if not published.same_code(attributes[published.CODE], self._code):
+            raise CodeChanged(attributes[published.CODE])
+        if attributes[published.ARGUMENTS] != self._published:
+            self._published = attributes[published.ARGUMENTS]
+            self.plan = read_plan(published.merged(self._published, self._arguments))
+            self.study.pruner = pruners.make_pruner(self.plan)
 
     def run(self) -> None:
-        threading.Thread(target=self._listen, daemon=True).start()
-        say({"ready": True})
-        while self._orders.get() is not None and not self.ended:
-            count = len(attempts.counted(self.study.get_trials(deepcopy=False)))
-            self.study.sampler = samplers.make_sampler(self.plan, self.number, count)
+        """Run trials until nothing is left to do.
+
+        Raises:
+            StorageInternalError: where the database is away for too long.
+            CodeChanged: where the study continues with another version of the program.
+        """
+        since = time.monotonic()
+        while not self.ended:
+            try:
+                if not self._run_one():
+                    return
+                since = time.monotonic()
+            except StorageInternalError:
+                if time.monotonic() - since > storage.OUTAGE_SECONDS:
+                    raise
+                time.sleep(storage.PAUSE)
+        with contextlib.suppress(StorageInternalError), storage.turn(self.plan):
+            attempts.requeue_lost(self.plan, self.study)  # others resume at once what was interrupted
+
+    def _run_one(self) -> bool:
+        """Run a trial, or wait where there is none to begin; False when there never will be."""
+        with contextlib.ExitStack() as self._turn:
+            self._turn.enter_context(storage.turn(self.plan))
+            attributes = self.study.user_attrs
+            self._read(attributes)
+            attempts.requeue_lost(self.plan, self.study)
+            trials = self.study.get_trials(deepcopy=False)
+            seconds = float(attributes.get(attempts.SECONDS, 0.0))
+            if attempts.may_begin(self.plan, trials, seconds) and not self.ended:
+                self._optimize(len(attempts.counted(trials)))
+                return True
+        if all(trial.state.is_finished() for trial in trials):
+            return False
+        self._ended.wait(POLL)
+        return True
+
+    def _optimize(self, count: int) -> None:
+        self.study.sampler = samplers.make_sampler(self.plan, self.number, count)
+        try:
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
-            say({"ready": True})
-
-    def _listen(self) -> None:
-        for line in sys.stdin:
-            self._orders.put(line)
-        self.end()
-
-    def end(self) -> None:
-        """Begin nothing more, and interrupt what is going on."""
-        self._ended.set()
-        if self._process is not None:
-            self._process.interrupt()
-        self._orders.put(None)
+        except (UpdateFinishedTrialError, ValueError):
+            trial = self.study.get_trials(deepcopy=False)[self._trial]
+            if not trial.state.is_finished():
+                raise
+            words = "resumed by another worker, as this one gave no sign of life"
+            self.listener(TrialEnded(self._trial, "FAIL", words))
 
     def _objective(self, trial: Trial) -> float:
         params = sampled_params(self.plan.space, trial)
         origin = attempts.suggestion(self.study.get_trials(deepcopy=False), trial.number)
         trial.set_user_attr(attempts.ORIGIN, origin)
-        self._begun(trial)
+        self._trial = trial.number
+        attempts.begin(self._storage, trial)
+        self._turn.close()  # others may begin theirs
         shown, is_baseline = attempts.shown_params(self.plan, trial), attempts.is_baseline(self.plan, trial)
-        self.say({"trial": trial.number, "origin": origin, "params": shown, "baseline": is_baseline})
-        known = self._known(trial, params)
-        if known is not None:
-            return self._repeat(trial, known)
-        return _Training(self, trial, origin, params).objective()
+        self.listener(TrialBegan(trial.number, origin, shown, is_baseline))
+        earlier = self._same_settings(trial, params)
+        if earlier is not None:
+            return self._repeat(trial, earlier)
+        return Objective(self, trial, origin, params).value()
 
-    def _begun(self, trial: Trial) -> None:
-        """Called when a trial's settings are known."""
-
-    def _known(self, trial: Trial, params: dict[str, Any]) -> optuna.trial.FrozenTrial | None:
+    def _same_settings(self, trial: Trial, params: dict[str, Value]) -> FrozenTrial | None:
         """An earlier trial of the very same settings, as happens where there are few: it would give the same."""
         over = (TrialState.COMPLETE, TrialState.PRUNED)
         same = [t for t in self.study.get_trials(deepcopy=False, states=over) if same_params(t.params, params)]
         # The baseline's settings may lie beside the point of the space that it is seen as.
-        own = attempts.is_baseline(self.plan, trial)
-        same = [t for t in same if attempts.is_baseline(self.plan, t) == own]
+        is_baseline = attempts.is_baseline(self.plan, trial)
+        same = [t for t in same if attempts.is_baseline(self.plan, t) == is_baseline]
         return same[0] if same else None
 
-    def _repeat(self, trial: Trial, known: optuna.trial.FrozenTrial) -> float:
-        for step, value in known.intermediate_values.items():
+    def _repeat(self, trial: Trial, earlier: FrozenTrial) -> float:
+        for step, value in earlier.intermediate_values.items():
             trial.report(value, step)
-        reason = f"{attempts.REPEATS}{attempts.origin(known)}"
+        reason = f"{attempts.REPEATS}{attempts.origin(earlier)}"
         trial.set_user_attr(attempts.OUTCOME, reason)
-        self.say({"trial": trial.number, "state": known.state.name, "reason": reason, "score": known.value})
-        if known.state == TrialState.PRUNED:
+        self.listener(TrialEnded(trial.number, earlier.state.name, reason, earlier.value))
+        if earlier.state == TrialState.PRUNED:
             raise optuna.TrialPruned(reason)
-        assert known.value is not None
-        return known.value
-
-    def notes(self, trial: Trial, run: RunFolder) -> dict[str, str]:
-        """Tags of a trial's run beside those that all have."""
-        return {}
-
-    def reported(self, trial: Trial, run: RunFolder) -> None:
-        """Called when there is a score."""
-
-    def left(self, trial: Trial) -> None:
-        """Called when a trial was interrupted and saved its state."""
+        assert earlier.value is not None
+        return earlier.value
 
     def start(self, job: Job, log: Path) -> TrialProcess:
         self._process = TrialProcess(job, log, self._program)
-        if self._ended.is_set():  # meanwhile
+        if self.ended:  # meanwhile
             self._process.interrupt()
         return self._process
+
+    def end(self) -> None:
+        """Begin nothing more, and interrupt the trial."""
+        self._ended.set()
+        if self._process is not None:
+            self._process.interrupt()
 
     @property
     def ended(self) -> bool:
         return self._ended.is_set()
 
+    def give_up(self, reason: str) -> None:
+        """End because all trials would fail of this."""
+        self.failure = reason
+        self.end()
 
-class _Training:
-    """One trial from its process to its outcome."""
+    def resumption(self, trial: Trial, run: RunFolder) -> dict[str, str]:
+        """Return a tag that says where an attempt resumes, none for a first one; its state is fetched to here."""
+        (history,) = attempts.histories([self.study.get_trials(deepcopy=False)[trial.number]])
+        if not history:
+            return {}
+        words = self._where(trial, run)
+        trial.set_user_attr(attempts.TAKEN_UP, words)
+        return {attempts.TAKEN_UP: words}
 
-    def __init__(self, worker: Worker, trial: Trial, origin: int, params: dict[str, Any]) -> None:
-        self.worker, self.trial = worker, trial
-        plan = worker.plan
-        self.is_baseline = attempts.is_baseline(plan, trial)
-        name = attempts.run_name(plan.search.study, origin)
-        self.folder = RunFolder(worker.folder.records.runs / name)
-        tags = {"optuna.study_name": plan.search.study, "optuna.trial_number": str(trial.number)}
-        tags |= worker.notes(trial, self.folder)
-        self.job = Job(
-            overrides=[
-                *plan.trial_overrides({} if attempts.BASELINE in trial.user_attrs else params),
-                f"train.threads={plan.threads}",
-            ],
-            config_dir=plan.config_dir,
-            study=str(worker.folder.path),
-            name=name,
-            title=f"trial-{origin:04d}",
-            params={"optuna.trial_number": origin},
-            tags=tags,
-            final=False,
-            upload_minutes=plan.search.checkpoint_upload_minutes,
-        )
-        self.scores: dict[int, float] = {}  # by step
-        self.guard = Guard()
-        self.pruned = ""
+    def _where(self, trial: Trial, run: RunFolder) -> str:
+        host, files = socket.gethostname(), run.checkpoints.files() if run.config.is_file() else []
+        if files:
+            return f"from {files[-1].stem} in the run's folder on {host}"
+        run_id = trial.user_attrs.get(attempts.MLFLOW_RUN)
+        if run_id is None or run_id in run.mlflow_run_ids():
+            return f"from step 0 on {host}: there was no checkpoint"
+        if content := fetch_file(run.records, run_id, snapshot.ARTIFACT):
+            with contextlib.suppress(ValueError, KeyError):
+                shutil.rmtree(run.path, ignore_errors=True)
+                dataset = load_data(self.plan.config, self.plan.records, Console(quiet=True))
+                place = (dataset.source, dataset.path)
+                snapshot.unpack(content, run, place, self.plan.config.eval.extractor_weights)
+                return f"from {run.checkpoints.files()[-1].stem}, uploaded to MLflow, on {host}"
+        words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
+        give_up_run(run.records, run_id, words)
+        return words
 
-    def objective(self) -> float:
-        for step, score in zip(*attempts.scores_of(self.folder), strict=True):  # of an attempt before this one
-            self._report(step, score)
-        process = self.worker.start(self.job, self.worker.folder.path / "logs" / f"{self.job.title}.log")
-        self.worker.say({"trial": self.trial.number, "pid": process.pid})
-        ended: dict[str, Any] = {}
-        try:
-            for event in process.events():
-                if "outcome" in event:
-                    ended = event
-                elif "scalars" in event:
-                    self._listen(process, event["step"], event["scalars"])
-                else:
-                    self.worker.say({"trial": self.trial.number, "step": event.get("step", event.get("started"))})
-        finally:  # whatever the database said: no training without its worker
-            process.interrupt()
-        return self._end(process, ended)
-
-    def _listen(self, process: TrialProcess, step: int, scalars: dict[str, float]) -> None:
-        score = scalars.get(metric_names.FID_PROXY)
-        reason = self.guard.look(step, scalars)
-        if score is not None and step not in self.scores:  # else reported by an attempt before this one
-            value = self._report(step, score)
-            self.worker.say({"trial": self.trial.number, "step": step, "score": value})
-            if not reason and step < self.worker.plan.search.steps and self.trial.should_prune():
-                reason = f"behind at step {step}"
-        if reason and not self.pruned and not self.is_baseline:  # others are compared with it
-            self.pruned = reason
-            process.prune(reason)
-
-    def _report(self, step: int, score: float) -> float:
-        """What a pruner compares: the objective as it would be if the trial ended here."""
-        self.scores[step] = score
-        value = attempts.objective(list(self.scores.values()))
-        self.trial.report(value, step)
-        self.worker.reported(self.trial, self.folder)
-        return value
-
-    def _end(self, process: TrialProcess, ended: dict[str, Any]) -> float:
-        number, status = self.trial.number, ended.get("outcome")
-        if status == "FINISHED":
-            value = attempts.objective(attempts.scores_of(self.folder)[1])
-            self.trial.set_user_attr(attempts.OUTCOME, "complete")
-            self.worker.say({"trial": number, "state": "COMPLETE", "score": value})
-            return value
-        if status == "KILLED" and self.pruned:
-            self.trial.set_user_attr(attempts.OUTCOME, self.pruned)
-            self.worker.say({"trial": number, "state": "PRUNED", "reason": self.pruned})
-            raise optuna.TrialPruned(self.pruned)
-        if status == "FAILED" and not ended["no_records"]:
-            self.trial.set_user_attr(attempts.OUTCOME, ended["failure"])
-            self.worker.say({"trial": number, "state": "FAIL", "reason": ended["failure"]})
-            raise TrialFailed(ended["failure"])
-        reason = ended.get("failure") or "interrupted"
-        if status is None and not self.worker.ended:
-            reason = ending(process)
-            self.trial.set_user_attr(f"{attempts.KILLED}{number}", reason)
-        else:
-            self.worker.left(self.trial)
-        self.worker.say({"trial": number, "state": "FAIL", "reason": reason, "again": True, "stop": status == "FAILED"})
-        raise TrialFailed(reason)
+    def record_mlflow_run(self, trial: Trial, run: RunFolder) -> None:
+        """Keep in the study where a trial is recorded, and here where the study is."""
+        if not self.folder.delivery.exists():  # this host has records of its own
+            if stores := self.study.user_attrs.get(published.STORES):
+                write_json(self.folder.delivery, stores)
+            return
+        ids = run.mlflow_run_ids()
+        if ids and trial.user_attrs.get(attempts.MLFLOW_RUN) != ids[-1]:
+            trial.set_user_attr(attempts.MLFLOW_RUN, ids[-1])
 
 
-def say(event: dict[str, Any]) -> None:
+def join(arguments: list[str], program: Path = TRIAL) -> int:
+    """Work for a study that a search on another host or terminal has begun; return the exit code.
+
+    Raises:
+        ConfigError: if there is no such study, or what is here is unlike it.
+    """
+    check_own_settings(arguments)
+    plan = read_plan(arguments)
+    if plan.search.storage is None:
+        raise ConfigError("search.storage", "given in a worker", "none", "the address that the search has")
+    if not storage.is_there(plan.search.storage):  # to open it would make it
+        raise ConfigError("search.study", BEGUN_HERE, plan.search.study, "there: none")
+    folder = plan.records.studies / plan.search.study
+    number = int.from_bytes(os.urandom(4), "big")
+    return work(Task(arguments, str(folder), number, str(program)))
+
+
+def work(task: Task, orders: TextIO | None = None) -> int:
+    """Run trials of a study until nothing is left to do, or a signal or the end of its orders comes.
+
+    Args:
+        task: what the worker is for.
+        orders: a stream whose end ends the worker.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: if there is no such study, or what is here is unlike it.
+        OSError: where the database is away for too long, or the study continues with another version of the program.
+    """
+    console = Console(highlight=False, soft_wrap=True)
     try:
-        print(json.dumps(event), flush=True)
-    except BrokenPipeError:  # the search is gone; its trial is saved all the same
-        return
+        worker = Worker(task)
+    except CodeChanged as error:
+        raise ConfigError("the program", f"the study's version, {error}", published.code_version()) from None
+    if task.compare:
+        compare_with_study(worker.plan, worker.study.user_attrs, worker.folder, console)
+    logs = worker.folder.path / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    optuna_log.log_to(logs / f"optuna-{task.number}.log")
+    worker.listener = SearchDisplay(
+        Console(highlight=False, soft_wrap=True, force_terminal=False), worker.plan, []
+    ).event
+    caught: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        threading.Thread(target=worker.end, daemon=True).start()  # the main thread may hold what this needs
+
+    def wait_for_end(stream: TextIO) -> None:
+        stream.read()
+        worker.end()
+
+    if orders is not None:
+        threading.Thread(target=wait_for_end, args=(orders,), daemon=True).start()
+    console.print(f"joined   study {worker.plan.search.study}", markup=False)
+    with handled(end):
+        try:
+            worker.run()
+        except CodeChanged as error:
+            version = published.code_version()
+            raise OSError(f"the study continues with the program's version {error}, this is {version}") from None
+        except StorageInternalError as error:
+            raise OSError(storage.problem(error)) from error
+    if worker.failure:
+        print(f"error: {worker.failure}", file=sys.stderr)
+        return NO_TRIAL_COULD_DO_BETTER
+    console.print("left     " + ("its trial is queued for others" if worker.ended else "nothing is left to do"))
+    return 128 + caught[0] if caught else 0
 
 
-def main() -> None:
-    tolerate_any_text()
-    prepare()
-    task = Task(**json.loads(sys.stdin.readline()))
-    optuna_log.log_to(Path(task.folder) / "logs" / f"worker-{task.number}.log")
-    if task.shared:
-        from sweeps.workers.joined_worker import join  # which builds on this module
-
-        sys.exit(join(task.arguments, task.number, Path(task.program), sys.stdin))
-    worker = Worker(task)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search says what is to be done
-    signal.signal(signal.SIGTERM, lambda number, frame: worker.end())
-    worker.run()
+def main(arguments: list[str]) -> int:
+    return work(Task(**json.loads(sys.stdin.readline())), sys.stdin)
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from gan import metric_names
+from sweeps.study import attempts
 
 STUB = Path(__file__).with_name("trial_without_training.py")
 # The program itself, whose trials run the stub.
@@ -25,7 +26,7 @@ PROGRAM = f"""
 import functools, pathlib, sys
 from sweeps import optuna_search
 from sweeps.search import session
-session.Pool = functools.partial(session.Pool, program=pathlib.Path({str(STUB)!r}))
+session.Supervisor = functools.partial(session.Supervisor, program=pathlib.Path({str(STUB)!r}))
 sys.argv[0] = {str(ROOT / "sweeps/optuna_search.py")!r}
 sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
 optuna_search.start()
@@ -101,10 +102,10 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
 
     records = Records(root)
     study = optuna.load_study(study_name="gan", storage=f"sqlite:///{records.studies_database}")
-    attempts = study.get_trials()
-    trials = attempts.counted(attempts)
+    every = study.get_trials()
+    trials = attempts.counted(every)
     assert sorted(attempts.origin(trial) for trial in trials) == list(range(TRIALS))  # budgets exact, each number once
-    assert {trial.state for trial in attempts} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    assert {trial.state for trial in every} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
     client = MlflowClient(f"sqlite:///{records.database}")
     (experiment,) = [e for e in client.search_experiments() if e.name == "gan"]

@@ -21,6 +21,7 @@ from sweeps.analysis.comparison import Candidate, judge
 from sweeps.analysis.confirm import candidates
 from sweeps.analysis.plots import as_suggested, importances
 from sweeps.analysis.report import saved_steps, write_report
+from sweeps.display.events import TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
 from sweeps.search.session import BEST_SCORE, SearchSession
 from sweeps.spec.plan import Plan, read_plan
@@ -246,12 +247,12 @@ def test_a_tutorial_that_wins_is_not_confirmed_twice(tmp_path: Path) -> None:
 def test_plain_lines_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = made_plan(tmp_path)
     with SearchDisplay(Console(width=200), plan, []) as display:
-        display.event({"trial": 0, "origin": 0, "params": {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4}})
-        display.event({"trial": 0, "step": 300, "score": 21.5})
-        display.event({"trial": 0, "state": "COMPLETE", "score": 20.25})
-        display.event({"trial": 1, "origin": 1, "params": {"model.bn_momentum": 0.9, "optim.learning_rate": 1e-3}})
-        display.event({"trial": 1, "step": 200, "score": 50.0})
-        display.event({"trial": 1, "state": "PRUNED", "reason": "behind at step 200"})
+        display.event(TrialBegan(0, 0, {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4}))
+        display.event(TrialProgressed(0, 300, 21.5))
+        display.event(TrialEnded(0, "COMPLETE", score=20.25))
+        display.event(TrialBegan(1, 1, {"model.bn_momentum": 0.9, "optim.learning_rate": 1e-3}))
+        display.event(TrialProgressed(1, 200, 50.0))
+        display.event(TrialEnded(1, "PRUNED", "behind at step 200"))
     assert capsys.readouterr().out.splitlines() == [
         "trial    0  begins: bn_momentum 0.8  learning_rate 0.0002",
         "trial    0  score 20.25",
@@ -264,8 +265,8 @@ def test_a_table_on_a_terminal(tmp_path: Path) -> None:
     plan = made_plan(tmp_path)
     console = Console(width=160, force_terminal=True, record=True, color_system=None)
     with SearchDisplay(console, plan, made_study(plan).get_trials()) as display:
-        display.event({"trial": 9, "origin": 3, "params": {"model.bn_momentum": 0.9, "optim.learning_rate": 5e-4}})
-        display.event({"trial": 9, "step": 450})
+        display.event(TrialBegan(9, 3, {"model.bn_momentum": 0.9, "optim.learning_rate": 5e-4}))
+        display.event(TrialProgressed(9, 450))
     shown = console.export_text()
     assert "7 of 8 trials" in shown
     assert "best 18 (trial 1)" in shown
@@ -287,7 +288,7 @@ def test_what_is_known_of_interrupted_trials_is_shown_at_once(tmp_path: Path) ->
     console.print(display._table())
     before = next(line for line in console.export_text().splitlines() if line.split()[:1] == ["8"])
     assert before.split()[:4] == ["8", "33.2", "waiting", "400"]
-    display.event({"trial": trial.number + 1, "origin": 8, "params": trial.params})
+    display.event(TrialBegan(trial.number + 1, 8, trial.params))
     console.print(display._table())
     after = next(line for line in console.export_text().splitlines() if line.split()[:1] == ["8"])
     assert after == before.replace("waiting", "running")

@@ -7,6 +7,7 @@ from rich.console import Console
 
 import sweeps.display.time_left
 from sweeps.display.confirmation import ConfirmDisplay
+from sweeps.display.events import TrainingChanged, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
 from sweeps.display.time_left import Throughput, duration, time_left
 from sweeps.spec.plan import read_plan
@@ -59,12 +60,12 @@ def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock
         console = Console(width=120, force_terminal=True, record=True, color_system=None)
         with SearchDisplay(console, plan, []) as display:
             for trial in (0, 1):
-                display.event({"trial": trial, "origin": trial, "params": {"model.dropout": 0.1}})
-                display.event({"trial": trial, "step": 0})
+                display.event(TrialBegan(trial, trial, {"model.dropout": 0.1}))
+                display.event(TrialProgressed(trial, 0))
             clock.now += 100
             for trial in (0, 1):
-                display.event({"trial": trial, "step": 1000, "score": 9.0})
-                display.event({"trial": trial, "state": "COMPLETE", "score": 9.0})
+                display.event(TrialProgressed(trial, 1000, 9.0))
+                display.event(TrialEnded(trial, "COMPLETE", score=9.0))
         assert words in console.export_text()
 
 
@@ -72,12 +73,12 @@ def test_a_confirmation_says_how_far_it_is(clock: Clock) -> None:
     console = Console(width=80, record=True, force_terminal=False)
     with ConfirmDisplay(console, trainings=4, steps=100, rate=2.0) as display:
         assert display.time_left() == "about 3 min left"  # at the throughput of the search
-        display.event({"training": "tutorial seed 1", "words": "score 12.5", "over": True})  # was done before
-        display.event({"training": "trial-0003 seed 1", "words": "training"})
-        display.event({"training": "trial-0003 seed 1", "step": 0})
+        display.event(TrainingChanged("tutorial seed 1", words="score 12.5", is_over=True))  # was done before
+        display.event(TrainingChanged("trial-0003 seed 1", words="training"))
+        display.event(TrainingChanged("trial-0003 seed 1", step=0))
         clock.now += 10
-        display.event({"training": "trial-0003 seed 1", "step": 100})
-        display.event({"training": "trial-0003 seed 1", "words": "score 11.5", "over": True})
+        display.event(TrainingChanged("trial-0003 seed 1", step=100))
+        display.event(TrainingChanged("trial-0003 seed 1", words="score 11.5", is_over=True))
     assert [line.strip() for line in console.export_text().splitlines()] == [
         "tutorial seed 1: score 12.5 (1 of 4; about 2 min left)",
         "trial-0003 seed 1: training",
@@ -88,8 +89,8 @@ def test_a_confirmation_says_how_far_it_is(clock: Clock) -> None:
 def test_a_confirmation_has_a_bar_on_a_terminal(clock: Clock) -> None:
     console = Console(width=60, force_terminal=True, record=True, color_system=None)
     with ConfirmDisplay(console, trainings=12, steps=1500, rate=10.0) as display:
-        display.event({"training": "tutorial seed 1", "words": "training"})
-        display.event({"training": "tutorial seed 1", "step": 0})
+        display.event(TrainingChanged("tutorial seed 1", words="training"))
+        display.event(TrainingChanged("tutorial seed 1", step=0))
         assert display.time_left() == "about 30 min left"
         console.print(display._line())
     assert "0 of 12 trainings  about 30 min left" in console.export_text()

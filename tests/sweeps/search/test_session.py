@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -17,12 +16,14 @@ from optuna.trial import TrialState
 
 from experiments.cli.compose import compose_config
 from experiments.records import journal
-from experiments.records.folders import RunFolder
+from experiments.records.folders import RunFolder, write_json
 from gan import metric_names
 from gan.errors import ConfigError
+from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan, read_plan
-from sweeps.study import attempts, identity, pruners, storage
-from sweeps.workers.pool import CannotGoOn, Pool, adopt_orphans
+from sweeps.study import attempts, identity, pruners, published, storage
+from sweeps.workers.protocol import CannotGoOn
+from sweeps.workers.supervisor import Supervisor
 
 STUB = TESTS / "stub_trial.py"
 RATES = "optim.learning_rate=tag(log,interval(5e-5,1e-3))"
@@ -33,10 +34,10 @@ class Events:
     """A listener that keeps what it hears."""
 
     def __init__(self) -> None:
-        self.heard: list[dict[str, Any]] = []
+        self.heard: list[Event] = []
         self.stops = 0  # times that trials were told to save their state
 
-    def event(self, event: dict[str, Any]) -> None:
+    def event(self, event: Event) -> None:
         self.heard.append(event)
 
     def refresh(self) -> None:
@@ -54,13 +55,14 @@ class Search:
         self.plan: Plan = read_plan(self.arguments)
         self.folder = RunFolder(self.plan.records.studies / self.plan.search.study)
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        opened = storage.open_storage(self.plan.records, self.plan.search.retries)
+        opened = storage.open_storage(self.plan)
         self.study = identity.open_study(opened, self.plan, self.plan.identity())
         self.events = Events()
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
-        adopt_orphans(self.study, self.plan.search.retries)
-        return Pool(self.plan, self.study, self.folder, self.events, STUB).run(should_stop)
+        write_json(self.folder.facts, {"tags": {}})
+        published.publish(self.study, self.plan, self.folder)
+        return Supervisor(self.plan, self.study, self.folder, self.events, STUB).run(should_stop)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -96,9 +98,10 @@ def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Pat
     for trial, step in ((1, 6), (4, 4)):
         heard = stopped.events.heard
 
-        def there(trial: int = trial, step: int = step, heard: list[dict[str, Any]] = heard) -> bool:
-            origins = {e["trial"]: e["origin"] for e in heard if "params" in e}
-            return any(origins.get(e["trial"]) == trial and e.get("step", 0) >= step for e in heard)
+        def there(trial: int = trial, step: int = step, heard: list[Event] = heard) -> bool:
+            origins = {e.number: e.origin for e in heard if isinstance(e, TrialBegan)}
+            progress = [e for e in heard if isinstance(e, TrialProgressed)]
+            return any(origins[e.number] == trial and e.step >= step for e in progress)
 
         assert not stopped.run(there)
         assert [t.state for t in stopped.trials][-1] == TrialState.WAITING
@@ -139,7 +142,7 @@ def test_failures_and_kills_are_trials_not_ends(tmp_path: Path) -> None:
     run = RunFolder(search.plan.records.runs / attempts.run_name("gan", killed))
     assert json.loads((run.path / "stub.json").read_text())["attempts"] == 2
     assert search.scores(killed)[0] == [2, 4, 6, 8, 10, 12]
-    assert any(e.get("reason", "").startswith("killed by signal 9") for e in search.events.heard)
+    assert any(isinstance(e, TrialEnded) and e.reason.startswith("killed by signal 9") for e in search.events.heard)
     assert len(search.trials) == 4  # each choice once
 
 
@@ -155,9 +158,10 @@ def test_the_baseline_is_the_preset_to_the_digit(tmp_path: Path) -> None:
             trained[attempts.origin(trial)] = model.generator.bn_momentum + model.discriminator.bn_momentum
     assert trained.pop(0) == [0.78, 0.78, 0.82, 0.82, 0.8]
     assert sorted(trained.values()) == [[0.8] * 5, [0.9] * 5]  # each once, however often it is suggested
-    shown = {event["origin"]: event["params"] for event in search.events.heard if "params" in event}
+    begun = [event for event in search.events.heard if isinstance(event, TrialBegan)]
+    shown = {event.origin: event.params for event in begun}
     assert shown[0] == {"model.bn_momentum": "0.78/0.82/0.8"}
-    assert [event["baseline"] for event in search.events.heard if "params" in event] == [True] + [False] * 5
+    assert [event.is_baseline for event in begun] == [True] + [False] * 5
 
 
 def test_a_trial_killed_too_often_is_given_up(tmp_path: Path) -> None:
@@ -194,10 +198,9 @@ def test_hours_end_the_beginning_of_trials(tmp_path: Path) -> None:
 
 def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
     search = Search(tmp_path, RATES, "search.trials=3", "search.workers=1")
-    broken = Pool(search.plan, search.study, search.folder, search.events, STUB)
     search.plan.command.append("search.trials=0")  # what a worker reads, and refuses
-    with pytest.raises(CannotGoOn, match="logs"):
-        broken.run(lambda: False)
+    with pytest.raises(CannotGoOn, match=r"search\.trials must be.*logs"):
+        search.run()
 
 
 def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
@@ -254,11 +257,10 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill_once() -> bool:
-        pids = [e["pid"] for e in search.events.heard if "pid" in e]
-        if len(pids) == 2 and not killed:
-            parent = int(Path(f"/proc/{pids[1]}/stat").read_text().split(") ")[1].split()[1])
-            killed.append(parent)
-            os.kill(parent, signal.SIGKILL)
+        running = [t for t in search.study.get_trials() if t.number == 1 and t.state == TrialState.RUNNING]
+        if running and attempts.STEP in running[0].user_attrs and not killed:
+            killed.append(int(running[0].user_attrs[attempts.WORKER].rpartition(":")[2]))
+            os.kill(killed[0], signal.SIGKILL)
         return False
 
     assert search.run(kill_once)
@@ -350,7 +352,7 @@ def test_attempts_have_one_vote(tmp_path: Path) -> None:
 
     first = report(3.0)
     study.tell(first, state=TrialState.FAIL)  # interrupted
-    attempts.take_up_again(study, [first.number], 0)
+    attempts.requeue_lost(plan, study)
     again = study.ask()
     again.report(3.0, 4)
     assert pruners.counted_of(study)[0].number == again.number

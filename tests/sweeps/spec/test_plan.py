@@ -11,7 +11,7 @@ from gan.errors import ConfigError
 from sweeps.spec.plan import notices, read_plan
 from sweeps.spec.space import sampled_params
 from sweeps.study.identity import check_identity
-from sweeps.workers.early_stopping import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, Guard
+from sweeps.workers.early_stopping import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, EarlyStopping
 
 
 def test_no_argument_searches_the_four_settings() -> None:
@@ -233,13 +233,13 @@ def test_a_grid_is_its_own_budget() -> None:
 def test_guard_ends_what_leads_nowhere() -> None:
     saturated = {"train/d_real": 0.995, "train/d_fake": 0.005}
     sound = {"train/d_real": 0.6, "train/d_fake": 0.4}
-    guard = Guard()
-    assert [guard.look(FIRST_STEP - 1, saturated) for _ in range(9)] == [""] * 9
-    looks = [guard.look(FIRST_STEP, saturated) for _ in range(SATURATED_POINTS)]
+    early_stopping = EarlyStopping()
+    assert [early_stopping.look(FIRST_STEP - 1, saturated) for _ in range(9)] == [""] * 9
+    looks = [early_stopping.look(FIRST_STEP, saturated) for _ in range(SATURATED_POINTS)]
     assert looks == [""] * (SATURATED_POINTS - 1) + ["saturated discriminator"]
-    assert guard.look(FIRST_STEP, sound) == ""
+    assert early_stopping.look(FIRST_STEP, sound) == ""
 
-    guard = Guard()
-    looks = [guard.look(FIRST_STEP, {"eval/coverage": 0.001}) for _ in range(COLLAPSED_SCORES)]
+    early_stopping = EarlyStopping()
+    looks = [early_stopping.look(FIRST_STEP, {"eval/coverage": 0.001}) for _ in range(COLLAPSED_SCORES)]
     assert looks == [""] * (COLLAPSED_SCORES - 1) + ["collapsed variety"]
-    assert guard.look(FIRST_STEP, {"eval/coverage": 0.03}) == ""
+    assert early_stopping.look(FIRST_STEP, {"eval/coverage": 0.03}) == ""

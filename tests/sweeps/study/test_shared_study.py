@@ -29,7 +29,6 @@ from sweeps.search.session import SearchSession
 from sweeps.spec.plan import read_plan
 from sweeps.spec.schema import split_password
 from sweeps.study import attempts, published
-from sweeps.workers.joined_worker import merged
 
 STUB = TESTS / "stub_trial.py"
 SCRIPT = "sweeps/optuna_search.py"
@@ -39,7 +38,7 @@ import functools, pathlib, sys
 from sweeps import optuna_search
 from sweeps.search import session
 stub = pathlib.Path({str(STUB)!r})
-session.Crew = functools.partial(session.Crew, program=stub)
+session.Supervisor = functools.partial(session.Supervisor, program=stub)
 optuna_search.join = functools.partial(optuna_search.join, program=stub)
 sys.argv[0] = {str(ROOT / SCRIPT)!r}
 sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
@@ -176,7 +175,7 @@ def test_a_plan_keeps_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_a_workers_own_settings_come_before_the_studys() -> None:
-    assert merged(["data=npz", "data.path=/a", "seed=1"], ["data.path=/b", "records.root=/c"]) == [
+    assert published.merged(["data=npz", "data.path=/a", "seed=1"], ["data.path=/b", "records.root=/c"]) == [
         "data=npz", "seed=1", "data.path=/b", "records.root=/c",
     ]  # fmt: skip
 
@@ -216,7 +215,7 @@ def test_a_worker_may_have_its_own_folder_of_presets(tmp_path: Path) -> None:
         folder.mkdir()
     studys = read_plan(["--config-dir", str(folders[0]), "seed=1"]).command
     assert studys == [f"--config-dir={folders[0]}", "seed=1"]
-    plan = read_plan(merged(studys, [f"--config-dir={folders[1]}"]))
+    plan = read_plan(published.merged(studys, [f"--config-dir={folders[1]}"]))
     assert (plan.config_dir, plan.config.seed) == (str(folders[1]), 1)
 
 
@@ -276,7 +275,7 @@ import os, sys, time
 from sweeps.study import storage
 address, begin = sys.argv[1], float(sys.argv[2])
 time.sleep(max(begin - time.time(), 0))
-storage.open_shared_storage(address, 2, 180)
+storage.open_database(address, 180)
 """
 
 
@@ -322,11 +321,11 @@ def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
     (victim,) = [t.number for t in study.trials if mine(t) and t.state == TrialState.RUNNING]
     worker.send_signal(signal.SIGKILL)
     assert search.wait(200) == 0, study.log(search)
-    attempts = study.attempts()
-    assert attempts[victim].state == TrialState.FAIL
+    assert study.attempts()[victim].state == TrialState.FAIL
     again = [t for t in study.trials if victim in t.system_attrs.get("retry_history", [])]
     assert [t.state for t in again] == [TrialState.COMPLETE]
-    assert again[0].user_attrs[f"{attempts.KILLED}{victim}"].startswith("no sign of life from ")
+    assert f"{attempts.KILLED}{victim}" not in again[0].user_attrs  # its own process was not
+    assert study.attempts()[victim].user_attrs[f"{attempts.LEFT}{victim}"].endswith(f":{worker.pid} died")
     assert again[0].user_attrs[attempts.TAKEN_UP].startswith("from ")
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 4
     assert sorted(attempts.origin(t) for t in study.trials) == [0, 1, 2, 3]

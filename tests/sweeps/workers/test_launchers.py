@@ -85,7 +85,7 @@ def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., S
 LOCAL_SLURM = PROGRAM.replace(
     "sys.argv[0] =",
     """
-from sweeps import launchers
+from sweeps.workers import launchers
 class Local(launchers.SlurmLauncher):
     def __init__(self, plan, logs):
         super().__init__(plan, logs, cluster="local")

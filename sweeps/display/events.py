@@ -1,0 +1,66 @@
+"""What happens in a search, as its displays follow it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from sweeps.spec.space import Value
+
+
+@dataclass(frozen=True)
+class TrialBegan:
+    """A trial has its settings: the attempt `number` at the suggestion `origin`."""
+
+    number: int
+    origin: int
+    params: dict[str, Value]
+    is_baseline: bool = False
+
+
+@dataclass(frozen=True)
+class TrialProgressed:
+    """A trial has come to a step, and has this score so far, if any."""
+
+    number: int
+    step: int
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial is over: COMPLETE with a score, PRUNED or FAIL with a reason."""
+
+    number: int
+    state: str
+    reason: str = ""
+    score: float | None = None
+
+
+Event = TrialBegan | TrialProgressed | TrialEnded
+
+
+class Listener(Protocol):
+    """Follows a search."""
+
+    def event(self, event: Event) -> None: ...
+    def refresh(self) -> None:
+        """Called a few times a second."""
+
+    def stopping(self) -> None:
+        """Called when trials have been told to save their state and end."""
+
+
+@dataclass(frozen=True)
+class TrainingChanged:
+    """One of the confirmation's trainings has come to a step, or there is something to say of it.
+
+    Attributes:
+        name: of the training.
+        step: how far it is, if that changed.
+        words: what there is to say.
+        is_over: whether it ended.
+    """
+
+    name: str
+    step: int | None = None
+    words: str = ""
+    is_over: bool = False

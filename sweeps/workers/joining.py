@@ -1,0 +1,57 @@
+"""What a worker brings to a study that was begun elsewhere, and what must be alike here and there."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from experiments.records.folders import RunFolder, write_json
+from experiments.runs.start import check_same_images, find_extractor, load_data
+from experiments.tracking.address import VARIABLE, fix_tracking_uri
+from gan.errors import ConfigError
+from sweeps.spec.plan import Plan
+from sweeps.study import published
+from sweeps.study.identity import IDENTITY, check_identity
+
+# What differs between hosts; all else is the study's.
+OWN = (
+    "search.role", "search.study", "search.storage", "search.grace_seconds", "records.root", "data", "data.source",
+    "data.path", "eval.extractor_weights", "train.threads", "--config-dir",
+)  # fmt: skip
+
+
+def check_own_settings(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for a setting that is not a worker's to choose."""
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if "=" in argument and key not in OWN:
+            remedy = f"a worker's own: {', '.join(OWN)}"
+            raise ConfigError(key, "left to the study, which a worker joins with it", value, remedy)
+
+
+def compare_with_study(plan: Plan, attributes: Mapping[str, Any], folder: RunFolder, console: Console) -> None:
+    """Compare what is here with a study, and put what its trials need into its folder.
+
+    Args:
+        plan: the study's, with the worker's own settings.
+        attributes: of the study.
+        folder: of the study, here.
+        console: is told of the loading of images.
+
+    Raises:
+        ConfigError: if images, extractor or settings are others.
+    """
+    fix_tracking_uri()
+    if (address := attributes.get(published.TRACKING)) and not os.environ.get(VARIABLE, "").strip():
+        os.environ[VARIABLE] = address
+    plan.records.check_writable()
+    config = plan.config
+    dataset = load_data(config, plan.records, console)
+    check_same_images(dataset, attributes[published.FACTS], "data")
+    weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
+    facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
+    check_identity(plan.search.study, attributes[IDENTITY], facts, plan)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    if not folder.facts.exists():
+        write_json(folder.facts, attributes[published.FACTS])

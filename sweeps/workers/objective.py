@@ -1,0 +1,159 @@
+"""One trial of a worker, from its process to its outcome in the study."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import optuna
+from optuna.trial import Trial
+
+from experiments.records.folders import RunFolder
+from gan import metric_names
+from sweeps.display.events import Event, TrialEnded, TrialProgressed
+from sweeps.spec.plan import Plan
+from sweeps.spec.space import Value
+from sweeps.study import attempts
+from sweeps.workers.child import TrialProcess
+from sweeps.workers.early_stopping import EarlyStopping
+from sweeps.workers.protocol import Ended, Job, Scalars
+
+STEP_SECONDS = 2.0  # between two writes of how far a trial is
+
+
+class TrialFailed(Exception):
+    """One failed trial, not the end of the search."""
+
+
+class Context(Protocol):
+    """What a trial needs of its worker."""
+
+    plan: Plan
+    folder: RunFolder  # of the study
+    listener: Callable[[Event], None]
+
+    @property
+    def ended(self) -> bool:
+        """Whether trials are to save their state and end."""
+
+    def start(self, job: Job, log: Path) -> TrialProcess: ...
+    def give_up(self, reason: str) -> None:
+        """Begin no more trials, for all would fail of this."""
+
+    def resumption(self, trial: Trial, run: RunFolder) -> dict[str, str]:
+        """Say in a tag where an attempt that is not the first resumes, and bring there what it needs."""
+
+    def record_mlflow_run(self, trial: Trial, run: RunFolder) -> None:
+        """Keep in the study where a trial is recorded, for other hosts."""
+
+
+class Objective:
+    """What Optuna minimises: a training in a process of its own, pruned by its scores on the way."""
+
+    def __init__(self, worker: Context, trial: Trial, origin: int, params: dict[str, Value]) -> None:
+        """Make the job.
+
+        Args:
+            worker: whose trial it is.
+            trial: the attempt.
+            origin: the suggestion that it is an attempt at.
+            params: what is trained, by dotted keys.
+        """
+        self._worker, self._trial = worker, trial
+        plan = worker.plan
+        self._is_baseline = attempts.is_baseline(plan, trial)
+        name = attempts.run_name(plan.search.study, origin)
+        self._run = RunFolder(worker.folder.records.runs / name)
+        tags = {"optuna.study_name": plan.search.study, "optuna.trial_number": str(trial.number)}
+        self._job = Job(
+            overrides=[
+                *plan.trial_overrides({} if attempts.BASELINE in trial.user_attrs else params),
+                f"train.threads={plan.threads}",
+            ],
+            config_dir=plan.config_dir,
+            study=str(worker.folder.path),
+            name=name,
+            title=f"trial-{origin:04d}",
+            params={"optuna.trial_number": origin},
+            tags=tags | worker.resumption(trial, self._run),
+            upload_minutes=plan.search.checkpoint_upload_minutes,
+        )
+        self._scores: dict[int, float] = {}  # by step
+        self._early_stopping = EarlyStopping()
+        self._pruned = ""  # why
+        self._written = 0.0  # when its step was
+
+    def value(self) -> float:
+        """Train, and return the objective.
+
+        Raises:
+            optuna.TrialPruned: if it fell behind or came to nothing.
+            TrialFailed: if it failed or was interrupted.
+        """
+        for step, score in zip(*attempts.scores_of(self._run), strict=True):  # of an attempt before this one
+            self._report(step, score)
+        process = self._worker.start(self._job, self._worker.folder.path / "logs" / f"{self._job.title}.log")
+        ended: Ended | None = None
+        try:
+            for message in process.messages():
+                if isinstance(message, Ended):
+                    ended = message
+                elif isinstance(message, Scalars):
+                    self._look(process, message)
+                else:
+                    self._record_step(message.step)
+        finally:  # whatever the database said: no training without its worker
+            process.interrupt()
+        return self._end(process, ended)
+
+    def _record_step(self, step: int) -> None:
+        if time.monotonic() - self._written >= STEP_SECONDS:
+            self._written = time.monotonic()
+            self._trial.set_user_attr(attempts.STEP, step)
+
+    def _look(self, process: TrialProcess, scalars: Scalars) -> None:
+        """Report a score, and prune the trial if it is behind others or leads nowhere."""
+        step, score = scalars.step, scalars.values.get(metric_names.FID_PROXY)
+        reason = self._early_stopping.look(step, scalars.values)
+        if score is not None and step not in self._scores:  # else reported by an attempt before this one
+            value = self._report(step, score)
+            self._worker.listener(TrialProgressed(self._trial.number, step, value))
+            if not reason and step < self._worker.plan.search.steps and self._trial.should_prune():
+                reason = f"behind at step {step}"
+        if reason and not self._pruned and not self._is_baseline:  # others are compared with it
+            self._pruned = reason
+            process.prune(reason)
+
+    def _report(self, step: int, score: float) -> float:
+        """What a pruner compares: the objective as it would be if the trial ended here."""
+        self._scores[step] = score
+        value = attempts.objective(list(self._scores.values()))
+        self._trial.report(value, step)
+        self._worker.record_mlflow_run(self._trial, self._run)
+        return value
+
+    def _end(self, process: TrialProcess, ended: Ended | None) -> float:
+        number, trial = self._trial.number, self._trial
+        if ended is not None and ended.status == "FINISHED":
+            value = attempts.objective(attempts.scores_of(self._run)[1])
+            trial.set_user_attr(attempts.OUTCOME, "complete")
+            self._worker.listener(TrialEnded(number, "COMPLETE", score=value))
+            return value
+        if ended is not None and ended.status == "KILLED" and self._pruned:
+            trial.set_user_attr(attempts.OUTCOME, self._pruned)
+            self._worker.listener(TrialEnded(number, "PRUNED", self._pruned))
+            raise optuna.TrialPruned(self._pruned)
+        if ended is not None and ended.status == "FAILED" and not ended.no_records:
+            trial.set_user_attr(attempts.OUTCOME, ended.failure)
+            self._worker.listener(TrialEnded(number, "FAIL", ended.failure))
+            raise TrialFailed(ended.failure)
+        reason = ended.failure if ended is not None and ended.failure else "interrupted"
+        if ended is None and not self._worker.ended:
+            reason = process.ending()
+            trial.set_user_attr(f"{attempts.KILLED}{number}", reason)
+        else:
+            trial.set_user_attr(f"{attempts.LEFT}{number}", reason)
+        self._worker.listener(TrialEnded(number, "FAIL", reason))
+        if ended is not None and ended.status == "FAILED":
+            self._worker.give_up(reason)
+        raise TrialFailed(reason)

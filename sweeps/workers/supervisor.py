@@ -1,0 +1,181 @@
+"""The search's side of its workers: starts them, follows the study in its database, replaces workers that die."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.cli.overrides import as_text
+from experiments.records.folders import RunFolder
+from sweeps.display.events import Listener, TrialBegan, TrialEnded, TrialProgressed
+from sweeps.spec.plan import Plan
+from sweeps.study import attempts, published, storage
+from sweeps.workers.child import TRIAL
+from sweeps.workers.launchers import CannotLaunch, Launcher, make_launcher
+from sweeps.workers.protocol import NO_TRIAL_COULD_DO_BETTER, CannotGoOn, Task
+
+POLL = 0.25  # seconds between two looks at the study
+TIDY = 15.0  # seconds between two looks for workers on other hosts that are gone
+DEATHS = 5  # of workers in a row without a finished trial, after which something else is wrong
+
+
+class Supervisor:
+    """Has a study's trials run until its budget is used up; others may work at it too."""
+
+    def __init__(self, plan: Plan, study: Study, folder: RunFolder, listener: Listener, program: Path = TRIAL) -> None:
+        """Prepare.
+
+        Args:
+            plan: of the search.
+            study: in its database.
+            folder: of the study.
+            listener: is told what happens.
+            program: what trials run.
+        """
+        self._plan, self._study, self._folder, self._listener = plan, study, folder, listener
+        self._program = program
+        self._seen: dict[int, tuple[TrialState, int]] = {}  # state and last step, by trial's number
+        self._stores_published = False
+        self._begin = time.monotonic()
+        self._seconds = float(study.user_attrs.get(attempts.SECONDS, 0.0))
+
+    def run(self, should_stop: Callable[[], bool]) -> bool:
+        """Run what is left of the budget.
+
+        Returns:
+            Whether it is used up; False where it was stopped before.
+
+        Raises:
+            CannotGoOn: if all trials would fail of something, or workers cannot be started.
+        """
+        self._requeue_lost()
+        trials = self._trials()
+        self._seen = {t.number: _state(t) for t in trials if t.state.is_finished()}
+        if self._is_over(trials):
+            return True
+        launcher = make_launcher(self._plan, self._folder.path / "logs")
+        try:
+            return self._follow(launcher, should_stop)
+        except CannotLaunch as error:
+            raise CannotGoOn(str(error)) from error
+        finally:
+            launcher.stop()
+            with contextlib.suppress(StorageInternalError):
+                self._requeue_lost()
+                self._keep_seconds()
+                self._tell(self._trials())
+
+    def _follow(self, launcher: Launcher, should_stop: Callable[[], bool]) -> bool:
+        deaths, finished, looked = 0, -1, time.monotonic()
+        started: set[int] = set()
+        while not should_stop():
+            trials = self._trials()
+            self._tell(trials)
+            over = sum(trial.state.is_finished() for trial in trials)
+            deaths, finished = (0, over) if over != finished else (deaths, finished)
+            dead = set(range(self._plan.workers)) - launcher.alive()
+            if dead & started:
+                code, words = launcher.last_exit()
+                if code == NO_TRIAL_COULD_DO_BETTER:
+                    raise CannotGoOn(f"{words}; the same command goes on when that is mended")
+                self._requeue_lost()
+                trials = self._trials()
+            if self._is_over(trials):
+                self._tell(trials)
+                return True
+            if dead and self._may_begin(trials):
+                deaths += bool(dead & started)
+                if deaths > DEATHS:
+                    logs = self._folder.path / "logs"
+                    raise CannotGoOn(f"workers end as fast as they are started: {words} (their logs are in {logs})")
+                launcher.start([self._task(number) for number in sorted(dead)])
+                started |= dead
+            self._publish_stores()
+            if time.monotonic() - looked > TIDY:
+                self._requeue_lost()
+                self._keep_seconds()
+                looked = time.monotonic()
+            elif self._plan.search.hours is not None:  # workers read there when it is over
+                self._keep_seconds()
+            self._listener.refresh()
+            time.sleep(POLL)
+        if not self._is_over(self._trials()):
+            self._listener.stopping()
+        return False
+
+    def _task(self, number: int) -> Task:
+        search = self._plan.search
+        arguments = [f"search.study={search.study}", f"search.grace_seconds={search.grace_seconds}"]
+        if search.storage is not None:
+            arguments += ["search.role=worker", f"search.storage={search.storage}"]
+        arguments.append(as_text(f"records.root={self._plan.records.root}"))
+        return Task(arguments, str(self._folder.path), number, str(self._program))
+
+    def _trials(self) -> list[FrozenTrial]:
+        return storage.patiently(lambda: self._study.get_trials(deepcopy=False))
+
+    def _may_begin(self, trials: list[FrozenTrial]) -> bool:
+        return attempts.may_begin(self._plan, trials, self._elapsed())
+
+    def _is_over(self, trials: list[FrozenTrial]) -> bool:
+        return not self._may_begin(trials) and all(trial.state.is_finished() for trial in trials)
+
+    def _requeue_lost(self) -> None:
+        """Queue what workers left that are gone: the last of them may be."""
+
+        def requeue() -> None:
+            with storage.turn(self._plan):
+                attempts.requeue_lost(self._plan, self._study)
+
+        storage.patiently(requeue)
+
+    def _keep_seconds(self) -> None:
+        self._study.set_user_attr(attempts.SECONDS, self._elapsed())
+
+    def _elapsed(self) -> float:
+        return self._seconds + time.monotonic() - self._begin
+
+    def _publish_stores(self) -> None:
+        """Trials are recorded below the study's run in MLflow, which comes a little later."""
+        if not self._stores_published and (stores := published.stores_of(self._folder)):
+            self._study.set_user_attr(published.STORES, stores)
+            self._stores_published = True
+
+    def _tell(self, trials: list[FrozenTrial]) -> None:
+        """Tell the listener what changed since the last look."""
+        for trial in trials:
+            before, now = self._seen.get(trial.number), _state(trial)
+            if now == before or trial.user_attrs.get(attempts.BEGUN) != trial.number:
+                continue
+            self._seen[trial.number] = now
+            number = trial.number
+            if before is None:
+                params, is_baseline = (
+                    attempts.shown_params(self._plan, trial),
+                    attempts.is_baseline(self._plan, trial),
+                )
+                self._listener.event(TrialBegan(number, attempts.origin(trial), params, is_baseline))
+            if now[1]:
+                scores = trial.intermediate_values
+                self._listener.event(TrialProgressed(number, now[1], scores[max(scores)] if scores else None))
+            if trial.state.is_finished():
+                score = trial.value if trial.state == TrialState.COMPLETE else None
+                self._listener.event(TrialEnded(number, trial.state.name, _reason(trial), score))
+
+
+def _state(trial: FrozenTrial) -> tuple[TrialState, int]:
+    steps = [*trial.intermediate_values, int(trial.user_attrs.get(attempts.STEP, 0))]
+    return trial.state, max(steps)
+
+
+def _reason(trial: FrozenTrial) -> str:
+    """Why a trial ended as it did, in the words of whoever knew."""
+    keys = (attempts.OUTCOME, f"{attempts.KILLED}{trial.number}", f"{attempts.LEFT}{trial.number}")
+    if trial.state == TrialState.COMPLETE and trial.user_attrs.get(attempts.OUTCOME) == "complete":
+        return ""
+    known = [str(trial.user_attrs[key]) for key in keys if key in trial.user_attrs]
+    return known[0] if known else f"no sign of life from {trial.user_attrs.get(attempts.WORKER)}"

@@ -53,6 +53,7 @@ class SearchSession:
         self.should_stop = should_stop
         self.registered: RunFolder | None = None  # the winner's run
         self.alias = ""  # of its model
+        self._scored = 0  # trials with a score, at the last point of that curve
         self.rate = 0.0  # updates a second, of all trials together
 
     def run(self, dataset: Dataset, weights: Weights) -> int:
@@ -60,7 +61,6 @@ class SearchSession:
         if not self.folder.facts.exists():
             self._write_facts(dataset, weights)
         self.journal = Journal(self.folder)
-        self._scored = max(journal.curve(self.folder.journal, BEST_SCORE)[0], default=0)
         self.journal.status("RUNNING")
         feeder = Feeder(self.folder)
         feeder.start()

@@ -282,7 +282,7 @@ def test_what_is_known_of_interrupted_trials_is_shown_at_once(tmp_path: Path) ->
     trial.set_user_attr(attempts.ORIGIN, 8)
     trial.report(33.25, 400)
     study.tell(trial, state=TrialState.FAIL)
-    assert attempts.take_up_again(study, [trial.number], retries=2) == []  # as the next sitting begins
+    attempts.requeue_lost(plan, study)  # as the next session begins
     console = Console(width=100, force_terminal=True, record=True, color_system=None)
     display = SearchDisplay(console, plan, study.get_trials())
     console.print(display._table())
@@ -295,7 +295,7 @@ def test_what_is_known_of_interrupted_trials_is_shown_at_once(tmp_path: Path) ->
 
 
 def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
-    """Whether Optuna has heard of the trial that just ended, or not yet."""
+    """Also where two trials end between two looks at the study."""
     plan = made_plan(tmp_path)
     study = made_study(plan)
     folder = RunFolder(plan.records.studies / "gan")
@@ -303,8 +303,10 @@ def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
     search = SearchSession(plan, study, folder, Console(quiet=True), lambda: False)
     search.journal = Journal(folder)
     done = attempts.finished(study.get_trials())
-    search.note({"trial": done[0].number, "state": "COMPLETE", "score": done[0].value})
-    search.note({"trial": 99, "state": "COMPLETE", "score": 12.5})
+    for trial in done[:2]:
+        search.note(TrialEnded(trial.number, "COMPLETE", score=trial.value))
+    study.add_trial(create_trial(params=done[0].params, distributions=done[0].distributions, value=12.5))
+    search.note(TrialEnded(study.trials[-1].number, "COMPLETE", score=12.5))
     search.journal.close()
     assert curve(folder.journal, BEST_SCORE) == ([len(done), len(done) + 1], [15.5, 12.5])
 

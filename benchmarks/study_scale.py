@@ -35,15 +35,15 @@ from sweeps.analysis.report import write_report
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import sampled_params
 from sweeps.study import attempts, identity, published, storage
-from sweeps.workers.joined_worker import JoinedWorker
 from sweeps.workers.protocol import Task
+from sweeps.workers.worker import Worker
 
 REPORTS = 6  # scores of a trial
 TRIALS, WORKERS, FINISHED = 5000, (1, 4, 16, 64), (10, 100, 1000, 10_000)
 MORE = 5  # trials that are timed in a study of so many
 
 
-class StubWorker(JoinedWorker):
+class StubWorker(Worker):
     """Runs trials without a training, and keeps what the database took."""
 
     def _optimize(self, count: int) -> None:
@@ -51,14 +51,15 @@ class StubWorker(JoinedWorker):
         self._granted = time.perf_counter()
         super()._optimize(count)
 
-    def _one(self) -> bool:
+    def _run_one(self) -> bool:
         self._asked = time.perf_counter()
-        return super()._one()
+        return super()._run_one()
 
     def _objective(self, trial: Trial) -> float:
         params = sampled_params(self.plan.space, trial)
         trial.set_user_attr(attempts.ORIGIN, trial.number)
-        self._begun(trial)
+        attempts.begin(self._storage, trial)
+        self._turn.close()
         self.times["suggest"].append(time.perf_counter() - self._granted)
         rng = np.random.default_rng(trial.number)
         for step in range(1, REPORTS + 1):
@@ -76,8 +77,7 @@ class StubWorker(JoinedWorker):
 def work(arguments: list[str], folder: str, number: int, result: str) -> None:
     """A worker, until the budget is used up."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    worker = StubWorker(Task(arguments, folder, number, "", shared=True))
-    worker.say = lambda event: None
+    worker = StubWorker(Task(arguments, folder, number, ""))
     worker.times = {"turn": [], "suggest": [], "report": []}
     start = time.perf_counter()
     worker.run()
@@ -94,7 +94,7 @@ def new_study(root: Path, address: str, trials: int, sampler: str) -> tuple[Plan
     folder = RunFolder(plan.records.studies / plan.search.study)
     folder.path.mkdir(parents=True)
     write_json(folder.facts, {"tags": {}})
-    study = identity.open_study(storage.open_shared_storage(address, 2, 180), plan, {"fid_proxy_id": "made up"})
+    study = identity.open_study(storage.open_storage(plan), plan, {"fid_proxy_id": "made up"})
     published.publish(study, plan, folder)
     return plan, folder, study
 
@@ -197,8 +197,7 @@ def growth_table(sizes: list[int]) -> Table:
             root, address = Path(folder), server.fresh()
             plan, study_folder, study = new_study(root, address, size + MORE, "tpe")
             study.add_trials(finished_trials(plan, size - 1))
-            worker = StubWorker(Task(own_arguments(root, address), str(study_folder.path), 0, "", shared=True))
-            worker.say = lambda event: None
+            worker = StubWorker(Task(own_arguments(root, address), str(study_folder.path), 0, ""))
             worker.times = {"turn": [], "suggest": [], "report": []}
             worker.run()
             took = {

@@ -27,7 +27,6 @@ from experiments import ROOT
 from experiments.cli.arguments import run_program
 from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
-from experiments.evaluate import DataPlace
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
 from experiments.reports import figures
 from experiments.reports.figures import Picture
@@ -46,7 +45,7 @@ from experiments.reports.groups import (
 from experiments.reports.page import render
 from experiments.runs.start import check_same_images, load_data
 from experiments.settings.rules import Interval, NotEmpty, setting
-from experiments.settings.schema import RecordsConfig
+from experiments.settings.schema import DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri, serve_command
 from experiments.tracking.delivery import Delivery
 from gan import metric_names

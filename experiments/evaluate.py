@@ -23,7 +23,7 @@ from experiments.records.journal import Journal
 from experiments.runs.facts import read_records
 from experiments.runs.start import check_same_images, find_extractor, load_data
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
-from experiments.settings.schema import EXTRACTORS, Config, RecordsConfig
+from experiments.settings.schema import EXTRACTORS, Config, DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
 from experiments.tracking.delivery import deliver
 from gan import metric_names
@@ -34,11 +34,6 @@ from gan.evaluation.weights import Weights
 if TYPE_CHECKING:
     from gan.evaluation.scorer import Scorer
 from experiments.runs.generator import find_checkpoint, load_generator
-
-
-@dataclass
-class DataPlace:
-    path: str | None = setting(None, "where the run's images are now, if they were moved", NotEmpty())
 
 
 @dataclass

@@ -23,18 +23,13 @@ from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
 from experiments.runs.facts import code_tags
 from experiments.settings.rules import Interval, NotEmpty, setting
-from experiments.settings.schema import RecordsConfig
+from experiments.settings.schema import DataPlace, RecordsConfig
 from gan.arrays import Arrays, write_npz
 from gan.data.dataset import Dataset, load_dataset, pixel_hash
 from gan.errors import ConfigError, first_line
 from gan.evaluation.weights import CIFAR_CNN_FILE, DIMENSIONS, Weights, find_weights
 
 CLASSES = 10
-
-
-@dataclass
-class DataPlace:
-    path: str | None = setting(None, "CIFAR-10, if it is not in Keras' cache: folder or .tar.gz", NotEmpty())
 
 
 @dataclass

@@ -25,8 +25,7 @@ from experiments.records.folders import Records, RunFolder, check_folder, make_f
 from experiments.runs.facts import code_tags
 from experiments.runs.start import find_extractor
 from experiments.settings.rules import Interval, NotEmpty, describe, get, setting
-from experiments.settings.schema import RecordsConfig
-from experiments.train_features import DataPlace
+from experiments.settings.schema import DataPlace, RecordsConfig
 from gan.data.dataset import Dataset, load_dataset
 from gan.errors import ConfigError
 from gan.evaluation.weights import FOLDER, Weights

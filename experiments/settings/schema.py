@@ -186,6 +186,13 @@ class RecordsConfig:
 
 
 @dataclass
+class DataPlace:
+    """For programs that read the images of a run, or CIFAR-10 alone."""
+
+    path: str | None = setting(None, "where the images are now, if the program does not find them", NotEmpty())
+
+
+@dataclass
 class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -5,11 +5,11 @@ import pytest
 from conftest import RunProgram, noise_images
 from mlflow import MlflowClient
 
-from experiments.evaluate import DataPlace, Evaluation, main
+from experiments.evaluate import Evaluation, main
 from experiments.records.journal import curve, curves
 from experiments.runs.generator import load_generator
 from experiments.runs.start import Run
-from experiments.settings.schema import RecordsConfig
+from experiments.settings.schema import DataPlace, RecordsConfig
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError

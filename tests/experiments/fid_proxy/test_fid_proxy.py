@@ -14,8 +14,7 @@ from experiments.fid_proxy.references import sliced_wasserstein
 from experiments.records.folders import Records, read_json
 from experiments.records.journal import Journal
 from experiments.runs.start import new_run
-from experiments.settings.schema import Config, DataConfig, RecordsConfig, TrainConfig
-from experiments.train_features import DataPlace
+from experiments.settings.schema import Config, DataConfig, DataPlace, RecordsConfig, TrainConfig
 from experiments.validate_proxy import Validation
 from gan.data.dataset import Dataset, load_dataset
 from gan.evaluation.extractors import load_extractor

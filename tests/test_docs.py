@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import tomllib
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +17,8 @@ from sweeps.spec.schema import Settings
 DOCS = ROOT / "docs"
 ARCHITECTURE = DOCS / "architecture.md"
 MAKER = runpy.run_path(str(DOCS / "make_configuration.py"))
+ARCHITECT = runpy.run_path(str(DOCS / "make_architecture.py"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 PAGE: str = MAKER["render"]()
 
 
@@ -44,13 +48,28 @@ def test_a_bar_in_a_text_does_not_end_its_cell() -> None:
     assert cells(row) == ["`train.steps`", "1", "an integer", "a | b", ""]
 
 
-def test_paths_in_the_architecture_exist() -> None:
-    text = ARCHITECTURE.read_text(encoding="utf-8")
-    paths = [word for word in re.findall(r"`([^`\s]+)`", text) if "/" in word]
-    assert len(paths) > 30
-    assert [path for path in paths if not (ROOT / path).exists()] == []
-    links = re.findall(r"\]\(([^)#:]+)\)", text)
-    assert [link for link in links if not (DOCS / link).exists()] == []
+# Folders of the checkout; the records and what commands write are not in it.
+TOP = ("gan/", "experiments/", "sweeps/", "tests/", "docs/", "conf/", "benchmarks/", ".github/")
+
+
+def missing(page: Path) -> list[str]:
+    """Paths of this checkout and links that a page names, and that lead nowhere; Git's {a,b} and a(b, c) are none."""
+    text = page.read_text(encoding="utf-8")
+    paths = [word for word in re.findall(r"`([^`\s]+)`", text) if word.startswith(TOP) and "*" not in word]
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
+    return [p for p in paths if not (ROOT / p).exists()] + [li for li in links if not (page.parent / li).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_paths_and_links_exist(page: Path) -> None:
+    assert missing(page) == []
+
+
+def test_a_path_that_leads_nowhere_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`gan/models.py`, `gan/step.py` and [a page](none.md#there)")
+    assert missing(page) == ["gan/step.py", "none.md"]
+    assert len(re.findall(r"`(?:gan|experiments|sweeps|tests)/", ARCHITECTURE.read_text(encoding="utf-8"))) > 30
 
 
 def test_every_lever_that_is_searched_has_its_paragraph() -> None:
@@ -61,13 +80,53 @@ def test_every_lever_that_is_searched_has_its_paragraph() -> None:
     assert space.keys() - named <= tutorials
 
 
+def test_the_pictures_of_the_architecture_are_what_the_imports_say() -> None:
+    pictures: dict[Path, str] = ARCHITECT["render"]()
+    assert len(pictures) == 2
+    for file, text in pictures.items():
+        assert file.read_text(encoding="utf-8") == text, f"{file} is out of date; draw it anew: {ARCHITECT['COMMAND']}"
+
+
 @pytest.mark.parametrize("name", ["architecture_house.svg", "architecture_data.svg"])
-def test_pictures_can_be_read_and_name_modules_that_exist(name: str) -> None:
-    root = ElementTree.parse(DOCS / "images" / name).getroot()
-    text = " ".join(root.itertext())
+def test_pictures_can_be_read(name: str) -> None:
+    text = (DOCS / "images" / name).read_text(encoding="utf-8")
+    ElementTree.fromstring(text)
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", text)]
     assert sizes and min(sizes) >= 13
-    files = [file for package in ("gan", "experiments", "sweeps") for file in (ROOT / package).glob("*")]
-    assert set(re.findall(r"\w+\.py", text)) <= {file.name for file in files}
-    listed = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}text") if e.get("class") == "modules"]
-    assert {module for line in listed for module in line.split(", ")} <= {file.stem for file in files}
+
+
+def test_the_house_shows_every_module() -> None:
+    root = ElementTree.fromstring(ARCHITECT["house"]())
+    lines = [e.text or "" for e in root.iter("{http://www.w3.org/2000/svg}text") if e.get("class") == "modules"]
+    shown = [module for line in lines for module in line.split(", ")]
+    files = [f for folder in ("gan", "experiments", "sweeps") for f in (ROOT / folder).rglob("*.py")]
+    modules = [file.stem for file in files if file.name != "__init__.py"]
+    assert sorted(shown) == sorted([*modules, "weights"])  # a package in a package: one name
+
+
+def test_a_module_that_is_gone_is_not_drawn() -> None:
+    with pytest.raises(SystemExit, match=r"gan/gone\.py is in the picture of the data, and not in the tree"):
+        ARCHITECT["_row"]([("gone", "gan.gone")], 0)
+
+
+def test_the_workflow_tests_each_python_that_is_supported() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert pyproject["project"]["requires-python"] == ">=3.11,<3.14"
+    assert any(step.get("run", "").startswith("make test") for step in job["steps"])
+    assert {"push", "pull_request"} <= set(workflow[True])  # YAML 1.1 reads `on` as true
+
+
+def test_the_hook_of_each_commit_is_make_lint() -> None:
+    hooks = [h for r in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"] for h in r["hooks"]]
+    assert [(hook["entry"], hook["language"], hook["pass_filenames"]) for hook in hooks] == [
+        ("make lint", "system", False)
+    ]
+
+
+def test_the_release_in_the_changes_is_the_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    releases = re.findall(r"^## (\d\S+) \(\d{4}-\d\d-\d\d\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[0] == version

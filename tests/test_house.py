@@ -118,6 +118,15 @@ def test_every_package_has_its_place_in_the_order() -> None:
         assert packages == names_in(folder), folder
 
 
+def test_no_modules_and_no_packages_import_each_other_in_a_circle() -> None:
+    assert circles(IMPORTS) == []
+    packages: Imports = {}
+    for module, targets in IMPORTS.items():
+        here = unit(module, IMPORTS)
+        packages.setdefault(here, set()).update({unit(t, IMPORTS) for t in targets & IMPORTS.keys()} - {here})
+    assert circles(packages) == []
+
+
 def test_what_is_run_as_a_program_lies_at_the_top_or_among_the_workers() -> None:
     started = {
         ".".join(file.relative_to(ROOT).with_suffix("").parts)

@@ -32,7 +32,7 @@ from experiments.runs.start import find_extractor, load_data
 from experiments.tracking.address import fix_tracking_uri
 from sweeps.search.dry_run import dry_run
 from sweeps.search.session import SearchSession, resume_command
-from sweeps.spec.plan import DEFAULTS, notices, read_plan
+from sweeps.spec.plan import DEFAULTS, plan_warnings, read_plan
 from sweeps.spec.schema import Settings
 from sweeps.study import identity, samplers, storage
 from sweeps.workers.launchers import check_launcher
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     check_launcher(plan.search.launcher)
     console = Output(highlight=False)
     say_what_is_set_aside(console)
-    for notice in notices(plan):
+    for notice in plan_warnings(plan):
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
         return dry_run(plan, console)

@@ -59,7 +59,7 @@ def find_winner(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], ve
         origin=chosen.origin or 0,
         is_baseline=chosen.origin is None,
         params=chosen.params,
-        shown=plan.baseline_shown if chosen.origin is None else chosen.params,
+        shown=plan.baseline_for_tables if chosen.origin is None else chosen.params,
         run=best_run(plan, folder, chosen),
         search_score=chosen.search_score,
         confirmed_score=chosen.mean,
@@ -78,7 +78,7 @@ def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
         scores = (
             f"{best.value:.4g} against {others[0].value:.4g} for the best trial" if others else "no other trial ended"
         )
-        words = f"Keep {plan.baseline_words}: {scores} (one seed each, not confirmed on fresh seeds)"
+        words = f"Keep {plan.baseline_name}: {scores} (one seed each, not confirmed on fresh seeds)"
     return Winner(
         origin=attempts.origin(best),
         is_baseline=is_baseline,

@@ -30,9 +30,9 @@ from experiments.reports.figures import Picture
 from gan import metric_names
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
-from sweeps.spec.space import brief_value
+from sweeps.spec.space import table_text
 from sweeps.study import attempts
-from sweeps.study.samplers import clean_trial, in_space
+from sweeps.study.samplers import trial_in_space, without_float_errors
 
 COLUMNS = 4  # of the contact sheet
 NEWEST = 24  # pictures on it at most, the best ones
@@ -48,7 +48,11 @@ def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
     of a study may have been extended.
     """
     finished = attempts.finished(study.get_trials(deepcopy=False))
-    done = [seen for t in finished if (seen := in_space(t, plan.space, plan.former) if plan is not None else t)]
+    done = [
+        seen
+        for t in finished
+        if (seen := trial_in_space(t, plan.space, plan.values_before_extension) if plan is not None else t)
+    ]
     if len(done) < FEWEST:
         return {}
     if len(done) > MOST:
@@ -70,7 +74,7 @@ class _Known(BaseImportanceEvaluator):
 def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
     """A study in memory in which each suggestion is one trial, so that figures have the numbers of all else."""
     study = optuna.create_study()
-    study.add_trials(map(clean_trial, sorted(trials, key=attempts.origin)))
+    study.add_trials(map(without_float_errors, sorted(trials, key=attempts.origin)))
     return study
 
 
@@ -112,9 +116,9 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
 def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str, Picture]:
     """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
     across, down = plan.space
-    names = [[brief_value(value) for value in dimension.grid()] for dimension in (across, down)]
+    names = [[table_text(value) for value in dimension.grid()] for dimension in (across, down)]
     on_map = [trial for trial in reversed(done) if attempts.BASELINE not in trial.user_attrs]
-    places = {(brief_value(t.params[down.key]), brief_value(t.params[across.key])): t for t in on_map}
+    places = {(table_text(t.params[down.key]), table_text(t.params[across.key])): t for t in on_map}
     by_place = {(names[1].index(y), names[0].index(x)): t for (y, x), t in places.items()}
     size = max(0.95 * len(names[0]), 4) + 2, max(0.6 * len(names[1]), 2) + 1.2
 
@@ -264,7 +268,7 @@ def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -
             own = f" ({plan.preset})" if attempts.is_baseline(plan, trial) else ""
             axis.set_title(f"trial {attempts.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
             params = attempts.shown_params(plan, trial)
-            settings = [f"{name} {brief_value(params[key])}" for key, name in short_names(params).items()]
+            settings = [f"{name} {table_text(params[key])}" for key, name in short_names(params).items()]
             axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=9)
         return figure
 

@@ -65,7 +65,7 @@ def settings_of(plan: Plan, params: Mapping[str, Value]) -> list[str]:
 
     The length is the preset's, unless the search was told another.
     """
-    own = [override for override in plan.given if not override.startswith("eval.")]
+    own = [override for override in plan.fixed_overrides if not override.startswith("eval.")]
     return [*own, *as_overrides(params)]
 
 
@@ -142,7 +142,7 @@ def _page(
         verdict=verdict,
         confirmed=[verdict.baseline, *verdict.candidates] if verdict is not None else [],
         winner=winner,
-        baseline=plan.baseline_words,
+        baseline=plan.baseline_name,
         rescored=rescored,
         command=train_command(plan, winner.params) if winner is not None else "",
         num_images=plan.config.eval.num_images,

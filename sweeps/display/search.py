@@ -12,13 +12,13 @@ from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.table import OVER, Progress, Row, TrialsTable, best_of, three_digits
 from sweeps.display.time_left import Throughput, time_left
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import Value, brief_value
+from sweeps.spec.space import Value, table_text
 from sweeps.study import attempts
 
 
 def short(params: Mapping[str, Value]) -> str:
     """Settings in a few words: the last part of each key and four digits."""
-    return "  ".join(f"{name} {brief_value(params[key])}" for key, name in short_names(params).items())
+    return "  ".join(f"{name} {table_text(params[key])}" for key, name in short_names(params).items())
 
 
 class SearchDisplay:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.cli.progress import bar_line, short_names
-from sweeps.spec.space import Value, text_of
+from sweeps.spec.space import Value, hydra_text
 
 ROWS = 12  # beside the trials that are going on
 OVER = ("COMPLETE", "PRUNED", "FAIL")
@@ -167,7 +167,7 @@ def best_of(rows: Sequence[Row]) -> Row | None:
 def three_digits(value: Value) -> str:
     """For a table on a terminal: 2.13e-4, 0.817, 20.3, 1042."""
     if not isinstance(value, float):
-        return text_of(value).replace("/", "/\n")  # 0.78/0.82, of layers
+        return hydra_text(value).replace("/", "/\n")  # 0.78/0.82, of layers
     if 100 <= abs(value) < 1e6:
         return f"{value:.0f}"
     if 0 < abs(value) < 1e-3:

@@ -14,7 +14,7 @@ from sweeps.display.search import short
 from sweeps.display.time_left import duration
 from sweeps.search import throughput
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import Value, brief_value, sampled_params
+from sweeps.spec.space import Value, sampled_params, table_text
 from sweeps.study import attempts, samplers
 
 SUGGESTIONS = 5  # that a dry run shows
@@ -23,9 +23,9 @@ SUGGESTIONS = 5  # that a dry run shows
 def dry_run(plan: Plan, console: Console) -> int:
     table = Table("setting", "space", plan.preset, box=None, header_style="bold")
     for dimension in plan.space:
-        table.add_row(dimension.key, dimension.text, brief_value(plan.baseline_shown[dimension.key]))
+        table.add_row(dimension.key, dimension.text, table_text(plan.baseline_for_tables[dimension.key]))
     console.print(table)
-    first = "" if plan.search.sampler == "grid" else f"{plan.baseline_words}, and "
+    first = "" if plan.search.sampler == "grid" else f"{plan.baseline_name}, and "
     say(console, f"{first}some of the kind that come first:")
     for number, params in enumerate(suggestions(plan)):
         say_words(console, f"trial {number}  {short(params)}")

@@ -179,7 +179,7 @@ class SearchSession:
         )
         with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
             confirm(plan, self.folder, wanted, display.event, self.should_stop)
-        return judge(wanted, plan.baseline_words)
+        return judge(wanted, plan.baseline_name)
 
     def _record(self, report: "Report", verdict: Verdict | None) -> None:
         words = verdict.words() if verdict is not None else "not confirmed"
@@ -214,7 +214,7 @@ class SearchSession:
 
     def _say_verdict(self, verdict: Verdict | None, winner: Winner) -> None:
         if verdict is None:
-            title = self.plan.baseline_words if winner.is_baseline else f"trial {winner.origin}"
+            title = self.plan.baseline_name if winner.is_baseline else f"trial {winner.origin}"
             self._say(f"best     {title}, score {winner.search_score:.4g}: {short(winner.shown)}")
             self._say(f"verdict  {winner.words}")
             return

@@ -1,7 +1,7 @@
-"""What a search will do, read from its command line and checked before anything is written."""
+"""The plan of a search, read from its command line and checked before anything is written."""
 
 import os
-from argparse import ArgumentError, ArgumentParser
+from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,122 +16,188 @@ from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
 from gan.errors import ConfigError, without_password
 from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings, split_password
-from sweeps.spec.space import Dimension, Space, Value, as_overrides, combinations, follows, read_space, text_of
+from sweeps.spec.space import (
+    Dimension,
+    Space,
+    Value,
+    as_overrides,
+    combinations,
+    distinct_values,
+    hydra_text,
+    inherits_value,
+    read_space,
+)
 
 TUTORIAL = "tutorial"  # the preset that a search starts from unless it names another
-DEFAULTS = "defaults"  # the one that searches of earlier versions started from
-SPACE = "search.space."  # before the dimensions in a study's identity
+DEFAULTS = "defaults"  # the preset that searches of earlier versions started from
+SPACE_PREFIX = "search.space."  # of the dimensions in a study's identity
+BASELINE_PREFIX = "baseline."  # of the baseline's settings in a study's identity
 BATCH_SIZE = "train.batch_size"
-BASELINE = "baseline."  # and before what the baseline has in them
-KEEP_CHECKPOINTS = 2  # of a trial: 17 MB each, and the best one
+KEEP_CHECKPOINTS = 2  # of a trial: the latest and the best, 17 MB each
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A search, checked."""
+    """A search whose settings are checked.
+
+    Attributes:
+        search: the settings search.*.
+        space: the dimensions that trials differ in.
+        fixed_overrides: overrides of run.py that hold for all trials, from the preset and the command line.
+        overrides: the same, and those that every trial of a search has, such as train.steps.
+        config: the settings that `overrides` compose. These are the baseline's; other trials differ in the space.
+        config_dir: a folder of the user's with more presets.
+        command: the arguments of the command line, without a password.
+    """
 
     search: SearchConfig
     space: Space
-    given: list[str]  # settings of the preset and the command line that hold for all trials, as run.py takes them
-    overrides: list[str]  # the same, and what makes trials of them
-    config: Config  # the same, composed: the baseline, and what trials have beside the space
+    fixed_overrides: list[str]
+    overrides: list[str]
+    config: Config
     config_dir: str | None
-    command: list[str]  # the arguments that it was read from
+    command: list[str]
 
     @property
     def records(self) -> Records:
+        """The folders that runs and studies are kept in."""
         return Records.at(self.config.records.root)
 
     @property
     def workers(self) -> int:
+        """How many trials run at the same time."""
         cores = available_cores() if self.search.launcher == "local" else MOST_WORKERS
         return self.search.workers or min(cores, MOST_WORKERS, self.search.trials)
 
     @property
     def budget(self) -> int:
-        """Settings to try: no more than a grid has."""
+        """How many trials there will be: of a grid no more than it has points."""
         if self.search.sampler != "grid":
             return self.search.trials
         return min(self.search.trials, combinations(self.space))
 
     @property
     def threads(self) -> int:
-        """Cores of each trial."""
+        """How many processor cores each trial computes on."""
         if self.search.launcher != "local":
             return self.config.train.threads or max(int(self.search.resources.cpus), 1)
         return self.config.train.threads or max(available_cores() // self.workers, 1)
 
     @property
     def preset(self) -> str:
-        """The preset that the search starts from, its baseline."""
-        return preset_of(self.given) or TUTORIAL
+        """The preset that the search starts from. Its settings are the baseline."""
+        return preset_of(self.fixed_overrides) or TUTORIAL
 
     @property
     def names_preset(self) -> bool:
-        """Whether the user chose it."""
-        return any(each.startswith("experiment=") for each in (*self.search.overrides, *self.command))
+        """Whether the user chose the preset."""
+        return any(argument.startswith("experiment=") for argument in (*self.search.overrides, *self.command))
 
     @property
-    def baseline_words(self) -> str:
-        """What the baseline is called in a sentence."""
+    def baseline_name(self) -> str:
+        """The baseline's name in a sentence."""
         return "the tutorial's settings" if self.preset == TUTORIAL else f"the settings of experiment={self.preset}"
 
     @property
     def baseline(self) -> dict[str, Value]:
-        """The point of the space nearest to the baseline, as which the sampler sees trial 0."""
-        return {
-            d.key: d.nearest(None if d.has_null and follows(d.key, self.config) else effective(self.config, d.key))
-            for d in self.space
-        }
+        """The point of the space that is nearest to the baseline. The sampler sees trial 0 as this point."""
+        point = {}
+        for dimension in self.space:
+            null = dimension.has_null and inherits_value(dimension.key, self.config)
+            point[dimension.key] = dimension.nearest(None if null else effective(self.config, dimension.key))
+        return point
 
     @property
-    def former(self) -> dict[str, Value]:
-        """Of each dimension the value that trials had before it was one: the baseline's, if the space has it."""
+    def values_before_extension(self) -> dict[str, Value]:
+        """For each dimension the value that trials had while it was not searched yet.
+
+        That is the baseline's value. A dimension whose space does not contain it is left out.
+        """
         return {key: value for key, value in self.baseline.items() if self.is_baseline({key: value})}
 
     @property
-    def baseline_shown(self) -> dict[str, Value]:
-        """What the baseline has in the dimensions of the space, for tables: 0.78/0.82/0.8 where layers differ."""
+    def baseline_for_tables(self) -> dict[str, Value]:
+        """For each dimension the baseline's value as tables show it: 0.78/0.82/0.8 where layers differ."""
         return {dimension.key: in_brief(effective(self.config, dimension.key)) for dimension in self.space}
 
     def is_baseline(self, params: Mapping[str, Value]) -> bool:
-        """Whether training with these parameters is training with the baseline's settings, to the last digit."""
-        own = {key: effective(self.config, key) for key in params}
-        return all(
-            value == text_of(own[key]) or {value} == _values(own[key]) or (value is None and follows(key, self.config))
-            for key, value in params.items()
-        )
+        """Return whether these parameters are exactly the baseline's settings."""
+        return all(self._is_baseline_value(key, value) for key, value in params.items())
 
     def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
-        """The command line of a run with these parameters; with none, of the baseline."""
+        """Return the overrides of run.py for a trial with these parameters; with none, for the baseline."""
         return [*self.overrides, *as_overrides(params)]
 
     def identity(self) -> dict[str, Any]:
-        """What the scores of a study depend on, but for the data and the extractor, which are known later."""
-        own = {key: value for key, value in settings(self.config).items() if not self._varies(key)}
-        space = {f"{SPACE}{dimension.key}": dimension.text for dimension in self.space}
-        baseline = {f"{BASELINE}{key}": value for key, value in self.baseline_shown.items()}
-        return {**own, "search.steps": self.search.steps, **space, **baseline}
+        """Return what the scores of a study depend on, apart from the data and the extractor, which are read later."""
+        fixed = {key: value for key, value in settings(self.config).items() if not self._may_vary(key)}
+        space = {f"{SPACE_PREFIX}{dimension.key}": dimension.text for dimension in self.space}
+        baseline = {f"{BASELINE_PREFIX}{key}": value for key, value in self.baseline_for_tables.items()}
+        return {**fixed, "search.steps": self.search.steps, **space, **baseline}
 
-    def follows(self, key: str) -> bool:
-        """Whether a key takes its value from a dimension of the space."""
-        searched = {dimension.key for dimension in self.space}
-        return describe(Config)[key]["same_as"] in searched and key not in named_keys(self.given)
+    def inherits_from_space(self, key: str) -> bool:
+        """Return whether a setting takes its value from a shared setting that is searched."""
+        shared_key = describe(Config)[key]["same_as"]
+        return shared_key in self._searched_keys() and key not in named_keys(self.fixed_overrides)
 
-    def _varies(self, key: str) -> bool:
-        """Whether trials differ in a setting, or may without a difference to their scores."""
-        searched = {dimension.key for dimension in self.space}
-        free = key in RESUME_MAY_CHANGE and key != "eval.every_steps"
-        return key in searched or self.follows(key) or free or key.startswith("data.")
+    def _searched_keys(self) -> set[str]:
+        return {dimension.key for dimension in self.space}
 
+    def _is_baseline_value(self, key: str, value: Value) -> bool:
+        """Whether a parameter is the baseline's: as a text, as the one value of all layers, or as an inherited null."""
+        setting = effective(self.config, key)
+        if value == hydra_text(setting) or distinct_values(setting) == {value}:
+            return True
+        return value is None and inherits_value(key, self.config)
 
-def _values(value: Any) -> set[Any]:
-    return set(value) if isinstance(value, list) else {value}
+    def _may_vary(self, key: str) -> bool:
+        """Whether a setting may differ between the trials of a study: it is searched, or scores do not depend on it."""
+        if key in self._searched_keys() or self.inherits_from_space(key):
+            return True
+        if key.startswith("data."):  # the data themselves are compared, not where they lie
+            return True
+        return key in RESUME_MAY_CHANGE and key != "eval.every_steps"
 
 
 def read_plan(arguments: list[str]) -> Plan:
-    """Raises ConfigError."""
+    """Read a plan from the arguments of a command line.
+
+    An address of a database loses its password: it goes to the environment variable PGPASSWORD,
+    where libpq looks for it, in this process and in its children.
+
+    Raises:
+        ConfigError: for an argument, a setting or a combination of settings that is wrong.
+    """
+    args = _parse_arguments(arguments)
+    search_overrides, space_texts, other_overrides = _split_overrides(_quote_texts(args.overrides))
+    search = compose_settings("optuna_search", Settings, ("search",), search_overrides, args.config_dir).search
+
+    fixed_overrides = [*_quote_texts(search.overrides), *other_overrides]
+    if preset_of(fixed_overrides) is None:
+        fixed_overrides = [f"experiment={TUTORIAL}", *fixed_overrides]
+    fixed_keys = {override.key_or_group for override in parse(fixed_overrides)}
+    _check_fixed_keys(fixed_keys)
+    overrides = [*fixed_overrides, *_search_run_overrides(search, fixed_keys)]
+    config = compose_config(overrides, args.config_dir)
+
+    names_top = any(override.key_or_group == "search.confirm.top" for override in parse(search_overrides))
+    if not names_top:
+        search.confirm.top = min(search.confirm.top, search.trials - 1)
+    if search.storage is not None:
+        search.storage, password = split_password(search.storage)
+        if password is not None:
+            os.environ["PGPASSWORD"] = password
+
+    preset_space = {key: text for key, text in search.space.items() if key not in fixed_keys}
+    space = read_space(preset_space | space_texts)
+    command = [without_password(argument) for argument in _join_option_values(arguments)]
+    plan = Plan(search, space, fixed_overrides, overrides, config, args.config_dir, command)
+    _check(plan)
+    return plan
+
+
+def _parse_arguments(arguments: list[str]) -> Namespace:
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--config-dir")
@@ -143,76 +209,71 @@ def read_plan(arguments: list[str]) -> Plan:
         raise ConfigError("an argument", "key=value or --config-dir FOLDER", unknown[0], "see --help")
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         raise ConfigError("--config-dir", "a folder", args.config_dir)
-
-    of_search, of_space, of_trials = _sorted(_as_typed(args.overrides))
-    search = compose_settings("optuna_search", Settings, ("search",), of_search, args.config_dir).search
-    fixed = [*_as_typed(search.overrides), *of_trials]
-    if preset_of(fixed) is None:
-        fixed = [f"experiment={TUTORIAL}", *fixed]
-    given = {override.key_or_group for override in parse(fixed)}
-    for key, instead in (("train.steps", "search.steps"), ("name", "search.study"), ("resume", "search.study")):
-        if key in given:
-            raise ConfigError(key, f"absent in a search, which has {instead}", "a value")
-    texts = {key: each for key, each in search.space.items() if key not in given} | of_space
-
-    own = {"eval.every_steps": -(-search.steps // FEWEST_SCORES), "train.keep_checkpoints": KEEP_CHECKPOINTS}
-    trials = [f"{key}={value}" for key, value in own.items() if key not in given]
-    overrides = [*fixed, f"train.steps={search.steps}", *trials]
-    config = compose_config(overrides, args.config_dir)
-    if not any(override.key_or_group == "search.confirm.top" for override in parse(of_search)):
-        search.confirm.top = min(search.confirm.top, search.trials - 1)
-    if search.storage is not None:
-        search.storage, password = split_password(search.storage)
-        if password is not None:
-            os.environ["PGPASSWORD"] = password  # where libpq looks, here and in all children: nothing else has it
-    command = [without_password(argument) for argument in _in_one_piece(arguments)]
-    plan = Plan(search, read_space(texts), fixed, overrides, config, args.config_dir, command)
-    _check(plan)
-    return plan
+    return args
 
 
-def _as_typed(overrides: list[str]) -> list[str]:
+def _quote_texts(overrides: list[str]) -> list[str]:
     return quote_texts(overrides, [*text_keys(Config), *text_keys(Settings)], ("search", *GROUPS), multirun=True)
 
 
-def _in_one_piece(arguments: Sequence[str]) -> list[str]:
-    """Each option with its value, so that every argument has its key before an `=`."""
-    found: list[str] = []
-    for argument in arguments:
-        if found and found[-1] == "--config-dir":
-            found[-1] += f"={argument}"
-        else:
-            found.append(argument)
-    return found
-
-
-def _sorted(overrides: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
-    """Settings of the search, dimensions of its space, and settings of its trials."""
-    of_search, of_space, of_trials = [], {}, []
-    for each in overrides:
-        name, _, value = each.partition("=")
-        if f"{name.lstrip('+')}.".startswith("search.space."):
+def _split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
+    """Split overrides into settings of the search, texts of its space by key, and settings of all trials."""
+    search_overrides, space_texts, other_overrides = [], {}, []
+    for text in overrides:
+        name, _, value = text.partition("=")
+        if f"{name.lstrip('+')}.".startswith(SPACE_PREFIX):
             example = "'model.dropout=interval(0,0.5)'"
             raise ConfigError("search.space", "given dimension by dimension on a command line", value, example)
-        (override,) = parse([each])
+        (override,) = parse([text])
         key = override.key_or_group
         if key == "search" or key.startswith("search."):
             if override.is_sweep_override():
                 raise ConfigError(key, "one value", value)
-            of_search.append(each)
+            search_overrides.append(text)
         elif override.is_sweep_override():
-            of_space[key] = value
+            space_texts[key] = value
         else:
-            of_trials.append(each)
-    return of_search, of_space, of_trials
+            other_overrides.append(text)
+    return search_overrides, space_texts, other_overrides
+
+
+def _check_fixed_keys(fixed_keys: set[str]) -> None:
+    """Raise ConfigError for a setting of run.py that a search has another setting for."""
+    for key, instead in (("train.steps", "search.steps"), ("name", "search.study"), ("resume", "search.study")):
+        if key in fixed_keys:
+            raise ConfigError(key, f"absent in a search, which has {instead}", "a value")
+
+
+def _search_run_overrides(search: SearchConfig, fixed_keys: set[str]) -> list[str]:
+    """Return the overrides of run.py that a search adds to those of the user."""
+    defaults = {
+        "eval.every_steps": -(-search.steps // FEWEST_SCORES),  # rounded up
+        "train.keep_checkpoints": KEEP_CHECKPOINTS,
+    }
+    added = [f"{key}={value}" for key, value in defaults.items() if key not in fixed_keys]
+    return [f"train.steps={search.steps}", *added]
+
+
+def _join_option_values(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with `--config-dir FOLDER` as one argument, `--config-dir=FOLDER`."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--config-dir":
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _check(plan: Plan) -> None:
-    """What no single key's rule says."""
-    search, every = plan.search, plan.config.eval.every_steps
-    if search.steps // every < SCORES:
+    """Raise ConfigError where settings do not go together. The rule of a single key is checked before."""
+    search = plan.search
+    every_steps = plan.config.eval.every_steps
+    if search.steps // every_steps < SCORES:
         remedy = f"eval.every_steps={search.steps // SCORES} or more steps"
-        raise ConfigError("search.steps", f"at least {SCORES} times eval.every_steps={every}", search.steps, remedy)
+        raise ConfigError(
+            "search.steps", f"at least {SCORES} times eval.every_steps={every_steps}", search.steps, remedy
+        )
     if search.confirm.seeds and search.confirm.top > search.trials - 1:
         rule = f"at most {search.trials - 1}, the trials beside the tutorial's"
         raise ConfigError("search.confirm.top", rule, search.confirm.top)
@@ -231,30 +292,45 @@ def _check(plan: Plan) -> None:
 
 
 def _check_batch_sizes(dimension: Dimension, devices: int) -> None:
-    """Raises ConfigError for a size that the devices cannot share, which would fail in each trial that has it."""
+    """Raise ConfigError for a batch size that the devices cannot share: every trial that has it would fail."""
     rule = f"a choice or a range of multiples of {devices}, the number of devices"
     if "interval" in dimension.text or any(int(str(size)) % devices for size in dimension.grid()):
         raise ConfigError(dimension.key, rule, dimension.text)
 
 
-def notices(plan: Plan) -> list[str]:
-    """What the user should know before it begins."""
-    lines = []
+def plan_warnings(plan: Plan) -> list[str]:
+    """Return what the user should know before the search starts."""
+    return [*_warnings_of_settings_without_effect(plan), *_warnings_of_a_baseline_outside(plan)]
+
+
+def _warnings_of_settings_without_effect(plan: Plan) -> list[str]:
+    warnings = []
     keys = {dimension.key for dimension in plan.space}
     momenta = sorted(key for key in keys if key.endswith("bn_momentum"))
     if plan.config.train.batch_norm == "batch" and momenta:
-        lines.append(
+        warnings.append(
             f"{', '.join(momenta)}: nearly inert under train.batch_norm=batch, where it moves only the statistics "
-            "that pictures are drawn with; the recipe tutorial also trains D on them"
+            "that samples are generated with; the update rule tutorial also trains D on them"
         )
     if "model.discriminator.bn_momentum" in keys:
-        lines.append("model.discriminator.bn_momentum: has no effect on training in either recipe")
+        warnings.append("model.discriminator.bn_momentum: has no effect on training with either update rule")
     noise = sorted(key for key in keys if key.startswith("train.label_noise"))
     if plan.config.train.loss != "bce" and "train.loss" not in keys and noise:
-        lines.append(f"{', '.join(noise)}: acts in train.loss=bce alone")
+        warnings.append(f"{', '.join(noise)}: acts in train.loss=bce alone")
+    return warnings
+
+
+def _warnings_of_a_baseline_outside(plan: Plan) -> list[str]:
+    """Name the dimensions whose space does not contain the baseline's value."""
+    if plan.search.sampler == "grid":
+        return []
+    warnings = []
     for key, value in plan.baseline.items():
-        own = effective(plan.config, key)
-        if plan.search.sampler != "grid" and not plan.is_baseline({key: value}) and not isinstance(own, list):
-            shown = f"{plan.baseline_words} have {own}"
-            lines.append(f"{key}: {shown}, outside of the space; trial 0 has it all the same, seen as {value}")
-    return lines
+        setting = effective(plan.config, key)
+        if isinstance(setting, list) or plan.is_baseline({key: value}):
+            continue
+        warnings.append(
+            f"{key}: {plan.baseline_name} have {setting}, outside of the space; "
+            f"trial 0 has it all the same, seen as {value}"
+        )
+    return warnings

@@ -16,14 +16,14 @@ SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
 PRUNERS = ("halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")
-SCORES = metric_names.LAST_SCORES  # in-run scores, whose mean is the objective
+SCORES = metric_names.LAST_SCORES  # the objective is the mean of so many in-run scores, the last of a trial
 MOST_TRIALS = 100_000
-FEWEST_SCORES = 2 * SCORES  # of a trial, unless eval.every_steps says otherwise
+FEWEST_SCORES = 2 * SCORES  # how often a trial is scored at least, unless eval.every_steps says otherwise
 
 
 @dataclass(frozen=True)
 class StorageAddress:
-    """Of a database that workers on several hosts can share, or of a file for those of one."""
+    """The rule for search.storage: a PostgreSQL database, or an SQLite file for the workers of one host."""
 
     def __str__(self) -> str:
         return "postgresql+psycopg://user@host:port/database, or sqlite:////a/file.db for one host"
@@ -56,11 +56,11 @@ class SearchConfig:
         {}, "in a preset: keys of run.py, each with its interval(...), range(...) or choice(...)"
     )
     overrides: list[str] = setting([], "settings of every trial, before those of the command line")
-    study: str = setting("gan", "name of the study; the same name goes on with it", FolderName())
+    study: str = setting("gan", "name of the study; the same name resumes it", FolderName())
     trials: int = setting(
         20, "settings to try, the baseline (experiment=, or the tutorial's) among them", Interval(2, MOST_TRIALS)
     )
-    hours: float | None = setting(None, "after which no more trials are begun, all sessions together", POSITIVE)
+    hours: float | None = setting(None, "after which no more trials start, all sessions together", POSITIVE)
     steps: int = setting(1500, "updates of a trial that is not pruned", Interval(SCORES, 10**9))
     workers: int | None = setting(
         None, "trials at a time, which share the cores; by default as many as cores, up to 4", COUNT
@@ -68,8 +68,8 @@ class SearchConfig:
     sampler: str = setting("tpe", "what suggests settings", Choice(SAMPLERS))
     pruner: str = setting("halving", "what ends trials that fall behind", Choice(PRUNERS))
     seed: int = setting(0, "of the suggestions; trials are trained on seed=", Interval(0))
-    retries: int = setting(2, "times that a trial whose process was killed is taken up again", Interval(0, 100))
-    extend: bool = setting(False, "go on with a study of the same name though its space was another")
+    retries: int = setting(2, "times that a trial whose process was killed is requeued", Interval(0, 100))
+    extend: bool = setting(False, "resume a study of the same name although its space was another")
     dry_run: bool = setting(False, "print the space, five suggestions and the time it would take; write nothing")
     role: str = setting("search", "what this process is: the whole search, or one more worker of it", Choice(ROLES))
     storage: str | None = setting(
@@ -77,7 +77,7 @@ class SearchConfig:
     )
     launcher: str = setting("local", "what starts workers: this machine, a Ray cluster or SLURM", Choice(LAUNCHERS))
     grace_seconds: int = setting(
-        180, "without a sign of life from a worker, after which others take its trial up", Interval(12)
+        180, "without a sign of life from a worker, after which its trial is requeued", Interval(12)
     )
     checkpoint_upload_minutes: float | None = setting(
         None, "between two uploads of a trial's state to MLflow, for hosts that share no folder", POSITIVE
@@ -99,7 +99,11 @@ store_schema("search_schema", Settings)
 
 
 def split_password(address: str) -> tuple[str, str | None]:
-    """An address without its password, and that. Raises ConfigError."""
+    """Return the address of a database without its password, and the password, if it has one.
+
+    Raises:
+        ConfigError: where SQLAlchemy cannot read the address.
+    """
     try:
         url = make_url(address)
     except (SQLAlchemyError, ValueError) as error:

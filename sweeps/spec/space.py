@@ -1,7 +1,7 @@
-"""The space of a search: Hydra's grammar for sweeps, as Optuna's distributions.
+"""The space of a search: Hydra's grammar for sweeps, read into Optuna's distributions.
 
-A dimension is a key of run.py and what it may be: `interval(0.5, 0.99)`, `tag(log,
-interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choice(a, b)`.
+A dimension is a key of run.py and the values that it may take: `interval(0.5, 0.99)`,
+`tag(log, interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choice(a, b)`.
 """
 
 import math
@@ -20,12 +20,12 @@ from experiments.settings.rules import NONE, NULL, PerLayer, describe, get
 from experiments.settings.schema import Config
 from gan.errors import ConfigError
 
-Value = float | int | str | bool | None
+Value = float | int | str | bool | None  # of one parameter, as Optuna stores it
 
 FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, step) or choice(a, b, ...)"
-MOST_WHOLE = 2**53  # beyond it floating point, in which samplers compute, leaves integers out
-MOST_STEPS = 1_000_000  # from 0 to the end of a range: with more, floating point would not find its values again
-# Keys that decide how a trial is measured, kept or run: trials that differ in them cannot be ranked.
+MAX_INTEGER = 2**53  # samplers compute in floating point, which cannot represent every integer above it
+MAX_STEPS = 1_000_000  # from 0 to the end of a range: with more, rounding errors would confuse its values
+# Keys that decide how a trial is scored, stored or run. Trials that differ in them cannot be ranked.
 FIXED_SECTIONS = ("data.", "eval.", "records.")
 FIXED_KEYS = {
     "name", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.devices",
@@ -35,17 +35,25 @@ FIXED_KEYS = {
 
 @dataclass(frozen=True)
 class Dimension:
-    """One key of the space."""
+    """One key of the space.
+
+    Attributes:
+        key: the setting, such as model.dropout.
+        text: its values in Hydra's grammar.
+        distribution: its values as Optuna's distribution.
+    """
 
     key: str
-    text: str  # in Hydra's grammar
+    text: str
     distribution: BaseDistribution
 
     @property
     def has_null(self) -> bool:
+        """Whether null is one of the choices."""
         return isinstance(self.distribution, CategoricalDistribution) and None in self.distribution.choices
 
     def suggest(self, trial: Trial) -> Value:
+        """Let a trial's sampler suggest a value."""
         d = self.distribution
         if isinstance(d, FloatDistribution):
             return trial.suggest_float(self.key, d.low, d.high, step=d.step, log=d.log)
@@ -55,26 +63,35 @@ class Dimension:
         value: Value = trial.suggest_categorical(self.key, d.choices)
         return value
 
-    def nearest(self, value: Any) -> Value:
-        """The value of the dimension that is closest to a value of the key; of words and lists that are not in it, the first."""
-        d = self.distribution
-        if isinstance(d, CategoricalDistribution) and _choice(value) in d.choices:
-            return _choice(value)
-        if isinstance(value, list):  # one number for all layers
-            value = round(sum(value) / len(value), 12)
-        if isinstance(d, CategoricalDistribution):
-            choices = [each for each in d.choices if each is not None]
-            numbers = all(type(each) in (int, float) for each in (value, *choices))
-            return min(choices, key=lambda each: abs(each - value)) if numbers else choices[0]
-        assert isinstance(d, FloatDistribution | IntDistribution)
-        return self.clean(min(max(value, d.low), d.high))
+    def nearest(self, setting: Any) -> Value:
+        """Return the value of the dimension that is closest to a setting.
 
-    def clean(self, value: Value) -> Value:
-        return clean(self.distribution, value)
+        A list, with one number for each layer, counts as its mean. A word or a list that is none of
+        the choices has no closest one: then it is the first.
+        """
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution) and _as_choice(setting) in d.choices:
+            return _as_choice(setting)
+        if isinstance(setting, list):
+            setting = round(sum(setting) / len(setting), 12)
+        if isinstance(d, CategoricalDistribution):
+            choices = [choice for choice in d.choices if choice is not None]
+            all_numbers = all(type(value) in (int, float) for value in (setting, *choices))
+            return min(choices, key=lambda choice: abs(choice - setting)) if all_numbers else choices[0]
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        return self.remove_float_error(min(max(setting, d.low), d.high))
+
+    def remove_float_error(self, value: Value) -> Value:
+        """Return a value of the dimension without errors of floating point."""
+        return remove_float_error(self.distribution, value)
 
     @property
     def count(self) -> int:
-        """How many values there are. Raises ConfigError for an interval."""
+        """How many values there are.
+
+        Raises:
+            ConfigError: for an interval, which has no end of them.
+        """
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
             return len(d.choices)
@@ -84,76 +101,114 @@ class Dimension:
         return round((d.high - d.low) / d.step) + 1
 
     def grid(self) -> list[Value]:
-        """All values, for the grid sampler. Raises ConfigError for an interval."""
+        """Return all values, for the grid sampler.
+
+        Raises:
+            ConfigError: for an interval.
+        """
         d, count = self.distribution, self.count
         if isinstance(d, CategoricalDistribution):
             return list(d.choices)
         assert isinstance(d, FloatDistribution | IntDistribution)
-        return [self.clean(d.low + k * d.step) for k in range(count) if d.step is not None]
+        assert d.step is not None  # an interval has no count
+        return [self.remove_float_error(d.low + index * d.step) for index in range(count)]
 
 
 Space = tuple[Dimension, ...]
 
 
-def clean(d: BaseDistribution, value: Any) -> Any:
-    """A value as its dimension writes it: of a range the decimal that is nearest, 0.3 for 0.30000000000000004."""
-    if not isinstance(d, FloatDistribution | IntDistribution):
-        return value
-    number = int if isinstance(d, IntDistribution) else float
-    if d.step is None:
-        return number(value)
-    return number(exact(d.low) + round((value - d.low) / d.step) * exact(d.step))
-
-
 def read_space(texts: Mapping[str, str]) -> Space:
-    """The dimensions of keys and their texts, in order. Raises ConfigError."""
+    """Return the dimensions of a space in the order of its keys.
+
+    Args:
+        texts: for each key its values in Hydra's grammar.
+
+    Raises:
+        ConfigError: where there is no key, a key is unknown or may not differ between trials, or a text is wrong.
+    """
     if not texts:
         raise ConfigError("search.space", "one key or more", "none", "for instance 'model.dropout=interval(0,0.5)'")
-    return tuple(_dimension(key, text) for key, text in texts.items())
+    return tuple(_read_dimension(key, text) for key, text in texts.items())
 
 
-def brief_value(value: Value) -> str:
-    """For a table: four digits, and null where a key follows another."""
-    return "null" if value is None else brief(value)
+def combinations(space: Space) -> int:
+    """Return how many points a grid of the space has.
+
+    Raises:
+        ConfigError: for an interval in it.
+    """
+    return math.prod(dimension.count for dimension in space)
+
+
+def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
+    """Let a trial's sampler suggest a value for every dimension."""
+    return {dimension.key: dimension.suggest(trial) for dimension in space}
+
+
+def as_overrides(params: Mapping[str, Value]) -> list[str]:
+    """Return parameters as overrides `key=value` of run.py, with every digit of a number."""
+    texts = {key: repr(value) if isinstance(value, float) else hydra_text(value) for key, value in params.items()}
+    return [f"{key}={text}" for key, text in texts.items()]
+
+
+def inherits_value(key: str, config: Config) -> bool:
+    """Return whether a setting has the value of the shared setting that it defaults to.
+
+    For instance model.generator.dropout defaults to model.dropout. Instead of such a value it may be null.
+    """
+    shared_key = describe(Config)[key]["same_as"]
+    return bool(shared_key) and distinct_values(get(config, key)) == distinct_values(get(config, shared_key))
+
+
+def distinct_values(setting: Any) -> set[Any]:
+    """Return the different values of a setting, which may be a list with one for each layer."""
+    return set(setting) if isinstance(setting, list) else {setting}
+
+
+def remove_float_error(distribution: BaseDistribution, value: Any) -> Any:
+    """Return a value as its distribution means it: in a range the nearest decimal, 0.3 for 0.30000000000000004."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        return value
+    number = int if isinstance(distribution, IntDistribution) else float
+    if distribution.step is None:
+        return number(value)
+    steps = round((value - distribution.low) / distribution.step)
+    return number(exact(distribution.low) + steps * exact(distribution.step))
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two values are one, but for what studies of before had of the errors of floating point."""
+    """Return whether two values are equal. Numbers may differ by rounding, as those of older studies do."""
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-9)
     return bool(one == other)
 
 
 def same_params(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two sets of parameters have the same keys and equal values."""
     return one.keys() == other.keys() and all(same_value(value, other[key]) for key, value in one.items())
 
 
-def combinations(space: Space) -> int:
-    """How many points a grid of the space has. Raises ConfigError for an interval in it."""
-    return math.prod(dimension.count for dimension in space)
+def hydra_text(value: Any) -> str:
+    """Return a value in Hydra's grammar. A number gets as few digits as are exact."""
+    if isinstance(value, list):
+        return "[" + ",".join(map(hydra_text, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None:
+        return "null"
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:.12g}"
+    return short if float(short) == value else repr(value)
 
 
-def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
-    return {dimension.key: dimension.suggest(trial) for dimension in space}
+def table_text(value: Value) -> str:
+    """Return a value for a table: a number with four digits, and null where a key inherits its value."""
+    return "null" if value is None else brief(value)
 
 
-def follows(key: str, config: Config) -> bool:
-    """Whether a key has the value of the one that it defaults to, and so may be null."""
-    shared = describe(Config)[key]["same_as"]
-    return bool(shared) and _values(get(config, key)) == _values(get(config, shared))
-
-
-def _values(value: Any) -> set[Any]:
-    return set(value) if isinstance(value, list) else {value}
-
-
-def as_overrides(params: Mapping[str, Value]) -> list[str]:
-    """Parameters as run.py takes them."""
-    exact = {key: repr(value) if isinstance(value, float) else text_of(value) for key, value in params.items()}
-    return [f"{key}={value}" for key, value in exact.items()]
-
-
-def _dimension(key: str, text: str) -> Dimension:
+def _read_dimension(key: str, text: str) -> Dimension:
+    """Return the dimension of a key whose values are a text in Hydra's grammar."""
     (override,) = parse([f"{key}={text}"])
     check_keys([f"{key}={text}"])
     spec = describe(Config).get(key)
@@ -162,20 +217,24 @@ def _dimension(key: str, text: str) -> Dimension:
     sweep = override.value()
     if not isinstance(sweep, IntervalSweep | RangeSweep | ChoiceSweep):
         raise ConfigError(key, FORMS, text)
-    if unknown := sweep.tags - {"log"}:
-        raise ConfigError(key, "without tags but log", text, ", ".join(sorted(unknown)))
+    if unknown_tags := sweep.tags - {"log"}:
+        raise ConfigError(key, "without tags but log", text, ", ".join(sorted(unknown_tags)))
     if sweep.tags and not isinstance(sweep, IntervalSweep):
         raise ConfigError(key, "an interval where it has tag(log, ...)", text)
     if isinstance(sweep, ChoiceSweep):
-        return _of_choice(key, text, sweep, spec)
-    if _kind(spec) is bool:
+        return _choice_dimension(key, text, sweep, spec)
+    value_type = _value_type(spec)
+    if value_type is bool:
         raise ConfigError(key, "choice(false, true)", text)
-    if _kind(spec) is str:
+    if value_type is str:
         raise ConfigError(key, f"choice(a, b, ...) of words {spec['rule']}", text)
-    return _of_interval(key, text, sweep, spec) if isinstance(sweep, IntervalSweep) else _of_range(key, sweep, spec)
+    if isinstance(sweep, IntervalSweep):
+        return _interval_dimension(key, text, sweep, spec)
+    return _range_dimension(key, sweep, spec)
 
 
-def _kind(spec: dict[str, Any]) -> type:
+def _value_type(spec: dict[str, Any]) -> type:
+    """Return float, bool, int or str: what one value of a setting is."""
     if isinstance(spec["rule"], PerLayer) or spec["type"] in (float, float | None):
         return float
     if spec["type"] is bool:
@@ -183,89 +242,84 @@ def _kind(spec: dict[str, Any]) -> type:
     return int if spec["type"] in (int, int | None) else str
 
 
-def _of_interval(key: str, text: str, sweep: IntervalSweep, spec: dict[str, Any]) -> Dimension:
+def _interval_dimension(key: str, text: str, sweep: IntervalSweep, spec: dict[str, Any]) -> Dimension:
+    """Return the dimension of interval(low, high), or raise ConfigError."""
     low, high = float(sweep.start or 0.0), float(sweep.end or 0.0)
     log = "log" in sweep.tags
-    whole = _kind(spec) is int or (isinstance(sweep.start, int) and isinstance(sweep.end, int))
+    integers = _value_type(spec) is int or (isinstance(sweep.start, int) and isinstance(sweep.end, int))
     if not low < high:
         raise ConfigError(key, "an interval whose low end is below its high end", text)
     if log and low <= 0:
         raise ConfigError(key, "an interval above 0 where it has tag(log, ...)", text)
-    if whole and not (low.is_integer() and high.is_integer()):
+    if integers and not (low.is_integer() and high.is_integer()):
         raise ConfigError(key, "an interval between integers", text)
-    bounds = (int(low), int(high)) if whole else (low, high)
-    _check_rule(key, text, spec, bounds)
-    shown = f"interval({text_of(bounds[0])}, {text_of(bounds[1])})"
-    shown = f"tag(log, {shown})" if log else shown
-    if whole:
-        return Dimension(key, f"int({shown})", IntDistribution(int(low), int(high), log))
-    return Dimension(key, shown, FloatDistribution(low, high, log))
+    bounds = (int(low), int(high)) if integers else (low, high)
+    _check_values(key, text, spec, bounds)
+    canonical_text = f"interval({hydra_text(bounds[0])}, {hydra_text(bounds[1])})"
+    if log:
+        canonical_text = f"tag(log, {canonical_text})"
+    if integers:
+        return Dimension(key, f"int({canonical_text})", IntDistribution(int(low), int(high), log))
+    return Dimension(key, canonical_text, FloatDistribution(low, high, log))
 
 
-def _of_range(key: str, sweep: RangeSweep, spec: dict[str, Any]) -> Dimension:
+def _range_dimension(key: str, sweep: RangeSweep, spec: dict[str, Any]) -> Dimension:
+    """Return the dimension of range(start, stop, step), or raise ConfigError."""
     start, stop, step = sweep.start or 0, sweep.stop or 0, sweep.step
-    text = f"range({text_of(start)}, {text_of(stop)}, {text_of(step)})"
+    text = f"range({hydra_text(start)}, {hydra_text(stop)}, {hydra_text(step)})"
     if not all(map(math.isfinite, (start, stop, step))) or step <= 0:
         raise ConfigError(key, "a range with a step above 0", text)
-    whole = all(float(number).is_integer() for number in (start, step))
+    integers = all(float(number).is_integer() for number in (start, step))
     count = range_length(sweep)
     last = exact(start) + (count - 1) * exact(step)
+    largest = max(abs(exact(start)), abs(last))
     if count < 2:
         raise ConfigError(key, "a range of two values or more", text, "its end is not part of it")
-    if _kind(spec) is int and not whole:
+    if _value_type(spec) is int and not integers:
         raise ConfigError(key, "a range of integers", text)
-    if whole and max(abs(exact(start)), abs(last)) > MOST_WHOLE:
-        raise ConfigError(key, f"a range of integers up to {MOST_WHOLE:,}", text)
-    if whole:
-        _check_rule(key, text, spec, (int(start), int(last)))
+    if integers and largest > MAX_INTEGER:
+        raise ConfigError(key, f"a range of integers up to {MAX_INTEGER:,}", text)
+    if integers:
+        _check_values(key, text, spec, (int(start), int(last)))
         return Dimension(key, text, IntDistribution(int(start), int(last), step=int(step)))
-    if max(abs(exact(start)), abs(last)) / exact(step) > MOST_STEPS:
-        raise ConfigError(key, f"a range of at most {MOST_STEPS:,} steps", text, "an interval has no steps")
-    _check_rule(key, text, spec, (float(start), float(last)))
+    if largest / exact(step) > MAX_STEPS:
+        raise ConfigError(key, f"a range of at most {MAX_STEPS:,} steps", text, "an interval has no steps")
+    _check_values(key, text, spec, (float(start), float(last)))
     return Dimension(key, text, FloatDistribution(float(start), float(last), step=float(step)))
 
 
-def _of_choice(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) -> Dimension:
-    values = [each.text if isinstance(each, QuotedString) else each for each in sweep.list]
+def _choice_dimension(key: str, text: str, sweep: ChoiceSweep, spec: dict[str, Any]) -> Dimension:
+    """Return the dimension of choice(a, b, ...), or raise ConfigError."""
+    values = [value.text if isinstance(value, QuotedString) else value for value in sweep.list]
     if any(isinstance(value, dict) for value in values):
         raise ConfigError(key, "a choice of words, numbers or lists", text)
-    choices = [_choice(value) for value in values]
+    choices = [_as_choice(value) for value in values]
     if len(set(choices)) < 2:
-        raise ConfigError(key, "a choice of two values or more", text, f"{key}={text_of(choices[0])} fixes it")
+        raise ConfigError(key, "a choice of two values or more", text, f"{key}={hydra_text(choices[0])} fixes it")
     if len(set(choices)) < len(choices):
         raise ConfigError(key, "a choice of different values", text)
-    if _kind(spec) is bool and not all(isinstance(value, bool) for value in values):
+    if _value_type(spec) is bool and not all(isinstance(value, bool) for value in values):
         raise ConfigError(key, "choice(false, true)", text)
-    if _kind(spec) is str:
+    if _value_type(spec) is str:
         choices = [str(value) for value in choices]
         values = list(choices)
-    if _kind(spec) is int and any(isinstance(value, float | bool) for value in values):
+    if _value_type(spec) is int and any(isinstance(value, float | bool) for value in values):
         raise ConfigError(key, "a choice of integers", text)
-    _check_rule(key, text, spec, values)
-    return Dimension(key, f"choice({', '.join(map(text_of, choices))})", CategoricalDistribution(choices))
+    _check_values(key, text, spec, values)
+    return Dimension(key, f"choice({', '.join(map(hydra_text, choices))})", CategoricalDistribution(choices))
 
 
-def _check_rule(key: str, text: str, spec: dict[str, Any], values: Any) -> None:
-    rule, absent = spec["rule"], spec["default"] is None  # where null stands for another key's value
-    wrong = [v for v in values if rule is not None and not rule.admits(v) and not (absent and v is None)]
-    if wrong:
-        word = text_of(_choice(wrong[0]))
-        remedy = f"; {NULL}" if absent and word.lower() == NONE else ""
+def _check_values(key: str, text: str, spec: dict[str, Any], values: Any) -> None:
+    """Raise ConfigError for the first value that the rule of the setting does not admit."""
+    rule, may_be_null = spec["rule"], spec["default"] is None  # null stands for another key's value
+    for value in values:
+        if rule is None or rule.admits(value) or (may_be_null and value is None):
+            continue
+        word = hydra_text(_as_choice(value))
+        remedy = f"; {NULL}" if may_be_null and word.lower() == NONE else ""
         raise ConfigError(key, str(rule), text, f"{word} is not{remedy}")
 
 
-def _choice(value: Any) -> Value:
-    """A value as Optuna keeps it: lists, which it does not know, as their text."""
-    return text_of(value) if isinstance(value, list) else value
-
-
-def text_of(value: Any) -> str:
-    """A value in Hydra's grammar; numbers in as few digits as are exact."""
-    if isinstance(value, list):
-        return "[" + ",".join(map(text_of, value)) + "]"
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if not isinstance(value, float):
-        return str(value)
-    short = f"{value:.12g}"
-    return short if float(short) == value else repr(value)
+def _as_choice(value: Any) -> Value:
+    """Return a value as a choice of Optuna, which does not admit lists: they become their text."""
+    return hydra_text(value) if isinstance(value, list) else value

@@ -65,7 +65,7 @@ def is_baseline(plan: Plan, trial: FrozenTrial | Trial) -> bool:
 
 def shown_params(plan: Plan, trial: FrozenTrial | Trial) -> dict[str, Any]:
     """The parameters of a trial for tables; of the baseline what is in effect, layer by layer."""
-    return plan.baseline_shown if BASELINE in trial.user_attrs else trial.params
+    return plan.baseline_for_tables if BASELINE in trial.user_attrs else trial.params
 
 
 def origin(trial: FrozenTrial) -> int:

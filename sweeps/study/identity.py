@@ -1,6 +1,10 @@
-"""What makes a study the same: opened, made, or extended only where its scores can be compared."""
+"""What makes a study the same: it is made, resumed, or extended only where its scores can be compared.
 
-from collections.abc import Callable, Container, Iterable, Iterator
+A study stores its identity, a dictionary of everything that its scores depend on (see `Plan.identity`).
+A search that finds a study of its name compares that dictionary with its own.
+"""
+
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
 import optuna
@@ -12,38 +16,49 @@ from optuna.trial import TrialState
 from experiments.settings.rules import describe, get
 from experiments.settings.schema import Config
 from gan.errors import ConfigError
-from sweeps.spec.plan import BASELINE as FROM
-from sweeps.spec.plan import SPACE, Plan
+from sweeps.spec.plan import BASELINE_PREFIX, SPACE_PREFIX, Plan
 from sweeps.study.attempts import BASELINE, ORIGIN
 from sweeps.study.optuna_log import experimental
 from sweeps.study.pruners import make_pruner
-from sweeps.study.samplers import MODELS, in_space
+from sweeps.study.samplers import MODEL_BASED, trial_in_space
 
-IDENTITY = "identity"  # of the study: what its scores depend on
+IDENTITY = "identity"  # the attribute of a study that holds its identity
+Identity = dict[str, Any]
+Difference = tuple[str, Any, Any]  # a key, its value in the study, its value in this search
+OTHER_STUDY = "search.study=<new> begins another"
 
 
 def check_runs_left(plan: Plan, names: Container[str]) -> None:
-    """Raises ConfigError where there are runs of a study, but it is not among the names of those that are."""
+    """Check that no runs are left of a study that is gone.
+
+    Raises:
+        ConfigError: where there are runs of the plan's study and `names`, the studies that exist, lack it.
+    """
     name = plan.search.study
-    left = sorted(plan.records.runs.glob(f"{name}-trial-*"))
-    if left and name not in names:
-        remedy = f"the study is gone, but its runs are still there: {left[0]}, ..."
+    runs = sorted(plan.records.runs.glob(f"{name}-trial-*"))
+    if runs and name not in names:
+        remedy = f"the study is gone, but its runs are still there: {runs[0]}, ..."
         raise ConfigError("search.study", "a new name, or without old runs", name, remedy)
 
 
 def open_study(
-    storage: RDBStorage, plan: Plan, identity: dict[str, Any], say: Callable[[str], None] = lambda words: None
+    storage: RDBStorage, plan: Plan, identity: Identity, say: Callable[[str], None] = lambda words: None
 ) -> Study:
-    """The study of the plan, taken up or made, with the baseline as its first trial (a grid has its own points alone).
+    """Make the study of a plan, or load and check the one that exists.
+
+    The first trial of a new study is the baseline, but for a grid, which has its own points alone.
 
     Args:
-        storage: where it is kept.
+        storage: where the study is kept.
         plan: of the search.
-        identity: what its scores depend on.
-        say: told of an extension, and what it means for the trials that there are.
+        identity: what the scores of this search depend on.
+        say: called with a line for each change to the space of an existing study.
+
+    Returns:
+        The study, with `identity` as its attribute.
 
     Raises:
-        ConfigError: where it was made with other settings.
+        ConfigError: where the study was made with other settings, or is gone while its runs are still there.
     """
     name = plan.search.study
     check_runs_left(plan, optuna.get_all_study_names(storage))
@@ -51,13 +66,13 @@ def open_study(
         study = optuna.create_study(
             storage=storage, study_name=name, direction="minimize", load_if_exists=True, pruner=make_pruner(plan)
         )
-    known = study.user_attrs.get(IDENTITY)
-    if known is not None:
-        check_identity(name, known, identity, plan)
-        _check_kinds(study, plan)
-        for words in _extension(study, plan, known):
-            say(words)
-    if known != identity:
+    stored = study.user_attrs.get(IDENTITY)
+    if stored is not None:
+        check_identity(name, stored, identity, plan)
+        _check_distributions(study, plan)
+        for line in describe_extension(study, plan, stored):
+            say(line)
+    if stored != identity:
         study.set_user_attr(IDENTITY, identity)
     if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
         study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
@@ -65,72 +80,125 @@ def open_study(
 
 
 def starts_from_defaults(storage: RDBStorage, name: str) -> bool:
-    """Whether a study is of a version whose searches started from the default settings, not from the preset tutorial."""
+    """Return whether a study was made by a version whose searches started from the preset defaults, not tutorial."""
     if name not in optuna.get_all_study_names(storage):
         return False
-    known = optuna.load_study(study_name=name, storage=storage).user_attrs.get(IDENTITY, {})
-    return bool(known) and not any(key.startswith(FROM) for key in known)
+    stored = optuna.load_study(study_name=name, storage=storage).user_attrs.get(IDENTITY, {})
+    return bool(stored) and not any(key.startswith(BASELINE_PREFIX) for key in stored)
 
 
-def check_identity(name: str, known: dict[str, Any], wanted: dict[str, Any], plan: Plan) -> None:
-    known = {key: value for key, value in known.items() if key not in describe(Config) or not plan.follows(key)}
-    # Of a dimension that is new, or of a study that is older than these, the baseline cannot differ.
-    known |= {key: value for key, value in wanted.items() if key.startswith(FROM) and key not in known}
-    wanted = {**{key: value for key, value in known.items() if key.startswith(FROM)}, **wanted}
-    known = {**_defaults_of(wanted.keys() - known.keys(), known), **known}
-    searched = {key.removeprefix(SPACE) for key in known.keys() | wanted.keys() if key.startswith(SPACE)}
-    # A setting that becomes a dimension had one value before: the tutorial's in this search, or trials differ by it.
-    had = {key: known[key] for key in searched & known.keys() if known[key] != get(plan.config, key)}
-    unlike = sorted(key for key in (known.keys() | wanted.keys()) - searched if known.get(key) != wanted.get(key))
-    if not unlike and not had:
+def check_identity(name: str, stored: Identity, current: Identity, plan: Plan) -> None:
+    """Check that the scores of a study and of this search can be compared.
+
+    With search.extend=true the space of the study may be another, as long as all else is the same.
+
+    Args:
+        name: of the study.
+        stored: the identity that the study has.
+        current: the identity of this search.
+        plan: of this search.
+
+    Raises:
+        ConfigError: where they differ, with every difference.
+    """
+    stored, current = _complete(stored, current, plan)
+    searched = {key.removeprefix(SPACE_PREFIX) for key in stored | current if key.startswith(SPACE_PREFIX)}
+    identities = _compare_identities(stored, current, searched)
+    new_dimensions = _compare_new_dimensions(stored, searched, plan)
+    differences = [*identities, *new_dimensions]
+    if not differences:
         return
-    space_alone = not had and all(key.startswith(SPACE) for key in unlike)
-    can_grow = space_alone and plan.search.sampler != "grid"  # which takes points of another grid for its own
-    if plan.search.extend and can_grow:
+    only_space_differs = all(key.startswith(SPACE_PREFIX) for key, _, _ in differences)
+    can_extend = only_space_differs and plan.search.sampler != "grid"  # a grid would count points of the other grid
+    if plan.search.extend and can_extend:
         return
-    pairs = [(key, known.get(key), wanted.get(key)) for key in unlike]
-    pairs += [(key, value, get(plan.config, key)) for key, value in had.items()]
-    differences = "; ".join(f"{key}: {_shown(a)} in the study, {_shown(b)} now" for key, a, b in pairs)
-    remedy = f"search.study=<new> begins another{', search.extend=true widens this one' if can_grow else ''}"
-    raise ConfigError("search.study", f"one made with the same settings ({remedy})", name, differences)
+    remedy = OTHER_STUDY + (", search.extend=true widens this one" if can_extend else "")
+    texts = [f"{key}: {_or_absent(a)} in the study, {_or_absent(b)} now" for key, a, b in differences]
+    raise ConfigError("search.study", f"one made with the same settings ({remedy})", name, "; ".join(texts))
 
 
-def _defaults_of(keys: Iterable[str], known: dict[str, Any]) -> dict[str, Any]:
-    """Of settings that a study is older than: it had their defaults."""
-    specs = {key: spec for key, spec in describe(Config).items() if key in keys and not spec["same_as"]}
-    return {key: spec["default"] for key, spec in specs.items() if f"{SPACE}{key}" not in known}
+def _complete(stored: Identity, current: Identity, plan: Plan) -> tuple[Identity, Identity]:
+    """Return both identities with the keys that one of them lacks although it agrees with the other."""
+    # A setting that takes its value from a dimension of the space has no value to compare.
+    stored = {key: value for key, value in stored.items() if not _inherits_from_space(key, plan)}
+    # The baseline cannot differ in a dimension that is new, nor in a study older than these keys.
+    stored = {**_baseline_of(current), **stored}
+    # Nor in a dimension that is no longer searched.
+    current = {**_baseline_of(stored), **current}
+    return {**_defaults_of_new_settings(stored, current), **stored}, current
 
 
-def _check_kinds(study: Study, plan: Plan) -> None:
-    """Optuna takes another interval for a parameter, but not other choices, another scale or another type."""
+def _inherits_from_space(key: str, plan: Plan) -> bool:
+    return key in describe(Config) and plan.inherits_from_space(key)
+
+
+def _baseline_of(identity: Identity) -> Identity:
+    return {key: value for key, value in identity.items() if key.startswith(BASELINE_PREFIX)}
+
+
+def _defaults_of_new_settings(stored: Identity, current: Identity) -> Identity:
+    """Return the defaults of settings that did not exist when the study was made: its trials had these."""
+    defaults = {}
+    for key, spec in describe(Config).items():
+        is_new = key in current and key not in stored and f"{SPACE_PREFIX}{key}" not in stored
+        if is_new and not spec["same_as"]:
+            defaults[key] = spec["default"]
+    return defaults
+
+
+def _compare_identities(stored: Identity, current: Identity, searched: set[str]) -> list[Difference]:
+    """Compare all keys of two identities, but for settings that are searched in one of them."""
+    keys = sorted((stored.keys() | current.keys()) - searched)
+    return [(key, stored.get(key), current.get(key)) for key in keys if stored.get(key) != current.get(key)]
+
+
+def _compare_new_dimensions(stored: Identity, searched: set[str], plan: Plan) -> list[Difference]:
+    """Compare the value that a dimension had in the study, before it was searched, with this search's baseline."""
+    pairs = [(key, stored[key], get(plan.config, key)) for key in sorted(searched & stored.keys())]
+    return [(key, before, baseline) for key, before, baseline in pairs if before != baseline]
+
+
+def _check_distributions(study: Study, plan: Plan) -> None:
+    """Raise ConfigError for a dimension that Optuna cannot extend.
+
+    It accepts another interval for a parameter, but no other choices, scale or type.
+    """
     for dimension in plan.space:
         for trial in study.get_trials(deepcopy=False):
-            had = trial.distributions.get(dimension.key, dimension.distribution)
+            before = trial.distributions.get(dimension.key, dimension.distribution)
             try:
-                check_distribution_compatibility(had, dimension.distribution)
+                check_distribution_compatibility(before, dimension.distribution)
             except ValueError as error:
                 rule = "of the same kind, scale and choices as in the study"
-                remedy = "search.study=<new> begins another"
-                raise ConfigError(dimension.key, rule, dimension.text, remedy) from error
+                raise ConfigError(dimension.key, rule, dimension.text, OTHER_STUDY) from error
 
 
-def _extension(study: Study, plan: Plan, known: dict[str, Any]) -> Iterator[str]:
-    """What a study's space becomes that was another, and which of its trials guide the search from now on."""
-    now = {f"{SPACE}{dimension.key}": dimension.text for dimension in plan.space}
-    before = {key: text for key, text in known.items() if key.startswith(SPACE)}
+def describe_extension(study: Study, plan: Plan, stored: Identity) -> Iterator[str]:
+    """Yield a line for each dimension that changes, and one for the trials that still guide the search.
+
+    Args:
+        study: that is resumed.
+        plan: of this search.
+        stored: the identity that the study had so far.
+
+    Yields:
+        Lines for the user; none where the space is the same.
+    """
+    before = {key: text for key, text in stored.items() if key.startswith(SPACE_PREFIX)}
+    now = {f"{SPACE_PREFIX}{dimension.key}": dimension.text for dimension in plan.space}
     changed = [key for key in before | now if before.get(key) != now.get(key)]
     for key in changed:
-        yield f"extends  {key.removeprefix(SPACE)}: {before.get(key, 'one value')} -> {now.get(key, 'one value')}"
-    trials = [t for t in study.get_trials(deepcopy=False) if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    if changed and trials and plan.search.sampler in MODELS:
-        moves = plan.search.sampler != "cmaes"
-        kept = sum(in_space(trial, plan.space, plan.former, moves) is not None for trial in trials)
-        yield (
-            f"         {kept} of {len(trials)} trials guide the search, the others are outside of the space"
-            if moves
-            else ("         CMA-ES begins anew: what it has learned is of the former space")
-        )
+        old_text, new_text = before.get(key, "one value"), now.get(key, "one value")
+        yield f"extends  {key.removeprefix(SPACE_PREFIX)}: {old_text} -> {new_text}"
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    if not changed or not trials or plan.search.sampler not in MODEL_BASED:
+        return
+    if plan.search.sampler == "cmaes":
+        yield "         CMA-ES begins anew: what it has learned is of the former space"
+        return
+    kept = sum(trial_in_space(trial, plan.space, plan.values_before_extension) is not None for trial in trials)
+    yield f"         {kept} of {len(trials)} trials guide the search, the others are outside of the space"
 
 
-def _shown(value: Any) -> str:
+def _or_absent(value: Any) -> str:
     return "absent" if value is None else str(value)

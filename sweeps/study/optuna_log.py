@@ -1,4 +1,4 @@
-"""What Optuna says: its log, and its marks on parts whose interface may change."""
+"""Optuna's log, and its warnings about parts that it calls experimental."""
 
 import contextlib
 import logging
@@ -14,14 +14,14 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 @contextlib.contextmanager
 def experimental() -> Iterator[None]:
-    """Optuna's marks on parts whose interface may change; requirements.lock holds the version."""
+    """Ignore Optuna's warnings that a part may change in a later version: requirements.lock holds the version."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield
 
 
 def log_to(file: Path) -> None:
-    """Send what Optuna logs to a file."""
+    """Send Optuna's log to a file, and nowhere else."""
     handler = logging.FileHandler(file)
     logger = logging.getLogger("optuna")
     logger.handlers = [handler]

@@ -1,4 +1,4 @@
-"""What compares a trial's scores on the way with those of others at the same step."""
+"""Pruners: they compare the in-run scores of a trial with those of others at the same step."""
 
 import copy
 from collections.abc import Container
@@ -12,30 +12,39 @@ from sweeps.study.attempts import counted
 
 
 class CountedPruner(BasePruner):
-    """Another pruner that sees each suggestion once, however many attempts it took."""
+    """A wrapper around a pruner that shows it each suggestion once, however many attempts the suggestion took."""
 
     def __init__(self, pruner: BasePruner) -> None:
         self._pruner = pruner
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Return whether the wrapped pruner would prune the trial."""
         view = copy.copy(study)
-        # Not a method of a subclass, as Optuna makes its studies itself.
-        view.get_trials = lambda *args, **options: counted_of(study, *args, **options)  # type: ignore[method-assign]
+        # Replaced on the copy and not in a subclass, as Optuna itself makes its studies.
+        view.get_trials = lambda *args, **options: counted_trials(study, *args, **options)  # type: ignore[method-assign]
         return self._pruner.prune(view, trial)
 
 
-def counted_of(study: Study, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-    """`Study.get_trials` without those that another attempt took up again."""
+def counted_trials(
+    study: Study, deepcopy: bool = True, states: Container[TrialState] | None = None
+) -> list[FrozenTrial]:
+    """Return the trials of a study without attempts that a later trial resumed.
+
+    Args:
+        study: that has them.
+        deepcopy: whether they are copies, which the caller may change.
+        states: those of the trials to return; by default all.
+    """
     trials = counted(study.get_trials(deepcopy=deepcopy))
     return [trial for trial in trials if states is None or trial.state in states]
 
 
 def make_pruner(plan: Plan) -> BasePruner:
-    """What compares a trial's scores on the way with those of others at the same step."""
-    search, every = plan.search, plan.config.eval.every_steps
-    third = max(round(search.steps / 3 / every), 1) * every  # the score that is nearest to it
+    """Return the pruner of a plan. The first trials that it prunes end at about a third of search.steps."""
+    search, every_steps = plan.search, plan.config.eval.every_steps
+    third = max(round(search.steps / 3 / every_steps), 1) * every_steps  # the step of the score nearest to a third
     pruner: BasePruner = {
-        # The worse half ends at a third of the way, and half of the others at two thirds.
+        # The worse half ends at a third of the steps, and half of the others at two thirds.
         "halving": SuccessiveHalvingPruner(min_resource=third, reduction_factor=2),
         "median": MedianPruner(n_startup_trials=4, n_warmup_steps=third - 1),
         "hyperband": HyperbandPruner(min_resource=third, max_resource=search.steps, reduction_factor=2),

@@ -1,4 +1,4 @@
-"""What suggests the next trial: Optuna's samplers, and what they are shown of a study."""
+"""Samplers: Optuna's suggest the next trial, from trials that are first brought into the current space."""
 
 import copy
 import importlib.util
@@ -13,33 +13,41 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import Space, Value, clean, same_value
+from sweeps.spec.space import Space, Value, remove_float_error, same_value
 from sweeps.study.optuna_log import experimental
 
-STARTUP_TRIALS = 8  # at random, before TPE models anything
-
-MODELS = ("tpe", "gp", "cmaes")  # samplers that learn from earlier trials
-EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna
+STARTUP_TRIALS = 8  # suggested at random, before TPE and GP model anything
+MODEL_BASED = ("tpe", "gp", "cmaes")  # samplers that learn from earlier trials
+EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna, the extras of pyproject.toml
 
 
 def check_sampler(name: str) -> None:
-    """Raises ConfigError where its package is not installed."""
+    """Check that the package of a sampler is installed.
+
+    Raises:
+        ConfigError: where it is not.
+    """
     if name in EXTRAS and importlib.util.find_spec(EXTRAS[name]) is None:
         raise ConfigError("search.sampler", "one that is installed", name, f'pip install -e ".[{name}]"')
 
 
 def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
-    """What suggests the next trial, when a study has `number` of them.
+    """Return the sampler for the next trial.
 
-    Made anew for each, so that a suggestion depends on the trials before it and not on
-    when the search was last started; no two workers draw the same numbers.
+    A new one is made for each trial, so that a suggestion depends on the trials before it and not
+    on when the search was last started. No two workers draw the same random numbers.
+
+    Args:
+        plan: of the search.
+        worker: the worker's number, 0 for the first.
+        number: how many trials the study has.
     """
     search, space = plan.search, plan.space
     seed = int(np.random.SeedSequence([search.seed, worker, number]).generate_state(1)[0])
     makers: dict[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(n_startup_trials=STARTUP_TRIALS, multivariate=True, seed=seed),
         "random": lambda: RandomSampler(seed),
-        # These two and CMA-ES go through one sequence that all workers share.
+        # Grid, QMC and CMA-ES each go through one sequence that all workers share.
         "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed),
         "qmc": lambda: QMCSampler(
             scramble=True,
@@ -51,27 +59,27 @@ def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
         "gp": lambda: GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
     }
     with experimental():
-        return InSpace(makers[search.sampler](), space, plan.former)
+        return CurrentSpaceSampler(makers[search.sampler](), space, plan.values_before_extension)
 
 
-class InSpace(BaseSampler):
-    """Another sampler, with all trials in one space and clean decimals as suggestions.
+class CurrentSpaceSampler(BaseSampler):
+    """A wrapper around a sampler: it sees all trials in the current space, and its suggestions have no float errors.
 
-    Optuna models together only what had the same distribution in all trials: after search.extend=true a dimension with
-    another interval would be suggested on its own for good. So trials are shown as if they had been suggested in the
-    present space, and those outside of it not at all.
+    Optuna models only those parameters jointly that had the same distribution in all trials. After
+    search.extend=true it would sample a dimension with another interval independently, for good.
+    So trials are shown as if they had been suggested in the current space, and those outside of it not at all.
+
+    Args:
+        sampler: one of Optuna's.
+        space: the current space.
+        values_before_extension: for dimensions that earlier trials did not search, the value that those had.
     """
 
-    def __init__(self, sampler: BaseSampler, space: Space, former: Mapping[str, Value]) -> None:
-        """
-        Args:
-            sampler: of Optuna.
-            space: the present one.
-            former: of dimensions that trials before an extension had no other value of, that value.
-        """
-        self._sampler, self._space, self._former = sampler, space, former
-        self._clean = {dimension.key: dimension.clean for dimension in space}
-        self._moves = not isinstance(sampler, CmaEsSampler)  # which keeps its state in coordinates of the former space
+    def __init__(self, sampler: BaseSampler, space: Space, values_before_extension: Mapping[str, Value]) -> None:
+        self._sampler, self._space, self._values_before_extension = sampler, space, values_before_extension
+        self._dimensions = {dimension.key: dimension for dimension in space}
+        # CMA-ES stores its state in coordinates of the space that a trial was suggested in.
+        self._convert = not isinstance(sampler, CmaEsSampler)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._sampler.infer_relative_search_space(self._view(study), trial)
@@ -80,13 +88,13 @@ class InSpace(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         values = self._sampler.sample_relative(self._view(study), trial, search_space)
-        return {key: self._clean[key](value) for key, value in values.items()}
+        return {key: self._dimensions[key].remove_float_error(value) for key, value in values.items()}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         value = self._sampler.sample_independent(self._view(study), trial, param_name, param_distribution)
-        return self._clean[param_name](value)
+        return self._dimensions[param_name].remove_float_error(value)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._sampler.before_trial(study, trial)
@@ -98,49 +106,62 @@ class InSpace(BaseSampler):
         self._sampler.reseed_rng()
 
     def _view(self, study: Study) -> Study:
+        """Return a copy of a study whose trials are all in the current space."""
         view = copy.copy(study)
 
         def get_trials(
             deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
         ) -> list[FrozenTrial]:
             trials = study._get_trials(deepcopy, states, use_cache)
-            return [seen for each in trials if (seen := in_space(each, self._space, self._former, self._moves))]
+            converted = [
+                trial_in_space(trial, self._space, self._values_before_extension, self._convert) for trial in trials
+            ]
+            return [trial for trial in converted if trial is not None]
 
-        # Not methods of a subclass, as Optuna makes its studies itself.
+        # Replaced on the copy and not in a subclass, as Optuna itself makes its studies.
         view.get_trials = view._get_trials = get_trials  # type: ignore[method-assign]
         return view
 
 
-def in_space(trial: FrozenTrial, space: Space, former: Mapping[str, Value], moves: bool = True) -> FrozenTrial | None:
-    """A trial as if it had been suggested in a space; None where its settings are not in it.
+def trial_in_space(
+    trial: FrozenTrial, space: Space, values_before_extension: Mapping[str, Value], convert: bool = True
+) -> FrozenTrial | None:
+    """Return a trial as if it had been suggested in a space.
 
     Args:
         trial: of a study that may have been extended since.
-        space: the present one.
-        former: values of dimensions that the trial is older than.
-        moves: whether it may be shown with other distributions than it had.
+        space: the current space.
+        values_before_extension: for dimensions that the trial did not search, the value that it had.
+        convert: whether its distributions may be replaced by those of the space.
+
+    Returns:
+        The trial itself where it is running or has the distributions of the space. Otherwise a copy
+        with these, or None where its values are outside of the space or `convert` is False.
     """
-    present = {dimension.key: dimension.distribution for dimension in space}
-    if not trial.state.is_finished() or trial.distributions == present:
+    distributions = {dimension.key: dimension.distribution for dimension in space}
+    if not trial.state.is_finished() or trial.distributions == distributions:
         return trial
-    params = {key: trial.params.get(key, former.get(key)) for key in present}
-    known = trial.params.keys() | former.keys() >= present.keys()
-    if not (moves and known and all(is_in(each, params[key]) for key, each in present.items())):
+    values = {**values_before_extension, **trial.params}
+    has_all_values = values.keys() >= distributions.keys()
+    if not convert or not has_all_values:
         return None
-    seen = copy.copy(trial)
-    seen.params, seen.distributions = params, present
-    return seen
+    if not all(is_in_distribution(distribution, values[key]) for key, distribution in distributions.items()):
+        return None
+    converted = copy.copy(trial)
+    converted.params = {key: values[key] for key in distributions}
+    converted.distributions = distributions
+    return converted
 
 
-def clean_trial(trial: FrozenTrial) -> FrozenTrial:
-    """A trial without the errors of floating point that studies of before have in the values of ranges."""
-    seen = copy.copy(trial)
-    seen.params = {key: clean(trial.distributions[key], value) for key, value in trial.params.items()}
-    return seen
+def without_float_errors(trial: FrozenTrial) -> FrozenTrial:
+    """Return a copy of a trial without the errors of floating point that older studies have in values of ranges."""
+    copied = copy.copy(trial)
+    copied.params = {key: remove_float_error(trial.distributions[key], value) for key, value in trial.params.items()}
+    return copied
 
 
-def is_in(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a value may come of a distribution; within an interval, of a range with other steps too."""
+def is_in_distribution(distribution: BaseDistribution, value: Any) -> bool:
+    """Return whether a distribution contains a value. Of a range of floats only the ends count, not its steps."""
     if isinstance(distribution, FloatDistribution):
         if not isinstance(value, int | float):
             return False
@@ -153,7 +174,7 @@ def is_in(distribution: BaseDistribution, value: Any) -> bool:
 
 
 class DecimalGridSampler(GridSampler):
-    """Takes a grid for the same though its values were once written with the errors of floating point."""
+    """A grid sampler that recognises its grid in an older study, whose values may differ by rounding."""
 
     @staticmethod
     def _grid_value_equal(value1: Any, value2: Any) -> bool:

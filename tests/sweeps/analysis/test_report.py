@@ -172,7 +172,7 @@ def test_the_winner_is_who_won(
         for each, own in zip(wanted, scores, strict=True):
             each.scores = each.final = [float(score) for score in own]
             each.seeds = list(range(1, len(own) + 1))
-        verdict = judge(wanted, plan.baseline_words)
+        verdict = judge(wanted, plan.baseline_name)
     report = write_report(plan, study, folder, verdict, None)
     assert report.winner is not None
     assert (report.winner.run.name, report.winner.alias) == (run, alias)

@@ -355,7 +355,7 @@ def test_attempts_have_one_vote(tmp_path: Path) -> None:
     attempts.requeue_lost(plan, study)
     again = study.ask()
     again.report(3.0, 4)
-    assert pruners.counted_of(study)[0].number == again.number
+    assert pruners.counted_trials(study)[0].number == again.number
     report(1.0)
     second = study.ask()
     second.report(2.0, 4)  # the second of three is out; of four it would be in

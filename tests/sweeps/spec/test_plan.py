@@ -8,7 +8,7 @@ import pytest
 from experiments.cli.compose import compose_config
 from experiments.settings.rules import get
 from gan.errors import ConfigError
-from sweeps.spec.plan import notices, read_plan
+from sweeps.spec.plan import plan_warnings, read_plan
 from sweeps.spec.space import sampled_params
 from sweeps.study.identity import check_identity
 from sweeps.workers.early_stopping import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, EarlyStopping
@@ -25,7 +25,7 @@ def test_no_argument_searches_the_four_settings() -> None:
     # The baseline is the preset to the digit; the sampler, which knows one number for all layers, sees their mean.
     assert plan.preset == "tutorial"
     assert compose_config(plan.trial_overrides({})).model == compose_config(["experiment=tutorial"]).model
-    assert plan.baseline_shown == {
+    assert plan.baseline_for_tables == {
         "model.bn_momentum": "0.78/0.82/0.8",
         "model.leaky_relu_alpha": "0.2/0.25",
         "train.label_noise": 0.05,
@@ -43,7 +43,7 @@ def test_no_argument_searches_the_four_settings() -> None:
     assert momentum.discriminator.leaky_relu_alpha == [0.2, 0.25, 0.2, 0.25]
     assert plan.config.train.steps == plan.search.steps
     assert plan.search.steps // plan.config.eval.every_steps == 6
-    assert not notices(plan)
+    assert not plan_warnings(plan)
 
 
 def test_the_command_line_adds_replaces_and_fixes_dimensions() -> None:
@@ -64,7 +64,7 @@ def test_the_command_line_adds_replaces_and_fixes_dimensions() -> None:
 def test_the_space_of_all_levers_has_the_tutorial_in_it_and_only_valid_runs() -> None:
     plan = read_plan(["search=levers"])
     assert {d.key for d in plan.space} >= {"train.ema_decay", "train.loss", "train.augment", "optim.decay"}
-    assert not notices(plan)
+    assert not plan_warnings(plan)
     assert plan.identity() == read_plan(["search=levers"]).identity()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     for _ in range(5):
@@ -73,7 +73,7 @@ def test_the_space_of_all_levers_has_the_tutorial_in_it_and_only_valid_runs() ->
         assert {key: get(config, key) for key in params} == params
     fixed = read_plan(["search=levers", "train.loss=hinge"])
     assert "train.loss" not in {d.key for d in fixed.space}
-    assert [line for line in notices(fixed) if "acts in train.loss=bce alone" in line]
+    assert [line for line in plan_warnings(fixed) if "acts in train.loss=bce alone" in line]
 
 
 def test_the_name_of_a_study_is_a_text(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_baseline_is_known_in_any_form() -> None:
 )
 def test_a_search_starts_from_any_preset(argument: str, preset: str, words: str) -> None:
     plan = read_plan([argument])
-    assert (plan.preset, plan.baseline_words) == (preset, words)
+    assert (plan.preset, plan.baseline_name) == (preset, words)
     own = compose_config([f"experiment={preset}"])
     assert compose_config(plan.trial_overrides({})).model == own.model
     assert plan.config.optim == own.optim
@@ -200,13 +200,13 @@ def test_the_identity_holds_the_baseline() -> None:
 
 
 def test_notices() -> None:
-    (inert,) = notices(read_plan(["train.batch_norm=batch"]))
+    (inert,) = plan_warnings(read_plan(["train.batch_norm=batch"]))
     assert "model.bn_momentum: nearly inert under train.batch_norm=batch" in inert
-    (outside,) = notices(read_plan(["optim.beta_1=interval(0.7,0.9)"]))
+    (outside,) = plan_warnings(read_plan(["optim.beta_1=interval(0.7,0.9)"]))
     assert outside.startswith(
         "optim.beta_1: the tutorial's settings have 0.5, outside of the space; trial 0 has it all"
     )
-    (useless,) = notices(read_plan(["search=custom", "model.discriminator.bn_momentum=interval(0,0.9)"]))
+    (useless,) = plan_warnings(read_plan(["search=custom", "model.discriminator.bn_momentum=interval(0,0.9)"]))
     assert "no effect" in useless
 
 

@@ -15,7 +15,7 @@ from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.schema import SAMPLERS
 from sweeps.spec.space import read_space, same_params, sampled_params
 from sweeps.study import identity, samplers
-from sweeps.study.samplers import DecimalGridSampler, in_space
+from sweeps.study.samplers import DecimalGridSampler, trial_in_space
 
 INSTALLED = [name for name in SAMPLERS if importlib.util.find_spec(samplers.EXTRAS.get(name, "optuna"))]
 RANGES = [
@@ -27,8 +27,10 @@ RANGES = [
 ]
 
 
-def plan_of(space: Any, sampler: str, former: dict[str, Any] | None = None) -> Any:
-    return SimpleNamespace(space=space, former=former or {}, search=SimpleNamespace(seed=0, sampler=sampler))
+def plan_of(space: Any, sampler: str, before: dict[str, Any] | None = None) -> Any:
+    return SimpleNamespace(
+        space=space, values_before_extension=before or {}, search=SimpleNamespace(seed=0, sampler=sampler)
+    )
 
 
 @pytest.mark.parametrize("sampler", INSTALLED)
@@ -43,7 +45,7 @@ def test_values_of_a_range_are_clean_decimals(sampler: str) -> None:
         assert values == [float(start + k * step) for k in range(len(values))]
         study = optuna.create_study()
         study.enqueue_trial({dimension.key: dimension.nearest(0.05) for dimension in space})
-        for number in range(11 if sampler in samplers.MODELS else 5):
+        for number in range(11 if sampler in samplers.MODEL_BASED else 5):
             study.sampler = samplers.make_sampler(plan_of(space, sampler), 0, number)
             study.optimize(lambda trial: sampled_params(space, trial)["train.label_noise"], n_trials=1)  # noqa: B023
             assert study.trials[-1].params["train.label_noise"] in values, text
@@ -78,11 +80,14 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     assert joint(before, study).keys() == {"model.dropout", "optim.learning_rate"}
     present = {dimension.key: dimension.distribution for dimension in after.space}
     assert joint(after, study) == present  # also the one that is new, at the value that all had
-    seen = [in_space(trial, after.space, after.former) for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    seen = [
+        trial_in_space(trial, after.space, after.values_before_extension)
+        for trial in study.get_trials(states=(TrialState.COMPLETE,))
+    ]
     assert [trial is not None for trial in seen] == [
         trial.params["model.dropout"] >= 0.05 for trial in study.get_trials(states=(TrialState.COMPLETE,))
     ]
-    words = list(identity._extension(study, after, before.identity()))
+    words = list(identity.describe_extension(study, after, before.identity()))
     assert words[0] == "extends  model.dropout: interval(0, 0.3) -> interval(0.05, 0.5)"
     assert words[1] == "extends  train.label_noise: one value -> interval(0, 0.3)"
     kept = sum(trial is not None for trial in seen)

@@ -278,9 +278,9 @@ def _estimate(
         if preset == "tutorial":  # where searches begin; trials that are pruned make it less
             updates += sum(plan.budget * plan.search.steps for plan in (read_plan(SEARCHES[name]) for name in searches))
         if updates:
-            with stage(console, f"measuring the pace of {preset}, {workers} side by side"):
+            with stage(console, f"measuring the throughput of {preset}, {workers} side by side"):
                 plan = read_plan([f"experiment={preset}", PRECISION, *_data(wanted), f"search.workers={workers}"])
-                hours += throughput.AROUND * updates * throughput.measure(plan).update_seconds / workers / 3600
+                hours += throughput.OVERHEAD_FACTOR * updates * throughput.measure(plan).update_seconds / workers / 3600
     if hours:
         console.print(f"time      at most about {hours:.1f} h, {workers} trainings at a time")
 

@@ -1,46 +1,37 @@
 """What a person sees of a confirmation: a bar with the time left on a terminal, a line for each training elsewhere."""
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from experiments.cli.progress import say_words
 from sweeps.display.events import TrainingChanged
-from sweeps.display.time_left import Throughput, time_left
+from sweeps.display.live import LiveDisplay
+from sweeps.display.time_left import ThroughputMeter, time_left
 
 
-class ConfirmDisplay:
-    """Follows the events of `sweeps.analysis.confirm.confirm`.
+class ConfirmDisplay(LiveDisplay):
+    """Shows the events of `sweeps.analysis.confirm.confirm`.
 
     Args:
         console: where to print.
-        trainings: how many there are, those that were done before included.
+        trainings: how many there are, with those that an earlier session has finished.
         steps: updates of each.
-        rate: updates a second of the trials before; 0 where it is not known.
+        rate: updates a second of all trials together during the search, 0 where it is not known.
     """
 
     def __init__(self, console: Console, trainings: int, steps: int, rate: float) -> None:
-        self._console, self._trainings, self._length = console, trainings, steps
-        self._throughput = Throughput(rate)
-        self._steps: dict[str, int] = {}  # of those that are going on or over
-        self._over: set[str] = set()
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> "ConfirmDisplay":
-        if self._live is not None:
-            self._live.start()
-            self.refresh()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
+        super().__init__(console)
+        self._trainings, self._steps_each = trainings, steps
+        self._throughput = ThroughputMeter(rate)
+        self._steps: dict[str, int] = {}  # that each training has reached, by its name
+        self._over: set[str] = set()  # names of trainings that have ended
 
     def event(self, event: TrainingChanged) -> None:
+        """Show what happened to a training: a step, words for the user, or its end."""
         if event.step is not None:
             self._steps[event.name] = event.step
-            self._throughput.saw(event.name, event.step)
+            self._throughput.record(event.name, event.step)
         if event.is_over:
             self._over.add(event.name)
         if event.words:
@@ -49,24 +40,19 @@ class ConfirmDisplay:
         self.refresh()
 
     def time_left(self) -> str:
-        """Words for it; nothing while there is no telling."""
-        return time_left(self._throughput.seconds(self._length * self._trainings - self._made()))
+        """Return the time left in words, an empty text while it is not known."""
+        return time_left(self._throughput.seconds(self._steps_each * self._trainings - self._updates_made()))
 
-    def refresh(self) -> None:
-        if self._live is not None:
-            self._live.update(self._line())
-
-    def _made(self) -> int:
-        return sum(
-            self._length if name in self._over else self._steps[name] for name in self._steps.keys() | self._over
-        )
+    def _updates_made(self) -> int:
+        running = sum(step for name, step in self._steps.items() if name not in self._over)
+        return running + self._steps_each * len(self._over)
 
     def _say(self, text: str) -> None:
         say_words(self._console if self._live is None else self._live.console, text)
 
-    def _line(self) -> Table:
+    def _live_area(self) -> Table:
         line = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=self._length * self._trainings, completed=self._made(), width=12)
+        bar = ProgressBar(total=self._steps_each * self._trainings, completed=self._updates_made(), width=12)
         words = f"{len(self._over)} of {self._trainings} trainings"
         line.add_row("confirm", bar, "  ".join(filter(None, [words, self.time_left()])))
         return line

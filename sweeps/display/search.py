@@ -4,56 +4,59 @@ from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.live import Live
 
 from experiments.cli.progress import say, short_names
 from gan.errors import first_line
 from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed
-from sweeps.display.table import OVER, Progress, Row, TrialsTable, best_of, three_digits
-from sweeps.display.time_left import Throughput, time_left
+from sweeps.display.live import LiveDisplay
+from sweeps.display.table import FINISHED, Progress, Row, TrialsTable, best_of, three_digits
+from sweeps.display.time_left import ThroughputMeter, time_left
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value, table_text
 from sweeps.study import attempts
 
 
 def short(params: Mapping[str, Value]) -> str:
-    """Settings in a few words: the last part of each key and four digits."""
+    """Return parameters in one line: the last part of each key, and its value in four digits."""
     return "  ".join(f"{name} {table_text(params[key])}" for key, name in short_names(params).items())
 
 
-class SearchDisplay:
-    """A `Listener` that draws what it hears of."""
+class SearchDisplay(LiveDisplay):
+    """Shows the events of a search's workers: one row for each suggestion, however many attempts it took.
+
+    Args:
+        console: where to print.
+        plan: of the search.
+        trials: all that the study has at the start of this session.
+        searched: seconds that earlier sessions have searched.
+    """
 
     def __init__(self, console: Console, plan: Plan, trials: Sequence[FrozenTrial], searched: float = 0.0) -> None:
-        """searched: seconds before, in all sessions together."""
-        self._console, self._plan, self._searched = console, plan, searched
-        self._rows: dict[int, Row] = {}  # by origin
-        self._origins: dict[int, int] = {}  # of trial numbers
-        self.throughput = Throughput()
-        gone = attempts.superseded(trials)
+        super().__init__(console)
+        self._plan, self._searched = plan, searched
+        self._rows: dict[int, Row] = {}  # by the number of the suggestion's first trial, its origin
+        self._origins: dict[int, int] = {}  # by the number of the trial
+        self.throughput = ThroughputMeter()
+        superseded = attempts.superseded(trials)
         for trial, history in zip(trials, attempts.histories(trials), strict=True):
-            if trial.number not in gone and (history or trial.state != TrialState.WAITING):
-                self._add([*(trials[number] for number in history), trial])
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> "SearchDisplay":
-        if self._live is not None:
-            self._live.start()
-            self.refresh()
-        return self
+            is_last_attempt = trial.number not in superseded
+            was_never_started = trial.state == TrialState.WAITING and not history
+            if is_last_attempt and not was_never_started:
+                self._add_row([*(trials[number] for number in history), trial])
 
     def __exit__(self, *_: object) -> None:
+        super().__exit__()
         if self._live is not None:
-            self._live.stop()
             self._console.print(self._table(all_rows=True))
 
     def event(self, event: Event) -> None:
+        """Show what happened to a trial: its start, a step, a score or its end."""
         if isinstance(event, TrialBegan):
             self._begin(event)
         row = self._rows[self._origins[event.number]]
         if isinstance(event, TrialProgressed):
             row.step = event.step
-            self.throughput.saw(str(event.number), event.step)
+            self.throughput.record(str(event.number), event.step)
         if isinstance(event, TrialProgressed | TrialEnded) and event.score is not None:
             row.score = event.score
         if isinstance(event, TrialEnded):
@@ -69,6 +72,7 @@ class SearchDisplay:
         self._line(event.origin, "begins: " + short(event.params))
 
     def stopping(self) -> None:
+        """Show that the search stops and that its running trials save their state."""
         for row in self._rows.values():
             if row.state == "RUNNING":
                 row.state = "STOPPED"
@@ -79,51 +83,69 @@ class SearchDisplay:
             self._live.console.print(words)
         self.refresh()
 
-    def refresh(self) -> None:
-        if self._live is not None:
-            self._live.update(self._table())
+    def _live_area(self) -> TrialsTable:
+        return self._table()
 
-    def _add(self, of_suggestion: Sequence[FrozenTrial]) -> None:
-        """One suggestion: its last attempt, with what is known of those before."""
-        trial = of_suggestion[-1]
-        number = self._origins[trial.number] = attempts.origin(trial)
-        begun = next((each for each in reversed(of_suggestion) if each.params), trial)
-        params = attempts.shown_params(self._plan, begun)
-        scores = next((t.intermediate_values for t in reversed(of_suggestion) if t.intermediate_values), {0: None})
-        score = trial.value if trial.state == TrialState.COMPLETE else scores[max(scores)]
-        reason = str(trial.user_attrs.get(attempts.OUTCOME, ""))
-        preset = self._plan.preset if attempts.is_baseline(self._plan, begun) else ""
-        self._rows[number] = Row(number, params, preset, trial.state.name, max(scores), score, reason)
+    def _add_row(self, all_attempts: Sequence[FrozenTrial]) -> None:
+        """Add the row of a suggestion: the last attempt, with parameters and scores of those before."""
+        last = all_attempts[-1]
+        latest_first = list(reversed(all_attempts))
+        started = next((trial for trial in latest_first if trial.params), last)
+        with_scores = next((trial for trial in latest_first if trial.intermediate_values), None)
+        step, score = 0, None
+        if with_scores is not None:
+            step = max(with_scores.intermediate_values)
+            score = with_scores.intermediate_values[step]
+        if last.state == TrialState.COMPLETE:
+            score = last.value
+        origin = attempts.origin(last)
+        self._origins[last.number] = origin
+        self._rows[origin] = Row(
+            origin,
+            params=attempts.shown_params(self._plan, started),
+            preset=self._plan.preset if attempts.is_baseline(self._plan, started) else "",
+            state=last.state.name,
+            step=step,
+            score=score,
+            reason=str(last.user_attrs.get(attempts.OUTCOME, "")),
+        )
 
     def _line(self, origin: int, text: str) -> None:
+        """Print a line about a trial where there is no table."""
         if self._live is None:
             say(self._console, f"trial {origin:4d}  {text}")
 
     def _table(self, all_rows: bool = False) -> TrialsTable:
+        """Return the table, for the live area or, with all rows, for the end of the search."""
         rows = list(self._rows.values())
-        over, best = sum(row.state in OVER for row in rows), best_of(rows)
-        words = [f"{over} of {self._plan.budget} trials"]
+        finished = sum(row.state in FINISHED for row in rows)
+        best = best_of(rows)
+        words = [f"{finished} of {self._plan.budget} trials"]
         if best is not None and best.score is not None:
             words.append(f"best {three_digits(best.score)} (trial {best.origin})")
-        if not all_rows:  # the last table stays above what comes next
+        if not all_rows:  # the table of all rows stays on the terminal, where a time left would be wrong soon
             words.append(time_left(self._seconds_left()))
-        progress = Progress(f"study {self._plan.search.study}", over, self._plan.budget, "  ".join(filter(None, words)))
+        title = f"study {self._plan.search.study}"
+        progress = Progress(title, finished, self._plan.budget, "  ".join(filter(None, words)))
         return TrialsTable([dimension.key for dimension in self._plan.space], rows, best, progress, all_rows)
 
     def _seconds_left(self) -> float:
-        """Of trials that are going on or to come, and of the confirmation."""
+        """Seconds for the trials that run or are still to start, and for the confirmation."""
         search, confirm = self._plan.search, self._plan.search.confirm
-        running = sum(search.steps - row.step for row in self._rows.values() if row.state not in OVER)
-        over = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
-        waiting = max(self._plan.budget - len(self._rows), 0) * (sum(over) / len(over) if over else search.steps)
-        seconds = self.throughput.seconds(waiting)
-        if search.hours is not None:  # after which none is begun
-            seconds = min(seconds, max(search.hours * 3600 - self._searched - self.throughput.elapsed, 0.0))
-        confirmed = confirm.seeds * (1 + confirm.top) * search.steps
-        return seconds + self.throughput.seconds(running + confirmed)
+        running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in FINISHED)
+        lengths = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
+        mean_length = sum(lengths) / len(lengths) if lengths else search.steps
+        trials_to_start = max(self._plan.budget - len(self._rows), 0)
+        seconds_to_start = self.throughput.seconds(trials_to_start * mean_length)
+        if search.hours is not None:  # after which no trial starts
+            hours_left_in_seconds = search.hours * 3600 - self._searched - self.throughput.elapsed
+            seconds_to_start = min(seconds_to_start, max(hours_left_in_seconds, 0.0))
+        confirm_updates = confirm.seeds * (1 + confirm.top) * search.steps
+        return seconds_to_start + self.throughput.seconds(running_updates + confirm_updates)
 
 
 def _ending(row: Row) -> str:
+    """Return how a trial ended."""
     if row.state == "COMPLETE":
         return f"score {row.score:.4g}" if row.score is not None else "complete"
     word = {"PRUNED": "pruned", "FAIL": "failed"}[row.state]

@@ -14,8 +14,8 @@ from rich.text import Text
 from experiments.cli.progress import bar_line, short_names
 from sweeps.spec.space import Value, hydra_text
 
-ROWS = 12  # beside the trials that are going on
-OVER = ("COMPLETE", "PRUNED", "FAIL")
+MAX_FINISHED_ROWS = 12  # beside the trials that are running
+FINISHED = ("COMPLETE", "PRUNED", "FAIL")
 STYLES = {
     "WAITING": "cyan",
     "RUNNING": "cyan",
@@ -24,33 +24,43 @@ STYLES = {
     "FAIL": "red",
     "STOPPED": "yellow",
 }
-ALWAYS = 4  # settings, the tutorial's, that stay when steps are gone
-GAP = 2  # columns between two
-REASONS = 3  # of failed trials below the table, where there is no room for notes
+KEPT_SETTINGS = 4  # the tutorial's, which are left out only after the column of steps
+GAP = 2  # characters between two columns
+MAX_FAILURES = 3  # failed trials that are named below the table where there is no room for notes
 
 
 @dataclass
 class Row:
-    """One trial, or its attempts so far."""
+    """One suggestion, with all attempts at it so far.
+
+    Attributes:
+        origin: the number of the suggestion's first trial.
+        params: its parameters.
+        preset: the preset whose settings they are, if they are the baseline's.
+        state: Optuna's name of the state, or STOPPED.
+        step: the last step that is known.
+        score: the objective, or what it would be if the trial ended now.
+        reason: why the trial ended.
+    """
 
     origin: int
     params: Mapping[str, Value]
-    preset: str = ""  # whose settings they are, if they are the baseline
+    preset: str = ""
     state: str = "RUNNING"
     step: int = 0
-    score: float | None = None  # objective, or as it would be if the trial ended here
+    score: float | None = None
     reason: str = ""
 
     @property
     def note(self) -> str:
-        """Why it ended, in its first words; what is left out is in the report."""
-        reason = re.split(r"[;.] ", self.reason)[0] if self.state in ("PRUNED", "FAIL") else ""
-        return ", ".join(filter(None, [self.preset, reason]))
+        """The preset, and the first words of the reason. The report has all of it."""
+        first_words = re.split(r"[;.] ", self.reason)[0] if self.state in ("PRUNED", "FAIL") else ""
+        return ", ".join(filter(None, [self.preset, first_words]))
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search is."""
+    """What the last line of the table says: a title, how many trials are done, and words."""
 
     title: str
     done: int
@@ -60,6 +70,8 @@ class Progress:
 
 @dataclass
 class _Column:
+    """One column: its title, which may have several lines, and its cells."""
+
     title: str
     cells: dict[int, str]  # by a trial's origin
     justify: Literal["left", "right"] = "right"
@@ -72,17 +84,18 @@ class _Column:
 
 @dataclass(frozen=True)
 class TrialsTable:
-    """Trials, the best of them always, and how far the search is.
+    """A table of trials for a terminal of any width and height, with the progress of the search below.
 
-    As the terminal narrows, first the notes go, then settings from the last on down to four,
-    then the steps, then the other settings. Trial, score and state are always there.
+    As the terminal narrows, columns are left out in this order: the notes; the settings from the last
+    one on, down to four; the steps; the other settings. Trial, score and state are always there.
+    As it gets lower, finished trials are left out, the oldest first. The best one is always there.
 
     Args:
         keys: the settings that are searched.
-        rows: all trials that have begun.
-        best: of them.
-        progress: what stands in the last line.
-        all_rows: whether they may be more than the terminal has lines.
+        rows: all trials that have started.
+        best: the best of them.
+        progress: for the last line.
+        all_rows: whether to show all rows, also where the terminal has fewer lines.
     """
 
     keys: Sequence[str]
@@ -93,79 +106,87 @@ class TrialsTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        heads = {key: re.sub(r"[._]", "\n", name) for key, name in short_names(self.keys).items()}
-        lines = 1 + max((head.count("\n") for head in heads.values()), default=0)
-        rows = self._chosen(math.inf if self.all_rows else console.height - lines - REASONS - 3)
-        columns = {"step": _Column("step", {row.origin: str(row.step) for row in rows})}
-        for key, head in heads.items():
-            cells = {row.origin: three_digits(row.params[key]) for row in rows if key in row.params}
-            columns[key] = _Column(head, cells)
-        columns |= self._fixed(rows)
-        shown, with_notes = self._fitting(columns, rows, width)
-
-        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-        for key in shown:
-            table.add_column(columns[key].title, justify=columns[key].justify, no_wrap=True, vertical="bottom")
-        if with_notes:
-            table.add_column()
-        for row in rows:
-            texts = [Text(columns[key].cells.get(row.origin, ""), columns[key].style(row)) for key in shown]
-            notes = [Text(row.note)] if with_notes else []
-            table.add_row(*texts, *notes, style="bold" if row is self.best else "")
-        yield table
+        titles = {key: re.sub(r"[._]", "\n", name) for key, name in short_names(self.keys).items()}
+        title_lines = 1 + max((title.count("\n") for title in titles.values()), default=0)
+        rows = self._visible_rows(math.inf if self.all_rows else console.height - title_lines - MAX_FAILURES - 3)
+        columns = self._columns(titles, rows)
+        visible, with_notes = self._visible_columns(columns, rows, width)
+        yield self._table([columns[key] for key in visible], rows, with_notes)
         if not with_notes:
-            yield from (Text(words) for words in self._reasons(rows))
-        if left_out := [key for key in self.keys if key not in shown]:
+            yield from (Text(line) for line in self._failures(rows))
+        left_out = [key for key in self.keys if key not in visible]
+        if left_out:
             yield Text(f"{len(left_out)} of {len(self.keys)} settings have no room here; MLflow has all", "dim")
-        p = self.progress
-        yield bar_line(p.title, p.done, p.budget, Text(p.words), width)
+        progress = self.progress
+        yield bar_line(progress.title, progress.done, progress.budget, Text(progress.words), width)
 
-    def _chosen(self, most: float) -> list[Row]:
-        """The best trial, those that are going on, and the latest others, as far as there are lines."""
+    def _visible_rows(self, max_rows: float) -> list[Row]:
+        """Return the best trial, the running ones, and the latest of the others, as far as there are lines."""
         best = [self.best] if self.best is not None else []
-        going_on = [row for row in self.rows if row.state not in OVER]
-        over = sorted((row for row in self.rows if row.state in OVER), key=lambda row: -row.origin)
-        latest = [row for row in over if row not in best][: ROWS - len(best)]
-        chosen = [*best, *going_on, *latest][: int(min(max(most, 1), len(self.rows)))]
-        return sorted(chosen, key=lambda row: (row.state not in OVER, row.origin))
+        running = [row for row in self.rows if row.state not in FINISHED]
+        finished = sorted((row for row in self.rows if row.state in FINISHED), key=lambda row: -row.origin)
+        latest = [row for row in finished if row not in best][: MAX_FINISHED_ROWS - len(best)]
+        count = int(min(max(max_rows, 1), len(self.rows)))
+        visible = [*best, *running, *latest][:count]
+        return sorted(visible, key=lambda row: (row.state not in FINISHED, row.origin))
 
-    def _fixed(self, rows: Sequence[Row]) -> dict[str, _Column]:
+    def _columns(self, titles: Mapping[str, str], rows: Sequence[Row]) -> dict[str, _Column]:
+        """Return all columns but the notes: trial, score, state, step, and one for each key of `titles`."""
         scores = {row.origin: three_digits(row.score) for row in rows if row.score is not None}
         states = {row.origin: "best" if row is self.best else row.state.lower() for row in rows}
-        return {
+        columns = {
             "trial": _Column("trial", {row.origin: str(row.origin) for row in rows}),
             "score": _Column("score", scores),
             "state": _Column("state", states, "left", lambda row: STYLES.get(row.state, "")),
+            "step": _Column("step", {row.origin: str(row.step) for row in rows}),
         }
+        for key, title in titles.items():
+            values = {row.origin: three_digits(row.params[key]) for row in rows if key in row.params}
+            columns[key] = _Column(title, values)
+        return columns
 
-    def _fitting(self, columns: Mapping[str, _Column], rows: Sequence[Row], width: int) -> tuple[list[str], bool]:
-        """The columns that there is room for, and whether there is for notes, by the order in which they go."""
-        shown = ["trial", "score", "state", "step", *self.keys]
+    def _visible_columns(
+        self, columns: Mapping[str, _Column], rows: Sequence[Row], width: int
+    ) -> tuple[list[str], bool]:
+        """Return the columns that there is room for, and whether there is room for the notes too."""
+        visible = ["trial", "score", "state", "step", *self.keys]
 
         def room() -> int:
-            return width - sum(columns[key].width + GAP for key in shown) + GAP
+            return width - sum(columns[key].width + GAP for key in visible) + GAP
 
         with_notes = room() >= GAP + max((cell_len(row.note) for row in rows), default=0)
-        for key in (*reversed(self.keys[ALWAYS:]), "step", *reversed(self.keys[:ALWAYS])):
+        for key in (*reversed(self.keys[KEPT_SETTINGS:]), "step", *reversed(self.keys[:KEPT_SETTINGS])):
             if room() >= 0:
                 break
-            shown.remove(key)
-        return shown, with_notes
+            visible.remove(key)
+        return visible, with_notes
 
-    def _reasons(self, rows: Sequence[Row]) -> list[str]:
-        """Why the latest trials failed."""
-        failed = [row for row in rows if row.state == "FAIL"][-REASONS:]
+    def _table(self, columns: Sequence[_Column], rows: Sequence[Row], with_notes: bool) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+        for column in columns:
+            table.add_column(column.title, justify=column.justify, no_wrap=True, vertical="bottom")
+        if with_notes:
+            table.add_column()
+        for row in rows:
+            cells = [Text(column.cells.get(row.origin, ""), column.style(row)) for column in columns]
+            notes = [Text(row.note)] if with_notes else []
+            table.add_row(*cells, *notes, style="bold" if row is self.best else "")
+        return table
+
+    def _failures(self, rows: Sequence[Row]) -> list[str]:
+        """Return why the latest trials failed."""
+        failed = [row for row in rows if row.state == "FAIL"][-MAX_FAILURES:]
         return [f"trial {row.origin} failed: {row.note}" for row in failed]
 
 
 def best_of(rows: Sequence[Row]) -> Row | None:
-    """The one with the lowest score of those that came to their end."""
+    """Return the complete trial with the lowest score."""
     complete = [row for row in rows if row.state == "COMPLETE" and row.score is not None]
     return min(complete, key=lambda row: (row.score, row.origin), default=None)
 
 
 def three_digits(value: Value) -> str:
-    """For a table on a terminal: 2.13e-4, 0.817, 20.3, 1042."""
+    """Return a value for a table on a terminal: 2.13e-4, 0.817, 20.3, 1042."""
     if not isinstance(value, float):
         return hydra_text(value).replace("/", "/\n")  # 0.78/0.82, of layers
     if 100 <= abs(value) < 1e6:

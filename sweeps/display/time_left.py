@@ -4,41 +4,43 @@ import math
 import time
 
 
-class Throughput:
-    """Measures updates a second of all trainings together.
+class ThroughputMeter:
+    """Measures how many updates a second all trainings make together.
 
-    before: what it was in the stage before, which counts until this one has made updates.
+    Args:
+        previous: updates a second of the stage before, 0 where there was none. It counts until this
+            stage has made updates.
     """
 
-    def __init__(self, before: float = 0.0) -> None:
-        self._before = before
-        self._begin = time.monotonic()
-        self._steps: dict[str, tuple[int, int]] = {}  # of each training: the first step seen, and the last
+    def __init__(self, previous: float = 0.0) -> None:
+        self._previous = previous
+        self._start = time.monotonic()
+        self._first_steps: dict[str, int] = {}  # by training; of a resumed one the step that it resumed at
+        self._last_steps: dict[str, int] = {}
 
-    def saw(self, training: str, step: int) -> None:
-        """Note the step that a training is at; of one that was resumed, the first is where it goes on."""
-        first, last = self._steps.get(training, (step, step))
-        self._steps[training] = (first, max(last, step))
+    def record(self, training: str, step: int) -> None:
+        """Record the step that a training is at."""
+        self._first_steps.setdefault(training, step)
+        self._last_steps[training] = max(step, self._last_steps.get(training, step))
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the beginning."""
-        return time.monotonic() - self._begin
-
-    def seconds(self, updates: float) -> float:
-        """Return how long so many updates take; infinite while there is no telling."""
-        made = sum(last - first for first, last in self._steps.values())
-        rate = made / self.elapsed if made else self._before
-        return updates / rate if rate else math.inf
+        """Seconds since this meter was made."""
+        return time.monotonic() - self._start
 
     @property
     def rate(self) -> float:
-        """Updates a second; 0 while there is no telling."""
-        return 1 / self.seconds(1)
+        """Updates a second, 0 while it is not known."""
+        updates = sum(self._last_steps.values()) - sum(self._first_steps.values())
+        return updates / self.elapsed if updates else self._previous
+
+    def seconds(self, updates: float) -> float:
+        """Return how many seconds so many updates take, infinitely many while the rate is not known."""
+        return updates / self.rate if self.rate else math.inf
 
 
 def time_left(seconds: float) -> str:
-    """Return `about 5 min left`; nothing where nothing is left, or there is no telling."""
+    """Return `about 5 min left`, or an empty text for no time and for infinite time, which is not known."""
     return f"about {duration(seconds)} left" if 0 < seconds < math.inf else ""
 
 

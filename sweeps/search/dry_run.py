@@ -1,4 +1,4 @@
-"""What a search would do, and how long it would take: shown, not done."""
+"""A dry run of a search: it shows the space, a few suggestions and the time that the search would take."""
 
 import math
 import sys
@@ -21,34 +21,29 @@ SUGGESTIONS = 5  # that a dry run shows
 
 
 def dry_run(plan: Plan, console: Console) -> int:
-    table = Table("setting", "space", plan.preset, box=None, header_style="bold")
-    for dimension in plan.space:
-        table.add_row(dimension.key, dimension.text, table_text(plan.baseline_for_tables[dimension.key]))
-    console.print(table)
-    first = "" if plan.search.sampler == "grid" else f"{plan.baseline_name}, and "
-    say(console, f"{first}some of the kind that come first:")
-    for number, params in enumerate(suggestions(plan)):
-        say_words(console, f"trial {number}  {short(params)}")
-    with stage(console, f"measuring the pace of {plan.workers} trials side by side"):
+    """Print what a search would do and how long it would take. Write nothing.
+
+    Args:
+        plan: of the search.
+        console: where to print.
+
+    Returns:
+        The exit code.
+    """
+    _print_space(plan, console)
+    _print_suggestions(plan, console)
+    with stage(console, f"measuring the throughput of {plan.workers} trials side by side"):
         try:
-            measured = throughput.measure(plan)
+            timing = throughput.measure(plan)
         except RuntimeError as error:
-            print(f"error: the pace cannot be measured: {error}", file=sys.stderr)
+            print(f"error: the throughput cannot be measured: {error}", file=sys.stderr)
             return FAILED
-    trial = measured.trial_seconds(plan.search.steps)
-    rounds = math.ceil(plan.budget / plan.workers)
-    confirm = plan.search.confirm
-    again = math.ceil((confirm.top + 1) * confirm.seeds / plan.workers) if confirm.seeds else 0
-    say_words(
-        console,
-        f"time     {1000 * measured.update_seconds:.0f} ms an update with {plan.workers} at a time: about "
-        f"{duration(trial)} a trial, {duration(rounds * trial)} for {plan.budget} trials, less what pruning saves, "
-        f"and {duration(again * trial)} to confirm",
-    )
+    _print_times(plan, timing, console)
     return 0
 
 
 def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
+    """Yield the parameters of the first trials, as an empty study would suggest them."""
     study = optuna.create_study()
     if plan.search.sampler != "grid":
         study.enqueue_trial(plan.baseline, user_attrs={attempts.BASELINE: True})
@@ -57,3 +52,30 @@ def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
         trial = study.ask()
         sampled_params(plan.space, trial)
         yield dict(attempts.shown_params(plan, trial))
+
+
+def _print_space(plan: Plan, console: Console) -> None:
+    table = Table("setting", "space", plan.preset, box=None, header_style="bold")
+    for dimension in plan.space:
+        table.add_row(dimension.key, dimension.text, table_text(plan.baseline_for_tables[dimension.key]))
+    console.print(table)
+
+
+def _print_suggestions(plan: Plan, console: Console) -> None:
+    baseline = "" if plan.search.sampler == "grid" else f"{plan.baseline_name}, and "
+    say(console, f"{baseline}some of the kind that come first:")
+    for number, params in enumerate(suggestions(plan)):
+        say_words(console, f"trial {number}  {short(params)}")
+
+
+def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -> None:
+    trial_seconds = timing.trial_seconds(plan.search.steps)
+    search_rounds = math.ceil(plan.budget / plan.workers)  # of trials side by side
+    confirm = plan.search.confirm
+    confirm_rounds = math.ceil((confirm.top + 1) * confirm.seeds / plan.workers)
+    say_words(
+        console,
+        f"time     {1000 * timing.update_seconds:.0f} ms an update with {plan.workers} at a time: about "
+        f"{duration(trial_seconds)} a trial, {duration(search_rounds * trial_seconds)} for {plan.budget} trials, "
+        f"less what pruning saves, and {duration(confirm_rounds * trial_seconds)} to confirm",
+    )

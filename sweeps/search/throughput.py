@@ -1,4 +1,4 @@
-"""How fast this machine would train a search's trials: measured, side by side, nothing kept.
+"""A measurement of how fast this machine trains the trials of a search side by side. It keeps nothing.
 
 python sweeps/search/throughput.py <overrides as JSON>      (started by search.dry_run=true)
 """
@@ -17,24 +17,33 @@ from rich.console import Console
 from experiments.cli.overrides import as_text
 from sweeps.spec.plan import Plan
 
-UPDATES = 30
-# What a trial costs beside its updates, per update: scores, pictures and records (docs/performance.md).
-AROUND = 1.1
+UPDATES = 30  # that are timed
+OVERHEAD_FACTOR = 1.1  # time with scores, samples and records, over the time of the updates (docs/performance.md)
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Of one trial among as many as there are workers."""
+class TrialTiming:
+    """How long one trial takes while as many run as there are workers.
 
-    start_seconds: float  # to the first update
+    Attributes:
+        start_seconds: from the start of its process to its first update.
+        update_seconds: of each update, without scores, samples and records.
+    """
+
+    start_seconds: float
     update_seconds: float
 
     def trial_seconds(self, steps: int) -> float:
-        return self.start_seconds + AROUND * steps * self.update_seconds
+        """Return how long a trial of so many updates takes."""
+        return self.start_seconds + OVERHEAD_FACTOR * steps * self.update_seconds
 
 
-def measure(plan: Plan) -> Pace:
-    """Trains as many trials as there are workers, for a moment. Raises RuntimeError if they fail."""
+def measure(plan: Plan) -> TrialTiming:
+    """Train as many trials as there are workers for a moment, and return the times of the slowest.
+
+    Raises:
+        RuntimeError: where one of them fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
         command = [sys.executable, __file__, json.dumps([overrides, plan.config_dir])]
@@ -43,19 +52,22 @@ def measure(plan: Plan) -> Pace:
             for _ in range(plan.workers)
         ]
         outputs = [process.communicate() for process in processes]
-    for process, (_, words) in zip(processes, outputs, strict=True):
+    for process, (_, errors) in zip(processes, outputs, strict=True):
         if process.returncode:
-            raise RuntimeError([f"exit code {process.returncode}", *words.strip().splitlines()][-1])
-    times = [[float(word) for word in out.split()] for out, _ in outputs]
-    starts, updates = zip(*times, strict=True)
-    return Pace(max(starts), max(updates))
+            raise RuntimeError([f"exit code {process.returncode}", *errors.strip().splitlines()][-1])
+    times = [tuple(float(word) for word in output.split()) for output, _ in outputs]
+    return TrialTiming(
+        start_seconds=max(start_seconds for start_seconds, _ in times),
+        update_seconds=max(update_seconds for _, update_seconds in times),
+    )
 
 
 def main() -> None:
+    """Train one trial for UPDATES updates, and print the two numbers of its TrialTiming."""
     begin = time.perf_counter()
     overrides, config_dir = json.loads(sys.argv[1])
     result = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # a download says so on the standard output
+    os.dup2(2, 1)  # the standard output is for the result alone: a download would print to it
 
     from experiments.cli.compose import compose_config
     from experiments.cli.stderr import native_stderr_to

@@ -9,7 +9,7 @@ import sweeps.display.time_left
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import TrainingChanged, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
-from sweeps.display.time_left import Throughput, duration, time_left
+from sweeps.display.time_left import ThroughputMeter, duration, time_left
 from sweeps.spec.plan import read_plan
 
 
@@ -31,17 +31,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_throughput_is_of_the_updates_that_were_made_here(clock: Clock) -> None:
-    throughput = Throughput(before=4.0)
+    throughput = ThroughputMeter(previous=4.0)
     assert throughput.seconds(240) == 60
-    throughput.saw("a", 500)  # resumed there
+    throughput.record("a", 500)  # resumed there
     clock.now += 10
-    throughput.saw("a", 600)
-    throughput.saw("b", 0)
-    throughput.saw("b", 100)
+    throughput.record("a", 600)
+    throughput.record("b", 0)
+    throughput.record("b", 100)
     assert throughput.rate == 20
     assert throughput.seconds(2000) == 100
     assert time_left(throughput.seconds(40_000)) == "about 33 min left"
-    assert time_left(0) == time_left(Throughput().seconds(10)) == ""
+    assert time_left(0) == time_left(ThroughputMeter().seconds(10)) == ""
 
 
 def test_durations() -> None:
@@ -92,5 +92,5 @@ def test_a_confirmation_has_a_bar_on_a_terminal(clock: Clock) -> None:
         display.event(TrainingChanged("tutorial seed 1", words="training"))
         display.event(TrainingChanged("tutorial seed 1", step=0))
         assert display.time_left() == "about 30 min left"
-        console.print(display._line())
+        console.print(display._live_area())
     assert "0 of 12 trainings  about 30 min left" in console.export_text()

@@ -16,7 +16,7 @@ from sweeps.spec.space import Value, table_text
 from sweeps.study import attempts
 
 
-def short(params: Mapping[str, Value]) -> str:
+def format_params(params: Mapping[str, Value]) -> str:
     """Return parameters in one line: the last part of each key, and its value in four digits."""
     return "  ".join(f"{name} {table_text(params[key])}" for key, name in short_names(params).items())
 
@@ -69,7 +69,7 @@ class SearchDisplay(LiveDisplay):
         before = self._rows.get(event.origin, Row(event.origin, {}))  # of an attempt before this one
         preset = self._plan.preset if event.is_baseline else ""
         self._rows[event.origin] = Row(event.origin, event.params, preset, step=before.step, score=before.score)
-        self._line(event.origin, "begins: " + short(event.params))
+        self._line(event.origin, "begins: " + format_params(event.params))
 
     def stopping(self) -> None:
         """Show that the search stops and that its running trials save their state."""

@@ -36,7 +36,8 @@ class ThroughputMeter:
 
     def seconds(self, updates: float) -> float:
         """Return how many seconds so many updates take, infinitely many while the rate is not known."""
-        return updates / self.rate if self.rate else math.inf
+        rate = self.rate
+        return updates / rate if rate else math.inf
 
 
 def time_left(seconds: float) -> str:

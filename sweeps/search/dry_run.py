@@ -10,7 +10,7 @@ from rich.table import Table
 
 from experiments.cli.entry import FAILED
 from experiments.cli.progress import say, say_words, stage
-from sweeps.display.search import short
+from sweeps.display.search import format_params
 from sweeps.display.time_left import duration
 from sweeps.search import throughput
 from sweeps.spec.plan import Plan
@@ -65,7 +65,7 @@ def _print_suggestions(plan: Plan, console: Console) -> None:
     baseline = "" if plan.search.sampler == "grid" else f"{plan.baseline_name}, and "
     say(console, f"{baseline}some of the kind that come first:")
     for number, params in enumerate(suggestions(plan)):
-        say_words(console, f"trial {number}  {short(params)}")
+        say_words(console, f"trial {number}  {format_params(params)}")
 
 
 def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -> None:

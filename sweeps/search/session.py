@@ -31,7 +31,7 @@ from sweeps.analysis.comparison import Verdict, judge
 from sweeps.analysis.confirm import Stopped, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrialEnded
-from sweeps.display.search import SearchDisplay, short
+from sweeps.display.search import SearchDisplay, format_params
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, published, storage
 from sweeps.workers.protocol import CannotGoOn
@@ -215,7 +215,7 @@ class SearchSession:
     def _say_verdict(self, verdict: Verdict | None, winner: Winner) -> None:
         if verdict is None:
             title = self.plan.baseline_name if winner.is_baseline else f"trial {winner.origin}"
-            self._say(f"best     {title}, score {winner.search_score:.4g}: {short(winner.shown)}")
+            self._say(f"best     {title}, score {winner.search_score:.4g}: {format_params(winner.shown)}")
             self._say(f"verdict  {winner.words}")
             return
         table = Table("settings", "mean", "±", "fresh seeds", "in the search", box=None, header_style="bold")
@@ -226,7 +226,7 @@ class SearchSession:
             table.add_row(each.title, f"{each.mean:.4g}", spread, scores, found)
         self.console.print(table)
         self._say(f"verdict  {winner.words}")
-        self._say(f"         {short(winner.shown)}")
+        self._say(f"         {format_params(winner.shown)}")
 
     def _say_where(self, feeder: Feeder) -> None:
         folder = self.folder.path

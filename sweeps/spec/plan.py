@@ -33,7 +33,7 @@ DEFAULTS = "defaults"  # the preset that searches of earlier versions started fr
 SPACE_PREFIX = "search.space."  # of the dimensions in a study's identity
 BASELINE_PREFIX = "baseline."  # of the baseline's settings in a study's identity
 BATCH_SIZE = "train.batch_size"
-KEEP_CHECKPOINTS = 2  # of a trial: the latest and the best, 17 MB each
+KEEP_CHECKPOINTS = 2  # the latest of a trial, 17 MB each; the best by score is kept beside them
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
 
 

@@ -90,7 +90,7 @@ class Dimension:
         """How many values there are.
 
         Raises:
-            ConfigError: for an interval, which has no end of them.
+            ConfigError: for an interval, whose values cannot be counted.
         """
         d = self.distribution
         if isinstance(d, CategoricalDistribution):

@@ -46,7 +46,7 @@ def open_study(
 ) -> Study:
     """Make the study of a plan, or load and check the one that exists.
 
-    The first trial of a new study is the baseline, but for a grid, which has its own points alone.
+    The first trial of a new study is the baseline. A grid has none: it consists of its points.
 
     Args:
         storage: where the study is kept.
@@ -118,7 +118,7 @@ def check_identity(name: str, stored: Identity, current: Identity, plan: Plan) -
 
 
 def _complete(stored: Identity, current: Identity, plan: Plan) -> tuple[Identity, Identity]:
-    """Return both identities with the keys that one of them lacks although it agrees with the other."""
+    """Return both identities, each with keys that it lacks and whose value is nevertheless certain."""
     # A setting that takes its value from a dimension of the space has no value to compare.
     stored = {key: value for key, value in stored.items() if not _inherits_from_space(key, plan)}
     # The baseline cannot differ in a dimension that is new, nor in a study older than these keys.
@@ -147,13 +147,16 @@ def _defaults_of_new_settings(stored: Identity, current: Identity) -> Identity:
 
 
 def _compare_identities(stored: Identity, current: Identity, searched: set[str]) -> list[Difference]:
-    """Compare all keys of two identities, but for settings that are searched in one of them."""
+    """Compare all keys of two identities except settings that one of them searches."""
     keys = sorted((stored.keys() | current.keys()) - searched)
     return [(key, stored.get(key), current.get(key)) for key in keys if stored.get(key) != current.get(key)]
 
 
 def _compare_new_dimensions(stored: Identity, searched: set[str], plan: Plan) -> list[Difference]:
-    """Compare the value that a dimension had in the study, before it was searched, with this search's baseline."""
+    """Compare settings that became dimensions: the value that they had in the study with this search's baseline.
+
+    Where these are equal, all trials can be compared: those of before have the baseline's value.
+    """
     pairs = [(key, stored[key], get(plan.config, key)) for key in sorted(searched & stored.keys())]
     return [(key, before, baseline) for key, before, baseline in pairs if before != baseline]
 

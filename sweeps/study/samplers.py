@@ -1,4 +1,4 @@
-"""Samplers: Optuna's suggest the next trial, from trials that are first brought into the current space."""
+"""The samplers that suggest the next trial: Optuna's, which are shown all trials in the current space."""
 
 import copy
 import importlib.util
@@ -16,7 +16,7 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.space import Space, Value, remove_float_error, same_value
 from sweeps.study.optuna_log import experimental
 
-STARTUP_TRIALS = 8  # suggested at random, before TPE and GP model anything
+STARTUP_TRIALS = 8  # suggested at random before TPE or GP use a model
 MODEL_BASED = ("tpe", "gp", "cmaes")  # samplers that learn from earlier trials
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna, the extras of pyproject.toml
 
@@ -63,7 +63,7 @@ def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
 
 
 class CurrentSpaceSampler(BaseSampler):
-    """A wrapper around a sampler: it sees all trials in the current space, and its suggestions have no float errors.
+    """A wrapper around a sampler: it converts all trials to the current space, and rounds suggestions to clean decimals.
 
     Optuna models only those parameters jointly that had the same distribution in all trials. After
     search.extend=true it would sample a dimension with another interval independently, for good.

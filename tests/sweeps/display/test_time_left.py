@@ -54,7 +54,7 @@ def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock
     for confirm, words in (
         ("search.confirm.seeds=0", "about 2 min left"),
         ("search.confirm.top=2", "about 9 min left"),
-        ("search.hours=0.03", "about 10 min left"),  # two trials would take 100 s, but after 8 s none is begun
+        ("search.hours=0.03", "about 10 min left"),  # two trials would take 100 s, but after 8 s none starts
     ):
         plan = read_plan([*space, confirm, f"records.root={tmp_path}"])
         console = Console(width=120, force_terminal=True, record=True, color_system=None)

@@ -185,9 +185,9 @@ def test_the_baseline_is_known_in_any_form() -> None:
 def test_a_search_starts_from_any_preset(argument: str, preset: str, words: str) -> None:
     plan = read_plan([argument])
     assert (plan.preset, plan.baseline_name) == (preset, words)
-    own = compose_config([f"experiment={preset}"])
-    assert compose_config(plan.trial_overrides({})).model == own.model
-    assert plan.config.optim == own.optim
+    expected = compose_config([f"experiment={preset}"])
+    assert compose_config(plan.trial_overrides({})).model == expected.model
+    assert plan.config.optim == expected.optim
 
 
 def test_the_identity_holds_the_baseline() -> None:

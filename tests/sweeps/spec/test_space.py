@@ -165,8 +165,8 @@ def test_null_is_a_choice_where_a_key_follows_another() -> None:
     assert plan.baseline == {"optim.generator_learning_rate": None}
     assert plan.is_baseline(plan.baseline)
     assert compose_config(as_overrides(plan.baseline)) == Config()
-    own = read_plan(["search=custom", "model.generator.bn_momentum=choice(null,0.8)"])  # the tutorial has 0.78
-    assert own.baseline == {"model.generator.bn_momentum": 0.8}
+    plan = read_plan(["search=custom", "model.generator.bn_momentum=choice(null,0.8)"])  # the tutorial has 0.78
+    assert plan.baseline == {"model.generator.bn_momentum": 0.8}
 
 
 def test_numbers_in_texts_have_all_their_digits() -> None:

@@ -52,9 +52,9 @@ def test_values_of_a_range_are_clean_decimals(sampler: str) -> None:
         assert len(as_suggested(study.trials).trials) == len(study.trials)
 
 
-def test_studies_of_before_go_on_though_their_values_are_no_decimals() -> None:
-    had = {"model.dropout": FloatDistribution(0, 0.3, step=0.1)}
-    trial = create_trial(value=1.0, params={"model.dropout": 0.1}, distributions=had)
+def test_older_studies_resume_though_their_values_are_no_decimals() -> None:
+    distributions: dict[str, BaseDistribution] = {"model.dropout": FloatDistribution(0, 0.3, step=0.1)}
+    trial = create_trial(value=1.0, params={"model.dropout": 0.1}, distributions=distributions)
     trial.params = {"model.dropout": 0.1 + 2 * 0.1}
     (seen,) = as_suggested([trial]).trials  # which Optuna refused
     assert seen.params == {"model.dropout": 0.3}

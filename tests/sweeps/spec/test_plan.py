@@ -199,7 +199,7 @@ def test_the_identity_holds_the_baseline() -> None:
     check_identity("gan", same.identity(), same.identity(), same)
 
 
-def test_notices() -> None:
+def test_warnings() -> None:
     (inert,) = plan_warnings(read_plan(["train.batch_norm=batch"]))
     assert "model.bn_momentum: nearly inert under train.batch_norm=batch" in inert
     (outside,) = plan_warnings(read_plan(["optim.beta_1=interval(0.7,0.9)"]))

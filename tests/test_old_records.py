@@ -164,7 +164,7 @@ def test_a_finished_search_says_its_winner_again(study: str, program: RunProgram
     assert (folder / "trials.csv").read_text() == table
     assert trained(records) == was_trained
     assert trials(records, study) == were
-    assert tag(folder, "verdict") in printed
+    assert tag(folder, "result") in printed
     page = (folder / "report.html").read_text()
     assert f"{winner['search_score']:.4g}" in page
     assert "data:image/png" in page

@@ -1,5 +1,6 @@
 """docs/fid_proxy.md and its pictures, from the measured numbers alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import matplotlib.figure
 import numpy as np
 
 from experiments.fid_proxy.measure import Numbers
+from experiments.reports.statistics import mean, mean_and_std, standard_deviation
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart, and two greys.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#B2A100")
@@ -74,7 +76,7 @@ def _disturbances(found: Numbers) -> str:
     for name, kind in found.items():
         scores = np.array(kind["scores"])
         cells = [
-            f"{level:g}: {row.mean():.2f} ± {row.std(ddof=1):.2f}"
+            f"{level:g}: {mean(row):.2f} ± {standard_deviation(row):.2f}"
             for level, row in zip(kind["levels"], scores, strict=True)
         ]
         rising = "yes" if (np.diff(scores, axis=0) > 0).all() else "NO"
@@ -92,7 +94,7 @@ Four fifths of the real ships, another choice for each seed, spoilt more and mor
 
 def _modes(found: Numbers) -> str:
     names = list(next(iter(found.values())))
-    rows = [[what, *(_spread(scores[name]) for name in names)] for what, scores in found.items()]
+    rows = [[what, *(mean_and_std(scores[name]) for name in names)] for what, scores in found.items()]
     return f"""## Does it rise when variety is lost?
 
 Real ships in ten clusters (k-means in the features of another network), of which some are removed and the rest drawn
@@ -111,7 +113,7 @@ def _sample_sizes(results: Numbers) -> str:
     rows = []
     for count, scores in found.items():
         left = np.mean(scores["fid_proxy"]) - scores["expected_excess"]
-        cells = [_spread(scores[name]) for name in names]
+        cells = [mean_and_std(scores[name]) for name in names]
         rows.append([f"{int(count):,}", cells[0], f"{scores['expected_excess']:.2f}", f"{left:.2f}", *cells[1:]])
     head = ["images", names[0], "expected excess", "what is left", *names[1:]]
     return f"""## How many images?
@@ -199,16 +201,16 @@ def _noise(results: Numbers) -> str:
     lines = [
         [
             f"latents, {int(count):,} images",
-            f"{np.std(scores['fid_proxy'], ddof=1):.3f}",
+            f"{standard_deviation(scores['fid_proxy']):.3f}",
             f"{len(scores['fid_proxy'])} banks",
         ]
         for count, scores in found.items()
     ]
-    lines.append(["training seed", f"{np.std(same, ddof=1):.3f}", f"{len(same)} tutorial runs at their end"])
+    lines.append(["training seed", f"{standard_deviation(same):.3f}", f"{len(same)} tutorial runs at their end"])
     lines.append(
         ["time", f"{np.mean(late):.3f}", "mean step between neighbouring late checkpoints of the tutorial runs"]
     )
-    lines.append(["settings", f"{np.std(list(finals.values()), ddof=1):.3f}", f"{len(finals)} runs at their end"])
+    lines.append(["settings", f"{standard_deviation(list(finals.values())):.3f}", f"{len(finals)} runs at their end"])
     return f"""## How large is the noise?
 
 Standard deviation of the score by what changes. Of so few training seeds it is known to a factor of several only: a
@@ -232,10 +234,6 @@ def _limits() -> str:
 """
 
 
-def _spread(values: list[float]) -> str:
-    return f"{np.mean(values):.3g} ± {np.std(values, ddof=1):.2g}"
-
-
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -250,12 +248,20 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[matpl
     return figure, axes
 
 
+def _errorbar(
+    axis: Any, x: Sequence[float], scores: np.ndarray | list[list[float]], colour: str, label: str | None = None
+) -> None:
+    """Draw mean ± standard deviation at each x. scores: those of each x, one a seed."""
+    deviations = [standard_deviation(row) for row in scores]
+    axis.errorbar(x, [mean(row) for row in scores], deviations, label=label, color=colour, marker="o", capsize=3)
+
+
 def _draw_disturbances(results: Numbers) -> matplotlib.figure.Figure:
     figure, axes = _figure(2, 3, 11, 6)
     for axis, (name, kind) in zip(axes.flat, results["disturbances"].items(), strict=True):
         scores = np.array(kind["scores"])
         axis.plot(kind["levels"], scores, color="#999999", linewidth=0.8)
-        axis.errorbar(kind["levels"], scores.mean(1), scores.std(1, ddof=1), color=COLOURS[0], marker="o", capsize=3)
+        _errorbar(axis, kind["levels"], scores, COLOURS[0])
         axis.set(title=name, xlabel=kind["unit"], ylabel="FID proxy", ylim=(0, None))
     return figure
 
@@ -268,16 +274,7 @@ def _draw_modes(results: Numbers) -> matplotlib.figure.Figure:
         axes.flat, (["fid_proxy"], ["coverage", "density"]), ("FID proxy", "share"), strict=True
     ):
         for name, colour in zip(names, COLOURS, strict=False):
-            values = np.array([scores[name] for scores in found.values()])
-            axis.errorbar(
-                range(len(labels)),
-                values.mean(1),
-                values.std(1, ddof=1),
-                label=name,
-                color=colour,
-                marker="o",
-                capsize=3,
-            )
+            _errorbar(axis, range(len(labels)), [scores[name] for scores in found.values()], colour, name)
         axis.set(xlabel="clusters removed, of 10", ylabel=label, ylim=(0, None))
         axis.set_xticks(range(len(labels)), labels)
         axis.legend(frameon=False)
@@ -289,8 +286,7 @@ def _draw_sample_sizes(results: Numbers) -> matplotlib.figure.Figure:
     figure, axes = _figure(1, 3, 12, 3.8)
     counts = [int(count) for count in found]
     for axis, name in zip(axes.flat, ("fid_proxy", "kid_proxy", "coverage"), strict=True):
-        values = np.array([scores[name] for scores in found.values()])
-        axis.errorbar(counts, values.mean(1), values.std(1, ddof=1), color=COLOURS[0], marker="o", capsize=3)
+        _errorbar(axis, counts, [scores[name] for scores in found.values()], COLOURS[0])
         axis.set(xlabel="images", ylabel=name)
     return figure
 

@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments.cli.progress import brief, short_names
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
+from experiments.reports.statistics import mean_and_std
 from experiments.runs.facts import read_records, settings
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
@@ -76,12 +75,8 @@ class Group:
         return [value for run in self.runs if (value := run.value(metric)) is not None]
 
     def summary(self, metric: str) -> str:
-        """Mean and standard deviation over seeds."""
-        values = self.values(metric)
-        if not values:
-            return ""
-        spread = f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
-        return f"{np.mean(values):.4g}{spread}"
+        """Return mean ± sample standard deviation over seeds, as text."""
+        return mean_and_std(self.values(metric), digits=4)
 
 
 def find_runs(records: Records, references: Sequence[str], study: str | None, top: int) -> list[RunFolder]:

@@ -15,7 +15,7 @@ from experiments.records.journal import Journal
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from gan import metric_names
 from gan.errors import ConfigError
-from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.comparison import Comparison
 from sweeps.analysis.confirm import best_run
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value
@@ -45,16 +45,18 @@ class Winner:
         return CHAMPION if self.better else CANDIDATE
 
 
-def find_winner(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], verdict: Verdict | None) -> Winner | None:
-    """The winner of a study, None where no trial came to its end.
+def find_winner(
+    plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], comparison: Comparison | None
+) -> Winner | None:
+    """Return the winner of a study, None where no trial was completed.
 
-    With a verdict it is the verdict's, and its run that of the seed with the best final score; without one the
-    best trial is, the baseline's among them.
+    Of a confirmation it is the comparison's, and its run that of the seed with the best final score. Without one
+    it is the best trial, the baseline's among them.
     """
     done = attempts.finished(trials)
-    if verdict is None:
+    if comparison is None:
         return _unconfirmed(plan, done) if done else None
-    chosen = verdict.winner
+    chosen = comparison.winner
     return Winner(
         origin=chosen.origin or 0,
         is_baseline=chosen.origin is None,
@@ -63,8 +65,8 @@ def find_winner(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], ve
         run=best_run(plan, folder, chosen),
         search_score=chosen.search_score,
         confirmed_score=chosen.mean,
-        better=verdict.better,
-        words=verdict.words(),
+        better=comparison.better,
+        words=comparison.words(),
     )
 
 

@@ -21,7 +21,7 @@ from experiments.tracking.address import serve_command
 from experiments.tracking.delivery import Delivery
 from gan.arrays import write_atomically
 from sweeps.analysis.champion import Winner, find_winner
-from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.comparison import Comparison
 from sweeps.analysis.plots import draw_figures, importances
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
@@ -43,7 +43,7 @@ class Report:
 
 
 def write_report(
-    plan: Plan, study: Study, folder: RunFolder, verdict: Verdict | None, rescored: float | None
+    plan: Plan, study: Study, folder: RunFolder, comparison: Comparison | None, rescored: float | None
 ) -> Report:
     trials = attempts.counted(study.get_trials(deepcopy=False))
     report = Report(
@@ -51,12 +51,12 @@ def write_report(
         folder.path / "trials.csv",
         folder.path / "report.html",
         draw_figures(plan, folder, trials),
-        find_winner(plan, folder, trials, verdict),
+        find_winner(plan, folder, trials, comparison),
     )
     if report.winner is not None:
         write_atomically(report.best, printable(_best(plan, report.winner)).encode())
     write_atomically(report.trials, printable(_csv(plan, trials)).encode())
-    write_atomically(report.page, _page(plan, study, folder, trials, verdict, rescored, report).encode())
+    write_atomically(report.page, _page(plan, study, folder, trials, comparison, rescored, report).encode())
     return report
 
 
@@ -129,7 +129,7 @@ def _page(
     study: Study,
     folder: RunFolder,
     trials: Sequence[FrozenTrial],
-    verdict: Verdict | None,
+    comparison: Comparison | None,
     rescored: float | None,
     report: Report,
 ) -> str:
@@ -139,8 +139,8 @@ def _page(
     return render(
         TEMPLATE,
         study=plan.search.study,
-        verdict=verdict,
-        confirmed=[verdict.baseline, *verdict.candidates] if verdict is not None else [],
+        comparison=comparison,
+        confirmed=[comparison.baseline, *comparison.candidates] if comparison is not None else [],
         winner=winner,
         baseline=plan.baseline_name,
         rescored=rescored,

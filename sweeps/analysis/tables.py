@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
-from scipy import stats
 
 from experiments.reports import figures
+from experiments.reports.statistics import compare_with_control, mean, mean_and_std
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError
@@ -64,6 +64,7 @@ def fill(page: str, tables: dict[str, str]) -> str:
 
 
 FEW = 5  # different numbers, up to which a setting's values are taken for choices
+SMALLEST_P_VALUE = 1e-4  # that is printed
 NOTHING = "(Still to be made.)\n"
 
 
@@ -76,30 +77,45 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
         for preset in _presets(mine):
             group = [row for row in mine if row["preset"] == preset and row["step"] == str(step)]
             if group:
-                cells = [mean_and_spread(row[name] for row in group) for name in SCORES]
-                minutes = mean_and_spread(float(row["seconds"]) / 60 for row in group) if step == steps else ""
-                speed = mean_and_spread(row["steps_per_second"] for row in group) if step == steps else ""
+                cells = [mean_and_std(_numbers(group, name)) for name in SCORES]
+                minutes = (
+                    mean_and_std([seconds / 60 for seconds in _numbers(group, "seconds")]) if step == steps else ""
+                )
+                speed = mean_and_std(_numbers(group, "steps_per_second")) if step == steps else ""
                 lines.append(f"| {step:,} | `{preset}` | {len(group)} | {' | '.join(cells)} | {speed} | {minutes} |")
     return "\n".join(lines) + "\n" if mine else NOTHING
 
 
-def lead_table(rows: Sequence[Row], usual: str) -> str:
-    """How far the mean FID proxy of each preset lies below that of `usual`, by Welch's t (1947) over the seeds."""
-    lines = [f"| class | updates | preset | seeds | lower than `{usual}` by | 95 % | chance |", "|---" * 7 + "|"]
+def lead_table(rows: Sequence[Row], baseline: str) -> str:
+    """Return how far the mean FID proxy of each preset lies below the baseline's, by Dunnett's test over the seeds.
+
+    At each length of training, and for each class, all other presets are compared with the baseline together.
+    """
+    lines = [f"| class | updates | preset | seeds | lower than `{baseline}` by | 95 % | p-value |", "|---" * 7 + "|"]
     scored = [row for row in rows if row["outcome"] != "diverged"]
     for step, of in sorted({(int(row["step"]), row["class"]) for row in scored}):
         here = [row for row in scored if row["class"] == of and row["step"] == str(step)]
         groups = {p: [float(row[metric_names.FID]) for row in here if row["preset"] == p] for p in _presets(here)}
-        base = groups.pop(usual, [])
-        for preset, scores in groups.items():
-            if min(len(base), len(scores)) >= 2:
-                found = stats.ttest_ind(base, scores, equal_var=False)
-                low, high = found.confidence_interval(0.95)
+        control = groups.pop(baseline, [])
+        differences = compare_with_control(list(groups.values()), control) if groups and control else []
+        for (preset, scores), difference in zip(groups.items(), differences, strict=False):
+            if difference.has_interval:
                 lines.append(
-                    f"| {of} | {step:,} | `{preset}` | {len(scores)} and {len(base)} | "
-                    f"{np.mean(base) - np.mean(scores):.3g} | {low:.3g} to {high:.3g} | {found.pvalue:.2g} |"
+                    f"| {of} | {step:,} | `{preset}` | {len(scores)} and {len(control)} | "
+                    f"{-difference.value:.3g} | {-difference.high:.3g} to {-difference.low:.3g} | "
+                    f"{_p_value(difference.p_value)} |"
                 )
     return "\n".join(lines) + "\n" if len(lines) > 2 else NOTHING
+
+
+def _p_value(value: float) -> str:
+    """Return a p-value as text; Dunnett's are integrated with random numbers, to some five digits."""
+    return f"{value:.2g}" if value >= SMALLEST_P_VALUE else f"< {SMALLEST_P_VALUE:g}"
+
+
+def _numbers(rows: Sequence[Row], column: str) -> list[float]:
+    """Return a column of a table as numbers."""
+    return [float(row[column]) for row in rows]
 
 
 def _presets(rows: Sequence[Row]) -> list[str]:
@@ -116,19 +132,19 @@ def way_table(curves: Sequence[Row], of: str, steps: int) -> str:
     lines = ["| preset | seeds | scores on the way | their mean |", "|---" * 4 + "|"]
     for preset, seeds in ways.items():
         counts = sorted({len(scores) for scores in seeds.values()})
-        means = mean_and_spread(float(np.mean(scores)) for scores in seeds.values())
+        means = mean_and_std([mean(scores) for scores in seeds.values()])
         lines.append(f"| `{preset}` | {len(seeds)} | {' to '.join(map(str, counts))} | {means} |")
     return "\n".join(lines) + "\n" if mine else NOTHING
 
 
 def robustness_table(rows: Sequence[Row], steps: int) -> str:
-    """How many of the short runs of each preset came to nothing."""
+    """Return how many of the short runs of each preset failed."""
     lines = ["| preset | runs | diverged | collapsed | FID proxy of the others |", "|---" * 5 + "|"]
     mine = [row for row in rows if row["steps"] == str(steps)]
     for preset in _presets(mine):
         group = [row for row in mine if row["preset"] == preset]
         counts = [sum(row["outcome"] == outcome for row in group) for outcome in ("diverged", "collapsed")]
-        score = mean_and_spread(row[metric_names.FID] for row in group if row["outcome"] == "finished")
+        score = mean_and_std(_numbers([row for row in group if row["outcome"] == "finished"], metric_names.FID))
         lines.append(f"| `{preset}` | {len(group)} | {counts[0]} | {counts[1]} | {score} |")
     return "\n".join(lines) + "\n" if mine else NOTHING
 
@@ -159,8 +175,8 @@ def importances_table(trials: Path) -> str:
     study = optuna.create_study()
     for row, own in zip(done, params, strict=True):
         study.add_trial(optuna.trial.create_trial(value=float(row["score"]), params=own, distributions=distributions))
-    lines = ["| setting | share of the score's variance |", "|---" * 2 + "|"]
-    lines += [f"| `{key}` | {share:.2f} |" for key, share in importances(study).items()]
+    lines = ["| setting | fraction of the score's variance |", "|---" * 2 + "|"]
+    lines += [f"| `{key}` | {fraction:.2f} |" for key, fraction in importances(study).items()]
     return "\n".join(lines) + "\n"
 
 
@@ -168,8 +184,10 @@ def ranks_table(trials: Path) -> str:
     """How the place of all trials, the best first, goes with each setting; pruned ones by how far they came.
 
     Numbers: Spearman's rank correlation. Choices: the mean place of each, tested by Kruskal and Wallis (1952).
-    The chances are those of such a difference if the setting did not matter, each by itself.
+    The p-values are those of each setting by itself.
     """
+    from scipy import stats  # slow to import
+
     rows, keys = read_search(trials)
     place = stats.rankdata([_goodness(row) for row in rows])
     if len(set(place)) == 1:
@@ -180,15 +198,15 @@ def ranks_table(trials: Path) -> str:
         choices = sorted(set(values))
         if not all(isinstance(_value(each), float) for each in choices) or len(choices) <= FEW:
             groups = [place[values == choice] for choice in choices]
-            chance = stats.kruskal(*groups).pvalue if len(groups) > 1 else np.nan
+            p_value = stats.kruskal(*groups).pvalue if len(groups) > 1 else np.nan
             means = sorted((group.mean(), choice) for group, choice in zip(groups, choices, strict=True))
             words = ", ".join(f"{choice} {mean:.3g}" for mean, choice in means)
         else:
             numbers = values.astype(float)
-            correlation, chance = stats.spearmanr(numbers, place)
+            correlation, p_value = stats.spearmanr(numbers, place)
             words = f"{'lower' if correlation > 0 else 'higher'} is better, correlation {correlation:.2f}"
-        found.append((float(chance), f"| `{key}` | {words} | {chance:.2g} |"))
-    lines = ["| setting | place in the search, first is best | chance |", "|---" * 3 + "|"]
+        found.append((float(p_value), f"| `{key}` | {words} | {p_value:.2g} |"))
+    lines = ["| setting | place in the search, first is best | p-value |", "|---" * 3 + "|"]
     lines += [line for _, line in sorted(found)]
     return "\n".join(lines) + "\n"
 
@@ -236,15 +254,6 @@ def _distribution(values: Sequence[float | str]) -> optuna.distributions.BaseDis
 
 def _short(text: str) -> str:
     return f"{value:.3g}" if isinstance(value := _value(text), float) else value
-
-
-def mean_and_spread(values: Iterable[str | float]) -> str:
-    """Of three digits; the standard deviation where there are two or more."""
-    numbers = np.array([float(value) for value in values])
-    if not len(numbers):
-        return ""
-    spread = f" ± {numbers.std(ddof=1):.2g}" if len(numbers) > 1 else ""
-    return f"{numbers.mean():.3g}{spread}"
 
 
 def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figure":

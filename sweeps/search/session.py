@@ -27,7 +27,7 @@ from gan.data.dataset import Dataset
 from gan.errors import ConfigError, first_line
 from gan.evaluation.weights import Weights
 from sweeps.analysis.champion import Winner, register, rescore
-from sweeps.analysis.comparison import Verdict, judge
+from sweeps.analysis.comparison import Comparison, compare
 from sweeps.analysis.confirm import Stopped, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrialEnded
@@ -123,17 +123,17 @@ class SearchSession:
             with stage(self.console, "scoring the best trial with fresh latents"):
                 best = attempts.run_of(plan, done_trials[0])
                 rescored = rescore(best, plan.config.eval.final_num_images, self._say)
-            verdict = self._confirm()
+            comparison = self._confirm()
         except Stopped:
             return "KILLED", 0
         with stage(self.console, "drawing the report"):
-            report = write_report(plan, self.study, self.folder, verdict, rescored)
-        self._record(report, verdict)
+            report = write_report(plan, self.study, self.folder, comparison, rescored)
+        self._record(report, comparison)
         if report.winner is not None:
             with stage(self.console, "registering the winner's generator"):
                 self.registered = register(report.winner, plan.search.study, self._say)
             self.alias = report.winner.alias
-            self._say_verdict(verdict, report.winner)
+            self._say_result(comparison, report.winner)
         return "FINISHED", 0
 
     def note(self, event: Event) -> None:
@@ -165,7 +165,7 @@ class SearchSession:
         ends = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}.get(state)
         return self.plan.search.storage is not None and ends not in (None, journal.last_status(run.journal))
 
-    def _confirm(self) -> Verdict | None:
+    def _confirm(self) -> Comparison | None:
         plan = self.plan
         if not plan.search.confirm.seeds:
             return None
@@ -179,11 +179,11 @@ class SearchSession:
         )
         with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
             confirm(plan, self.folder, wanted, display.event, self.should_stop)
-        return judge(wanted, plan.baseline_name)
+        return compare(wanted, plan.baseline_name)
 
-    def _record(self, report: "Report", verdict: Verdict | None) -> None:
-        words = verdict.words() if verdict is not None else "not confirmed"
-        self.journal.tags({"verdict": words, "verdict.better": str(verdict is not None and verdict.better).lower()})
+    def _record(self, report: "Report", comparison: Comparison | None) -> None:
+        words = comparison.words() if comparison is not None else "not confirmed"
+        self.journal.tags({"result": words, "result.better": str(comparison is not None and comparison.better).lower()})
         for file in (report.best, report.trials, report.page, *(each.light for each in report.figures.values())):
             if file.exists():
                 self.journal.artifact(file)
@@ -212,20 +212,20 @@ class SearchSession:
     def _say(self, text: str) -> None:
         say_words(self.console, text)
 
-    def _say_verdict(self, verdict: Verdict | None, winner: Winner) -> None:
-        if verdict is None:
+    def _say_result(self, comparison: Comparison | None, winner: Winner) -> None:
+        if comparison is None:
             title = self.plan.baseline_name if winner.is_baseline else f"trial {winner.origin}"
             self._say(f"best     {title}, score {winner.search_score:.4g}: {format_params(winner.shown)}")
-            self._say(f"verdict  {winner.words}")
+            self._say(f"result   {winner.words}")
             return
         table = Table("settings", "mean", "±", "fresh seeds", "in the search", box=None, header_style="bold")
-        for each in (verdict.baseline, *verdict.candidates):
+        for each in (comparison.baseline, *comparison.candidates):
             found = f"{each.search_score:.4g}" if each.search_score is not None else ""
             scores = ", ".join(f"{score:.4g}" for score in each.scores)
-            spread = "" if math.isnan(each.spread) else f"{each.spread:.2g}"
-            table.add_row(each.title, f"{each.mean:.4g}", spread, scores, found)
+            std = "" if math.isnan(each.std) else f"{each.std:.2g}"
+            table.add_row(each.title, f"{each.mean:.4g}", std, scores, found)
         self.console.print(table)
-        self._say(f"verdict  {winner.words}")
+        self._say(f"result   {winner.words}")
         self._say(f"         {format_params(winner.shown)}")
 
     def _say_where(self, feeder: Feeder) -> None:

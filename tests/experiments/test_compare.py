@@ -12,11 +12,11 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.cli.arguments import parse_arguments
-from experiments.compare import Comparison, _page, _table, headline, main
+from experiments.compare import Comparison, _page, _result, _table, headline, main
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
 from experiments.reports import figures
-from experiments.reports.groups import Compared, common_steps, differing, find_runs, grouped, marks, read_run
+from experiments.reports.groups import Compared, Group, common_steps, differing, find_runs, grouped, marks, read_run
 from experiments.runs.start import new_run
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 from gan import metric_names
@@ -111,6 +111,31 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     for words in ("<td>model<wbr>.bn<wbr>_momentum</td>", "64 images", "cifar_cnn-", "13 ± 1.4", "b</td>"):
         assert words in page
     assert "model<wbr>.generator" not in page  # it only follows
+
+
+def test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance() -> None:
+    def result(*groups: tuple[float, ...]) -> str:
+        made = [
+            Group(
+                [
+                    Compared(RunFolder(Path(name)), Config(), {}, {metric_names.FINAL_FID_PROXY: ([9], [score])})
+                    for score in scores
+                ],
+                name,
+            )
+            for name, scores in zip("abc", groups, strict=False)
+        ]
+        return _result(made)
+
+    words = result((12.0, 10.0, 14.0), (6.0, 8.0, 7.0))  # by the t test with 4 degrees of freedom
+    assert words == "b has the lowest FID proxy: 7 ± 1 against 12 ± 2 of a (difference 5, 95% interval 1.42 to 8.58)."
+    words = result((12.0, 10.0, 14.0), (6.0, 8.0, 7.0), (8.0, 9.0, 9.0))
+    assert words.endswith("It is not shown to be lower than that of c.")
+    assert result((5.0, 5.0), (5.0, 5.0)).endswith(
+        "(difference 0, 95% interval 0 to 0). It is not shown to be lower than that of b."
+    )
+    assert "One seed of one of them says little" in result((5.0,), (6.0, 7.0), (8.0, 9.0))
+    assert result((5.0, 6.0)) == ""
 
 
 def test_groups_are_named_by_what_sets_them_apart_where_their_names_do_not() -> None:

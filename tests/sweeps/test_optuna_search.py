@@ -120,7 +120,7 @@ def mlflow_runs(root: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_search_killed_and_taken_up_again_ends_with_a_verdict(program: RunProgram, tmp_path: Path) -> None:
+def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgram, tmp_path: Path) -> None:
     """kill -9 of the search in the middle, the same command again, then Ctrl-C in the confirmation, then to the end."""
     arguments = [*TINY, "search.trials=4", f"records.root={tmp_path}"]
     command = [sys.executable, str(ROOT / SCRIPT), *arguments]
@@ -149,7 +149,7 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_verdict(program: RunProg
 
     result = program(*arguments, script=SCRIPT)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"^verdict  (trial-000\d is |Keep the tutorial's settings: )", result.stdout, re.MULTILINE)
+    assert re.search(r"^result   (trial-000\d is |Keep the tutorial's settings: )", result.stdout, re.MULTILINE)
     folder = tmp_path / "studies" / "gan"
     with open(folder / "trials.csv") as stream:
         rows = list(csv.DictReader(stream))
@@ -192,7 +192,7 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_verdict(program: RunProg
     registered = client.get_logged_model(winner.source.removeprefix("models:/")).tags["mlflow.modelVersions"]
     assert json.loads(registered) == [{"name": "gan", "version": winner.version}]
 
-    again = program(*arguments, script=SCRIPT)  # all is done: the verdict once more
+    again = program(*arguments, script=SCRIPT)  # all is done: the result once more
     assert again.returncode == 0
     assert winner.description in again.stdout
     assert len(mlflow_runs(tmp_path)) == len(runs) + 1

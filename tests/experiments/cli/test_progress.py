@@ -113,7 +113,7 @@ def test_a_terminal_gets_live_lines() -> None:
 
 
 def test_words_break_between_words_on_a_terminal_and_not_elsewhere() -> None:
-    text = "verdict  trial-0003 is better: 16 against 21 for the tutorial's settings, in /a/path/that/is/copied/whole"
+    text = "result   trial-0003 is better: 16 against 21 for the tutorial's settings, in /a/path/that/is/copied/whole"
     for width in (60, 80, 100):
         out = io.StringIO()
         say_words(Console(file=out, force_terminal=True, width=width), text)

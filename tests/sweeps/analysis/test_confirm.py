@@ -1,4 +1,4 @@
-"""The verdict of a search."""
+"""The result of a search's confirmation."""
 
 import functools
 import math
@@ -8,7 +8,7 @@ import pytest
 from conftest import TESTS
 
 from experiments.records.folders import RunFolder
-from sweeps.analysis.comparison import Candidate, judge
+from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import _at_a_time, confirm
 from sweeps.spec.plan import read_plan
 from sweeps.workers.child import TrialProcess
@@ -21,28 +21,28 @@ def candidate(title: str, *scores: float) -> Candidate:
 
 
 def test_clearly_better_settings_are_called_better() -> None:
-    verdict = judge(
+    result = compare(
         [candidate("tutorial", 20, 21, 22), candidate("trial-0003", 15, 16, 17), candidate("trial-0005", 9, 10, 11)]
     )
-    assert verdict is not None
-    assert [each.title for each in verdict.candidates] == ["trial-0005", "trial-0003"]
-    assert verdict.better
-    assert verdict.difference == -11
-    # The quantile of Student's t at 1 - 0.05 / 4 with 6 degrees of freedom is 2.969, times sqrt 2/3.
-    assert (verdict.low, verdict.high) == pytest.approx((-13.424, -8.576), abs=0.001)
-    assert verdict.words().startswith(
+    assert result is not None
+    assert [each.title for each in result.candidates] == ["trial-0005", "trial-0003"]
+    assert result.better
+    assert result.difference.value == -11
+    # Dunnett's critical value of two candidates with 6 degrees of freedom is 2.86, times sqrt 2/3.
+    assert (result.difference.low, result.difference.high) == pytest.approx((-13.335, -8.665), abs=0.005)
+    assert result.words().startswith(
         "trial-0005 is better: 10 against 21 for the tutorial's settings (3 fresh seeds each"
     )
-    assert verdict.best.spread == pytest.approx(1.0)
+    assert result.best.std == pytest.approx(1.0)
 
 
 def test_luck_is_not_called_better() -> None:
-    verdict = judge([candidate("tutorial", 20, 30, 10), candidate("trial-0003", 12, 29, 17)])
-    assert verdict is not None
-    assert not verdict.better
-    assert verdict.low < 0 < verdict.high
-    assert "is not shown to be better" in verdict.words()
-    worse = judge([candidate("tutorial", 10, 11, 12), candidate("trial-0003", 20, 21, 22)])
+    result = compare([candidate("tutorial", 20, 30, 10), candidate("trial-0003", 12, 29, 17)])
+    assert result is not None
+    assert not result.better
+    assert result.difference.low < 0 < result.difference.high
+    assert "is not shown to be better" in result.words()
+    worse = compare([candidate("tutorial", 10, 11, 12), candidate("trial-0003", 20, 21, 22)])
     assert worse is not None
     assert worse.winner is worse.baseline
     assert worse.words().startswith(
@@ -56,18 +56,18 @@ def test_the_best_of_several_may_be_luck() -> None:
         candidate("trial-0003", 12.9, 14.1, 14.5),
         [candidate("a", 14, 16.5, 17), candidate("b", 13.5, 15, 16.8)],
     )
-    verdict = judge([candidate("tutorial", 14.8, 15.5, 16.9), lucky, *others])
-    assert verdict is not None
-    assert verdict.best is lucky
-    assert not verdict.better
-    assert "that may be luck" in verdict.words()
+    result = compare([candidate("tutorial", 14.8, 15.5, 16.9), lucky, *others])
+    assert result is not None
+    assert result.best is lucky
+    assert not result.better
+    assert "that may be luck" in result.words()
 
 
-def test_scores_without_any_spread_are_compared_as_they_are() -> None:
-    verdict = judge([candidate("tutorial", 3, 3), candidate("trial-0003", 2, 2)])
-    assert verdict is not None
-    assert verdict.better
-    assert (verdict.low, verdict.high) == (-1, -1)
+def test_scores_without_variance_are_compared_as_they_are() -> None:
+    result = compare([candidate("tutorial", 3, 3), candidate("trial-0003", 2, 2)])
+    assert result is not None
+    assert result.better
+    assert (result.difference.low, result.difference.high) == (-1, -1)
 
 
 def test_a_training_that_never_ends_counts_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,10 +95,10 @@ def test_settings_that_fail_on_a_seed_are_not_better() -> None:
     failing = candidate("trial-0005", 1, 2)
     failing.failures = ["seed 3: d_loss is nan"]
     sound = candidate("trial-0003", 19, 20, 21)
-    verdict = judge([candidate("tutorial", 20, 21, 22), failing, sound])
-    assert verdict is not None
-    assert verdict.best is sound
-    alone = judge([candidate("tutorial", 20, 21, 22), failing])
+    result = compare([candidate("tutorial", 20, 21, 22), failing, sound])
+    assert result is not None
+    assert result.best is sound
+    alone = compare([candidate("tutorial", 20, 21, 22), failing])
     assert alone is not None
     assert not alone.better
     assert alone.winner is alone.baseline
@@ -107,26 +107,26 @@ def test_settings_that_fail_on_a_seed_are_not_better() -> None:
 
 
 def test_one_seed_shows_nothing() -> None:
-    verdict = judge([candidate("tutorial", 20), candidate("trial-0003", 2)])
-    assert verdict is not None
-    assert not verdict.better
-    assert math.isnan(verdict.high)
-    assert verdict.winner is verdict.best
-    assert "not shown to be better" in verdict.words()
-    kept = judge([candidate("tutorial", 87), candidate("trial-0003", 90)])
+    result = compare([candidate("tutorial", 20), candidate("trial-0003", 2)])
+    assert result is not None
+    assert not result.better
+    assert math.isnan(result.difference.high)
+    assert result.winner is result.best
+    assert "not shown to be better" in result.words()
+    kept = compare([candidate("tutorial", 87), candidate("trial-0003", 90)])
     assert kept is not None
     assert kept.winner is kept.baseline
     assert kept.words().startswith(
         "Keep the tutorial's settings: 87 against 90 for the best trial, trial-0003 (1 fresh seed each"
     )
-    for each in (verdict, kept):
+    for each in (result, kept):
         assert "no interval, which takes two seeds" in each.words()
         assert "nan" not in each.words()
-    equal = judge([candidate("tutorial", 87), candidate("trial-0003", 87)])
+    equal = compare([candidate("tutorial", 87), candidate("trial-0003", 87)])
     assert equal is not None
     assert equal.winner is equal.baseline
 
 
-def test_no_verdict_without_scores_of_both() -> None:
-    assert judge([candidate("tutorial"), candidate("trial-0003", 2)]) is None
-    assert judge([candidate("tutorial", 1, 2), candidate("trial-0003")]) is None
+def test_no_result_without_scores_of_both() -> None:
+    assert compare([candidate("tutorial"), candidate("trial-0003", 2)]) is None
+    assert compare([candidate("tutorial", 1, 2), candidate("trial-0003")]) is None

@@ -17,7 +17,7 @@ from experiments.cli.compose import compose_config
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, curve
 from sweeps.analysis.champion import find_winner
-from sweeps.analysis.comparison import Candidate, judge
+from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import candidates
 from sweeps.analysis.plots import as_suggested, importances
 from sweeps.analysis.report import saved_steps, write_report
@@ -104,8 +104,8 @@ def test_report(tmp_path: Path) -> None:
     for each, scores in zip(wanted, ([20, 22, 21], [16, 15, 17], [19, 20, 21], [30, 31, 32]), strict=True):
         each.scores = [float(score) for score in scores]
         each.seeds, each.final = [1, 2, 3], [14.0, 13.0, 15.0]
-    verdict = judge(wanted)
-    report = write_report(plan, study, folder, verdict, 15.9)
+    comparison = compare(wanted)
+    report = write_report(plan, study, folder, comparison, 15.9)
 
     assert list(report.figures) == [
         "contact sheet",
@@ -166,14 +166,14 @@ def test_the_winner_is_who_won(
     study = made_study(plan)
     folder = RunFolder(plan.records.studies / "gan")
     folder.path.mkdir(parents=True)
-    verdict = None
+    comparison = None
     if scores is not None:
         wanted = candidates(plan, study.get_trials())[:3]
         for each, own in zip(wanted, scores, strict=True):
             each.scores = each.final = [float(score) for score in own]
             each.seeds = list(range(1, len(own) + 1))
-        verdict = judge(wanted, plan.baseline_name)
-    report = write_report(plan, study, folder, verdict, None)
+        comparison = compare(wanted, plan.baseline_name)
+    report = write_report(plan, study, folder, comparison, None)
     assert report.winner is not None
     assert (report.winner.run.name, report.winner.alias) == (run, alias)
     assert report.winner.words.startswith(words)
@@ -226,7 +226,7 @@ def test_importances_take_a_few_trials(tmp_path: Path) -> None:
     assert importances(optuna.create_study()) == {}
 
 
-def test_without_confirmation_there_is_a_best_and_no_verdict(tmp_path: Path) -> None:
+def test_without_confirmation_there_is_a_best_and_no_result(tmp_path: Path) -> None:
     plan = made_plan(tmp_path, "data=folder", "data.path=b\udcfccher")  # in no encoding
     folder = RunFolder(plan.records.studies / "gan")
     folder.path.mkdir(parents=True)

@@ -20,7 +20,6 @@ from sweeps.analysis.tables import (
     importances_table,
     lead_table,
     look_table,
-    mean_and_spread,
     ranks_table,
     robustness_table,
     scores_table,
@@ -65,7 +64,7 @@ def test_rows_are_kept_whole_in_order_and_once_forgotten_are_gone(tmp_path: Path
         Rows(file, RUNS[:-1])
 
 
-def test_tables_have_mean_and_spread_of_seeds_and_count_what_came_to_nothing() -> None:
+def test_tables_have_mean_and_std_of_seeds_and_count_what_failed() -> None:
     rows = [row("tuned", 1, 4, 2.0), row("tuned", 2, 4, 4.0), row("tutorial", 1, 4, 7.0)]
     lines = scores_table(rows, "ship", 4).splitlines()
     assert lines[2].startswith("| 4 | `tuned` | 2 | 3 ± 1.4 | 3 ± 1.4 |")
@@ -77,7 +76,6 @@ def test_tables_have_mean_and_spread_of_seeds_and_count_what_came_to_nothing() -
         "| `tuned` | 4 | 1 | 1 | 3 ± 1.4 |",
         "| `tutorial` | 1 | 0 | 0 | 7 |",
     ]
-    assert (mean_and_spread([]), mean_and_spread(["2"])) == ("", "2")
 
 
 def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_path: Path) -> None:
@@ -119,10 +117,10 @@ def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -
     assert cells[0][1] == "higher is better, correlation -1.00"
     assert cells[1][1] == "0.99 3.5, 0.9 9.5"
     assert cells[2][1] == "bce 6.5, hinge 6.5"
-    chances = [float(cell[2]) for cell in cells]
-    assert chances[0] < 1e-6
-    assert 1e-3 < chances[1] < 0.01
-    assert chances[2] == 1
+    p_values = [float(cell[2]) for cell in cells]
+    assert p_values[0] < 1e-6
+    assert 1e-3 < p_values[1] < 0.01
+    assert p_values[2] == 1
     file.write_text("\n".join(lines[:2]) + "\n")
     assert ranks_table(file) == "(No trial was better than another.)\n"
 
@@ -185,14 +183,19 @@ def test_the_way_is_averaged_run_by_run() -> None:
     assert way_table(curves, "ship", 5) == "(Still to be made.)\n"
 
 
-def test_the_lead_is_that_of_welch() -> None:
+def test_the_lead_is_that_of_dunnett() -> None:
     rows = [row("tutorial", seed, 4, score) for seed, score in enumerate((12.0, 10.0, 14.0))]
     rows += [row("tuned", seed, 4, score) for seed, score in enumerate((6.0, 8.0, 7.0))]
-    # The error of the difference is √(4/3 + 1/3) = 1.291, its degrees of freedom 2.94, their quantile 3.218.
+    # The standard error of the difference is √(2.5 · 2/3) = 1.291; the quantile of t with 4 degrees of freedom 2.776.
     (line,) = lead_table(
         [*rows, row("tuned", 9, 4, 99.0, "diverged"), row("tuned", 1, 2, 7.0)], "tutorial"
     ).splitlines()[2:]
-    assert line == "| ship | 4 | `tuned` | 3 and 3 | 5 | 0.845 to 9.16 | 0.032 |"
+    assert line == "| ship | 4 | `tuned` | 3 and 3 | 5 | 1.42 to 8.58 | 0.018 |"
+    # A second preset widens the interval: it is one of two comparisons.
+    rows += [row("tuned_four", seed, 4, score) for seed, score in enumerate((11.0, 12.5, 13.5))]
+    first, second = lead_table(rows, "tutorial").splitlines()[2:]
+    assert first == "| ship | 4 | `tuned` | 3 and 3 | 5 | 1.54 to 8.46 | 0.011 |"
+    assert second.startswith("| ship | 4 | `tuned_four` | 3 and 3 | -0.333 | ")
     assert lead_table(rows[:4], "tutorial") == "(Still to be made.)\n"
 
 

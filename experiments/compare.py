@@ -6,7 +6,7 @@
     python experiments/compare.py study=gan top=3 run=baseline out=~/pages/gan
 
 The page has the settings that differ, curves of scores and losses, the same latents at
-equal steps, real images, and final scores with their spread over seeds. Runs that differ
+equal steps, real images, and final scores with their standard deviation over seeds. Runs that differ
 in nothing but the seed stand together. Scores in different extractors, of different
 numbers of images or on different data are refused.
 """
@@ -29,7 +29,7 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
 from experiments.reports import figures
-from experiments.reports.figures import Picture
+from experiments.reports.figures import SavedFigure
 from experiments.reports.groups import (
     Compared,
     Group,
@@ -63,7 +63,7 @@ TEMPLATE = ROOT / "experiments" / "reports" / "compare.html"
 MOST_RUNS = 18  # that colours and lines can tell apart
 CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
 FIGURES = ("scores", "losses", "latents", "final")  # file names
-COLUMNS = 5  # steps at which pictures stand side by side
+COLUMNS = 5  # steps whose samples stand side by side
 SCORES = {  # by name: title, what is better
     metric_names.FID: ("FID proxy", "lower is better"),
     metric_names.KID: ("KID proxy", "lower is better"),
@@ -94,34 +94,36 @@ class Comparison:
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
-def main(wanted: Comparison) -> int:
+def main(args: Comparison) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     fix_tracking_uri()
-    records = Records.at(wanted.records.root)
-    folders = find_runs(records, wanted.run, wanted.study, wanted.top)
+    records = Records.at(args.records.root)
+    folders = find_runs(records, args.run, args.study, args.top)
     if not 2 <= len(folders) <= MOST_RUNS:
         found = ", ".join(folder.name for folder in folders) or "none"
-        if len(folders) < len(wanted.run):
+        if len(folders) < len(args.run):
             found += ", more than once"
         raise ConfigError("run", f"given 2 to {MOST_RUNS} times (or study=<name> top=<count>)", found)
     runs = [read_run(folder) for folder in folders]
     check_alike(runs)
     groups = grouped(runs)
-    chosen = _out(wanted, records)
+    chosen = _out(args, records)
 
     with stage(console, "drawing"):
-        images = real_images(runs[0], wanted.data.path, records)
+        images = real_images(runs[0], args.data.path, records)
         if chosen is not None:
             make_folder(chosen, "out")
         out = chosen or new_folder(records.comparisons)
         runs = [run for group in groups for run in group.runs]
         styles = marks(groups, len(figures.COLOURS["light"]), len(figures.LINES))
-        pictures = draw(runs, groups, styles, images, out)
-        drawn = {file for each in pictures.values() if isinstance(each, Picture) for file in (each.light, each.dark)}
+        sections = draw(runs, groups, styles, images, out)
+        drawn = {
+            file for each in sections.values() if isinstance(each, SavedFigure) for file in (each.light, each.dark)
+        }
         for file in {out / f"{name}{dark}.png" for name in FIGURES for dark in ("", "_dark")} - drawn:
             file.unlink(missing_ok=True)  # of a comparison that was here before
         page = out / "compare.html"
-        write_atomically(page, _page(runs, groups, styles, pictures).encode())
+        write_atomically(page, _page(runs, groups, styles, sections).encode())
     console.print(_table(groups), soft_wrap=False)
     if headline(groups) == metric_names.FID_PROXY:
         say_words(console, f"score    {IN_RUN}")
@@ -129,17 +131,17 @@ def main(wanted: Comparison) -> int:
     return 0
 
 
-def _out(wanted: Comparison, records: Records) -> Path | None:
+def _out(args: Comparison, records: Records) -> Path | None:
     """The folder that the user chose, None for a new one in the records. Raises ConfigError."""
-    if wanted.out is None:
+    if args.out is None:
         check_folder(records.comparisons, "records.root")
         return None
-    out = Path(wanted.out).expanduser()
+    out = Path(args.out).expanduser()
     if out.is_dir() and any(out.iterdir()):
-        if not wanted.overwrite:
-            raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true replaces it")
+        if not args.overwrite:
+            raise ConfigError("out", "an empty folder or a new one", args.out, "overwrite=true replaces it")
         if not (out / "compare.html").is_file():
-            raise ConfigError("out", "a comparison, where it is replaced", wanted.out, "it has no compare.html")
+            raise ConfigError("out", "a comparison, where it is replaced", args.out, "it has no compare.html")
     check_folder(out, "out")
     return out
 
@@ -160,32 +162,32 @@ def real_images(run: Compared, path: str | None, records: Records) -> np.ndarray
 
 def draw(
     runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], real: np.ndarray | str, out: Path
-) -> dict[str, Picture | str]:
+) -> dict[str, SavedFigure | str]:
     """The figures by section; where one cannot be drawn, why not."""
     count = runs[0].config.eval.num_images
-    pictures: dict[str, Picture | str] = {}
+    sections: dict[str, SavedFigure | str] = {}
     if any(metric_names.FID_PROXY in run.curves for run in runs):
         panels = {f"eval/{name}": title for name, title in SCORES.items() if name != metric_names.NN_DISTANCE}
         caption = f"Scores of {count:,} images during the runs, always of the same latents."
-        pictures["Scores"] = figures.save(
+        sections["Scores"] = figures.save(
             "scores over updates", lambda theme: _curves(theme, runs, styles, panels), out / "scores.png", caption
         )
     else:
-        pictures["Scores"] = "No run has been scored yet."
-    pictures["Losses"] = figures.save(
+        sections["Scores"] = "No run has been scored yet."
+    sections["Losses"] = figures.save(
         "losses over updates", lambda theme: _curves(theme, runs, styles, LOSSES), out / "losses.png",
         "Means since the point before.",
     )  # fmt: skip
-    pictures["The same latents"] = _same_latents(runs, real, out)
+    sections["The same latents"] = _same_latents(runs, real, out)
     metric = headline(groups)
     if len(groups) > 1 and any(group.values(metric) for group in groups):
         evaluation = runs[0].config.eval
         count = evaluation.final_num_images if metric == metric_names.FINAL_FID_PROXY else evaluation.num_images
-        pictures["Final scores"] = figures.save(
+        sections["Final scores"] = figures.save(
             "FID proxy", lambda theme: _finals(theme, groups, styles, metric), out / "final.png",
             f"{count:,} images; each dot a seed, the bar mean ± standard deviation.",
         )  # fmt: skip
-    return pictures
+    return sections
 
 
 def _curves(
@@ -206,14 +208,14 @@ def _curves(
     return figure
 
 
-def _same_latents(runs: Sequence[Compared], real: np.ndarray | str, out: Path) -> Picture | str:
+def _same_latents(runs: Sequence[Compared], real: np.ndarray | str, out: Path) -> SavedFigure | str:
     dims = {run.config.model.latent_dim for run in runs}
     if len(dims) > 1:
         return f"The runs have latents of {' and '.join(map(str, sorted(dims)))} numbers: none are the same."
     steps = common_steps(runs, COLUMNS)
     if not steps:
-        return "There is no step at which all runs drew a picture."
-    caption = "Each row a run, each column a step; the same place in all pictures is the same latent."
+        return "There is no step at which all runs drew samples."
+    caption = "Each row a run, each column a step; the same place in all samples is the same latent."
     caption += f" No real images: {real}" if isinstance(real, str) else " Below, real images."
     return figures.save(
         "the same latents at equal steps", lambda _: _sheet(runs, steps, real), out / "latents.png", caption
@@ -221,7 +223,7 @@ def _same_latents(runs: Sequence[Compared], real: np.ndarray | str, out: Path) -
 
 
 def _sheet(runs: Sequence[Compared], steps: Sequence[int], real: np.ndarray | str) -> "Figure":
-    """Rows of pictures, one a run, and one of real images."""
+    """Draw rows of samples, one a run, and one of real images."""
     rows = len(runs) + (not isinstance(real, str))
     figure = figures.new_figure(2.1 * len(steps) + 0.4, 2.25 * rows + 0.3)
     axes = figure.subplots(rows, len(steps), squeeze=False)
@@ -292,7 +294,7 @@ def _steps(group: Group) -> str:
 
 
 def _page(
-    runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], pictures: dict[str, Picture | str]
+    runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], sections: dict[str, SavedFigure | str]
 ) -> str:
     scores = columns(groups)
     rows = [
@@ -316,8 +318,8 @@ def _page(
         in_run=IN_RUN if headline(groups) == metric_names.FID_PROXY else "",
         partly=any(not group.values(metric) for metric in scores for group in groups),
         result=_result(groups),
-        pictures={title: each for title, each in pictures.items() if isinstance(each, Picture)},
-        missing={title: each for title, each in pictures.items() if isinstance(each, str)},
+        figures={title: each for title, each in sections.items() if isinstance(each, SavedFigure)},
+        missing={title: each for title, each in sections.items() if isinstance(each, str)},
         tags=runs[0].facts["tags"],
         description=runs[0].facts["dataset"]["description"],
         num_images=runs[0].config.eval.num_images,

@@ -1,4 +1,4 @@
-"""Measure what the FID proxy is worth, and write docs/fid_proxy.md with its pictures anew.
+"""Measure what the FID proxy is worth, and write docs/fid_proxy.md with its figures anew.
 
     python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs
 
@@ -39,11 +39,11 @@ SHIP = 8
 @dataclass
 class Validation:
     steps: int = setting(2500, "updates of each GAN", Interval(4))
-    checkpoints: int = setting(10, "of each GAN that are judged, evenly spaced", Interval(4))
+    checkpoints: int = setting(10, "of each GAN that are scored, evenly spaced", Interval(4))
     epochs: int = setting(10, "of the reference networks", Interval(1))
-    num_images: int = setting(5000, "images a judgement", Interval(200))
+    num_images: int = setting(5000, "images a score", Interval(200))
     seeds: int = setting(5, "repetitions with other images or latents", Interval(2))
-    inception: bool = setting(False, "judge by InceptionV3, too: minutes for each checkpoint")
+    inception: bool = setting(False, "compare with InceptionV3, too: minutes for each checkpoint")
     out: str | None = setting(
         None, "folder for the page and its images/; by default validation/ in the records", NotEmpty()
     )
@@ -51,33 +51,33 @@ class Validation:
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
-def main(wanted: Validation) -> int:
+def main(args: Validation) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    if wanted.steps % wanted.checkpoints:
-        raise ConfigError("checkpoints", f"a divisor of steps={wanted.steps}", wanted.checkpoints)
-    records = Records(Records.at(wanted.records.root).root / "validation")
+    if args.steps % args.checkpoints:
+        raise ConfigError("checkpoints", f"a divisor of steps={args.steps}", args.checkpoints)
+    records = Records(Records.at(args.records.root).root / "validation")
     records.check_writable()
-    out = Path(wanted.out).expanduser() if wanted.out is not None else records.root
+    out = Path(args.out).expanduser() if args.out is not None else records.root
     check_folder(out, "out")
     weights = {name: find_extractor(name, None) for name in ("cifar_cnn", "random_cnn")}
-    if wanted.inception:
+    if args.inception:
         weights["inception"] = find_extractor("inception", None)
-    ships = load_dataset("cifar10", wanted.data.path, SHIP, records.cache)
-    everything = load_dataset("cifar10", wanted.data.path, "all", records.cache)
+    ships = load_dataset("cifar10", args.data.path, SHIP, records.cache)
+    everything = load_dataset("cifar10", args.data.path, "all", records.cache)
     make_folder(records.root, "records.root")
     make_folder(out, "out")
     begin = time.monotonic()
 
-    with _part(console, f"{wanted.steps} updates of each GAN, two at a time (logs in {shown(records.root)})"):
-        folders = train_all(records, ships, wanted.steps, wanted.steps // wanted.checkpoints)
+    with _part(console, f"{args.steps} updates of each GAN, two at a time (logs in {shown(records.root)})"):
+        folders = train_all(records, ships, args.steps, args.steps // args.checkpoints)
     with native_stderr_to(records.root / "tensorflow.log"):
-        results = _measure(wanted, records, weights, ships, everything, folders, console)
+        results = _measure(args, records, weights, ships, everything, folders, console)
 
     from experiments.fid_proxy.report import write_report
 
     minutes = (time.monotonic() - begin) / 60
     results["about"] = {
-        **asdict(wanted), **code_tags(), "minutes_of_this_call": round(minutes, 1), "command": _command(wanted),
+        **asdict(args), **code_tags(), "minutes_of_this_call": round(minutes, 1), "command": _command(args),
         "trained_at": sorted({_commit(folder) for folder in folders}),
     }  # fmt: skip
     write_json(records.root / "results.json", results)
@@ -88,7 +88,7 @@ def main(wanted: Validation) -> int:
 
 
 def _measure(
-    wanted: Validation,
+    args: Validation,
     records: Records,
     weights: dict[str, Weights],
     ships: Dataset,
@@ -104,16 +104,16 @@ def _measure(
     from gan.evaluation.scorer import Reference, Scorer
 
     assert everything.train_labels is not None
-    judges: measure.Judges = {}
+    references: measure.References = {}
     for name in NETWORKS:
         with Progress(console=console) as progress:
             task = progress.add_task(f"reference network {name}", total=None)
             update = partial(_advance, progress, task)
-            judges[name] = reference_network(
-                name, everything.train, everything.train_labels, wanted.epochs, records.cache, update
+            references[name] = reference_network(
+                name, everything.train, everything.train_labels, args.epochs, records.cache, update
             )
-    judges |= {name: load_extractor(found) for name, found in weights.items() if name != "cifar_cnn"}
-    judges[measure.LAYERS] = LayerMeans(weights["cifar_cnn"].id, weights["cifar_cnn"].arrays)
+    references |= {name: load_extractor(found) for name, found in weights.items() if name != "cifar_cnn"}
+    references[measure.LAYERS] = LayerMeans(weights["cifar_cnn"].id, weights["cifar_cnn"].arrays)
     proxy = load_extractor(weights["cifar_cnn"])
     scorer = Scorer(proxy, Reference.of(proxy, ships, records.cache))
     others = everything.train[everything.train_labels != SHIP]
@@ -122,27 +122,29 @@ def _measure(
     results: Numbers = {
         "proxy": {
             **provenance,
-            "floor": scorer.reference.floor,
-            "ceiling": scorer.reference.ceiling,
+            "real_baseline": scorer.reference.floor,
+            "noise_baseline": scorer.reference.ceiling,
         }
     }
     with _part(console, "disturbances"):
-        results["disturbances"] = dict(measure.disturbances(scorer, ships.train, others, wanted.seeds))
+        results["disturbances"] = dict(measure.disturbances(scorer, ships.train, others, args.seeds))
     with _part(console, "missing modes"):
-        results["modes"] = dict(measure.mode_dropping(scorer, ships.train, judges["resnet"], wanted.seeds))
+        results["modes"] = dict(measure.mode_dropping(scorer, ships.train, references["resnet"], args.seeds))
     with _part(console, "numbers of images"):
         config, _ = read_records(folders[0], "the run")
         generator = load_generator(config, folders[0].checkpoints.latest())
-        counts = [round(wanted.num_images * part) for part in (0.1, 0.2, 0.4, 0.6, 1.0)]
-        results["sample_sizes"] = measure.sample_sizes(scorer, generator, counts, wanted.seeds)
+        counts = [round(args.num_images * part) for part in (0.1, 0.2, 0.4, 0.6, 1.0)]
+        results["sample_sizes"] = measure.sample_sizes(scorer, generator, counts, args.seeds)
     with Progress(console=console) as progress:
         task = progress.add_task("checkpoints", total=sum(len(f.checkpoints.files()) for f in folders))
-        judged = []
+        scored = []
         for folder in folders:
-            for one in measure.judge_checkpoints(folder, scorer, judges, ships.train, wanted.num_images, records.cache):
-                judged.append(one)
+            for one in measure.score_checkpoints(
+                folder, scorer, references, ships.train, args.num_images, records.cache
+            ):
+                scored.append(one)
                 progress.advance(task)
-    results["agreement"] = measure.agreement(judged, wanted.steps, judges, ships.train, everything.train)
+    results["agreement"] = measure.agreement(scored, args.steps, references, ships.train, everything.train)
     return results
 
 
@@ -150,10 +152,10 @@ def _commit(folder: RunFolder) -> str:
     return str(read_json(folder.facts)["tags"].get("mlflow.source.git.commit", "unknown"))[:10]
 
 
-def _command(wanted: Validation) -> str:
+def _command(args: Validation) -> str:
     """As it was called, but for this machine's places."""
-    changed = [f"{key}={get(wanted, key)}" for key, spec in describe(Validation).items()
-               if get(wanted, key) != spec["default"] and key not in ("out", "data.path", "records.root")]  # fmt: skip
+    changed = [f"{key}={get(args, key)}" for key, spec in describe(Validation).items()
+               if get(args, key) != spec["default"] and key not in ("out", "data.path", "records.root")]  # fmt: skip
     return " ".join(["python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs", *changed])
 
 

@@ -1,11 +1,11 @@
-"""Train the presets against each other, and make the numbers and pictures of docs/results.md anew, beside ours.
+"""Train the presets against each other, and make the numbers and figures of docs/results.md anew, beside ours.
 
     python sweeps/reproduce.py data.path=<CIFAR-10>               (make reproduce-results)
     python sweeps/reproduce.py dry_run=true
     python sweeps/reproduce.py quick=true data.source=embedded    (make reproduce-quick)
 
 First the searches, then each preset on fresh seeds, on classes that no search saw, in one
-long run, and in short ones that show how often it comes to nothing. What is done stands in
+long run, and in short ones that show how often it fails. What is done stands in
 results/*.csv under `out` and is not done again, unless the preset has changed since; a
 training that was broken off goes on from its checkpoint.
 """
@@ -71,7 +71,9 @@ SEEDS = tuple(range(101, 107))  # none of a search, whose trials and confirmatio
 CLASS_SEEDS = SEEDS[:3]  # for a class that no search saw
 SHORT_SEEDS = tuple(range(201, 211))
 CLASSES = ("ship", "horse", "automobile")  # the first is the one that was searched on
-PRECISION = "train.precision=mixed_bfloat16"  # of all: 1.4 times as fast, scores within the spread of seeds
+PRECISION = (
+    "train.precision=mixed_bfloat16"  # of all: 1.4 times as fast, scores within the standard deviation over seeds
+)
 SCORED, LONG, SHORT = (2500, 5000), 15_000, 1000  # updates
 SEARCHES = {  # by name: how each is called
     "four": ["search.trials=24", "search.steps=2500", "search.confirm.seeds=0", PRECISION],
@@ -143,50 +145,50 @@ def trainings(quick: bool) -> list[Training]:
     return found
 
 
-def main(wanted: Reproduction) -> int:
-    if unknown := sorted(set(wanted.presets) - set(PRESETS)):
+def main(args: Reproduction) -> int:
+    if unknown := sorted(set(args.presets) - set(PRESETS)):
         raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(unknown), nearest(unknown[0], PRESETS))
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    usual = Records.at(wanted.records.root).root / ("reproduce-quick" if wanted.quick else "reproduce")
-    out = usual if wanted.out is None else Path(wanted.out).expanduser()
-    every = trainings(wanted.quick)
-    digests = _digests(every, wanted)
+    usual = Records.at(args.records.root).root / ("reproduce-quick" if args.quick else "reproduce")
+    out = usual if args.out is None else Path(args.out).expanduser()
+    every = trainings(args.quick)
+    digests = _digests(every, args)
     runs, curves = Rows(out / "results" / "runs.csv", RUNS), Rows(out / "results" / "curves.csv", CURVES)
-    _check(runs, digests, wanted, console)
+    _check(runs, digests, args, console)
     runs.keep(lambda row: row["settings"] == digests.get(row["run"]))
     done = {row["run"] for row in runs.all}
     curves.keep(lambda row: row["run"] in done)
-    left = [each for each in every if each.name not in done and each.preset in wanted.presets]
+    left = [each for each in every if each.name not in done and each.preset in args.presets]
     console.print(f"trainings {len(left)} of {len(every)} are left, {sum(each.steps for each in left):,} updates")
-    searches = [name for name in list(SEARCHES)[: 1 if wanted.quick else None] if wanted.searches]
-    searches = [name for name in searches if not _is_made(name, wanted, out)]
+    searches = [name for name in list(SEARCHES)[: 1 if args.quick else None] if args.searches]
+    searches = [name for name in searches if not _is_made(name, args, out)]
     if searches:
         console.print(f"searches  {', '.join(searches)} are left")
-    workers = wanted.workers or available_cores()
-    if not wanted.quick:
-        _estimate(wanted, workers, left, searches, console)
-    if wanted.dry_run:
+    workers = args.workers or available_cores()
+    if not args.quick:
+        _estimate(args, workers, left, searches, console)
+    if args.dry_run:
         return 0
     for folder in (out / "results", out / "images"):
         make_folder(folder, "out")
     for name in searches:
-        if code := _search(name, wanted, out):
+        if code := _search(name, args, out):
             return code
-    failed = _train(left, digests, runs, curves, wanted, workers, console)
+    failed = _train(left, digests, runs, curves, args, workers, console)
     with stage(console, "drawing"):
         _draw(out, runs.all, curves.all, every)
-        drawn = _same_latents(out, every, wanted, console)
+        drawn = _same_latents(out, every, args, console)
     console.print(f"page      {shown(out / 'results.md')}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
     return 0 if drawn and not failed else 1
 
 
-def _check(runs: Rows, digests: dict[str, str], wanted: Reproduction, console: Console) -> None:
+def _check(runs: Rows, digests: dict[str, str], args: Reproduction, console: Console) -> None:
     """Raises ConfigError for images that are not there, or numbers of other images or trainings at `out`."""
     if others := [row["run"] for row in runs.all if row["run"] not in digests]:
         raise ConfigError("out", "a folder of these trainings alone", str(runs.file.parent.parent), f"has {others[0]}")
     for of in dict.fromkeys([CLASSES[0], *(row["class"] for row in runs.all)]):
-        config = compose_config([f"data.class_id={of}", *_data(wanted)])
-        images = load_data(config, Records.at(wanted.records.root), console)
+        config = compose_config([f"data.class_id={of}", *_data(args)])
+        images = load_data(config, Records.at(args.records.root), console)
         if unlike := [r["run"] for r in runs.all if r["class"] == of and r["dataset"] != images.sha256[:8]]:
             raise ConfigError("data", "the images of the numbers at out", images.description, f"{unlike[0]} had others")
 
@@ -219,19 +221,19 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
         drawn.dark.unlink()  # a Markdown page has one ground
 
 
-def _same_latents(out: Path, every: Sequence[Training], wanted: Reproduction, console: Console) -> bool:
+def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, console: Console) -> bool:
     """One seed of each preset side by side, where their runs are on this machine; False if that failed."""
-    shown_steps = SCORED[-1] if not wanted.quick else every[0].steps
+    shown_steps = SCORED[-1] if not args.quick else every[0].steps
     runs = [e for e in every if (e.of, e.seed, e.steps) == ("ship", SEEDS[0], shown_steps)]
-    if not all(_folder(wanted, each).config.is_file() for each in runs):
-        console.print("pictures  as they were: the runs are not among the records here")
+    if not all(_folder(args, each).config.is_file() for each in runs):
+        console.print("figures   as they were: the runs are not among the records here")
         return True
-    root = [] if wanted.records.root is None else [f"records.root={wanted.records.root}"]
-    place = [] if wanted.data.path is None else [f"data.path={wanted.data.path}"]
+    root = [] if args.records.root is None else [f"records.root={args.records.root}"]
+    place = [] if args.data.path is None else [f"data.path={args.data.path}"]
     with tempfile.TemporaryDirectory() as folder:
         own = [*(f"run={each.name}" for each in runs), *map(as_text, [f"out={folder}", *root, *place])]
         if problem := _program("compare.py", own):
-            console.print(f"failed    pictures side by side: {problem}")
+            console.print(f"failed    samples side by side: {problem}")
             return False
         shutil.copy(Path(folder) / "latents.png", out / "images" / "results_latents.png")
     return True
@@ -251,26 +253,26 @@ def digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _digests(every: Sequence[Training], wanted: Reproduction) -> dict[str, str]:
+def _digests(every: Sequence[Training], args: Reproduction) -> dict[str, str]:
     """By name. A preset's trainings differ in nothing that a digest is of, so that one is composed for all."""
     one_each = {each.preset: each for each in every}
-    known = {preset: digest(compose_config(_overrides(one, wanted))) for preset, one in one_each.items()}
+    known = {preset: digest(compose_config(_overrides(one, args))) for preset, one in one_each.items()}
     return {each.name: known[each.preset] for each in every}
 
 
-def _data(wanted: Reproduction) -> list[str]:
-    place = [] if wanted.data.path is None else [f"data.path={wanted.data.path}"]
-    root = [] if wanted.records.root is None else [f"records.root={wanted.records.root}"]
-    return [f"data={wanted.data.source}", *map(as_text, [*place, *root])]
+def _data(args: Reproduction) -> list[str]:
+    place = [] if args.data.path is None else [f"data.path={args.data.path}"]
+    root = [] if args.records.root is None else [f"records.root={args.records.root}"]
+    return [f"data={args.data.source}", *map(as_text, [*place, *root])]
 
 
-def _overrides(each: Training, wanted: Reproduction) -> list[str]:
-    small = ["eval.num_images=100", "eval.final_num_images=100", "eval.every_steps=2"] if wanted.quick else []
-    return [*each.overrides, *_data(wanted), *small]
+def _overrides(each: Training, args: Reproduction) -> list[str]:
+    small = ["eval.num_images=100", "eval.final_num_images=100", "eval.every_steps=2"] if args.quick else []
+    return [*each.overrides, *_data(args), *small]
 
 
 def _estimate(
-    wanted: Reproduction, workers: int, left: Sequence[Training], searches: Sequence[str], console: Console
+    args: Reproduction, workers: int, left: Sequence[Training], searches: Sequence[str], console: Console
 ) -> None:
     hours = 0.0
     for preset in PRESETS:
@@ -279,41 +281,41 @@ def _estimate(
             updates += sum(plan.budget * plan.search.steps for plan in (read_plan(SEARCHES[name]) for name in searches))
         if updates:
             with stage(console, f"measuring the throughput of {preset}, {workers} side by side"):
-                plan = read_plan([f"experiment={preset}", PRECISION, *_data(wanted), f"search.workers={workers}"])
+                plan = read_plan([f"experiment={preset}", PRECISION, *_data(args), f"search.workers={workers}"])
                 hours += throughput.OVERHEAD_FACTOR * updates * throughput.measure(plan).update_seconds / workers / 3600
     if hours:
         console.print(f"time      at most about {hours:.1f} h, {workers} trainings at a time")
 
 
-def _search_arguments(name: str, wanted: Reproduction) -> list[str]:
-    return [*SEARCHES[name], *(QUICK_SEARCH if wanted.quick else [])]
+def _search_arguments(name: str, args: Reproduction) -> list[str]:
+    return [*SEARCHES[name], *(QUICK_SEARCH if args.quick else [])]
 
 
-def _is_made(name: str, wanted: Reproduction, out: Path) -> bool:
+def _is_made(name: str, args: Reproduction, out: Path) -> bool:
     """Whether the table of a search has as many trials as it should."""
     table = out / "results" / f"search_{name}.csv"
-    return table.exists() and len(read_search(table)[0]) >= read_plan(_search_arguments(name, wanted)).budget
+    return table.exists() and len(read_search(table)[0]) >= read_plan(_search_arguments(name, args)).budget
 
 
-def _search(name: str, wanted: Reproduction, out: Path) -> int:
+def _search(name: str, args: Reproduction, out: Path) -> int:
     """Make one search to its end and keep the table of its trials; the search's exit code."""
-    study = f"results-quick-{name}" if wanted.quick else f"results-{name}"
+    study = f"results-quick-{name}" if args.quick else f"results-{name}"
     command = [
         sys.executable,
         str(ROOT / "sweeps/optuna_search.py"),
-        *_data(wanted),
-        *_search_arguments(name, wanted),
+        *_data(args),
+        *_search_arguments(name, args),
         f"search.study={study}",
     ]
     code = subprocess.run(command).returncode
-    table = Records.at(wanted.records.root).studies / study / "trials.csv"
+    table = Records.at(args.records.root).studies / study / "trials.csv"
     if code == 0:
         shutil.copy(table, out / "results" / f"search_{name}.csv")
     return code
 
 
-def _folder(wanted: Reproduction, training: Training) -> RunFolder:
-    return RunFolder(Records.at(wanted.records.root).runs / training.name)
+def _folder(args: Reproduction, training: Training) -> RunFolder:
+    return RunFolder(Records.at(args.records.root).runs / training.name)
 
 
 def _train(
@@ -321,7 +323,7 @@ def _train(
     digests: dict[str, str],
     runs: Rows,
     curves: Rows,
-    wanted: Reproduction,
+    args: Reproduction,
     workers: int,
     console: Console,
 ) -> list[Training]:
@@ -330,16 +332,16 @@ def _train(
     failed: list[Training] = []
 
     def one(each: Training) -> None:
-        if wanted.hours is not None and time.monotonic() - begin > 3600 * wanted.hours:
+        if args.hours is not None and time.monotonic() - begin > 3600 * args.hours:
             return
-        problem = _run(each, digests[each.name], wanted, max(available_cores() // workers, 1))
+        problem = _run(each, digests[each.name], args, max(available_cores() // workers, 1))
         with lock:
             if problem:
                 failed.append(each)
                 console.print(f"failed    {each.name}: {problem}")
             else:
-                made = _rows(each, digests[each.name], wanted)
-                curves.add(_curve(each, wanted))
+                made = _rows(each, digests[each.name], args)
+                curves.add(_curve(each, args))
                 runs.add(made)  # last: it says that the training is done
                 console.print(
                     f"done      {each.name}: {made[-1]['outcome']}, FID proxy {made[-1].get(metric_names.FID, 'none')}"
@@ -351,16 +353,16 @@ def _train(
     return failed
 
 
-def _run(each: Training, known: str, wanted: Reproduction, threads: int) -> str:
+def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
     """Train and score, or go on with it; what is wrong, if it came to no end."""
-    folder = _folder(wanted, each)
-    root = [o for o in _data(wanted) if o.startswith("records.root")]
+    folder = _folder(args, each)
+    root = [o for o in _data(args) if o.startswith("records.root")]
     if folder.config.is_file():
         if digest(read_records(folder, "run")[0]) != known:
             return f"there is one of other settings already; delete or rename {shown(folder.path)}"
         arguments = [f"resume={each.name}", *root]
     else:
-        arguments = [*_overrides(each, wanted), f"name={each.name}"]
+        arguments = [*_overrides(each, args), f"name={each.name}"]
     arguments.append(f"train.threads={threads}")
     if not _ended(folder):
         problem = _program("run.py", arguments)
@@ -397,15 +399,15 @@ def _common(each: Training) -> Row:
     return {**own, "seed": str(each.seed), "steps": str(each.steps)}
 
 
-def _curve(each: Training, wanted: Reproduction) -> list[Row]:
+def _curve(each: Training, args: Reproduction) -> list[Row]:
     """In-run scores."""
-    steps, values = journal.curve(_folder(wanted, each).journal, metric_names.FID_PROXY)
+    steps, values = journal.curve(_folder(args, each).journal, metric_names.FID_PROXY)
     return [{**_common(each), "step": str(s), metric_names.FID: f"{v:.5g}"} for s, v in zip(steps, values, strict=True)]
 
 
-def _rows(each: Training, known: str, wanted: Reproduction) -> list[Row]:
+def _rows(each: Training, known: str, args: Reproduction) -> list[Row]:
     """What a training came to, one row a scored step; one without scores where it diverged."""
-    folder = _folder(wanted, each)
+    folder = _folder(args, each)
     config, facts = read_records(folder, "run")
     curves = journal.curves(folder.journal)
     tags = {

@@ -28,10 +28,10 @@ def blur(images: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarr
     return _uint8(ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma, 0)))
 
 
-def rectangles(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A black square of a share of the area, somewhere in each image."""
+def rectangles(images: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """A black square of a fraction of the area, somewhere in each image."""
     size = images.shape[1]
-    side = round(size * share**0.5)
+    side = round(size * fraction**0.5)
     spoilt = images.copy()
     for image, (y, x) in zip(spoilt, rng.integers(0, size - side + 1, (len(images), 2)), strict=True):
         image[y : y + side, x : x + side] = 0
@@ -51,20 +51,20 @@ def swirl(images: np.ndarray, turns: float, rng: np.random.Generator) -> np.ndar
     return np.stack(turned).reshape(len(images), 3, size, size).transpose(0, 2, 3, 1)
 
 
-def salt_and_pepper(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A share of the pixels black or white."""
+def salt_and_pepper(images: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """A fraction of the pixels black or white."""
     draw = rng.random(images.shape[:3])
     spoilt = images.copy()
-    spoilt[draw < share / 2] = 0
-    spoilt[draw > 1 - share / 2] = 255
+    spoilt[draw < fraction / 2] = 0
+    spoilt[draw > 1 - fraction / 2] = 255
     return spoilt
 
 
 def contamination(others: np.ndarray) -> Disturb:
-    """A share of the images replaced with `others`, pictures of other classes."""
+    """A fraction of the images replaced with `others`, images of other classes."""
 
-    def apply(images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-        count = round(len(images) * share)
+    def apply(images: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+        count = round(len(images) * fraction)
         foreign = others[rng.choice(len(others), count, replace=False)]
         return np.concatenate([foreign, images[count:]])
 
@@ -75,10 +75,10 @@ def all_disturbances(others: np.ndarray) -> dict[str, Disturbance]:
     return {
         "noise": Disturbance("standard deviation of 255", (5, 10, 20, 40, 80), noise),
         "blur": Disturbance("sigma, pixels", (0.4, 0.6, 0.9, 1.3, 2.0), blur),
-        "rectangles": Disturbance("share of the area", (0.02, 0.05, 0.1, 0.2, 0.4), rectangles),
+        "rectangles": Disturbance("fraction of the area", (0.02, 0.05, 0.1, 0.2, 0.4), rectangles),
         "swirl": Disturbance("turns", (0.05, 0.1, 0.2, 0.4, 0.8), swirl),
-        "salt and pepper": Disturbance("share of the pixels", (0.005, 0.01, 0.03, 0.1, 0.3), salt_and_pepper),
-        "other classes": Disturbance("share of the images", (0.05, 0.1, 0.25, 0.5, 1.0), contamination(others)),
+        "salt and pepper": Disturbance("fraction of the pixels", (0.005, 0.01, 0.03, 0.1, 0.3), salt_and_pepper),
+        "other classes": Disturbance("fraction of the images", (0.05, 0.1, 0.25, 0.5, 1.0), contamination(others)),
     }
 
 

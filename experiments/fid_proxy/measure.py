@@ -30,10 +30,10 @@ CLUSTERS = 10
 REPEATED = 100  # images, over and over
 VERSION = 1  # of what is kept of a checkpoint
 
-LAYERS = "layers"  # the judge that gives the proxy's own layer means, for other readings of them
+LAYERS = "layers"  # the reference that gives the proxy's own layer means, for other readings of them
 
 Numbers = dict[str, Any]  # JSON
-Judges = dict[str, FeatureExtractor]
+References = dict[str, FeatureExtractor]
 
 
 def disturbances(scorer: Scorer, real: np.ndarray, others: np.ndarray, seeds: int) -> Iterator[tuple[str, Numbers]]:
@@ -58,14 +58,14 @@ def disturbances(scorer: Scorer, real: np.ndarray, others: np.ndarray, seeds: in
 
 
 def mode_dropping(
-    scorer: Scorer, real: np.ndarray, judge: FeatureExtractor, seeds: int
+    scorer: Scorer, real: np.ndarray, reference: FeatureExtractor, seeds: int
 ) -> Iterator[tuple[str, Numbers]]:
     """All scores when 0 to 9 of 10 clusters of the real images are gone, and of 100 images repeated.
 
     Clusters: k-means in the features of another network. What is left is drawn with
     replacement, as many as there were.
     """
-    features = judge(real)
+    features = reference(real)
     _, cluster = kmeans2(
         (features - features.mean(0)) / features.std(0), CLUSTERS, minit="++", seed=np.random.default_rng(0)
     )
@@ -100,19 +100,19 @@ def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredCheckpoint:
     """What is kept of the images of one checkpoint."""
 
     run: str
     step: int
-    spaces: dict[str, Statistics]  # of its features, by judge
+    spaces: dict[str, Statistics]  # of its features, by reference
     scores: dict[str, float]  # of the proxy itself
     sliced_wasserstein: float
 
 
-def judge_checkpoints(
-    folder: RunFolder, scorer: Scorer, judges: Judges, real: np.ndarray, num_images: int, cache: Path
-) -> Iterator[Judged]:
+def score_checkpoints(
+    folder: RunFolder, scorer: Scorer, references: References, real: np.ndarray, num_images: int, cache: Path
+) -> Iterator[ScoredCheckpoint]:
     """Each checkpoint of a run in all feature spaces, computed once and then read from the cache."""
     config, _ = read_records(folder, "the run")
     for file in folder.checkpoints.files():
@@ -123,52 +123,54 @@ def judge_checkpoints(
             arrays = {"sliced_wasserstein": np.array(sliced_wasserstein(real[:count], images[:count]))}
             for name, value in scorer.of_images(images).items():
                 arrays[f"score/{name}"] = np.array(value)
-            for name, extract in judges.items():
+            for name, extract in references.items():
                 found = statistics(extract(images))
                 arrays[f"mean/{name}"], arrays[f"covariance/{name}"] = found.mean, found.covariance
             return arrays
 
-        judged_by = [
+        scored_by = [
             VERSION,
             SCORES_VERSION,
             scorer.extractor.id,
-            *(f"{name}={judges[name].id}" for name in sorted(judges)),
+            *(f"{name}={references[name].id}" for name in sorted(references)),
         ]
-        key = f"{judged_by} {pixel_hash(real)} {folder.path} {file.name} {file.stat().st_mtime_ns} {num_images}"
+        key = f"{scored_by} {pixel_hash(real)} {folder.path} {file.name} {file.stat().st_mtime_ns} {num_images}"
         arrays = prepared(cache, "judged", key, measured)
-        yield Judged(
+        yield ScoredCheckpoint(
             folder.name,
             int(file.stem.partition("_")[2]),
-            {name: Statistics(arrays[f"mean/{name}"], arrays[f"covariance/{name}"], num_images) for name in judges},
+            {name: Statistics(arrays[f"mean/{name}"], arrays[f"covariance/{name}"], num_images) for name in references},
             {key.partition("/")[2]: float(value) for key, value in arrays.items() if key.startswith("score/")},
             float(arrays["sliced_wasserstein"]),
         )
 
 
-def agreement(judged: list[Judged], steps: int, judges: Judges, real: np.ndarray, everything: np.ndarray) -> Numbers:
-    """Rank correlation of the proxy, and of other readings of its network, with judges that share nothing with it."""
-    real_spaces = {name: statistics(judge(real)) for name, judge in judges.items()}
-    columns: dict[str, list[float]] = {"proxy": [one.scores[metric_names.FID] for one in judged]}
-    for name in judges:
+def agreement(
+    scored: list[ScoredCheckpoint], steps: int, references: References, real: np.ndarray, everything: np.ndarray
+) -> Numbers:
+    """Rank correlation of the proxy, and of other readings of its network, with references that share nothing with it."""
+    real_spaces = {name: statistics(reference(real)) for name, reference in references.items()}
+    columns: dict[str, list[float]] = {"proxy": [one.scores[metric_names.FID] for one in scored]}
+    for name in references:
         if name != LAYERS:
-            columns[name] = [frechet_distance(real_spaces[name], one.spaces[name]) for one in judged]
-    columns["sliced Wasserstein"] = [one.sliced_wasserstein for one in judged]
+            columns[name] = [frechet_distance(real_spaces[name], one.spaces[name]) for one in scored]
+    columns["sliced Wasserstein"] = [one.sliced_wasserstein for one in scored]
 
     readings = {}
-    for name, (offset, projection) in _readings(judges[LAYERS](everything)).items():
+    for name, (offset, projection) in _readings(references[LAYERS](everything)).items():
         target = mapped(real_spaces[LAYERS], offset, projection)
-        readings[name] = [frechet_distance(target, mapped(one.spaces[LAYERS], offset, projection)) for one in judged]
+        readings[name] = [frechet_distance(target, mapped(one.spaces[LAYERS], offset, projection)) for one in scored]
 
-    late = np.array([one.step > steps / 2 for one in judged])
+    late = np.array([one.step > steps / 2 for one in scored])
     columns["both networks"] = list(np.mean([rankdata(columns[name]) for name in NETWORKS], axis=0))
     others = [name for name in columns if name != "proxy"]
     return {
         "rows": [
             {"run": one.run, "step": one.step, "scores": one.scores, **{name: columns[name][k] for name in others}}
-            for k, one in enumerate(judged)
+            for k, one in enumerate(scored)
         ],
         "proxy": {name: _ranks(columns["proxy"], columns[name], late) for name in others},
-        "among_judges": {
+        "among_references": {
             f"{a}, {b}": _ranks(columns[a], columns[b], late) for a, b in itertools.combinations(others, 2)
         },
         "readings": {

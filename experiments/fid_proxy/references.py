@@ -1,4 +1,4 @@
-"""Judges that share nothing with the proxy: other networks, other tasks, other seeds, and no network at all."""
+"""Reference scores that share nothing with the proxy: other networks, other tasks, other seeds, and no network at all."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""docs/fid_proxy.md and its pictures, from the measured numbers alone."""
+"""docs/fid_proxy.md and its figures, from the measured numbers alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,8 +45,8 @@ def _page(results: Numbers) -> str:
 
     {about["command"]}
 
-made all text, tables and pictures of it on the code of commit {about.get("mlflow.source.git.commit", "unknown")[:10]}\
-{" with changes" if about.get("git_dirty") == "true" else ""}, {about["num_images"]:,} images a judgement and {about["seeds"]} \
+made all text, tables and figures of it on the code of commit {about.get("mlflow.source.git.commit", "unknown")[:10]}\
+{" with changes" if about.get("git_dirty") == "true" else ""}, {about["num_images"]:,} images a score and {about["seeds"]} \
 seeds. What it trains is kept, so a second call only measures what is new; these GANs were trained on the code of commit
 {" and ".join(about["trained_at"])}.
 """,
@@ -66,7 +66,7 @@ ships with the program (`{proxy["id"]}`): six 3×3 convolutions, trained on all 
 was fitted on all of CIFAR-10.
 
 A number needs a scale. For CIFAR-10's ships, two random halves of the real images are
-**{proxy["floor"]:.2f}** apart and uniform noise is at **{proxy["ceiling"]:.0f}**; a run prints both beside every score.
+**{proxy["real_baseline"]:.2f}** apart and uniform noise is at **{proxy["noise_baseline"]:.0f}**; a run prints both beside every score.
 Compare scores only with the same extractor id, number of images and data set.
 """
 
@@ -132,9 +132,12 @@ def _agreement(found: Numbers, about: Numbers) -> str:
     runs = list(dict.fromkeys(row["run"] for row in found["rows"]))
     rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in found["proxy"].items()]
     when = list(next(iter(found["proxy"].values())))
-    among = [[pair, *(f"{value:.3f}" for value in ranks.values())] for pair, ranks in found["among_judges"].items()]
+    among = [[pair, *(f"{value:.3f}" for value in ranks.values())] for pair, ranks in found["among_references"].items()]
     readings = [
-        [reading, *(f"{ranks[judge][w]:.3f}" for judge in ("resnet", "rotation", "both networks") for w in when)]
+        [
+            reading,
+            *(f"{ranks[reference][w]:.3f}" for reference in ("resnet", "rotation", "both networks") for w in when),
+        ]
         for reading, ranks in found["readings"].items()
     ]
     last = {row["run"]: row for row in found["rows"]}
@@ -148,34 +151,34 @@ def _agreement(found: Numbers, about: Numbers) -> str:
         for run, row in last.items()
     ]
     collapsed = [run for run, row in last.items() if row["scores"]["coverage"] < COLLAPSED]
-    verdict = "\n".join(
-        f"- {judge}: "
+    targets = "\n".join(
+        f"- {reference}: "
         + ", ".join(f"{when} {'met' if ranks[when] >= target else 'NOT MET'}" for when, target in TARGETS.items())
-        for judge, ranks in found["proxy"].items()
+        for reference, ranks in found["proxy"].items()
     )
     return f"""## Does it rank generators as others do?
 
 {len(found["rows"])} generators: checkpoints of {len(runs)} unlike trainings ({", ".join(runs)}), each of
-{about["steps"]:,} updates. The judges have weights, seeds and tasks of their own: `resnet`, residual blocks trained on
+{about["steps"]:,} updates. The references have weights, seeds and tasks of their own: `resnet`, residual blocks trained on
 the classes (of the same images, by the same optimiser); `rotation`, strided convolutions that learned which way is up
 and never saw a class; `random_cnn`, the proxy's architecture with random weights; the sliced Wasserstein distance of
-pixels, no network at all; both networks: the mean of the ranks that `resnet` and `rotation` give. Spearman's rank correlation of the proxy with the Fréchet distance in each judge's features;
-late: after the middle of the training; better half: the half of the late ones that the judge likes best, where ranking
-is hardest. How far the judges agree with each other says what can be asked of the proxy.
+pixels, no network at all; both networks: the mean of the ranks that `resnet` and `rotation` give. Spearman's rank correlation of the proxy with the Fréchet distance in each reference's features;
+late: after the middle of the training; better half: the half of the late ones that the reference likes best, where ranking
+is hardest. How far the references agree with each other says what can be asked of the proxy.
 
 ![Agreement](images/fid_proxy_agreement.png)
 
-{_table(["judge", *when], rows)}
+{_table(["reference", *when], rows)}
 
-The same among the judges:
+The same among the references:
 
-{_table(["judges", *when], among)}
+{_table(["references", *when], among)}
 
 Our targets, {" and ".join(f"{when} ≥ {target}" for when, target in TARGETS.items())}:
 
-{verdict}
+{targets}
 
-The last checkpoint of each training (proxy metrics, then the judges); collapsed, with a coverage below {COLLAPSED}:
+The last checkpoint of each training (proxy metrics, then the references); collapsed, with a coverage below {COLLAPSED}:
 {", ".join(collapsed) or "none"}.
 
 {_table(["run", "step", *next(iter(last.values()))["scores"], *found["proxy"]], ends)}
@@ -183,7 +186,7 @@ The last checkpoint of each training (proxy metrics, then the judges); collapsed
 The same network read in other ways, against `resnet`, `rotation` and both. The proxy's reading was chosen among these
 by the checkpoints of this page, which flatters it a little:
 
-{_table(["features", *(f"{judge}, {w}" for judge in ("resnet", "rotation", "both networks") for w in when)], readings)}
+{_table(["features", *(f"{reference}, {w}" for reference in ("resnet", "rotation", "both networks") for w in when)], readings)}
 """
 
 
@@ -216,7 +219,7 @@ def _noise(results: Numbers) -> str:
 Standard deviation of the score by what changes. Of so few training seeds it is known to a factor of several only: a
 difference between two settings has to be confirmed on seeds of its own.
 
-{_table(["what changes", "spread of fid_proxy", "over"], lines)}
+{_table(["what changes", "standard deviation of fid_proxy", "over"], lines)}
 """
 
 
@@ -227,8 +230,8 @@ def _limits() -> str:
   median feature distance of generated images to the nearest training image, relative to that of held-out test images.
   Near 1 is what new images have; far below 1 they are copies. (Blurred, typical images also lie near: look at them.) It
   is left out where nothing is held out, or all images are alike.
-- **What the mean of an activation loses**: where in the picture something is, and fine texture beyond 32×32.
-- **Other kinds of pictures.** The network knows CIFAR-10's classes, and everything here was measured on its ships; of
+- **What the mean of an activation loses**: where in the image something is, and fine texture beyond 32×32.
+- **Other kinds of images.** The network knows CIFAR-10's classes, and everything here was measured on its ships; of
   drawings, faces or other classes this page says nothing.
 - **Differences below the noise above**, and generators whose scores lie that close together.
 """
@@ -271,7 +274,7 @@ def _draw_modes(results: Numbers) -> matplotlib.figure.Figure:
     figure, axes = _figure(1, 2, 10, 4)
     labels = [label.partition(" ")[0] if "clusters" in label else "100\nimages" for label in found]
     for axis, names, label in zip(
-        axes.flat, (["fid_proxy"], ["coverage", "density"]), ("FID proxy", "share"), strict=True
+        axes.flat, (["fid_proxy"], ["coverage", "density"]), ("FID proxy", "fraction"), strict=True
     ):
         for name, colour in zip(names, COLOURS, strict=False):
             _errorbar(axis, range(len(labels)), [scores[name] for scores in found.values()], colour, name)
@@ -293,21 +296,21 @@ def _draw_sample_sizes(results: Numbers) -> matplotlib.figure.Figure:
 
 def _draw_agreement(results: Numbers) -> matplotlib.figure.Figure:
     found = results["agreement"]
-    judges = list(found["proxy"])
+    references = list(found["proxy"])
     columns = 2
-    figure, axes = _figure(-(-len(judges) // columns), columns, 10, 4.2 * -(-len(judges) // columns))
+    figure, axes = _figure(-(-len(references) // columns), columns, 10, 4.2 * -(-len(references) // columns))
     runs = list(dict.fromkeys(row["run"] for row in found["rows"]))
     middle = results["about"]["steps"] / 2
-    for axis in axes.flat[len(judges) :]:
+    for axis in axes.flat[len(references) :]:
         axis.remove()
-    for axis, judge in zip(axes.flat, judges, strict=False):
+    for axis, reference in zip(axes.flat, references, strict=False):
         for run, colour in zip(runs, COLOURS, strict=False):
             rows = [row for row in found["rows"] if row["run"] == run]
-            x, y = [row["scores"]["fid_proxy"] for row in rows], [row[judge] for row in rows]
+            x, y = [row["scores"]["fid_proxy"] for row in rows], [row[reference] for row in rows]
             late = [row["step"] > middle for row in rows]
             axis.scatter(x, y, 26, [colour if is_late else "none" for is_late in late], edgecolors=colour, label=run)
-        ranks = found["proxy"][judge]
-        title = f"{judge}: {ranks['all']:.3f}, late (filled) {ranks['late']:.3f}"
-        axis.set(title=title, xscale="log", yscale="log", xlabel="FID proxy", ylabel=f"distance by {judge}")
+        ranks = found["proxy"][reference]
+        title = f"{reference}: {ranks['all']:.3f}, late (filled) {ranks['late']:.3f}"
+        axis.set(title=title, xscale="log", yscale="log", xlabel="FID proxy", ylabel=f"distance by {reference}")
     axes.flat[0].legend(frameon=False, fontsize=8)
     return figure

@@ -27,7 +27,7 @@ DPI = 110
 
 
 @dataclass(frozen=True)
-class Picture:
+class SavedFigure:
     """One figure in two files."""
 
     title: str
@@ -36,16 +36,16 @@ class Picture:
     caption: str = ""
 
 
-def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str = "") -> Picture:
+def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str = "") -> SavedFigure:
     """Draw for each theme, into `file` and, for dark grounds, `<file>_dark`. draw: takes the theme's name."""
-    picture = Picture(title, file, file.with_name(f"{file.stem}_dark{file.suffix}"), caption)
-    for theme, place in (("light", picture.light), ("dark", picture.dark)):
+    saved = SavedFigure(title, file, file.with_name(f"{file.stem}_dark{file.suffix}"), caption)
+    for theme, place in (("light", saved.light), ("dark", saved.dark)):
         with matplotlib.rc_context(_settings(theme)):  # type: ignore[arg-type]
             figure = draw(theme)
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND[theme], bbox_inches="tight", pad_inches=0.1)
         write_atomically(place, buffer.getvalue())
-    return picture
+    return saved
 
 
 def new_figure(width: float, height: float) -> "Figure":

@@ -1,4 +1,4 @@
-"""What a comparison of runs needs of each: settings, curves, scores, pictures. And whether they may be compared."""
+"""What a comparison of runs needs of each: settings, curves, scores, samples. And whether they may be compared."""
 
 import csv
 import fnmatch
@@ -53,7 +53,7 @@ class Compared:
 
     @cached_property
     def samples(self) -> dict[int, Path]:
-        """Pictures of the latents that all runs share, by step."""
+        """Samples of the latents that all runs share, by step."""
         return self.folder.pictures(metric_names.SAMPLES)
 
     def value(self, metric: str) -> float | None:

@@ -42,7 +42,7 @@ def candidates(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Candidate]:
 def confirm(
     plan: Plan,
     folder: RunFolder,
-    wanted: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     on_event: Callable[[TrainingChanged], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -51,7 +51,7 @@ def confirm(
     Args:
         plan: of the search.
         folder: of the study.
-        wanted: what is to be trained, on as many seeds as the plan says.
+        candidates: to be trained, each on as many seeds as the plan says.
         on_event: called with `{"training": name}` and how far it is: a "step", "words", and whether it is "over".
         should_stop: asked again and again.
 
@@ -60,7 +60,7 @@ def confirm(
         CannotGoOn: if every training would fail.
     """
     seeds = [plan.config.seed + 1 + k for k in range(plan.search.confirm.seeds)]
-    jobs = [(candidate, seed) for seed in seeds for candidate in wanted]
+    jobs = [(candidate, seed) for seed in seeds for candidate in candidates]
     running: set[TrialProcess] = set()
     lock = threading.Lock()
     events: queue.Queue[TrainingChanged] = queue.Queue()
@@ -110,7 +110,7 @@ def confirm(
         raise CannotGoOn(f"{stopped[0]}; the same command goes on when that is mended")
     if should_stop():
         raise Stopped
-    for candidate in wanted:
+    for candidate in candidates:
         runs = [(seed, _run(plan, folder, candidate, seed)) for seed in seeds]
         done = [(seed, run) for seed, run in runs if _is_done(run)]
         failures = [(s, _failure(run) or ("" if _is_done(run) else given_up.get(run.name, ""))) for s, run in runs]

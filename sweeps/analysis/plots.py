@@ -26,7 +26,7 @@ from PIL import Image
 from experiments.cli.progress import short_names
 from experiments.records.folders import RunFolder
 from experiments.reports import figures
-from experiments.reports.figures import Picture
+from experiments.reports.figures import SavedFigure
 from gan import metric_names
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
@@ -35,7 +35,7 @@ from sweeps.study import attempts
 from sweeps.study.samplers import trial_in_space, without_float_errors
 
 COLUMNS = 4  # of the contact sheet
-NEWEST = 24  # pictures on it at most, the best ones
+NEWEST = 24  # trials on it at most, the best ones
 NAMED = 10  # trials in a legend at most, the best ones
 SCORE = "score"
 FEWEST, MOST = 4, 200  # completed trials for importances
@@ -78,14 +78,14 @@ def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
     return study
 
 
-def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -> dict[str, Picture]:
+def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
     """Drawn into plots/; what cannot be drawn of so few trials is left out."""
     folder.plots.mkdir(exist_ok=True)
     study = as_suggested(trials)
     done = attempts.finished(trials)
     if not done:
         return {}
-    drawn: dict[str, Picture] = {}
+    drawn: dict[str, SavedFigure] = {}
     if plan.search.sampler == "grid" and len(plan.space) == 2:
         drawn |= _map(plan, folder, done)
     if (sheet := _contact_sheet(plan, folder, done)) is not None:
@@ -113,7 +113,7 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
     return drawn
 
 
-def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str, Picture]:
+def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
     """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
     across, down = plan.space
     names = [[table_text(value) for value in dimension.grid()] for dimension in (across, down)]
@@ -148,7 +148,7 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
         for place, axis in np.ndenumerate(axes):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-            if place in by_place and (file := _last_picture(plan, by_place[place])) is not None:
+            if place in by_place and (file := _last_samples(plan, by_place[place])) is not None:
                 with Image.open(file) as picture:
                     figures.show_pixels(axis, np.asarray(picture))
         for axis, name in zip(axes[0], names[0], strict=True):
@@ -160,9 +160,9 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
         return figure
 
     drawn = {"map": figures.save("map", heat, folder.plots / "map.png")}
-    if any(_last_picture(plan, trial) is not None for trial in done):
+    if any(_last_samples(plan, trial) is not None for trial in done):
         words = "The same 16 latents drawn by each combination, placed as on the map."
-        drawn["map of pictures"] = figures.save("map of pictures", sheet, folder.plots / "map_of_pictures.png", words)
+        drawn["map of samples"] = figures.save("map of samples", sheet, folder.plots / "map_of_samples.png", words)
     return drawn
 
 
@@ -211,7 +211,7 @@ def _on_the_way(theme: str, done: Sequence[FrozenTrial], trials: Sequence[Frozen
     return figure
 
 
-def _save(title: str, plotter: Callable[[], Any], file: Path) -> Picture:
+def _save(title: str, plotter: Callable[[], Any], file: Path) -> SavedFigure:
     """One of Optuna's own plots, in the look of all others."""
 
     def draw(theme: str) -> Figure:
@@ -241,15 +241,15 @@ def _quiet() -> Any:
         yield
 
 
-def _last_picture(plan: Plan, trial: FrozenTrial) -> Path | None:
+def _last_samples(plan: Plan, trial: FrozenTrial) -> Path | None:
     """Of the latents that all runs share."""
-    pictures = attempts.run_of(plan, trial).pictures(metric_names.SAMPLES)
-    return pictures[max(pictures)] if pictures else None
+    samples = attempts.run_of(plan, trial).pictures(metric_names.SAMPLES)
+    return samples[max(samples)] if samples else None
 
 
-def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> Picture | None:
+def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> SavedFigure | None:
     """The same latents drawn by every completed trial, best first, settings under each."""
-    named = [(trial, _last_picture(plan, trial)) for trial in done]
+    named = [(trial, _last_samples(plan, trial)) for trial in done]
     shown = [(trial, file) for trial, file in named if file is not None][:NEWEST]
     if not shown:
         return None

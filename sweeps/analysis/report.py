@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.cli.compose import flags
 from experiments.cli.terminal import printable
 from experiments.records.folders import RunFolder
-from experiments.reports.figures import Picture
+from experiments.reports.figures import SavedFigure
 from experiments.reports.page import render
 from experiments.tracking.address import serve_command
 from experiments.tracking.delivery import Delivery
@@ -38,7 +38,7 @@ class Report:
     best: Path
     trials: Path
     page: Path
-    figures: dict[str, Picture]  # by title, those that could be drawn
+    figures: dict[str, SavedFigure]  # by title, those that could be drawn
     winner: Winner | None
 
 

@@ -42,9 +42,9 @@ class Rows:
                     raise ConfigError("out", f"a folder whose {file.name} has this program's columns", str(file))
                 self.all = list(reader)
 
-    def keep(self, wanted: Callable[[Row], bool]) -> None:
+    def keep(self, is_kept: Callable[[Row], bool]) -> None:
         """Forget the others; they are gone from the file with the next `add`."""
-        self.all = [row for row in self.all if wanted(row)]
+        self.all = [row for row in self.all if is_kept(row)]
 
     def add(self, rows: Iterable[Row]) -> None:
         self.all += rows

@@ -28,7 +28,7 @@ FINALS = {"a-seed-0": 12.0, "a-seed-1": 14.0, "b": 30.0}
 def made_run(
     root: Path, name: str, seed: int, final: float, momentum: float = 0.8, steps: int = 40, ended: bool = True
 ) -> RunFolder:
-    """A run with curves, pictures and scores that no training was needed for. ended: whether it was scored at its end."""
+    """A run with curves, samples and scores that no training was needed for. ended: whether it was scored at its end."""
     npz = root.parent / "images.npz"
     if not npz.exists():
         np.savez(npz, images=noise_images(64))

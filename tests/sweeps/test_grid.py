@@ -64,9 +64,9 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     folder = RunFolder(plan.records.studies / "grid")
     folder.path.mkdir(parents=True)
     drawn = draw_figures(plan, folder, trials)
-    assert list(drawn)[:3] == ["map", "map of pictures", "contact sheet"]
+    assert list(drawn)[:3] == ["map", "map of samples", "contact sheet"]
 
-    sheet = np.asarray(Image.open(drawn["map of pictures"].light).convert("RGB")).astype(int)
+    sheet = np.asarray(Image.open(drawn["map of samples"].light).convert("RGB")).astype(int)
     centres = {}
     for number in range(6):
         where = np.argwhere((sheet == (40 * number, 0, 0)).all(axis=-1))

@@ -132,7 +132,7 @@ def main(args: Comparison) -> int:
 
 
 def _out(args: Comparison, records: Records) -> Path | None:
-    """The folder that the user chose, None for a new one in the records. Raises ConfigError."""
+    """Return the folder that the user chose, None for a new one in the records. Raises ConfigError."""
     if args.out is None:
         check_folder(records.comparisons, "records.root")
         return None
@@ -147,7 +147,19 @@ def _out(args: Comparison, records: Records) -> Path | None:
 
 
 def real_images(run: Compared, path: str | None, records: Records) -> np.ndarray | str:
-    """Real images of the run's data set, (N, 32, 32, 3) uint8, or why there are none."""
+    """Load the real images of a run's data set.
+
+    Args:
+        run: whose images are loaded.
+        path: where they are now; None for the run's own path.
+        records: with the cache.
+
+    Returns:
+        The images, (N, 32, 32, 3) uint8, or a sentence that says why there are none.
+
+    Raises:
+        ConfigError: if there are none at `path`, or others.
+    """
     if path is not None:
         run.config.data.path = path
     try:
@@ -163,7 +175,18 @@ def real_images(run: Compared, path: str | None, records: Records) -> np.ndarray
 def draw(
     runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], real: np.ndarray | str, out: Path
 ) -> dict[str, SavedFigure | str]:
-    """The figures by section; where one cannot be drawn, why not."""
+    """Draw the figures of a comparison.
+
+    Args:
+        runs: in the order of the groups.
+        groups: of these runs.
+        styles: colour and line of each run.
+        real: images, (N, 32, 32, 3) uint8, or why there are none.
+        out: folder of the figures.
+
+    Returns:
+        The figures by section, or a sentence that says why one cannot be drawn.
+    """
     count = runs[0].config.eval.num_images
     sections: dict[str, SavedFigure | str] = {}
     if any(metric_names.FID_PROXY in run.curves for run in runs):
@@ -262,7 +285,7 @@ def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark], metric:
 
 
 def headline(groups: Sequence[Group]) -> str:
-    """The metric that groups are ranked by: the final score, or where some have none, the one during the runs."""
+    """Return the metric that ranks groups: the final score, or where some have none, the one during the runs."""
     return (
         metric_names.FINAL_FID_PROXY
         if all(group.values(metric_names.FINAL_FID_PROXY) for group in groups)
@@ -271,7 +294,7 @@ def headline(groups: Sequence[Group]) -> str:
 
 
 def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
-    """Scores that some group has, by metric: title and what is better; the one they are ranked by first."""
+    """Return title and direction of each score that some group has; the one that ranks them comes first."""
     every = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
     every[metric_names.FID_PROXY] = ("FID proxy in the run", "lower is better")
     order = sorted(every, key=lambda metric: metric != headline(groups))

@@ -153,7 +153,7 @@ def _commit(folder: RunFolder) -> str:
 
 
 def _command(args: Validation) -> str:
-    """As it was called, but for this machine's places."""
+    """Return the command of this call, without this machine's paths."""
     changed = [f"{key}={get(args, key)}" for key, spec in describe(Validation).items()
                if get(args, key) != spec["default"] and key not in ("out", "data.path", "records.root")]  # fmt: skip
     return " ".join(["python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs", *changed])

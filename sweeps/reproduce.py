@@ -135,7 +135,7 @@ class Training:
 
 
 def trainings(quick: bool) -> list[Training]:
-    """All of them; those of one seed of all presets stand together, so that half of the work can be compared, too."""
+    """Return all trainings; those of one seed stand together, so that half of the work can be compared, too."""
     if quick:
         return [Training(preset, "ship", SEEDS[0], 4, (2, 4)) for preset in PRESETS]
     found = [Training(p, "ship", s, SCORED[-1], SCORED) for s in SEEDS for p in PRESETS]
@@ -183,7 +183,7 @@ def main(args: Reproduction) -> int:
 
 
 def _check(runs: Rows, digests: dict[str, str], args: Reproduction, console: Console) -> None:
-    """Raises ConfigError for images that are not there, or numbers of other images or trainings at `out`."""
+    """Raise ConfigError for missing images, or numbers of other images or trainings at `out`."""
     if others := [row["run"] for row in runs.all if row["run"] not in digests]:
         raise ConfigError("out", "a folder of these trainings alone", str(runs.file.parent.parent), f"has {others[0]}")
     for of in dict.fromkeys([CLASSES[0], *(row["class"] for row in runs.all)]):
@@ -194,7 +194,7 @@ def _check(runs: Rows, digests: dict[str, str], args: Reproduction, console: Con
 
 
 def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence[Training]) -> None:
-    """The tables of the page and its curves; its words are left as they are."""
+    """Write the tables of the page and draw its curves; its words are left as they are."""
     steps = sorted({each.steps for each in every})
     usual = SCORED[-1] if SCORED[-1] in steps else steps[-1]
     tables = {f"{of} {count}": scores_table(runs, of, count) for of in CLASSES for count in steps}
@@ -222,7 +222,7 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
 
 
 def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, console: Console) -> bool:
-    """One seed of each preset side by side, where their runs are on this machine; False if that failed."""
+    """Draw one seed of each preset side by side, where their runs are on this machine; False if that failed."""
     shown_steps = SCORED[-1] if not args.quick else every[0].steps
     runs = [e for e in every if (e.of, e.seed, e.steps) == ("ship", SEEDS[0], shown_steps)]
     if not all(_folder(args, each).config.is_file() for each in runs):
@@ -240,7 +240,7 @@ def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, cons
 
 
 def digest(config: Config) -> str:
-    """Of all settings that a result depends on: rows of a preset that was changed are of another.
+    """Return a hash of all settings that a result depends on: it changes with the preset.
 
     Those with their defaults are left out: a setting that is new in the program changes no digest.
     """
@@ -254,7 +254,7 @@ def digest(config: Config) -> str:
 
 
 def _digests(every: Sequence[Training], args: Reproduction) -> dict[str, str]:
-    """By name. A preset's trainings differ in nothing that a digest is of, so that one is composed for all."""
+    """Return the digest of each training, by name. A preset's trainings have one, so that one is composed for all."""
     one_each = {each.preset: each for each in every}
     known = {preset: digest(compose_config(_overrides(one, args))) for preset, one in one_each.items()}
     return {each.name: known[each.preset] for each in every}
@@ -292,13 +292,13 @@ def _search_arguments(name: str, args: Reproduction) -> list[str]:
 
 
 def _is_made(name: str, args: Reproduction, out: Path) -> bool:
-    """Whether the table of a search has as many trials as it should."""
+    """Return whether the table of a search has as many trials as it should."""
     table = out / "results" / f"search_{name}.csv"
     return table.exists() and len(read_search(table)[0]) >= read_plan(_search_arguments(name, args)).budget
 
 
 def _search(name: str, args: Reproduction, out: Path) -> int:
-    """Make one search to its end and keep the table of its trials; the search's exit code."""
+    """Run or resume one search, keep the table of its trials, and return its exit code."""
     study = f"results-quick-{name}" if args.quick else f"results-{name}"
     command = [
         sys.executable,
@@ -327,7 +327,7 @@ def _train(
     workers: int,
     console: Console,
 ) -> list[Training]:
-    """Train what is left, a few at a time; those that could not be, for another reason than their settings."""
+    """Train what is left, a few at a time; return those that failed for another reason than their settings."""
     begin, lock = time.monotonic(), threading.Lock()
     failed: list[Training] = []
 
@@ -354,7 +354,7 @@ def _train(
 
 
 def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
-    """Train and score, or go on with it; what is wrong, if it came to no end."""
+    """Train and score, or resume that; return the problem if it was not finished."""
     folder = _folder(args, each)
     root = [o for o in _data(args) if o.startswith("records.root")]
     if folder.config.is_file():
@@ -367,7 +367,7 @@ def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
     if not _ended(folder):
         problem = _program("run.py", arguments)
         if not _ended(folder):
-            return problem or "it came to no end"
+            return problem or "it was not finished"
     if journal.last_status(folder.journal) == "FINISHED":
         for step in each.scored[:-1]:
             if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *root]):
@@ -376,7 +376,7 @@ def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
 
 
 def _ended(folder: RunFolder) -> bool:
-    """Whether a training came to its end, or diverged; for want of disk or memory it may go on later."""
+    """Return whether a training finished or diverged; without disk or memory it may be resumed later."""
     if journal.last_status(folder.journal) != "FAILED":
         return journal.last_status(folder.journal) == "FINISHED"
     failures = [record["tags"].get("failure") for record, _ in journal.read(folder.journal, 0) if "tags" in record]
@@ -385,7 +385,7 @@ def _ended(folder: RunFolder) -> bool:
 
 
 def _program(name: str, arguments: Sequence[str]) -> str:
-    """Run one of the programs; its last words if it failed."""
+    """Run one of the programs, and return its last line if it failed."""
     command = [sys.executable, str(ROOT / "experiments" / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode - 128 in (signal.SIGINT, signal.SIGTERM):
@@ -400,13 +400,13 @@ def _common(each: Training) -> Row:
 
 
 def _curve(each: Training, args: Reproduction) -> list[Row]:
-    """In-run scores."""
+    """Return the in-run scores of a training as rows."""
     steps, values = journal.curve(_folder(args, each).journal, metric_names.FID_PROXY)
     return [{**_common(each), "step": str(s), metric_names.FID: f"{v:.5g}"} for s, v in zip(steps, values, strict=True)]
 
 
 def _rows(each: Training, known: str, args: Reproduction) -> list[Row]:
-    """What a training came to, one row a scored step; one without scores where it diverged."""
+    """Return the results of a training, one row for each scored step; one without scores if it diverged."""
     folder = _folder(args, each)
     config, facts = read_records(folder, "run")
     curves = journal.curves(folder.journal)

@@ -19,17 +19,35 @@ class Disturbance:
 
 
 def noise(images: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Normal noise on every value."""
+    """Add normal noise to every value.
+
+    Args:
+        images: (N, 32, 32, 3) uint8.
+        deviation: standard deviation of the noise, of 255.
+        rng: of the noise.
+    """
     return _uint8(images + rng.normal(0, deviation, images.shape))
 
 
 def blur(images: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """A Gaussian filter of `sigma` pixels."""
+    """Apply a Gaussian filter.
+
+    Args:
+        images: (N, 32, 32, 3) uint8.
+        sigma: of the filter, pixels.
+        rng: not used.
+    """
     return _uint8(ndimage.gaussian_filter(images.astype(np.float32), (0, sigma, sigma, 0)))
 
 
 def rectangles(images: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """A black square of a fraction of the area, somewhere in each image."""
+    """Put a black square somewhere into each image.
+
+    Args:
+        images: (N, 32, 32, 3) uint8.
+        fraction: of the area that the square covers.
+        rng: of its place.
+    """
     size = images.shape[1]
     side = round(size * fraction**0.5)
     spoilt = images.copy()
@@ -39,7 +57,13 @@ def rectangles(images: np.ndarray, fraction: float, rng: np.random.Generator) ->
 
 
 def swirl(images: np.ndarray, turns: float, rng: np.random.Generator) -> np.ndarray:
-    """A rotation about the centre by `turns` there, falling off to the rim."""
+    """Rotate about the centre, less towards the rim.
+
+    Args:
+        images: (N, 32, 32, 3) uint8.
+        turns: at the centre.
+        rng: not used.
+    """
     size = images.shape[1]
     centre = (size - 1) / 2
     y, x = np.mgrid[:size, :size] - centre
@@ -52,7 +76,13 @@ def swirl(images: np.ndarray, turns: float, rng: np.random.Generator) -> np.ndar
 
 
 def salt_and_pepper(images: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """A fraction of the pixels black or white."""
+    """Make pixels black or white.
+
+    Args:
+        images: (N, 32, 32, 3) uint8.
+        fraction: of the pixels.
+        rng: of which pixels.
+    """
     draw = rng.random(images.shape[:3])
     spoilt = images.copy()
     spoilt[draw < fraction / 2] = 0
@@ -61,7 +91,7 @@ def salt_and_pepper(images: np.ndarray, fraction: float, rng: np.random.Generato
 
 
 def contamination(others: np.ndarray) -> Disturb:
-    """A fraction of the images replaced with `others`, images of other classes."""
+    """Return a disturbance that replaces a fraction of the images with `others`, those of other classes."""
 
     def apply(images: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
         count = round(len(images) * fraction)

@@ -37,9 +37,18 @@ References = dict[str, FeatureExtractor]
 
 
 def disturbances(scorer: Scorer, real: np.ndarray, others: np.ndarray, seeds: int) -> Iterator[tuple[str, Numbers]]:
-    """The proxy's response to each kind at each level: levels, and scores (levels, seeds).
+    """Score each kind of disturbance at each level.
 
     Each seed takes another four fifths of the real images, and other random numbers.
+
+    Args:
+        scorer: of the proxy.
+        real: (N, 32, 32, 3) uint8.
+        others: images of other classes, (M, 32, 32, 3) uint8.
+        seeds: how many.
+
+    Returns:
+        Name, and unit, levels and scores (levels, seeds) of each kind.
     """
     for name, disturbance in all_disturbances(others).items():
         scores = []
@@ -60,10 +69,19 @@ def disturbances(scorer: Scorer, real: np.ndarray, others: np.ndarray, seeds: in
 def mode_dropping(
     scorer: Scorer, real: np.ndarray, reference: FeatureExtractor, seeds: int
 ) -> Iterator[tuple[str, Numbers]]:
-    """All scores when 0 to 9 of 10 clusters of the real images are gone, and of 100 images repeated.
+    """Score real images when 0 to 9 of 10 clusters of them are removed, and 100 images repeated.
 
-    Clusters: k-means in the features of another network. What is left is drawn with
-    replacement, as many as there were.
+    The clusters are k-means in the features of another network. From the images that are left as many as there
+    were are drawn with replacement.
+
+    Args:
+        scorer: of the proxy.
+        real: (N, 32, 32, 3) uint8.
+        reference: the other network.
+        seeds: how many.
+
+    Returns:
+        What was removed, and each score as a list over seeds.
     """
     features = reference(real)
     _, cluster = kmeans2(
@@ -84,7 +102,17 @@ def mode_dropping(
 
 
 def sample_sizes(scorer: Scorer, generator: Any, counts: list[int], seeds: int) -> Numbers:
-    """All scores of one generator for numbers of images, over banks of latents: by count, lists over seeds."""
+    """Score one generator by several numbers of images.
+
+    Args:
+        scorer: of the proxy.
+        generator: a Keras model.
+        counts: numbers of images.
+        seeds: how many banks of latents.
+
+    Returns:
+        By count, each score as a list over seeds.
+    """
     rows: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
     for seed in range(seeds):
         images = sample(generator, max(counts), seed=seed)
@@ -113,7 +141,16 @@ class ScoredCheckpoint:
 def score_checkpoints(
     folder: RunFolder, scorer: Scorer, references: References, real: np.ndarray, num_images: int, cache: Path
 ) -> Iterator[ScoredCheckpoint]:
-    """Each checkpoint of a run in all feature spaces, computed once and then read from the cache."""
+    """Score each checkpoint of a run in all feature spaces, once; it is then read from the cache.
+
+    Args:
+        folder: of the run.
+        scorer: of the proxy.
+        references: feature extractors by name.
+        real: (N, 32, 32, 3) uint8.
+        num_images: of each checkpoint.
+        cache: folder of the cache.
+    """
     config, _ = read_records(folder, "the run")
     for file in folder.checkpoints.files():
 
@@ -148,7 +185,15 @@ def score_checkpoints(
 def agreement(
     scored: list[ScoredCheckpoint], steps: int, references: References, real: np.ndarray, everything: np.ndarray
 ) -> Numbers:
-    """Rank correlation of the proxy, and of other readings of its network, with references that share nothing with it."""
+    """Correlate the ranks of checkpoints by the proxy, and by other readings of its network, with those by the references.
+
+    Args:
+        scored: the checkpoints.
+        steps: updates of each training; checkpoints after half of them are late.
+        references: feature extractors by name.
+        real: (N, 32, 32, 3) uint8.
+        everything: images of all classes, which the readings are fitted on.
+    """
     real_spaces = {name: statistics(reference(real)) for name, reference in references.items()}
     columns: dict[str, list[float]] = {"proxy": [one.scores[metric_names.FID] for one in scored]}
     for name in references:
@@ -181,7 +226,7 @@ def agreement(
 
 
 def _readings(means: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Affine maps of the layers' means that were considered for the proxy: offset and projection."""
+    """Return the affine maps of the layers' means that were considered for the proxy: offset and projection."""
     count = means.shape[1]
     sizes = {"16x16": slice(0, 64), "8x8": slice(64, 192), "4x4": slice(192, 448)}
     found = {}
@@ -200,7 +245,7 @@ def _readings(means: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _reading(means: np.ndarray, dimensions: int, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`fit_projection` of the features of some importance; the others map to nothing."""
+    """Fit a projection of the features of some importance; the others map to 0."""
     used = importance > 0
     fitted = fit_projection(means[:, used], dimensions, importance[used])
     projection = np.zeros((means.shape[1], dimensions))
@@ -209,7 +254,7 @@ def _reading(means: np.ndarray, dimensions: int, importance: np.ndarray) -> tupl
 
 
 def _ranks(a: list[float], b: list[float], late: np.ndarray) -> dict[str, float]:
-    """Spearman's rank correlation of all, of the late ones, and of the half of those that b likes best."""
+    """Return Spearman's rank correlation of all, of the late ones, and of the better half of those by b."""
     x, y = np.array(a), np.array(b)
     best = late & (y <= np.median(y[late]))
     return {
@@ -219,10 +264,16 @@ def _ranks(a: list[float], b: list[float], late: np.ndarray) -> dict[str, float]
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """NaN where there is nothing to rank."""
+    """Return Spearman's rank correlation, NaN where there is nothing to rank."""
     return float(spearmanr(x, y).statistic) if np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
 
 
 def mapped(found: Statistics, offset: np.ndarray, projection: np.ndarray) -> Statistics:
-    """Statistics of (features - offset) @ projection."""
+    """Return the statistics of (features - offset) @ projection.
+
+    Args:
+        found: statistics of D features.
+        offset: (D,).
+        projection: (D, d).
+    """
     return Statistics((found.mean - offset) @ projection, projection.T @ found.covariance @ projection, found.count)

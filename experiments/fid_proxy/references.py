@@ -44,7 +44,16 @@ def reference_network(
     cache: Path,
     on_step: Callable[[int, int, float], None],
 ) -> PooledFeatures:
-    """One of NETWORKS, trained on (N, 32, 32, 3) uint8 once and then read from the cache."""
+    """Train one of NETWORKS once; it is then read from the cache.
+
+    Args:
+        name: of the network.
+        images: (N, 32, 32, 3) uint8.
+        labels: (N,) classes.
+        epochs: of the training.
+        cache: folder of the weights.
+        on_step: called with step, steps and loss.
+    """
     keras.utils.set_random_seed(derive(0, name))
     model = NETWORKS[name]()
 
@@ -63,13 +72,13 @@ def reference_network(
 
 
 def _turned(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each image turned by 0 to 3 right angles, and by how many: which way is up, and nothing of classes."""
+    """Turn each image by 0 to 3 right angles; return by how many, too: which way is up, and nothing of classes."""
     turns = np.random.default_rng(derive(0, "rotation")).integers(0, 4, len(images))
     return np.stack([np.rot90(image, k) for image, k in zip(images, turns, strict=True)]), turns
 
 
 def build_resnet() -> keras.Model:
-    """Residual blocks with strides, SiLU: 128 features."""
+    """Build residual blocks with strides and SiLU: 128 features."""
     images = keras.Input((32, 32, 3))
     x = _conv(images, 24, 1)
     for width, stride in ((32, 2), (64, 1), (64, 2), (128, 1), (128, 2)):
@@ -81,7 +90,7 @@ def build_resnet() -> keras.Model:
 
 
 def build_rotation_network() -> keras.Model:
-    """Strided 4x4 convolutions with LeakyReLU, four outputs: 192 features."""
+    """Build strided 4x4 convolutions with LeakyReLU and four outputs: 192 features."""
     x = images = keras.Input((32, 32, 3))
     for width in (48, 96, 192):
         x = layers.Conv2D(width, 4, strides=2, padding="same", use_bias=False)(x)
@@ -105,7 +114,7 @@ NETWORKS = {"resnet": build_resnet, "rotation": build_rotation_network}
 
 
 def sliced_wasserstein(real: np.ndarray, fake: np.ndarray) -> float:
-    """Root mean square, over random directions of pixel space, of the 1-D Wasserstein-2 distance; of 255.
+    """Return the root mean square of the 1-D Wasserstein-2 distance (of 255) over random directions of pixel space.
 
     real, fake: (N, 32, 32, 3) uint8, as many of each. Rabin et al. (2011).
     """

@@ -17,7 +17,7 @@ TARGETS = {"all": 0.95, "late": 0.8}  # of the rank agreement
 
 
 def write_report(results: Numbers, out: Path) -> Path:
-    """Write fid_proxy.md and images/fid_proxy_*.png under `out`; returns the page."""
+    """Write fid_proxy.md and images/fid_proxy_*.png under `out`, and return the page."""
     (out / "images").mkdir(parents=True, exist_ok=True)
     for name, draw in (
         ("disturbances", _draw_disturbances),

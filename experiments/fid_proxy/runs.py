@@ -35,9 +35,16 @@ PROGRAM = ROOT / "experiments" / "run.py"
 
 
 def train_all(records: Records, dataset: Dataset, steps: int, every: int) -> list[RunFolder]:
-    """The runs of RUNS, two at a time; what is finished stays, what was broken off is taken up.
+    """Train RUNS, two at a time; finished runs stay, interrupted ones are resumed.
 
-    every: updates between two checkpoints, all of which stay. Raises ConfigError for a run that cannot go.
+    Args:
+        records: where the runs are.
+        dataset: real images.
+        steps: updates of each run.
+        every: updates between two checkpoints, all of which stay.
+
+    Raises:
+        ConfigError: for a run that cannot be trained.
     """
     common = [
         f"data.path={dataset.path}", f"records.root={records.root}", f"train.steps={steps}",
@@ -71,7 +78,7 @@ def _log(folder: RunFolder) -> Path:
 
 
 def _ended(folder: RunFolder, dataset: Dataset, steps: int, every: int) -> bool:
-    """Whether it was trained as asked to its end, or to where it diverged: its checkpoints until then count."""
+    """Return whether a run finished as asked, or diverged: its checkpoints until then count."""
     if not folder.journal.exists():
         return False
     config, facts = read_records(folder, "the run")

@@ -37,7 +37,14 @@ class SavedFigure:
 
 
 def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str = "") -> SavedFigure:
-    """Draw for each theme, into `file` and, for dark grounds, `<file>_dark`. draw: takes the theme's name."""
+    """Draw a figure for each theme and save both.
+
+    Args:
+        title: of the section.
+        draw: takes the name of a theme, "light" or "dark".
+        file: a PNG; the dark one is `<file>_dark`.
+        caption: below the figure.
+    """
     saved = SavedFigure(title, file, file.with_name(f"{file.stem}_dark{file.suffix}"), caption)
     for theme, place in (("light", saved.light), ("dark", saved.dark)):
         with matplotlib.rc_context(_settings(theme)):  # type: ignore[arg-type]
@@ -49,19 +56,19 @@ def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str =
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """Inches. Without pyplot, which would keep it."""
+    """Return a figure of width and height in inches, without pyplot, which would keep it."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def style(theme: str, mark: tuple[int, int]) -> dict[str, str]:
-    """Colour and line of a curve, by their indices."""
+    """Return colour and line of a curve by their indices."""
     return {"color": COLOURS[theme][mark[0]], "linestyle": LINES[mark[1]]}
 
 
 def ink_on(colour: Sequence[float] | np.ndarray) -> str:
-    """Black or white, whichever is read better on a colour of (R, G, B) in [0, 1]: WCAG's contrast."""
+    """Return black or white, whichever has more contrast (WCAG) with a colour of (R, G, B) in [0, 1]."""
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
@@ -99,7 +106,7 @@ def recolour(figure: "Figure", theme: str) -> None:
 
 
 def show_pixels(axes: "Axes", pixels: np.ndarray) -> None:
-    """pixels: (H, W, 3) uint8, sharp and without a frame."""
+    """Show pixels, (H, W, 3) uint8, sharp and without a frame."""
     axes.imshow(pixels, interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

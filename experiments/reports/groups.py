@@ -47,7 +47,7 @@ class Compared:
 
     @property
     def settings(self) -> dict[str, object]:
-        """Those that its result depends on, but for the seed."""
+        """Settings that the result depends on, without the seed."""
         free = {*RESUME_MAY_CHANGE, "seed"} - {"train.steps"}
         return {key: value for key, value in settings(self.config).items() if key not in free}
 
@@ -57,7 +57,7 @@ class Compared:
         return self.folder.pictures(metric_names.SAMPLES)
 
     def value(self, metric: str) -> float | None:
-        """The last value of a metric; of the in-run score the mean of the last three, as in a search."""
+        """Return the last value of a metric; of the in-run score the mean of the last three, as in a search."""
         if metric not in self.curves:
             return None
         values = self.curves[metric][1]
@@ -80,7 +80,20 @@ class Group:
 
 
 def find_runs(records: Records, references: Sequence[str], study: str | None, top: int) -> list[RunFolder]:
-    """The runs asked for, in order, each once. Raises ConfigError."""
+    """Find the runs of a comparison.
+
+    Args:
+        records: where they are looked for.
+        references: ids, names, folders or patterns of names.
+        study: whose best trials are added; None for no trials.
+        top: how many trials.
+
+    Returns:
+        The runs in order, each once.
+
+    Raises:
+        ConfigError: for a reference that no run fits.
+    """
     found = []
     for reference in references:
         if any(letter in reference for letter in "*?["):
@@ -96,7 +109,16 @@ def find_runs(records: Records, references: Sequence[str], study: str | None, to
 
 
 def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
-    """The runs of the best trials of a finished search. Raises ConfigError."""
+    """Find the runs of the best trials of a finished search.
+
+    Args:
+        records: where the search is.
+        study: its name.
+        top: how many trials at most.
+
+    Raises:
+        ConfigError: if there is no such search, or it is not finished.
+    """
     file = records.studies / study / "trials.csv"
     if study not in {folder.name for folder in records.all_studies()} or not file.is_file():
         known = ", ".join(f.name for f in records.all_studies() if (f.path / "trials.csv").is_file()) or "none"
@@ -108,13 +130,13 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
 
 
 def read_run(folder: RunFolder) -> Compared:
-    """Raises ConfigError for a run without undamaged records."""
+    """Read the settings, facts and curves of a run. Raises ConfigError for damaged records."""
     config, facts = read_records(folder, "run")
     return Compared(folder, config, facts, journal.curves(folder.journal) if folder.journal.exists() else {})
 
 
 def check_alike(runs: Sequence[Compared]) -> None:
-    """Raises ConfigError where scores must not be compared, with every difference."""
+    """Raise ConfigError where scores must not be compared, with every difference."""
     differences = []
     for tag, what in ALIKE.items():
         by_value: dict[str, list[str]] = {}
@@ -137,7 +159,7 @@ def _in_words(run: Compared, tag: str) -> str:
 
 
 def grouped(runs: Sequence[Compared]) -> list[Group]:
-    """Runs with equal settings together, in the order in which they were asked for."""
+    """Group runs with equal settings, in the order in which they were asked for."""
     groups: list[list[Compared]] = []
     for run in runs:
         for group in groups:
@@ -150,7 +172,7 @@ def grouped(runs: Sequence[Compared]) -> list[Group]:
 
 
 def _names(groups: Sequence[list[Compared]]) -> list[str]:
-    """The run's; of several runs their common name before the seed, or else what sets them apart from the others."""
+    """Name each group: by its run, by the common name before the seed, or by the settings that differ."""
     common = [_common_name(group) for group in groups]
     unlike = differing([group[0] for group in groups])
     short = short_names(key for key in unlike if key != "seed")
@@ -168,7 +190,7 @@ def _names(groups: Sequence[list[Compared]]) -> list[str]:
 
 
 def _common_name(group: Sequence[Compared]) -> str:
-    """What the names of a group's runs are but for a number at the end; nothing where they differ in more."""
+    """Return the name of a group's runs without the number at the end; empty where they differ in more."""
     if len(group) == 1:
         return group[0].name
     names = {re.sub(r"[-_.=]*(seed)?[-_.=]*\d+$", "", run.name) for run in group}
@@ -176,19 +198,28 @@ def _common_name(group: Sequence[Compared]) -> str:
 
 
 def in_words(value: object) -> str:
-    """A setting's value, with four digits."""
+    """Return a setting's value with four digits."""
     return ", ".join(map(in_words, value)) if isinstance(value, list) else brief(value)
 
 
 def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, int]]:
-    """Indices of each run's colour and line: a colour a group and a line a seed, where there are enough."""
+    """Choose a colour and a line for each run: a colour for each group and a line for each seed, if there are enough.
+
+    Args:
+        groups: whose runs are marked.
+        colours: how many there are.
+        lines: how many there are.
+
+    Returns:
+        Indices of colour and line of each run, in the order of the groups.
+    """
     if len(groups) <= colours and all(len(group.runs) <= lines for group in groups):
         return [(colour, line) for colour, group in enumerate(groups) for line in range(len(group.runs))]
     return [(k % colours, k // colours % lines) for k in range(sum(len(group.runs) for group in groups))]
 
 
 def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
-    """Settings that are not the same in all runs, each with every run's value; not those that follow another key."""
+    """Return the settings that differ, each with every run's value; without those that follow another key."""
     every = [{"seed": run.config.seed, **run.settings} for run in runs]
     followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
     for each in every:
@@ -200,7 +231,7 @@ def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
 
 
 def common_steps(runs: Sequence[Compared], most: int) -> list[int]:
-    """Steps at which all runs drew the shared latents, evenly chosen up to the last; 0 only if it is the only one."""
+    """Choose steps at which all runs drew the shared latents, evenly up to the last; 0 only if it is the only one."""
     steps = sorted(set.intersection(*(set(run.samples) for run in runs)))
     steps = [step for step in steps if step > 0] or steps
     if len(steps) <= most:

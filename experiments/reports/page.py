@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 
 def render(template: Path, **values: Any) -> str:
-    """A template that extends page.html, with the filters `brief`, `inline` and `breakable`."""
+    """Render a template that extends page.html, with the filters `brief`, `inline` and `breakable`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([template.parent, FOLDER]),
         autoescape=True,
@@ -30,10 +30,10 @@ def render(template: Path, **values: Any) -> str:
 
 
 def breakable(key: str) -> Markup:
-    """A setting's name, which may be broken before a dot or an underscore."""
+    """Return a setting's name that may be broken before a dot or an underscore."""
     return Markup(re.sub(r"([._])", r"<wbr>\1", str(escape(key))))
 
 
 def inline(file: Path) -> str:
-    """A PNG as the source of an <img>."""
+    """Return a PNG as the source of an <img>."""
     return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

@@ -36,22 +36,31 @@ class Winner:
     run: RunFolder  # whose generator it is
     search_score: float | None
     confirmed_score: float | None  # mean over fresh seeds
-    better: bool  # known to be better than the baseline, on fresh seeds
+    better: bool  # shown to be better than the baseline, on fresh seeds
     words: str  # a sentence that says so, or why not
 
     @property
     def alias(self) -> str:
-        """Of the registered model: a champion is known to be better."""
+        """Alias of the registered model: a champion is shown to be better."""
         return CHAMPION if self.better else CANDIDATE
 
 
 def find_winner(
     plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], comparison: Comparison | None
 ) -> Winner | None:
-    """Return the winner of a study, None where no trial was completed.
+    """Find the winner of a study.
 
     Of a confirmation it is the comparison's, and its run that of the seed with the best final score. Without one
     it is the best trial, the baseline's among them.
+
+    Args:
+        plan: of the search.
+        folder: of the study.
+        trials: of the study.
+        comparison: the result of the confirmation; None without one.
+
+    Returns:
+        The winner, None where no trial was completed.
     """
     done = attempts.finished(trials)
     if comparison is None:
@@ -71,7 +80,7 @@ def find_winner(
 
 
 def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
-    """done: completed trials, best first."""
+    """Return the best trial as the winner. done: completed trials, best first."""
     best = done[0]
     is_baseline = attempts.is_baseline(plan, best)
     words = "not confirmed on fresh seeds: the best score of a search is partly luck"
@@ -95,7 +104,16 @@ def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
 
 
 def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> float | None:
-    """The score of a run with as many images as at an end, from latents that the search did not see."""
+    """Score a run once more, from latents that the search did not see.
+
+    Args:
+        run: of the best trial.
+        num_images: as many as at the end of a run.
+        say: called with a sentence where it cannot be scored.
+
+    Returns:
+        The FID proxy, None where it cannot be scored.
+    """
     key = f"{num_images}/seed_{FRESH_LATENTS}/{metric_names.FID}"
 
     def known() -> list[float]:
@@ -112,9 +130,17 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
 
 
 def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolder | None:
-    """Let the records of the winner's run say that its generator is a study's winner; None where that cannot be.
+    """Let the records of the winner's run say that its generator is a study's winner.
 
     A trial has no saved generator: it is made from the last checkpoint.
+
+    Args:
+        winner: of the study.
+        study: its name, under which the model is registered.
+        say: called with a sentence where the generator cannot be registered.
+
+    Returns:
+        The winner's run, None where its generator cannot be registered.
     """
     run = winner.run
     if journal.last_status(run.journal) != "FINISHED":
@@ -140,7 +166,7 @@ def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolde
 
 
 def _program(name: str, run: RunFolder, arguments: Sequence[str]) -> str:
-    """Run one of the smaller programs on a run; what it said in the end."""
+    """Run one of the smaller programs on a run, and return the end of its output."""
     quoted = [as_text(f"run={run.name}"), *arguments, as_text(f"records.root={run.records.root}")]
     command = [sys.executable, str(EXPERIMENTS / name), *quoted]
     result = subprocess.run(command, capture_output=True, text=True, start_new_session=True)

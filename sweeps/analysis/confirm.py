@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 
 def candidates(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Candidate]:
-    """The best trials of a study, and the baseline first."""
+    """Return the baseline and then the best trials of a study."""
     done = attempts.finished(trials)
     first = [trial.value for trial in done if attempts.is_baseline(plan, trial)]
     found = [Candidate(plan.preset, {}, first[0] if first else None)]
@@ -121,7 +121,13 @@ def confirm(
 
 
 def best_run(plan: Plan, folder: RunFolder, candidate: Candidate) -> RunFolder:
-    """That of the seed with the best final score."""
+    """Return a candidate's run of the seed with the best final score.
+
+    Args:
+        plan: of the search.
+        folder: of the study.
+        candidate: with the seeds and final scores of its confirmation.
+    """
     return _run(plan, folder, candidate, candidate.seeds[int(np.argmin(candidate.final))])
 
 
@@ -133,7 +139,7 @@ def _run(plan: Plan, folder: RunFolder, candidate: Candidate, seed: int) -> RunF
 
 
 def _at_a_time(plan: Plan) -> int:
-    """They are trained on this host, whatever the trials ran on."""
+    """Return how many candidates are trained at a time: on this host, whatever the trials ran on."""
     if plan.search.launcher == "local":
         return plan.workers
     return min(plan.workers, max(available_cores() // plan.threads, 1))

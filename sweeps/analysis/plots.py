@@ -42,10 +42,10 @@ FEWEST, MOST = 4, 200  # completed trials for importances
 
 
 def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
-    """Of each setting for the score, as shares of its variance (fANOVA); nothing where there are too few trials to tell.
+    """Return the importance of each setting, as a fraction of the score's variance (fANOVA).
 
-    Of many trials a few are drawn, as the time grows with their square. plan: in whose space all are shown, as that
-    of a study may have been extended.
+    It is empty where there are fewer than FEWEST completed trials. Of more than MOST a part is drawn, as the time
+    grows with their square. plan: whose space all trials are shown in, as that of a study may have been extended.
     """
     finished = attempts.finished(study.get_trials(deepcopy=False))
     done = [
@@ -64,22 +64,31 @@ def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
 class _Known(BaseImportanceEvaluator):
     """Importances that are known already, to be drawn."""
 
-    def __init__(self, shares: dict[str, float]) -> None:
-        self._shares = shares
+    def __init__(self, fractions: dict[str, float]) -> None:
+        self._fractions = fractions
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
-        return self._shares
+        return self._fractions
 
 
 def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
-    """A study in memory in which each suggestion is one trial, so that figures have the numbers of all else."""
+    """Return a study in memory in which each suggestion is one trial, numbered as everywhere else."""
     study = optuna.create_study()
     study.add_trials(map(without_float_errors, sorted(trials, key=attempts.origin)))
     return study
 
 
 def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
-    """Drawn into plots/; what cannot be drawn of so few trials is left out."""
+    """Draw the figures of a search into plots/, in a light and a dark theme.
+
+    Args:
+        plan: of the search.
+        folder: of the study.
+        trials: all that count; of too few some figures are left out.
+
+    Returns:
+        The saved figures by title.
+    """
     folder.plots.mkdir(exist_ok=True)
     study = as_suggested(trials)
     done = attempts.finished(trials)
@@ -99,10 +108,10 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
         f"The mean of the last {SCORES} scores, which pruners see. Dark to bright: best to worst completed trial.",
     )  # fmt: skip
     plotters: dict[str, Callable[[], Any]] = {}
-    if shares := importances(study, plan):
-        two = list(shares)[:2]
+    if fractions := importances(study, plan):
+        two = list(fractions)[:2]
         plotters |= {
-            "importances": lambda: plots.plot_param_importances(study, evaluator=_Known(shares), target_name=SCORE),
+            "importances": lambda: plots.plot_param_importances(study, evaluator=_Known(fractions), target_name=SCORE),
             "slices": lambda: plots.plot_slice(study, target_name=SCORE),
             "parallel coordinates": lambda: plots.plot_parallel_coordinate(study, target_name=SCORE),
         }
@@ -114,7 +123,7 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
 
 
 def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
-    """Of two settings: the score of each combination, and what its generator draws. The first goes from left to right."""
+    """Draw the score and the samples of each combination of two settings; the first goes from left to right."""
     across, down = plan.space
     names = [[table_text(value) for value in dimension.grid()] for dimension in (across, down)]
     on_map = [trial for trial in reversed(done) if attempts.BASELINE not in trial.user_attrs]
@@ -189,7 +198,7 @@ def _is_pruned(trial: FrozenTrial) -> bool:
 
 
 def _on_the_way(theme: str, done: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]) -> Figure:
-    """done: completed trials, best first."""
+    """Draw the scores of each trial over its updates. done: completed trials, best first."""
     figure = figures.new_figure(9, 5)
     axes = figure.subplots()
     ink = figures.INK[theme]
@@ -212,7 +221,7 @@ def _on_the_way(theme: str, done: Sequence[FrozenTrial], trials: Sequence[Frozen
 
 
 def _save(title: str, plotter: Callable[[], Any], file: Path) -> SavedFigure:
-    """One of Optuna's own plots, in the look of all others."""
+    """Save one of Optuna's own plots in the look of all others."""
 
     def draw(theme: str) -> Figure:
         with _quiet(), matplotlib.rc_context():  # Optuna chooses a style for the whole process
@@ -242,13 +251,13 @@ def _quiet() -> Any:
 
 
 def _last_samples(plan: Plan, trial: FrozenTrial) -> Path | None:
-    """Of the latents that all runs share."""
+    """Return the last samples of the latents that all runs share, None if there are none."""
     samples = attempts.run_of(plan, trial).pictures(metric_names.SAMPLES)
     return samples[max(samples)] if samples else None
 
 
 def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> SavedFigure | None:
-    """The same latents drawn by every completed trial, best first, settings under each."""
+    """Draw the same latents by every completed trial, best first, with the settings under each."""
     named = [(trial, _last_samples(plan, trial)) for trial in done]
     shown = [(trial, file) for trial, file in named if file is not None][:NEWEST]
     if not shown:

@@ -45,6 +45,18 @@ class Report:
 def write_report(
     plan: Plan, study: Study, folder: RunFolder, comparison: Comparison | None, rescored: float | None
 ) -> Report:
+    """Write the files of a finished search into its folder.
+
+    Args:
+        plan: of the search.
+        study: with all its trials.
+        folder: of the study.
+        comparison: the result of the confirmation; None without one.
+        rescored: the best trial's score of fresh latents; None where it has none.
+
+    Returns:
+        Where the files are, and the winner.
+    """
     trials = attempts.counted(study.get_trials(deepcopy=False))
     report = Report(
         folder.path / "best.yaml",
@@ -70,7 +82,7 @@ def settings_of(plan: Plan, params: Mapping[str, Value]) -> list[str]:
 
 
 def train_command(plan: Plan, params: Mapping[str, Value]) -> str:
-    """The command that trains with `settings_of` them."""
+    """Return the command that trains with `settings_of` these parameters."""
     return shlex.join(["python", "experiments/run.py", *flags(plan.config_dir), *settings_of(plan, params)])
 
 
@@ -112,12 +124,12 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
 
 
 def steps_of(trial: FrozenTrial) -> int:
-    """The step of its last score."""
+    """Return the step of a trial's last score."""
     return max(trial.intermediate_values, default=0)
 
 
 def saved_steps(plan: Plan, trials: Sequence[FrozenTrial]) -> tuple[int, int]:
-    """Updates that pruned trials did not make, and those that all trials would have made without."""
+    """Return the updates that pruning saved, and those that all trials would have made without it."""
     over = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     over = [t for t in over if not str(t.user_attrs.get(attempts.OUTCOME, "")).startswith(attempts.REPEATS)]
     pruned = [t for t in over if t.state == TrialState.PRUNED]

@@ -43,7 +43,7 @@ class Rows:
                 self.all = list(reader)
 
     def keep(self, is_kept: Callable[[Row], bool]) -> None:
-        """Forget the others; they are gone from the file with the next `add`."""
+        """Forget the other rows; the next `add` removes them from the file."""
         self.all = [row for row in self.all if is_kept(row)]
 
     def add(self, rows: Iterable[Row]) -> None:
@@ -56,7 +56,7 @@ class Rows:
 
 
 def fill(page: str, tables: dict[str, str]) -> str:
-    """A Markdown page with what stands between `<!-- name -->` and `<!-- end -->` made anew."""
+    """Return a Markdown page with new tables between `<!-- name -->` and `<!-- end -->`."""
     for name, table in tables.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         page = marked.sub(lambda found, table=table: f"{found[1]}{table}{found[2]}", page)  # type: ignore[misc]
@@ -69,7 +69,13 @@ NOTHING = "(Still to be made.)\n"
 
 
 def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
-    """Mean ± standard deviation over the seeds of each preset, at each step that was scored."""
+    """Return mean ± standard deviation over the seeds of each preset, at each scored step.
+
+    Args:
+        rows: of runs.csv.
+        of: the class.
+        steps: updates of the trainings.
+    """
     lines = ["| updates | preset | seeds | FID proxy | KID | density | coverage | nn_distance | updates/s | minutes |"]
     lines.append("|---" * 10 + "|")
     mine = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
@@ -119,12 +125,18 @@ def _numbers(rows: Sequence[Row], column: str) -> list[float]:
 
 
 def _presets(rows: Sequence[Row]) -> list[str]:
-    """In the order of the rows."""
+    """Return the presets in the order of the rows."""
     return list(dict.fromkeys(row["preset"] for row in rows))
 
 
 def way_table(curves: Sequence[Row], of: str, steps: int) -> str:
-    """Mean of all scores on the way of each training, then mean ± standard deviation over the seeds of each preset."""
+    """Average the scores of each training, and return mean ± standard deviation of that over the seeds of each preset.
+
+    Args:
+        curves: rows of curves.csv.
+        of: the class.
+        steps: updates of the trainings.
+    """
     mine = [row for row in curves if row["class"] == of and row["steps"] == str(steps)]
     ways: dict[str, dict[str, list[float]]] = {}  # by preset and seed
     for row in mine:
@@ -150,7 +162,7 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
 
 
 def best_table(trials: Path, count: int = 8) -> str:
-    """The best trials of a search, and the tutorial's settings; of its trials.csv."""
+    """Return the best trials of a search, and the tutorial's settings, from its trials.csv."""
     rows, keys = read_search(trials)
     done = sorted((row for row in rows if row["state"] == "COMPLETE"), key=lambda row: float(row["score"]))
     shown = done[:count] + [row for row in done[count:] if row["trial"] == "0"]
@@ -165,7 +177,7 @@ def best_table(trials: Path, count: int = 8) -> str:
 
 
 def importances_table(trials: Path) -> str:
-    """What the score of the completed trials depends on, by Optuna's fANOVA."""
+    """Return what the score of the completed trials depends on, by Optuna's fANOVA."""
     from sweeps.analysis.plots import importances
 
     rows, keys = read_search(trials)
@@ -181,7 +193,7 @@ def importances_table(trials: Path) -> str:
 
 
 def ranks_table(trials: Path) -> str:
-    """How the place of all trials, the best first, goes with each setting; pruned ones by how far they came.
+    """Return how the rank of all trials, the best first, depends on each setting; pruned ones rank by how far they came.
 
     Numbers: Spearman's rank correlation. Choices: the mean place of each, tested by Kruskal and Wallis (1952).
     The p-values are those of each setting by itself.
@@ -212,7 +224,7 @@ def ranks_table(trials: Path) -> str:
 
 
 def look_table(file: Path) -> str:
-    """Trainings that were looked at by hand: their settings and scores by step, as a CSV file has them."""
+    """Return the settings and scores by step of trainings that were looked at by hand, from a CSV file."""
     with open(file, newline="") as stream:
         rows = list(csv.DictReader(stream))
     steps = [name for name in rows[0] if name.isdigit()]
@@ -225,12 +237,12 @@ def look_table(file: Path) -> str:
 
 
 def _goodness(row: Row) -> float:
-    """Lower is better: the score, or for those without one what puts them behind, the earlier they ended the further."""
+    """Return a number that trials are ranked by, lower is better; without a score, the earlier it ended the higher."""
     return float(row["score"]) if row["state"] == "COMPLETE" else 1e9 - int(row["steps"])
 
 
 def read_search(file: Path) -> tuple[list[Row], list[str]]:
-    """The rows of a trials.csv and the settings that it is over."""
+    """Return the rows of a trials.csv and the keys of the searched settings."""
     with open(file, newline="") as stream:
         reader = csv.DictReader(stream)
         rows = list(reader)
@@ -257,7 +269,14 @@ def _short(text: str) -> str:
 
 
 def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figure":
-    """In-run scores over updates: a colour a preset, a line a seed."""
+    """Draw in-run scores over updates: a colour for each preset, a line for each seed.
+
+    Args:
+        theme: "light" or "dark".
+        rows: of curves.csv.
+        of: the class.
+        steps: updates of the trainings.
+    """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure = figures.new_figure(9, 4.5)

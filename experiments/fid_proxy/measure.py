@@ -185,7 +185,7 @@ def score_checkpoints(
 def agreement(
     scored: list[ScoredCheckpoint], steps: int, references: References, real: np.ndarray, everything: np.ndarray
 ) -> Numbers:
-    """Correlate the ranks of checkpoints by the proxy, and by other readings of its network, with those by the references.
+    """Correlate the ranks of checkpoints by the proxy, and by other readings of it, with those by the references.
 
     Args:
         scored: the checkpoints.

@@ -22,6 +22,7 @@ from turns import Runner, say
 
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to
+from experiments.records.status import RunStatus
 from experiments.runs.start import Run, new_run
 
 
@@ -51,7 +52,7 @@ def with_everything(run: Run) -> None:
 
     with run.folder.owned():
         outcome = train(run, Console(quiet=True), trackers=[Milestones(run.config.train.steps)])
-    assert outcome.status == "FINISHED", outcome.failure
+    assert outcome.status == RunStatus.FINISHED, outcome.failure
     say("done")
 
 

@@ -53,13 +53,13 @@ def seconds_of_training(folder: RunFolder) -> float:
     updates = scores = 0.0
     last_step, last_time = 0, 0
     for record, _ in journal.read(folder.journal, 0):
-        scalars = record.get("scalars", {})
+        scalars = record.values if isinstance(record, journal.Scalars) else {}
         if metric_names.STEPS_PER_SECOND in scalars:
-            updates += (record["step"] - last_step) / scalars[metric_names.STEPS_PER_SECOND]
-            last_step = record["step"]
+            updates += (record.step - last_step) / scalars[metric_names.STEPS_PER_SECOND]
+            last_step = record.step
         if metric_names.FID_PROXY in scalars:
-            scores += (record["time"] - last_time) / 1000
-        last_time = record["time"]
+            scores += (record.time - last_time) / 1000
+        last_time = record.time
     return updates + scores
 
 

@@ -35,6 +35,7 @@ from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, 
 from experiments.cli.progress import Output
 from experiments.cli.signals import first_collected, handled
 from experiments.records.folders import Records, new_folder
+from experiments.records.status import RunStatus
 from experiments.runs import start, train
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config
@@ -121,9 +122,9 @@ def _train(run: start.Run, arguments: list[str], console: Console) -> int:
         _hydra([*arguments, f"hydra.run.dir={quote(str(run.folder.path))}"], task)
     if refused:
         raise refused[0]
-    if outcomes[0].status == "KILLED":
+    if outcomes[0].status == RunStatus.KILLED:
         return 128 + caught[0]
-    return 0 if outcomes[0].status == "FINISHED" else FAILED
+    return 0 if outcomes[0].status == RunStatus.FINISHED else FAILED
 
 
 def _hydra(arguments: list[str], task: TaskFunction) -> int:

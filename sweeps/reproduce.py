@@ -34,11 +34,11 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import stage
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, make_folder
+from experiments.records.status import FailureKind, RunStatus
 from experiments.reports import figures
 from experiments.runs.facts import read_records, settings
 from experiments.runs.start import load_data
 from experiments.runs.threads import available_cores
-from experiments.runs.train import NO_RECORDS, OUT_OF_MEMORY
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, RecordsConfig
 from gan import metric_names
@@ -368,7 +368,7 @@ def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
         problem = _program("run.py", arguments)
         if not _ended(folder):
             return problem or "it was not finished"
-    if journal.last_status(folder.journal) == "FINISHED":
+    if journal.last_status(folder.journal) == RunStatus.FINISHED:
         for step in each.scored[:-1]:
             if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *root]):
                 return problem
@@ -377,11 +377,10 @@ def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
 
 def _ended(folder: RunFolder) -> bool:
     """Return whether a training finished or diverged; without disk or memory it may be resumed later."""
-    if journal.last_status(folder.journal) != "FAILED":
-        return journal.last_status(folder.journal) == "FINISHED"
-    failures = [record["tags"].get("failure") for record, _ in journal.read(folder.journal, 0) if "tags" in record]
-    failures = [words for words in failures if words]
-    return bool(failures) and not failures[-1].startswith((NO_RECORDS, OUT_OF_MEMORY))
+    failure = journal.last_failure(folder.journal)
+    if failure is None:
+        return journal.last_status(folder.journal) == RunStatus.FINISHED
+    return failure.kind not in (FailureKind.RECORDS, FailureKind.OUT_OF_MEMORY)
 
 
 def _program(name: str, arguments: Sequence[str]) -> str:
@@ -410,9 +409,7 @@ def _rows(each: Training, known: str, args: Reproduction) -> list[Row]:
     folder = _folder(args, each)
     config, facts = read_records(folder, "run")
     curves = journal.curves(folder.journal)
-    tags = {
-        key: value for record, _ in journal.read(folder.journal, 0) for key, value in record.get("tags", {}).items()
-    }
+    tags = journal.all_tags(folder.journal)
     speeds = curves.get(metric_names.STEPS_PER_SECOND, ([], []))[1]
     common = {
         **_common(each),
@@ -421,7 +418,7 @@ def _rows(each: Training, known: str, args: Reproduction) -> list[Row]:
         "settings": known, "fid_proxy_id": facts["tags"]["fid_proxy_id"],
         "dataset": facts["tags"]["dataset_sha256"][:8], "commit": facts["tags"].get("mlflow.source.git.commit", "")[:7],
     }  # fmt: skip
-    if journal.last_status(folder.journal) == "FAILED":
+    if journal.last_status(folder.journal) == RunStatus.FAILED:
         return [{**common, "step": str(tags["failed_step"]), "outcome": "diverged"}]
     rows = []
     for step in each.scored:

@@ -16,6 +16,7 @@ from pathlib import Path
 from experiments.cli.compose import compose_config
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal
+from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.schema import Config
 from gan import metric_names
 from sweeps.workers.protocol import Ended, Job, Scalars, Started, to_line
@@ -51,7 +52,7 @@ def main() -> None:
     journal = Journal(folder)
     for step in range(begun["step"] + 1, config.train.steps + 1):
         if ended.wait(SECONDS):
-            status = "KILLED"
+            status = RunStatus.KILLED
             break
         if step % config.eval.every_steps == 0:
             scalars = {metric_names.FID_PROXY: score(config, step)}
@@ -62,13 +63,13 @@ def main() -> None:
         if config.model.dropout == 0.4 and step == config.train.steps // 2:
             os.kill(os.getpid(), signal.SIGKILL)
         if config.model.dropout == 0.3:
-            say(Ended("FAILED", step, "d_loss is nan at step 1"))
+            say(Ended(RunStatus.FAILED, step, "d_loss is nan at step 1", FailureKind.DIVERGED))
             return
         if config.model.dropout == 0.35:
-            say(Ended("FAILED", step, "No space left on device", no_records=True))
+            say(Ended(RunStatus.FAILED, step, "No space left on device", FailureKind.RECORDS))
             return
     else:
-        status = "FINISHED"
+        status = RunStatus.FINISHED
     time.sleep(0.01)
     say(Ended(status, begun["step"]))
 

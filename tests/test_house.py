@@ -1,6 +1,7 @@
 """The structure that everything stands on, read from the sources."""
 
 import ast
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -274,3 +275,25 @@ def test_servers_are_for_this_machine_alone() -> None:
         text = file.read_text()
         assert "0.0.0.0" not in text, file
     assert 'HOST = "127.0.0.1"' in (ROOT / "experiments" / "tracking" / "ui_address.py").read_text()
+
+
+STATUS = ROOT / "experiments" / "records" / "status.py"
+JOURNAL = ROOT / "experiments" / "records" / "journal.py"
+
+
+@pytest.mark.parametrize("package", [*LAYERS, "benchmarks"])
+def test_a_status_is_a_member_of_its_enum(package: str) -> None:
+    for file in sources(package):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and file != STATUS:
+                assert node.value not in ("RUNNING", "FINISHED", "FAILED", "KILLED"), f"{file}:{node.lineno}"
+
+
+@pytest.mark.parametrize("package", [*LAYERS, "benchmarks"])
+def test_nothing_depends_on_how_a_message_begins(package: str) -> None:
+    """A message is for a person; the journal alone reads those of version 0.1, which has no kinds of failures."""
+    messages = re.compile(r"failure|message|words|error|problem|reason")
+    for file in sources(package):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr == "startswith" and file != JOURNAL:
+                assert not messages.search(ast.unparse(node.value)), f"{file}:{node.lineno}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from experiments import ROOT
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
+from experiments.records.status import FailureKind, RunStatus
 from experiments.runs.facts import read_records
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError
@@ -30,7 +31,6 @@ RUNS = {
 }
 AT_ONCE = 2  # runs side by side, each with its share of the cores
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-DIVERGED = "last finite checkpoint"  # how gan.trainer.Diverged is told from other failures
 PROGRAM = ROOT / "experiments" / "run.py"
 
 
@@ -85,8 +85,7 @@ def _ended(folder: RunFolder, dataset: Dataset, steps: int, every: int) -> bool:
     asked = (config.train.steps, config.train.checkpoint_every_steps, facts["dataset"]["sha256"])
     if asked != (steps, every, dataset.sha256):
         return False
-    status, failure = "", ""
-    for record, _ in journal.read(folder.journal, 0):
-        status = record.get("status", status)
-        failure = record.get("tags", {}).get("failure", failure)
-    return status == "FINISHED" or (status == "FAILED" and DIVERGED in failure)
+    failure = journal.last_failure(folder.journal)
+    if failure is not None:
+        return failure.kind == FailureKind.DIVERGED
+    return journal.last_status(folder.journal) == RunStatus.FINISHED

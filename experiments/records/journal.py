@@ -1,8 +1,8 @@
 """The record of a run on disk: one line of JSON for each thing that happened, in order.
 
 Training only ever appends here; MLflow is fed from it by another thread, or later. A
-run taken up from a checkpoint passes through some steps again: what the journal has
-already is not written twice.
+resumed run passes through some steps again: what the journal has already is not written
+twice.
 """
 
 import errno
@@ -10,46 +10,169 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.records.folders import RunFolder
+from experiments.records.status import FailureKind, RunStatus
 from gan.errors import ConfigError
 from gan.images import save_png
 
-Record = dict[str, Any]
+_decode = json.JSONDecoder().decode  # json.loads is slower: a long journal has 15,000 lines
+
+FAILURE, FAILURE_KIND = "failure", "failure_kind"  # tags of a run that failed
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """Values of metrics at a step."""
+
+    time: int  # when it was written, in milliseconds since 1970, as in every record
+    step: int
+    values: dict[str, float]  # by metric
+    fid_proxy_id: str = ""  # the extractor that scores among them are in
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture made at a step."""
+
+    time: int
+    step: int
+    key: str  # what it shows
+    file: str  # relative to the run's folder, as in every record
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished file for MLflow."""
+
+    time: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A saved Keras generator for MLflow's models."""
+
+    time: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The run's model won a search."""
+
+    time: int
+    name: str  # of MLflow's registered model
+    alias: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Facts about the run."""
+
+    time: int
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The run's new state."""
+
+    time: int
+    status: RunStatus
+
+
+Record = Scalars | Image | Artifact | Model | Winner | Tags | Status
+KINDS = ("scalars", "image", "artifact", "model", "champion", "tags", "status")  # on disk, each a key of its line
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a run failed of."""
+
+    kind: FailureKind
+    message: str  # for a person
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Return a record as its line in the journal has it."""
+    match record:
+        case Scalars(time, step, values, fid_proxy_id):
+            line = {"time": time, "kind": "scalars", "step": step, "scalars": values}
+            return {**line, "fid_proxy_id": fid_proxy_id} if fid_proxy_id else line
+        case Image(time, step, key, file):
+            return {"time": time, "kind": "image", "step": step, "image": key, "file": file}
+        case Artifact(time, file):
+            return {"time": time, "kind": "artifact", "artifact": file}
+        case Model(time, file):
+            return {"time": time, "kind": "model", "model": file}
+        case Winner(time, name, alias, note):
+            return {"time": time, "kind": "champion", "champion": name, "alias": alias, "note": note}
+        case Tags(time, tags):
+            return {"time": time, "kind": "tags", "tags": tags}
+        case Status(time, status):
+            return {"time": time, "kind": "status", "status": status}
+
+
+def from_json(line: Mapping[str, Any]) -> Record:
+    """Return the record of a line. Raises KeyError and ValueError for what is none."""
+    at = line["time"]
+    kind = line.get("kind") or next((kind for kind in KINDS if kind in line), None)  # journals of 0.1 have no kinds
+    match kind:
+        case "scalars":
+            return Scalars(at, line["step"], line["scalars"], line.get("fid_proxy_id", ""))
+        case "image":
+            return Image(at, line["step"], line["image"], line["file"])
+        case "artifact":
+            return Artifact(at, line["artifact"])
+        case "model":
+            return Model(at, line["model"])
+        case "champion":
+            return Winner(at, line["champion"], line.get("alias", "champion"), line["note"])  # 0.1 had this alias alone
+        case "tags":
+            return Tags(at, line["tags"])
+        case "status":
+            return Status(at, RunStatus(line["status"]))
+    raise ValueError(f"{kind} is no kind of record")
 
 
 class Journal:
     """A `gan.tracker.Tracker` that writes to a run's folder.
 
-    fid_proxy_id: the extractor that scores of a training are in, written beside each.
+    Args:
+        folder: of the run.
+        fid_proxy_id: the extractor that scores of a training are in, written beside each.
     """
 
     def __init__(self, folder: RunFolder, fid_proxy_id: str = "") -> None:
         self._folder = folder
-        self._score = {"fid_proxy_id": fid_proxy_id} if fid_proxy_id else {}
-        self._last_step: dict[str, int] = {}  # of each metric and picture
+        self._fid_proxy_id = fid_proxy_id
+        self._last_step: dict[str, int] = {}  # of each metric and image
         if folder.journal.exists():
             _drop_torn_end(folder.journal)
             for record, _ in read(folder.journal, 0):
-                for key in _keys(record):
-                    self._last_step[key] = max(self._last_step.get(key, -1), record["step"])
+                if isinstance(record, Scalars | Image):
+                    for key in _keys(record):
+                        self._last_step[key] = max(self._last_step.get(key, -1), record.step)
         self._stream = open(folder.journal, "a", encoding="utf-8")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         new = {key: value for key, value in values.items() if step > self._last_step.get(key, -1)}
         if new:
             is_score = any(key.startswith(("eval/", "final/")) for key in new)
-            self._append({"step": step, "scalars": new, **(self._score if is_score else {})})
+            self._append(Scalars(_now(), step, new, self._fid_proxy_id if is_score else ""))
 
     def late_scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Values of any step, found out after the training; what the journal has already is not written twice."""
+        """Write values of any step, known only after the training; those in the journal are not written twice."""
         new = {key: value for key, value in values.items() if step not in curve(self._folder.journal, key)[0]}
         if new:
-            self._append({"step": step, "scalars": new})
+            self._append(Scalars(_now(), step, new))
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
         if step <= self._last_step.get(key, -1):
@@ -57,29 +180,44 @@ class Journal:
         self._folder.samples.mkdir(exist_ok=True)
         file = self._folder.samples / f"{key}_{step:08d}.png"
         save_png(file, pixels)
-        self._append({"step": step, "image": key, "file": self._relative(file)})
+        self._append(Image(_now(), step, key, self._relative(file)))
 
     def tick(self, step: int) -> None:
         pass
 
     def artifact(self, file: Path) -> None:
-        """A finished file for MLflow, shown there under the same relative path."""
-        self._append({"artifact": self._relative(file)})
+        """Record a finished file for MLflow, shown there under the same relative path."""
+        self._append(Artifact(_now(), self._relative(file)))
 
     def model(self, file: Path) -> None:
-        """A saved Keras generator for MLflow's models."""
-        self._append({"model": self._relative(file)})
+        """Record a saved Keras generator for MLflow's models."""
+        self._append(Model(_now(), self._relative(file)))
 
     def winner(self, name: str, alias: str, note: str) -> None:
-        """The run's model won a search: MLflow's registered model of this name gets it under the alias."""
-        self._append({"champion": name, "alias": alias, "note": note})
+        """Record that the run's model won a search.
+
+        Args:
+            name: of MLflow's registered model.
+            alias: that the run's model gets there.
+            note: the description of its version.
+        """
+        self._append(Winner(_now(), name, alias, note))
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        self._append({"tags": dict(tags)})
+        self._append(Tags(_now(), dict(tags)))
 
-    def status(self, status: str) -> None:
-        """MLflow's word for the run's state: RUNNING, FINISHED, KILLED or FAILED."""
-        self._append({"status": status})
+    def failure(self, kind: FailureKind, message: str, step: int) -> None:
+        """Record what the run failed of, before its status.
+
+        Args:
+            kind: for programs.
+            message: for a person.
+            step: that it had come to.
+        """
+        self.tags({FAILURE: message, FAILURE_KIND: kind.value, "failed_step": str(step)})
+
+    def status(self, status: RunStatus) -> None:
+        self._append(Status(_now(), status))
 
     def close(self) -> None:
         self._stream.close()
@@ -90,15 +228,15 @@ class Journal:
     def _append(self, record: Record) -> None:
         if os.fstat(self._stream.fileno()).st_nlink == 0:  # written to, it would grow unseen
             raise FileNotFoundError(errno.ENOENT, "the run's folder was deleted", str(self._folder.path))
-        for key in _keys(record):
-            self._last_step[key] = record["step"]
-        self._stream.write(json.dumps({"time": time.time_ns() // 1_000_000, **record}) + "\n")
+        if isinstance(record, Scalars | Image):
+            self._last_step.update(dict.fromkeys(_keys(record), record.step))
+        self._stream.write(json.dumps(to_json(record)) + "\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())  # a checkpoint says that all before it is on the disk
 
 
 def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
-    """Whole records from a byte offset on, each with the offset after it. Raises ConfigError for a damaged one."""
+    """Yield whole records from a byte offset on, each with the offset after it. Raises ConfigError for a damaged one."""
     with open(file, "rb") as stream:
         stream.seek(offset)
         for line in stream:
@@ -112,44 +250,86 @@ def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
 
 
 def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one metric."""
-    points = [(r["step"], r["scalars"][key]) for r, _ in read(file, 0) if key in r.get("scalars", {})]
-    return [step for step, _ in points], [value for _, value in points]
+    """Return the steps and values of one metric."""
+    return curves(file).get(key, ([], []))
 
 
 def curves(file: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """Steps and values of all metrics, by name."""
-    found: dict[str, tuple[list[int], list[float]]] = {}
+    """Return the steps and values of all metrics, by name."""
+    by_metric: dict[str, tuple[list[int], list[float]]] = {}
     for record, _ in read(file, 0):
-        for key, value in record.get("scalars", {}).items():
-            steps, values = found.setdefault(key, ([], []))
-            steps.append(record["step"])
-            values.append(value)
-    return found
+        if isinstance(record, Scalars):
+            for key, value in record.values.items():
+                steps, values = by_metric.setdefault(key, ([], []))
+                steps.append(record.step)
+                values.append(value)
+    return by_metric
 
 
-def last_status(file: Path) -> str:
-    """MLflow's word for the state that a run was last in; nothing for a new one, which has not said so yet."""
-    if not file.exists():
-        return ""
-    states = [record["status"] for record, _ in read(file, 0) if "status" in record]
-    return str(states[-1]) if states else ""
+def all_tags(file: Path) -> dict[str, str]:
+    """Return the run's tags, each with its last value."""
+    tags: dict[str, str] = {}
+    for record, _ in read(file, 0):
+        if isinstance(record, Tags):
+            tags |= record.tags
+    return tags
 
 
-def _keys(record: Record) -> list[str]:
-    return [record["image"]] if "image" in record else list(record.get("scalars", {}))
+def last_status(file: Path) -> RunStatus | None:
+    """Return the state that a run was last in; None for a new one, which has not said so yet."""
+    return _last_state(file)[0]
+
+
+def last_failure(file: Path) -> Failure | None:
+    """Return what a run failed of; None where its last state is another one than FAILED."""
+    status, tags = _last_state(file)
+    if status != RunStatus.FAILED:
+        return None
+    message = tags.get(FAILURE, "failed")  # a program that broke off left no message
+    kind = tags.get(FAILURE_KIND)
+    return Failure(FailureKind(kind) if kind is not None else _kind_in(message), message)
+
+
+def _last_state(file: Path) -> tuple[RunStatus | None, dict[str, str]]:
+    """The last status, and the tags since the run was started or resumed."""
+    status: RunStatus | None = None
+    tags: dict[str, str] = {}
+    for record, _ in read(file, 0) if file.exists() else ():
+        if isinstance(record, Status):
+            status = record.status
+            if status == RunStatus.RUNNING:
+                tags = {}
+        elif isinstance(record, Tags):
+            tags |= record.tags
+    return status, tags
+
+
+def _kind_in(message: str) -> FailureKind:
+    """The kind of a failure in a journal of 0.1, which has the message alone."""
+    if message.startswith("records cannot be written"):
+        return FailureKind.RECORDS
+    if message.startswith("out of memory"):
+        return FailureKind.OUT_OF_MEMORY
+    return FailureKind.DIVERGED if "last finite checkpoint" in message else FailureKind.OTHER
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _keys(record: Scalars | Image) -> list[str]:
+    return [record.key] if isinstance(record, Image) else list(record.values)
 
 
 def _parsed(line: bytes) -> Record | None:
     try:
-        record = json.loads(line)
-    except ValueError:
+        return from_json(_decode(line.decode()))
+    except (ValueError, KeyError, TypeError):
         return None
-    return record if isinstance(record, dict) else None
 
 
 def _damaged(file: Path, offset: int) -> ConfigError:
-    remedy = f"the line at byte {offset} is no JSON object; without that line the run can go on"
+    remedy = f"the line at byte {offset} is no record of a run; the run can be resumed without that line"
     return ConfigError("the run", "one with undamaged records", str(file), remedy)
 
 

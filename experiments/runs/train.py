@@ -17,6 +17,7 @@ from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, s
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, curve, curves
+from experiments.records.status import FailureKind, RunStatus
 from experiments.runs.facts import code_tags
 from experiments.runs.start import Run
 from experiments.runs.threads import use_threads
@@ -33,23 +34,21 @@ from experiments.runs.build import build_update
 
 DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
 STOPPED_SECONDS = 5.0  # and one that the user stopped
-NO_RECORDS = "records cannot be written"
-OUT_OF_MEMORY = "out of memory"
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
 TRAINING_GRID = (5, 8)  # and of the picture of training images
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, in MLflow's words."""
+    """How a run ended."""
 
-    status: str  # FINISHED, KILLED (stopped, to be resumed) or FAILED
+    status: RunStatus
     step: int
     scores: dict[str, float] = field(default_factory=dict)  # the final ones, by the names in gan.metric_names
     floor: float = 0.0  # the FID proxy of two halves of the real images
     ceiling: float = 0.0  # and of noise
     failure: str = ""
-    no_records: bool = False  # whether that is because records could not be written
+    failure_kind: FailureKind | None = None
 
 
 def train(
@@ -71,9 +70,9 @@ def train(
     """
     with native_stderr_to(run.folder.path / "tensorflow.log"):
         outcome, feeder, delivered = _train(run, console, trackers, should_stop, final, closing_tags)
-    if outcome.status == "FAILED":
+    if outcome.status == RunStatus.FAILED:
         Console(stderr=True, markup=False).print(f"error: {outcome.failure}", style="red", soft_wrap=True)
-    elif outcome.status == "KILLED":
+    elif outcome.status == RunStatus.KILLED:
         at = f"step {outcome.step} of {run.config.train.steps}"
         say(console, f"stopped  at {at}; go on with\n         {run.resume_command}")
     elif outcome.scores:
@@ -103,7 +102,7 @@ def _train(
         say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> goes on")
     journal = Journal(run.folder, run.weights.id)
     if run.resumed:
-        journal.status("RUNNING")
+        journal.status(RunStatus.RUNNING)
         changes = {f"resumed.{key}": value for key, value in code_tags().items()}
         journal.tags({"resumed_from_step": str(start), "train.steps": str(run.config.train.steps), **changes})
     journal.tags({"threads": str(threads)})
@@ -121,38 +120,43 @@ def _train(
             journal.tags({"fid_proxy_floor": f"{reference.floor:.4g}", "fid_proxy_ceiling": f"{reference.ceiling:.4g}"})
             finished = trainer.run(should_stop)
             if finished and not final:
-                outcome = Outcome("FINISHED", trainer.step)
+                outcome = Outcome(RunStatus.FINISHED, trainer.step)
             elif finished and not should_stop():
                 display.close()
                 with stage(console, f"scoring {run.config.eval.final_num_images:,} images, drawing the last pictures"):
                     scores = trainer.final_scores()
                     if not should_stop():
                         _final_records(run, trainer, journal)
-                status = "KILLED" if should_stop() else "FINISHED"  # what is missing is made by a resume
+                status = (
+                    RunStatus.KILLED if should_stop() else RunStatus.FINISHED
+                )  # what is missing is made by a resume
                 outcome = Outcome(status, trainer.step, scores, reference.floor, reference.ceiling)
             else:
-                outcome = Outcome("KILLED", trainer.step)
+                outcome = Outcome(RunStatus.KILLED, trainer.step)
         except Diverged as error:
             advice = f"Try a lower optim.learning_rate (it was {run.config.optim.learning_rate:g})"
-            outcome = Outcome("FAILED", error.step, failure=f"{error}. {advice}")
+            outcome = Outcome(
+                RunStatus.FAILED, error.step, failure=f"{error}. {advice}", failure_kind=FailureKind.DIVERGED
+            )
         except (MemoryError, tf.errors.ResourceExhaustedError) as error:
             advice = "Try a smaller train.batch_size or model.latent_dim"
-            outcome = Outcome("FAILED", display.step, failure=f"{OUT_OF_MEMORY}: {first_line(error)[:200]}. {advice}")
+            failure = f"out of memory: {first_line(error)[:200]}. {advice}"
+            outcome = Outcome(RunStatus.FAILED, display.step, failure=failure, failure_kind=FailureKind.OUT_OF_MEMORY)
         except OSError as error:
             last = run.folder.checkpoints.files()
             kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-            failure = f"{NO_RECORDS} ({explained(error)}); {kept}"
-            outcome = Outcome("FAILED", display.step, failure=failure, no_records=True)
+            failure = f"records cannot be written ({explained(error)}); {kept}"
+            outcome = Outcome(RunStatus.FAILED, display.step, failure=failure, failure_kind=FailureKind.RECORDS)
         except BaseException:
-            _close(journal, "FAILED", {})
+            _close(journal, RunStatus.FAILED, {})
             feeder.finish(DELIVERY_SECONDS)
             raise
-    tags = {"duration": f"{time.monotonic() - begin:.0f} s"}
-    if outcome.failure:
-        tags |= {"failure": outcome.failure, "failed_step": str(outcome.step)}
-    _close(journal, outcome.status, {**tags, **closing_tags(outcome)})
+    if outcome.failure_kind is not None:
+        with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
+            journal.failure(outcome.failure_kind, outcome.failure, outcome.step)
+    _close(journal, outcome.status, {"duration": f"{time.monotonic() - begin:.0f} s", **closing_tags(outcome)})
     with stage(console, "bringing MLflow up to date"):
-        delivered = feeder.finish(STOPPED_SECONDS if outcome.status == "KILLED" else DELIVERY_SECONDS)
+        delivered = feeder.finish(STOPPED_SECONDS if outcome.status == RunStatus.KILLED else DELIVERY_SECONDS)
     return outcome, feeder, delivered
 
 
@@ -167,7 +171,7 @@ def last_values(folder: RunFolder, step: int) -> dict[str, float]:
     return known
 
 
-def _close(journal: Journal, status: str, tags: Mapping[str, str]) -> None:
+def _close(journal: Journal, status: RunStatus, tags: Mapping[str, str]) -> None:
     with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
         journal.tags(tags)
         journal.status(status)

@@ -1,10 +1,12 @@
 """What of a run's journal was delivered, to be compared with what the store still has."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from experiments.records import journal
+from experiments.records.journal import Artifact, Image, Model, Scalars, Winner
 
 
 @dataclass
@@ -19,26 +21,27 @@ class Delivered:
     champion_of: set[str] = field(default_factory=set)  # names of registered models
 
     @classmethod
-    def of(cls, file: Path, offset: int, refused: Iterable[journal.Record]) -> "Delivered":
+    def of(cls, file: Path, offset: int, refused: Iterable[Mapping[str, Any]]) -> "Delivered":
         """Read a journal up to an offset, without the records that the store refused. Raises ConfigError."""
-        found = cls()
-        missing = [{key: value for key, value in record.items() if key != "refused"} for record in refused]
+        delivered = cls()
+        missing = [journal.from_json(line) for line in refused]
         for record, end in journal.read(file, 0):
             if end > offset:
                 break
             if record not in missing:
-                found._add(record)
-        return found
+                delivered._add(record)
+        return delivered
 
     def _add(self, record: journal.Record) -> None:
-        for key in record.get("scalars", {}):
-            self.metrics.add(key)
-            self.newest = (key, record["step"])
-        if "image" in record:
-            self.images.add((record["image"], record["step"]))
-        elif "artifact" in record:
-            self.files.add(record["artifact"])
-        elif "model" in record:
-            self.models.add(record["time"])
-        elif "champion" in record:
-            self.champion_of.add(record["champion"])
+        match record:
+            case Scalars(_, step, values):
+                self.metrics |= values.keys()
+                self.newest = (next(reversed(values)), step)
+            case Image(_, step, key):
+                self.images.add((key, step))
+            case Artifact(_, file):
+                self.files.add(file)
+            case Model(time):
+                self.models.add(time)
+            case Winner(_, name):
+                self.champion_of.add(name)

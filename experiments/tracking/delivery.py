@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL.Image import open as open_image
 from rich.console import Console
 
 from experiments.cli.stderr import native_stderr_to
 from experiments.cli.terminal import printable
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, read_json, write_json
+from experiments.records.journal import Artifact, Image, Model, Scalars, Status, Tags, Winner
+from experiments.records.status import RunStatus
 from experiments.tracking.address import (
     database_uri,
     public,
@@ -33,7 +35,7 @@ from gan.errors import ConfigError, explained, first_line
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-from experiments.tracking.models import CHAMPION, has_version, is_whole, log_model, models_at, register_version
+from experiments.tracking.models import has_version, is_whole, log_model, models_at, register_version
 from experiments.tracking.store import (
     OWN,
     WORKFLOW,
@@ -104,30 +106,30 @@ class Delivery:
     def _deliver_rest(self, again: bool) -> list[str]:
         client = self._connect()
         refused = self._state["refused"]
-        for record in list(refused) if again else []:
-            self._deliver(client, [record])
-            refused.remove(record)  # refused anew, it stands at the end as well
+        for line in list(refused) if again else []:
+            self._deliver(client, [journal.from_json(line)])
+            refused.remove(line)  # refused anew, it stands at the end as well
             self._save()
         for records, offset in _batches(self._folder.journal, self._state["offset"]):
             self._deliver(client, records)
             self._state["offset"] = offset
             self._save()
-        return [f"{_name(record)}: {record['refused']}" for record in refused]
+        return [f"{_name(journal.from_json(line))}: {line['refused']}" for line in refused]
 
     def _deliver(self, client: "MlflowClient", records: list[journal.Record]) -> None:
         """One batch of scalars, or one other record; a refusal of that record alone holds nothing up."""
         try:
-            if "scalars" in records[0]:
-                self._scalars(client, records)
+            if isinstance(records[0], Scalars):
+                self._scalars(client, [record for record in records if isinstance(record, Scalars)])
             else:
                 self._one(client, records[0])
         except Exception as error:  # of this record, or of the server: ask it
-            if not {"image", "artifact", "model", "champion"} & records[0].keys():
+            if not isinstance(records[0], Image | Artifact | Model | Winner):
                 raise
             client.get_run(self._state["run_id"])
             self._retrying = True
             _log.warning("%s is not delivered: %s", _name(records[0]), public(str(error)))
-            self._state["refused"].append({**records[0], "refused": public(first_line(error))})
+            self._state["refused"].append({**journal.to_json(records[0]), "refused": public(first_line(error))})
 
     def _save(self) -> None:
         write_json(self._folder.delivery, {"stores": self._stores})
@@ -238,10 +240,10 @@ class Delivery:
             return None
         return Delivery(RunFolder(self._folder.records.root / facts["parent"]))._find(client)
 
-    def _scalars(self, client: "MlflowClient", records: list[journal.Record]) -> None:
+    def _scalars(self, client: "MlflowClient", records: list[Scalars]) -> None:
         from mlflow.entities import Metric
 
-        points = [Metric(key, value, r["time"], r["step"]) for r in records for key, value in r["scalars"].items()]
+        points = [Metric(key, value, r.time, r.step) for r in records for key, value in r.values.items()]
         if self._state.get("restored"):  # the host that had the run before may have delivered more than it handed over
             points = [point for point in points if point.step > self._delivered(client, point.key)]
         client.log_batch(self.run_id, metrics=points)
@@ -255,29 +257,26 @@ class Delivery:
 
     def _one(self, client: "MlflowClient", record: journal.Record) -> None:
         run_id = self._state["run_id"]
-        if "image" in record:
-            self._image(client, run_id, record)
-        elif "artifact" in record:
-            folder = Path(record["artifact"]).parent.as_posix()
-            client.log_artifact(run_id, self._folder.path / record["artifact"], None if folder == "." else folder)
-        elif "model" in record:
-            self._model(client, run_id, record)
-        elif "champion" in record:
-            alias = record.get("alias", CHAMPION)  # which records of earlier versions do not have
-            register_version(
-                client, run_id, self._state["experiment_id"], record["champion"], alias,
-                printable(record["note"]), record["time"],
-            )  # fmt: skip
-        elif "tags" in record:
-            for key, value in printable(record["tags"]).items():
-                client.set_tag(run_id, key, value)
-        elif record["status"] == "RUNNING":
-            client.update_run(run_id, "RUNNING")
-        else:
-            client.set_terminated(run_id, record["status"], record["time"])
+        match record:
+            case Image():
+                self._image(client, run_id, record)
+            case Artifact(file=file):
+                folder = Path(file).parent.as_posix()
+                client.log_artifact(run_id, self._folder.path / file, None if folder == "." else folder)
+            case Model():
+                self._model(client, run_id, record)
+            case Winner(time, name, alias, note):
+                register_version(client, run_id, self._state["experiment_id"], name, alias, printable(note), time)
+            case Tags(tags=tags):
+                for key, value in printable(tags).items():
+                    client.set_tag(run_id, key, value)
+            case Status(status=RunStatus.RUNNING):
+                client.update_run(run_id, RunStatus.RUNNING.value)
+            case Status(time, status):
+                client.set_terminated(run_id, status.value, time)
 
-    def _model(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
-        file, experiment_id, time = self._folder.path / record["model"], self._state["experiment_id"], record["time"]
+    def _model(self, client: "MlflowClient", run_id: str, record: Model) -> None:
+        file, experiment_id, time = self._folder.path / record.file, self._state["experiment_id"], record.time
         known = models_at(client, run_id, experiment_id, time) if self._retrying else []
         if any(is_whole(client, model) for model in known):
             return
@@ -286,16 +285,16 @@ class Delivery:
         for model in known:  # nobody could load it
             client.delete_logged_model(model.model_id)
 
-    def _image(self, client: "MlflowClient", run_id: str, record: journal.Record) -> None:
-        if self._retrying and (record["image"], record["step"]) in _images(client, run_id):
+    def _image(self, client: "MlflowClient", run_id: str, record: Image) -> None:
+        if self._retrying and (record.key, record.step) in _images(client, run_id):
             return
-        with Image.open(self._folder.path / record["file"]) as picture:
+        with open_image(self._folder.path / record.file) as pixels:
             client.log_image(
                 run_id,
-                np.asarray(picture),
-                key=record["image"],
-                step=record["step"],
-                timestamp=record["time"],
+                np.asarray(pixels),
+                key=record.key,
+                step=record.step,
+                timestamp=record.time,
                 synchronous=True,
             )
 
@@ -339,7 +338,7 @@ def give_up_run(records: Records, run_id: str, note: str) -> None:
         client = connect(records, tracking_uri(records))
         client.set_tag(run_id, "optuna.trial_state", "FAIL")
         client.set_tag(run_id, "taken_up", note)
-        client.set_terminated(run_id, "FAILED")
+        client.set_terminated(run_id, RunStatus.FAILED.value)
     except Exception as error:  # whatever MLflow, its database or the network raise: the study knows
         _log.warning("run %s is left as it is: %s", run_id, public(first_line(error)))
 
@@ -376,7 +375,7 @@ def _batches(file: Path, offset: int) -> Iterator[tuple[list[journal.Record], in
     size = 0
     end = offset
     for record, after in journal.read(file, offset):
-        more = len(record.get("scalars", {}))
+        more = len(record.values) if isinstance(record, Scalars) else 0
         if batch and (not more or size + more > BATCH):
             yield batch, end
             batch, size = [], 0
@@ -408,8 +407,9 @@ def _dataset(facts: dict[str, Any]) -> Any:
 
 
 def _name(record: journal.Record) -> str:
-    kinds = ("file", "artifact", "model", "champion")
-    return str(next(record[kind] for kind in kinds if kind in record))
+    """The name of a record that a server may refuse, for a person."""
+    assert isinstance(record, Image | Artifact | Model | Winner)
+    return record.name if isinstance(record, Winner) else record.file
 
 
 def _has_point(client: "MlflowClient", run_id: str, point: tuple[str, int] | None) -> bool:

@@ -11,7 +11,8 @@ from experiments import ROOT
 from experiments.cli.overrides import as_text
 from experiments.records import journal
 from experiments.records.folders import RunFolder
-from experiments.records.journal import Journal
+from experiments.records.journal import Journal, Model
+from experiments.records.status import RunStatus
 from experiments.tracking.models import CANDIDATE, CHAMPION
 from gan import metric_names
 from gan.errors import ConfigError
@@ -119,7 +120,7 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
     def known() -> list[float]:
         return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]
 
-    if journal.last_status(run.journal) != "FINISHED":
+    if journal.last_status(run.journal) != RunStatus.FINISHED:
         say(f"the best trial is not scored again: {run.name} was trained on a host that keeps its own records")
         return None
     if not known():
@@ -143,10 +144,10 @@ def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolde
         The winner's run, None where its generator cannot be registered.
     """
     run = winner.run
-    if journal.last_status(run.journal) != "FINISHED":
+    if journal.last_status(run.journal) != RunStatus.FINISHED:
         say(f"the winner's generator is not registered: {run.name} is on the host that trained it")
         return None
-    has_model = any("model" in record for record, _ in journal.read(run.journal, 0))
+    has_model = any(isinstance(record, Model) for record, _ in journal.read(run.journal, 0))
     if not has_model:
         problem = _program("generate.py", run, [f"out={run.generator}", "overwrite=true"])
         if not run.generator.exists():

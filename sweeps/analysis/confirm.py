@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
+from experiments.records.status import FailureKind, RunStatus
 from experiments.runs.threads import available_cores
-from experiments.runs.train import NO_RECORDS
 from gan import metric_names
 from sweeps.analysis.comparison import Candidate
 from sweeps.display.events import TrainingChanged
@@ -83,7 +83,7 @@ def confirm(
                 events.put(TrainingChanged(name, message.step))
             with lock:
                 running.discard(process)
-            if ended is not None and ended.no_records:
+            if ended is not None and ended.failure_kind == FailureKind.RECORDS:
                 stopped.append(ended.failure)
             if ended is None and not should_stop():
                 events.put(TrainingChanged(name, words=process.ending()))
@@ -146,18 +146,15 @@ def _at_a_time(plan: Plan) -> int:
 
 
 def _is_done(run: RunFolder) -> bool:
-    return journal.last_status(run.journal) == "FINISHED" and bool(
+    return journal.last_status(run.journal) == RunStatus.FINISHED and bool(
         journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1]
     )
 
 
 def _failure(run: RunFolder) -> str:
     """Why a training failed by its settings; nothing if it did not, or for want of disk."""
-    if journal.last_status(run.journal) != "FAILED":
-        return ""
-    tags = [record["tags"] for record, _ in journal.read(run.journal, 0) if "failure" in record.get("tags", {})]
-    words = str(tags[-1]["failure"]) if tags else "failed"
-    return "" if words.startswith(NO_RECORDS) else words
+    failure = journal.last_failure(run.journal)
+    return failure.message if failure is not None and failure.kind != FailureKind.RECORDS else ""
 
 
 def _job(plan: Plan, folder: RunFolder, candidate: Candidate, seed: int) -> Job:

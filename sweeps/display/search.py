@@ -74,7 +74,7 @@ class SearchDisplay(LiveDisplay):
     def stopping(self) -> None:
         """Show that the search stops and that its running trials save their state."""
         for row in self._rows.values():
-            if row.state == "RUNNING":
+            if row.state == TrialState.RUNNING.name:
                 row.state = "STOPPED"
         words = "stopping: trials save their state"
         if self._live is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from optuna.trial import TrialState
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -18,7 +19,7 @@ MAX_FINISHED_ROWS = 12  # beside the trials that are running
 FINISHED = ("COMPLETE", "PRUNED", "FAIL")
 STYLES = {
     "WAITING": "cyan",
-    "RUNNING": "cyan",
+    TrialState.RUNNING.name: "cyan",
     "COMPLETE": "green",
     "PRUNED": "yellow",
     "FAIL": "red",
@@ -46,7 +47,7 @@ class Row:
     origin: int
     params: Mapping[str, Value]
     preset: str = ""
-    state: str = "RUNNING"
+    state: str = TrialState.RUNNING.name
     step: int = 0
     score: float | None = None
     reason: str = ""

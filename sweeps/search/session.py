@@ -19,6 +19,7 @@ from experiments.cli.progress import say, say_words, stage
 from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json
 from experiments.records.journal import Journal
+from experiments.records.status import RunStatus
 from experiments.runs.facts import described, run_facts, settings
 from experiments.tracking.address import serve_command
 from experiments.tracking.delivery import deliver
@@ -61,10 +62,10 @@ class SearchSession:
         if not self.folder.facts.exists():
             self._write_facts(dataset, weights)
         self.journal = Journal(self.folder)
-        self.journal.status("RUNNING")
+        self.journal.status(RunStatus.RUNNING)
         feeder = Feeder(self.folder)
         feeder.start()
-        status, code = "FAILED", FAILED
+        status, code = RunStatus.FAILED, FAILED
         try:
             status, code = self._search()
         except (CannotGoOn, OSError) as error:
@@ -75,11 +76,11 @@ class SearchSession:
             with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
                 self.journal.status(status)
                 self.journal.close()
-            delivered = feeder.finish(DELIVERY_SECONDS if status == "FINISHED" else 5.0)
-        if status == "KILLED":
+            delivered = feeder.finish(DELIVERY_SECONDS if status == RunStatus.FINISHED else 5.0)
+        if status == RunStatus.KILLED:
             say(self.console, f"stopped; go on with\n         {resume_command(self.plan)}")
         problem = feeder.problem
-        if delivered and status == "FINISHED":  # a trial cannot be delivered before its study is
+        if delivered and status == RunStatus.FINISHED:  # a trial cannot be delivered before its study is
             quiet = Console(quiet=True)
             runs = self._trial_runs() + ([self.registered] if self.registered is not None else [])
             with stage(self.console, "bringing MLflow up to date"):
@@ -88,11 +89,11 @@ class SearchSession:
         if not delivered:
             self._say(f"MLflow is behind ({problem}); nothing is lost, deliver the records with")
             say(self.console, "         python experiments/sync.py all")
-        if status == "FINISHED":
+        if status == RunStatus.FINISHED:
             self._say_where(feeder)
         return code
 
-    def _search(self) -> tuple[str, int]:
+    def _search(self) -> tuple[RunStatus, int]:
         """MLflow's word for how it ended, and the exit code."""
         plan = self.plan
         published.publish(self.study, plan, self.folder)
@@ -110,7 +111,7 @@ class SearchSession:
             finished = Supervisor(plan, self.study, self.folder, listeners).run(self.should_stop)
             self.rate = display.throughput.rate
         if not finished:
-            return "KILLED", 0
+            return RunStatus.KILLED, 0
         self._close_runs()
         from sweeps.analysis.report import write_report  # slow to import: a mistake should be answered before
 
@@ -118,14 +119,14 @@ class SearchSession:
         if not done_trials:
             print("error: no trial came to its end; the reasons are in the table above", file=sys.stderr)
             write_report(plan, self.study, self.folder, None, None)
-            return "FAILED", FAILED
+            return RunStatus.FAILED, FAILED
         try:
             with stage(self.console, "scoring the best trial with fresh latents"):
                 best = attempts.run_of(plan, done_trials[0])
                 rescored = rescore(best, plan.config.eval.final_num_images, self._say)
             comparison = self._confirm()
         except Stopped:
-            return "KILLED", 0
+            return RunStatus.KILLED, 0
         with stage(self.console, "drawing the report"):
             report = write_report(plan, self.study, self.folder, comparison, rescored)
         self._record(report, comparison)
@@ -134,7 +135,7 @@ class SearchSession:
                 self.registered = register(report.winner, plan.search.study, self._say)
             self.alias = report.winner.alias
             self._say_result(comparison, report.winner)
-        return "FINISHED", 0
+        return RunStatus.FINISHED, 0
 
     def note(self, event: Event) -> None:
         """Keep the best score so far as a curve."""
@@ -147,11 +148,11 @@ class SearchSession:
     def _close_runs(self) -> None:
         """No trial that was given up stays RUNNING in MLflow."""
         for run in self._trial_runs():
-            if journal.last_status(run.journal) in ("", "RUNNING"):
+            if journal.last_status(run.journal) in (None, RunStatus.RUNNING):
                 with contextlib.suppress(ConfigError), run.owned():  # else it is no orphan: another process is at it
                     records = Journal(run)
                     records.tags({"optuna.trial_state": "FAIL"})
-                    records.status("FAILED")
+                    records.status(RunStatus.FAILED)
                     records.close()
 
     def _trial_runs(self) -> list[RunFolder]:
@@ -162,7 +163,7 @@ class SearchSession:
         return [run for run in runs if run.journal.exists() and not self._ended_elsewhere(run, states[run.name])]
 
     def _ended_elsewhere(self, run: RunFolder, state: TrialState) -> bool:
-        ends = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}.get(state)
+        ends = {TrialState.COMPLETE: RunStatus.FINISHED, TrialState.PRUNED: RunStatus.KILLED}.get(state)
         return self.plan.search.storage is not None and ends not in (None, journal.last_status(run.journal))
 
     def _confirm(self) -> Comparison | None:

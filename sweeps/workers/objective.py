@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import Trial
 
 from experiments.records.folders import RunFolder
+from experiments.records.status import FailureKind, RunStatus
 from gan import metric_names
 from sweeps.display.events import Event, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan
@@ -134,16 +135,16 @@ class Objective:
 
     def _end(self, process: TrialProcess, ended: Ended | None) -> float:
         number, trial = self._trial.number, self._trial
-        if ended is not None and ended.status == "FINISHED":
+        if ended is not None and ended.status == RunStatus.FINISHED:
             value = attempts.objective(attempts.scores_of(self._run)[1])
             trial.set_user_attr(attempts.OUTCOME, "complete")
             self._worker.listener(TrialEnded(number, "COMPLETE", score=value))
             return value
-        if ended is not None and ended.status == "KILLED" and self._pruned:
+        if ended is not None and ended.status == RunStatus.KILLED and self._pruned:
             trial.set_user_attr(attempts.OUTCOME, self._pruned)
             self._worker.listener(TrialEnded(number, "PRUNED", self._pruned))
             raise optuna.TrialPruned(self._pruned)
-        if ended is not None and ended.status == "FAILED" and not ended.no_records:
+        if ended is not None and ended.status == RunStatus.FAILED and ended.failure_kind != FailureKind.RECORDS:
             trial.set_user_attr(attempts.OUTCOME, ended.failure)
             self._worker.listener(TrialEnded(number, "FAIL", ended.failure))
             raise TrialFailed(ended.failure)
@@ -154,6 +155,6 @@ class Objective:
         else:
             trial.set_user_attr(f"{attempts.LEFT}{number}", reason)
         self._worker.listener(TrialEnded(number, "FAIL", reason))
-        if ended is not None and ended.status == "FAILED":
+        if ended is not None and ended.status == RunStatus.FAILED:
             self._worker.give_up(reason)
         raise TrialFailed(reason)

@@ -92,13 +92,13 @@ class Scalars:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training ended; `no_records`: records cannot be written, and no other trial could do better."""
+    """How a training ended, in words of RunStatus and FailureKind; of "records" every other trial would fail as well."""
 
     kind: ClassVar[str] = "ended"
     status: str
     step: int
     failure: str = ""
-    no_records: bool = False
+    failure_kind: str | None = None
 
 
 Message = Started | Progress | Scalars | Ended

@@ -26,6 +26,7 @@ from rich.console import Console
 from experiments.cli.compose import complete, compose_config, flags
 from experiments.cli.environment import prepare
 from experiments.records.folders import RunFolder, read_json
+from experiments.records.status import FailureKind, RunStatus
 from experiments.runs.snapshot import upload, uploading
 from experiments.runs.start import Membership, Run, check_same_images, new_run, resumed_run
 from experiments.runs.train import Outcome, train
@@ -107,13 +108,14 @@ def main() -> int:
                 final=job.final,
                 closing_tags=lambda outcome: _tags(job, outcome, orders.reason),
             )
-            if job.upload_minutes is not None and outcome.status == "KILLED" and not orders.reason:
+            if job.upload_minutes is not None and outcome.status == RunStatus.KILLED and not orders.reason:
                 upload(run.folder)  # another host may go on with it
-        ended = Ended(outcome.status, outcome.step, outcome.failure, outcome.no_records)
+        ended = Ended(outcome.status, outcome.step, outcome.failure, outcome.failure_kind)
     except (ConfigError, CheckpointError, OSError) as error:
         failure = explained(error) if isinstance(error, OSError) else str(error)
         console.print(f"error: {failure}", markup=False)
-        ended = Ended("FAILED", 0, failure, no_records=isinstance(error, OSError))
+        kind = FailureKind.RECORDS if isinstance(error, OSError) else FailureKind.OTHER
+        ended = Ended(RunStatus.FAILED, 0, failure, kind)
     messages.say(ended)
     return 0
 
@@ -166,7 +168,12 @@ def _patiently_owned(folder: RunFolder) -> Iterator[None]:
 
 def _tags(job: Job, outcome: Outcome, reason: str) -> dict[str, str]:
     """What MLflow says of a trial that is over; one that was interrupted is not."""
-    states = {"FINISHED": "COMPLETE", "FAILED": "FAIL", "KILLED": "PRUNED" if reason else "RUNNING"}
+    interrupted = RunStatus.RUNNING.value  # Optuna has the same word; importing it here would slow every trial
+    states = {
+        RunStatus.FINISHED: "COMPLETE",
+        RunStatus.FAILED: "FAIL",
+        RunStatus.KILLED: "PRUNED" if reason else interrupted,
+    }
     pruned = {"pruned_because": reason} if reason else {}
     return {**job.tags, "optuna.trial_state": states[outcome.status], **pruned}
 

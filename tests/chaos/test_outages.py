@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from experiments.records import journal
 from experiments.records.folders import Records, write_json
 from experiments.records.journal import Journal
+from experiments.records.status import RunStatus
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.feeder import Feeder
 
@@ -95,7 +96,7 @@ def test_outages_lose_and_double_nothing(
             train(rng.uniform(0.2, 1.5))
     proxy.mode = "up"
     records.tags({"duration": "3 s"})
-    records.status("FINISHED")
+    records.status(RunStatus.FINISHED)
     records.close()
     if not feeder.finish(60):
         assert Delivery(folder).deliver() == []

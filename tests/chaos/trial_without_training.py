@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.records.journal import Journal
+from experiments.records.status import RunStatus
 from experiments.runs.start import Run
 from experiments.runs.train import Outcome
 from experiments.settings.schema import Config
@@ -36,11 +37,11 @@ def train(
     final: bool,
     closing_tags: Callable[[Outcome], Mapping[str, str]],
 ) -> Outcome:
-    config, status = run.config, "FINISHED"
+    config, status = run.config, RunStatus.FINISHED
     step = run.checkpoint.step if run.checkpoint is not None else 0
     journal = Journal(run.folder, run.weights.id)
     if run.resumed:
-        journal.status("RUNNING")
+        journal.status(RunStatus.RUNNING)
     told = Trackers([journal, *trackers])
     while step < config.train.steps:
         time.sleep(SECONDS)
@@ -49,7 +50,7 @@ def train(
             told.scalars(step, {metric_names.FID_PROXY: score(config, step)})
         run.folder.checkpoints.save(Checkpoint(step, {"a": np.zeros(3)}, {}))
         if should_stop():
-            status = "KILLED" if step < config.train.steps else status
+            status = RunStatus.KILLED if step < config.train.steps else status
             break
     outcome = Outcome(status, step)
     journal.tags(closing_tags(outcome))

@@ -164,7 +164,7 @@ tf.get_logger().warning("hello")
 @pytest.mark.slow
 def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, tmp_path: Path) -> None:
     from experiments.records.folders import Records
-    from experiments.records.journal import read
+    from experiments.records.journal import Tags, read
 
     root = f"records.root={tmp_path / 'records'}"
     done = program("run", *SMALL, "train.steps=3", "train.devices=2", root, script=SCRIPT)
@@ -175,6 +175,6 @@ def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, tmp_path: Path
 
     done = program("resume=last", "train.steps=5", "train.devices=1", root)
     assert done.returncode == 0, done.stderr
-    tags = [record["tags"] for record, _ in read(folder.journal, 0) if "tags" in record]
+    tags = [record.tags for record, _ in read(folder.journal, 0) if isinstance(record, Tags)]
     assert [each["devices"] for each in tags if "devices" in each] == ["2", "1"]
     assert folder.checkpoints.latest().step == 5

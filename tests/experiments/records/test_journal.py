@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,8 +7,26 @@ import pytest
 from PIL import Image
 
 from experiments.cli.progress import TrainingDisplay
+from experiments.records import journal as journal_module
 from experiments.records.folders import Records, RunFolder
-from experiments.records.journal import Journal, curve, read
+from experiments.records.journal import (
+    Artifact,
+    Failure,
+    Journal,
+    Model,
+    Record,
+    Scalars,
+    Status,
+    Tags,
+    Winner,
+    curve,
+    from_json,
+    last_failure,
+    last_status,
+    read,
+    to_json,
+)
+from experiments.records.status import FailureKind, RunStatus
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
 from gan.tracker import NullTracker, Tracker, Trackers
@@ -20,7 +39,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return Records(tmp_path).new_run("run", None)
 
 
-def records(folder: RunFolder) -> list[dict[str, object]]:
+def records(folder: RunFolder) -> list[Record]:
     return [record for record, _ in read(folder.journal, 0)]
 
 
@@ -28,13 +47,14 @@ def test_everything_is_written_in_order_at_once(folder: RunFolder) -> None:
     journal = Journal(folder)
     journal.image(0, "samples", PIXELS)
     journal.scalars(50, {"train/d_loss": 0.5})
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     journal.close()
-    kinds = [sorted(set(r) - {"time", "step"}) for r in records(folder)]
-    assert kinds == [["file", "image"], ["scalars"], ["status"]]
-    with Image.open(folder.path / str(records(folder)[0]["file"])) as picture:
+    image, scalars, status = records(folder)
+    assert isinstance(image, journal_module.Image)
+    with Image.open(folder.path / image.file) as picture:
         assert picture.size == (5, 4)
-    assert all(isinstance(r["time"], int) for r in records(folder))
+    assert scalars == Scalars(scalars.time, 50, {"train/d_loss": 0.5})
+    assert status == Status(status.time, RunStatus.FINISHED)
     assert curve(folder.journal, "train/d_loss") == ([50], [0.5])
 
 
@@ -51,7 +71,7 @@ def test_what_is_there_already_is_not_written_twice(folder: RunFolder) -> None:
     again.close()
     assert curve(folder.journal, "a") == ([50, 100, 150], [1.0, 2.0, 3.0])
     assert curve(folder.journal, "new") == ([100], [5.0])
-    assert sum("image" in r for r in records(folder)) == 1
+    assert sum(isinstance(r, journal_module.Image) for r in records(folder)) == 1
 
 
 def test_half_a_line_at_the_end_is_dropped(folder: RunFolder) -> None:
@@ -83,7 +103,7 @@ def test_reading_goes_on_from_an_offset(folder: RunFolder) -> None:
         journal.scalars(step, {"a": float(step)})
     journal.close()
     offsets = [offset for _, offset in read(folder.journal, 0)]
-    assert [r["step"] for r, _ in read(folder.journal, offsets[0])] == [2, 3]
+    assert [r.step for r, _ in read(folder.journal, offsets[0]) if isinstance(r, Scalars)] == [2, 3]
     assert list(read(folder.journal, offsets[-1])) == []
 
 
@@ -124,7 +144,11 @@ def test_scores_carry_the_id_of_their_extractor(folder: RunFolder) -> None:
     journal.scalars(1, {"eval/fid_proxy": 9.0})
     journal.scalars(1, {"final/fid_proxy": 9.0})
     journal.close()
-    assert [r.get("fid_proxy_id") for r in records(folder)] == [None, "cifar_cnn-12345678", "cifar_cnn-12345678"]
+    assert [r.fid_proxy_id for r in records(folder) if isinstance(r, Scalars)] == [
+        "",
+        "cifar_cnn-12345678",
+        "cifar_cnn-12345678",
+    ]
 
 
 def test_records_behind_a_damaged_one_are_not_dropped(folder: RunFolder) -> None:
@@ -134,12 +158,12 @@ def test_records_behind_a_damaged_one_are_not_dropped(folder: RunFolder) -> None
     journal.close()
     content = folder.journal.read_bytes()
     lines = content.splitlines(keepends=True)
-    for broken in (b"{" + lines[1], b"[1]\n", b"\n"):
+    for broken in (b"{" + lines[1], b"[1]\n", b"\n", b'{"time": 1, "kind": "dance"}\n'):
         damaged = lines[0] + broken + lines[2]
         folder.journal.write_bytes(damaged)
         for reader in (lambda: Journal(folder), lambda: curve(folder.journal, "a")):
             with pytest.raises(
-                ConfigError, match=rf"metrics\.jsonl' \(the line at byte {len(lines[0])} is no JSON object"
+                ConfigError, match=rf"metrics\.jsonl' \(the line at byte {len(lines[0])} is no record of a run"
             ):
                 reader()
         assert folder.journal.read_bytes() == damaged
@@ -159,3 +183,58 @@ def test_a_deleted_folder_is_not_written_to_unseen(folder: RunFolder) -> None:
         folder.checkpoints.save(Checkpoint(2, {}, {}))
     journal.close()
     assert not folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("record", "old"),
+    [
+        (Scalars(1, 5, {"a": 1.0}), {"step": 5, "scalars": {"a": 1.0}}),
+        (Scalars(1, 5, {"a": 1.0}, "cnn"), {"step": 5, "scalars": {"a": 1.0}, "fid_proxy_id": "cnn"}),
+        (
+            journal_module.Image(1, 5, "samples", "samples/a.png"),
+            {"step": 5, "image": "samples", "file": "samples/a.png"},
+        ),
+        (Artifact(1, "plots/a.png"), {"artifact": "plots/a.png"}),
+        (Model(1, "generator.keras"), {"model": "generator.keras"}),
+        (Winner(1, "gan", "champion", "better"), {"champion": "gan", "note": "better"}),
+        (Tags(1, {"a": "b"}), {"tags": {"a": "b"}}),
+        (Status(1, RunStatus.KILLED), {"status": "KILLED"}),
+    ],
+)
+def test_records_are_read_as_they_were_written_and_as_version_0_1_wrote_them(
+    record: Record, old: dict[str, object]
+) -> None:
+    line = json.loads(json.dumps(to_json(record)))
+    assert from_json(line) == record
+    assert old.items() <= line.items()
+    assert from_json({"time": 1, **old}) == record
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("records cannot be written ([Errno 28] No space left on device)", FailureKind.RECORDS),
+        ("out of memory: MemoryError. Try a smaller train.batch_size", FailureKind.OUT_OF_MEMORY),
+        ("train/d_loss is nan at step 5; last finite checkpoint: step 4. Try", FailureKind.DIVERGED),
+        ("failed", FailureKind.OTHER),
+    ],
+)
+def test_a_failure_without_a_kind_is_known_by_its_message(message: str, kind: FailureKind, folder: RunFolder) -> None:
+    journal = Journal(folder)
+    journal.tags({"failure": message})
+    journal.status(RunStatus.FAILED)
+    assert last_failure(folder.journal) == Failure(kind, message)
+    journal.close()
+
+
+def test_a_failure_lasts_until_the_run_is_resumed(folder: RunFolder) -> None:
+    assert last_status(folder.journal) is None
+    journal = Journal(folder)
+    journal.failure(FailureKind.OTHER, "out of memory, it says", 7)
+    journal.status(RunStatus.FAILED)
+    assert last_failure(folder.journal) == Failure(FailureKind.OTHER, "out of memory, it says")
+    journal.status(RunStatus.RUNNING)
+    assert last_failure(folder.journal) is None
+    journal.status(RunStatus.FAILED)  # by a program that broke off
+    assert last_failure(folder.journal) == Failure(FailureKind.OTHER, "failed")
+    journal.close()

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from experiments.records.folders import Records
-from experiments.records.journal import read
+from experiments.records.journal import Failure, Status, all_tags, last_failure, read
+from experiments.records.status import FailureKind
 from experiments.runs import train
 from experiments.runs.start import Run, new_run
 from experiments.runs.train import Outcome
@@ -35,27 +36,45 @@ def train_with(run: Run, error: BaseException, monkeypatch: pytest.MonkeyPatch) 
 
 
 def statuses(run: Run) -> list[str]:
-    return [record["status"] for record, _ in read(run.folder.journal, 0) if "status" in record]
+    return [record.status for record, _ in read(run.folder.journal, 0) if isinstance(record, Status)]
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "kind", "message"),
     [
-        (MemoryError(), "out of memory: MemoryError. Try a smaller train.batch_size or model.latent_dim"),
-        (OSError(28, "No space left on device"), "records cannot be written ([Errno 28] No space left on device)"),
-        (Diverged(12, "train/d_loss is nan", 10), "last finite checkpoint: step 10. Try a lower optim.learning_rate"),
+        (
+            MemoryError(),
+            FailureKind.OUT_OF_MEMORY,
+            "out of memory: MemoryError. Try a smaller train.batch_size or model.latent_dim",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            FailureKind.RECORDS,
+            "records cannot be written ([Errno 28] No space left on device)",
+        ),
+        (
+            Diverged(12, "train/d_loss is nan", 10),
+            FailureKind.DIVERGED,
+            "last finite checkpoint: step 10. Try a lower optim.learning_rate",
+        ),
     ],
 )
 def test_what_training_dies_of_is_a_failed_run_with_advice(
-    error: Exception, message: str, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception,
+    kind: FailureKind,
+    message: str,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     outcome = train_with(run, error, monkeypatch)
     assert outcome.status == "FAILED"
     assert message in outcome.failure
     assert capsys.readouterr().err.startswith("error: ")
     assert statuses(run) == ["FAILED"]
-    tags = {k: v for record, _ in read(run.folder.journal, 0) for k, v in record.get("tags", {}).items()}
-    assert tags["failure"] == outcome.failure
+    assert outcome.failure_kind == kind
+    assert last_failure(run.folder.journal) == Failure(kind, outcome.failure)
+    assert all_tags(run.folder.journal)["failure_kind"] == kind.value
 
 
 def test_a_mistake_of_ours_is_raised_and_the_run_is_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from experiments.records.folders import Records, RunFolder, write_json
-from experiments.records.journal import Journal
+from experiments.records.journal import Journal, Scalars, Status, read
+from experiments.records.status import RunStatus
 from experiments.tracking import delivery, store
 from experiments.tracking.address import public, tracking_uri
 from experiments.tracking.delivery import Delivery
@@ -71,7 +72,7 @@ def test_a_run_arrives_whole(records: Records, folder: RunFolder, journal: Journ
     (folder.path / "plots" / "losses.png").write_bytes(b"png")
     journal.artifact(folder.path / "plots" / "losses.png")
     journal.tags({"duration": "3 s"})
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     Delivery(folder).deliver()
 
     client, run = stored(records, folder)
@@ -213,7 +214,7 @@ def test_nothing_is_delivered_twice(records: Records, folder: RunFolder, journal
     offset = first._state["offset"]
     # The process is killed after MLflow took the last batch and before the note of it.
     for lost in (0, offset // 2):
-        first._state["offset"] = 0 if lost == 0 else next(o for _, o in journal.read(folder.journal, 0))
+        first._state["offset"] = 0 if lost == 0 else next(o for _, o in read(folder.journal, 0))
         first._save()
         journal.scalars(2 if lost == 0 else 3, {"a": 2.0})
         Delivery(folder).deliver()
@@ -227,16 +228,16 @@ def test_a_feeder_keeps_up_and_a_resumed_run_goes_on(records: Records, folder: R
     feeder = Feeder(folder)
     feeder.start()
     journal.scalars(1, {"a": 1.0})
-    journal.status("KILLED")
+    journal.status(RunStatus.KILLED)
     assert feeder.finish(60)
     run_id = folder.mlflow_run_ids()[-1]
     assert stored(records, folder)[1].info.status == "KILLED"
 
-    journal.status("RUNNING")
+    journal.status(RunStatus.RUNNING)
     again = Feeder(folder)
     again.start()
     journal.scalars(2, {"a": 2.0})
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     assert again.finish(60)
     client, run = stored(records, folder)
     assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
@@ -250,7 +251,7 @@ def test_an_absent_server_stops_nothing_and_loses_nothing(
     feeder = Feeder(folder)
     feeder.start()
     journal.scalars(1, {"a": 1.0})
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     assert not feeder.finish(30)
     assert feeder.problem
     assert folder.mlflow_run_ids() == []
@@ -265,12 +266,12 @@ def test_an_absent_server_stops_nothing_and_loses_nothing(
 def test_scalars_go_in_requests_that_mlflow_takes(folder: RunFolder, journal: Journal) -> None:
     for step in range(1200):
         journal.scalars(step, {"a": 1.0, "b": 2.0})
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     batches = [batch for batch, _ in delivery._batches(folder.journal, 0)]
-    sizes = [sum(len(r["scalars"]) for r in batch) for batch in batches[:-1]]
+    sizes = [sum(len(r.values) for r in batch if isinstance(r, Scalars)) for batch in batches[:-1]]
     assert max(sizes) <= 1000
     assert sum(sizes) == 2400
-    assert batches[-1][0]["status"] == "FINISHED"
+    assert isinstance(batches[-1][0], Status)
 
 
 class Flaky:
@@ -305,7 +306,7 @@ def test_a_request_that_fails_once_loses_and_doubles_nothing(
     monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: Flaky(real(uri), call, after, failed))
     journal.scalars(1, {"a": 1.0})
     journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     delivery = Delivery(folder)
     try:
         delivery.deliver()
@@ -329,7 +330,7 @@ def test_a_run_whose_process_died_when_it_was_created_is_found(
 
     real = mlflow.MlflowClient
     monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: Flaky(real(uri), "create_run", True, []))
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     with pytest.raises(ConnectionError):
         Delivery(folder).deliver()
     monkeypatch.setattr(mlflow, "MlflowClient", real)
@@ -345,7 +346,7 @@ def test_a_record_that_cannot_be_delivered_holds_nothing_up(
     file = folder.path / "samples.gif"
     file.write_bytes(b"gif")
     journal.artifact(file)
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     file.unlink()
     (line,) = Delivery(folder).deliver()
     assert line.startswith("samples.gif: ")
@@ -404,7 +405,7 @@ def test_system_metrics_are_sampled_also_after_an_outage(
         time.sleep(0.2)
         if folder.mlflow_run_ids() and any(k.startswith("system/") for k in stored(records, folder)[1].data.metrics):
             break
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     assert feeder.finish(60)
     assert len(failed) == 1
     assert "system/cpu_utilization_percentage" in stored(records, folder)[1].data.metrics
@@ -417,7 +418,7 @@ def test_passwords_are_not_shown(folder: RunFolder, journal: Journal, monkeypatc
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     feeder = Feeder(folder)
     feeder.start()
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     assert not feeder.finish(30)
     assert "127.0.0.1:9" in str(feeder.problem)
     assert "secret" not in str(feeder.problem)

@@ -21,6 +21,7 @@ from experiments.compare import Comparison
 from experiments.evaluate import Evaluation
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal
+from experiments.records.status import RunStatus
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking import delivery, store
 from experiments.tracking.address import database_uri, fix_tracking_uri, tracking_uri
@@ -60,7 +61,7 @@ def made(records: Records, name: str, parent: RunFolder | None = None) -> RunFol
     journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
     (folder.plots / "losses.png").write_bytes(b"png")
     journal.artifact(folder.plots / "losses.png")
-    journal.status("FINISHED")
+    journal.status(RunStatus.FINISHED)
     journal.close()
     assert Delivery(folder).deliver() == []
     return folder
@@ -205,7 +206,7 @@ def test_what_the_store_lost_is_delivered_anew_and_once(
     lose(folder)
     if going_on:  # the training, whose process had the store open
         journal = Journal(folder)
-        journal.status("FINISHED")
+        journal.status(RunStatus.FINISHED)
         journal.close()
         assert delivery.deliver() == []
     for _ in range(2):

@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from experiments.records.folders import Records
 from experiments.records.journal import Journal
-from experiments.runs.train import NO_RECORDS, OUT_OF_MEMORY
+from experiments.records.status import RunStatus
 from gan.errors import ConfigError
 from sweeps import reproduce
 from sweeps.analysis.tables import (
@@ -268,16 +268,16 @@ def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: p
 def test_a_training_that_lacked_disk_or_memory_has_not_diverged(tmp_path: Path) -> None:
     for number, (failure, ended) in enumerate(
         (
-            ("d_loss is nan at step 7. Try a lower optim.learning_rate", True),
-            (f"{NO_RECORDS} (No space left on device)", False),
-            (f"{OUT_OF_MEMORY}: MemoryError", False),
+            ("d_loss is nan at step 7; last finite checkpoint: none. Try a lower optim.learning_rate", True),
+            ("records cannot be written (No space left on device)", False),
+            ("out of memory: MemoryError", False),
             ("", False),  # an error of our own
         )
     ):
         folder = Records(tmp_path).new_run(f"run-{number}", None)
         journal = Journal(folder)
         journal.tags({"threads": "1"} | ({"failure": failure} if failure else {}))
-        journal.status("FAILED")
+        journal.status(RunStatus.FAILED)
         journal.close()
         assert _ended(folder) == ended
 

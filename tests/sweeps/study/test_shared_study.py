@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, last_status
+from experiments.records.status import RunStatus
 from gan.errors import ConfigError, without_password
 from sweeps import optuna_search
 from sweeps.analysis.champion import find_winner, register, rescore
@@ -186,7 +187,7 @@ def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
     plan = read_plan([*arguments, "search.storage=postgresql+psycopg://me@host/db"])
     study = optuna.create_study()
     distributions = {dimension.key: dimension.distribution for dimension in plan.space}
-    for number, status in enumerate(("RUNNING", "FINISHED", "RUNNING")):
+    for number, status in enumerate((RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.RUNNING)):
         params = {"model.dropout": 0.1 * number}
         state = TrialState.RUNNING if number == 2 else TrialState.COMPLETE
         value = None if number == 2 else 9.0

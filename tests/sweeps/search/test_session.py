@@ -92,10 +92,11 @@ def test_a_search_spends_its_budget_and_finds_the_better_settings(tmp_path: Path
 
 def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Path) -> None:
     """Stopped twice in the middle of trials, the suggestions and scores are those of a search that never was."""
-    straight = Search(tmp_path / "a", RATES, "search.trials=6", "search.workers=1")
+    arguments = [RATES, "search.trials=6", "search.workers=1", "search.steps=90", "eval.every_steps=10"]  # 2 s a trial
+    straight = Search(tmp_path / "a", *arguments)
     straight.run()
-    stopped = Search(tmp_path / "b", RATES, "search.trials=6", "search.workers=1")
-    for trial, step in ((1, 6), (4, 4)):
+    stopped = Search(tmp_path / "b", *arguments)
+    for trial, step in ((1, 30), (4, 20)):
         heard = stopped.events.heard
 
         def there(trial: int = trial, step: int = step, heard: list[Event] = heard) -> bool:

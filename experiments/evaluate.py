@@ -52,19 +52,19 @@ class Evaluation:
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
-def main(wanted: Evaluation) -> int:
-    if wanted.run is None:
+def main(args: Evaluation) -> int:
+    if args.run is None:
         raise ConfigError("run", "given", None, "an MLflow run id, a name, a folder or last")
     fix_tracking_uri()
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    folder = Records.at(wanted.records.root).find_run(wanted.run, "run")
+    folder = Records.at(args.records.root).find_run(args.run, "run")
     config, facts = read_records(folder, "run")
-    checkpoint = find_checkpoint(folder, wanted.step, console)
-    weights = _extractor(wanted, config)
+    checkpoint = find_checkpoint(folder, args.step, console)
+    weights = _extractor(args, config)
     folder.records.check_writable()
-    count = wanted.num_images or config.eval.final_num_images
-    if wanted.data.path is not None:
-        config.data.path = wanted.data.path
+    count = args.num_images or config.eval.final_num_images
+    if args.data.path is not None:
+        config.data.path = args.data.path
     dataset = load_data(config, folder.records, console, facts)
     check_same_images(dataset, facts, "data.path")
 
@@ -74,12 +74,12 @@ def main(wanted: Evaluation) -> int:
 
         extractor = load_extractor(weights)
         scorer = Scorer(extractor, Reference.of(extractor, dataset, folder.records.cache))
-        scores = scorer(load_generator(config, checkpoint), count, seed=wanted.seed)
+        scores = scorer(load_generator(config, checkpoint), count, seed=args.seed)
 
     console.print(_table(folder, checkpoint, count, scorer, scores))
     if weights.id != (own := facts["tags"].get("fid_proxy_id", "another extractor")):
         console.print(f"the run's own scores are in {own} and cannot be compared with these")
-    bank = f"/seed_{wanted.seed}" if wanted.seed else ""
+    bank = f"/seed_{args.seed}" if args.seed else ""
     prefix = f"evaluate/{extractor.id}/{count}{bank}"
     scale = {
         f"{metric_names.FID}_floor": scorer.reference.floor,
@@ -88,12 +88,12 @@ def main(wanted: Evaluation) -> int:
     return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
 
 
-def _extractor(wanted: Evaluation, config: Config) -> Weights:
+def _extractor(args: Evaluation, config: Config) -> Weights:
     """The extractor asked for, or the run's own."""
-    given = wanted.extractor_weights
-    if wanted.extractor == "own" and given is None:
+    given = args.extractor_weights
+    if args.extractor == "own" and given is None:
         given = config.eval.extractor_weights
-    name = config.eval.extractor if wanted.extractor == "own" else wanted.extractor
+    name = config.eval.extractor if args.extractor == "own" else args.extractor
     return find_extractor(name, given, "extractor_weights")
 
 

@@ -55,23 +55,23 @@ class Generation:
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
-def main(wanted: Generation) -> int:
+def main(args: Generation) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    given = _read_latents(wanted.latents) if wanted.latents is not None else None
-    shape, ends, count = _plan(wanted, given)
-    folder = Records.at(wanted.records.root).find_run(wanted.run, "run")
+    given = _read_latents(args.latents) if args.latents is not None else None
+    shape, ends, count = _plan(args, given)
+    folder = Records.at(args.records.root).find_run(args.run, "run")
     config, _ = read_records(folder, "run")
     if given is not None and given.shape[1] != config.model.latent_dim:
         rule = f"(N, {config.model.latent_dim}), as the run's generator takes them"
-        raise ConfigError("latents", rule, f"{given.shape} in {wanted.latents}")
-    checkpoint = find_checkpoint(folder, wanted.step, console)
-    kind = _kind(wanted)
+        raise ConfigError("latents", rule, f"{given.shape} in {args.latents}")
+    checkpoint = find_checkpoint(folder, args.step, console)
+    kind = _kind(args)
     if kind == "picture" and shape[0] * shape[1] > MOST_IN_A_GRID:
         rule = f"at most {MOST_IN_A_GRID:,} for one picture"
         raise ConfigError(
             "num_images" if given is None else "latents", rule, count, "out=images.npz or out=folder/ takes more"
         )
-    out = _out(wanted, kind, folder, checkpoint.step)
+    out = _out(args, kind, folder, checkpoint.step)
 
     with native_stderr_to(Path("/dev/null")), stage(console, "generating"):
         make_folder(out if kind == "folder" else out.parent, "out")
@@ -81,7 +81,7 @@ def main(wanted: Generation) -> int:
         generator = load_generator(config, checkpoint)
         latents = given
         if latents is None:
-            latents = np.asarray(randomness.latents(wanted.seed, PURPOSE, count, config.model.latent_dim))
+            latents = np.asarray(randomness.latents(args.seed, PURPOSE, count, config.model.latent_dim))
         if ends is not None:
             latents = randomness.slerp(latents[ends[0]], latents[ends[1]], FRAMES)
         if kind == "generator":
@@ -94,44 +94,44 @@ def main(wanted: Generation) -> int:
     return 0
 
 
-def _plan(wanted: Generation, given: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int] | None, int]:
+def _plan(args: Generation, given: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int] | None, int]:
     """Rows and columns of the picture, the ends of the walk, and how many latents are drawn. Raises ConfigError."""
-    places, ends = _rows_columns(wanted), _ends(wanted)
+    places, ends = _rows_columns(args), _ends(args)
     for key, value in (("interpolate", ends), ("latents", given)):
-        if value is not None and wanted.num_images is not None:
-            raise ConfigError("num_images", f"absent with {key}=, which says how many", wanted.num_images)
+        if value is not None and args.num_images is not None:
+            raise ConfigError("num_images", f"absent with {key}=, which says how many", args.num_images)
     if ends is not None:
         if places is not None:
-            raise ConfigError("grid", "absent with interpolate=, which makes a strip", wanted.grid)
+            raise ConfigError("grid", "absent with interpolate=, which makes a strip", args.grid)
         if given is not None and max(ends) >= len(given):
-            raise ConfigError("interpolate", f"below {len(given)}, the number of latents", wanted.interpolate)
+            raise ConfigError("interpolate", f"below {len(given)}, the number of latents", args.interpolate)
         return (1, FRAMES), ends, max(ends) + 1
-    count = len(given) if given is not None else wanted.num_images
+    count = len(given) if given is not None else args.num_images
     if places is None:
         count = count or NUM_IMAGES
         columns = math.ceil(math.sqrt(count))
         return (math.ceil(count / columns), columns), None, count
     if count not in (None, places[0] * places[1]):
-        raise ConfigError("grid", f"of {count:,} places, one an image", wanted.grid)
+        raise ConfigError("grid", f"of {count:,} places, one an image", args.grid)
     return places, None, places[0] * places[1]
 
 
-def _rows_columns(wanted: Generation) -> tuple[int, int] | None:
-    if wanted.grid is None:
+def _rows_columns(args: Generation) -> tuple[int, int] | None:
+    if args.grid is None:
         return None
-    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", wanted.grid)
+    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", args.grid)
     rows, columns = map(int, found.groups()) if found else (0, 0)
     if not 0 < rows * columns <= MOST_IN_A_GRID:
-        raise ConfigError("grid", f"rows x columns, as 8x8, at most {MOST_IN_A_GRID:,} places", wanted.grid)
+        raise ConfigError("grid", f"rows x columns, as 8x8, at most {MOST_IN_A_GRID:,} places", args.grid)
     return rows, columns
 
 
-def _ends(wanted: Generation) -> tuple[int, int] | None:
-    if wanted.interpolate is None:
+def _ends(args: Generation) -> tuple[int, int] | None:
+    if args.interpolate is None:
         return None
-    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})", wanted.interpolate)
+    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})", args.interpolate)
     if found is None or found[1] == found[2]:
-        raise ConfigError("interpolate", "two different images by their numbers, as 3:7", wanted.interpolate)
+        raise ConfigError("interpolate", "two different images by their numbers, as 3:7", args.interpolate)
     return int(found[1]), int(found[2])
 
 
@@ -150,31 +150,31 @@ def _read_latents(path: str) -> np.ndarray:
     return latents
 
 
-def _kind(wanted: Generation) -> str:
+def _kind(args: Generation) -> str:
     """What is made: a picture, GIF, arrays, generator or folder. Raises ConfigError."""
-    if wanted.out is None:
+    if args.out is None:
         return "picture"
-    out = Path(wanted.out).expanduser()
-    if out.is_dir() or wanted.out.endswith("/") or not out.suffix:
+    out = Path(args.out).expanduser()
+    if out.is_dir() or args.out.endswith("/") or not out.suffix:
         return "folder"
     kinds = {".png": "picture", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
     if out.suffix.lower() not in kinds:
-        raise ConfigError("out", "a .png, .gif, .npz, .keras or a folder", wanted.out)
+        raise ConfigError("out", "a .png, .gif, .npz, .keras or a folder", args.out)
     return kinds[out.suffix.lower()]
 
 
-def _out(wanted: Generation, kind: str, folder: RunFolder, step: int) -> Path:
+def _out(args: Generation, kind: str, folder: RunFolder, step: int) -> Path:
     """Where it goes. Raises ConfigError."""
-    if wanted.out is None:
-        name = f"step_{step:08d}_seed_{wanted.seed}" if wanted.latents is None else f"step_{step:08d}_latents"
+    if args.out is None:
+        name = f"step_{step:08d}_seed_{args.seed}" if args.latents is None else f"step_{step:08d}_latents"
         place = folder.path / "generated"
         check_folder(place, "run")
-        return place / (f"{name}.png" if wanted.interpolate is None else f"{name}_walk.png")
-    out = Path(wanted.out).expanduser()
-    if kind == "folder" and out.is_dir() and any(out.iterdir()) and not wanted.overwrite:
-        raise ConfigError("out", "an empty folder or a new one", wanted.out, "overwrite=true writes into it")
-    if kind != "folder" and out.exists() and not wanted.overwrite:
-        raise ConfigError("out", "new", wanted.out, "overwrite=true replaces it")
+        return place / (f"{name}.png" if args.interpolate is None else f"{name}_walk.png")
+    out = Path(args.out).expanduser()
+    if kind == "folder" and out.is_dir() and any(out.iterdir()) and not args.overwrite:
+        raise ConfigError("out", "an empty folder or a new one", args.out, "overwrite=true writes into it")
+    if kind != "folder" and out.exists() and not args.overwrite:
+        raise ConfigError("out", "new", args.out, "overwrite=true replaces it")
     check_folder(out if kind == "folder" else out.parent, "out")
     return out
 

@@ -45,24 +45,24 @@ class FeatureTraining:
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
-def main(wanted: FeatureTraining) -> int:
+def main(args: FeatureTraining) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    records = Records.at(wanted.records.root)
-    out = Path(wanted.out).expanduser() if wanted.out is not None else records.root / "features"
+    records = Records.at(args.records.root)
+    out = Path(args.out).expanduser() if args.out is not None else records.root / "features"
     file = out / CIFAR_CNN_FILE
-    if file.exists() and not wanted.overwrite:
+    if file.exists() and not args.overwrite:
         raise ConfigError("out", f"a folder without {file.name}", str(out), "overwrite=true replaces it")
-    kept = find_weights("cifar_cnn", wanted.network, "network") if wanted.network is not None else None
+    kept = find_weights("cifar_cnn", args.network, "network") if args.network is not None else None
     records.check_writable()
     check_folder(out, "out")
-    dataset = load_dataset("cifar10", wanted.data.path, "all", records.cache)
+    dataset = load_dataset("cifar10", args.data.path, "all", records.cache)
     make_folder(out, "out")
     begin, code = time.monotonic(), code_tags()  # before the weights, which git knows, are written
     with native_stderr_to(Path("/dev/null")):
         if kept is None:
-            network = _train(wanted, dataset, console)
+            network = _train(args, dataset, console)
             minutes = round((time.monotonic() - begin) / 60, 1)
-            made = {"epochs": wanted.epochs, "seed": wanted.seed, "minutes": minutes, "network_code": code}
+            made = {"epochs": args.epochs, "seed": args.seed, "minutes": minutes, "network_code": code}
         else:
             network, made = kept.arrays, _provenance(kept)
         with stage(console, "fitting the projection, measuring the accuracy on the test images"):
@@ -101,7 +101,7 @@ def _provenance(weights: Weights) -> dict[str, Any]:
         ) from error
 
 
-def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
+def _train(args: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
     """The network's weights, float16."""
     from gan.evaluation.classifier import build_classifier, fold, train_classifier
 
@@ -113,13 +113,11 @@ def _train(wanted: FeatureTraining, dataset: Dataset, console: Console) -> Array
 
         def told(step: int, steps: int, loss: float) -> None:
             progress.update(task, completed=step, total=steps, loss=f"loss {loss:.3f}")
-            if not console.is_terminal and step % (steps // wanted.epochs) == 0:
-                console.print(f"epoch {step * wanted.epochs // steps}/{wanted.epochs}  loss {loss:.3f}")
+            if not console.is_terminal and step % (steps // args.epochs) == 0:
+                console.print(f"epoch {step * args.epochs // steps}/{args.epochs}  loss {loss:.3f}")
 
-        model = build_classifier(CLASSES, wanted.seed)
-        train_classifier(
-            model, dataset.train, dataset.train_labels, epochs=wanted.epochs, seed=wanted.seed, on_step=told
-        )
+        model = build_classifier(CLASSES, args.seed)
+        train_classifier(model, dataset.train, dataset.train_labels, epochs=args.epochs, seed=args.seed, on_step=told)
     return {name: array.astype(np.float16) for name, array in fold(model).items()}
 
 

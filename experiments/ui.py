@@ -48,9 +48,9 @@ class Ui:
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
-def main(wanted: Ui) -> int:
-    records = Records.at(wanted.records.root)
-    port = wanted.port if wanted.port is not None else last_port(records)
+def main(args: Ui) -> int:
+    records = Records.at(args.records.root)
+    port = args.port if args.port is not None else last_port(records)
     check_port(port)
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # a server elsewhere shows itself
     console = Output(highlight=False, soft_wrap=True, markup=False)

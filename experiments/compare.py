@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import ROOT
-from experiments.cli.arguments import run_program
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
 from experiments.cli.paths import shown
-from experiments.cli.progress import say, say_words, stage
+from experiments.cli.progress import Output, say, say_words, stage
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
 from experiments.reports import figures
 from experiments.reports.figures import SavedFigure
@@ -95,7 +96,7 @@ class Comparison:
 
 
 def main(args: Comparison) -> int:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Output(highlight=False, soft_wrap=True, markup=False)
     fix_tracking_uri()
     records = Records.at(args.records.root)
     folders = find_runs(records, args.run, args.study, args.top)
@@ -377,4 +378,4 @@ def _result(groups: Sequence[Group]) -> str:
 
 
 if __name__ == "__main__":
-    run_program(Comparison, main, __doc__)
+    entry.run(with_arguments(Comparison, main, __doc__))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.arguments import run_program
-from experiments.cli.progress import stage
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
+from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
@@ -56,7 +57,7 @@ def main(args: Evaluation) -> int:
     if args.run is None:
         raise ConfigError("run", "given", None, "an MLflow run id, a name, a folder or last")
     fix_tracking_uri()
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Output(highlight=False, soft_wrap=True, markup=False)
     folder = Records.at(args.records.root).find_run(args.run, "run")
     config, facts = read_records(folder, "run")
     checkpoint = find_checkpoint(folder, args.step, console)
@@ -131,4 +132,4 @@ def _log(folder: RunFolder, step: int, scores: dict[str, float], console: Consol
 
 
 if __name__ == "__main__":
-    run_program(Evaluation, main, __doc__)
+    entry.run(with_arguments(Evaluation, main, __doc__))

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
-from experiments.cli.arguments import run_program
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
 from experiments.cli.paths import shown
-from experiments.cli.progress import stage
+from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, check_folder, make_folder
 from experiments.runs.facts import read_records
@@ -56,7 +56,7 @@ class Generation:
 
 
 def main(args: Generation) -> int:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Output(highlight=False, soft_wrap=True, markup=False)
     given = _read_latents(args.latents) if args.latents is not None else None
     shape, ends, count = _plan(args, given)
     folder = Records.at(args.records.root).find_run(args.run, "run")
@@ -195,4 +195,4 @@ def _write(out: Path, kind: str, images: np.ndarray, latents: np.ndarray, shape:
 
 
 if __name__ == "__main__":
-    run_program(Generation, main, __doc__)
+    entry.run(with_arguments(Generation, main, __doc__))

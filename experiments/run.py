@@ -9,7 +9,6 @@ checked before anything is written.
 """
 
 import contextlib
-import os
 import re
 import shutil
 import signal
@@ -19,16 +18,14 @@ from argparse import Namespace
 from pathlib import Path
 from types import FrameType
 
-import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import TaskFunction
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from experiments.cli import entry
-from experiments.cli.compose import CONF, GROUPS, complete, compose_config, preset_of
+from experiments.cli import entry, hydra_app
+from experiments.cli.compose import GROUPS, compose, compose_config, preset_of
 from experiments.cli.entry import FAILED, USAGE_ERROR
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again
@@ -45,38 +42,41 @@ from gan.errors import ConfigError
 
 
 def main(arguments: list[str]) -> int:
-    args = get_args_parser().parse_intermixed_args(arguments)
-    # Hydra itself takes overrides only in one piece.
-    flags = [argument for argument in arguments if argument not in args.overrides]
+    args = hydra_app.parse_flags(arguments)
     _check_flags(args)
     if args.help or args.hydra_help or args.shell_completion:
-        return _hydra(arguments, lambda _: None)
+        hydra_app.run_command(args, args.overrides)
+        return 0
     fix_tracking_uri()
     overrides = quote_texts(args.overrides, text_keys(Config), GROUPS, args.multirun)
     if args.multirun:
-        return _multirun(flags, clean_ranges(overrides), args)
+        return _multirun(clean_ranges(overrides), args)
 
-    config = compose_config(overrides, args.config_dir)
-    arguments = [*flags, *complete(overrides, args.config_dir)]
+    composed = compose(overrides, args.config_dir)
     if args.cfg or args.info:
-        return _hydra(arguments, lambda _: None)
-    given = {override.key_or_group: override for override in parse(overrides)}
+        hydra_app.run_command(args, composed.overrides)
+        return 0
+    if composed.node.hydra.mode == RunMode.MULTIRUN:
+        raise ConfigError("hydra.mode", "RUN", "MULTIRUN", "several runs: --multirun")
+    config = composed.config
+    named = {override.key_or_group for override in parse(overrides)}
     console = Output()
     say_what_is_set_aside(console)
     if config.resume is None:
-        preset = preset_of(overrides)
-        run = start.new_run(config, preset, [*flags, *args.overrides], console)
+        # What the command on record needs beside overrides, which Hydra takes only in one piece.
+        flags = [argument for argument in arguments if argument not in args.overrides]
+        run = start.new_run(config, preset_of(overrides), [*flags, *args.overrides], console)
         with run.folder.owned():
-            return _train(run, arguments, console)
-    if groups := {"data", "experiment"} & given.keys():
+            return _train(run, composed.node, console)
+    if groups := {"data", "experiment"} & named:
         raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
     if config.name is not None:
         raise ConfigError("name", "absent with resume, the run keeps its own", config.name)
     folder = Records.at(config.records.root).find_run(config.resume)
-    keys = {key for key in describe(Config) for name in given if key == name or key.startswith(f"{name}.")}
+    keys = {key for key in describe(Config) for name in named if key == name or key.startswith(f"{name}.")}
     with folder.owned():
         run = start.resumed_run(folder, config, keys, console)
-        return _train(run, [*arguments, "hydra.output_subdir=null"], console)
+        return _train(run, composed.node, console)
 
 
 def _check_flags(args: Namespace) -> None:
@@ -96,9 +96,9 @@ def _check_flags(args: Namespace) -> None:
         "--info": args.info is not None,
         "--shell-completion": args.shell_completion,
     }
-    given = [flag for flag, is_given in asked.items() if is_given]
-    if len(given) > 1:
-        raise ConfigError("the flags", f"at most one of {', '.join(asked)}", " ".join(given))
+    several = [flag for flag, is_asked in asked.items() if is_asked]
+    if len(several) > 1:
+        raise ConfigError("the flags", f"at most one of {', '.join(asked)}", " ".join(several))
     for flag, value in (("--package", args.package), ("--resolve", args.resolve)):
         if value and args.cfg is None and not args.help:
             raise ConfigError(flag, "together with --cfg job", value)
@@ -107,36 +107,20 @@ def _check_flags(args: Namespace) -> None:
         raise ConfigError("--shell-completion", rule, " ".join(args.overrides))
 
 
-def _train(run: start.Run, arguments: list[str], console: Console) -> int:
-    """Train inside Hydra, which keeps its own record, .hydra/ and run.log, in the run's folder."""
-    outcomes: list[train.Outcome] = []
-    refused: list[OSError] = []
-
-    def task(_: DictConfig) -> None:
-        try:
-            outcomes.append(train.train(run, console, should_stop=lambda: bool(caught)))
-        except OSError as error:  # Hydra would say more than its line
-            refused.append(error)
-
+def _train(run: start.Run, node: DictConfig, console: Console) -> int:
     with first_collected(run.resume_command) as caught:
-        _hydra([*arguments, f"hydra.run.dir={quote(str(run.folder.path))}"], task)
-    if refused:
-        raise refused[0]
-    if outcomes[0].status == RunStatus.KILLED:
-        return 128 + caught[0]
-    return 0 if outcomes[0].status == RunStatus.FINISHED else FAILED
+        outcome = hydra_app.record(
+            node,
+            run.folder.path,
+            lambda: train.train(run, console, should_stop=lambda: bool(caught)),
+            resumed=run.resumed,
+        )
+    if outcome.status == RunStatus.KILLED:
+        return entry.stopped_by(caught[0])
+    return 0 if outcome.status == RunStatus.FINISHED else FAILED
 
 
-def _hydra(arguments: list[str], task: TaskFunction) -> int:
-    """Let Hydra do what the arguments say, with its errors raised and not printed."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv[1:] = arguments
-    # Absolute: from a relative one Hydra finds conf/ only where this file is the program, not where a notebook imports it.
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
-    return 0
-
-
-def _multirun(flags: list[str], overrides: list[str], args: Namespace) -> int:
+def _multirun(overrides: list[str], args: Namespace) -> int:
     """Each run in a process of its own: Keras leaves memory and graphs behind in one."""
     jobs = expand_sweep(overrides)
     for job in jobs:
@@ -150,9 +134,9 @@ def _multirun(flags: list[str], overrides: list[str], args: Namespace) -> int:
     def task(_: DictConfig) -> None:
         job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
         own = ["--config-dir", args.config_dir] if args.config_dir else []
-        code, stopped_by = _child([sys.executable, str(Path(__file__).resolve()), *own, *job])
-        if stopped_by is not None:
-            sys.exit(128 + stopped_by)  # and no run after it
+        code, number = _child([sys.executable, str(Path(__file__).resolve()), *own, *job])
+        if number is not None:
+            sys.exit(entry.stopped_by(number))  # and no run after it
         codes.append(code)
         if code:
             own_part = [each for each in job if each not in common] or job
@@ -165,7 +149,7 @@ def _multirun(flags: list[str], overrides: list[str], args: Namespace) -> int:
         records.check_writable()
         folder = new_folder(records.multiruns)
         overrides = [*overrides, f"hydra.sweep.dir={quote(str(folder))}"]
-    _hydra([*flags, *overrides], task)
+    hydra_app.run_command(args, overrides, task)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
     if set(codes) != {USAGE_ERROR}:
@@ -192,10 +176,5 @@ def _child(command: list[str]) -> tuple[int, int | None]:
     return code, caught[0] if caught else None
 
 
-def _program() -> None:
-    """main() with every mistake of the user's as one line and exit code 2."""
-    entry.run(main, CheckpointError, HydraException)
-
-
 if __name__ == "__main__":
-    _program()
+    entry.run(main, mistakes=(CheckpointError, HydraException))

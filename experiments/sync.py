@@ -8,10 +8,9 @@ server; what was delivered before is not sent again.
 
 from dataclasses import dataclass, field
 
-from rich.console import Console
-
 from experiments.cli import entry
 from experiments.cli.arguments import parse_arguments
+from experiments.cli.progress import Output
 from experiments.records.folders import Records
 from experiments.settings.rules import misplaced_character
 from experiments.settings.schema import RecordsConfig
@@ -46,11 +45,11 @@ def main(arguments: list[str]) -> int:
         runs = [*records.all_studies(), *records.all_runs()]
     else:
         runs = with_study(records.find_run(names[0], "the run"))
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Output(soft_wrap=True, highlight=False, markup=False)
     if not runs:
         console.print(f"no runs in {records.runs}")
     delivered = [deliver(folder, console) for folder in runs]
-    return 0 if all(delivered) else 1
+    return 0 if all(delivered) else entry.FAILED
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments.cli.arguments import run_program
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
 from experiments.cli.paths import shown
-from experiments.cli.progress import stage
+from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
 from experiments.runs.facts import code_tags
@@ -46,7 +47,7 @@ class FeatureTraining:
 
 
 def main(args: FeatureTraining) -> int:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Output(highlight=False, soft_wrap=True, markup=False)
     records = Records.at(args.records.root)
     out = Path(args.out).expanduser() if args.out is not None else records.root / "features"
     file = out / CIFAR_CNN_FILE
@@ -138,4 +139,4 @@ def _accuracy(weights: Arrays, dataset: Dataset) -> float:
 
 
 if __name__ == "__main__":
-    run_program(FeatureTraining, main, __doc__)
+    entry.run(with_arguments(FeatureTraining, main, __doc__))

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments.cli.arguments import run_program
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
 from experiments.cli.entry import FAILED
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
@@ -144,4 +145,4 @@ def _last_line(log: Path) -> str:
 
 
 if __name__ == "__main__":
-    run_program(Ui, main, __doc__)
+    entry.run(with_arguments(Ui, main, __doc__))

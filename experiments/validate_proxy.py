@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from experiments.cli.arguments import run_program
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
 from experiments.cli.paths import shown
+from experiments.cli.progress import Output
 from experiments.cli.stderr import native_stderr_to
 from experiments.fid_proxy.runs import train_all
 from experiments.records.folders import Records, RunFolder, check_folder, make_folder, read_json, write_json
@@ -52,7 +54,7 @@ class Validation:
 
 
 def main(args: Validation) -> int:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Output(highlight=False, soft_wrap=True, markup=False)
     if args.steps % args.checkpoints:
         raise ConfigError("checkpoints", f"a divisor of steps={args.steps}", args.checkpoints)
     records = Records(Records.at(args.records.root).root / "validation")
@@ -172,4 +174,4 @@ def _part(console: Console, title: str) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    run_program(Validation, main, __doc__)
+    entry.run(with_arguments(Validation, main, __doc__))

@@ -9,12 +9,14 @@ it was stopped. Its report begins with a heat map of the score and the same late
 by each combination.
 """
 
+from experiments.cli import entry
 from experiments.cli.compose import settings_help
 from gan.errors import ConfigError
-from sweeps import optuna_search
+from sweeps.search.start import FAILURES, search
 from sweeps.spec.plan import read_plan
 from sweeps.spec.schema import Settings
 from sweeps.spec.space import combinations
+from sweeps.workers.worker import join
 
 PRESET = "search=grid"
 MOST = 400  # combinations: a map with more cannot be read
@@ -29,13 +31,15 @@ def main(arguments: list[str]) -> int:
             raise ConfigError(key, "absent for a map", "a value", "sweeps/optuna_search.py takes it")
     plan = read_plan([PRESET, *arguments])
     if len(plan.space) != 2:
-        given = ", ".join(dimension.key for dimension in plan.space)
-        raise ConfigError("a map", "of two settings, each with a choice(...) or range(...)", given)
+        keys = ", ".join(dimension.key for dimension in plan.space)
+        raise ConfigError("a map", "of two settings, each with a choice(...) or range(...)", keys)
     if (count := combinations(plan.space)) > MOST:
         sizes = " x ".join(f"{dimension.count:,}" for dimension in plan.space)
         raise ConfigError("a map", f"of at most {MOST} combinations", f"{sizes} = {count:,}")
-    return optuna_search.main([PRESET, *arguments])
+    if plan.search.role == "worker":
+        return join([PRESET, *arguments])
+    return search(plan, [PRESET, *arguments])
 
 
 if __name__ == "__main__":
-    optuna_search.start(main)
+    entry.run(main, failures=FAILURES)

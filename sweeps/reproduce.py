@@ -27,11 +27,12 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments import ROOT
-from experiments.cli.arguments import run_program
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
 from experiments.cli.compose import compose_config
 from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
-from experiments.cli.progress import stage
+from experiments.cli.progress import Output, stage
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, make_folder
 from experiments.records.status import FailureKind, RunStatus
@@ -148,7 +149,7 @@ def trainings(quick: bool) -> list[Training]:
 def main(args: Reproduction) -> int:
     if unknown := sorted(set(args.presets) - set(PRESETS)):
         raise ConfigError("presets", f"some of {', '.join(PRESETS)}", ", ".join(unknown), nearest(unknown[0], PRESETS))
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = Output(highlight=False, soft_wrap=True, markup=False)
     usual = Records.at(args.records.root).root / ("reproduce-quick" if args.quick else "reproduce")
     out = usual if args.out is None else Path(args.out).expanduser()
     every = trainings(args.quick)
@@ -433,4 +434,4 @@ def _rows(each: Training, known: str, args: Reproduction) -> list[Row]:
 
 
 if __name__ == "__main__":
-    run_program(Reproduction, main, __doc__)
+    entry.run(with_arguments(Reproduction, main, __doc__))

@@ -1,13 +1,12 @@
 """Command lines of the smaller programs: key=value, in the grammar of run.py and checked like its settings."""
 
 from collections.abc import Callable, Collection
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from experiments.cli import entry
 from experiments.cli.compose import TYPES, refuse_none, settings_help, wrong_type
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.overrides import as_text, nearest_key, parse, quote_texts, value_text
@@ -16,6 +15,7 @@ from experiments.settings.rules import check, describe, text_keys
 from gan.errors import ConfigError, first_line
 
 Settings = TypeVar("Settings")
+Main = Callable[[list[str]], int]  # of a program: from its arguments to its exit code
 
 
 def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
@@ -58,15 +58,21 @@ def _as_typed(arguments: list[str], texts: Collection[str], lists: Collection[st
     return [as_text(each, multirun=True) if one else each for each, one in zip(quoted, own, strict=True)]
 
 
-def run_program(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> NoReturn:
-    """Call main with the checked command line, as `program.run` does."""
+def with_arguments(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> Main:
+    """Return what `entry.run` takes of a program whose arguments are key=value.
+
+    Args:
+        settings: the dataclass of its arguments.
+        main: takes them, checked, and returns an exit code.
+        doc: what --help prints before the settings.
+    """
 
     def checked(arguments: list[str]) -> int:
         if {"-h", "--help"} & set(arguments):
             print(f"{doc}\n{settings_help(settings)}")
             return 0
-        wanted = parse_arguments(settings, arguments)
+        args = parse_arguments(settings, arguments)
         say_what_is_set_aside(Output())
-        return main(wanted)
+        return main(args)
 
-    entry.run(checked)
+    return checked

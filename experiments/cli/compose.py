@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hydra
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
-from omegaconf import AnyNode, DictConfig, OmegaConf
+from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments import ROOT
@@ -23,6 +24,7 @@ from gan.errors import ConfigError, nearest
 Settings = TypeVar("Settings")
 
 CONF = ROOT / "conf"
+VERSION_BASE = "1.3"  # of Hydra, whose behaviour is kept
 GROUPS = ("data", "experiment")
 TYPES = {
     "int": "an integer",
@@ -58,20 +60,54 @@ def store_schema(name: str, settings: type) -> None:
 store_schema("schema", Config)
 
 
-def compose_config(overrides: list[str], search_folder: str | None = None) -> Config:
-    """The configuration that `overrides` make. Raises ConfigError.
+@dataclass(frozen=True)
+class Composed:
+    """What a command line of run.py comes to."""
 
-    search_folder: a folder of the user's own YAML files, looked at first.
+    config: Config
+    overrides: list[str]  # completed: a shared key reaches every layer that the command line does not name
+    node: DictConfig  # the configuration as Hydra has it, with Hydra's own part
+
+
+def compose(overrides: list[str], search_folder: str | None = None) -> Composed:
+    """Compose the configuration of a run.
+
+    A preset may set values layer by layer; `experiment=tutorial model.bn_momentum=0.9` still has to mean every batch
+    normalisation.
+
+    Args:
+        overrides: arguments `key=value`.
+        search_folder: a folder of the user's own YAML files, looked at first.
+
+    Raises:
+        ConfigError: for a mistake in the overrides or in a preset.
     """
-    completed = complete(overrides, search_folder)
+    check_keys(overrides, search_folder)
+    named = named_keys(overrides)
+    shadowed = [key for key, spec in describe(Config).items() if spec["same_as"] in named and key not in named]
     try:
-        config = to_config(_compose(completed, search_folder))
+        node = _compose(overrides, search_folder)
+        cleared = [key for key in shadowed if OmegaConf.select(node, key) is not None]
+        for key in cleared:
+            OmegaConf.update(node, key, None)
+        with open_dict(node):
+            hydra_part = node.pop("hydra")
+        config = to_config(node)
         refuse_none(config)
     except ConfigError as error:
         raise _placed(error, overrides, search_folder) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides, search_folder) from error
-    return config
+    completed = [f"{key}=null" for key in cleared]
+    hydra_part.overrides.task.extend(completed)
+    with open_dict(node):
+        node["hydra"] = hydra_part
+    return Composed(config, overrides + completed, node)
+
+
+def compose_config(overrides: list[str], search_folder: str | None = None) -> Config:
+    """Return the configuration that `overrides` make, as `compose` does."""
+    return compose(overrides, search_folder).config
 
 
 def compose_settings(
@@ -80,7 +116,10 @@ def compose_settings(
     """The settings of another program than run.py: conf/<name>.yaml with overrides. Raises ConfigError."""
     check_keys(overrides, search_folder, settings, groups)
     try:
-        result = OmegaConf.to_object(_compose(overrides, search_folder, name))
+        node = _compose(overrides, search_folder, name)
+        with open_dict(node):
+            del node["hydra"]
+        result = OmegaConf.to_object(node)
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides, search_folder, settings) from error
     assert isinstance(result, settings)
@@ -103,24 +142,6 @@ def refuse_none(settings: object) -> None:
 def flags(config_dir: str | None) -> list[str]:
     """What run.py takes beside overrides, for presets from a folder of the user's own."""
     return [] if config_dir is None else ["--config-dir", config_dir]
-
-
-def complete(overrides: list[str], search_folder: str | None = None) -> list[str]:
-    """Let a shared key reach every layer that the same command line does not name.
-
-    A preset may set values layer by layer; `experiment=tutorial model.bn_momentum=0.9`
-    still has to mean every batch normalisation. Raises ConfigError.
-    """
-    check_keys(overrides, search_folder)
-    given = named_keys(overrides)
-    shadowed = [key for key, spec in describe(Config).items() if spec["same_as"] in given and key not in given]
-    if not shadowed:
-        return overrides
-    try:
-        node = _compose(overrides, search_folder)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _one_line(error, overrides, search_folder) from error
-    return overrides + [f"{key}=null" for key in shadowed if OmegaConf.select(node, key) is not None]
 
 
 def settings_help(settings: type = Config) -> str:
@@ -153,10 +174,11 @@ def _keys(key: str, value: Any) -> Iterator[str]:
 
 
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
+    """A configuration with Hydra's own part. Raises ConfigError, and Hydra's and OmegaConf's errors."""
     extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), job_name="run", version_base=VERSION_BASE):
         try:
-            return compose(name, overrides + extra)
+            return hydra.compose(name, overrides + extra, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, ConfigError):
             raise
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError, OSError) as error:

@@ -1,35 +1,74 @@
-"""How every program begins and ends."""
+"""How every program begins and ends: its exit code, its errors in one line, signals and broken pipes."""
 
+import contextlib
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from experiments.cli.environment import check_working_directory, prepare
 from experiments.cli.signals import leave_at_once_on_interrupt
-from experiments.cli.terminal import tolerate_any_text
+from experiments.cli.terminal import discard_broken_output, tolerate_any_text
 from gan.errors import ConfigError, explained
 
-FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130  # exit codes
+FINISHED, FAILED, USAGE_ERROR = 0, 1, 2  # exit codes; a signal's is `stopped_by`
+INTERRUPTED = 130
+
+Failures = Mapping[type[Exception], Callable[[Any], str]]
 
 
-def run(main: Callable[[list[str]], int], *mistakes: type[Exception]) -> NoReturn:
-    """Call main with the command line and end with its exit code.
+def run(
+    main: Callable[[list[str]], int], *, mistakes: tuple[type[Exception], ...] = (), failures: Failures | None = None
+) -> NoReturn:
+    """Call a program's main with the command line, and end the process with its exit code.
 
-    A mistake of the user's, a ConfigError or what `mistakes` names, is one line and exit code 2;
-    so is, with exit code 1, what the system refuses half-way.
+    Where nobody reads the standard output any more, as after `| head`, the program ends quietly.
+
+    Args:
+        main: takes the arguments and returns an exit code.
+        mistakes: exceptions of the user's making, beside ConfigError: one line, exit code 2.
+        failures: exceptions that end the program half-way, beside OSError, each with the function that says in one
+            line what is wrong: exit code 1.
+
+    Raises:
+        SystemExit: always.
     """
     tolerate_any_text()
-    known: tuple[type[Exception], ...] = (ConfigError, *mistakes)
+    try:
+        code = _code_of(main, (ConfigError, *mistakes), failures or {})
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, as Python itself would end with a trace
+    except BrokenPipeError as error:
+        code = FINISHED if discard_broken_output() else _say(explained(error), FAILED)
+    except OSError as error:  # a full or read-only disk, a file of somebody else's
+        code = _say(explained(error), FAILED)
+    sys.exit(code)
+
+
+def stopped_by(number: int) -> int:
+    """Return the exit code of a program that a signal stopped: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + number
+
+
+def _code_of(main: Callable[[list[str]], int], mistakes: tuple[type[Exception], ...], failures: Failures) -> int:
     try:
         check_working_directory()
         prepare()
         leave_at_once_on_interrupt()
-        sys.exit(main(sys.argv[1:]))
-    except known as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(USAGE_ERROR)
-    except OSError as error:  # a full or read-only disk, a file of somebody else's
-        print(f"error: {explained(error)}", file=sys.stderr)
-        sys.exit(FAILED)
+        return main(sys.argv[1:])
+    except SystemExit as end:  # of argparse's or Hydra's, as after --help
+        if not isinstance(end.code, int):
+            raise
+        return end.code
+    except mistakes as error:
+        return _say(str(error), USAGE_ERROR)
+    except tuple(failures) as error:
+        return _say(next(words for kind, words in failures.items() if isinstance(error, kind))(error), FAILED)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+
+
+def _say(problem: str, code: int) -> int:
+    """Print a problem in one line and return the exit code."""
+    with contextlib.suppress(BrokenPipeError):  # as after `2>&1 | head`
+        print("error: " + " ".join(problem.split()), file=sys.stderr)
+    return code

@@ -1,12 +1,12 @@
 """One argument `key=value` in Hydra's grammar: what it means, and what is wrong with it."""
 
+import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException, OverrideParseException
@@ -194,11 +194,15 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
         raise ConfigError("the sweep", f"of at most {MOST_RUNS:,} runs", f"{count:,}", "fewer values of each key")
     if not count:
         raise ConfigError("the sweep", "of at least one run", " ".join(overrides))
-    try:
-        return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-    except HydraException as error:
-        rule = "a list of values, as in key=1,2,3"
-        raise ConfigError("the sweep", rule, " ".join(overrides), plain_line(error)) from error
+    values: dict[str, list[str]] = {}  # of a key that stands there twice, the last
+    for override in parsed:
+        key = override.get_key_element()
+        if override.is_interval_sweep():
+            raise ConfigError("the sweep", "a list of values, as in key=1,2,3", override.input_line)
+        several = override.is_sweep_override()
+        texts = override.sweep_string_iterator() if several else [override.get_value_element_as_str()]
+        values[key] = [f"{key}={text}" for text in texts]
+    return [list(job) for job in itertools.product(*values.values())]
 
 
 def _length(override: Override) -> int:

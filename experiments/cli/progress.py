@@ -1,8 +1,6 @@
 """What a person sees: live on a terminal; elsewhere one line a stage, and one a minute of a training."""
 
 import contextlib
-import os
-import sys
 import textwrap
 import time
 from collections import Counter
@@ -19,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from experiments.cli.terminal import discard_output
 from gan import metric_names
 
 PLAIN_SECONDS = 60.0  # between two plain lines
@@ -115,9 +114,7 @@ class Output(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        discard_output()
 
 
 class TrainingDisplay:

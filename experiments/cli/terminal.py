@@ -1,6 +1,7 @@
 """What is printed reaches any terminal."""
 
 import io
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,23 @@ def tolerate_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """Let what is still to be printed, at the end of the process too, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def discard_broken_output() -> bool:
+    """Discard what is still to be printed if nobody reads it any more, and return whether that is so."""
+    try:
+        sys.stdout.flush()  # what could not be printed is still to be
+    except BrokenPipeError:
+        discard_output()
+        return True
+    return False
 
 
 def printable(value: Any) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 from filelock import FileLock
 from rich.console import Console
 
-from experiments.cli.compose import complete, compose_config, flags
+from experiments.cli.compose import compose, flags
 from experiments.cli.environment import prepare
 from experiments.records.folders import RunFolder, read_json
 from experiments.records.status import FailureKind, RunStatus
@@ -137,7 +137,8 @@ def _prepared(job: Job, console: Console) -> Iterator[Run]:
 @contextlib.contextmanager
 def _run(job: Job, folder: RunFolder, study: RunFolder, console: Console) -> Iterator[Run]:
     overrides = [*job.overrides, f"name={job.name}"]
-    config = compose_config(overrides, job.config_dir)
+    composed = compose(overrides, job.config_dir)
+    config = composed.config
     if folder.config.is_file():
         with _patiently_owned(folder):
             config.resume = job.name
@@ -146,7 +147,7 @@ def _run(job: Job, folder: RunFolder, study: RunFolder, console: Console) -> Ite
     if folder.path.exists():  # its process was killed before there was anything in it
         shutil.rmtree(folder.path)
     member = Membership(study, job.title, job.params, job.tags)
-    run = new_run(config, None, [*flags(job.config_dir), *complete(overrides, job.config_dir)], console, member)
+    run = new_run(config, None, [*flags(job.config_dir), *composed.overrides], console, member)
     with run.folder.owned():
         yield run
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from experiments.cli.arguments import parse_arguments
-from experiments.cli.compose import GROUPS, complete, compose_config
+from experiments.cli.compose import GROUPS, compose_config
 from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.evaluate import Evaluation
 from experiments.records.folders import Records, RunFolder
@@ -138,10 +138,7 @@ def valid(config: Config) -> None:
 @given(st.lists(OVERRIDE, min_size=1, max_size=3))
 def test_overrides(overrides: list[str]) -> None:
     def door() -> Config:
-        quoted = quote_texts(overrides, text_keys(Config), GROUPS)
-        config = compose_config(quoted)
-        complete(quoted)
-        return config
+        return compose_config(quote_texts(overrides, text_keys(Config), GROUPS))
 
     config = knock("overrides", door)
     if config is not None:

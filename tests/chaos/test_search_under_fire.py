@@ -24,12 +24,13 @@ STUB = Path(__file__).with_name("trial_without_training.py")
 # The program itself, whose trials run the stub.
 PROGRAM = f"""
 import functools, pathlib, sys
+from experiments.cli import entry
 from sweeps import optuna_search
-from sweeps.search import session
+from sweeps.search import session, start
 session.Supervisor = functools.partial(session.Supervisor, program=pathlib.Path({str(STUB)!r}))
 sys.argv[0] = {str(ROOT / "sweeps/optuna_search.py")!r}
 sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
-optuna_search.start()
+entry.run(optuna_search.main, failures=start.FAILURES)
 """
 STEPS, EVERY = 80, 8
 TRIALS, KILLS = (12, 50) if SOAK else (5, 15)

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from experiments import run as training_program
+from experiments.cli import entry
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import curve
 
@@ -148,7 +149,7 @@ def test_a_full_disk_before_the_training_is_one_line(
     monkeypatch.setattr(sys, "argv", ["experiments/run.py", *common])
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as end:
-        training_program._program()
+        entry.run(training_program.main)
     signal.signal(signal.SIGINT, before)
     assert end.value.code == 1
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'config.yaml'\n"

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from experiments import sync
-from experiments.cli.arguments import parse_arguments, run_program
+from experiments.cli import entry
+from experiments.cli.arguments import parse_arguments, with_arguments
 from experiments.compare import Comparison
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
@@ -13,7 +14,7 @@ from gan.errors import ConfigError
 
 
 @dataclass
-class Wanted:
+class Arguments:
     run: str | None = setting(None, "a run", NotEmpty())
     count: int = setting(5, "how many", Interval(2))
     kind: str = setting("a", "what kind", Choice(("a", "b")))
@@ -22,9 +23,9 @@ class Wanted:
 
 
 def test_arguments_become_a_checked_dataclass() -> None:
-    wanted = parse_arguments(Wanted, ["run=20261122", "count=7", "overwrite=true", "records.root=~/a=b"])
-    assert wanted == Wanted("20261122", 7, "a", True, RecordsConfig("~/a=b"))
-    assert parse_arguments(Wanted, []) == Wanted()
+    args = parse_arguments(Arguments, ["run=20261122", "count=7", "overwrite=true", "records.root=~/a=b"])
+    assert args == Arguments("20261122", 7, "a", True, RecordsConfig("~/a=b"))
+    assert parse_arguments(Arguments, []) == Arguments()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_arguments_become_a_checked_dataclass() -> None:
 )  # fmt: skip
 def test_mistakes_are_one_line(argument: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
-        parse_arguments(Wanted, [argument])
+        parse_arguments(Arguments, [argument])
     assert "\n" not in str(caught.value)
 
 
@@ -55,7 +56,7 @@ def test_a_program_ends_with_its_code_its_help_or_one_line(
     for arguments, code in ((["count=3"], 3), (["--help"], 0), (["count=1"], 2)):
         monkeypatch.setattr("sys.argv", ["program.py", *arguments])
         with pytest.raises(SystemExit) as ended:
-            run_program(Wanted, lambda wanted: wanted.count, "What it does.")
+            entry.run(with_arguments(Arguments, lambda args: args.count, "What it does."))
         assert ended.value.code == code
     out, err = capsys.readouterr()
     assert out.startswith("What it does.\n")
@@ -65,14 +66,14 @@ def test_a_program_ends_with_its_code_its_help_or_one_line(
 
 def test_texts_are_taken_as_typed() -> None:
     for name in ("1e3", "0012", "true", "2026.10"):
-        assert parse_arguments(Wanted, [f"run={name}"]).run == name
+        assert parse_arguments(Arguments, [f"run={name}"]).run == name
     assert parse_arguments(Comparison, ["run=1e3", "run=*-[01]", "run=[a,b]"]).run == ["1e3", "*-[01]", "a", "b"]
     with pytest.raises(
         ConfigError, match=r"run must be a list of texts; got '\[1e3,b\]' \(numbers in quotation marks\)"
     ):
         parse_arguments(Comparison, ["run=[1e3,b]"])
     with pytest.raises(ConfigError, match=r"run must be absent or not empty; got 'None' \(write null for none\)"):
-        parse_arguments(Wanted, ["run=None"])
+        parse_arguments(Arguments, ["run=None"])
 
 
 @pytest.mark.parametrize("root", ["None", "none", "", "  "])

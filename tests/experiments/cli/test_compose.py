@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.compose import complete, compose_config, compose_settings
+from experiments.cli.compose import compose, compose_config, compose_settings
 from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config, flatten
@@ -71,7 +71,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
     both = config("experiment=tutorial", "model.bn_momentum=0.9", "model.generator.bn_momentum=[0.1,0.2]").model
     assert both.generator.bn_momentum == [0.1, 0.2]
     assert both.discriminator.bn_momentum == [0.9, 0.9, 0.9]
-    assert complete(["model.bn_momentum=0.9"]) == ["model.bn_momentum=0.9"]  # nothing to clear
+    assert compose(["model.bn_momentum=0.9"]).overrides == ["model.bn_momentum=0.9"]  # nothing to clear
     nested = "model={bn_momentum:0.9,generator:{bn_momentum:[0.1,0.2]}}"
     assert config("experiment=tutorial", nested).model.generator.bn_momentum == [0.1, 0.2]
     in_braces = config("experiment=tutorial", "model={bn_momentum:0.9}").model

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import RunProgram
 
-from experiments.cli.arguments import run_program
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
 from experiments.cli.terminal import printable
 from experiments.reports.page import render
 from experiments.settings.rules import setting
@@ -32,7 +33,7 @@ def test_what_a_terminal_cannot_show_is_escaped(encoding: str, monkeypatch: pyte
         return 0
 
     with pytest.raises(SystemExit) as ended:
-        run_program(Nothing, main, None)
+        entry.run(with_arguments(Nothing, main, None))
     assert ended.value.code == 0
     shown = "船" if encoding == "utf-8" else r"\u8239"
     sys.stdout.flush()

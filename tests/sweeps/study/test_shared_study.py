@@ -36,14 +36,15 @@ SCRIPT = "sweeps/optuna_search.py"
 # The program itself, whose trials run the stub.
 PROGRAM = f"""
 import functools, pathlib, sys
+from experiments.cli import entry
 from sweeps import optuna_search
-from sweeps.search import session
+from sweeps.search import session, start
 stub = pathlib.Path({str(STUB)!r})
 session.Supervisor = functools.partial(session.Supervisor, program=stub)
 optuna_search.join = functools.partial(optuna_search.join, program=stub)
 sys.argv[0] = {str(ROOT / SCRIPT)!r}
 sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
-optuna_search.start()
+entry.run(optuna_search.main, failures=start.FAILURES)
 """
 
 

@@ -1,0 +1,59 @@
+"""A search from its command line to its exit code: what every program that searches does."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+from rich.panel import Panel
+from rich.text import Text
+
+from experiments.cli.entry import stopped_by
+from experiments.cli.environment import say_what_is_set_aside
+from experiments.cli.progress import Output
+from experiments.cli.signals import first_collected
+from experiments.records.folders import RunFolder, make_folder
+from experiments.runs.start import find_extractor, load_data
+from experiments.tracking.address import fix_tracking_uri
+from sweeps.search.dry_run import dry_run
+from sweeps.search.session import SearchSession, resume_command
+from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan
+from sweeps.study import identity, samplers, storage
+from sweeps.workers.launchers import check_launcher
+
+# What ends a search half-way, and the words for it.
+FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {StorageInternalError: storage.problem}
+
+
+def search(plan: Plan, arguments: list[str]) -> int:
+    """Search as planned, by the plan of these arguments, and return the exit code. Raises ConfigError."""
+    samplers.check_sampler(plan.search.sampler)
+    check_launcher(plan.search.launcher)
+    console = Output(highlight=False)
+    say_what_is_set_aside(console)
+    for notice in plan_warnings(plan):
+        console.print(Panel(Text(notice), title="warning", style="yellow"))
+    if plan.search.dry_run:
+        return dry_run(plan, console)
+    fix_tracking_uri()
+    plan.records.check_writable()
+    config = plan.config
+    weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
+    is_file = plan.search.storage is None or plan.search.storage.startswith("sqlite")
+    remote = None if is_file else storage.open_storage(plan)  # a server may be away: said before all else
+    dataset = load_data(config, plan.records, console)
+    folder = RunFolder(plan.records.studies / plan.search.study)
+    if plan.search.storage is None and not plan.records.studies_database.exists():
+        identity.check_runs_left(plan, ())  # before a database is made
+    make_folder(plan.records.root, "records.root")
+    database = remote or storage.open_storage(plan)
+    if identity.starts_from_defaults(database, plan.search.study) and not plan.names_preset:
+        plan = read_plan([*arguments, f"experiment={DEFAULTS}"])
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.owned("search.study"):
+        facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
+        with storage.turn(plan):
+            study = identity.open_study(database, plan, facts, lambda words: console.print(words, markup=False))
+        with first_collected(resume_command(plan)) as caught:
+            return SearchSession(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
+                stopped_by(caught[0]) if caught else 0
+            )

@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import sys
 from typing import Any
 
@@ -22,12 +23,12 @@ def discard_output() -> None:
 
 def discard_broken_output() -> bool:
     """Discard what is still to be printed if nobody reads it any more, and return whether that is so."""
-    try:
-        sys.stdout.flush()  # what could not be printed is still to be
-    except BrokenPipeError:
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    broken = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if broken:
         discard_output()
-        return True
-    return False
+    return broken
 
 
 def printable(value: Any) -> Any:

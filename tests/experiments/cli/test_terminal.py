@@ -1,10 +1,13 @@
 import io
+import os
+import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import RunProgram
+from conftest import ROOT, RunProgram
 
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
@@ -55,3 +58,24 @@ def test_a_page_takes_any_name(tmp_path: Path) -> None:
     template = tmp_path / "x.html"
     template.write_text("{{ data }}")
     assert render(template, data="b\udcfccher") == r"b\udcfccher"
+
+
+def test_a_pipe_that_nobody_reads_ends_a_program_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, str(ROOT / "experiments/compare.py"), "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_broken_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def main(_: list[str]) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        entry.run(main)
+    signal.signal(signal.SIGINT, before)
+    assert ended.value.code == 1
+    assert capfd.readouterr().err == "error: [Errno 32] Broken pipe\n"

@@ -154,13 +154,14 @@ def test_all_that_is_made_honours_the_umask(tmp_path: Path) -> None:
     from experiments.records.folders import Records, write_json
     from experiments.tracking.store import open_store
     from gan.cache import prepared
+    from sweeps.spec.plan import read_plan
     from sweeps.study.storage import open_storage
 
     before = os.umask(0o002)
     try:
         records = Records(tmp_path / "records")
         open_store(records)
-        open_storage(records, 0).engine.dispose()
+        open_storage(read_plan([f"records.root={records.root}"])).engine.dispose()
         folder = records.new_run("x", None)
         with native_stderr_to(folder.path / "tensorflow.log"), folder.owned():
             write_json(folder.facts, {})

@@ -206,7 +206,7 @@ class TrainingDisplay:
         )
 
     def _seconds_left(self) -> float | None:
-        """At the pace of this sitting, scores and all else included; None before it has one."""
+        """Return the time left at the throughput of this session, scores and all else included; None before it has one."""
         if self.step >= self._steps:
             return 0.0
         if len(self._ticks) < 2:

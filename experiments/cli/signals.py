@@ -58,17 +58,17 @@ def handled(handler: "signal._HANDLER") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def first_collected(go_on: str = "") -> Iterator[list[int]]:
+def first_collected(resume_command: str = "") -> Iterator[list[int]]:
     """Collect the first signal, so that work can stop where its state can be saved; the next one ends it at once.
 
-    go_on: the command that goes on with the work, which is said when it ends at once.
+    resume_command: the command that resumes the work, which is said when it ends at once.
     """
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         if caught:
-            if go_on:  # not by print(), which may have been interrupted
-                words = f"\nstopped at once; go on with\n         {go_on}\n"
+            if resume_command:  # not by print(), which may have been interrupted
+                words = f"\nstopped at once; go on with\n         {resume_command}\n"
                 os.write(1, f"{SHOW_CURSOR}{words}".encode(errors="backslashreplace"))
             leave_at_once(number, frame)
         caught.append(number)

@@ -1,6 +1,6 @@
 """One training loop in a process of its own, driven by benchmarks/step_speed.py and benchmarks/scaling.py.
 
-    python benchmarks/contestant.py ours recipe=batch precision=mixed_bfloat16 batch_size=64
+    python benchmarks/contestant.py ours update_rule=batch precision=mixed_bfloat16 batch_size=64
 
 It says "ready" when it is warm; then each line on standard input is a number of updates to make, answered with
 their seconds; an empty line ends it with its peak memory in MB.
@@ -25,21 +25,21 @@ def pictures() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
 
 
-def networks_update(recipe: str, precision: str, batch_size: int) -> "Update":
+def networks_update(update_rule: str, precision: str, batch_size: int) -> "Update":
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam
     from gan.update import Update
 
     networks = [build(seed=0, precision=precision) for build in (build_generator, build_discriminator)]
     optimizers = [Adam(2e-4, beta_1=0.5) for _ in networks]
-    return Update(*networks, *optimizers, pictures(), recipe=recipe, batch_size=batch_size)
+    return Update(*networks, *optimizers, pictures(), update_rule=update_rule, batch_size=batch_size)
 
 
-def ours(recipe: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "") -> Run:
+def ours(update_rule: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "") -> Run:
     from experiments.runs.threads import use_threads
 
     use_threads(int(threads) if threads else None)
-    update = networks_update(recipe, precision, int(batch_size))
+    update = networks_update(update_rule, precision, int(batch_size))
     return lambda count: update.run(1, count).numpy()
 
 
@@ -49,11 +49,11 @@ def tutorial(batch_size: str = "32") -> Run:
     return repeated(TutorialLoop(pictures(), int(batch_size)))
 
 
-def pytorch(recipe: str = "tutorial", batch_size: str = "32", compiled: str = "no", bfloat16: str = "no") -> Run:
+def pytorch(update_rule: str = "tutorial", batch_size: str = "32", compiled: str = "no", bfloat16: str = "no") -> Run:
     from torch_loop import TorchLoop
 
     loop = TorchLoop(
-        pictures(), recipe, batch_size=int(batch_size), compiled=compiled == "yes", bfloat16=bfloat16 == "yes"
+        pictures(), update_rule, batch_size=int(batch_size), compiled=compiled == "yes", bfloat16=bfloat16 == "yes"
     )
     return repeated(loop)
 

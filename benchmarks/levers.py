@@ -1,6 +1,6 @@
 """What each lever of docs/levers.md costs an update, against the tutorial's settings.
 
-    python benchmarks/levers.py [train.batch_norm=batch] [other settings of both]
+    python benchmarks/levers.py [train.update_rule=batch] [other settings of both]
 
 Turns of a few updates with and without the lever; the medians of the ratios of each pair of turns. Processor time, of
 all cores together: a machine that does other things as well changes it less than the time on the clock.

@@ -1,6 +1,6 @@
 """Where an update's time goes, by TensorFlow operation.
 
-    python benchmarks/profile_update.py [recipe=tutorial] [precision=float32]
+    python benchmarks/profile_update.py [update_rule=tutorial] [precision=float32]
 
 Operations run one at a time here, so that their times add up; in a run they overlap, and
 an update takes less than the sum.
@@ -46,9 +46,9 @@ def operations(folder: Path) -> tuple[Counter[str], Counter[str]]:
     return times, calls
 
 
-def main(recipe: str, precision: str) -> None:
+def main(update_rule: str, precision: str) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    update = networks_update(recipe, precision, 32)
+    update = networks_update(update_rule, precision, 32)
     update.run(1, 5)
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
@@ -56,7 +56,7 @@ def main(recipe: str, precision: str) -> None:
         tf.profiler.experimental.stop()
         times, calls = operations(Path(folder))
     total = sum(times.values())
-    table = Table(f"{recipe}, {precision}", "ms an update", "share", "calls an update")
+    table = Table(f"{update_rule}, {precision}", "ms an update", "share", "calls an update")
     rest = Counter(times)
     for kind, parts in KINDS.items():
         found = [name for name in rest if any(part in name for part in parts)]
@@ -70,4 +70,4 @@ def main(recipe: str, precision: str) -> None:
 
 
 if __name__ == "__main__":
-    main(**arguments(recipe="tutorial", precision="float32"))
+    main(**arguments(update_rule="tutorial", precision="float32"))

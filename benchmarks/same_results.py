@@ -22,7 +22,7 @@ KINDS = {"ours": {}, "Keras": {}, "Keras, oneDNN off": {"TF_ENABLE_ONEDNN_OPTS":
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
-def train(kind: str, recipe: str, updates: int) -> None:
+def train(kind: str, update_rule: str, updates: int) -> None:
     """Prints the values of every update; in a process of its own, as oneDNN is chosen once."""
     import keras
     import tensorflow as tf
@@ -38,13 +38,13 @@ def train(kind: str, recipe: str, updates: int) -> None:
         networks, optimizer = [in_keras_layers(network) for network in networks], keras.optimizers.Adam
     with tempfile.TemporaryDirectory() as cache:
         images = load_dataset("embedded", None, "all", Path(cache)).train
-    update = Update(*networks, *(optimizer(2e-4, beta_1=0.5) for _ in networks), images, recipe=recipe)
+    update = Update(*networks, *(optimizer(2e-4, beta_1=0.5) for _ in networks), images, update_rule=update_rule)
     rows = tf.concat([update.run(first, 10) for first in range(1, updates + 1, 10)], 0)
     np.savetxt(sys.stdout, rows.numpy(), fmt="%.9g")
 
 
-def values(kind: str, recipe: str, updates: int) -> np.ndarray:
-    command = [sys.executable, __file__, kind, recipe, str(updates)]
+def values(kind: str, update_rule: str, updates: int) -> np.ndarray:
+    command = [sys.executable, __file__, kind, update_rule, str(updates)]
     environment = {**os.environ, **KINDS[kind]}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return np.loadtxt(done.stdout.splitlines())
@@ -53,11 +53,11 @@ def values(kind: str, recipe: str, updates: int) -> np.ndarray:
 def main(updates: int) -> None:
     shown = [step for step in SHOWN if step <= updates]
     table = Table("greatest difference to Keras' own layers", *(f"after {step}" for step in shown))
-    for recipe in ("tutorial", "batch"):
-        exact = values("Keras", recipe, updates)
+    for update_rule in ("tutorial", "batch"):
+        exact = values("Keras", update_rule, updates)
         for kind in ("ours", "Keras, oneDNN off"):
-            difference = np.abs(values(kind, recipe, updates) - exact).max(axis=1)
-            table.add_row(f"{recipe}: {kind}", *(f"{difference[:step].max():.0e}" for step in shown))
+            difference = np.abs(values(kind, update_rule, updates) - exact).max(axis=1)
+            table.add_row(f"{update_rule}: {kind}", *(f"{difference[:step].max():.0e}" for step in shown))
     Console(width=140).print(table)
 
 

@@ -16,10 +16,10 @@ BATCH_SIZES = (16, 32, 64, 128, 256)
 
 
 def by_batch_size(rounds: int, console: Console) -> None:
-    table = Table("recipe, precision", *(f"batch {size}" for size in BATCH_SIZES), title="microseconds an image")
-    for recipe, precision in product(("tutorial", "batch"), ("float32", "mixed_bfloat16")):
-        settings = ["ours", f"recipe={recipe}", f"precision={precision}"]
-        with console.status(f"{recipe}, {precision}"):
+    table = Table("update_rule, precision", *(f"batch {size}" for size in BATCH_SIZES), title="microseconds an image")
+    for update_rule, precision in product(("tutorial", "batch"), ("float32", "mixed_bfloat16")):
+        settings = ["ours", f"update_rule={update_rule}", f"precision={precision}"]
+        with console.status(f"{update_rule}, {precision}"):
             started = [Contestant(str(size), [*settings, f"batch_size={size}"]).start() for size in BATCH_SIZES]
             for _ in range(rounds):
                 for size, contestant in zip(BATCH_SIZES, started, strict=True):
@@ -27,7 +27,7 @@ def by_batch_size(rounds: int, console: Console) -> None:
         for contestant in started:
             contestant.stop()
         costs = [median(c.milliseconds) / size * 1e3 for c, size in zip(started, BATCH_SIZES, strict=True)]
-        table.add_row(f"{recipe}, {precision}", *(f"{cost:,.0f}" for cost in costs))
+        table.add_row(f"{update_rule}, {precision}", *(f"{cost:,.0f}" for cost in costs))
     console.print(table)
 
 

@@ -131,13 +131,15 @@ def contestants(peers: str, console: Console) -> list[Contestant]:
     everyone = [
         Contestant("tutorial's loop, tf_keras", ["tutorial"]),
         *(
-            Contestant(f"ours, {recipe}, {precision}", ["ours", f"recipe={recipe}", f"precision={precision}"])
-            for recipe in ("tutorial", "batch")
+            Contestant(
+                f"ours, {update_rule}, {precision}", ["ours", f"update_rule={update_rule}", f"precision={precision}"]
+            )
+            for update_rule in ("tutorial", "batch")
             for precision in ("float32", "mixed_bfloat16")
         ),
         *(
-            Contestant(f"PyTorch {how}, {recipe}", ["pytorch", f"recipe={recipe}", *flags])
-            for recipe in ("tutorial", "batch")
+            Contestant(f"PyTorch {how}, {update_rule}", ["pytorch", f"update_rule={update_rule}", *flags])
+            for update_rule in ("tutorial", "batch")
             for how, flags in (("eager", []), ("compiled", ["compiled=yes"]), ("eager bfloat16", ["bfloat16=yes"]))
         ),
     ]
@@ -168,22 +170,24 @@ def main(rounds: int, updates: int, peers: str) -> None:
         name, times = contestant.name, contestant.milliseconds
         floor = share = ""
         if contestant.arguments[0] == "ours":
-            recipe, precision = (argument.partition("=")[2] for argument in contestant.arguments[1:])
-            least = 2 * 32 * MULTIPLY_ADDS[recipe] / peaks[precision] / 1e6
+            update_rule, precision = (argument.partition("=")[2] for argument in contestant.arguments[1:])
+            least = 2 * 32 * MULTIPLY_ADDS[update_rule] / peaks[precision] / 1e6
             floor, share = f"{least:.0f}", f"{least / median(times):.0%}"
         speed = f"{ratio(base, times):.2f}" if base else ""
         table.add_row(name, f"{median(times):.1f}", speed, floor, share, f"{contestant.stop():.0f}")
     console.print(table)
     console.print(f"peak: {peaks['float32']:.0f} GFLOP/s in float32, {peaks['mixed_bfloat16']:.0f} in bfloat16")
-    for recipe in ("tutorial", "batch"):
-        ours, mixed = (by_name[f"ours, {recipe}, {precision}"] for precision in ("float32", "mixed_bfloat16"))
-        console.print(f"{recipe}: float32 ÷ mixed_bfloat16 {ratio(ours, mixed):.2f}")
-        theirs = [by_name[n] for n in (f"PyTorch eager, {recipe}", f"PyTorch compiled, {recipe}") if n in by_name]
+    for update_rule in ("tutorial", "batch"):
+        ours, mixed = (by_name[f"ours, {update_rule}, {precision}"] for precision in ("float32", "mixed_bfloat16"))
+        console.print(f"{update_rule}: float32 ÷ mixed_bfloat16 {ratio(ours, mixed):.2f}")
+        theirs = [
+            by_name[n] for n in (f"PyTorch eager, {update_rule}", f"PyTorch compiled, {update_rule}") if n in by_name
+        ]
         if theirs:
             best = min(theirs, key=median)
-            console.print(f"{recipe}: PyTorch's best in float32 ÷ ours {ratio(best, ours):.2f}")
-            half = by_name[f"PyTorch eager bfloat16, {recipe}"]
-            console.print(f"{recipe}: PyTorch in bfloat16 ÷ ours {ratio(half, mixed):.2f}")
+            console.print(f"{update_rule}: PyTorch's best in float32 ÷ ours {ratio(best, ours):.2f}")
+            half = by_name[f"PyTorch eager bfloat16, {update_rule}"]
+            console.print(f"{update_rule}: PyTorch in bfloat16 ÷ ours {ratio(half, mixed):.2f}")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,13 @@ class TorchLoop:
     """images: (N, 32, 32, 3) uint8. Each call is one update."""
 
     def __init__(
-        self, images: np.ndarray, recipe: str, *, batch_size: int = 32, compiled: bool = False, bfloat16: bool = False
+        self,
+        images: np.ndarray,
+        update_rule: str,
+        *,
+        batch_size: int = 32,
+        compiled: bool = False,
+        bfloat16: bool = False,
     ) -> None:
         torch.manual_seed(0)
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -77,7 +83,7 @@ class TorchLoop:
         # Compiled are the networks: their pass forward and, through autograd, the one back.
         self.generate = torch.compile(self.g) if compiled else self.g
         self.discriminate = torch.compile(self.d) if compiled else self.d
-        self.update = {"tutorial": self._tutorial, "batch": self._batch}[recipe]
+        self.update = {"tutorial": self._tutorial, "batch": self._batch}[update_rule]
 
     def __call__(self) -> float:
         real = self.images[torch.randint(len(self.images), (self.batch_size,))]

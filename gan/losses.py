@@ -1,6 +1,6 @@
 """Losses: pure functions of targets and logits, as pairs in one table.
 
-A pair is asked for the discriminator's loss of one batch, real or fake, as the recipe
+A pair is asked for the discriminator's loss of one batch, real or fake, as the update rule
 `tutorial` updates it on each alone. Targets are (B, 1), near 1 for real and near 0 for
 fake; cross-entropy takes them as they are, the others see only which of the two is nearer.
 """

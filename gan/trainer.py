@@ -34,7 +34,7 @@ class Diverged(Exception):
         super().__init__(f"{what} at step {step}; last finite checkpoint: {last}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
     """What happens at which steps; all in updates but the last three."""
 
@@ -117,12 +117,12 @@ class Trainer:
         self.tracker.scalars(self.step, scores)
         return scores
 
-    def shown(self) -> keras.Model:
+    def eval_generator(self) -> keras.Model:
         """The generator that is scored, drawn and saved."""
         if not self.recalibrate:
-            return self.update.shown
+            return self.update.eval_generator
         if self._recalibrated is None or self._recalibrated[0] != self.step:
-            self._recalibrated = self.step, recalibrated(self.update.shown)
+            self._recalibrated = self.step, recalibrated(self.update.eval_generator)
         return self._recalibrated[1]
 
     def _update(self) -> None:
@@ -196,7 +196,7 @@ class Trainer:
         return np.array(self._window, np.float32).reshape(-1, len(update.VALUES))
 
     def _draw_grid(self) -> None:
-        images = unscale(self.shown().predict_on_batch(self._latents))
+        images = unscale(self.eval_generator().predict_on_batch(self._latents))
         self.tracker.image(self.step, metric_names.SAMPLES, grid(images, *GRID))
 
     def _score(self) -> None:
@@ -209,7 +209,7 @@ class Trainer:
 
     def _scores(self, when: str, num_images: int) -> dict[str, float]:
         """By the names in `gan.metric_names`; a generator that is not finite draws images all the same."""
-        self._check_finite({n: v.numpy() for n, v in named("generator", self.shown().variables).items()})
+        self._check_finite({n: v.numpy() for n, v in named("generator", self.eval_generator().variables).items()})
         scores = metric_names.named(when, self.scorer.of_features(self._features(num_images)))
         for name, value in scores.items():
             if not math.isfinite(value):
@@ -219,10 +219,10 @@ class Trainer:
     def _features(self, num_images: int) -> np.ndarray:
         """What the scorer sees of so many images; at the end the last score and the final one share them."""
         if self.step < self.schedule.steps:
-            return self.scorer.features(self.shown(), num_images)
+            return self.scorer.features(self.eval_generator(), num_images)
         if len(self._final_features) < num_images:
             most = max(self.schedule.num_images, self.schedule.final_num_images)
-            self._final_features = self.scorer.features(self.shown(), most)
+            self._final_features = self.scorer.features(self.eval_generator(), most)
         return self._final_features[:num_images]
 
     def _save(self) -> None:

@@ -1,4 +1,4 @@
-"""One update of both networks, compiled once; two recipes.
+"""One update of both networks, compiled once, by one of two update rules.
 
 `tutorial` is what the tutorial's listing does on the Keras it was written for (2.3):
 D learns from a real and then from a fake batch in two optimiser steps, and the fakes it
@@ -42,7 +42,7 @@ class Update:
     loss: a name in `LOSSES`. r1_gamma: weight of `losses.r1`, added to D's loss on real images
     in every `r1_every_steps`-th update, times that number; `D_LOSS` is without it.
     augmentations: names in `AUGMENTATIONS`, for whatever D sees. horizontal_flip: of real
-    images. ema_decay: of the average of the generator that `shown` then is. decay: of both
+    images. ema_decay: of the average of the generator, which `eval_generator` then is. decay: of both
     learning rates.
     """
 
@@ -54,7 +54,7 @@ class Update:
         d_optimizer: keras.optimizers.Optimizer,
         images: np.ndarray,
         *,
-        recipe: str = "tutorial",
+        update_rule: str = "tutorial",
         batch_size: int = 32,
         labels: Labels = TUTORIAL,
         loss: str = "bce",
@@ -76,16 +76,16 @@ class Update:
         self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
         self.average = MovingAverage(generator, ema_decay) if ema_decay else None
-        for each in (generator, self.shown):
+        for each in (generator, self.eval_generator):
             devices.predict_on_one(each)
         self.decay = decay
         self._rates = [(each, float(each.learning_rate.numpy())) for each in (g_optimizer, d_optimizer)]
-        self._recipe = {"tutorial": self._tutorial, "batch": self._batch}[recipe]
+        self._update_rule = {"tutorial": self._tutorial, "batch": self._batch}[update_rule]
         scalar = tf.TensorSpec((), tf.int32)
         self._compiled = tf.function(self._updates, input_signature=[scalar, scalar], autograph=False)
 
     @property
-    def shown(self) -> keras.Model:
+    def eval_generator(self) -> keras.Model:
         """The generator to score, draw and save: its moving average where there is one."""
         return self.generator if self.average is None else self.average.model
 
@@ -150,7 +150,7 @@ class Update:
         if self.decay is not None:
             for optimizer, rate in self._rates:
                 optimizer.learning_rate.assign(rate * self.decay(step))
-        values = self._recipe(step)
+        values = self._update_rule(step)
         if self.average is not None:
             self.average.move(step)
         return values
@@ -288,7 +288,7 @@ def named(owner: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Va
 
 
 def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -> None:
-    """Give a generator the weights that `Update.shown` had in a state. Raises ValueError if they are of another."""
+    """Give a generator the weights that `Update.eval_generator` had in a state. Raises ValueError if they are of another."""
     owner = AVERAGE if any(name.startswith(f"{AVERAGE}/") for name in state) else "generator"
     for name, variable in named(owner, generator.variables).items():
         if name not in state or state[name].shape != variable.shape:

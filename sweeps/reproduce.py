@@ -40,6 +40,7 @@ from experiments.reports import figures
 from experiments.runs.facts import read_records, settings
 from experiments.runs.start import load_data
 from experiments.runs.threads import available_cores
+from experiments.settings.renamed import FIRST_NAMES
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, RecordsConfig
 from gan import metric_names
@@ -243,11 +244,11 @@ def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, cons
 def digest(config: Config) -> str:
     """Return a hash of all settings that a result depends on: it changes with the preset.
 
-    Those with their defaults are left out: a setting that is new in the program changes no digest.
+    Those with their defaults are left out: a setting that is new in the program changes no digest, nor does a new name.
     """
     free, specs = (*RESUME_MAY_CHANGE, "seed"), describe(Config)
     own = {
-        key: value
+        FIRST_NAMES.get(key, key): value
         for key, value in settings(config).items()
         if key not in free and not key.startswith("data.") and value != specs[key]["default"]
     }

@@ -18,7 +18,7 @@ def run(*arguments: str, given: str = "") -> str:
 
 @pytest.mark.slow
 def test_our_contestant_makes_updates_on_demand() -> None:
-    lines = run("contestant.py", "ours", "recipe=batch", "batch_size=4", "threads=1", given="2\n1\n\n").split()
+    lines = run("contestant.py", "ours", "update_rule=batch", "batch_size=4", "threads=1", given="2\n1\n\n").split()
     assert lines[0] == "ready"
     two, one, memory = map(float, lines[1:])
     assert one > 0 < two
@@ -29,7 +29,7 @@ def test_our_contestant_makes_updates_on_demand() -> None:
 def test_results_and_profile() -> None:
     table = run("same_results.py", "updates=10")
     assert "tutorial: ours" in table
-    profile = run("profile_update.py", "recipe=batch")
+    profile = run("profile_update.py", "update_rule=batch")
     assert "convolutions, to the kernels" in profile
 
 

@@ -89,6 +89,7 @@ def trials(records: Path, study: str) -> list[tuple[str, float | None]]:
 def search_again(program: RunProgram, records: Path, study: str) -> str:
     """Give the command that a study was made with once more; what it said."""
     command = json.loads((records / "studies" / study / "run.json").read_text())["command"]
+    command = command.replace("train.batch_norm", "train.update_rule")
     done = program(*shlex.split(command)[2:], f"records.root={records}", script=SEARCH)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -130,9 +131,11 @@ def test_the_same_images_are_generated(run: str, records: Path, tmp_path: Path) 
     np.testing.assert_allclose(images, wanted, rtol=0, atol=1)  # processors round unlike
 
 
-def test_a_preset_of_that_time_is_read(program: RunProgram) -> None:
-    done = program("--config-dir", str(OLD / "presets"), "experiment=batch_norm", "--cfg", "job")
-    assert yaml.safe_load(done.stdout)["train"]["batch_norm"] == "batch"
+def test_a_preset_of_that_time_is_asked_for_the_new_key(program: RunProgram, tmp_path: Path) -> None:
+    done = program("--config-dir", str(OLD / "presets"), "experiment=batch_norm", f"records.root={tmp_path / 'new'}")
+    rule = "train.batch_norm must be written train.update_rule; got 'batch' (in experiment/batch_norm.yaml)"
+    assert (done.returncode, done.stderr) == (2, f"error: {rule}\n")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
@@ -161,7 +164,7 @@ def test_a_finished_search_says_its_winner_again(study: str, program: RunProgram
     printed = search_again(program, records, study)
     winner["overrides"].append(f"records.root={records}")  # where they are now
     assert yaml.safe_load((folder / "best.yaml").read_text()) == winner
-    assert (folder / "trials.csv").read_text() == table
+    assert (folder / "trials.csv").read_text() == table.replace("train.batch_norm", "train.update_rule")
     assert trained(records) == was_trained
     assert trials(records, study) == were
     assert tag(folder, "result") in printed

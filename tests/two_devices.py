@@ -1,6 +1,6 @@
 """Trains on one and on two logical CPUs, for tests/gan/test_devices.py: TensorFlow splits its CPU but once, at the start.
 
-python tests/two_devices.py compare <recipe> <precision> <file>      writes what came out as .npz
+python tests/two_devices.py compare <update_rule> <precision> <file>      writes what came out as .npz
 python tests/two_devices.py run <arguments of experiments/run.py>
 """
 
@@ -17,7 +17,7 @@ def split_cpu() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-def compare(recipe: str, precision: str, file: str) -> None:
+def compare(update_rule: str, precision: str, file: str) -> None:
     from gan import devices
     from gan.evaluation.scorer import sample
     from gan.labels import Labels
@@ -41,7 +41,7 @@ def compare(recipe: str, precision: str, file: str) -> None:
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 noise_images(100),
-                recipe=recipe,
+                update_rule=update_rule,
                 batch_size=8,
                 labels=Labels(0.1, fresh=True, flip=0.3 if with_levers else 0.0),
                 **(levers if with_levers else {}),
@@ -63,7 +63,7 @@ def compare(recipe: str, precision: str, file: str) -> None:
     for count in (1, 2):
         with_levers = make(count, 1e-2, with_levers=True)
         keep(f"levers{count}", with_levers, with_levers.run(1, 3))
-        found[f"levers pictures{count}"] = sample(with_levers.shown, 5)
+        found[f"levers pictures{count}"] = sample(with_levers.eval_generator, 5)
 
     # From the one's state the other goes on: updates have the same numbers.
     states = {count: update.state() for count, update in updates.items()}

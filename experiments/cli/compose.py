@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from experiments import ROOT
 from experiments.cli import presets
 from experiments.cli.overrides import nearest_key, parse, plain_line, value_text
+from experiments.settings.renamed import refuse_renamed
 from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, text_keys
 from experiments.settings.schema import Config
 from gan.errors import ConfigError, nearest
@@ -219,6 +220,7 @@ def check_keys(
             _check_option(override, search_folder)
             continue
         for key in _keys(name, override.value()):
+            refuse_renamed(key, value_text(override))
             if key not in keys and key not in sections:
                 near = nearest_key(key, [*keys, *groups])
                 raise ConfigError(key, "a known setting", value_text(override), near or "see --help")

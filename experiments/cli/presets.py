@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.overrides import nearest_key, parse
+from experiments.settings.renamed import refuse_renamed
 from experiments.settings.rules import describe
 from gan.errors import ConfigError
 
@@ -64,6 +65,7 @@ def wrong_key(content: Any, file: str, settings: type) -> ConfigError | None:
     keys = describe(settings)
     sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
     for key, value in _leaves(content, sections):
+        refuse_renamed(key, value, f"in {file}")
         if key in sections:
             inside = next(each for each in keys if each.startswith(f"{key}."))
             return ConfigError(key, "given key by key", value, f"in {file}; for example {inside}")

@@ -18,7 +18,7 @@ RUNS = {
     "tutorial-0": ["experiment=tutorial"],
     "tutorial-1": ["experiment=tutorial", "seed=1"],
     "tutorial-2": ["experiment=tutorial", "seed=2"],
-    "batch-inward": ["train.batch_norm=batch", "train.label_noise_mode=fresh", "train.label_noise_side=inward"],
+    "batch-inward": ["train.update_rule=batch", "train.label_noise_mode=fresh", "train.label_noise_side=inward"],
     "slow": ["optim.learning_rate=5e-5"],
     "fast": ["optim.learning_rate=1e-3"],
     "long-memory": ["model.bn_momentum=0.99", "model.leaky_relu_alpha=0.05", "optim.beta_1=0.9"],

@@ -50,7 +50,7 @@ def _build_update(config: Config, images: np.ndarray) -> "Update":
         Adam(optim.generator_learning_rate, **adam),
         Adam(optim.discriminator_learning_rate, **adam),
         images,
-        recipe=train.batch_norm,
+        update_rule=train.update_rule,
         batch_size=train.batch_size,
         labels=Labels(
             train.label_noise,

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import ROOT
 from experiments.records.folders import RunFolder, read_json
+from experiments.settings.renamed import rename_sections
 from experiments.settings.rules import describe
 from experiments.settings.schema import Config, effective, flatten, in_brief
 from gan import metric_names
@@ -31,6 +32,7 @@ def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[s
         node = OmegaConf.load(folder.config)
         if not node:
             raise ValueError("config.yaml is empty")
+        rename_sections(node)
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
         assert isinstance(config, Config)
         facts = read_json(folder.facts)

@@ -36,7 +36,7 @@ def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoin
 
 
 def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
-    """The generator of a run as it was at a checkpoint, or what it was scored and drawn by: see `Trainer.shown`."""
+    """The generator of a run as it was at a checkpoint, or what it was scored and drawn by: see `Trainer.eval_generator`."""
     from gan.averaging import recalibrated
     from gan.models import build_generator
     from gan.update import restore_generator

@@ -189,15 +189,15 @@ def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     c = run.config
     update = build_update(c, run.dataset.train)
     schedule = Schedule(
-        c.train.steps,
-        c.train.steps_per_call,
-        c.train.log_every_steps,
-        c.train.grid_every_steps,
-        c.eval.every_steps,
-        c.train.checkpoint_every_steps,
-        c.train.keep_checkpoints,
-        c.eval.num_images,
-        c.eval.final_num_images if final else 0,
+        steps=c.train.steps,
+        steps_per_call=c.train.steps_per_call,
+        log_every_steps=c.train.log_every_steps,
+        grid_every_steps=c.train.grid_every_steps,
+        score_every_steps=c.eval.every_steps,
+        checkpoint_every_steps=c.train.checkpoint_every_steps,
+        keep_checkpoints=c.train.keep_checkpoints,
+        num_images=c.eval.num_images,
+        final_num_images=c.eval.final_num_images if final else 0,
     )
     extractor = load_extractor(run.weights)
     scorer = Scorer(extractor, Reference.of(extractor, run.dataset, run.folder.records.cache))
@@ -231,7 +231,7 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     from gan.evaluation.scorer import sample
     from gan.models import in_keras_layers
 
-    folder, generator = run.folder, trainer.shown()
+    folder, generator = run.folder, trainer.eval_generator()
     folder.plots.mkdir(exist_ok=True)
     count = FINAL_GRID[0] * FINAL_GRID[1]
     pair = folder.plots / "real_vs_generated.png"

@@ -136,8 +136,8 @@ class TrainConfig:
         "decay of a moving average of the generator, then scored, drawn and saved in its place; 0 for none",
         FRACTION,
     )
-    batch_norm: str = setting(
-        "tutorial", "recipe of one update: what batch normalisation sees, and when", Choice(("tutorial", "batch"))
+    update_rule: str = setting(
+        "tutorial", "how one update goes: what batch normalisation sees, and when", Choice(("tutorial", "batch"))
     )
     precision: str = setting(
         "float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16"))

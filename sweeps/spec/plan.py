@@ -307,9 +307,9 @@ def _warnings_of_settings_without_effect(plan: Plan) -> list[str]:
     warnings = []
     keys = {dimension.key for dimension in plan.space}
     momenta = sorted(key for key in keys if key.endswith("bn_momentum"))
-    if plan.config.train.batch_norm == "batch" and momenta:
+    if plan.config.train.update_rule == "batch" and momenta:
         warnings.append(
-            f"{', '.join(momenta)}: nearly inert under train.batch_norm=batch, where it moves only the statistics "
+            f"{', '.join(momenta)}: nearly inert under train.update_rule=batch, where it moves only the statistics "
             "that samples are generated with; the update rule tutorial also trains D on them"
         )
     if "model.discriminator.bn_momentum" in keys:

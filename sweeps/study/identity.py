@@ -13,6 +13,7 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from experiments.settings.renamed import with_present_keys
 from experiments.settings.rules import describe, get
 from experiments.settings.schema import Config
 from gan.errors import ConfigError
@@ -68,6 +69,7 @@ def open_study(
         )
     stored = study.user_attrs.get(IDENTITY)
     if stored is not None:
+        stored = with_present_names(stored)
         check_identity(name, stored, identity, plan)
         _check_distributions(study, plan)
         for line in describe_extension(study, plan, stored):
@@ -77,6 +79,11 @@ def open_study(
     if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
         study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
     return study
+
+
+def with_present_names(stored: Identity) -> Identity:
+    """Return the identity that a study stored, by the present names of settings."""
+    return with_present_keys(stored, ("", SPACE_PREFIX, BASELINE_PREFIX))
 
 
 def starts_from_defaults(storage: RDBStorage, name: str) -> bool:

@@ -12,11 +12,12 @@ import sqlalchemy
 from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from experiments.settings.renamed import with_present_keys
 from gan.errors import ConfigError, first_line, without_password
 from sweeps.spec.plan import Plan
 from sweeps.study.optuna_log import experimental
@@ -32,6 +33,7 @@ def problem(error: StorageInternalError) -> str:
 CONNECT_SECONDS = 10  # to wait for a host that does not answer
 OUTAGE_SECONDS = 300.0  # that a database may be away, restarted or moved, before workers give up
 PAUSE = 1.0  # seconds between two attempts
+OF_PARAMETERS = {"fixed_params", "search_space"}  # Optuna's attributes of a trial that name parameters
 BEATS = 12  # heartbeats in the time after which a worker is taken for dead
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -58,7 +60,26 @@ def _patient(method: Method) -> Method:
     return cast(Method, wrapper)
 
 
-class PatientStorage(RDBStorage):
+def with_present_names(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial whose parameters, those that are queued or of a grid too, have the present names of settings."""
+    trial.params = with_present_keys(trial.params)
+    trial.distributions = with_present_keys(trial.distributions)
+    for attribute in OF_PARAMETERS & trial.system_attrs.keys():
+        trial.system_attrs[attribute] = with_present_keys(trial.system_attrs[attribute])
+    return trial
+
+
+class StudyStorage(RDBStorage):
+    """Optuna's database, which keeps parameters under the names of the time, read under the present ones."""
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return with_present_names(super().get_trial(trial_id))
+
+    def _get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
+        return [with_present_names(trial) for trial in super()._get_trials(*args, **options)]
+
+
+class PatientStorage(StudyStorage):
     """A storage that waits for a database that is restarted, where doing a thing twice does no harm.
 
     The start of a trial is not among those: whoever begins one starts over.
@@ -70,8 +91,8 @@ class PatientStorage(RDBStorage):
     set_trial_system_attr = _patient(RDBStorage.set_trial_system_attr)
     set_trial_intermediate_value = _patient(RDBStorage.set_trial_intermediate_value)
     get_study_user_attrs = _patient(RDBStorage.get_study_user_attrs)
-    get_trial = _patient(RDBStorage.get_trial)
-    _get_trials = _patient(RDBStorage._get_trials)
+    get_trial = _patient(StudyStorage.get_trial)
+    _get_trials = _patient(StudyStorage._get_trials)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
         if state == TrialState.RUNNING:

@@ -12,7 +12,7 @@ from experiments.tracking.address import VARIABLE, fix_tracking_uri
 from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
 from sweeps.study import published
-from sweeps.study.identity import IDENTITY, check_identity
+from sweeps.study.identity import IDENTITY, check_identity, with_present_names
 
 # What differs between hosts; all else is the study's.
 OWN = (
@@ -51,7 +51,7 @@ def compare_with_study(plan: Plan, attributes: Mapping[str, Any], folder: RunFol
     check_same_images(dataset, attributes[published.FACTS], "data")
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
-    check_identity(plan.search.study, attributes[IDENTITY], facts, plan)
+    check_identity(plan.search.study, with_present_names(attributes[IDENTITY]), facts, plan)
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.facts.exists():
         write_json(folder.facts, attributes[published.FACTS])

@@ -65,14 +65,16 @@ def moments(folder: RunFolder, rng: random.Random) -> list[Callable[[], bool]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "precision", "noise"), COMBINATIONS)
-def test_killed_runs_come_to_the_same_end(recipe: str, precision: str, noise: str, npz: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("update_rule", "precision", "noise"), COMBINATIONS)
+def test_killed_runs_come_to_the_same_end(
+    update_rule: str, precision: str, noise: str, npz: Path, tmp_path: Path
+) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")  # shown when the test fails
     rng = random.Random(seed)
     records = Records(tmp_path / "records")
     common = [f"records.root={records.root}", "data=npz", f"data.path={npz}", "train.threads=2"]
-    settings = [*SETTINGS, f"train.batch_norm={recipe}", f"train.precision={precision}"]
+    settings = [*SETTINGS, f"train.update_rule={update_rule}", f"train.precision={precision}"]
     settings += [f"train.label_noise_mode={noise}"]
     straight, killed = (RunFolder(records.runs / name) for name in ("straight", "killed"))
     process = start(*common, *settings, "name=straight")

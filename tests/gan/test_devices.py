@@ -15,7 +15,7 @@ from gan import devices
 from gan.errors import ConfigError
 
 SCRIPT = "tests/two_devices.py"
-RECIPES = ("tutorial", "batch")
+UPDATE_RULES = ("tutorial", "batch")
 SMALL = (
     "data=embedded",
     "eval.extractor=random_cnn",
@@ -30,8 +30,8 @@ SMALL = (
 Found = dict[str, np.ndarray]
 
 
-def compare(program: RunProgram, file: Path, recipe: str, precision: str) -> Found:
-    done = program("compare", recipe, precision, str(file), script=SCRIPT)
+def compare(program: RunProgram, file: Path, update_rule: str, precision: str) -> Found:
+    done = program("compare", update_rule, precision, str(file), script=SCRIPT)
     assert done.returncode == 0, done.stderr
     with np.load(file) as found:
         return dict(found)
@@ -57,14 +57,14 @@ def statistics(name: str) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_two_devices_train_as_one(recipe: str, program: RunProgram, tmp_path: Path) -> None:
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_two_devices_train_as_one(update_rule: str, program: RunProgram, tmp_path: Path) -> None:
     """Dropout and fresh label noise are on; all updates come in one call.
 
     Adam divides small gradients by their size, and blows rounding errors up: a larger epsilon
     shows how small they are (1e-5 was found), the real one what becomes of them in three updates.
     """
-    found = compare(program, tmp_path / "found.npz", recipe, "float32")
+    found = compare(program, tmp_path / "found.npz", update_rule, "float32")
     near(found, "smooth1", "smooth2", 1e-4, weights)
     near(found, "levers1", "levers2", 1e-4, weights)
     near(found, "levers1", "levers2", 1e-4, lambda name: ":ema_generator/" in name and weights(name))

@@ -1,4 +1,4 @@
-"""One update of each recipe on a tiny net, computed again in plain float64 NumPy."""
+"""One update by each update rule on a tiny net, computed again in plain float64 NumPy."""
 
 import keras
 import numpy as np
@@ -121,11 +121,11 @@ class Adam:
 
 
 def expected_update(
-    recipe: str, g: Weights, d: Weights, draws: list[np.ndarray], g_adam: Adam, d_adam: Adam
+    update_rule: str, g: Weights, d: Weights, draws: list[np.ndarray], g_adam: Adam, d_adam: Adam
 ) -> list[float]:
     real, z, real_labels, fake_labels = draws
     real = real.reshape(BATCH, -1)
-    if recipe == "tutorial":
+    if update_rule == "tutorial":
         fake = generate_moving(z, g)
         losses, probabilities = [], []
         for images, labels in ((real, real_labels), (fake, fake_labels)):
@@ -165,8 +165,8 @@ def weights_of(model: keras.Model) -> Weights:
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 
-@pytest.mark.parametrize("recipe", ["tutorial", "batch"])
-def test_two_updates_agree_with_numpy(recipe: str) -> None:
+@pytest.mark.parametrize("update_rule", ["tutorial", "batch"])
+def test_two_updates_agree_with_numpy(update_rule: str) -> None:
     keras.utils.set_random_seed(1)
     adam = keras.optimizers.Adam
     update = Update(
@@ -175,7 +175,7 @@ def test_two_updates_agree_with_numpy(recipe: str) -> None:
         adam(RATE, beta_1=BETA_1),
         adam(RATE, beta_1=BETA_1),
         noise_images(50),
-        recipe=recipe,
+        update_rule=update_rule,
         batch_size=BATCH,
         labels=Labels(0.3, fresh=True),
     )
@@ -184,7 +184,7 @@ def test_two_updates_agree_with_numpy(recipe: str) -> None:
     for step in (1, 2):
         draws = [np.asarray(x, np.float64) for x in update._draw(tf.constant(step))]
         values = update(step).numpy()
-        expected = expected_update(recipe, g, d, draws, g_adam, d_adam)
+        expected = expected_update(update_rule, g, d, draws, g_adam, d_adam)
         np.testing.assert_allclose(values, expected, rtol=2e-4, err_msg=str(VALUES))
         for model, want in ((update.generator, g), (update.discriminator, d)):
             for name, value in weights_of(model).items():

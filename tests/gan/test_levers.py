@@ -19,7 +19,7 @@ from gan.optimizers import Adam, Decay
 from gan.update import VALUES, Update, restore_generator
 
 BATCH = 4
-RECIPES = ("tutorial", "batch")
+UPDATE_RULES = ("tutorial", "batch")
 ALL: dict[str, Any] = {
     "loss": "hinge",
     "labels": Labels(0.1, fresh=True, real_only=True, flip=0.2),
@@ -32,7 +32,7 @@ ALL: dict[str, Any] = {
 }
 
 
-def small(recipe: str, precision: str = "float32", spectral_norm: bool = False, **levers: Any) -> Update:
+def small(update_rule: str, precision: str = "float32", spectral_norm: bool = False, **levers: Any) -> Update:
     """The project's networks, narrow."""
     return Update(
         build_generator(5, width=8, precision=precision, seed=0),
@@ -40,13 +40,13 @@ def small(recipe: str, precision: str = "float32", spectral_norm: bool = False, 
         Adam(1e-3, beta_1=0.5),
         Adam(1e-3, beta_1=0.5),
         noise_images(40),
-        recipe=recipe,
+        update_rule=update_rule,
         batch_size=BATCH,
         **levers,
     )
 
 
-def linear(recipe: str, **levers: Any) -> Update:
+def linear(update_rule: str, **levers: Any) -> Update:
     """A linear discriminator, and steps along the gradient itself."""
     keras.utils.set_random_seed(0)
     generator = [keras.Input((2,)), keras.layers.Dense(3072, name="d"), keras.layers.Reshape((32, 32, 3))]
@@ -56,7 +56,7 @@ def linear(recipe: str, **levers: Any) -> Update:
         keras.Sequential(discriminator, name="discriminator"),
         *(keras.optimizers.SGD(0.01) for _ in range(2)),
         noise_images(40),
-        recipe=recipe,
+        update_rule=update_rule,
         batch_size=BATCH,
         **levers,
     )
@@ -68,9 +68,9 @@ def test_the_losses_of_the_setting_are_those_of_the_table() -> None:
     assert set(rule.options) == LOSSES.keys()
 
 
-@pytest.mark.parametrize(("recipe", "precision"), [("tutorial", "mixed_bfloat16"), ("batch", "float32")])
-def test_with_all_levers_on_a_state_taken_up_goes_on_exactly(recipe: str, precision: str) -> None:
-    straight, first, second = (small(recipe, precision, True, **ALL) for _ in range(3))
+@pytest.mark.parametrize(("update_rule", "precision"), [("tutorial", "mixed_bfloat16"), ("batch", "float32")])
+def test_with_all_levers_on_a_state_taken_up_goes_on_exactly(update_rule: str, precision: str) -> None:
+    straight, first, second = (small(update_rule, precision, True, **ALL) for _ in range(3))
     rows = straight.run(1, 6).numpy()
     first.run(1, 3)
     second.restore(first.state())
@@ -84,23 +84,23 @@ def test_with_all_levers_on_a_state_taken_up_goes_on_exactly(recipe: str, precis
     assert {"discriminator/conv_1/u", "discriminator/logits/u"} <= state.keys()
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_levers_that_are_off_add_no_operation(recipe: str) -> None:
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_levers_that_are_off_add_no_operation(update_rule: str) -> None:
     def operations(update: Update) -> list[str]:
         graph = update._compiled.get_concrete_function().graph.as_graph_def()
         return sorted([n.op for n in graph.node] + [n.op for f in graph.library.function for n in f.node_def])
 
-    plain = operations(small(recipe))
+    plain = operations(small(update_rule))
     off = {"loss": "bce", "r1_gamma": 0.0, "augmentations": (), "ema_decay": 0.0, "decay": None}
-    assert operations(small(recipe, labels=Labels(flip=0.0), **off)) == plain
+    assert operations(small(update_rule, labels=Labels(flip=0.0), **off)) == plain
     for lever in ({"ema_decay": 0.9}, {"r1_gamma": 1.0}, {"labels": Labels(flip=0.1)}, {"augmentations": ("color",)}):
-        assert len(operations(small(recipe, **lever))) > len(plain)
+        assert len(operations(small(update_rule, **lever))) > len(plain)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_every_loss_trains_both_networks(recipe: str, loss: str) -> None:
-    update = small(recipe, loss=loss)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_every_loss_trains_both_networks(update_rule: str, loss: str) -> None:
+    update = small(update_rule, loss=loss)
     before = update.state()
     values = dict(zip(VALUES, update(1).numpy(), strict=True))
     after = update.state()
@@ -113,21 +113,21 @@ def test_every_loss_trains_both_networks(recipe: str, loss: str) -> None:
 # --- R1
 
 
-@pytest.mark.parametrize(("recipe", "share"), [("tutorial", 1.0), ("batch", 0.5)])
+@pytest.mark.parametrize(("update_rule", "share"), [("tutorial", 1.0), ("batch", 0.5)])
 @pytest.mark.parametrize(("every", "step", "weight"), [(1, 1, 1.0), (4, 4, 4.0), (4, 3, 0.0)])
 def test_r1_draws_a_linear_discriminator_to_zero(
-    recipe: str, share: float, every: int, step: int, weight: float
+    update_rule: str, share: float, every: int, step: int, weight: float
 ) -> None:
     """Its penalty is gamma / 2 |w|², whatever the images; the gradient gamma w."""
     gamma, rate = 3.0, 0.01
-    plain, penalised = linear(recipe), linear(recipe, r1_gamma=gamma, r1_every_steps=every)
+    plain, penalised = linear(update_rule), linear(update_rule, r1_gamma=gamma, r1_every_steps=every)
     start = plain.state()["discriminator/out/kernel"]
     values = [update(step).numpy() for update in (plain, penalised)]
     np.testing.assert_allclose(
-        values[0][0], values[1][0], rtol=1e-4 if recipe == "batch" else 0.1
+        values[0][0], values[1][0], rtol=1e-4 if update_rule == "batch" else 0.1
     )  # without the penalty
     ends = [update.state()["discriminator/out/kernel"] for update in (plain, penalised)]
-    if recipe == "tutorial":  # then comes the step on fakes, which sees other weights
+    if update_rule == "tutorial":  # then comes the step on fakes, which sees other weights
         start = start + 0.0
         np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * share * start, atol=2e-4)
     else:
@@ -137,9 +137,9 @@ def test_r1_draws_a_linear_discriminator_to_zero(
 # --- labels
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_flipped_labels_are_ds_alone(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    update = linear(recipe, labels=Labels(0.0, flip=0.4))
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_flipped_labels_are_ds_alone(update_rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = linear(update_rule, labels=Labels(0.0, flip=0.4))
     seen: dict[str, list[np.ndarray]] = {"d": [], "g": []}
 
     def spy(which: str) -> Any:
@@ -147,7 +147,7 @@ def test_flipped_labels_are_ds_alone(recipe: str, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(update, "loss", dataclasses.replace(update.loss, d=spy("d"), g=spy("g")))
     for step in range(1, 51):
-        getattr(update, f"_{recipe}")(tf.constant(step))
+        getattr(update, f"_{update_rule}")(tf.constant(step))
     real, fake = np.array(seen["d"][::2]), np.array(seen["d"][1::2])
     assert set(np.unique(real)) == set(np.unique(fake)) == {0.0, 1.0}
     assert 0.3 < (real == 0).mean() < 0.5
@@ -167,8 +167,10 @@ def test_one_sided_noise_leaves_fake_labels_at_zero() -> None:
 # --- augmentation
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_real_and_fake_images_are_augmented_alike_in_every_pass(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_real_and_fake_images_are_augmented_alike_in_every_pass(
+    update_rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
     original = update.augment
 
@@ -177,8 +179,8 @@ def test_real_and_fake_images_are_augmented_alike_in_every_pass(recipe: str, mon
         return original(images, kinds, seed, purpose, step)
 
     monkeypatch.setattr(update, "augment", spy)
-    built = linear(recipe, augmentations=("translation", "cutout"))
-    getattr(built, f"_{recipe}")(tf.constant(1))
+    built = linear(update_rule, augmentations=("translation", "cutout"))
+    getattr(built, f"_{update_rule}")(tf.constant(1))
     assert calls == [(purpose, ("translation", "cutout")) for purpose in ("real", "fake", "generator")]
 
 
@@ -194,9 +196,9 @@ def test_flips_are_of_real_images_alone() -> None:
 # --- the average
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_the_average_follows_every_update_and_is_what_is_shown(recipe: str) -> None:
-    update, plain = small(recipe, ema_decay=0.3), small(recipe)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_the_average_follows_every_update_and_is_what_is_shown(update_rule: str) -> None:
+    update, plain = small(update_rule, ema_decay=0.3), small(update_rule)
     state = update.state()
     expected = {name: value.astype(np.float64) for name, value in state.items() if name.startswith("generator/")}
     for step in range(1, 5):
@@ -206,14 +208,16 @@ def test_the_average_follows_every_update_and_is_what_is_shown(recipe: str) -> N
         expected = {name: past * value + (1 - past) * state[name] for name, value in expected.items()}
     for name, value in expected.items():
         np.testing.assert_allclose(state[f"ema_{name}"], value, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(small(recipe, ema_decay=0.3)(1), plain(1), rtol=1e-5)  # training knows nothing of it
-    assert update.shown is not update.generator
-    assert plain.shown is plain.generator
+    np.testing.assert_allclose(
+        small(update_rule, ema_decay=0.3)(1), plain(1), rtol=1e-5
+    )  # training knows nothing of it
+    assert update.eval_generator is not update.generator
+    assert plain.eval_generator is plain.generator
 
     z = np.random.default_rng(0).standard_normal((2, 5), np.float32)
     restored = build_generator(5, width=8)
     restore_generator(restored, state)
-    np.testing.assert_array_equal(restored.predict_on_batch(z), update.shown.predict_on_batch(z))
+    np.testing.assert_array_equal(restored.predict_on_batch(z), update.eval_generator.predict_on_batch(z))
     assert not np.array_equal(restored.predict_on_batch(z), update.generator.predict_on_batch(z))
 
 
@@ -234,13 +238,13 @@ def test_learning_rates_fall_with_the_step() -> None:
 # --- spectral norm
 
 
-@pytest.mark.parametrize(("recipe", "iterations"), [("tutorial", 2), ("batch", 1)])
-def test_one_power_iteration_for_each_step_of_d(recipe: str, iterations: int) -> None:
-    update = small(recipe, spectral_norm=True)
+@pytest.mark.parametrize(("update_rule", "iterations"), [("tutorial", 2), ("batch", 1)])
+def test_one_power_iteration_for_each_step_of_d(update_rule: str, iterations: int) -> None:
+    update = small(update_rule, spectral_norm=True)
     calls = []
     layer = update.discriminator.get_layer("conv_2")
     iterate = layer.iterate
     layer.iterate = lambda: calls.append(layer.u.numpy()) or iterate()
-    getattr(update, f"_{recipe}")(tf.constant(1))
+    getattr(update, f"_{update_rule}")(tf.constant(1))
     assert len(calls) == iterations
     assert np.linalg.norm(layer.u) == pytest.approx(1, abs=1e-5)

@@ -227,9 +227,9 @@ def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path)
     whole.run()
     for name, value in bare.update.state().items():
         np.testing.assert_array_equal(whole.update.state()[name], value)
-    assert whole.shown() is whole.shown() is not whole.update.shown
-    expected = recalibrated(whole.update.shown)
-    for a, b in zip(whole.shown().variables, expected.variables, strict=True):
+    assert whole.eval_generator() is whole.eval_generator() is not whole.update.eval_generator
+    expected = recalibrated(whole.update.eval_generator)
+    for a, b in zip(whole.eval_generator().variables, expected.variables, strict=True):
         np.testing.assert_array_equal(a, b)
     assert shown.values[6, metric_names.FID_PROXY] == whole.scorer(expected, 20)[metric_names.FID]
     assert shown.values[6, metric_names.FID_PROXY] != plain.values[6, metric_names.FID_PROXY]

@@ -1,4 +1,4 @@
-"""What the two recipes do, value by value."""
+"""What the two update rules do, value by value."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,14 +15,18 @@ from gan.models import build_discriminator, build_generator, in_keras_layers
 from gan.update import VALUES, Update, dropout_states
 
 BATCH = 8
-RECIPES = ("tutorial", "batch")
+UPDATE_RULES = ("tutorial", "batch")
 
 
 NOISE = Labels()
 
 
 def make(
-    recipe: str = "tutorial", labels: Labels = NOISE, seed: int = 0, precision: str = "float32", dropout: float = 0.25
+    update_rule: str = "tutorial",
+    labels: Labels = NOISE,
+    seed: int = 0,
+    precision: str = "float32",
+    dropout: float = 0.25,
 ) -> Update:
     return Update(
         build_generator(seed=seed, precision=precision),
@@ -30,7 +34,7 @@ def make(
         keras.optimizers.Adam(2e-4, beta_1=0.5),
         keras.optimizers.Adam(2e-4, beta_1=0.5),
         noise_images(100),
-        recipe=recipe,
+        update_rule=update_rule,
         batch_size=BATCH,
         labels=labels,
         seed=seed,
@@ -55,9 +59,9 @@ def statistics(model: keras.Model, images: tf.Tensor) -> dict[str, tuple[np.ndar
     return found
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_both_networks_change_and_everything_is_finite(recipe: str) -> None:
-    update = make(recipe)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_both_networks_change_and_everything_is_finite(update_rule: str) -> None:
+    update = make(update_rule)
     before = update.state()
     values = update(1).numpy()
     after = update.state()
@@ -71,18 +75,18 @@ def test_both_networks_change_and_everything_is_finite(recipe: str) -> None:
     assert named["alive"] == 1
 
 
-@pytest.mark.parametrize(("recipe", "d_steps"), [("tutorial", 2), ("batch", 1)])
-def test_optimiser_steps_an_update(recipe: str, d_steps: int) -> None:
-    update = make(recipe)
+@pytest.mark.parametrize(("update_rule", "d_steps"), [("tutorial", 2), ("batch", 1)])
+def test_optimiser_steps_an_update(update_rule: str, d_steps: int) -> None:
+    update = make(update_rule)
     for step in (1, 2, 3):
         update(step)
     assert int(update.d_optimizer.iterations) == 3 * d_steps
     assert int(update.g_optimizer.iterations) == 3
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_generators_moving_statistics_move_once_by_its_own_batch(recipe: str) -> None:
-    update = make(recipe)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_generators_moving_statistics_move_once_by_its_own_batch(update_rule: str) -> None:
+    update = make(update_rule)
     before = update.state()
     z = update._draw(tf.constant(1))[1]
     expected = statistics(update.generator, z)
@@ -110,13 +114,13 @@ def record_calls(update: Update, monkeypatch: pytest.MonkeyPatch) -> list[dict[s
     return seen
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
 def test_discriminators_statistics_move_by_real_and_fake_and_not_while_g_learns(
-    recipe: str, monkeypatch: pytest.MonkeyPatch
+    update_rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    update = make(recipe)
+    update = make(update_rule)
     seen = record_calls(update, monkeypatch)
-    getattr(update, f"_{recipe}")(tf.constant(1))
+    getattr(update, f"_{update_rule}")(tf.constant(1))
     assert [str(s["pass"]) for s in seen] == [
         "real",
         "after real",
@@ -143,9 +147,9 @@ def fakes_seen(update: Update, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.
     return seen
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_which_statistics_the_fakes_are_drawn_with(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    update = make(recipe)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_which_statistics_the_fakes_are_drawn_with(update_rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = make(update_rule)
     z = update._draw(tf.constant(1))[1]
     on_moving = update.generator(z, training=False).numpy()
     on_batch = update.generator.stateless_call(
@@ -153,22 +157,22 @@ def test_which_statistics_the_fakes_are_drawn_with(recipe: str, monkeypatch: pyt
     )[0].numpy()
     assert np.abs(on_moving - on_batch).max() > 0.01
     seen = fakes_seen(update, monkeypatch)
-    getattr(update, f"_{recipe}")(tf.constant(1))
-    np.testing.assert_allclose(seen["fake"], on_moving if recipe == "tutorial" else on_batch, atol=1e-5)
+    getattr(update, f"_{update_rule}")(tf.constant(1))
+    np.testing.assert_allclose(seen["fake"], on_moving if update_rule == "tutorial" else on_batch, atol=1e-5)
     np.testing.assert_allclose(seen["generator"], on_batch, atol=1e-5)
 
 
 def test_discriminator_momentum_has_no_effect_on_training() -> None:
     """Nor does the generator's under `batch`: the page in docs/tutorial.md."""
 
-    def weights(recipe: str, g_momentum: float, d_momentum: float) -> np.ndarray:
+    def weights(update_rule: str, g_momentum: float, d_momentum: float) -> np.ndarray:
         update = Update(
             build_generator(bn_momentum=[g_momentum] * 2, seed=0),
             build_discriminator(bn_momentum=[d_momentum] * 3, seed=0),
             keras.optimizers.Adam(2e-4, beta_1=0.5),
             keras.optimizers.Adam(2e-4, beta_1=0.5),
             noise_images(100),
-            recipe=recipe,
+            update_rule=update_rule,
             batch_size=BATCH,
         )
         for step in (1, 2, 3):
@@ -209,17 +213,17 @@ def test_label_ranges_and_sides() -> None:
     assert fake.numpy().tolist() == [[0.0]] * 4
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_the_generators_target_is_the_real_labels(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_the_generators_target_is_the_real_labels(update_rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     targets = []
-    update = make(recipe)
+    update = make(update_rule)
 
     def spy(t: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         targets.append(t.numpy())
         return binary_crossentropy(t, x)
 
     monkeypatch.setattr(update, "loss", dataclasses.replace(update.loss, d=spy, g=spy))
-    getattr(update, f"_{recipe}")(tf.constant(1))
+    getattr(update, f"_{update_rule}")(tf.constant(1))
     real, fake = update.labels.draw(0, tf.constant(1), BATCH)
     for got, want in zip(targets, (real, fake, real), strict=True):
         np.testing.assert_array_equal(got, want)
@@ -228,10 +232,10 @@ def test_the_generators_target_is_the_real_labels(recipe: str, monkeypatch: pyte
 # --- randomness
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_equal_seeds_give_equal_runs_and_others_do_not(recipe: str) -> None:
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_equal_seeds_give_equal_runs_and_others_do_not(update_rule: str) -> None:
     def run(seed: int) -> dict[str, np.ndarray]:
-        update = make(recipe, Labels(0.1, fresh=True), seed)
+        update = make(update_rule, Labels(0.1, fresh=True), seed)
         for step in (1, 2, 3):
             update(step)
         return update.state()
@@ -242,15 +246,15 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(recipe: str) -> None:
     assert not np.array_equal(first["generator/dense/kernel"], other["generator/dense/kernel"])
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_state_taken_up_goes_on_as_if_never_interrupted(recipe: str) -> None:
-    straight = make(recipe)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_state_taken_up_goes_on_as_if_never_interrupted(update_rule: str) -> None:
+    straight = make(update_rule)
     for step in (1, 2):
         straight(step)
     state = straight.state()
     for step in (3, 4):
         straight(step)
-    resumed = make(recipe, seed=0)
+    resumed = make(update_rule, seed=0)
     resumed.restore(state)
     for step in (3, 4):
         resumed(step)
@@ -304,27 +308,27 @@ def test_without_dropout_the_discriminator_has_no_randomness() -> None:
     assert np.isfinite(update(1)).all()
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_compiled_once(recipe: str) -> None:
-    update = make(recipe)
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_compiled_once(update_rule: str) -> None:
+    update = make(update_rule)
     for step in range(1, 5):
         update(step)
     assert update._compiled.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_fast_layers_and_optimisers_train_as_keras_own(recipe: str) -> None:
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_fast_layers_and_optimisers_train_as_keras_own(update_rule: str) -> None:
     """Update for update the same, until rounding is blown up by Adam's division and then by chaos.
 
     Keras' own layers with and without oneDNN part at the same pace: 1e-6 after one update, 1e-3 after ten.
     """
-    fast = make(recipe)
+    fast = make(update_rule)
     nets = [in_keras_layers(net) for net in (fast.generator, fast.discriminator)]
     plain = Update(
         *nets,
         *(keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in nets),
         noise_images(100),
-        recipe=recipe,
+        update_rule=update_rule,
         batch_size=BATCH,
         labels=NOISE,
     )
@@ -338,9 +342,9 @@ def test_fast_layers_and_optimisers_train_as_keras_own(recipe: str) -> None:
             assert np.linalg.norm(found[name] - expected[name]) < 0.05 * way, name
 
 
-@pytest.mark.parametrize(("recipe", "precision"), [("tutorial", "float32"), ("batch", "mixed_bfloat16")])
-def test_many_updates_in_one_call_are_the_same_as_one_by_one(recipe: str, precision: str) -> None:
-    singly, together = make(recipe, precision=precision), make(recipe, precision=precision)
+@pytest.mark.parametrize(("update_rule", "precision"), [("tutorial", "float32"), ("batch", "mixed_bfloat16")])
+def test_many_updates_in_one_call_are_the_same_as_one_by_one(update_rule: str, precision: str) -> None:
+    singly, together = make(update_rule, precision=precision), make(update_rule, precision=precision)
     rows = [singly(step).numpy() for step in range(1, 6)]
     found = [*together.run(1, 1).numpy(), *together.run(2, 3).numpy(), *together.run(5, 1).numpy()]
     np.testing.assert_array_equal(found, rows)

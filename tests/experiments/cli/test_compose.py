@@ -40,7 +40,7 @@ def test_tutorial_preset_is_the_tutorial_to_the_digit() -> None:
     assert (c.optim.generator_learning_rate, c.optim.discriminator_learning_rate, c.optim.beta_1) == (2e-4, 2e-4, 0.5)
     assert (c.train.steps, c.train.batch_size) == (15000, 32)
     assert (c.train.label_noise, c.train.label_noise_mode, c.train.label_noise_side) == (0.05, "fixed", "up")
-    assert (c.train.batch_norm, c.train.precision, c.data.class_id) == ("tutorial", "float32", 8)
+    assert (c.train.update_rule, c.train.precision, c.data.class_id) == ("tutorial", "float32", 8)
 
 
 def test_quick_preset_is_the_tutorial_cut_short() -> None:

@@ -1,6 +1,9 @@
 import pytest
+from omegaconf import OmegaConf
 
+from experiments.cli.compose import compose_config
 from experiments.cli.overrides import ALIASES, nearest_key
+from experiments.settings.renamed import RENAMED, rename_sections, with_present_keys
 from experiments.settings.rules import describe, get
 from experiments.settings.schema import (
     Config,
@@ -30,7 +33,7 @@ def test_defaults_are_the_tutorials() -> None:
         "train.label_noise": 0.05,
         "train.label_noise_mode": "fixed",
         "train.label_noise_side": "up",
-        "train.batch_norm": "tutorial",
+        "train.update_rule": "tutorial",
         "train.loss": "bce",
         "train.label_noise_on": "both",
         "train.label_flip": 0,
@@ -129,7 +132,7 @@ def test_run_names_stay_in_their_folder(name: str) -> None:
 
 def test_choices_suggest_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"one of tutorial, batch; got 'bacth' \(did you mean 'batch'\?\)"):
-        Config(train=TrainConfig(batch_norm="bacth"))
+        Config(train=TrainConfig(update_rule="bacth"))
 
 
 def test_class_by_index_name_or_all() -> None:
@@ -178,3 +181,20 @@ def test_usual_names_of_other_programs_are_understood() -> None:
     assert nearest_key("lr", keys) == "did you mean 'optim.learning_rate'?"
     assert set(ALIASES.values()) <= keys.keys()
     assert nearest_key("lr", ["train.steps"]) == ""
+
+
+@pytest.mark.parametrize("key", RENAMED)
+def test_a_former_key_is_refused_with_the_present_one_and_read_from_records(key: str) -> None:
+    present, config = RENAMED[key], Config()
+    assert key not in describe(Config) and present in describe(Config)
+    for override in (f"{key}=batch", "train={batch_norm:batch}"):
+        with pytest.raises(ConfigError, match=f"^{key} must be written {present}; got"):
+            compose_config([override])
+    section, _, name = key.rpartition(".")
+    recorded = OmegaConf.create({section: {name: get(config, present)}})
+    rename_sections(recorded)
+    assert recorded == {section: {present.rpartition(".")[2]: get(config, present)}}
+    assert with_present_keys({f"search.space.{key}": 1, "seed": 2}, ("search.space.",)) == {
+        f"search.space.{present}": 1,
+        "seed": 2,
+    }

@@ -116,7 +116,7 @@ def test_presets_are_under_the_command_line() -> None:
         (["name=x"], "name must be absent"),
         (["search=custom"], "search.space must be one key or more"),
         (["search.study=../x"], "search.study must be letters"),
-        (["train.batch_norm=bacth"], "train.batch_norm must be one of"),
+        (["train.update_rule=bacth"], "train.update_rule must be one of"),
         (["model.bn_momentun=interval(0,1)"], "'model.bn_momentum'"),
         (["--multirun"], "--config-dir FOLDER"),
         (["--config-dir"], "--config-dir must be a folder"),
@@ -200,8 +200,8 @@ def test_the_identity_holds_the_baseline() -> None:
 
 
 def test_warnings() -> None:
-    (inert,) = plan_warnings(read_plan(["train.batch_norm=batch"]))
-    assert "model.bn_momentum: nearly inert under train.batch_norm=batch" in inert
+    (inert,) = plan_warnings(read_plan(["train.update_rule=batch"]))
+    assert "model.bn_momentum: nearly inert under train.update_rule=batch" in inert
     (outside,) = plan_warnings(read_plan(["optim.beta_1=interval(0.7,0.9)"]))
     assert outside.startswith(
         "optim.beta_1: the tutorial's settings have 0.5, outside of the space; trial 0 has it all"

@@ -33,7 +33,7 @@ from sweeps.spec.space import as_overrides, combinations, read_space, sampled_pa
         ("train.batch_size", "range(16,65,16)", IntDistribution(16, 64, step=16), "range(16, 65, 16)"),
         ("model.dropout", "range(0,0.5,0.1)", FloatDistribution(0, 0.4, step=0.1), "range(0, 0.5, 0.1)"),
         (
-            "train.batch_norm",
+            "train.update_rule",
             "choice(tutorial,batch)",
             CategoricalDistribution(["tutorial", "batch"]),
             "choice(tutorial, batch)",
@@ -87,8 +87,8 @@ def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
         ("model.latent_dim", "range(1,3,0.5)", "a range of integers"),
         ("model.dropout", "range(0,0.1,0.1)", "two values or more"),
         ("model.dropout", "range(0.5,0,-0.1)", "a step above 0"),
-        ("train.batch_norm", "interval(0,1)", "choice"),
-        ("train.batch_norm", "choice(tutorial,bacth)", "one of tutorial, batch.*bacth is not"),
+        ("train.update_rule", "interval(0,1)", "choice"),
+        ("train.update_rule", "choice(tutorial,bacth)", "one of tutorial, batch.*bacth is not"),
         ("train.batch_size", "choice(4,8.0)", r"train\.batch_size must be a choice of integers; got 'choice\(4,8.0\)'"),
         ("train.batch_size", "choice(4,true)", "a choice of integers"),
         ("train.batch_size", "choice(4,null)", "null is not"),
@@ -120,7 +120,7 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
     texts = {
         "model.bn_momentum": "interval(0,0.99)",
         "model.latent_dim": "tag(log,interval(2,500))",
-        "train.batch_norm": "choice(tutorial,batch)",
+        "train.update_rule": "choice(tutorial,batch)",
         "model.discriminator.leaky_relu_alpha": "choice([0.1,0.2,0.3,0.4],0.5)",
         "model.dropout": "range(0,0.5,0.1)",
     }
@@ -132,7 +132,7 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
         assert config.model.bn_momentum == params["model.bn_momentum"]
         assert config.model.generator.bn_momentum == [params["model.bn_momentum"]] * 2
         assert config.model.latent_dim == params["model.latent_dim"]
-        assert config.train.batch_norm == params["train.batch_norm"]
+        assert config.train.update_rule == params["train.update_rule"]
         assert config.model.dropout == params["model.dropout"]
         assert len(config.model.discriminator.leaky_relu_alpha) == 4
 
@@ -145,7 +145,7 @@ def test_suggestions_are_the_overrides_of_a_valid_run() -> None:
         ("model.dropout", "range(0,0.5,0.1)", 0.2),
         ("train.batch_size", "range(8,100,20)", 28),
         ("model.latent_dim", "interval(16,64)", 64),
-        ("train.batch_norm", "choice(batch,tutorial)", "tutorial"),
+        ("train.update_rule", "choice(batch,tutorial)", "tutorial"),
         ("model.bn_momentum", "choice(0.5,0.6)", 0.6),
         ("optim.learning_rate", "choice(5e-5,1e-4,4e-4)", 1e-4),
         ("train.batch_size", "choice(8,16,48,64)", 16),

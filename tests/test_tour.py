@@ -16,11 +16,11 @@ TOUR = ROOT / "docs" / "tour.ipynb"
 LOOK = """
 import json
 print(json.dumps({
-    "points": len(tracker.values[metrics.D_LOSS]),
-    "finite": bool(np.isfinite(tracker.values[metrics.D_LOSS] + tracker.values[metrics.G_LOSS]).all()),
-    "before": before[metrics.FID],
-    "after": after[metrics.FID],
-    "scored_in_training": tracker.values[metrics.FID_PROXY],
+    "points": len(tracker.values[metric_names.D_LOSS]),
+    "finite": bool(np.isfinite(tracker.values[metric_names.D_LOSS] + tracker.values[metric_names.G_LOSS]).all()),
+    "before": before[metric_names.FID],
+    "after": after[metric_names.FID],
+    "scored_in_training": tracker.values[metric_names.FID_PROXY],
     "pictures": sorted(tracker.pictures),
     "walk": walk.shape,
 }))

@@ -1,9 +1,7 @@
 """Settings that had other names: records are read under the present ones, and users are told of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
-
-from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gan.errors import ConfigError
 
@@ -40,10 +38,10 @@ def with_present_keys(values: Mapping[str, Any], prefixes: tuple[str, ...] = (""
     return {present.get(key, key): value for key, value in values.items()}
 
 
-def rename_sections(config: DictConfig | ListConfig) -> None:
-    """Give the settings of a run's config.yaml, read as they were written, their present names."""
+def rename_sections(config: Any) -> None:
+    """Give the settings of a run's config.yaml, in mappings as the file has them, their present names."""
     for old, new in RENAMED.items():
         section, _, name = old.rpartition(".")
-        values = OmegaConf.select(config, section) if isinstance(config, DictConfig) else None
-        if isinstance(values, DictConfig) and name in values:
-            OmegaConf.update(config, new, values.pop(name))
+        values = config.get(section) if isinstance(config, Mapping) else None
+        if isinstance(values, MutableMapping) and name in values:
+            values[new.removeprefix(f"{section}.")] = values.pop(name)

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from experiments.cli import entry
 from experiments.runs.start import Run
 from experiments.runs.train import Outcome
 from experiments.tracking.feeder import Feeder
@@ -26,4 +27,4 @@ def train(run: Run, console: Console, **options: Any) -> Outcome:
 
 if __name__ == "__main__":
     trial.train = train
-    sys.exit(trial.main())
+    entry.run(trial.main)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.cli import entry
 from experiments.cli.overrides import as_text
 from sweeps.spec.plan import Plan
 
@@ -62,10 +63,10 @@ def measure(plan: Plan) -> TrialTiming:
     )
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Train one trial for UPDATES updates, and print the two numbers of its TrialTiming."""
     begin = time.perf_counter()
-    overrides, config_dir = json.loads(sys.argv[1])
+    overrides, config_dir = json.loads(arguments[0])
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the standard output is for the result alone: a download would print to it
 
@@ -85,8 +86,9 @@ def main() -> None:
         start = time.perf_counter()
         update.run(2, UPDATES).numpy()
     end = time.perf_counter()
-    print(start - begin, (end - start) / UPDATES, file=result)
+    print(start - begin, (end - start) / UPDATES, file=result, flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    entry.run(main)

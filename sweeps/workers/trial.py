@@ -23,8 +23,8 @@ import numpy as np
 from filelock import FileLock
 from rich.console import Console
 
+from experiments.cli import entry
 from experiments.cli.compose import compose, flags
-from experiments.cli.environment import prepare
 from experiments.records.folders import RunFolder, read_json
 from experiments.records.status import FailureKind, RunStatus
 from experiments.runs.snapshot import upload, uploading
@@ -85,8 +85,7 @@ class Messages:
             self.say(Progress(step))
 
 
-def main() -> int:
-    prepare()
+def main(arguments: list[str]) -> int:
     messages = Messages(os.dup(1))
     os.dup2(2, 1)  # whatever else is written belongs to the log
     log = os.fdopen(
@@ -180,4 +179,4 @@ def _tags(job: Job, outcome: Outcome, reason: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry.run(main)

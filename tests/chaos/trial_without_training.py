@@ -4,13 +4,13 @@ Everything around it is real: the run's folder and lock, its journal and checkpo
 is said to the worker, the tags that MLflow gets.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from rich.console import Console
 
+from experiments.cli import entry
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
 from experiments.runs.start import Run
@@ -61,4 +61,4 @@ def train(
 
 if __name__ == "__main__":
     trial.train = train
-    sys.exit(trial.main())
+    entry.run(trial.main)

@@ -382,7 +382,7 @@ def _ended(folder: RunFolder) -> bool:
     failure = journal.last_failure(folder.journal)
     if failure is None:
         return journal.last_status(folder.journal) == RunStatus.FINISHED
-    return failure.kind not in (FailureKind.RECORDS, FailureKind.OUT_OF_MEMORY)
+    return failure.kind == FailureKind.DIVERGED
 
 
 def _program(name: str, arguments: Sequence[str]) -> str:

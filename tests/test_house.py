@@ -119,6 +119,10 @@ def test_every_package_has_its_place_in_the_order() -> None:
         assert packages == names_in(folder), folder
 
 
+def test_imports_run_downwards_only() -> None:
+    assert upward(IMPORTS) == []
+
+
 def test_no_modules_and_no_packages_import_each_other_in_a_circle() -> None:
     assert circles(IMPORTS) == []
     packages: Imports = {}
@@ -126,6 +130,10 @@ def test_no_modules_and_no_packages_import_each_other_in_a_circle() -> None:
         here = unit(module, IMPORTS)
         packages.setdefault(here, set()).update({unit(t, IMPORTS) for t in targets & IMPORTS.keys()} - {here})
     assert circles(packages) == []
+
+
+def test_no_program_is_imported() -> None:
+    assert imported_programs(IMPORTS) == []
 
 
 def test_what_is_run_as_a_program_lies_at_the_top_or_among_the_workers() -> None:

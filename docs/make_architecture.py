@@ -46,7 +46,7 @@ RUN = [
 ]
 RECORDS = [
     ("", ""),
-    ("MLflow", "experiments.tracking.store"),
+    ("MLflow", "experiments.tracking.connection"),
     ("feeder", "experiments.tracking.feeder"),
     ("journal", "experiments.records.journal"),
     ("checkpoints", "gan.checkpoint"),

@@ -30,7 +30,7 @@ from experiments.records.folders import Records
 from experiments.settings.rules import Interval, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import database_uri
-from experiments.tracking.store import open_store
+from experiments.tracking.connection import open_store
 from experiments.tracking.ui_address import HOST, last_port, remember_port
 from gan.errors import ConfigError, first_line
 

@@ -70,7 +70,7 @@ def program() -> RunProgram:
 @pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs, to be copied: its tables take two seconds."""
-    from experiments.tracking.store import _make_database
+    from experiments.tracking.connection import _make_database
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     _make_database(file)

@@ -26,8 +26,8 @@ from experiments.tracking.address import (
     sqlite_file,
     tracking_uri,
 )
+from experiments.tracking.connection import RunDeleted
 from experiments.tracking.delivered import Delivered
-from experiments.tracking.store import RunDeleted
 from experiments.tracking.ui_address import ui_address
 from gan import metric_names
 from gan.errors import ConfigError, explained, first_line
@@ -35,16 +35,8 @@ from gan.errors import ConfigError, explained, first_line
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+from experiments.tracking.connection import OWN, WORKFLOW, check_experiment, connect, find_experiment, get_run, is_gone
 from experiments.tracking.models import has_version, is_whole, log_model, models_at, register_version
-from experiments.tracking.store import (
-    OWN,
-    WORKFLOW,
-    check_experiment,
-    connect,
-    find_experiment,
-    get_run,
-    is_gone,
-)
 
 PARENT = "mlflow.parentRunId"
 BATCH = 1000  # metrics a request, MLflow's limit

@@ -8,7 +8,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from experiments.tracking.store import NOTE
+from experiments.tracking.connection import NOTE
 
 MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images (N, 32, 32, 3) float32 in [-1, 1].
 

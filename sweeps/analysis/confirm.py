@@ -18,8 +18,8 @@ from sweeps.analysis.comparison import Candidate
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.plan import DEFAULTS, Plan
 from sweeps.study import attempts
-from sweeps.workers.child import TrialProcess
 from sweeps.workers.protocol import CannotGoOn, Ended, Job
+from sweeps.workers.trial_process import TrialProcess
 
 
 class Stopped(Exception):

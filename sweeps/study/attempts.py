@@ -165,27 +165,6 @@ def begin(storage: RDBStorage, trial: Trial) -> None:
     trial.set_user_attr(BEGUN, trial.number)
 
 
-def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool:
-    """Whether a trial is waiting to be taken up again, or there is budget for another.
-
-    seconds: searched so far, all sessions together.
-    """
-    if any(trial.state == TrialState.WAITING for trial in trials):
-        return True
-    hours = plan.search.hours
-    in_time = hours is None or seconds < hours * 3600
-    return in_time and used(plan, trials) < plan.budget
-
-
-def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
-    """How many trials of the budget are used; of a grid, how many of its points."""
-    every = counted(trials)
-    if plan.search.sampler == "grid":
-        every = [t for t in every if not str(t.user_attrs.get(OUTCOME, "")).startswith(REPEATS)]
-        every = [t for t in every if BASELINE not in t.user_attrs]
-    return len(every)
-
-
 def objective(scores: Sequence[float]) -> float:
     """What a search minimises: the mean of the last three in-run scores."""
     return metric_names.in_run_score(scores)

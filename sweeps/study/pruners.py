@@ -1,4 +1,7 @@
-"""Pruners: they compare the in-run scores of a trial with those of others at the same step."""
+"""Pruners: they compare the in-run scores of a trial with those of others at the same step.
+
+sweeps/workers/objective.py asks them after each score, and ends the trial.
+"""
 
 import copy
 from collections.abc import Container

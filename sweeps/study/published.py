@@ -13,7 +13,7 @@ from experiments import ROOT
 from experiments.records.folders import RunFolder, read_json
 from experiments.runs.facts import code_tags
 from experiments.tracking.address import VARIABLE, public
-from experiments.tracking.store import OWN
+from experiments.tracking.connection import OWN
 from sweeps.spec.plan import Plan
 
 # Attributes of the study: what a worker needs beside its name and address.

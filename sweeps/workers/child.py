@@ -1,15 +1,11 @@
-"""Processes that are told on their standard input what to do: workers and trials."""
+"""A process that is told on its standard input what to do: a worker or a trial."""
 
 import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-
-from sweeps.workers.protocol import Job, Message, from_line
-
-TRIAL = Path(__file__).with_name("trial.py")
 
 
 class Child:
@@ -59,34 +55,3 @@ class Child:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-
-
-class TrialProcess(Child):
-    """A trial; what it says comes from `messages`."""
-
-    def __init__(self, job: Job, log: Path, program: Path = TRIAL) -> None:
-        super().__init__(program, job.line(), log, read=True, new_session=False)
-
-    def messages(self) -> Iterator[Message]:
-        """Yield what it says until it ends; the last is an `Ended`, unless it was killed."""
-        assert self.process.stdout is not None
-        with self.process.stdout as stream:
-            for line in stream:
-                if line.endswith("\n"):  # else it was killed in the middle of it
-                    yield from_line(line)
-        self.process.wait()
-        self.interrupt()
-
-    def prune(self, reason: str) -> None:
-        self.say(f"prune {reason}\n")
-
-    def interrupt(self) -> None:
-        """Let it save its state and end, to be resumed."""
-        self.end()
-
-    def ending(self) -> str:
-        """Return how it ended without a word."""
-        code = self.process.returncode
-        if code is not None and code < 0:
-            return f"killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
-        return f"ended with exit code {code}; its last words are in {self.log}"

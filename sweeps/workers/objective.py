@@ -15,9 +15,9 @@ from sweeps.display.events import Event, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value
 from sweeps.study import attempts
-from sweeps.workers.child import TrialProcess
 from sweeps.workers.early_stopping import EarlyStopping
 from sweeps.workers.protocol import Ended, Job, Scalars
+from sweeps.workers.trial_process import TrialProcess
 
 STEP_SECONDS = 2.0  # between two writes of how far a trial is
 

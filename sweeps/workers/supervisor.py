@@ -13,10 +13,10 @@ from experiments.cli.overrides import as_text
 from experiments.records.folders import RunFolder
 from sweeps.display.events import Listener, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan
-from sweeps.study import attempts, published, storage
-from sweeps.workers.child import TRIAL
+from sweeps.study import attempts, budget, published, storage
 from sweeps.workers.launchers import CannotLaunch, Launcher, make_launcher
 from sweeps.workers.protocol import NO_TRIAL_COULD_DO_BETTER, CannotGoOn, Task
+from sweeps.workers.trial_process import TRIAL
 
 POLL = 0.25  # seconds between two looks at the study
 TIDY = 15.0  # seconds between two looks for workers on other hosts that are gone
@@ -119,7 +119,7 @@ class Supervisor:
         return storage.patiently(lambda: self._study.get_trials(deepcopy=False))
 
     def _may_begin(self, trials: list[FrozenTrial]) -> bool:
-        return attempts.may_begin(self._plan, trials, self._elapsed())
+        return budget.may_begin(self._plan, trials, self._elapsed())
 
     def _is_over(self, trials: list[FrozenTrial]) -> bool:
         return not self._may_begin(trials) and all(trial.state.is_finished() for trial in trials)

@@ -33,11 +33,11 @@ from sweeps.display.events import Event, TrialBegan, TrialEnded
 from sweeps.display.search import SearchDisplay
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import Value, same_params, sampled_params
-from sweeps.study import attempts, optuna_log, pruners, published, samplers, storage
-from sweeps.workers.child import TRIAL, TrialProcess
+from sweeps.study import attempts, budget, optuna_log, pruners, published, samplers, storage
 from sweeps.workers.joining import check_own_settings, compare_with_study
 from sweeps.workers.objective import Objective, TrialFailed
 from sweeps.workers.protocol import NO_TRIAL_COULD_DO_BETTER, Job, Task
+from sweeps.workers.trial_process import TRIAL, TrialProcess
 
 BEGUN_HERE = "one that a search has begun in this database"
 POLL = 0.5  # seconds between two looks at a study in which there is nothing to begin
@@ -119,7 +119,7 @@ class Worker:
             attempts.requeue_lost(self.plan, self.study)
             trials = self.study.get_trials(deepcopy=False)
             seconds = float(attributes.get(attempts.SECONDS, 0.0))
-            if attempts.may_begin(self.plan, trials, seconds) and not self.ended:
+            if budget.may_begin(self.plan, trials, seconds) and not self.ended:
                 self._optimize(len(attempts.counted(trials)))
                 return True
         if all(trial.state.is_finished() for trial in trials):

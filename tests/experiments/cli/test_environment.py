@@ -152,7 +152,7 @@ def test_all_that_is_made_honours_the_umask(tmp_path: Path) -> None:
     """A lab's shared records: what one person makes, the group can go on with."""
     from experiments.cli.stderr import native_stderr_to
     from experiments.records.folders import Records, write_json
-    from experiments.tracking.store import open_store
+    from experiments.tracking.connection import open_store
     from gan.cache import prepared
     from sweeps.spec.plan import read_plan
     from sweeps.study.storage import open_storage

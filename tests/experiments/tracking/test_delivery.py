@@ -21,11 +21,11 @@ from mlflow.entities import Run
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal, Scalars, Status, read
 from experiments.records.status import RunStatus
-from experiments.tracking import delivery, store
+from experiments.tracking import connection, delivery
 from experiments.tracking.address import public, tracking_uri
+from experiments.tracking.connection import UNFINISHED
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.feeder import Feeder
-from experiments.tracking.store import UNFINISHED
 
 FACTS = {
     "created": 1_700_000_000_000,
@@ -147,7 +147,7 @@ def test_a_model_has_a_description_and_the_scores_of_its_step(
 
 def test_a_store_can_be_opened_before_any_run_and_again(tmp_path: Path) -> None:
     records = Records(tmp_path / "new")
-    place = store.open_store(records)
+    place = connection.open_store(records)
     assert place == "/#/experiments/1/runs?viewStateShareKey=scores&workflowType=machine_learning"
     client = MlflowClient(tracking_uri(records))
     made = client.get_experiment("1")
@@ -157,13 +157,13 @@ def test_a_store_can_be_opened_before_any_run_and_again(tmp_path: Path) -> None:
 
     client.set_experiment_tag("1", "mlflow.note.content", "my own")
     client.delete_experiment_tag("1", "mlflow.sharedViewState.scores")
-    assert store.open_store(records) == place
+    assert connection.open_store(records) == place
     again = client.get_experiment("1").tags
     assert again["mlflow.note.content"] == "my own"
     assert "mlflow.sharedViewState.scores" in again
 
     client.delete_experiment("1")
-    assert store.open_store(records) == "/#/experiments?workflowType=machine_learning"
+    assert connection.open_store(records) == "/#/experiments?workflowType=machine_learning"
 
 
 def test_one_killed_while_it_makes_the_database_leaves_none(
@@ -173,7 +173,7 @@ def test_one_killed_while_it_makes_the_database_leaves_none(
 import os, sys
 from alembic.ddl.impl import DefaultImpl
 from experiments.records.folders import Records
-from experiments.tracking.store import open_store
+from experiments.tracking.connection import open_store
 execute = DefaultImpl._exec
 def killed_in_the_middle_of_a_migration(self, construct, *arguments, **options):
     if getattr(getattr(construct, "element", None), "name", None) == "trace_tags":
@@ -196,7 +196,7 @@ open_store(Records.at(sys.argv[1]))
 
 
 def test_runs_go_where_the_store_was_opened(records: Records, folder: RunFolder, journal: Journal) -> None:
-    store.open_store(records)
+    connection.open_store(records)
     journal.image(1, "samples", np.zeros((8, 8, 3), np.uint8))
     Delivery(folder).deliver()
     client, run = stored(records, folder)
@@ -451,7 +451,7 @@ def test_what_a_database_refuses_is_one_line_and_no_trace(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store.open_store(records)
+    connection.open_store(records)
     with contextlib.closing(sqlite3.connect(records.database)) as database:
         database.execute(
             "CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT RAISE(FAIL, 'database or disk is full'); END"

@@ -11,7 +11,7 @@ from experiments.records.folders import RunFolder
 from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import _at_a_time, confirm
 from sweeps.spec.plan import read_plan
-from sweeps.workers.child import TrialProcess
+from sweeps.workers.trial_process import TrialProcess
 
 STUB = TESTS / "stub_trial.py"
 

@@ -23,11 +23,11 @@ from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking import delivery, store
+from experiments.tracking import connection, delivery
 from experiments.tracking.address import database_uri, fix_tracking_uri, tracking_uri
+from experiments.tracking.connection import RunDeleted
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.relocation import PLACES, relocate
-from experiments.tracking.store import RunDeleted
 from gan.errors import ConfigError
 from sweeps import optuna_search
 
@@ -161,7 +161,7 @@ def database_lost(folder: RunFolder) -> None:
 
 def database_empty(folder: RunFolder) -> None:
     folder.records.database.unlink()
-    store.open_store(folder.records)
+    connection.open_store(folder.records)
 
 
 def collected(folder: RunFolder) -> None:

@@ -1,0 +1,40 @@
+"""A trial's process, from the side of its worker: started, listened to, pruned or interrupted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sweeps.workers.child import Child
+from sweeps.workers.protocol import Job, Message, from_line
+
+TRIAL = Path(__file__).with_name("trial.py")
+
+
+class TrialProcess(Child):
+    """A trial; what it says comes from `messages`."""
+
+    def __init__(self, job: Job, log: Path, program: Path = TRIAL) -> None:
+        super().__init__(program, job.line(), log, read=True, new_session=False)
+
+    def messages(self) -> Iterator[Message]:
+        """Yield what it says until it ends; the last is an `Ended`, unless it was killed."""
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                if line.endswith("\n"):  # else it was killed in the middle of it
+                    yield from_line(line)
+        self.process.wait()
+        self.interrupt()
+
+    def prune(self, reason: str) -> None:
+        self.say(f"prune {reason}\n")
+
+    def interrupt(self) -> None:
+        """Let it save its state and end, to be resumed."""
+        self.end()
+
+    def ending(self) -> str:
+        """Return how it ended without a word."""
+        code = self.process.returncode
+        if code is not None and code < 0:
+            return f"killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
+        return f"ended with exit code {code}; its last words are in {self.log}"

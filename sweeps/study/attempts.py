@@ -7,7 +7,6 @@ import hashlib
 import os
 import socket
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ from gan import metric_names
 from sweeps.spec.plan import Plan
 from sweeps.study.optuna_log import experimental
 
-CLOCK = timedelta(seconds=5)  # that two clocks of one host may differ
-
 # Attributes of trials.
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
 OUTCOME = "outcome"  # how it ended; a failed trial without one is to be taken up again
@@ -36,7 +33,7 @@ WORKER = "worker"  # host and process that is or was at it
 LEFT = "left in trial "  # and its number: its worker went without a fault of the trial, and why
 MLFLOW_RUN = "mlflow_run"  # that it is recorded in
 TAKEN_UP = "taken_up"  # where another attempt went on
-HOST = "host"  # boot and process namespace of WORKER, within which its process id means something
+HOST = "host"  # of WORKER: boot and process namespace, within which its process id means something, and its start
 STEP = "step"  # how far it is, now and then
 SECONDS = "seconds"  # of the study: searched so far, all sessions together
 
@@ -135,16 +132,22 @@ def _requeue(study: Study, trial: FrozenTrial, retries: int) -> None:
 
 def _is_gone(trial: FrozenTrial, alone: bool) -> bool:
     """Whether a running trial's worker has ended, as far as this host can tell; alone: no other host is at the study."""
-    if trial.user_attrs.get(HOST) != host():
+    where, _, start = str(trial.user_attrs.get(HOST, "")).partition(" ")
+    if where != host():
         return alone  # of before this host was started anew
-    pid = int(str(trial.user_attrs[WORKER]).rpartition(":")[2])
+    return start != start_of(int(str(trial.user_attrs[WORKER]).rpartition(":")[2]))
+
+
+def start_of(pid: int) -> str:
+    """Return what tells a process from a later one with its id, whatever the clock does; nothing if it has ended."""
     try:
         process = psutil.Process(pid)
-        started = datetime.fromtimestamp(process.create_time())
-        reused = trial.datetime_start is not None and started > trial.datetime_start + CLOCK
-        return reused or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        stat = Path(f"/proc/{pid}/stat")  # of Linux, in ticks since the boot
+        return stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else str(process.create_time())
+    except (psutil.NoSuchProcess, OSError):
+        return ""
 
 
 @functools.cache
@@ -159,9 +162,10 @@ def host() -> str:
 
 def begin(storage: RDBStorage, trial: Trial) -> None:
     """Record who is at a trial: from now on its process and its heartbeat tell whether it is."""
-    storage.record_heartbeat(trial._trial_id)
+    if storage.get_heartbeat_interval() is not None:
+        storage.record_heartbeat(trial._trial_id)
     trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}")
-    trial.set_user_attr(HOST, host())
+    trial.set_user_attr(HOST, f"{host()} {start_of(os.getpid())}")
     trial.set_user_attr(BEGUN, trial.number)
 
 

@@ -114,7 +114,8 @@ def open_storage(plan: Plan) -> RDBStorage:
         ConfigError: if it cannot be used.
     """
     try:
-        return open_database(address_of(plan), plan.search.grace_seconds)
+        # The workers of a study without an address are on this host, and known to be alive by their processes.
+        return open_database(address_of(plan), plan.search.grace_seconds if plan.search.storage is not None else None)
     except ImportError as error:
         raise ConfigError(
             "search.storage", "one whose driver is installed", plan.search.storage, 'pip install -e ".[cluster]"'
@@ -127,7 +128,7 @@ def open_storage(plan: Plan) -> RDBStorage:
         raise ConfigError("search.storage", "a database that Optuna can use", plan.search.storage, reason) from error
 
 
-def open_database(address: str, grace_seconds: int) -> RDBStorage:
+def open_database(address: str, grace_seconds: int | None) -> RDBStorage:
     """Return the database at an address of SQLAlchemy's, whose trials are stale without a heartbeat for so long."""
     options = {"timeout": 60} if address.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
     with _lock(address, "tables"), experimental():  # many on a fresh database race for its tables
@@ -136,7 +137,7 @@ def open_database(address: str, grace_seconds: int) -> RDBStorage:
         return PatientStorage(
             address,
             engine_kwargs={"connect_args": options, "pool_pre_ping": True},
-            heartbeat_interval=max(grace_seconds // BEATS, 1),
+            heartbeat_interval=max(grace_seconds // BEATS, 1) if grace_seconds is not None else None,
             grace_period=grace_seconds,
         )
 

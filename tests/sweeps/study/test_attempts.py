@@ -1,0 +1,70 @@
+"""Who is at a trial, and what becomes of it when nobody is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from sweeps.spec.plan import Plan, read_plan
+from sweeps.study import attempts
+
+SPACE = ["search=custom", "model.dropout=interval(0,0.5)", "search.trials=4"]
+
+
+def running(pid: int, host: str, start: str) -> optuna.Study:
+    """A study with one running trial of a worker."""
+    study = optuna.create_study()
+    trial = study.ask()
+    trial.suggest_float("model.dropout", 0, 0.5)
+    trial.set_user_attr(attempts.WORKER, f"here:{pid}")
+    trial.set_user_attr(attempts.HOST, f"{host} {start}")
+    trial.set_user_attr(attempts.BEGUN, trial.number)
+    return study
+
+
+def plan(root: Path, *arguments: str) -> Plan:
+    return read_plan([*SPACE, f"records.root={root}", *arguments])
+
+
+def ended() -> tuple[int, str]:
+    """Id and start of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    start = attempts.start_of(process.pid)
+    process.communicate(b"\n")
+    return process.pid, start
+
+
+def test_a_worker_that_lives_keeps_its_trial(tmp_path: Path) -> None:
+    study = running(os.getpid(), attempts.host(), attempts.start_of(os.getpid()))
+    attempts.requeue_lost(plan(tmp_path), study)
+    assert [t.state for t in study.trials] == [TrialState.RUNNING]
+
+
+@pytest.mark.parametrize("case", ["ended", "its id is another's", "before the host was started anew"])
+def test_a_worker_that_is_gone_costs_its_trial_no_retry(case: str, tmp_path: Path) -> None:
+    pid, start = ended() if case == "ended" else (os.getpid(), "1")
+    study = running(pid, attempts.host() if case != "before the host was started anew" else "another boot", start)
+    attempts.requeue_lost(plan(tmp_path, "search.retries=0"), study)
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert study.trials[0].user_attrs[f"{attempts.LEFT}0"] == f"here:{pid} died"
+    assert attempts.counted(study.trials) == study.trials[1:]
+
+
+def test_a_worker_of_another_host_is_left_to_its_heartbeat(tmp_path: Path) -> None:
+    study = running(os.getpid(), "another host", "1")
+    attempts.requeue_lost(plan(tmp_path, f"search.storage=sqlite:///{tmp_path}/shared.db"), study)
+    assert [t.state for t in study.trials] == [TrialState.RUNNING]
+
+
+def test_a_process_that_was_killed_uses_up_a_retry(tmp_path: Path) -> None:
+    study = running(os.getpid(), attempts.host(), attempts.start_of(os.getpid()))
+    study._storage.set_trial_user_attr(study.trials[0]._trial_id, f"{attempts.KILLED}0", "killed by signal 9")
+    study.tell(0, state=TrialState.FAIL)
+    attempts.requeue_lost(plan(tmp_path, "search.retries=0"), study)
+    assert [t.state for t in study.trials] == [TrialState.FAIL]
+    attempts.requeue_lost(plan(tmp_path, "search.retries=1"), study)
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]

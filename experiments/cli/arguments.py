@@ -19,7 +19,15 @@ Main = Callable[[list[str]], int]  # of a program: from its arguments to its exi
 
 
 def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
-    """The dataclass that key=value arguments make; a list grows by each `key=value`. Raises ConfigError."""
+    """Parse key=value arguments into a dataclass of settings; each `key=value` of a list adds to it.
+
+    Args:
+        settings: the dataclass.
+        arguments: of the command line.
+
+    Raises:
+        ConfigError: if an argument is no setting, or its value breaks the setting's rule.
+    """
     keys = describe(settings)
     lists: dict[str, list[object]] = {key: [] for key, spec in keys.items() if spec["type"] == list[str]}
     node = OmegaConf.structured(settings)

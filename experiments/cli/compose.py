@@ -63,7 +63,7 @@ store_schema("schema", Config)
 
 @dataclass(frozen=True)
 class Composed:
-    """What a command line of run.py comes to."""
+    """The configuration that a command line of run.py makes."""
 
     config: Config
     overrides: list[str]  # completed: a shared key reaches every layer that the command line does not name
@@ -114,7 +114,21 @@ def compose_config(overrides: list[str], search_folder: str | None = None) -> Co
 def compose_settings(
     name: str, settings: type[Settings], groups: tuple[str, ...], overrides: list[str], search_folder: str | None
 ) -> Settings:
-    """The settings of another program than run.py: conf/<name>.yaml with overrides. Raises ConfigError."""
+    """Compose the settings of another program than run.py: conf/<name>.yaml with overrides.
+
+    Args:
+        name: of the file in conf/, without .yaml.
+        settings: the dataclass of the settings, which `store_schema` stored.
+        groups: folders of presets that overrides may choose from.
+        overrides: arguments `key=value`.
+        search_folder: a folder of the user's presets, searched first; None for conf/ alone.
+
+    Returns:
+        An instance of `settings`, checked.
+
+    Raises:
+        ConfigError: if a key does not exist, or a value breaks its rule.
+    """
     check_keys(overrides, search_folder, settings, groups)
     try:
         node = _compose(overrides, search_folder, name)
@@ -133,7 +147,7 @@ def compose_settings(
 
 
 def refuse_none(settings: object) -> None:
-    """Raises ConfigError for a text that is the word None where no value may be meant: name=None."""
+    """Raise ConfigError for a text that is the word None where the setting may be absent: name=None."""
     for key in text_keys(type(settings)):
         spec, value = describe(type(settings))[key], get(settings, key)
         if spec["default"] is None and value is not None and value.lower() in (NONE, "null"):
@@ -141,12 +155,12 @@ def refuse_none(settings: object) -> None:
 
 
 def flags(config_dir: str | None) -> list[str]:
-    """What run.py takes beside overrides, for presets from a folder of the user's own."""
+    """Return the flags of run.py for presets from a folder of the user's; none for None."""
     return [] if config_dir is None else ["--config-dir", config_dir]
 
 
 def settings_help(settings: type = Config) -> str:
-    """Keys with their defaults, meanings and ranges."""
+    """Return the text of --help: keys with their defaults, meanings and ranges."""
     lines = []
     for key, spec in describe(settings).items():
         default = f"as {spec['same_as']}" if spec["same_as"] else spec["default"]
@@ -195,7 +209,7 @@ def _compose(overrides: list[str], search_folder: str | None, name: str = "confi
 
 
 def to_config(node: DictConfig) -> Config:
-    """The checked dataclass of a composed configuration."""
+    """Return the checked dataclass of a composed configuration."""
     config = OmegaConf.to_object(node)
     assert isinstance(config, Config)
     return config
@@ -207,7 +221,17 @@ def check_keys(
     settings: type = Config,
     groups: tuple[str, ...] = GROUPS,
 ) -> None:
-    """Raises ConfigError for a key, or an option of a group, that does not exist."""
+    """Check that the keys of overrides, and the presets that they choose, exist.
+
+    Args:
+        overrides: arguments `key=value`.
+        search_folder: a folder of the user's presets; None for conf/ alone.
+        settings: the dataclass of the settings.
+        groups: folders of presets that overrides may choose from.
+
+    Raises:
+        ConfigError: for the first key or preset that does not exist, and for a section without keys.
+    """
     keys = describe(settings)
     sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
     for override in parse(overrides):
@@ -253,7 +277,7 @@ def _placed(
     groups: tuple[str, ...] = GROUPS,
     settings: type = Config,
 ) -> ConfigError:
-    """The same mistake, with the file where its value stands, if that is a preset and not the command line."""
+    """Return the error with the file of its value added, if that is a preset and not the command line."""
     given = named_keys(overrides)
     if error.key in given or error.key not in describe(settings):
         return error
@@ -294,6 +318,14 @@ def _one_line(error: Exception, overrides: list[str], folder: str | None, settin
 
 
 def wrong_type(key: str, spec: dict[str, Any], value: str, remedy: str = "") -> ConfigError:
+    """Return the error for a value of another type than its setting's.
+
+    Args:
+        key: the setting.
+        spec: what `describe` returns for the key.
+        value: the value, as it was typed.
+        remedy: what helps; by default the word null, where the value is the word None and the setting may be absent.
+    """
     kind = TYPES[str(getattr(spec["type"], "__name__", spec["type"]))]
     if not remedy and spec["default"] is None and value.lower() == NONE:
         remedy = NULL

@@ -49,7 +49,7 @@ def prepare() -> None:
 
 
 def check_working_directory() -> None:
-    """Raises ConfigError where it was deleted."""
+    """Raise ConfigError if the working directory was deleted."""
     try:
         os.getcwd()
     except FileNotFoundError:

@@ -41,7 +41,7 @@ def nearest_key(word: str, keys: Iterable[str]) -> str:
 
 
 def parse(overrides: list[str]) -> list[Override]:
-    """Raises ConfigError for what is not Hydra's grammar."""
+    """Parse overrides in Hydra's grammar. Raises ConfigError for what is not in it."""
     parsed = []
     for text in overrides:
         try:
@@ -73,7 +73,7 @@ def _has_sweep_inside(value: Any) -> bool:
 
 
 def value_text(override: Override) -> str:
-    """What stands behind the equals sign."""
+    """Return the text behind the equals sign of an override."""
     return str(override.input_line).partition("=")[2]
 
 
@@ -103,7 +103,7 @@ def quote_texts(
 
 
 def as_text(text: str, multirun: bool = False, integers: bool = False) -> str:
-    """An argument whose value is a text, with quotation marks around it where Hydra would read something else.
+    """Return an argument whose value is a text, with quotation marks where Hydra would read something else.
 
     Args:
         text: the argument, `key=value`.
@@ -135,14 +135,20 @@ def _quote_choices(value: str, sweep: ChoiceSweep, integers: bool) -> str:
 
 
 def quoted_again(text: str) -> str:
-    """An argument as Hydra writes it, its value with backslashes before spaces and colons, in quotation marks instead."""
+    """Return an argument that Hydra wrote, with quotation marks in the place of its backslashes.
+
+    Hydra writes backslashes before the spaces and colons of a value.
+    """
     key, _, value = text.partition("=")
     parsed = _parsed(text)
     return f"{key}={quote(parsed)}" if "\\" in value and isinstance(parsed, str) else text
 
 
 def quote(text: str) -> str:
-    """A text in quotation marks, as Hydra reads it: a backslash is one, unless it stands before a quotation mark."""
+    """Put a text in quotation marks, as Hydra reads it.
+
+    A backslash stands for itself, unless it is before a quotation mark.
+    """
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
@@ -162,9 +168,15 @@ def _has_number(text: str, multirun: bool) -> bool:
 
 
 def range_values(sweep: RangeSweep, start: int = 0, count: int | None = None) -> list[int | float]:
-    """Values of a range as decimals, 0.3 where floating point comes to 0.30000000000000004.
+    """Return the values of a range, computed in decimals: 0.3 where floating point gives 0.30000000000000004.
 
-    start, count: of the values, the first and how many; by default all.
+    Args:
+        sweep: the range.
+        start: index of the first value that is returned.
+        count: the number of values that are returned; None for all from `start` on.
+
+    Returns:
+        Integers if start and step of the range are integers, else floats.
     """
     first, step = exact(sweep.start or 0), exact(sweep.step)
     whole = isinstance(sweep.start or 0, int) and isinstance(sweep.step, int)
@@ -174,7 +186,13 @@ def range_values(sweep: RangeSweep, start: int = 0, count: int | None = None) ->
 
 
 def range_length(sweep: RangeSweep) -> int:
-    """How many values a range has; its end is not part of it, nor what is but rounding away from it. Raises ConfigError."""
+    """Return the number of values of a range.
+
+    The end of the range is not part of it, nor is a value that is less than it only by rounding.
+
+    Raises:
+        ConfigError: if a number is not finite, or the step is 0.
+    """
     start, stop, step = exact(sweep.start or 0), exact(sweep.stop or 0), exact(sweep.step)
     if not step or not all(number.is_finite() for number in (start, stop, step)):
         raise ConfigError("a range", "of finite numbers with a step other than 0", f"range({start},{stop},{step})")
@@ -182,12 +200,16 @@ def range_length(sweep: RangeSweep) -> int:
 
 
 def exact(number: float) -> Decimal:
-    """A number as it was typed."""
+    """Return a number as the decimal that was typed."""
     return Decimal(repr(number))
 
 
 def expand_sweep(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each run of a multirun, as Hydra's own sweeper combines them. Raises ConfigError."""
+    """Return the overrides of each run of a multirun, combined as Hydra's sweeper does.
+
+    Raises:
+        ConfigError: if there are no runs or too many, or a value is an interval.
+    """
     parsed = parse(overrides)
     count = math.prod(_length(override) for override in parsed)
     if count > MOST_RUNS:
@@ -213,7 +235,11 @@ def _length(override: Override) -> int:
 
 
 def clean_ranges(overrides: list[str]) -> list[str]:
-    """Ranges of a multirun as the list of their values, as Hydra's own are not decimals. Raises ConfigError."""
+    """Replace the ranges of a multirun by lists of their values in decimals, which Hydra's ranges are not.
+
+    Raises:
+        ConfigError: if a range is empty.
+    """
     return list(_clean_ranges(overrides))
 
 
@@ -232,6 +258,6 @@ def _clean_ranges(overrides: list[str]) -> Iterator[str]:
 
 
 def plain_line(error: Any) -> str:
-    """What Hydra or OmegaConf says, in one line."""
+    """Return the message of an error of Hydra's or OmegaConf's in one line of at most 300 characters."""
     text = str(error).strip().split("\n    full_key")[0].split("See https://hydra.cc")[0]
     return re.sub(r"\s+", " ", text).strip()[:300]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def shown(path: Path) -> str:
-    """A path relative to where the user stands, if it is below."""
+    """Return a path relative to the working directory if it is below that, else the absolute path."""
     try:
         here = Path.cwd()
     except FileNotFoundError:  # it was deleted meanwhile

@@ -1,4 +1,4 @@
-"""Files of presets, a user's own ones above all: what stands in them, and where a mistake is."""
+"""Files of presets, above all the user's: what stands in them, and where a mistake is."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ OF_HYDRA = ("defaults", "hydra")
 
 
 def read(file: str, folders: list[Path]) -> Any:
-    """What a preset says, by section, as a command line would; None for what cannot be read.
+    """Return the content of a preset, by section, as a command line would name its keys; None if it cannot be read.
 
     Args:
         file: its group and name, as in experiment/mine.yaml.
@@ -37,13 +37,18 @@ def read(file: str, folders: list[Path]) -> Any:
 
 
 def chosen(overrides: list[str], groups: tuple[str, ...]) -> list[str]:
-    """The files of the presets that overrides name, the last first, as they go before those before them."""
+    """Return the files of the presets that overrides choose, the last first, as its values go before the others.
+
+    Args:
+        overrides: arguments `key=value`.
+        groups: folders of presets.
+    """
     named = [o for o in parse(overrides) if o.key_or_group in groups and isinstance(o.value(), str)]
     return [f"{each.key_or_group}/{each.value()}.yaml" for each in reversed(named)]
 
 
 def has(content: Any, key: str) -> bool:
-    """Whether a preset gives a value to a key."""
+    """Return whether a preset gives a value to a key."""
     for name in key.split("."):
         if not isinstance(content, dict) or name not in content:
             return False
@@ -52,14 +57,26 @@ def has(content: Any, key: str) -> bool:
 
 
 def value_of(content: Any, key: str) -> Any:
-    """The value that a preset gives to a key."""
+    """Return the value that a preset gives to a key."""
     for name in key.split("."):
         content = content[name]
     return content
 
 
 def wrong_key(content: Any, file: str, settings: type) -> ConfigError | None:
-    """The first mistake in the keys of a preset: one that is none, or a section without keys."""
+    """Find the first mistake in the keys of a preset: one that is no setting, or a section without keys.
+
+    Args:
+        content: of the preset, as `read` returns it.
+        file: its group and name, as in experiment/mine.yaml.
+        settings: the dataclass of the settings.
+
+    Returns:
+        The mistake as an error, not raised; None if there is none.
+
+    Raises:
+        ConfigError: for a key that was renamed.
+    """
     if not isinstance(content, dict):
         return ConfigError(file.partition("/")[0], "a preset of keys with their values", content, f"in {file}")
     keys = describe(settings)

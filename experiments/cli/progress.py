@@ -22,7 +22,7 @@ from gan import metric_names
 
 PLAIN_SECONDS = 60.0  # between two plain lines
 BAR = 10, 40  # columns of a bar, at least and at most
-LABEL = 9  # columns of the word before what is said
+LABEL = 9  # columns of the label before the words
 LOSSES_AND_SCORE = {"D": metric_names.D_LOSS, "G": metric_names.G_LOSS, "FID proxy": metric_names.FID_PROXY}
 
 
@@ -45,7 +45,15 @@ def say_words(console: Console, text: str) -> None:
 
 
 def bar_line(title: str, done: int, total: int, words: Text, width: int) -> Table | Text:
-    """A title and words, with a bar between them where a line of `width` columns has room for it."""
+    """Return a title and words in one line, with a progress bar between them where it has room.
+
+    Args:
+        title: what is done.
+        done: the part of `total` that is done.
+        total: the whole.
+        words: what stands after the bar.
+        width: of the line, in columns.
+    """
     room = width - cell_len(title) - words.cell_len - 4
     if room < BAR[0]:
         return Text.assemble(title, "  ", words)
@@ -55,14 +63,14 @@ def bar_line(title: str, done: int, total: int, words: Text, width: int) -> Tabl
 
 
 def brief(value: Any) -> str:
-    """For a table: four digits; nothing for what is absent."""
+    """Format a value for a table: floats with four digits; an empty text for None and NaN."""
     if value is None or value != value:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each key, and the one before where two would be the same."""
+    """Return the last part of each key, with the one before it where two would be the same."""
     ends = {key: key.rpartition(".")[2] for key in keys}
     count = Counter(ends.values())
     return {key: end if count[end] == 1 else ".".join(key.split(".")[-2:]) for key, end in ends.items()}
@@ -70,7 +78,7 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def stage(console: Console, words: str) -> Iterator[None]:
-    """Say what goes on meanwhile: a spinner on a terminal, a line elsewhere."""
+    """Say what goes on while the context is entered: a spinner on a terminal, a line elsewhere."""
     if not console.is_terminal:
         say(console, f"now      {words}")
         yield
@@ -81,9 +89,10 @@ def stage(console: Console, words: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counted(console: Console, words: str) -> Iterator[Callable[[int, int], None]]:
-    """What is to be told how many of how many are done: a bar on a terminal, one line a minute elsewhere.
+    """Show progress while the context is entered: a bar on a terminal, one line a minute elsewhere.
 
-    Nothing is shown of what takes no time.
+    The context's value is a function that is called with the number done and the total. A terminal gets the bar after a
+    second: nothing is shown of what takes no time.
     """
     begin = last = time.monotonic()
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
@@ -129,7 +138,7 @@ class TrainingDisplay:
         Args:
             console: where it is shown.
             steps: of the whole training.
-            start: the step that it goes on from.
+            start: the step that it resumes from.
             known: the last losses and score before that, by the names in `gan.metric_names`.
         """
         self._console, self._steps = console, steps
@@ -188,7 +197,7 @@ class TrainingDisplay:
             elapsed: "progress.elapsed",
             f"{_clock(left) if left is not None else '-:--:--'} left": "progress.remaining",
         }
-        parts.pop("", None)  # a rate that is not known yet
+        parts.pop("", None)  # before there is a rate
         for gone in ("", elapsed, rate):
             parts.pop(gone, None)
             words = Text("  ").join(Text(text, style) for text, style in parts.items())

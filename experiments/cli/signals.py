@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, in hands of our own for a while, in a process of our own."""
+"""Handlers of Ctrl-C and SIGTERM, for a while, in a process that runs a program of ours."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ PROGRAMS = [ROOT / name for name in ("experiments", "sweeps", "benchmarks")]  # 
 
 @functools.cache
 def is_ours() -> bool:
-    """Whether this process was started to run a program of ours: not by a notebook, a Python prompt or a test."""
+    """Return whether this process runs a program of ours, and not a notebook, a Python prompt or a test."""
     files = [Path(each).resolve() for each in sys.orig_argv[1:] if each.endswith(".py")]
     modules = [each for each in sys.orig_argv[1:] if each.startswith(("experiments.", "sweeps."))]
     started = bool(modules) or any(file.is_relative_to(folder) for file in files for folder in PROGRAMS)
@@ -27,9 +27,10 @@ def is_ours() -> bool:
 
 
 def leave_at_once(number: int, frame: FrameType | None) -> None:
-    """For as long as there is nothing to save: an exception could come where Python swallows it, or shows a trace.
+    """End the process at once, for as long as there is nothing to save.
 
-    A process that is not ours lives on: there it is the exception.
+    An exception could come where Python swallows it, or shows a trace. A process that is not ours lives on: there
+    KeyboardInterrupt is raised.
     """
     if not is_ours():
         raise KeyboardInterrupt
@@ -37,17 +38,17 @@ def leave_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def leave_at_once_on_interrupt() -> None:
-    """Let Ctrl-C do so from now on, in a process that is ours."""
+    """Let Ctrl-C call `leave_at_once` from now on, in a process that is ours."""
     if is_ours() and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, leave_at_once)
 
 
 @contextlib.contextmanager
 def handled(handler: "signal._HANDLER") -> Iterator[None]:
-    """Signals go to `handler` meanwhile, and to whom they went before afterwards.
+    """Let signals go to `handler` while the context is entered, and to their former handlers afterwards.
 
-    Both in a process that is ours; elsewhere Ctrl-C alone, if nobody else handles it. Python
-    gives signals to the main thread only: in another one nothing is changed.
+    SIGINT and SIGTERM in a process that is ours; elsewhere SIGINT alone, if nobody else handles it. Python gives
+    signals to the main thread only: in another thread nothing is changed.
     """
     before = {number: signal.signal(number, handler) for number in _to_take()}
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def native_stderr_to(file: Path) -> Iterator[None]:
-    """Append to `file` what native code writes to descriptor 2 meanwhile."""
+    """Append to `file` what native code writes to descriptor 2 while the context is entered."""
     sys.stderr.flush()
     terminal = os.dup(2)
     python_stderr = sys.stderr

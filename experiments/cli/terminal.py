@@ -32,7 +32,7 @@ def discard_broken_output() -> bool:
 
 
 def printable(value: Any) -> Any:
-    r"""The same with `\udcff` spelt out in its texts: bytes of a file name that are no UTF-8 go into no database."""
+    r"""Return a value with `\udcff` spelt out in its texts: bytes of a file name that are no UTF-8 suit no database."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Networks, optimisers and the compiled update of a `Config`."""
+"""Networks, optimizers and the compiled update of a `Config`."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,14 @@ if TYPE_CHECKING:
 
 
 def build_update(config: Config, images: np.ndarray) -> "Update":
-    """Networks, optimisers and the update that trains them, from the settings; images: (N, 32, 32, 3) uint8.
+    """Build the networks, their optimizers and the update that trains them, on the devices of the settings.
 
-    They are on the devices of the settings. Raises ConfigError if those are not there.
+    Args:
+        config: the settings of a run.
+        images: the training images, (N, 32, 32, 3) uint8.
+
+    Raises:
+        ConfigError: if the devices are not there.
     """
     from gan.devices import count_devices, strategy_for
 

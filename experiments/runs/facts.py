@@ -27,7 +27,15 @@ NOT_SETTINGS = ("name", "resume", "records.root")  # where a run is kept, not wh
 
 
 def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[str, Any]]:
-    """The settings of a run, and the facts about it. Raises ConfigError, in the name of a setting, for damaged files."""
+    """Read the settings of a run and the facts about it.
+
+    Args:
+        folder: the run's folder.
+        key: the setting in whose name ConfigError is raised.
+
+    Raises:
+        ConfigError: if a file is missing or damaged.
+    """
     try:
         node = OmegaConf.load(folder.config)
         if not node:
@@ -45,7 +53,7 @@ def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[s
 
 
 def settings(config: Config) -> dict[str, object]:
-    """What a run was trained with, key by key."""
+    """Return the settings that a run was trained with, by key."""
     return {key: value for key, value in flatten(config).items() if key not in NOT_SETTINGS}
 
 
@@ -56,7 +64,7 @@ def shown_settings(config: Config) -> dict[str, object]:
 
 
 def code_tags() -> dict[str, str]:
-    """Commit, and whether files differ from it; nothing outside a checkout."""
+    """Return the commit of the checkout and whether files differ from it, as tags; none outside a checkout."""
 
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(ROOT), *arguments]
@@ -72,7 +80,19 @@ def code_tags() -> dict[str, str]:
 
 
 def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFolder, command: str) -> dict[str, Any]:
-    """What a run is, for MLflow and for a later resume."""
+    """Return what run.json records of a run, for MLflow and for a later resume.
+
+    Args:
+        config: the run's settings.
+        dataset: the images that it is trained on.
+        weights: of the extractor that scores it.
+        folder: the run's folder.
+        command: the command line that made the run, beginning with `python <program>`.
+
+    Returns:
+        The time of creation in milliseconds since 1970, the command, MLflow's params and tags, and a description of the
+        data set.
+    """
     program = command.split()[1]
     tags = {
         "dataset": dataset.source,
@@ -103,7 +123,13 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
 
 
 def described(command: str, what: str, folder: RunFolder) -> str:
-    """The description of a run or a study in MLflow, Markdown: how it was made, what it is, how to read its score."""
+    """Return MLflow's description of a run or a study, in Markdown: what it is, its score, its command.
+
+    Args:
+        command: the command line that made it.
+        what: a sentence on what it is.
+        folder: its folder, shown relative to the records' root.
+    """
     score = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end; lower is better."
     return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
 

@@ -1,4 +1,4 @@
-"""The generator of a run: found, loaded, written."""
+"""The generator of a run: find its checkpoint, load it, save it."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 
 def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoint:
-    """Raises ConfigError for one that is not there or cannot be read."""
+    """Load a checkpoint of a run, and print a warning for each damaged one that is passed over.
+
+    Args:
+        folder: the run's folder.
+        step: an update's number, `last` or `best`.
+        console: where warnings are printed.
+
+    Raises:
+        ConfigError: in the name of `step`, if the checkpoint is not there or cannot be read.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CheckpointWarning)
         try:
@@ -36,7 +45,12 @@ def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoin
 
 
 def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
-    """The generator of a run as it was at a checkpoint, or what it was scored and drawn by: see `Trainer.eval_generator`."""
+    """Load the generator of a checkpoint as it was scored: see `Trainer.eval_generator`.
+
+    Args:
+        config: the run's settings.
+        checkpoint: the state of the run at a step.
+    """
     from gan.averaging import recalibrated
     from gan.models import build_generator
     from gan.update import restore_generator
@@ -52,7 +66,12 @@ def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
 
 
 def write_generator(out: Path, generator: "keras.Model") -> None:
-    """In Keras' own layers, whole or not at all."""
+    """Save a generator in Keras' own layers; the file appears complete or not at all.
+
+    Args:
+        out: the .keras file.
+        generator: in this project's layers.
+    """
     from gan.models import in_keras_layers
 
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.keras")

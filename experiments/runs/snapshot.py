@@ -1,4 +1,4 @@
-"""A run's state as one MLflow artifact, so that a host without its folder can go on with it.
+"""A run's state as one MLflow artifact, so that a host without its folder can resume it.
 
 What a resume needs: settings, facts, journal, the note of what was delivered, and the
 newest checkpoint.
@@ -22,7 +22,11 @@ ARTIFACT = "state/state.zip"
 
 
 def pack(run: RunFolder) -> bytes:
-    """Raises OSError where the newest checkpoint was just replaced, or there is none."""
+    """Return the state of a run as a zip archive.
+
+    Raises:
+        OSError: if there is no checkpoint, or the newest was replaced meanwhile.
+    """
     checkpoints = run.checkpoints.files()
     if not checkpoints:
         raise FileNotFoundError("no checkpoint yet")
@@ -36,9 +40,17 @@ def pack(run: RunFolder) -> bytes:
 
 
 def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extractor_weights: str | None) -> None:
-    """Make a run's folder of it; the settings that come last make it a run. Raises ValueError for damaged content.
+    """Make a run's folder of a snapshot. The settings are written last, as they make the folder a run.
 
-    data: source and place of the images on this host. extractor_weights: their file here.
+    Args:
+        content: the zip archive that `pack` made.
+        run: the folder on this host.
+        data: source and path of the images on this host.
+        extractor_weights: the extractor's file on this host; None for the default one.
+
+    Raises:
+        ValueError: if the archive is damaged.
+        KeyError: if it has no settings.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -60,7 +72,7 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
 
 
 def upload(run: RunFolder) -> bool:
-    """Whether the run's state is with MLflow now; where that cannot be, the last one stays."""
+    """Upload the state of a run to MLflow, and return whether that worked; if not, the last snapshot stays there."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / Path(ARTIFACT).name
         with contextlib.suppress(OSError):
@@ -71,7 +83,12 @@ def upload(run: RunFolder) -> bool:
 
 @contextlib.contextmanager
 def uploading(run: RunFolder, minutes: float | None) -> Iterator[None]:
-    """Upload a run's state every so many minutes meanwhile."""
+    """Upload a run's state periodically while the context is entered.
+
+    Args:
+        run: the run's folder.
+        minutes: between two uploads; None for no uploads.
+    """
     if minutes is None:
         yield
         return

@@ -43,10 +43,11 @@ class Run:
     dataset: Dataset
     weights: Weights  # of the extractor that scores it
     resumed: bool
-    checkpoint: Checkpoint | None  # to go on from; None to start at step 0
+    checkpoint: Checkpoint | None  # to resume from; None to start at step 0
 
     @property
     def resume_command(self) -> str:
+        """Return the command that resumes the run."""
         root = self.folder.records.root
         extra = [as_text(f"records.root={root}")] if root != default_root() else []
         return shlex.join(["python", shown(ROOT / "experiments" / "run.py"), f"resume={self.folder.name}", *extra])
@@ -54,18 +55,25 @@ class Run:
 
 @dataclass(frozen=True)
 class Membership:
-    """What a run that is part of a study has in its records beyond its own."""
+    """The records of a run of a study that a run by itself does not have."""
 
     study: RunFolder  # whose run in MLflow is the parent of this one
-    title: str  # its name in MLflow
+    title: str  # the run's name in MLflow
     params: dict[str, object]
     tags: dict[str, str]
 
 
 def load_data(config: Config, records: Records, console: Console, facts: dict[str, Any] | None = None) -> Dataset:
-    """The run's images; says what the user should know about them. Raises ConfigError.
+    """Load the images of a run, and print what the user should know about them.
 
-    facts: of a run that was trained already, whose pixels are wanted as they were read then.
+    Args:
+        config: the run's settings.
+        records: whose cache keeps decoded images.
+        console: where progress and warnings are printed.
+        facts: of a run that was trained before, to get the very pixels that it was trained on; None for a new run.
+
+    Raises:
+        ConfigError: if the images cannot be used.
     """
     trained_on = facts["dataset"].get("sha256") if facts is not None else None
     with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
@@ -88,7 +96,16 @@ def load_data(config: Config, records: Records, console: Console, facts: dict[st
 
 
 def find_extractor(name: str, given: str | None, key: str = KEY) -> Weights:
-    """`find_weights` with the terminal kept clean. Raises ConfigError, in the name of the setting `key`."""
+    """Find the weights of a feature extractor, with native libraries' messages kept off the terminal.
+
+    Args:
+        name: of the extractor: cifar_cnn, random_cnn or inception.
+        given: the user's file of weights; None for the default one.
+        key: the setting in whose name ConfigError is raised.
+
+    Raises:
+        ConfigError: if the weights are not there, cannot be read or cannot be downloaded.
+    """
     with native_stderr_to(Path(os.devnull)):
         return find_weights(name, given, key)
 
@@ -100,7 +117,19 @@ def new_run(
     console: Console,
     member: Membership | None = None,
 ) -> Run:
-    """Load the images and make the run's folder, settings and facts in it. Raises ConfigError."""
+    """Load the images, and make the folder of a new run with its settings and facts.
+
+    Args:
+        config: the run's settings; the source, path and class that the data came to, and the absolute path of the
+            extractor's file, are written into it.
+        preset: part of the folder's name where `config.name` is None.
+        overrides: the arguments of the command line, for the run's records.
+        console: where progress and warnings are printed.
+        member: what a run of a study has in its records besides; None for a run by itself.
+
+    Raises:
+        ConfigError: if a setting cannot be used on this host, or the name is taken.
+    """
     _check_devices(config)
     records = Records.at(config.records.root)
     records.check_writable()
@@ -122,10 +151,18 @@ def new_run(
 
 
 def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Console) -> Run:
-    """A run to go on with, and those of the settings `keys` of `given` that may change.
+    """Prepare a run to resume from its newest checkpoint; without one it starts at step 0.
 
-    One that never came to a checkpoint starts at step 0. Raises ConfigError, and
-    CheckpointError for a run with none but damaged checkpoints.
+    Args:
+        folder: the run's folder, whose settings are rewritten.
+        given: the settings of the command line.
+        keys: the settings that the command line names. Their values in `given` go before those of the run.
+        console: where progress and warnings are printed.
+
+    Raises:
+        ConfigError: if the records are damaged, a named setting may not change in a resume, or the images or the
+            extractor are not the run's.
+        CheckpointError: if all checkpoints are damaged.
     """
     folder.records.check_writable()
     config, facts = read_records(folder)
@@ -187,12 +224,21 @@ def _check_devices(config: Config) -> None:
 
 
 def _keep_place(config: Config, weights: Weights) -> None:
-    if config.eval.extractor_weights is not None:  # relative to where the user stands now
+    if config.eval.extractor_weights is not None:  # relative to the present working directory
         config.eval.extractor_weights = str(weights.file)
 
 
 def check_same_images(dataset: Dataset, facts: dict[str, Any], key: str) -> None:
-    """Raises ConfigError, in the name of a setting, unless a run was trained on these images."""
+    """Check that a run was trained on these images.
+
+    Args:
+        dataset: the images.
+        facts: of the run.
+        key: the setting in whose name ConfigError is raised.
+
+    Raises:
+        ConfigError: if the SHA-256 of the images is not the run's.
+    """
     trained_on = facts["dataset"]
     if dataset.sha256 != trained_on["sha256"]:
         raise ConfigError(

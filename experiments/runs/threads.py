@@ -1,4 +1,4 @@
-"""How many cores a run computes on."""
+"""The number of cores that a run computes on."""
 
 import math
 import os
@@ -9,10 +9,13 @@ VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 def use_threads(threads: int | None) -> int:
-    """Let TensorFlow compute on so many cores, by default on all that this process may use; returns the number.
+    """Set the number of cores that TensorFlow computes on, and return it.
 
-    To be called before TensorFlow first computes. Without a number, what the user set in
-    TensorFlow's own environment variables stands.
+    To be called before TensorFlow first computes. Without a number, TensorFlow's environment variables apply where the
+    user set them.
+
+    Args:
+        threads: the number of cores; None for all that this process may use.
     """
     if threads is None and os.environ.get(VARIABLES[0], "").isdigit():
         return int(os.environ[VARIABLES[0]])
@@ -23,11 +26,11 @@ def use_threads(threads: int | None) -> int:
 
 
 def available_cores(cgroup: Path = CGROUP, own: Path = OWN_CGROUPS) -> int:
-    """Cores that this process may use: those it is bound to, and no more than its share by a quota or by SLURM.
+    """Return the number of cores that this process may use: its CPU affinity, limited by quotas and by SLURM.
 
     Args:
         cgroup: where control groups are mounted.
-        own: the file that names those of this process.
+        own: the file that names the control groups of this process.
     """
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(bound, _quota(cgroup, own), _slurm_share())))

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from gan.update import Update
 from experiments.runs.build import build_update
 
-DELIVERY_SECONDS = 120.0  # how long a finished run waits for MLflow
-STOPPED_SECONDS = 5.0  # and one that the user stopped
+DELIVERY_SECONDS = 120.0  # that a finished run waits for MLflow
+STOPPED_SECONDS = 5.0  # that a run waits which the user stopped
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
-TRAINING_GRID = (5, 8)  # and of the picture of training images
+TRAINING_GRID = (5, 8)  # rows and columns of the figure of training images
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Outcome:
     status: RunStatus
     step: int
     scores: dict[str, float] = field(default_factory=dict)  # the final ones, by the names in gan.metric_names
-    floor: float = 0.0  # the FID proxy of two halves of the real images
-    ceiling: float = 0.0  # and of noise
+    floor: float = 0.0  # the real baseline: FID proxy of two halves of the real images
+    ceiling: float = 0.0  # the noise baseline: FID proxy of noise
     failure: str = ""
     failure_kind: FailureKind | None = None
 
@@ -60,13 +60,21 @@ def train(
     final: bool = True,
     closing_tags: Callable[[Outcome], Mapping[str, str]] = lambda outcome: {},
 ) -> Outcome:
-    """Train, record, say where everything is.
+    """Train a run, record it, and print where its records are.
 
-    trackers: told of every event besides the run's own records. should_stop: asked
-    after every update. final: whether the last score of more images, the figures and the
-    saved generator are made. closing_tags: for the run's records when its outcome is
-    known. The caller holds `run.folder.owned()`. What goes wrong in the
-    training or on the disk is in the outcome; anything else is raised.
+    The caller holds `run.folder.owned()`.
+
+    Args:
+        run: what to train, new or resumed.
+        console: where progress and results are printed.
+        trackers: get every event of the training, besides the run's records.
+        should_stop: called after every compiled call of the update; True saves the state and stops.
+        final: whether the final scores, the figures and the saved generator are made.
+        closing_tags: returns tags for the run's records, from its outcome.
+
+    Returns:
+        The outcome, with the failure in it if the training diverged, memory ran out or the disk failed. Any other
+        exception is raised, after the run was recorded as failed.
     """
     with native_stderr_to(run.folder.path / "tensorflow.log"):
         outcome, feeder, delivered = _train(run, console, trackers, should_stop, final, closing_tags)
@@ -161,7 +169,12 @@ def _train(
 
 
 def last_values(folder: RunFolder, step: int) -> dict[str, float]:
-    """The last losses and score at a step or before."""
+    """Return the last losses and score of a run at a step or before, by the names in `gan.metric_names`.
+
+    Args:
+        folder: the run's folder.
+        step: the last update that counts.
+    """
     known = {}
     for key, (steps, values) in curves(folder.journal).items() if folder.journal.exists() else ():
         if key in LOSSES_AND_SCORE.values() and (
@@ -180,7 +193,7 @@ def _close(journal: Journal, status: RunStatus, tags: Mapping[str, str]) -> None
 
 
 def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
-    """The update, the scorer and the loop around them, from the settings."""
+    """Build the update, the scorer and the training loop from the settings."""
     from gan.evaluation.extractors import load_extractor
     from gan.evaluation.scorer import Reference, Scorer
     from gan.tracker import Trackers
@@ -210,7 +223,7 @@ def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
 
 
 def _draw_training_images(run: Run, update: "Update", journal: Journal, console: Console) -> None:
-    """The first real images as the discriminator sees them, to be looked at while the run trains."""
+    """Draw the first real images as the discriminator sees them, to be looked at while the run trains."""
     from gan import images
     from gan.images import unscale
 
@@ -226,7 +239,7 @@ def _draw_training_images(run: Run, update: "Update", journal: Journal, console:
 
 
 def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
-    """The last pictures and the generator itself."""
+    """Write the final figures and the generator."""
     from gan import images
     from gan.evaluation.scorer import sample
     from gan.models import in_keras_layers

@@ -145,7 +145,14 @@ class Rule(Protocol):
 
 
 def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "") -> Any:
-    """A field of settings with its meaning, its rule and the key that it takes its value from when absent."""
+    """Return a dataclass field for a setting.
+
+    Args:
+        default: the value without another; a list or a dict is copied for each instance.
+        doc: its meaning, for --help.
+        rule: what a value must be; None for no rule beyond the type.
+        same_as: the dotted key whose value holds where this setting is absent; empty for none.
+    """
     metadata = {"doc": doc, "rule": rule, "same_as": same_as}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
@@ -239,6 +246,12 @@ def get(config: Any, key: str) -> Any:
 
 
 def put(config: Any, key: str, value: Any) -> None:
-    """Set the value of a dotted key."""
+    """Set the value of a dotted key.
+
+    Args:
+        config: an instance of a settings dataclass.
+        key: as in `optim.learning_rate`.
+        value: the new value, which is not checked.
+    """
     owner, _, name = key.rpartition(".")
     setattr(get(config, owner) if owner else config, name, value)

@@ -23,7 +23,8 @@ EXAMPLES = "http://host:5000, or sqlite:///mlflow.db; unset, runs go to the reco
 def tracking_uri(records: Records) -> str:
     """Return the address of the MLflow that a run goes to, the same whatever the working directory becomes.
 
-    Raises ConfigError for an address that MLflow cannot use.
+    Raises:
+        ConfigError: for an address that MLflow cannot use.
     """
     given = os.environ.get(VARIABLE, "").strip()
     return _checked(given) if given else database_uri(records)
@@ -41,6 +42,7 @@ def database_uri(records: Records) -> str:
 
 
 def sqlite_uri(file: Path) -> str:
+    """Return the address of an SQLite file."""
     # SQLAlchemy takes what follows a ? for options, and decodes %.
     path = str(file).replace("%", "%25").replace("?", "%3F")
     return f"sqlite:///{path}"

@@ -53,7 +53,7 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we print our own
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # we print ours
 }
 
 
@@ -62,7 +62,14 @@ class RunDeleted(RuntimeError):
 
 
 def connect(records: Records, uri: str) -> "MlflowClient":
-    """A client of the server or database, whose tables are there from now on."""
+    """Return a client of a server or database, and make the database's tables if they are not there.
+
+    Places of files in a database of moved records are put right.
+
+    Args:
+        records: whose runs are delivered.
+        uri: the address of the store.
+    """
     file = sqlite_file(uri)
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
     if file is not None:  # a connection that was kept would write to a file that is replaced
@@ -89,12 +96,12 @@ def connect(records: Records, uri: str) -> "MlflowClient":
 
 
 def is_gone(file: Path | None) -> bool:
-    """Whether an SQLite file is not there, or was made by a mere look for it."""
+    """Return whether an SQLite file is missing, or empty as after a mere look for it; False for None."""
     return file is not None and (not file.exists() or file.stat().st_size == 0)
 
 
 def _make_database(file: Path) -> None:
-    """Whole or not at all: MLflow makes its tables in many steps, and cannot go on from the middle of them."""
+    """Make a database, complete or not at all: MLflow makes its tables in many steps, and cannot resume midway."""
     import mlflow
 
     for left in file.parent.glob(f"{UNFINISHED}*"):  # by a process that was killed at it
@@ -107,14 +114,14 @@ def _make_database(file: Path) -> None:
 
 
 def _creating(records: Records, file: Path | None) -> FileLock:
-    """Two processes on a fresh database race for its tables; one at a time."""
+    """Return the lock by which one process at a time makes the tables of a fresh database."""
     lock = file.with_suffix(".lock") if file is not None else records.root / "mlflow.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     return FileLock(lock)
 
 
 def get_run(client: "MlflowClient", run_id: str) -> "Run | None":
-    """A run, which may be a deleted one; None where the store knows nothing of it."""
+    """Return a run, which may be a deleted one; None if it is not in the store."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -126,7 +133,15 @@ def get_run(client: "MlflowClient", run_id: str) -> "Run | None":
 
 
 def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Experiment":
-    """The experiment that runs go to, created with all that the UI shows of it; it may be a deleted one."""
+    """Return the experiment that runs go to, and create it if it is not there; it may be a deleted one.
+
+    A new one gets all that the UI shows of it.
+
+    Args:
+        client: of the store.
+        records: whose lock keeps two processes from creating it at once, where the store is a server.
+        uri: the address of the store.
+    """
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
     file = sqlite_file(uri)
     with _creating(records, file):
@@ -138,7 +153,7 @@ def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Expe
 
 
 def check_experiment(experiment: "Experiment") -> None:
-    """Raises RuntimeError for a deleted one."""
+    """Raise RuntimeError for a deleted experiment."""
     if experiment.lifecycle_stage == "deleted":
         remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
         raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
@@ -155,7 +170,11 @@ def _experiment_tags() -> dict[str, str]:
 
 
 def open_store(records: Records) -> str:
-    """Make the database and its experiment, if they are not there; where all runs are in the UI, after the server's address."""
+    """Make the database and its experiment if they are not there.
+
+    Returns:
+        The address of all runs in the UI, without the server's part.
+    """
     make_folder(records.root, "records.root")
     uri = tracking_uri(records)
     client = connect(records, uri)

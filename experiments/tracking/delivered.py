@@ -22,7 +22,16 @@ class Delivered:
 
     @classmethod
     def of(cls, file: Path, offset: int, refused: Iterable[Mapping[str, Any]]) -> "Delivered":
-        """Read a journal up to an offset, without the records that the store refused. Raises ConfigError."""
+        """Read a journal up to an offset, without the records that the store refused.
+
+        Args:
+            file: the journal.
+            offset: in bytes, up to which it was delivered.
+            refused: records of the journal, as their lines have them.
+
+        Raises:
+            ConfigError: for a damaged record before the offset.
+        """
         delivered = cls()
         missing = [journal.from_json(line) for line in refused]
         for record, end in journal.read(file, 0):

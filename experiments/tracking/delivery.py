@@ -48,8 +48,8 @@ _log = logging.getLogger(__name__)
 class Delivery:
     """Delivers what a run's journal holds beyond what MLflow has already.
 
-    Its state is kept for each server of its own: the run's id there, the offset in the
-    journal up to which all is delivered, and the records that the server refused.
+    It keeps a state for each server: the run's id there, the offset in the journal up to which all is delivered, and
+    the records that the server refused.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -63,17 +63,18 @@ class Delivery:
             key = OWN
         self._state = self._stores.setdefault(key, {"offset": 0, "refused": []})
         self._client: MlflowClient | None = None
-        self._last_steps: dict[str, int] = {}  # by metric, of a run that was begun on another host
+        self._last_steps: dict[str, int] = {}  # by metric, of a run that was started on another host
         # The last delivery may have broken off half-way, or the note of it is lost.
         self._retrying = damaged or "run_id" in self._state
 
     @property
     def run_id(self) -> str | None:
+        """Return the run's id in MLflow; None as long as the run is not there."""
         return self._state.get("run_id")
 
     @property
     def url(self) -> str | None:
-        """The run's address in the UI: the server's own, or where `make ui` serves the database."""
+        """Return the run's address in the UI, the server's or that of `make ui`; None before the run is in MLflow."""
         if self.run_id is None:
             return None
         sqlite = self._uri.startswith("sqlite")
@@ -81,10 +82,17 @@ class Delivery:
         return f"{server}/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?{WORKFLOW}"
 
     def deliver(self, again: bool = True) -> list[str]:
-        """Bring MLflow up to date with the journal; what it refused, one line each.
+        """Bring MLflow up to date with the journal.
 
-        again: try what was refused before once more. Raises RunDeleted, and what MLflow
-        raises when it cannot be reached.
+        Args:
+            again: whether records that were refused before are tried once more.
+
+        Returns:
+            One line for each record that MLflow refused.
+
+        Raises:
+            RunDeleted: if the run is in MLflow's trash.
+            Exception: what MLflow, its database or the network raise if MLflow cannot be reached.
         """
         try:
             return self._deliver_rest(again)
@@ -144,7 +152,7 @@ class Delivery:
         return self._client
 
     def _find(self, client: "MlflowClient") -> "Run | None":
-        """The run as the store has it. One known by another address of the store is known by this one from now on."""
+        """Return the run in the store, or None. A state under another address of the store becomes that of this one."""
         others = [(key, state) for key, state in self._stores.items() if state is not self._state]
         for key, state in [("", self._state), *others]:
             run = get_run(client, state["run_id"]) if "run_id" in state else None
@@ -156,7 +164,7 @@ class Delivery:
         return None
 
     def _check(self, client: "MlflowClient", run: "Run", facts: dict[str, Any]) -> None:
-        """Deliver anew, over what is there, to a store that lacks some of it. Raises RunDeleted."""
+        """Deliver all of the journal again to a store that lacks some of it. Raises RunDeleted."""
         run_id, experiment_id = run.info.run_id, run.info.experiment_id
         if run.info.lifecycle_stage == "deleted":
             check_experiment(client.get_experiment(experiment_id))
@@ -170,7 +178,7 @@ class Delivery:
             self._retrying = True
 
     def _lacks(self, client: "MlflowClient", run: "Run") -> bool:
-        """Whether anything that was delivered is not in the store any more."""
+        """Return whether anything that was delivered is not in the store any more."""
         if not self._state["offset"]:
             return False
         run_id, experiment_id = run.info.run_id, run.info.experiment_id
@@ -192,12 +200,12 @@ class Delivery:
         return str(experiment.experiment_id)
 
     def _describe(self, client: "MlflowClient", facts: dict[str, Any]) -> None:
-        """Create the run with all that is known from its start; all of it can be repeated."""
+        """Create the run with the facts that stand from its start; all of this can be repeated."""
         from mlflow.entities import DatasetInput, InputTag, Param
 
         experiment_id = self._state["experiment_id"]
         if "run_id" not in self._state:
-            # One that was created when its answer was lost, or the note of it, is found by a tag of its own.
+            # If a run was created but the answer, or the state of it, was lost, its tag run_folder finds it.
             mine = (
                 f"tags.run_folder = '{facts['tags']['run_folder']}'" if "'" not in facts["tags"]["run_folder"] else None
             )
@@ -236,7 +244,7 @@ class Delivery:
         from mlflow.entities import Metric
 
         points = [Metric(key, value, r.time, r.step) for r in records for key, value in r.values.items()]
-        if self._state.get("restored"):  # the host that had the run before may have delivered more than it handed over
+        if self._state.get("restored"):  # the former host may have delivered more than its snapshot has
             points = [point for point in points if point.step > self._delivered(client, point.key)]
         client.log_batch(self.run_id, metrics=points)
 
@@ -292,7 +300,7 @@ class Delivery:
 
 
 def mark_restored(run: RunFolder) -> bool:
-    """Let a run's note of deliveries say that another host made them; False where there is none."""
+    """Note in a run's state of deliveries that another host made them; return False where there is no such state."""
     stores, damaged = _read_stores(run.delivery)
     for state in stores.values():
         state["restored"] = True
@@ -301,7 +309,16 @@ def mark_restored(run: RunFolder) -> bool:
 
 
 def send_file(run: RunFolder, file: Path, place: str) -> bool:
-    """Put a file among the artifacts of a run, over an earlier one; False where MLflow cannot take it."""
+    """Upload a file to the artifacts of a run, over an earlier one of its name.
+
+    Args:
+        run: the run's folder.
+        file: the file.
+        place: its folder among the artifacts.
+
+    Returns:
+        Whether MLflow has it. A failure is logged and not raised.
+    """
     run_id = Delivery(run).run_id
     if run_id is None:
         return False
@@ -314,7 +331,16 @@ def send_file(run: RunFolder, file: Path, place: str) -> bool:
 
 
 def fetch_file(records: Records, run_id: str, artifact: str) -> bytes | None:
-    """An artifact of a run; None where there is none or MLflow is away."""
+    """Download an artifact of a run.
+
+    Args:
+        records: whose MLflow is asked.
+        run_id: of MLflow.
+        artifact: path of the file among the run's artifacts.
+
+    Returns:
+        The file's content; None if it is not there or MLflow cannot be reached, which is logged and not raised.
+    """
     try:
         client = connect(records, tracking_uri(records))
         with tempfile.TemporaryDirectory() as folder:
@@ -325,13 +351,21 @@ def fetch_file(records: Records, run_id: str, artifact: str) -> bytes | None:
 
 
 def give_up_run(records: Records, run_id: str, note: str) -> None:
-    """End a run that its own host will not, as its trial goes on in another."""
+    """End a run in MLflow as failed, as its host will not: its trial is requeued and gets another run.
+
+    A failure is logged and not raised.
+
+    Args:
+        records: whose MLflow has it.
+        run_id: of MLflow.
+        note: where the trial is resumed from; the tag `taken_up` gets it.
+    """
     try:
         client = connect(records, tracking_uri(records))
         client.set_tag(run_id, "optuna.trial_state", "FAIL")
         client.set_tag(run_id, "taken_up", note)
         client.set_terminated(run_id, RunStatus.FAILED.value)
-    except Exception as error:  # whatever MLflow, its database or the network raise: the study knows
+    except Exception as error:  # whatever MLflow, its database or the network raise: the study has it
         _log.warning("run %s is left as it is: %s", run_id, public(first_line(error)))
 
 
@@ -350,7 +384,14 @@ def _read_stores(file: Path) -> tuple[dict[str, dict[str, Any]], bool]:
 
 
 def reason(error: Exception, records: Records) -> str:
-    """One short line: of a chain of network errors the system's own words, of a database's its own."""
+    """Say in one line why MLflow cannot be reached.
+
+    The line has the system's words for a chain of network errors, and the database's for an error of it.
+
+    Args:
+        error: what was raised.
+        records: whose MLflow was asked.
+    """
     uri = tracking_uri(records)
     if system := re.search(r"\[Errno -?\d+\] [\w ]+", str(error)):
         return f"{system[0]} at {public(uri)}"
@@ -405,12 +446,12 @@ def _name(record: journal.Record) -> str:
 
 
 def _has_point(client: "MlflowClient", run_id: str, point: tuple[str, int] | None) -> bool:
-    """Whether a metric has a value at a step."""
+    """Return whether a metric has a value at a step."""
     return point is None or point[1] in {each.step for each in client.get_metric_history(run_id, point[0])}
 
 
 def _has_files(client: "MlflowClient", run_id: str, had: Delivered) -> bool:
-    """Whether the pictures and other files of a run that were delivered are there."""
+    """Return whether the delivered images and other files of a run are there."""
     folders = {str(Path(file).parent) for file in had.files}
     listed = [client.list_artifacts(run_id, None if folder == "." else folder) for folder in folders]
     files = {file.path for folder in listed for file in folder}
@@ -418,7 +459,7 @@ def _has_files(client: "MlflowClient", run_id: str, had: Delivered) -> bool:
 
 
 def _images(client: "MlflowClient", run_id: str) -> set[tuple[str, int]]:
-    """Key and step of each picture that a run has, by MLflow's names for their files."""
+    """Return key and step of the images that a run has, from MLflow's names for their files."""
     names = [Path(file.path).name for file in client.list_artifacts(run_id, "images")]
     found = [re.fullmatch(r"(.+?)\+step\+(\d+)\+.*\.png", name) for name in names]
     return {(each[1], int(each[2])) for each in found if each}

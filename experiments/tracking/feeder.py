@@ -15,7 +15,7 @@ INTERVAL = 1.0  # seconds between two looks at the journal
 
 
 class Feeder:
-    """Keeps MLflow up to date from a background thread while a run goes on."""
+    """Keeps MLflow up to date from a background thread while a run trains."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.delivery = Delivery(folder)
@@ -25,10 +25,11 @@ class Feeder:
         self._thread = threading.Thread(target=self._run, name="mlflow-feeder", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def finish(self, timeout: float) -> bool:
-        """Deliver what is left; True if MLflow has everything within `timeout` seconds."""
+        """Deliver what is left, and return whether MLflow has everything within `timeout` seconds."""
         self._done.set()
         self._thread.join(timeout)
         if self._thread.is_alive() and self.problem is None:
@@ -60,7 +61,7 @@ class Feeder:
 
 
 def _system_monitor(run_id: str, uri: str) -> Any:
-    """MLflow's own sampler of CPU, memory, disk and network, one point every 10 s."""
+    """Start MLflow's sampler of CPU, memory, disk and network, one point every 10 s."""
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)

@@ -18,30 +18,43 @@ MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images 
 MODEL = "generator"
 WON = "won"  # tag of a registered model: when its last winner won, in milliseconds
 MODEL_VERSIONS = "mlflow.modelVersions"  # the tag that MLflow's own way of registering sets on a logged model
-CHAMPION = "champion"  # the alias of a search's winner that is known to be better than what the search started from
-CANDIDATE = "candidate"  # and of one that is not
+CHAMPION = "champion"  # the alias of a search's winner that was shown to be better than the search's start
+CANDIDATE = "candidate"  # the alias of one that was not
 ALIASES_NOTE = (
     "The alias `champion` is a winner that was better on fresh seeds, `candidate` one that was not shown to be."
 )
 
 
 def models_at(client: "MlflowClient", run_id: str, experiment_id: str, time: int) -> list[Any]:
-    """The models of one record of the journal: more than one where a delivery broke off."""
+    """Return the logged models of one record of a journal: more than one where a delivery broke off.
+
+    Args:
+        client: of the store.
+        run_id: of MLflow.
+        experiment_id: of the run's experiment.
+        time: of the record, in milliseconds since 1970.
+    """
     return [m for m in _models(client, run_id, experiment_id) if m.tags.get("journal_time") == str(time)]
 
 
 def is_whole(client: "MlflowClient", model: Any) -> bool:
-    """Whether a model was delivered to its end, and its files are there."""
+    """Return whether a model was delivered to its end, and its files are there."""
     return str(model.status) == "READY" and bool(client.list_logged_model_artifacts(model.model_id))
 
 
 def has_version(client: "MlflowClient", run_id: str, name: str) -> bool:
-    """Whether a registered model has a version that is this run's."""
+    """Return whether a registered model has a version of a run.
+
+    Args:
+        client: of the store.
+        run_id: of MLflow.
+        name: of the registered model.
+    """
     return any(version.run_id == run_id for version in client.search_model_versions(f"name = '{name}'"))
 
 
 def _models(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any]:
-    """The run's models, newest first."""
+    """Return the run's models, newest first."""
     models = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
     return sorted(models, key=lambda model: -int(model.creation_timestamp))
 
@@ -49,9 +62,22 @@ def _models(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any
 def register_version(
     client: "MlflowClient", run_id: str, experiment_id: str, name: str, alias: str, note: str, time: int
 ) -> None:
-    """Give the run's newest model the alias, `champion` or `candidate`, of a registered one; nothing is made twice.
+    """Register the run's newest model, and give it an alias; nothing is made twice.
 
-    A registered model has one of the two at a time: the last winner's. time: when it won, in milliseconds.
+    A registered model has one of the two aliases at a time: the last winner's. A winner that is delivered after a later
+    one gets a version but not the alias.
+
+    Args:
+        client: of the store.
+        run_id: of MLflow.
+        experiment_id: of the run's experiment.
+        name: of the registered model, which is created if it is not there.
+        alias: `champion` or `candidate`.
+        note: the description of the version.
+        time: when the run won, in milliseconds since 1970.
+
+    Raises:
+        ValueError: if the run has no model.
     """
     models = _models(client, run_id, experiment_id)
     if not models:
@@ -76,9 +102,14 @@ def register_version(
 
 
 def log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int) -> None:
-    """The generator as an MLflow model: latents (N, latent_dim) -> images in [-1, 1].
+    """Log a generator as an MLflow model: latents (N, latent_dim) float32 -> images (N, 32, 32, 3) float32 in [-1, 1].
 
-    step: of the run, whose metrics at it become the model's.
+    Args:
+        file: the saved generator, .keras.
+        run_id: of MLflow.
+        experiment_id: of the run's experiment.
+        time: of the journal's record, in milliseconds since 1970; a tag of the model has it.
+        step: of the run; the run's metrics at this step become the model's.
     """
     import keras
     import mlflow.tensorflow
@@ -86,7 +117,7 @@ def log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int)
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar of its own
+    keras.config.disable_interactive_logging()  # MLflow tries the example with a progress bar
     mlflow.set_experiment(experiment_id=experiment_id)  # or the model goes to the default experiment
     model = keras.models.load_model(file, compile=False)
     latent_dim = model.input_shape[-1]

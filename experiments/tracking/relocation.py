@@ -33,7 +33,7 @@ def own_default_experiment(database: Path) -> None:
 def relocate(database: Path, name: str, tag: str, copies: bool) -> list[Path]:
     """Let every place that a database has below its former folders be below its folder.
 
-    A former folder is known by the experiments that this program made in it.
+    A former folder is recognized by the experiments that this program made in it.
 
     Args:
         database: an SQLite file with MLflow's tables.

@@ -9,16 +9,17 @@ PORT = 5000  # MLflow's own
 
 
 def last_port(records: Records) -> int:
-    """The port that the records were last served at, 5000 before the first time."""
+    """Return the port that the records were last served at, 5000 before the first time."""
     with contextlib.suppress(OSError, ValueError, KeyError):  # never served, or the note of it is damaged
         return int(read_json(records.root / "ui.json")["port"])
     return PORT
 
 
 def remember_port(records: Records, port: int) -> None:
+    """Note the port that the records are served at."""
     write_json(records.root / "ui.json", {"port": port})
 
 
 def ui_address(records: Records) -> str:
-    """What links into the UI begin with."""
+    """Return the beginning of links into the UI: scheme, host and port."""
     return f"http://{HOST}:{last_port(records)}"

@@ -45,7 +45,15 @@ BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those
 
 
 class SearchSession:
-    """One session of a search."""
+    """One session of a search.
+
+    Args:
+        plan: what is searched, and how.
+        study: Optuna's study, open.
+        folder: the study's folder; the caller holds its `owned()`.
+        console: where progress and results are printed.
+        should_stop: polled during the search; True lets the trials save their state and ends the session.
+    """
 
     def __init__(
         self, plan: Plan, study: Study, folder: RunFolder, console: Console, should_stop: Callable[[], bool]

@@ -41,7 +41,13 @@ def same_code(known: str, own: str) -> bool:
 
 
 def publish(study: Study, plan: Plan, folder: RunFolder) -> None:
-    """Put into the study what its workers need."""
+    """Put into the study what its workers need: facts, MLflow's address, the code's version and the arguments.
+
+    Args:
+        study: Optuna's study, whose attributes are set.
+        plan: of the search; its arguments are stored with absolute paths and without the settings of one host alone.
+        folder: the study's folder.
+    """
     own = ("search.role", "search.storage", "search.dry_run", "records.root")
     arguments = [each for each in plan.command if each.partition("=")[0] not in own]
     study.set_user_attr(FACTS, read_json(folder.facts))

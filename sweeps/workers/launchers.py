@@ -74,7 +74,13 @@ def make_launcher(plan: Plan, logs: Path) -> Launcher:
 
 
 class WorkerProcess(Child):
-    """A worker as a child; if this process ends first, so does the worker."""
+    """A worker as a child process; if this process ends first, so does the worker.
+
+    Args:
+        task: what it works on.
+        log: the file that its output is appended to.
+        environment: variables beside those of this process.
+    """
 
     def __init__(self, task: Task, log: Path, environment: Mapping[str, str] | None = None) -> None:
         super().__init__(WORKER, task.line(), log, read=False, new_session=True, environment=environment)
@@ -136,7 +142,16 @@ class LocalLauncher:
 
 
 def work(line: str, log: str, environment: dict[str, str]) -> tuple[int, str]:
-    """Be a worker on a node of a cluster, until it ends or is told to; return its exit as `Launcher.last_exit` does."""
+    """Run a worker on a node of a cluster until it ends or is cancelled.
+
+    Args:
+        line: the worker's `Task`, as JSON.
+        log: path of the file that its output is appended to.
+        environment: variables beside those of this process.
+
+    Returns:
+        Exit code and last words, as `Launcher.last_exit` does.
+    """
     worker = WorkerProcess(Task(**json.loads(line)), Path(log), environment)
     try:
         worker.wait()
@@ -256,7 +271,16 @@ class SlurmWork:
 
 
 class SlurmLauncher:
-    """Workers as the jobs of an array."""
+    """Workers as the jobs of an array.
+
+    Args:
+        plan: with the resources, partition and minutes of the jobs.
+        logs: the folder of the workers' logs.
+        cluster: submitit's executor: `slurm`, or `local` for processes on this host.
+
+    Raises:
+        ConfigError: if SLURM is not there.
+    """
 
     def __init__(self, plan: Plan, logs: Path, cluster: str = "slurm") -> None:
         import submitit

@@ -10,7 +10,13 @@ TRIAL = Path(__file__).with_name("trial.py")
 
 
 class TrialProcess(Child):
-    """A trial; what it says comes from `messages`."""
+    """The process of a trial; `messages` yields what it reports.
+
+    Args:
+        job: what it trains.
+        log: the file that its standard error is appended to.
+        program: the Python file that it runs.
+    """
 
     def __init__(self, job: Job, log: Path, program: Path = TRIAL) -> None:
         super().__init__(program, job.line(), log, read=True, new_session=False)

@@ -19,7 +19,21 @@ Draw = Callable[[str], tf.Tensor]  # (B, 1, 1, 1) float32 in [0, 1), for a purpo
 
 
 def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, step: tf.Tensor) -> tf.Tensor:
-    """images (B, H, W, C) float32, changed by each of `kinds`, names in `AUGMENTATIONS`; one draw an image."""
+    """Change images by each of some augmentations, with one draw an image.
+
+    Args:
+        images: (B, H, W, C) float32 in [-1, 1]. On several devices they are this device's rows of the batch.
+        kinds: names in `AUGMENTATIONS`, applied in this order. With none the images come back as they are.
+        seed: of the run.
+        purpose: names the batch: real, fake or generator. Each has draws of its own.
+        step: scalar integer, the number of the update. Equal steps give equal draws.
+
+    Returns:
+        (B, H, W, C) float32. `color` may take values beyond [-1, 1].
+
+    Raises:
+        KeyError: for a name that is not in `AUGMENTATIONS`.
+    """
 
     def draw(what: str) -> tf.Tensor:
         return _one_each(images, stateless_seed(seed, f"augment/{purpose}/{what}", step))
@@ -30,7 +44,16 @@ def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, st
 
 
 def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
-    """About half of the images (B, H, W, C), turned left to right."""
+    """Turn about half of the images left to right.
+
+    Args:
+        images: (B, H, W, C). On several devices they are this device's rows of the batch.
+        seed: of the run.
+        step: scalar integer, the number of the update. Which images are turned is drawn anew each step.
+
+    Returns:
+        (B, H, W, C) of the same dtype.
+    """
     draw = _one_each(images, stateless_seed(seed, "mirror", step))
     return tf.where(draw < 0.5, tf.reverse(images, [2]), images)
 

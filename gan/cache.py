@@ -34,7 +34,22 @@ def _acquired(file: Path) -> contextlib.AbstractContextManager[object]:
 
 
 def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> Arrays:
-    """What `build` makes, kept in the cache under its kind and a hash of `key` for the next caller."""
+    """Return what `build` makes, kept in the cache for the next caller.
+
+    Processes that ask for the same key at the same time wait for the first one. A damaged file is made anew.
+
+    Args:
+        cache: folder of the cache. It is made where it is missing.
+        kind: what the file's name begins with.
+        key: everything that the arrays depend on. Its hash ends the file's name.
+        build: makes the arrays. It is called only if the cache does not have them.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        OSError: if the cache cannot be written. What `build` raises passes through, and nothing is kept then.
+    """
     file = _file(cache, kind, key)
     with locked(file):
         if (arrays := _kept(file)) is not None:
@@ -45,7 +60,16 @@ def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> A
 
 
 def kept(cache: Path, kind: str, key: str) -> Arrays | None:
-    """What `prepared` made of a key before; None where it is not there."""
+    """Return what `prepared` made of a key before, and make nothing.
+
+    Args:
+        cache: folder of the cache.
+        kind: as `prepared` was called with.
+        key: as `prepared` was called with.
+
+    Returns:
+        The arrays by name; None where they are not there or the file is damaged.
+    """
     return _kept(_file(cache, kind, key))
 
 

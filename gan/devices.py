@@ -40,7 +40,16 @@ def strategy_for(count: int) -> tf.distribute.Strategy:
 
 
 def on_all(strategy: tf.distribute.Strategy, update: Callable[[tf.Tensor], tf.Tensor], step: tf.Tensor) -> tf.Tensor:
-    """`update(step)` on every device of a strategy; the mean of what they return."""
+    """Run `update(step)` on every device of a strategy.
+
+    Args:
+        strategy: as `strategy_for` gives it.
+        update: what each device runs. It takes the step and returns a float tensor of one shape on all devices.
+        step: scalar integer, the number of the update; the same on every device.
+
+    Returns:
+        The mean over devices of what they return. With one device it is what `update` returns.
+    """
     if strategy.num_replicas_in_sync == 1:
         return update(step)
     return strategy.reduce("MEAN", strategy.run(update, (step,)), axis=None)

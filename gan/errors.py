@@ -15,7 +15,14 @@ def without_password(text: str) -> str:
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used. The message is one line: key, rule, value, remedy; no password gets into it."""
+    """A setting that cannot be used. The message is one line: key, rule, value, remedy; no password gets into it.
+
+    Args:
+        key: dotted name of the setting, such as train.batch_size.
+        rule: what the value must be; it follows "must be" in the message.
+        value: what it is; shown by its repr.
+        remedy: what helps, or why it is so; left out where it is empty.
+    """
 
     def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
         self.key, self.rule, self.value, self.remedy = key, rule, value, remedy

@@ -20,9 +20,19 @@ Curve = tuple[Sequence[int], Sequence[float]]  # steps and values
 
 
 def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.ndarray:
-    """images (rows * columns, H, W, 3) uint8, row by row -> one picture (H', W', 3) uint8.
+    """Lay images out as one picture, row by row, with white gaps of 2 pixels (before the zoom).
 
-    Raises ValueError if there are fewer images than places.
+    Args:
+        images: (N, H, W, 3) uint8, N at least rows * columns; those beyond are left out.
+        rows: number of rows.
+        columns: number of columns.
+        zoom: screen pixels to an image's pixel, a whole number from 1.
+
+    Returns:
+        (zoom * (rows * (H + 2) + 2), zoom * (columns * (W + 2) + 2), 3) uint8.
+
+    Raises:
+        ValueError: if there are fewer images than places.
     """
     if len(images) < rows * columns:
         raise ValueError(f"a grid of {rows}x{columns} needs {rows * columns} images; got {len(images)}")
@@ -42,7 +52,18 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], milliseconds: int = 400) -> None:
-    """A looping GIF of picture files of one size, a caption under each; the last stays longer."""
+    """Save a looping GIF of picture files, a caption under each.
+
+    Args:
+        path: the GIF.
+        frames: picture files of one size, in order; at least one.
+        captions: one line of text a frame.
+        milliseconds: how long a frame stays. The last one stays five times as long.
+
+    Raises:
+        ValueError: if there are not as many captions as frames.
+        OSError: if a frame cannot be read or the GIF cannot be written.
+    """
     pictures = []
     for frame, caption in zip(frames, captions, strict=True):
         with Image.open(frame) as picture:
@@ -55,7 +76,17 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
 
 
 def save_frames(path: Path, images: np.ndarray, milliseconds: int = 80, zoom: int = 4) -> None:
-    """A looping GIF of (N, H, W, 3) uint8, there and back again."""
+    """Save a looping GIF of images, there and back again; whole or not at all.
+
+    Args:
+        path: the GIF.
+        images: (N, H, W, 3) uint8, N at least 1.
+        milliseconds: how long a frame stays.
+        zoom: screen pixels to an image's pixel, a whole number from 1.
+
+    Raises:
+        OSError: if the GIF cannot be written.
+    """
     frames = [Image.fromarray(image.repeat(zoom, axis=0).repeat(zoom, axis=1)) for image in images]
     first, *others = (frame.quantize(256) for frame in [*frames, *frames[-2:0:-1]])
     buffer = io.BytesIO()
@@ -64,7 +95,16 @@ def save_frames(path: Path, images: np.ndarray, milliseconds: int = 80, zoom: in
 
 
 def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) -> None:
-    """The tutorial's last figure: 5x8 real images beside 5x8 generated, each (40, 32, 32, 3) uint8."""
+    """Save the tutorial's last figure: 5x8 real images beside 5x8 generated.
+
+    Args:
+        path: the picture; its ending says the format.
+        real: (N, H, W, 3) uint8, of which the first 40 are shown.
+        generated: likewise.
+
+    Raises:
+        ValueError: if there are fewer than 40 of either.
+    """
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(13, 4.6), layout="constrained")
@@ -76,7 +116,15 @@ def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) 
 
 
 def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str, floor: float) -> None:
-    """Loss curves over the score's curve; each is (steps, values). floor: the score of real images."""
+    """Save a figure of the loss curves over the score's curve.
+
+    Args:
+        path: the picture; its ending says the format.
+        losses: curves by label, each (steps, values). The first two are drawn.
+        score: (steps, values) of the score; both may be empty.
+        score_label: what the score's axis says.
+        floor: the score of real images (the real baseline), drawn as a dashed line.
+    """
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(8, 6), layout="constrained")

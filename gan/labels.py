@@ -20,7 +20,16 @@ class Labels:
     flip: float = 0.0  # share that `flipped` swaps
 
     def draw(self, seed: int, step: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """(real, fake) targets, each (batch_size, 1) float32."""
+        """Draw the targets of a batch.
+
+        Args:
+            seed: of the run.
+            step: scalar integer, the number of the update. Without `fresh` the targets do not depend on it.
+            batch_size: of the whole batch, over all devices.
+
+        Returns:
+            (real, fake) targets, each (batch_size, 1) float32.
+        """
         when = step if self.fresh else 0
         real, fake = (
             self.noise * tf.random.stateless_uniform((batch_size, 1), stateless_seed(seed, f"labels/{side}", when))
@@ -29,9 +38,17 @@ class Labels:
         return (1.0 - real if self.inward else 1.0 + real), (tf.zeros_like(fake) if self.real_only else fake)
 
     def flipped(self, labels: Sequence[tf.Tensor], seed: int, step: tf.Tensor) -> Sequence[tf.Tensor]:
-        """The (real, fake) labels as D sees them: a share is swapped with the other side's, drawn anew each step.
+        """Swap some of the labels for the other side's, as D sees them; which ones is drawn anew each step.
 
         The generator's target is what `draw` gave: swapped, it would learn to be told apart.
+
+        Args:
+            labels: (real, fake), each (B, 1) float32. On several devices they are this device's rows of the batch.
+            seed: of the run.
+            step: scalar integer, the number of the update.
+
+        Returns:
+            (real, fake), each (B, 1) float32. On average a fraction `flip` is swapped; with 0 they are `labels`.
         """
         if not self.flip:
             return labels

@@ -30,6 +30,17 @@ class UpsampleConv2D(keras.layers.Layer):
     the weights are those of the plain `Conv2D`, `kernel` (3, 3, C, filters) and `bias`
     (filters,), and load from and into it. Results and gradients differ by rounding alone;
     under mixed precision the sums are taken in the weights' precision.
+
+    Args:
+        filters: channels of the output, at least 1.
+        activation: a function or its name in Keras; None for none.
+        use_bias: whether a bias is added before the activation.
+        kernel_initializer: of `kernel`; whatever Keras takes for one.
+        bias_initializer: of `bias`; likewise.
+        options: of `keras.layers.Layer` (name, dtype and so on), but for `autocast`.
+
+    Raises:
+        ValueError: if filters is below 1.
     """
 
     def __init__(

@@ -22,11 +22,22 @@ def build_generator(
     precision: str = "float32",
     seed: int | None = None,
 ) -> keras.Sequential:
-    """latents (B, latent_dim) float32 -> images (B, 32, 32, 3) float32 in [-1, 1].
+    """Build the generator: latents (B, latent_dim) float32 -> images (B, 32, 32, 3) float32 in [-1, 1].
 
-    With the defaults it has 1,051,267 parameters. `width` is the number of channels at 8x8 and
-    16x16, half of which stay at 32x32; `precision` is a Keras dtype policy; `seed` fixes the
-    initial weights.
+    With the defaults it has 1,051,267 parameters.
+
+    Args:
+        latent_dim: length of a latent.
+        bn_momentum: of the moving statistics of the two batch normalisations, each in [0, 1).
+        width: number of channels at 8x8 and 16x16, half of which stay at 32x32; at least 2.
+        precision: a Keras dtype policy, such as float32 or mixed_bfloat16. The images are float32 in any.
+        seed: fixes the initial weights. With None they are drawn anew.
+
+    Returns:
+        The model, named generator, built and not compiled.
+
+    Raises:
+        ValueError: if there are not two momenta.
     """
     found: list[keras.Layer] = [
         keras.Input((latent_dim,), name="latents"),
@@ -58,10 +69,25 @@ def build_discriminator(
     precision: str = "float32",
     seed: int | None = None,
 ) -> keras.Sequential:
-    """images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, 1) float32, positive for real.
+    """Build the discriminator: images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, 1) float32, positive for real.
 
-    396,609 parameters. The tutorial ends in a sigmoid; here the loss takes the logits. `width` is
-    the number of channels of the first convolution, which each of the others doubles.
+    With the defaults it has 396,609 parameters. The tutorial ends in a sigmoid; here the loss takes the logits.
+
+    Args:
+        bn_momentum: of the moving statistics of the three batch normalisations, each in [0, 1).
+        leaky_relu_alpha: slopes of the four leaky ReLUs below 0.
+        dropout: fraction of the activations dropped after each convolution, in [0, 1).
+        width: number of channels of the first convolution, which each of the others doubles.
+        batch_norm: whether batch normalisation follows the second to the fourth convolution.
+        spectral_norm: whether all kernels are kept at spectral norm 1.
+        precision: a Keras dtype policy, such as float32 or mixed_bfloat16. The logits are float32 in any.
+        seed: fixes the initial weights and the layers' dropout seeds. With None they are drawn anew.
+
+    Returns:
+        The model, named discriminator, built and not compiled.
+
+    Raises:
+        ValueError: if there are not three momenta and four slopes.
     """
     filters, strides = (width, 2 * width, 4 * width, 8 * width), (2, 2, 2, 1)
     momenta = (None, *bn_momentum)

@@ -19,20 +19,48 @@ def derive(seed: int, purpose: str) -> int:
 
 
 def stateless_seed(seed: int, purpose: str, step: tf.Tensor | int) -> tf.Tensor:
-    """The (2,) int32 seed that TensorFlow's stateless operations take."""
+    """Make the seed that TensorFlow's stateless operations take.
+
+    Args:
+        seed: of the run.
+        purpose: what is drawn. Each purpose has draws of its own.
+        step: scalar integer, the number of the update; 0 for what is drawn once.
+
+    Returns:
+        (2,) int32: a seed derived from `seed` and `purpose`, and the step.
+    """
     return tf.stack([tf.constant(derive(seed, purpose), tf.int32), tf.cast(step, tf.int32)])
 
 
 def latents(seed: int, purpose: str, count: int, latent_dim: int) -> tf.Tensor:
-    """A fixed bank of z: (count, latent_dim) float32, standard normal."""
+    """Draw a fixed bank of z.
+
+    Args:
+        seed: of the bank.
+        purpose: names the bank; each purpose has latents of its own.
+        count: number of latents. Those of a smaller bank are the first of a larger one's.
+        latent_dim: length of a latent.
+
+    Returns:
+        (count, latent_dim) float32, standard normal.
+    """
     return tf.random.stateless_normal((count, latent_dim), stateless_seed(seed, purpose, 0))
 
 
 def slerp(a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
-    """The way from latents a to b, each (latent_dim,), in `count` steps with both ends: (count, latent_dim) float32.
+    """Interpolate between two latents on a sphere.
 
     Spherical, after White (2016): in many dimensions normal vectors lie near a sphere, and the
-    straight line would pass through its inside, where none is. Lengths change evenly.
+    straight line would pass through its inside, where none is. Lengths change evenly. Latents of one
+    direction, of opposite ones or of length 0 have no such way; the straight line is taken.
+
+    Args:
+        a: the first latent, (latent_dim,).
+        b: the last latent, (latent_dim,).
+        count: number of latents on the way, both ends included.
+
+    Returns:
+        (count, latent_dim) float32.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     lengths = np.linalg.norm(a), np.linalg.norm(b)

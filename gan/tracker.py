@@ -12,7 +12,13 @@ class Tracker(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
-        """pixels: (H, W, 3) uint8."""
+        """Take a picture.
+
+        Args:
+            step: number of updates so far.
+            key: name of the picture, such as `samples`.
+            pixels: (H, W, 3) uint8.
+        """
 
     def tick(self, step: int) -> None:
         """Called between updates, after every few of them."""

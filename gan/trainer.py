@@ -26,7 +26,13 @@ GRID = (4, 4)  # rows and columns of the sample grid, as in the tutorial
 
 
 class Diverged(Exception):
-    """Training that cannot recover; says where, why, and what to go back to."""
+    """Training that cannot recover; says where, why, and what to go back to.
+
+    Args:
+        step: the update at which it was noticed; kept as `step`.
+        what: what happened, in words.
+        last_checkpoint: step of the last checkpoint, whose state is finite; None where there is none.
+    """
 
     def __init__(self, step: int, what: str, last_checkpoint: int | None) -> None:
         self.step = step
@@ -52,9 +58,15 @@ class Schedule:
 class Trainer:
     """Trains until the schedule ends or it is asked to stop.
 
-    tracker: told of every event. checkpoints: where state is kept. recalibrate: whether
-    images are drawn with `recalibrated` statistics. `restore` takes up a checkpoint; without
-    it a run starts at step 0.
+    `restore` takes up a checkpoint; without it a run starts at step 0.
+
+    Args:
+        update: changes the networks, and holds all of their state.
+        scorer: scores the eval generator. Its extractor's id is written into checkpoints.
+        checkpoints: where state is kept.
+        tracker: told of every event.
+        schedule: what happens at which steps.
+        recalibrate: whether images are drawn with `recalibrated` statistics.
     """
 
     def __init__(
@@ -112,7 +124,10 @@ class Trainer:
         return True
 
     def final_scores(self) -> dict[str, float]:
-        """Scores of the trained generator, by the names in `gan.metric_names`. Raises Diverged for one that is no number."""
+        """Score the trained generator, by the names in `gan.metric_names`.
+
+        Raises Diverged for a score that is no number.
+        """
         scores = self._scores("final", self.schedule.final_num_images)
         self.tracker.scalars(self.step, scores)
         return scores

@@ -33,17 +33,33 @@ AVERAGE = "ema_generator"  # owner, in a state, of the moving average of the gen
 class Update:
     """Draws a batch, updates both networks in place, returns what happened.
 
-    images: (N, 32, 32, 3) uint8, kept in memory; batches are drawn with replacement.
     Call it with the number of the update, 1 for the first; it returns the `VALUES` as
     (5,) float32. D's probabilities are those before it learns from the batch. Made, as its
     networks and optimisers, in the scope of a strategy (`gan.devices`), it trains on its devices.
 
-    What is off by default, and then adds nothing to the compiled update (docs/levers.md):
-    loss: a name in `LOSSES`. r1_gamma: weight of `losses.r1`, added to D's loss on real images
-    in every `r1_every_steps`-th update, times that number; `D_LOSS` is without it.
-    augmentations: names in `AUGMENTATIONS`, for whatever D sees. horizontal_flip: of real
-    images. ema_decay: of the average of the generator, which `eval_generator` then is. decay: of both
-    learning rates.
+    What is off by default adds nothing to the compiled update then (docs/levers.md).
+
+    Args:
+        generator: latents (B, latent_dim) float32 -> images (B, 32, 32, 3) float32 in [-1, 1].
+        discriminator: such images -> logits (B, 1) float32.
+        g_optimizer: of the generator; it is built here.
+        d_optimizer: of the discriminator; it is built here.
+        images: (N, 32, 32, 3) uint8, kept in memory; batches are drawn with replacement.
+        update_rule: tutorial or batch; the module says what they are.
+        batch_size: real images, and as many generated ones, in an update, over all devices.
+        labels: the targets of both losses, and what is done to them.
+        loss: a name in `LOSSES`.
+        r1_gamma: weight of `losses.r1`, added to D's loss on real images in every `r1_every_steps`-th update, times
+            that number; `D_LOSS` is without it. 0 for none.
+        r1_every_steps: updates from one such penalty to the next, at least 1.
+        augmentations: names in `AUGMENTATIONS`, for whatever D sees.
+        horizontal_flip: whether about half of the real images are turned left to right.
+        ema_decay: of the average of the generator, which `eval_generator` then is, in [0, 1). 0 for none.
+        decay: of both learning rates; None for constant ones.
+        seed: of all draws, which are a function of it and of the number of the update.
+
+    Raises:
+        KeyError: for an update rule or a loss of no such name.
     """
 
     def __init__(
@@ -288,7 +304,10 @@ def named(owner: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Va
 
 
 def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -> None:
-    """Give a generator the weights that `Update.eval_generator` had in a state. Raises ValueError if they are of another."""
+    """Give a generator the weights that `Update.eval_generator` had in a state.
+
+    Raises ValueError if they are of another generator.
+    """
     owner = AVERAGE if any(name.startswith(f"{AVERAGE}/") for name in state) else "generator"
     for name, variable in named(owner, generator.variables).items():
         if name not in state or state[name].shape != variable.shape:

@@ -61,13 +61,29 @@ def load_dataset(
     progress: Progress = lambda done, total: None,
     trained_on: str | None = None,
 ) -> Dataset:
-    """The images of a source, in the class asked for.
+    """Load the images of a source, in the class asked for.
 
     `auto` takes `path` if given, else CIFAR-10 from Keras' cache, else a download, else
     the built-in pictures with a DataWarning. What takes time to decode is decoded once,
-    into `cache`, safely for processes that start together; `progress` is told of pictures
-    that are decoded. trained_on: the `sha256` of a run's images, which an earlier version may have
-    read in another way. Raises DataError.
+    into `cache`, safely for processes that start together.
+
+    Args:
+        source: auto, cifar10, embedded, folder or npz.
+        path: file or folder of the images, `~` allowed. None for those that need none: embedded, and cifar10 from
+            Keras' cache or a download.
+        class_id: a class by index, by its name in CIFAR-10 or by a sub-folder's name; `all` for all images.
+        cache: folder for what is decoded.
+        progress: called with the number of pictures decoded and the number of all pictures, while a folder is decoded.
+        trained_on: the `sha256` of a run's images, which an earlier version may have read from a folder in
+            another way. If the cache still has those images, they are returned.
+
+    Returns:
+        The images, at least `MIN_IMAGES` of them to train on, with their labels where the source has them.
+
+    Raises:
+        DataError: for images that cannot be had, read or used, and for a class that they do not have.
+        ConfigError: for a class of an .npz that is neither an index nor the name of a class of CIFAR-10.
+        PermissionError: for a file outside `path` that may not be used, such as one of the cache.
     """
     try:
         if trained_on is not None and (earlier := _earlier(source, path, cache, trained_on)) is not None:

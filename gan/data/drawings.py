@@ -60,7 +60,16 @@ class Dice:
         return (raw.astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
 
     def between(self, low: float, high: float, count: int) -> Array:
-        """(count, 1, 1): one number a picture."""
+        """Draw one number a picture.
+
+        Args:
+            low: least value.
+            high: bound above.
+            count: number of pictures.
+
+        Returns:
+            (count, 1, 1) float32 in [low, high), but for rounding.
+        """
         return np.float32(low) + np.float32(high - low) * self.uniform(count, 1, 1)
 
     def index(self, options: int, count: int) -> Array:
@@ -112,7 +121,13 @@ class Scene:
         return self.palette[:, part]
 
     def paint(self, coverage: Array, colour: Array, chosen: Array | None = None) -> None:
-        """Lay a colour (n, 3) over the pictures `chosen`, as far as `coverage` in [0, 1] says."""
+        """Lay a colour over pictures, as far as a coverage says.
+
+        Args:
+            coverage: (k, 32, 32) float32 in [0, 1]: 0 keeps a pixel, 1 replaces it.
+            colour: (k, 3) float32 in [0, 255], one a picture, or (1, 3) for all.
+            chosen: (k,) integers, which pictures are painted; None for all n, and k is n then.
+        """
         rows = np.flatnonzero(coverage.max(axis=(0, 2)) > 0)
         if not len(rows):
             return
@@ -178,7 +193,13 @@ class Scene:
 
 
 class Ship:
-    """One kind of ship on some of a scene's pictures, each of its own size, place and heading."""
+    """One kind of ship on some of a scene's pictures, each of its own size, place and heading.
+
+    Args:
+        dice: random numbers; the draws continue its stream.
+        scene: the pictures to paint on.
+        chosen: (k,) integers, which of them get a ship. Arrays below have one entry for each.
+    """
 
     def __init__(self, dice: Dice, scene: Scene, chosen: Array) -> None:
         self.dice, self.scene, self.chosen, self.count = dice, scene, chosen, len(chosen)
@@ -214,7 +235,15 @@ class Ship:
     def hull(
         self, colour: Array, rake: float = 0.3, sheer: float = 0.35, stern: float = 0.1, bottom: float = 0.0
     ) -> None:
-        """A hull with raked bow and stern and a deck that rises to the bow; its shadow on the water first."""
+        """Paint a hull with raked bow and stern and a deck that rises to the bow; its shadow on the water first.
+
+        Args:
+            colour: (k, 3) float32 in [0, 255], or (1, 3) for all.
+            rake: how much shorter the bow is at the waterline than at the deck, in u.
+            sheer: how far the deck rises to the bow, in v: by 1.44 times this at u = 1.
+            stern: how much shorter the stern is at the waterline than at the deck, in u.
+            bottom: height up to which the red bottom shows, in v.
+        """
         shape = self._hull(self.v, rake, sheer, stern)
         mirrored = self._hull(-self.v * np.float32(0.8), rake, sheer, stern)
         self.paint(
@@ -252,7 +281,16 @@ class Ship:
         colour: Array,
         lean: float = 0.0,
     ) -> None:
-        """A block from u = left to right and v = low to high, its sides leaning to the stern."""
+        """Paint a block from u = left to right and v = low to high, its sides leaning to the stern.
+
+        Args:
+            left: end towards the stern, in u; a number or (k, 1, 1).
+            right: end towards the bow, in u; likewise.
+            low: lower edge, in v; likewise.
+            high: upper edge, in v; likewise.
+            colour: (k, 3) float32 in [0, 255], or (1, 3) for all.
+            lean: how far the sides move to the stern, in u, for each unit of v above `low`.
+        """
         shift = np.float32(lean) * (self.v - low)
         edges = [
             (self.u - left + shift) * self.half,
@@ -263,7 +301,14 @@ class Ship:
         self.paint(_inside(edges), colour)
 
     def windows(self, left: Array | float, right: Array | float, v: Array | float, colour: Array = DARK) -> None:
-        """A row of portholes: dark and light in turn, as far as pixels allow."""
+        """Paint a row of portholes: dark and light in turn, as far as pixels allow.
+
+        Args:
+            left: end towards the stern, in u; a number or (k, 1, 1).
+            right: end towards the bow, in u; likewise.
+            v: height of the middle of the row; likewise. The row is 1.1 pixels high.
+            colour: (k, 3) float32 in [0, 255], or (1, 3) for all.
+        """
         thickness = np.float32(0.55) / self.deck
         row = _inside(
             [
@@ -277,7 +322,15 @@ class Ship:
         self.paint(row * dots * np.float32(0.85), colour)
 
     def sail(self, foot: Array, luff: Array, low: Array | float, high: Array, colour: Array) -> None:
-        """A triangle: from u = foot on the boom to the mast at u = luff, between two heights."""
+        """Paint a triangle: from u = foot on the boom to the mast at u = luff, between two heights.
+
+        Args:
+            foot: the corner on the boom, in u, (k, 1, 1).
+            luff: the mast, in u, (k, 1, 1).
+            low: height of the boom, in v; a number or (k, 1, 1).
+            high: height of the top, in v, (k, 1, 1); above `low`.
+            colour: (k, 3) float32 in [0, 255], or (1, 3) for all.
+        """
         share = (self.v - low) / (high - low)
         edge = luff + (foot - luff) * (1 - share)
         left, right = np.minimum(edge, luff), np.maximum(edge, luff)
@@ -290,6 +343,13 @@ class Ship:
         self.paint(_inside(edges), colour)
 
     def mast(self, u: Array | float, high: Array | float, colour: Array = DARK) -> None:
+        """Paint a mast, 0.7 pixels wide, from just below the deck upwards.
+
+        Args:
+            u: its place along the ship; a number or (k, 1, 1).
+            high: height of its top, in v; likewise.
+            colour: (k, 3) float32 in [0, 255], or (1, 3) for all.
+        """
         width = np.float32(0.35) / self.half
         self.box(u - width, u + width, 0.9, high, colour)
 

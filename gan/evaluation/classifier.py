@@ -15,7 +15,8 @@ from gan.keras_state import keras_defaults
 from gan.layers import BatchNormalization
 from gan.randomness import derive
 
-# The last size counts double: of the readings in docs/fid_proxy.md, none ranks late checkpoints more as both networks do.
+# The last size counts double: of the readings in docs/fid_proxy.md, none ranks late checkpoints more as both
+# networks do.
 IMPORTANCE = np.repeat([1.0, 1.0, 2.0], [WIDTHS[k] for k in TAPPED])
 PADDING = 4  # pixels that a training image may shift
 
@@ -57,12 +58,26 @@ def train_classifier(
     mirror: bool = True,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> None:
-    """SGD with one cycle of the learning rate, shifts and flips.
+    """Train a classifier in place by SGD with one cycle of the learning rate, shifts and flips.
 
-    images: (N, 32, 32, 3) uint8. labels: (N,) integers. Equal seeds give equal weights on
-    the same machine with the same threads. weight_decay: of the weights themselves, times the
-    learning rate, a step. on_step: told of each update its number, that of all,
-    and its loss. Raises ValueError for fewer images than a batch. The cycle is Smith & Topin's (2018), with straight slopes.
+    Equal seeds give equal weights on the same machine with the same threads. The cycle is Smith &
+    Topin's (2018), with straight slopes. Nesterov's momentum is 0.9.
+
+    Args:
+        model: as `build_classifier` makes it; its weights are changed.
+        images: (N, 32, 32, 3) uint8. Each is shifted by up to 4 pixels either way; its reflection fills the edge.
+        labels: (N,) integers in [0, num_classes).
+        epochs: passes over the images. In each the images that do not fill a batch are left out.
+        seed: of the order of the images, the shifts and the flips.
+        batch_size: images in an update, from 1 to N.
+        learning_rate: at the peak of the cycle.
+        weight_decay: of the weights themselves, times the learning rate, a step; biases, scales and offsets have none.
+        label_smoothing: in [0, 1]; the part of each target that is spread evenly over all classes.
+        mirror: whether about half of the images are flipped left to right.
+        on_step: called after each update with its number, 1 for the first, the number of all, and its loss in nats.
+
+    Raises:
+        ValueError: for fewer images than a batch.
     """
     if len(images) < batch_size:
         raise ValueError(f"at least {batch_size} images are needed for one update; got {len(images)}")
@@ -108,8 +123,11 @@ def _augmented(padded: np.ndarray, mirror: bool, rng: np.random.Generator) -> np
 
 
 def fold(model: keras.Model) -> Arrays:
-    """Batch normalisation folded into its convolution: `kernel_k` and `bias_k` of `gan.evaluation.extractors.ConvFeatures`, and
-    the last layer as `head` (256, num_classes) and `head_bias` (num_classes,)."""
+    """Fold each batch normalisation into its convolution.
+
+    Returns `kernel_k` and `bias_k` of `gan.evaluation.extractors.ConvFeatures`, and the last layer as `head`
+    (256, num_classes) and `head_bias` (num_classes,).
+    """
     weights = {}
     for index in range(len(WIDTHS)):
         kernel = model.get_layer(f"conv_{index}").kernel.numpy()
@@ -122,12 +140,19 @@ def fold(model: keras.Model) -> Arrays:
 
 
 def fit_projection(means: np.ndarray, dimensions: int, importance: np.ndarray | float = 1.0) -> Arrays:
-    """Standardisation and PCA of (N, d) features as one affine map: `offset` (d,) and `projection` (d, dimensions).
+    """Fit standardisation and PCA of features as one affine map, (features - offset) @ projection.
 
-    importance: (d,), the deviation that each feature is standardised to. Mapped, they have mean 0,
-    no correlation and, over the dimensions, a mean variance of 1: what the first principal
-    components of the standardised features have, in one scale. The sign of a component makes
+    Mapped, the features have mean 0, no correlation and, over the dimensions, a mean variance of 1: what the
+    first principal components of the standardised features have, in one scale. The sign of a component makes
     its largest weight positive.
+
+    Args:
+        means: (N, d) floats, one row an image; computed with in float64.
+        dimensions: number of principal components, from 1 to d.
+        importance: (d,) or one number, the standard deviation that each feature is standardised to.
+
+    Returns:
+        `offset` (d,) and `projection` (d, dimensions), float64.
     """
     means = means.astype(np.float64)
     offset, deviation = means.mean(axis=0), (means.std(axis=0) + 1e-6) / importance
@@ -138,6 +163,15 @@ def fit_projection(means: np.ndarray, dimensions: int, importance: np.ndarray | 
 
 
 def accuracy(weights: Arrays, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of the images whose class the folded network names: (N, 32, 32, 3) uint8, (N,) integers."""
+    """Measure the fraction of the images whose class the folded network names.
+
+    Args:
+        weights: arrays by name, as `fold` gives them.
+        images: (N, 32, 32, 3) uint8.
+        labels: (N,) integers in [0, num_classes).
+
+    Returns:
+        The fraction, in [0, 1].
+    """
     means = LayerMeans("", weights)(images)[:, -WIDTHS[-1] :]
     return float(((means @ weights["head"] + weights["head_bias"]).argmax(axis=1) == labels).mean())

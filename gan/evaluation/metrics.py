@@ -52,11 +52,19 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
 
 
 def frechet_bias(count_a: int, count_b: int, variances: np.ndarray) -> float:
-    """What the distance of two samples of one Gaussian is on average, above 0; to first order.
+    """Estimate what the distance of two samples of one Gaussian is on average, above 0; to first order.
 
-    variances: (d,), the eigenvalues λ of its covariance. (1/N + 1/M) times Σᵢ λᵢ, of the means,
-    plus Σᵢⱼ λᵢλⱼ(1 + δᵢⱼ) / 2(λᵢ + λⱼ), of the covariances: the metric of Bures applied to the
-    variance of a sample covariance. With unit variances (1/N + 1/M)(d + d(d+1)/4).
+    (1/N + 1/M) times Σᵢ λᵢ, of the means, plus Σᵢⱼ λᵢλⱼ(1 + δᵢⱼ) / 2(λᵢ + λⱼ), of the covariances: the
+    metric of Bures applied to the variance of a sample covariance. With unit variances
+    (1/N + 1/M)(d + d(d+1)/4).
+
+    Args:
+        count_a: N, vectors in the one sample; at least 1.
+        count_b: M, vectors in the other; at least 1.
+        variances: (d,), the eigenvalues λ of the Gaussian's covariance.
+
+    Returns:
+        The bias, in the unit of `frechet_distance`: that of the features, squared.
     """
     variances = np.asarray(variances, np.float64)
     products, sums = np.outer(variances, variances), np.add.outer(variances, variances)
@@ -67,10 +75,22 @@ def frechet_bias(count_a: int, count_b: int, variances: np.ndarray) -> float:
 def kernel_distance(
     real: np.ndarray, fake: np.ndarray, *, subset_size: int = 1000, subsets: int = 20, seed: int = 0
 ) -> float:
-    """Unbiased squared maximum mean discrepancy with the kernel (x·y/d + 1)³: KID, Bińkowski et al. (2018).
+    """Estimate the squared maximum mean discrepancy with the kernel (x·y/d + 1)³, without bias.
 
-    The mean over random subsets of `subset_size` vectors of each set, or as many as the smaller
-    set has. Around 0 (below it as often as above) for samples of one distribution.
+    This is KID, Bińkowski et al. (2018).
+
+    Args:
+        real: (N, d) features, N at least 2.
+        fake: (M, d) features, M at least 2.
+        subset_size: vectors of each set in a subset, at least 2; fewer if the smaller set has no more.
+        subsets: number of random subsets, at least 1. Within one no vector is drawn twice.
+        seed: of the subsets.
+
+    Returns:
+        The mean over the subsets. It is around 0 (below it as often as above) for samples of one distribution.
+
+    Raises:
+        ValueError: for another shape, unlike dimensions, too few vectors, NaN or infinity.
     """
     real, fake = _pair(real, fake, 2)
     size = min(subset_size, len(real), len(fake))
@@ -97,12 +117,21 @@ def neighbour_radii(real: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
 def density_and_coverage(
     real: np.ndarray, fake: np.ndarray, radii: np.ndarray | None = None, k: int = NEIGHBOURS
 ) -> tuple[float, float]:
-    """How deep fakes lie among the real images, and how many of those have a fake near: Naeem et al. (2020).
+    """Measure how deep fakes lie among the real images, and how many of those have a fake near: Naeem et al. (2020).
 
-    Density: the mean number of balls of the real vectors (to their k-th neighbour) that a
-    fake lies in, over k; 1 for samples of one distribution, more where fakes crowd in the
-    middle. Coverage: the share of the balls with a fake in them, in [0, 1]; it grows with the
-    number of fakes. radii: `neighbour_radii(real, k)`, if known already.
+    Args:
+        real: (N, d) features, N above k.
+        fake: (M, d) features, M at least 1.
+        radii: (N,), `neighbour_radii(real, k)` if it is computed already; None to compute it here.
+        k: which neighbour the ball around a real vector reaches to, at least 1.
+
+    Returns:
+        density: the mean number of balls of the real vectors (to their k-th neighbour) that a fake lies in, over k;
+            1 for samples of one distribution, more where fakes crowd in the middle.
+        coverage: the fraction of the balls with a fake in them, in [0, 1]; it grows with the number of fakes.
+
+    Raises:
+        ValueError: for another shape, unlike dimensions, too few vectors, NaN or infinity.
     """
     real, fake = _pair(real, fake, 1)
     radii = neighbour_radii(real, k) if radii is None else radii

@@ -49,7 +49,16 @@ class Reference:
 
     @classmethod
     def of(cls, extractor: FeatureExtractor, dataset: Dataset, cache: Path) -> "Reference":
-        """Computed once for each extractor and data set, then read from the cache."""
+        """Compute the reference once for each extractor and data set; later calls read it from the cache.
+
+        Args:
+            extractor: what turns the images into features; its id is part of the cache's key.
+            dataset: the real images. Those to train on are the reference; those held out, if any, give `held_out`.
+            cache: folder of the cache.
+
+        Returns:
+            The reference, equal for equal extractors and images.
+        """
         key = f"reference {VERSION} {extractor.id} {dataset.sha256} {pixel_hash(dataset.test)}"
         arrays = prepared(cache, "reference", key, lambda: _reference(extractor, dataset))
         held_out, floor, ceiling = arrays["expectations"]
@@ -94,7 +103,16 @@ class Scorer:
         return self.of_features(self.features(generator, num_images, seed=seed))
 
     def features(self, generator: keras.Model, num_images: int, *, seed: int = 0) -> np.ndarray:
-        """What the extractor sees of these images, (num_images, d) float32; fewer are the first of more."""
+        """Compute what the extractor sees of the generator's images.
+
+        Args:
+            generator: (B, latent_dim) float32 -> (B, 32, 32, 3) float32 in [-1, 1].
+            num_images: how many images are drawn, at least 1.
+            seed: of the latents.
+
+        Returns:
+            (num_images, d) float32. The features of fewer images are the first of those of more.
+        """
         return self.extractor(sample(generator, num_images, seed=seed))
 
     def of_images(self, images: np.ndarray) -> dict[str, float]:
@@ -117,7 +135,17 @@ class Scorer:
 
 
 def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = "scoring") -> np.ndarray:
-    """(count, 32, 32, 3) uint8 from a fixed bank of latents, the same for every run of a study."""
+    """Draw images from a fixed bank of latents, the same for every run of a study.
+
+    Args:
+        generator: (B, latent_dim) float32 -> (B, 32, 32, 3) float32 in [-1, 1].
+        count: number of images, at least 1.
+        seed: of the bank.
+        purpose: names the bank; each purpose has latents of its own.
+
+    Returns:
+        (count, 32, 32, 3) uint8.
+    """
     return images_of(generator, randomness.latents(seed, purpose, count, generator.input_shape[-1]))
 
 

@@ -43,9 +43,19 @@ class Weights:
 
 
 def find_weights(extractor: str, given: str | None = None, key: str = KEY) -> Weights:
-    """The weights of an extractor: the file given, or its own.
+    """Find the weights of an extractor: the file given, or its own.
 
-    Raises ConfigError, in the name of the setting `key`, for what is not there, cannot be read or cannot be fetched.
+    Args:
+        extractor: cifar_cnn, random_cnn or inception. Keras' file of the last is fetched if it is not in Keras' cache.
+        given: file of weights, `~` allowed: .npz of cifar_cnn, .h5 of inception. None for the extractor's own.
+        key: the setting that an error names.
+
+    Returns:
+        The weights' digest and file (None for random_cnn), with the arrays, but for inception: its file is only hashed.
+
+    Raises:
+        ConfigError: in the name of `key`, for what is not there, cannot be read or cannot be fetched, and for a
+            file for random_cnn, whose weights come from a seed.
     """
     if extractor == "random_cnn":
         if given is not None:

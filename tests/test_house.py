@@ -305,3 +305,47 @@ def test_nothing_depends_on_how_a_message_begins(package: str) -> None:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Attribute) and node.attr == "startswith" and file != JOURNAL:
                 assert not messages.search(ast.unparse(node.value)), f"{file}:{node.lineno}"
+
+
+def undocumented(source: str) -> list[str]:
+    """Public functions of three parameters or more whose docstring, or whose class's, does not say what these are.
+
+    A method without a docstring implements an interface that is documented elsewhere.
+    """
+    found = []
+
+    def look(body: list[ast.stmt], of_class: str) -> None:
+        for node in body:
+            if isinstance(node, ast.ClassDef):
+                look(node.body, ast.get_docstring(node) or " ")
+            elif isinstance(node, ast.FunctionDef) and (node.name == "__init__" or not node.name.startswith("_")):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                count = len([each for each in arguments if each.arg not in ("self", "cls")])
+                text = ast.get_docstring(node) or (of_class if node.name == "__init__" else "")
+                documented = "Args:" in text or (node.name == "__init__" and "Args:" in of_class)
+                if count >= 3 and not documented and (text or not of_class):
+                    found.append(node.name)
+
+    look(ast.parse(source).body, "")
+    return found
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_three_parameters_or_more_are_documented(package: str) -> None:
+    assert {str(file): names for file in sources(package) if (names := undocumented(file.read_text()))} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ('def f(a, b, c):\n    "Return."', ["f"]),
+        ("def f(a, b, c): ...", ["f"]),
+        ('def f(a, b, c):\n    """Return.\n\n    Args:\n        a: b.\n    """', []),
+        ('class C:\n    """Do.\n\n    Args:\n        a: b.\n    """\n\n    def __init__(self, a, b, c): ...', []),
+        ('class C:\n    "Do."\n\n    def __init__(self, a, b, c): ...', ["__init__"]),
+        ('class C:\n    "Do."\n\n    def image(self, a, b, c): ...', []),
+        ("def _f(a, b, c): ...", []),
+    ],
+)
+def test_what_is_not_documented_is_found(source: str, names: list[str]) -> None:
+    assert undocumented(source) == names

@@ -24,7 +24,7 @@ from sweeps.study.optuna_log import experimental
 
 # Attributes of trials.
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
-OUTCOME = "outcome"  # how it ended; a failed trial without one is to be taken up again
+OUTCOME = "outcome"  # how it ended; a failed trial without one is requeued
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
@@ -44,7 +44,7 @@ def superseded(trials: Sequence[FrozenTrial]) -> set[int]:
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """One trial for each suggestion: of those that were taken up again, the last."""
+    """Return one trial for each suggestion: its last attempt."""
     gone = superseded(trials)
     return [trial for trial in trials if trial.number not in gone]
 
@@ -84,7 +84,7 @@ def run_of(plan: Plan, trial: FrozenTrial) -> RunFolder:
 
 
 def run_name(study: str, origin: int) -> str:
-    """Of a trial's run; attempts to go on with it share the run."""
+    """Return the name of a run, which all attempts at a suggestion share."""
     return f"{study}-trial-{origin:04d}"
 
 

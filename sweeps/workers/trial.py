@@ -108,7 +108,7 @@ def main(arguments: list[str]) -> int:
                 closing_tags=lambda outcome: _tags(job, outcome, orders.reason),
             )
             if job.upload_minutes is not None and outcome.status == RunStatus.KILLED and not orders.reason:
-                upload(run.folder)  # another host may go on with it
+                upload(run.folder)  # another host may resume it
         ended = Ended(outcome.status, outcome.step, outcome.failure, outcome.failure_kind)
     except (ConfigError, CheckpointError, OSError) as error:
         failure = explained(error) if isinstance(error, OSError) else str(error)

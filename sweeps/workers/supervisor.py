@@ -122,7 +122,8 @@ class Supervisor:
         return budget.may_begin(self._plan, trials, self._elapsed())
 
     def _is_over(self, trials: list[FrozenTrial]) -> bool:
-        return not self._may_begin(trials) and all(trial.state.is_finished() for trial in trials)
+        # In this order: the budget takes a look at the history of every trial, four times a second.
+        return all(trial.state.is_finished() for trial in trials) and not self._may_begin(trials)
 
     def _requeue_lost(self) -> None:
         """Queue what workers left that are gone: the last of them may be."""
@@ -148,16 +149,17 @@ class Supervisor:
     def _tell(self, trials: list[FrozenTrial]) -> None:
         """Tell the listener what changed since the last look."""
         for trial in trials:
-            before, now = self._seen.get(trial.number), _state(trial)
+            before = self._seen.get(trial.number)
+            if before is not None and before[0].is_finished():
+                continue
+            now = _state(trial)
             if now == before or trial.user_attrs.get(attempts.BEGUN) != trial.number:
                 continue
             self._seen[trial.number] = now
             number = trial.number
             if before is None:
-                params, is_baseline = (
-                    attempts.shown_params(self._plan, trial),
-                    attempts.is_baseline(self._plan, trial),
-                )
+                params = attempts.shown_params(self._plan, trial)
+                is_baseline = attempts.is_baseline(self._plan, trial)
                 self._listener.event(TrialBegan(number, attempts.origin(trial), params, is_baseline))
             if now[1]:
                 scores = trial.intermediate_values

@@ -12,7 +12,6 @@ import contextlib
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -31,6 +30,8 @@ from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again
 from experiments.cli.progress import Output
 from experiments.cli.signals import first_collected, handled
+from experiments.processes.process import PRELOAD, fork_server
+from experiments.processes.process import start as start_program
 from experiments.records.folders import Records, new_folder
 from experiments.records.status import RunStatus
 from experiments.runs import start, train
@@ -134,7 +135,7 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     def task(_: DictConfig) -> None:
         job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
         own = ["--config-dir", args.config_dir] if args.config_dir else []
-        code, number = _child([sys.executable, str(Path(__file__).resolve()), *own, *job])
+        code, number = _child([*own, *job])
         if number is not None:
             sys.exit(entry.stopped_by(number))  # and no run after it
         codes.append(code)
@@ -149,7 +150,8 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
         records.check_writable()
         folder = new_folder(records.multiruns)
         overrides = [*overrides, f"hydra.sweep.dir={quote(str(folder))}"]
-    hydra_app.run_command(args, overrides, task)
+    with fork_server([PRELOAD]):
+        hydra_app.run_command(args, overrides, task)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
     if set(codes) != {USAGE_ERROR}:
@@ -161,9 +163,9 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     return USAGE_ERROR
 
 
-def _child(command: list[str]) -> tuple[int, int | None]:
-    """Exit code of a child, and the signal that reached us meanwhile: the child then saves its state."""
-    process = subprocess.Popen(command)
+def _child(arguments: list[str]) -> tuple[int, int | None]:
+    """Exit code of a run, and the signal that reached us meanwhile: the run then saves its state."""
+    process = start_program(Path(__file__), arguments, new_session=False)  # Ctrl-C and Ctrl-Z are for all
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

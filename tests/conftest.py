@@ -53,16 +53,25 @@ def no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[None]:
+    """Has programs forked from now on, by the tests themselves and by the programs that they start."""
+    from experiments.processes.process import fork_server
+
+    with fork_server(["sweeps.workers.preload", "sweeps.search.start"]):
+        yield
+
+
 @pytest.fixture
-def program() -> RunProgram:
+def program(forks: None) -> RunProgram:
     """Runs `python experiments/run.py` (or another script) in a process of its own."""
+    from experiments.processes import process
 
     def run(
         *arguments: str, script: str = "experiments/run.py", cwd: Path = ROOT, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / script), *arguments]
         env = {**os.environ, **environment}
-        return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
+        return process.run(ROOT / script, arguments, environment=env, folder=cwd, seconds=600)
 
     return run
 

@@ -18,16 +18,24 @@ LAYERS = ["gan", "experiments", "sweeps"]  # each may import itself and those be
 # The packages of each folder, from the bottom up; those of one line may not import each other.
 ORDER = {
     "gan": [["data"], ["evaluation"]],
-    "experiments": [["settings"], ["records"], ["cli"], ["tracking"], ["runs"], ["reports"], ["fid_proxy"]],
+    "experiments": [
+        ["settings", "processes"],
+        ["records"],
+        ["cli"],
+        ["tracking"],
+        ["runs"],
+        ["reports"],
+        ["fid_proxy"],
+    ],
     "sweeps": [["spec"], ["study"], ["display"], ["workers"], ["analysis"], ["search"]],
 }
-CHILDREN = {"sweeps.workers.worker", "sweeps.workers.trial"}  # programs that a search starts
+CHILDREN = {"sweeps.workers.worker", "sweeps.workers.trial", "experiments.processes.fork_server"}  # started by programs
 STARTS_ITSELF = {"sweeps.search.throughput"}  # a library whose function runs its own file to measure
 # Packages and modules that may import a framework, with all that is in them.
 USERS = {
     "mlflow": ["experiments.tracking"],
     "optuna": ["sweeps"],
-    "hydra": ["experiments.cli", "experiments.run", "sweeps.spec.space"],
+    "hydra": ["experiments.cli", "experiments.run", "experiments.runs.preload", "sweeps.spec.space"],
     "omegaconf": ["experiments.cli", "experiments.run", "experiments.runs"],
     "rich": ["experiments", "sweeps"],
 }
@@ -71,14 +79,14 @@ def upward(imports: Imports) -> list[str]:
 
 
 def imported_programs(imports: Imports) -> list[str]:
-    """Programs that something imports; those that a search starts may be imported by the programs at the top."""
+    """Programs that something imports. Those that programs start may be imported by the ones at the top, and preloaded."""
     top = {module for module in imports if module.count(".") == 1 and module.split(".")[0] in ("experiments", "sweeps")}
     top -= {unit(module, imports) for module in imports if module.count(".") > 1}
     return [
         f"{module} -> {target}"
         for module, targets in imports.items()
         for target in targets
-        if target in top or (target in CHILDREN and module not in top)
+        if target in top or (target in CHILDREN and module not in top and not module.endswith(".preload"))
     ]
 
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 from experiments import ROOT
 
-SHOW_CURSOR = "\x1b[?25h" if sys.stdout.isatty() else ""  # which live lines hide
+SHOW_CURSOR = "\x1b[?25h"  # which live lines hide
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PROGRAMS = [ROOT / name for name in ("experiments", "sweeps", "benchmarks")]  # folders of them
 
@@ -70,7 +70,8 @@ def first_collected(resume_command: str = "") -> Iterator[list[int]]:
         if caught:
             if resume_command:  # not by print(), which may have been interrupted
                 words = f"\nstopped at once; go on with\n         {resume_command}\n"
-                os.write(1, f"{SHOW_CURSOR}{words}".encode(errors="backslashreplace"))
+                cursor = SHOW_CURSOR if os.isatty(1) else ""
+                os.write(1, f"{cursor}{words}".encode(errors="backslashreplace"))
             leave_at_once(number, frame)
         caught.append(number)
 

@@ -1,10 +1,12 @@
 """What is recorded of a run beside its settings: images, extractor, code, command."""
 
+import functools
 import getpass
 import os
 import shlex
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -63,8 +65,12 @@ def shown_settings(config: Config) -> dict[str, object]:
     return settings(config) | {key: in_brief(effective(config, key)) for key in shared}
 
 
-def code_tags() -> dict[str, str]:
-    """Return the commit of the checkout and whether files differ from it, as tags; none outside a checkout."""
+@functools.cache
+def code_tags() -> Mapping[str, str]:
+    """Return the commit of the checkout and whether files differ from it, as tags; none outside a checkout.
+
+    They are those of the code that this process runs: whoever asks first should do it early.
+    """
 
     def git(*arguments: str) -> str | None:
         command = ["git", "-C", str(ROOT), *arguments]

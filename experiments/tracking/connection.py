@@ -61,6 +61,17 @@ class RunDeleted(RuntimeError):
     """The run is in MLflow's trash, where somebody put it."""
 
 
+def import_mlflow() -> None:
+    """Import MLflow, without its telemetry, its long retries and its words on the terminal."""
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    import mlflow  # noqa: F401
+
+    for name in ("mlflow", "alembic", "urllib3", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    own = logging.getLogger("mlflow")  # prints traces on the terminal of what is raised as well
+    own.handlers, own.propagate = [logging.NullHandler()], True  # to run.log, where there is one
+
+
 def connect(records: Records, uri: str) -> "MlflowClient":
     """Return a client of a server or database, and make the database's tables if they are not there.
 
@@ -71,15 +82,11 @@ def connect(records: Records, uri: str) -> "MlflowClient":
         uri: the address of the store.
     """
     file = sqlite_file(uri)
-    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    import_mlflow()
     if file is not None:  # a connection that was kept would write to a file that is replaced
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     import mlflow
 
-    for name in ("mlflow", "alembic", "urllib3", "absl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    own = logging.getLogger("mlflow")  # prints traces on the terminal of what is raised as well
-    own.handlers, own.propagate = [logging.NullHandler()], True  # to run.log, where there is one
     with _creating(records, file):
         if file is not None and is_gone(file):
             _make_database(file)

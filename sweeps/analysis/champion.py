@@ -1,7 +1,5 @@
 """What comes of a search: its winner, which is scored once more, and registered in MLflow."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +7,7 @@ from optuna.trial import FrozenTrial
 
 from experiments import ROOT
 from experiments.cli.overrides import as_text
+from experiments.processes.process import run as run_program
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, Model
@@ -169,6 +168,5 @@ def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolde
 def _program(name: str, run: RunFolder, arguments: Sequence[str]) -> str:
     """Run one of the smaller programs on a run, and return the end of its output."""
     quoted = [as_text(f"run={run.name}"), *arguments, as_text(f"records.root={run.records.root}")]
-    command = [sys.executable, str(EXPERIMENTS / name), *quoted]
-    result = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+    result = run_program(EXPERIMENTS / name, quoted)
     return (result.stderr or result.stdout).strip()[-300:]

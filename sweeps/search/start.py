@@ -1,6 +1,7 @@
 """A search from its command line to its exit code: what every program that searches does."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from optuna.exceptions import StorageInternalError
@@ -11,6 +12,7 @@ from experiments.cli.entry import stopped_by
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.progress import Output
 from experiments.cli.signals import first_collected
+from experiments.processes.process import fork_server
 from experiments.records.folders import RunFolder, make_folder
 from experiments.runs.start import find_extractor, load_data
 from experiments.tracking.address import fix_tracking_uri
@@ -20,6 +22,7 @@ from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan
 from sweeps.study import identity, samplers, storage
 from sweeps.workers.launchers import check_launcher
 
+PRELOAD = "sweeps.workers.preload"
 # What ends a search half-way, and the words for it.
 FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {StorageInternalError: storage.problem}
 
@@ -34,6 +37,16 @@ def search(plan: Plan, arguments: list[str]) -> int:
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
         return dry_run(plan, console)
+    with _fork_server(plan):
+        return _search(plan, arguments, console)
+
+
+def _fork_server(plan: Plan) -> AbstractContextManager[None]:
+    """Return the server that forks workers and trials of this machine."""
+    return fork_server([PRELOAD]) if plan.search.launcher == "local" else nullcontext()
+
+
+def _search(plan: Plan, arguments: list[str], console: Output) -> int:
     fix_tracking_uri()
     plan.records.check_writable()
     config = plan.config

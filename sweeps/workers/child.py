@@ -3,9 +3,10 @@
 import contextlib
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from experiments.processes.process import start
 
 
 class Child:
@@ -18,7 +19,6 @@ class Child:
         log: Path,
         *,
         read: bool,
-        new_session: bool,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start it.
@@ -28,20 +28,17 @@ class Child:
             first: its first line of orders.
             log: what its standard error is appended to.
             read: whether its standard output comes here, and not to the log as well.
-            new_session: whether signals of the terminal spare it.
             environment: variables beside those of this process.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         with open(log, "a", encoding="utf-8") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, str(program)],
+            self.process = start(
+                program,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if read else stream,
                 stderr=stream,
-                text=True,
-                env={**os.environ, **(environment or {})},
-                start_new_session=new_session,
+                environment={**os.environ, **(environment or {})},
             )
         self.say(first)
 
@@ -50,6 +47,9 @@ class Child:
         with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended, or was told to
             self.process.stdin.write(line)
             self.process.stdin.flush()
+
+    def kill(self) -> None:
+        self.process.kill()
 
     def end(self) -> None:
         assert self.process.stdin is not None

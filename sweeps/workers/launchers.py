@@ -4,7 +4,6 @@ Each worker is `python sweeps/workers/worker.py` with its task on standard input
 stands in a list of processes, and the end of that input ends it in order.
 """
 
-import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -83,7 +82,7 @@ class WorkerProcess(Child):
     """
 
     def __init__(self, task: Task, log: Path, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__(WORKER, task.line(), log, read=False, new_session=True, environment=environment)
+        super().__init__(WORKER, task.line(), log, read=False, environment=environment)
 
     def wait(self, seconds: float = float("inf")) -> int | None:
         """Its exit code; polled, so that a signal's handler may do the same meanwhile."""
@@ -93,11 +92,10 @@ class WorkerProcess(Child):
         return self.process.poll()
 
     def close(self, seconds: float = STOP_SECONDS) -> None:
-        """Let it save its trial and end; after so many seconds, kill it and its trial."""
+        """Let it save its trial and end; after so many seconds, kill it. It kills a trial that hangs before that."""
         self.end()
         if self.wait(seconds) is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.kill()
             self.process.wait()
 
     def exit(self) -> tuple[int, str]:

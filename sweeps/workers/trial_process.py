@@ -19,7 +19,7 @@ class TrialProcess(Child):
     """
 
     def __init__(self, job: Job, log: Path, program: Path = TRIAL) -> None:
-        super().__init__(program, job.line(), log, read=True, new_session=False)
+        super().__init__(program, job.line(), log, read=True)
 
     def messages(self) -> Iterator[Message]:
         """Yield what it says until it ends; the last is an `Ended`, unless it was killed."""

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -24,6 +25,7 @@ from rich.console import Console
 
 from experiments.cli import entry
 from experiments.cli.signals import handled
+from experiments.processes.process import PRELOAD, fork_server
 from experiments.records.folders import RunFolder, write_json
 from experiments.runs import snapshot
 from experiments.runs.start import load_data
@@ -40,6 +42,7 @@ from sweeps.workers.protocol import NO_TRIAL_COULD_DO_BETTER, Job, Task
 from sweeps.workers.trial_process import TRIAL, TrialProcess
 
 BEGUN_HERE = "one that a search has begun in this database"
+KILL_SECONDS = 50.0  # for a trial to save its state: less than launchers.STOP_SECONDS
 POLL = 0.5  # seconds between two looks at a study in which there is nothing to begin
 
 
@@ -184,6 +187,11 @@ class Worker:
         if self._process is not None:
             self._process.interrupt()
 
+    def kill(self) -> None:
+        """Kill the trial: it hangs."""
+        if self._process is not None:
+            self._process.kill()
+
     @property
     def ended(self) -> bool:
         return self._ended.is_set()
@@ -284,11 +292,13 @@ def work(task: Task, orders: TextIO | None = None) -> int:
     def wait_for_end(stream: TextIO) -> None:
         stream.read()
         worker.end()
+        time.sleep(KILL_SECONDS)
+        worker.kill()
 
     if orders is not None:
         threading.Thread(target=wait_for_end, args=(orders,), daemon=True).start()
     console.print(f"joined   study {worker.plan.search.study}", markup=False)
-    with handled(end):
+    with handled(end), _fork_server(task, logs / f"fork-server-{task.number}.log"):
         try:
             worker.run()
         except CodeChanged as error:
@@ -301,6 +311,11 @@ def work(task: Task, orders: TextIO | None = None) -> int:
         return NO_TRIAL_COULD_DO_BETTER
     console.print("left     " + ("its trial is queued for others" if worker.ended else "nothing is left to do"))
     return 128 + caught[0] if caught else 0
+
+
+def _fork_server(task: Task, log: Path) -> AbstractContextManager[None]:
+    """Return a server for the trials of a worker that is on its own; only those of the usual program need it."""
+    return fork_server([PRELOAD], log) if Path(task.program) == TRIAL else nullcontext()
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,1 @@
+"""Programs in processes of their own: forked where a fork server runs, started anew elsewhere."""

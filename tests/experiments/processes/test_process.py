@@ -1,0 +1,209 @@
+"""Programs in processes of their own: a forked one is as one that was started."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT
+
+from experiments.processes import process
+from experiments.processes.fork_server import difference
+from experiments.processes.process import ADDRESS, UNKNOWN, ForkedProcess, fork_server, run, start
+
+PROGRAM = Path(__file__).with_name("told_program.py")
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
+    """A server of this test's own."""
+    monkeypatch.delenv(ADDRESS, raising=False)
+    before = psutil.Process().children()
+    with fork_server(["json"]):
+        (mine,) = [child for child in psutil.Process().children() if child not in before]
+        yield mine
+
+
+def told(*arguments: str, environment: dict[str, str] | None = None) -> tuple[dict[str, object], list[float], str]:
+    done = run(PROGRAM, arguments, environment=environment)
+    first, second, *rest = done.stdout.splitlines()
+    assert done.stderr == ""
+    return json.loads(first), json.loads(second), "\n".join(rest)
+
+
+def wait_until(condition: object, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_forked_process_is_as_a_started_one(
+    server: psutil.Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "ONLY_HERE": "ä"}
+    forked, *_, last = told("end=0", "word=ä", environment=environment)
+    assert last == "over"  # exit handlers are called
+    address = environment.pop(ADDRESS)
+    plain, *_ = told("end=0", "word=ä", environment=environment)
+    assert forked.pop("environment") == {**environment, ADDRESS: address}
+    assert plain.pop("environment") == environment
+    assert forked == plain
+    assert forked["leads"] is True
+    assert forked["folder"] == str(tmp_path)
+
+
+def test_a_forked_process_may_stay_in_the_terminals_group(server: psutil.Process) -> None:
+    process = start(PROGRAM, stdout=subprocess.PIPE, new_session=False)
+    assert isinstance(process, ForkedProcess)
+    assert process.stdout is not None
+    with process.stdout:
+        assert json.loads(process.stdout.read().splitlines()[0])["group"] == os.getpgid(0)
+    assert process.wait() == 0
+
+
+def test_streams_of_a_forked_process(server: psutil.Process, tmp_path: Path) -> None:
+    with open(tmp_path / "log", "w") as log:
+        process = start(PROGRAM, ["input=1", "raise=alas"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+    assert process.poll() is None
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("hello\n")
+    process.stdin.close()
+    with process.stdout:
+        assert json.loads(process.stdout.readline())["input"] == "hello\n"
+        assert process.stdout.readlines()[-1] == "over\n"
+    assert process.wait() == 1
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("Traceback (most recent call last):", "RuntimeError: alas")
+
+
+def test_children_share_no_random_numbers(server: psutil.Process) -> None:
+    (_, first, _), (_, second, _) = told(), told()
+    assert not set(first) & set(second)
+
+
+@pytest.mark.parametrize("is_forked", [True, False])
+def test_exit_codes(is_forked: bool, server: psutil.Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not is_forked:
+        monkeypatch.delenv(ADDRESS)
+    assert run(PROGRAM, ["end=3"]).returncode == 3
+    sleeping = start(PROGRAM, ["sleep=60"], stdout=subprocess.DEVNULL)
+    assert isinstance(sleeping, ForkedProcess) == is_forked
+    with pytest.raises(subprocess.TimeoutExpired):
+        sleeping.wait(0.1)
+    assert sleeping.poll() is None
+    sleeping.terminate()
+    assert sleeping.wait(10) == -signal.SIGTERM
+    assert sleeping.poll() == -signal.SIGTERM
+    sleeping.kill()  # too late, and no error
+
+
+def test_a_killed_child_leaves_the_others_alone(server: psutil.Process) -> None:
+    first, second = (start(PROGRAM, ["sleep=60"], stdout=subprocess.DEVNULL) for _ in range(2))
+    first.kill()
+    assert first.wait(10) == KILLED
+    assert second.poll() is None
+    assert not psutil.pid_exists(first.pid)  # it was reaped
+    second.kill()
+    assert second.wait(10) == KILLED
+
+
+def test_a_killed_server_leaves_its_children_alone(
+    server: psutil.Process, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    child = start(PROGRAM, ["sleep=1", f"file={tmp_path / 'done'}"], stdout=subprocess.DEVNULL)
+    server.kill()
+    server.wait()
+    with caplog.at_level(logging.DEBUG, process.__name__):
+        assert run(PROGRAM, ["end=4"]).returncode == 4
+    assert caplog.messages == [f"{PROGRAM.name} is started and not forked: the server does not answer"]
+    assert child.wait(10) == UNKNOWN
+    assert (tmp_path / "done").exists()
+
+
+def test_what_the_server_cannot_fork_is_started(
+    server: psutil.Process, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere.py"
+    elsewhere.write_text("print('here')")
+    with caplog.at_level(logging.DEBUG, process.__name__):
+        told(environment={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"})
+        assert run(elsewhere).stdout == "here\n"
+    assert caplog.messages == [
+        f"{PROGRAM.name} is started and not forked: TF_ENABLE_ONEDNN_OPTS is another one",
+        f"elsewhere.py is started and not forked: {elsewhere} is not of this checkout",
+    ]
+
+
+def test_differences_that_matter() -> None:
+    assert difference({"PATH": "a", "TF_NUM_INTRAOP_THREADS": "1"}, {"PATH": "b"}) is None
+    assert difference({"KERAS_BACKEND": "tensorflow"}, {}) is None
+    assert difference({"KERAS_BACKEND": "jax"}, {}) == "KERAS_BACKEND"
+    assert difference({}, {"PYTHONWARNINGS": "error"}) == "PYTHONWARNINGS"
+
+
+def test_nothing_runs_for_a_client_that_is_gone(server: psutil.Process, tmp_path: Path) -> None:
+    """It may have started the program itself."""
+    request = {
+        "program": str(PROGRAM), "arguments": [f"file={tmp_path / 'done'}"], "environment": dict(os.environ),
+        "folder": str(tmp_path), "new_session": True,
+    }  # fmt: skip
+    content = json.dumps(request).encode()
+    with socket.socket(socket.AF_UNIX) as client, open(os.devnull, "r+") as null:
+        client.connect("\0" + os.environ[ADDRESS])
+        socket.send_fds(client, [struct.pack("q", len(content))], [null.fileno()] * 3)
+        client.sendall(content)
+        pid = json.loads(client.recv(100))["pid"]
+        assert psutil.pid_exists(pid)
+    wait_until(lambda: not psutil.pid_exists(pid))
+    assert not (tmp_path / "done").exists()
+    told()  # the server lives
+
+
+def test_the_server_goes_with_whoever_started_it(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, time\nfrom pathlib import Path\nfrom experiments.processes.process import *\n"
+        f"program, arguments = Path({str(PROGRAM)!r}), ['sleep=1', 'file={tmp_path / 'done'}']\n"
+        "with fork_server(['json']):\n    child = start(program, arguments, stdout=subprocess.DEVNULL)\n"
+        "    print(os.getpid(), child.pid, flush=True)\n    time.sleep(60)\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != ADDRESS}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as owner:
+        assert owner.stdout is not None
+        line = next(line for line in owner.stdout if line[0].isdigit())
+        (mine,) = [c for c in psutil.Process(owner.pid).children() if "fork_server.py" in " ".join(c.cmdline())]
+        assert [child.pid for child in mine.children()] == [int(line.split()[1])]
+        owner.kill()
+    assert mine.is_running()  # for the exit code of its child
+    wait_until(lambda: not mine.is_running())
+    assert (tmp_path / "done").exists()
+
+
+def test_where_forking_is_not_safe(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.delenv(ADDRESS, raising=False)
+    monkeypatch.setattr(process.sys, "platform", "darwin")
+    with caplog.at_level(logging.DEBUG, process.__name__), fork_server(["json"]):
+        assert ADDRESS not in os.environ
+    assert caplog.messages == ["programs are started and not forked: forking is not safe on darwin"]
+
+
+@pytest.mark.parametrize("module", ["experiments.runs.preload", "sweeps.workers.preload"])
+def test_what_is_imported_beforehand_runs_no_operation(module: str) -> None:
+    code = f"import {module}\nfrom tensorflow.python.eager.context import context\nprint(context()._initialized)"
+    environment = {key: value for key, value in os.environ.items() if key != ADDRESS}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True)
+    assert done.stdout == "False\n"

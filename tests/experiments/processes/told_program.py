@@ -1,0 +1,45 @@
+"""What a program finds when it begins, as JSON on its standard output; `end` and `sleep` say how it ends."""
+
+import atexit
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+
+
+def surroundings() -> dict[str, object]:
+    return {
+        "argv": sys.argv,
+        "orig_argv": sys.orig_argv[-len(sys.argv) :],
+        "path": sys.path[0],
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "leads": os.getsid(0) == os.getpid(),
+        "group": os.getpgid(0) if os.getsid(0) != os.getpid() else None,
+        "descriptors": sorted(os.readlink(f"/proc/self/fd/{n}").partition(":")[0] for n in (0, 1, 2)),
+        "open": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)],
+        "encodings": [stream.encoding for stream in (sys.stdin, sys.stdout, sys.stderr)],
+        "buffered": [stream.line_buffering for stream in (sys.stdout, sys.stderr)],
+        "module": __name__,
+        "umask": os.umask(0o22),
+    }
+
+
+if __name__ == "__main__":
+    words = dict(word.split("=") for word in sys.argv[1:])
+    print(json.dumps({**surroundings(), "input": sys.stdin.readline() if "input" in words else ""}), flush=True)
+    print(json.dumps([random.random(), np.random.random()]), flush=True)
+    atexit.register(lambda: print("over", flush=True))
+    time.sleep(float(words.get("sleep", 0)))
+    if "file" in words:
+        open(words["file"], "w").close()
+    if "raise" in words:
+        raise RuntimeError(words["raise"])
+    sys.exit(int(words.get("end", 0)))

@@ -60,8 +60,9 @@ class Request:
         for number, descriptor in enumerate(self.streams):
             os.dup2(descriptor, number)
             os.close(descriptor)
-        if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.write_through:
-            sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+        sys.stdin = sys.__stdin__ = _stream(0, sys.stdin)  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = _stream(1, sys.stdout)  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = _stream(2, sys.stderr)  # type: ignore[misc]
         os.environ.clear()
         os.environ.update(self.environment)
         os.chdir(self.folder)
@@ -71,6 +72,22 @@ class Request:
         sys.path[0] = os.path.dirname(self.program)
         setproctitle(" ".join(sys.orig_argv))  # what ps and top show
         runpy.run_path(self.program, run_name="__main__")
+
+
+def _stream(number: int, like: Any) -> io.TextIOWrapper:
+    """Open a standard stream as Python does at its start, which depends on the file that it is.
+
+    Args:
+        number: 0, 1 or 2.
+        like: that stream of the server, whose encoding and buffering were asked for by the environment.
+    """
+    is_unbuffered = number > 0 and like.write_through
+    buffer = open(number, "wb" if number else "rb", buffering=0 if is_unbuffered else -1, closefd=False)
+    by_line = not is_unbuffered and (number == 2 or (number == 1 and buffer.isatty()))
+    newline = "\n" if number else None
+    return io.TextIOWrapper(
+        buffer, like.encoding, like.errors, newline, line_buffering=by_line, write_through=is_unbuffered
+    )
 
 
 def difference(mine: Mapping[str, str], theirs: Mapping[str, str]) -> str | None:

@@ -112,7 +112,9 @@ def _constant(array: np.ndarray) -> tf.Tensor:
 
 
 def _compiled(forward: Forward) -> Forward:
-    function: Forward = tf.function(forward, input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8)])
+    function: Forward = tf.function(
+        forward, input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8)], autograph=False
+    )
     return function
 
 

@@ -28,11 +28,14 @@ def surroundings() -> dict[str, object]:
         "encodings": [stream.encoding for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "buffered": [stream.line_buffering for stream in (sys.stdout, sys.stderr)],
         "module": __name__,
+        "seekable": [stream.seekable() for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "umask": os.umask(0o22),
     }
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     words = dict(word.split("=") for word in sys.argv[1:])
     print(json.dumps({**surroundings(), "input": sys.stdin.readline() if "input" in words else ""}), flush=True)
     print(json.dumps([random.random(), np.random.random()]), flush=True)

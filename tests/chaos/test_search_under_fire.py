@@ -1,5 +1,6 @@
-"""A search whose trials, workers and own process are killed with kill -9, again and again."""
+"""A search whose trials, workers, fork server and own process are killed with kill -9, again and again."""
 
+import os
 import random
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from conftest import ROOT, SOAK, noise_images
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
+from experiments.processes.process import ADDRESS
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from gan import metric_names
@@ -43,7 +45,9 @@ def start(root: Path, images: Path, log: Path) -> "subprocess.Popen[bytes]":
         "search=custom", "optim.learning_rate=tag(log,interval(5e-5,1e-3))", "search.pruner=median",
     ]  # fmt: skip
     with open(log, "a") as stream:
-        return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], cwd=ROOT, stdout=stream, stderr=stream)
+        command = [sys.executable, "-c", PROGRAM, *arguments]
+        own = {name: value for name, value in os.environ.items() if name != ADDRESS}  # it has a fork server of its own
+        return subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream, env=own)
 
 
 def processes(parent: int, script: str) -> list[psutil.Process]:
@@ -72,11 +76,12 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(rng.uniform(0.3, 2.0))
         # A search that was just started is left to start trials, most of the time.
-        kind = rng.choices(["trial", "worker", "search", "all"], [10, 4, 2, 1])[0]
+        kind = rng.choices(["trial", "worker", "server", "search", "all"], [10, 4, 2, 2, 1])[0]
         scripts = {
             "trial": [STUB.name],
             "worker": ["sweeps/workers/worker.py"],
-            "all": [STUB.name, "sweeps/workers/worker.py"],
+            "server": ["processes/fork_server.py"],
+            "all": [STUB.name, "sweeps/workers/worker.py", "processes/fork_server.py"],
         }
         try:
             victims = [p for script in scripts.get(kind, []) for p in processes(search.pid, script)]

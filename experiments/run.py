@@ -165,7 +165,7 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
 
 def _child(arguments: list[str]) -> tuple[int, int | None]:
     """Exit code of a run, and the signal that reached us meanwhile: the run then saves its state."""
-    process = start_program(Path(__file__), arguments, new_session=False)  # Ctrl-C and Ctrl-Z are for all
+    process = start_program(Path(__file__), arguments)  # in the same session: Ctrl-C and Ctrl-Z are for all
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

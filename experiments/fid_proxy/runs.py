@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from experiments import ROOT
+from experiments.processes.process import PRELOAD, fork_server, start
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.records.status import FailureKind, RunStatus
@@ -57,7 +57,7 @@ def train_all(records: Records, dataset: Dataset, steps: int, every: int) -> lis
             _train(folder, common)
         return _ended(folder, dataset, steps, every)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with fork_server([PRELOAD]), ThreadPoolExecutor(AT_ONCE) as pool:
         for folder, ended in zip(folders, pool.map(finish, folders), strict=True):
             if not ended or not folder.checkpoints.files():
                 raise ConfigError("the run", "one that can be trained", folder.name, f"see {_log(folder)}")
@@ -68,9 +68,10 @@ def _train(folder: RunFolder, common: list[str]) -> None:
     threads = str(max((os.cpu_count() or 1) // AT_ONCE, 1))
     environment = {**os.environ, **dict.fromkeys(THREADS, threads)}
     environment.pop("MLFLOW_TRACKING_URI", None)  # they are nobody's experiments
-    start = [f"resume={folder.name}"] if folder.config.exists() else [f"name={folder.name}", *RUNS[folder.name]]
+    resumption = [f"resume={folder.name}"] if folder.config.exists() else [f"name={folder.name}", *RUNS[folder.name]]
     with open(_log(folder), "a", encoding="utf-8") as log:
-        subprocess.run([sys.executable, str(PROGRAM), *start, *common], stdout=log, stderr=log, env=environment)
+        arguments = [*resumption, *common]
+        start(PROGRAM, arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, environment=environment).wait()
 
 
 def _log(folder: RunFolder) -> Path:

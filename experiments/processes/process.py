@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol
 SERVER = Path(__file__).with_name("fork_server.py")
 ADDRESS = "GAN_FORK_SERVER"  # the environment variable with a server's address, for all processes below it
 UNKNOWN = 255  # exit code of a process whose server was killed
-END_SECONDS = 1.0  # to wait for a server to end by itself
+END_SECONDS = 0.2  # to wait for a server to end by itself
 ANSWER_SECONDS = 60.0  # for a server to import everything and fork
 PRELOAD = "experiments.runs.preload"  # a module that imports all that a run needs
 GO = b"g"  # to a server: the process may run
@@ -129,7 +129,7 @@ def start(
     stderr: int | IO[str] | None = None,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    new_session: bool = True,
+    new_session: bool = False,
 ) -> Process:
     """Start a Python program.
 
@@ -177,6 +177,7 @@ def run(
     *,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    new_session: bool = False,
     seconds: float | None = None,
 ) -> "subprocess.CompletedProcess[str]":
     """Run a Python program without input to its end.
@@ -186,6 +187,7 @@ def run(
         arguments: what it gets on its command line.
         environment: its variables; None for those of this process.
         folder: its working directory; None for that of this process.
+        new_session: whether it leads a session of its own, so that signals of the terminal spare it.
         seconds: after which it is killed; None for no limit.
 
     Returns:
@@ -198,8 +200,16 @@ def run(
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as err,
     ):
-        null = subprocess.DEVNULL
-        process = start(program, arguments, stdin=null, stdout=out, stderr=err, environment=environment, folder=folder)
+        process = start(
+            program,
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            environment=environment,
+            folder=folder,
+            new_session=new_session,
+        )
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -289,7 +299,7 @@ def _fork(address: str, request: dict[str, object], streams: tuple[int | IO[str]
             raise _NotForked("the server does not answer") from error
         answer = _read(server)
         if answer is None:
-            raise _NotForked("the server ended")
+            raise _NotForked("the server does not answer")
         if "refused" in answer:
             raise _NotForked(answer["refused"])
         server.settimeout(None)

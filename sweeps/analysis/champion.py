@@ -168,5 +168,5 @@ def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolde
 def _program(name: str, run: RunFolder, arguments: Sequence[str]) -> str:
     """Run one of the smaller programs on a run, and return the end of its output."""
     quoted = [as_text(f"run={run.name}"), *arguments, as_text(f"records.root={run.records.root}")]
-    result = run_program(EXPERIMENTS / name, quoted)
+    result = run_program(EXPERIMENTS / name, quoted, new_session=True)
     return (result.stderr or result.stdout).strip()[-300:]

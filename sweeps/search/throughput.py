@@ -5,10 +5,9 @@ python sweeps/search/throughput.py <overrides as JSON>      (started by search.d
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from experiments.cli import entry
 from experiments.cli.overrides import as_text
+from experiments.processes.process import PRELOAD, fork_server, run
 from sweeps.spec.plan import Plan
 
 UPDATES = 30  # that are timed
@@ -47,16 +47,13 @@ def measure(plan: Plan) -> TrialTiming:
     """
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
-        command = [sys.executable, __file__, json.dumps([overrides, plan.config_dir])]
-        processes = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            for _ in range(plan.workers)
-        ]
-        outputs = [process.communicate() for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
+        arguments = [json.dumps([overrides, plan.config_dir])]
+        with fork_server([PRELOAD]), ThreadPoolExecutor(plan.workers) as threads:
+            done = list(threads.map(lambda _: run(Path(__file__), arguments), range(plan.workers)))
+    for process in done:
         if process.returncode:
-            raise RuntimeError([f"exit code {process.returncode}", *errors.strip().splitlines()][-1])
-    times = [tuple(float(word) for word in output.split()) for output, _ in outputs]
+            raise RuntimeError([f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1])
+    times = [tuple(float(word) for word in process.stdout.split()) for process in done]
     return TrialTiming(
         start_seconds=max(start_seconds for start_seconds, _ in times),
         update_seconds=max(update_seconds for _, update_seconds in times),

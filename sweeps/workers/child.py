@@ -39,6 +39,7 @@ class Child:
                 stdout=subprocess.PIPE if read else stream,
                 stderr=stream,
                 environment={**os.environ, **(environment or {})},
+                new_session=True,
             )
         self.say(first)
 

@@ -9,9 +9,11 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from conftest import ROOT
@@ -19,6 +21,9 @@ from conftest import ROOT
 from experiments.processes import process
 from experiments.processes.fork_server import difference
 from experiments.processes.process import ADDRESS, UNKNOWN, ForkedProcess, fork_server, run, start
+from experiments.records import journal
+from experiments.records.folders import RunFolder
+from gan import metric_names
 
 PROGRAM = Path(__file__).with_name("told_program.py")
 KILLED = -signal.SIGKILL
@@ -35,7 +40,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[psutil.Process]:
 
 
 def told(*arguments: str, environment: dict[str, str] | None = None) -> tuple[dict[str, object], list[float], str]:
-    done = run(PROGRAM, arguments, environment=environment)
+    done = run(PROGRAM, arguments, environment=environment, new_session=True)
     first, second, *rest = done.stdout.splitlines()
     assert done.stderr == ""
     return json.loads(first), json.loads(second), "\n".join(rest)
@@ -65,7 +70,7 @@ def test_a_forked_process_is_as_a_started_one(
 
 
 def test_a_forked_process_may_stay_in_the_terminals_group(server: psutil.Process) -> None:
-    process = start(PROGRAM, stdout=subprocess.PIPE, new_session=False)
+    process = start(PROGRAM, stdout=subprocess.PIPE)
     assert isinstance(process, ForkedProcess)
     assert process.stdout is not None
     with process.stdout:
@@ -207,3 +212,28 @@ def test_what_is_imported_beforehand_runs_no_operation(module: str) -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_forked_run_imports_nothing_large_and_gives_the_same(
+    forks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [
+        "data=embedded", f"records.root={tmp_path}", "train.steps=3", "train.log_every_steps=1", "eval.num_images=100",
+        "eval.final_num_images=100", "model.generator.width=8", "model.discriminator.width=8",
+    ]  # fmt: skip
+    program = str(ROOT / "experiments/run.py")
+    script, late = PROGRAM.with_name("late_imports.py"), tmp_path / "late.txt"
+    assert run(script, [str(late), program, *settings, "name=forked"]).returncode == 0
+    packages = Counter(name.partition(".")[0] for name in late.read_text().split())
+    assert not {name: count for name, count in packages.items() if count > 20}
+    monkeypatch.delenv(ADDRESS)
+    assert run(Path(program), [*settings, "name=started"]).returncode == 0
+    runs = [RunFolder(tmp_path / "runs" / name) for name in ("forked", "started")]
+    first, second = (journal.curves(run.journal) for run in runs)
+    times = metric_names.STEPS_PER_SECOND
+    assert {key: points for key, points in first.items() if key != times} == {
+        key: points for key, points in second.items() if key != times
+    }
+    first, second = (run.checkpoints.latest().arrays for run in runs)
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)

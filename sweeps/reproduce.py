@@ -42,7 +42,7 @@ from experiments.runs.start import load_data
 from experiments.runs.threads import available_cores
 from experiments.settings.renamed import FIRST_NAMES
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
-from experiments.settings.schema import RESUME_MAY_CHANGE, Config, RecordsConfig
+from experiments.settings.schema import RESUME_MAY_CHANGE, Config, DataPlace, RecordsConfig
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError, first_line, nearest
@@ -91,9 +91,10 @@ QUICK_SEARCH = [
 
 
 @dataclass
-class DataPlace:
+class Images(DataPlace):
+    """CIFAR-10, or the drawings that come with the program."""
+
     source: str = setting("cifar10", "where images come from", Choice(("cifar10", "embedded")))
-    path: str | None = setting(None, "CIFAR-10, if it is not in Keras' cache: folder or .tar.gz", NotEmpty())
 
 
 @dataclass
@@ -109,7 +110,7 @@ class Reproduction:
     workers: int | None = setting(None, "trainings at a time, which share the cores; by default one a core", COUNT)
     hours: float | None = setting(None, "after which no more trainings are begun", POSITIVE)
     dry_run: bool = setting(False, "say what is left to do and how long it would take; write nothing")
-    data: DataPlace = field(default_factory=DataPlace)
+    data: Images = field(default_factory=Images)
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
@@ -230,10 +231,8 @@ def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, cons
     if not all(_folder(args, each).config.is_file() for each in runs):
         console.print("figures   as they were: the runs are not among the records here")
         return True
-    root = [] if args.records.root is None else [f"records.root={args.records.root}"]
-    place = [] if args.data.path is None else [f"data.path={args.data.path}"]
     with tempfile.TemporaryDirectory() as folder:
-        own = [*(f"run={each.name}" for each in runs), *map(as_text, [f"out={folder}", *root, *place])]
+        own = [*(f"run={each.name}" for each in runs), as_text(f"out={folder}"), *_places(args)]
         if problem := _program("compare.py", own):
             console.print(f"failed    samples side by side: {problem}")
             return False
@@ -263,9 +262,13 @@ def _digests(every: Sequence[Training], args: Reproduction) -> dict[str, str]:
 
 
 def _data(args: Reproduction) -> list[str]:
-    place = [] if args.data.path is None else [f"data.path={args.data.path}"]
-    root = [] if args.records.root is None else [f"records.root={args.records.root}"]
-    return [f"data={args.data.source}", *map(as_text, [*place, *root])]
+    return [f"data={args.data.source}", *_places(args)]
+
+
+def _places(args: Reproduction) -> list[str]:
+    """Return where images and records are, as arguments of the other programs."""
+    places = {"data.path": args.data.path, "records.root": args.records.root}
+    return [as_text(f"{key}={place}") for key, place in places.items() if place is not None]
 
 
 def _overrides(each: Training, args: Reproduction) -> list[str]:
@@ -358,7 +361,7 @@ def _train(
 def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
     """Train and score, or resume that; return the problem if it was not finished."""
     folder = _folder(args, each)
-    root = [o for o in _data(args) if o.startswith("records.root")]
+    root = [place for place in _places(args) if place.startswith("records.root")]
     if folder.config.is_file():
         if digest(read_records(folder, "run")[0]) != known:
             return f"there is one of other settings already; delete or rename {shown(folder.path)}"

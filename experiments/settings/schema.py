@@ -187,7 +187,7 @@ class RecordsConfig:
 
 @dataclass
 class DataPlace:
-    """For programs that read the images of a run, or CIFAR-10 alone."""
+    """Where images are, for programs that read those of a run, or CIFAR-10."""
 
     path: str | None = setting(None, "where the images are now, if the program does not find them", NotEmpty())
 

@@ -7,7 +7,22 @@ import numpy as np
 from experiments.settings.schema import Config
 
 if TYPE_CHECKING:
+    import keras
+
     from gan.update import Update
+
+
+def make_generator(config: Config) -> "keras.Model":
+    """Return a generator of the settings of a run, with its first weights."""
+    from gan.models import build_generator
+
+    return build_generator(
+        config.model.latent_dim,
+        config.model.generator.bn_momentum,
+        width=config.model.generator.width,
+        precision=config.train.precision,
+        seed=config.seed,
+    )
 
 
 def build_update(config: Config, images: np.ndarray) -> "Update":
@@ -28,20 +43,14 @@ def build_update(config: Config, images: np.ndarray) -> "Update":
 
 def _build_update(config: Config, images: np.ndarray) -> "Update":
     from gan.labels import Labels
-    from gan.models import build_discriminator, build_generator
+    from gan.models import build_discriminator
     from gan.optimizers import Adam, Decay
     from gan.update import Update
 
     model, optim, train = config.model, config.optim, config.train
     adam = {"beta_1": optim.beta_1, "beta_2": optim.beta_2, "epsilon": optim.epsilon}
     return Update(
-        build_generator(
-            model.latent_dim,
-            model.generator.bn_momentum,
-            width=model.generator.width,
-            precision=train.precision,
-            seed=config.seed,
-        ),
+        make_generator(config),
         build_discriminator(
             model.discriminator.bn_momentum,
             model.discriminator.leaky_relu_alpha,

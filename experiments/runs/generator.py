@@ -1,22 +1,17 @@
 """The generator of a run: find its checkpoint, load it, save it."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from experiments.records.folders import RunFolder
-from gan.errors import ConfigError
-
-if TYPE_CHECKING:
-    import keras
-
-import warnings
-from typing import TYPE_CHECKING
-
+from experiments.runs.build import make_generator
 from experiments.settings.schema import Config
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
+from gan.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
@@ -52,15 +47,9 @@ def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
         checkpoint: the state of the run at a step.
     """
     from gan.averaging import recalibrated
-    from gan.models import build_generator
     from gan.update import restore_generator
 
-    generator = build_generator(
-        config.model.latent_dim,
-        config.model.generator.bn_momentum,
-        width=config.model.generator.width,
-        precision=config.train.precision,
-    )
+    generator = make_generator(config)
     restore_generator(generator, checkpoint.arrays)
     return recalibrated(generator) if config.eval.recalibrate_batch_norm else generator
 

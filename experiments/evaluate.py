@@ -26,7 +26,7 @@ from experiments.runs.start import check_same_images, find_extractor, load_data
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import EXTRACTORS, Config, DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
-from experiments.tracking.delivery import deliver
+from experiments.tracking.sync import deliver
 from gan import metric_names
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError

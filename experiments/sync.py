@@ -15,7 +15,7 @@ from experiments.records.folders import Records
 from experiments.settings.rules import misplaced_character
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
-from experiments.tracking.delivery import deliver, with_study
+from experiments.tracking.sync import deliver, with_study
 from gan.errors import ConfigError
 
 

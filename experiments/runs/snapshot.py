@@ -15,7 +15,8 @@ from pathlib import Path
 import yaml
 
 from experiments.records.folders import RunFolder
-from experiments.tracking import delivery
+from experiments.tracking.delivered import mark_restored
+from experiments.tracking.transfer import send_file
 from gan.arrays import write_atomically
 
 ARTIFACT = "state/state.zip"
@@ -66,7 +67,7 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
         file = known.get(base, run.checkpoints.folder / base)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, part)
-    stores = delivery.mark_restored(run)
+    stores = mark_restored(run)
     assert stores, "a state is uploaded to a run that MLflow has"
     write_atomically(run.config, yaml.safe_dump(settings, sort_keys=False).encode())
 
@@ -77,7 +78,7 @@ def upload(run: RunFolder) -> bool:
         file = Path(folder) / Path(ARTIFACT).name
         with contextlib.suppress(OSError):
             file.write_bytes(pack(run))
-            return delivery.send_file(run, file, Path(ARTIFACT).parent.as_posix())
+            return send_file(run, file, Path(ARTIFACT).parent.as_posix())
     return False
 
 

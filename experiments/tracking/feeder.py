@@ -7,7 +7,8 @@ from typing import Any
 
 from experiments.records.folders import RunFolder
 from experiments.tracking.address import public, tracking_uri
-from experiments.tracking.delivery import Delivery, reason
+from experiments.tracking.delivery import Delivery
+from experiments.tracking.sync import reason
 
 _log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
 from experiments.runs.facts import described, run_facts, settings
 from experiments.tracking.address import serve_command
-from experiments.tracking.delivery import deliver
 from experiments.tracking.feeder import Feeder
+from experiments.tracking.sync import deliver
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError, first_line
 from gan.evaluation.weights import Weights

@@ -29,7 +29,7 @@ from experiments.processes.process import PRELOAD, fork_server
 from experiments.records.folders import RunFolder, write_json
 from experiments.runs import snapshot
 from experiments.runs.start import load_data
-from experiments.tracking.delivery import fetch_file, give_up_run
+from experiments.tracking.transfer import fetch_file, give_up_run
 from gan.errors import ConfigError
 from sweeps.display.events import Event, TrialBegan, TrialEnded
 from sweeps.display.search import SearchDisplay

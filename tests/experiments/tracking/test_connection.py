@@ -23,11 +23,12 @@ from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking import connection, delivery
+from experiments.tracking import connection
 from experiments.tracking.address import database_uri, fix_tracking_uri, tracking_uri
 from experiments.tracking.connection import RunDeleted
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.relocation import PLACES, relocate
+from experiments.tracking.sync import deliver
 from gan.errors import ConfigError
 from sweeps import optuna_search
 
@@ -222,7 +223,7 @@ def test_a_run_that_somebody_deleted_stays_deleted(records: Records) -> None:
     with pytest.raises(RunDeleted, match=rf"deleted \(mlflow runs restore --run-id {run.info.run_id} brings it back"):
         Delivery(folder).deliver()
     console = Console(record=True, width=1000, quiet=False)
-    assert delivery.deliver(folder, console)
+    assert deliver(folder, console)
     assert f"run: left alone in {database_uri(records)}: MLflow's run is deleted" in console.export_text()
     client.restore_run(run.info.run_id)
     assert Delivery(folder).deliver() == []

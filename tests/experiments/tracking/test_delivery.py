@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal, Scalars, Status, read
 from experiments.records.status import RunStatus
-from experiments.tracking import connection, delivery
+from experiments.tracking import connection, run_writer, sync
 from experiments.tracking.address import public, tracking_uri
 from experiments.tracking.connection import UNFINISHED
 from experiments.tracking.delivery import Delivery
@@ -267,7 +267,7 @@ def test_scalars_go_in_requests_that_mlflow_takes(folder: RunFolder, journal: Jo
     for step in range(1200):
         journal.scalars(step, {"a": 1.0, "b": 2.0})
     journal.status(RunStatus.FINISHED)
-    batches = [batch for batch, _ in delivery._batches(folder.journal, 0)]
+    batches = [batch for batch, _ in run_writer.batches_of(folder.journal, 0)]
     sizes = [sum(len(r.values) for r in batch if isinstance(r, Scalars)) for batch in batches[:-1]]
     assert max(sizes) <= 1000
     assert sum(sizes) == 2400
@@ -459,7 +459,7 @@ def test_what_a_database_refuses_is_one_line_and_no_trace(
     with pytest.raises(Exception, match="disk is full") as caught:
         Delivery(folder).deliver()
     assert capfd.readouterr().err == ""
-    assert delivery.reason(caught.value, records) == "database or disk is full"
+    assert sync.reason(caught.value, records) == "database or disk is full"
     monkeypatch.setattr(os, "access", lambda place, mode: mode == os.F_OK)  # root may write all files
     words = f"database or disk is full: {records.database} (it belongs to "
-    assert delivery.reason(caught.value, records).startswith(words)
+    assert sync.reason(caught.value, records).startswith(words)

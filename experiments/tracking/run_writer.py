@@ -1,0 +1,124 @@
+"""One run in MLflow, to which the records of a journal are written one by one."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL.Image import open as open_image
+
+from experiments.cli.terminal import printable
+from experiments.records import journal
+from experiments.records.journal import Artifact, Image, Model, Scalars, Status, Tags, Winner
+from experiments.records.status import RunStatus
+from experiments.tracking.delivered import images_of
+from experiments.tracking.models import is_whole, log_model, models_at, register_version
+from gan import metric_names
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BATCH = 1000  # metrics a request, MLflow's limit
+
+
+@dataclass(frozen=True)
+class RunWriter:
+    """Writes records to a run.
+
+    Attributes:
+        client: of the store.
+        run_id: of MLflow.
+        experiment_id: of the run's experiment.
+        folder: where the files of the records are.
+        retrying: whether the records may be there already; images and models are not written twice then.
+    """
+
+    client: "MlflowClient"
+    run_id: str
+    experiment_id: str
+    folder: Path
+    retrying: bool
+
+    def write(self, record: journal.Record) -> None:
+        """Write a record that holds no scalars."""
+        client, run_id = self.client, self.run_id
+        match record:
+            case Image():
+                self._image(record)
+            case Artifact(file=file):
+                folder = Path(file).parent.as_posix()
+                client.log_artifact(run_id, self.folder / file, None if folder == "." else folder)
+            case Model():
+                self._model(record)
+            case Winner(time, name, alias, note):
+                register_version(client, run_id, self.experiment_id, name, alias, printable(note), time)
+            case Tags(tags=tags):
+                for key, value in printable(tags).items():
+                    client.set_tag(run_id, key, value)
+            case Status(status=RunStatus.RUNNING):
+                client.update_run(run_id, RunStatus.RUNNING.value)
+            case Status(time, status):
+                client.set_terminated(run_id, status.value, time)
+
+    def _model(self, record: Model) -> None:
+        client, run_id, experiment_id = self.client, self.run_id, self.experiment_id
+        file, time = self.folder / record.file, record.time
+        known = models_at(client, run_id, experiment_id, time) if self.retrying else []
+        if any(is_whole(client, model) for model in known):
+            return
+        scores = client.get_metric_history(run_id, metric_names.FINAL_FID_PROXY)
+        log_model(file, run_id, experiment_id, time, scores[-1].step if scores else 0)
+        for model in known:  # nobody could load it
+            client.delete_logged_model(model.model_id)
+
+    def _image(self, record: Image) -> None:
+        if self.retrying and (record.key, record.step) in images_of(self.client, self.run_id):
+            return
+        with open_image(self.folder / record.file) as pixels:
+            self.client.log_image(
+                self.run_id,
+                np.asarray(pixels),
+                key=record.key,
+                step=record.step,
+                timestamp=record.time,
+                synchronous=True,
+            )
+
+
+def batches_of(file: Path, offset: int) -> Iterator[tuple[list[journal.Record], int]]:
+    """Yield journal records in order; neighbouring scalars together, everything else alone, each with the offset after it."""
+    batch: list[journal.Record] = []
+    size = 0
+    end = offset
+    for record, after in journal.read(file, offset):
+        more = len(record.values) if isinstance(record, Scalars) else 0
+        if batch and (not more or size + more > BATCH):
+            yield batch, end
+            batch, size = [], 0
+        if more:
+            batch.append(record)
+            size += more
+        else:
+            yield [record], after
+        end = after
+    if batch:
+        yield batch, end
+
+
+def dataset_entry(facts: dict[str, Any]) -> Any:
+    """Return the entry of MLflow's data set panel."""
+    from mlflow.entities import Dataset
+
+    shape = [-1, *facts["shape"][1:]]
+    classes = {"class_names": names} if (names := facts.get("class_names")) else {}
+    spec = [{"type": "tensor", "tensor-spec": {"dtype": facts["dtype"], "shape": shape}}]
+    return Dataset(
+        name=facts["name"],
+        digest=facts["sha256"][:8],
+        source_type="local",
+        source=json.dumps({"uri": facts["description"]}),
+        schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps(spec), "targets": None}}),
+        profile=json.dumps({"num_images": facts["shape"][0], **classes, "sha256": facts["sha256"]}),
+    )

@@ -1,0 +1,72 @@
+"""Bring whole runs up to date in MLflow, and tell a person how that went."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.cli.stderr import native_stderr_to
+from experiments.records.folders import Records, RunFolder, read_json
+from experiments.tracking.address import database_uri, public, tracking_uri
+from experiments.tracking.connection import RunDeleted
+from experiments.tracking.delivery import Delivery
+from gan.errors import ConfigError, explained, first_line
+
+
+def with_study(folder: RunFolder) -> list[RunFolder]:
+    """Return a run, after the study that it is part of: MLflow needs that first."""
+    try:
+        parent = read_json(folder.facts).get("parent")
+    except (OSError, ValueError):  # is said when the run is delivered
+        parent = None
+    return [folder] if parent is None else [RunFolder(folder.records.root / parent), folder]
+
+
+def deliver(folder: RunFolder, console: Console) -> bool:
+    """Bring MLflow up to date with a run's journal, and say so.
+
+    Returns:
+        Whether MLflow has all that it should: a run that was deleted there stays so.
+    """
+    server = public(tracking_uri(folder.records))
+    if not folder.journal.exists():
+        console.print(f"{folder.name}: nothing happened in it yet")
+        return True
+    try:
+        with folder.owned(), native_stderr_to(Path(os.devnull)):
+            refused = Delivery(folder).deliver()
+    except ConfigError:
+        console.print(f"{folder.name}: left alone, its own process is at it")
+        return True
+    except RunDeleted as error:
+        console.print(f"{folder.name}: left alone in {server}: {error}", style="yellow")
+        return True
+    except Exception as error:  # whatever MLflow, its database or the network raise: the next run may still go
+        console.print(f"{folder.name}: not delivered to {server}: {reason(error, folder.records)}", style="red")
+        return False
+    for line in refused:
+        console.print(f"{folder.name}: refused: {line}", style="red")
+    if not refused:
+        console.print(f"{folder.name}: delivered to {server}")
+    return not refused
+
+
+def reason(error: Exception, records: Records) -> str:
+    """Say in one line why MLflow cannot be reached.
+
+    The line has the system's words for a chain of network errors, and the database's for an error of it.
+
+    Args:
+        error: what was raised.
+        records: whose MLflow was asked.
+    """
+    uri = tracking_uri(records)
+    if system := re.search(r"\[Errno -?\d+\] [\w ]+", str(error)):
+        return f"{system[0]} at {public(uri)}"
+    words = re.search(r"^\((?:\w+\.)+\w+\) (.+)", str(error), re.MULTILINE)
+    file = records.database
+    if uri == database_uri(records) and file.exists() and not os.access(file, os.W_OK):
+        return explained(PermissionError(errno.EACCES, words[1] if words else os.strerror(errno.EACCES), str(file)))
+    return public(words[1] if words else first_line(error))

@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,34 +15,12 @@ def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize(
-    ("own", "files", "cores"),
-    [
-        ("", {}, BOUND),
-        ("0::/", {"cpu.max": "max 100000"}, BOUND),
-        ("0::/", {"cpu.max": "50000 100000"}, 1),  # a container's own root
-        ("0::/", {"cpu.max": "100000 100000"}, 1),
-        ("0::/", {"cpu.max": "nonsense"}, BOUND),
-        # systemd: the slice's quota holds for the service in it, and the tightest counts.
-        ("0::/user.slice/me.service", {"user.slice/cpu.max": "100000 100000"}, 1),
-        ("0::/a/b", {"cpu.max": "max 1", "a/cpu.max": "900000 100000", "a/b/cpu.max": "70000 100000"}, 1),
-        ("0::/../other", {"cpu.max": "100000 100000"}, 1),  # outside of a namespace
-        # Version 1: a file for the quota, one for the period; a container's path may be its host's.
-        ("4:cpu,cpuacct:/", {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, BOUND),
-        ("4:cpu,cpuacct:/job", {"cpu,cpuacct/job/cpu.cfs_quota_us": "1000",
-                                "cpu,cpuacct/job/cpu.cfs_period_us": "100000"}, 1),
-        ("1:cpu:/docker/4f", {"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
-        ("2:cpuset:/job", {"cpu/job/cpu.cfs_quota_us": "1000", "cpu/job/cpu.cfs_period_us": "100000"}, BOUND),
-    ],
-)  # fmt: skip
-def test_no_more_cores_than_the_quota_of_a_control_group(
-    own: str, files: dict[str, str], cores: int, tmp_path: Path
-) -> None:
-    (tmp_path / "own").write_text(own + "\n")
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content + "\n")
-    assert available_cores(tmp_path, tmp_path / "own") == cores
+def test_no_more_cores_than_the_process_is_bound_to() -> None:
+    code = (
+        "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from experiments.runs.threads import available_cores\nprint(available_cores())"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_no_more_cores_than_slurm_gave(monkeypatch: pytest.MonkeyPatch) -> None:

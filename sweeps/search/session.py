@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import TrialState
 from rich.console import Console
@@ -25,7 +24,7 @@ from experiments.tracking.address import serve_command
 from experiments.tracking.feeder import Feeder
 from experiments.tracking.sync import deliver
 from gan.data.dataset import Dataset
-from gan.errors import ConfigError, first_line
+from gan.errors import ConfigError
 from gan.evaluation.weights import Weights
 from sweeps.analysis.champion import Winner, register, rescore
 from sweeps.analysis.comparison import Comparison, compare
@@ -34,8 +33,7 @@ from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
 from sweeps.spec.plan import Plan
-from sweeps.study import attempts, published, storage
-from sweeps.workers.protocol import CannotGoOn
+from sweeps.study import attempts, published
 from sweeps.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -66,25 +64,32 @@ class SearchSession:
         self.rate = 0.0  # updates a second, of all trials together
 
     def run(self, dataset: Dataset, weights: Weights) -> int:
-        """The exit code, but for a signal's."""
+        """Search, confirm and report, and return the exit code, but for a signal's.
+
+        Raises:
+            CannotGoOn: if all trials would fail of something, or workers cannot be started.
+            StorageInternalError: where the database is away for too long.
+            OSError: if the records cannot be written.
+        """
         if not self.folder.facts.exists():
             self._write_facts(dataset, weights)
         self.journal = Journal(self.folder)
         self.journal.status(RunStatus.RUNNING)
         feeder = Feeder(self.folder)
         feeder.start()
-        status, code = RunStatus.FAILED, FAILED
+        status = RunStatus.FAILED
         try:
-            status, code = self._search()
-        except (CannotGoOn, OSError) as error:
-            print(f"error: {first_line(error)}", file=sys.stderr)
-        except StorageInternalError as error:
-            print(f"error: {storage.problem(error)}", file=sys.stderr)
+            status = self._search()
         finally:
             with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
                 self.journal.status(status)
                 self.journal.close()
-            delivered = feeder.finish(DELIVERY_SECONDS if status == RunStatus.FINISHED else 5.0)
+            self._deliver(feeder, status)
+        return FAILED if status == RunStatus.FAILED else 0
+
+    def _deliver(self, feeder: Feeder, status: RunStatus) -> None:
+        """Let MLflow have the rest, and say where everything is."""
+        delivered = feeder.finish(DELIVERY_SECONDS if status == RunStatus.FINISHED else 5.0)
         if status == RunStatus.KILLED:
             say(self.console, f"stopped; go on with\n         {resume_command(self.plan)}")
         problem = feeder.problem
@@ -99,10 +104,9 @@ class SearchSession:
             say(self.console, "         python experiments/sync.py all")
         if status == RunStatus.FINISHED:
             self._say_where(feeder)
-        return code
 
-    def _search(self) -> tuple[RunStatus, int]:
-        """MLflow's word for how it ended, and the exit code."""
+    def _search(self) -> RunStatus:
+        """Return MLflow's word for how it ended."""
         plan = self.plan
         published.publish(self.study, plan, self.folder)
         trials = self.study.get_trials(deepcopy=False)
@@ -119,7 +123,7 @@ class SearchSession:
             finished = Supervisor(plan, self.study, self.folder, listeners).run(self.should_stop)
             self.rate = display.throughput.rate
         if not finished:
-            return RunStatus.KILLED, 0
+            return RunStatus.KILLED
         self._close_runs()
         from sweeps.analysis.report import write_report  # slow to import: a mistake should be answered before
 
@@ -127,14 +131,14 @@ class SearchSession:
         if not done_trials:
             print("error: no trial came to its end; the reasons are in the table above", file=sys.stderr)
             write_report(plan, self.study, self.folder, None, None)
-            return RunStatus.FAILED, FAILED
+            return RunStatus.FAILED
         try:
             with stage(self.console, "scoring the best trial with fresh latents"):
                 best = attempts.run_of(plan, done_trials[0])
                 rescored = rescore(best, plan.config.eval.final_num_images, self._say)
             comparison = self._confirm()
         except Stopped:
-            return RunStatus.KILLED, 0
+            return RunStatus.KILLED
         with stage(self.console, "drawing the report"):
             report = write_report(plan, self.study, self.folder, comparison, rescored)
         self._record(report, comparison)
@@ -143,7 +147,7 @@ class SearchSession:
                 self.registered = register(report.winner, plan.search.study, self._say)
             self.alias = report.winner.alias
             self._say_result(comparison, report.winner)
-        return RunStatus.FINISHED, 0
+        return RunStatus.FINISHED
 
     def note(self, event: Event) -> None:
         """Keep the best score so far as a curve."""

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
 from rich.panel import Panel
 from rich.text import Text
 
@@ -16,15 +15,17 @@ from experiments.processes.process import fork_server
 from experiments.records.folders import RunFolder, make_folder
 from experiments.runs.start import find_extractor, load_data
 from experiments.tracking.address import fix_tracking_uri
+from gan.errors import first_line
 from sweeps.search.dry_run import dry_run
 from sweeps.search.session import SearchSession, resume_command
 from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan
 from sweeps.study import identity, samplers, storage
 from sweeps.workers.launchers import check_launcher
+from sweeps.workers.protocol import CannotGoOn
 
 PRELOAD = "sweeps.workers.preload"
 # What ends a search half-way, and the words for it.
-FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {StorageInternalError: storage.problem}
+FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {**storage.FAILURES, CannotGoOn: first_line}
 
 
 def search(plan: Plan, arguments: list[str]) -> int:

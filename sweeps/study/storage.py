@@ -4,7 +4,7 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -30,6 +30,8 @@ def problem(error: StorageInternalError) -> str:
     return f"the study's database: {without_password(first_line(getattr(cause, 'orig', None) or cause))}"
 
 
+# What ends a program half-way, and the words for it.
+FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {StorageInternalError: problem}
 CONNECT_SECONDS = 10  # to wait for a host that does not answer
 OUTAGE_SECONDS = 300.0  # that a database may be away, restarted or moved, before workers give up
 PAUSE = 1.0  # seconds between two attempts

@@ -268,7 +268,8 @@ def work(task: Task, orders: TextIO | None = None) -> int:
 
     Raises:
         ConfigError: if there is no such study, or what is here is unlike it.
-        OSError: where the database is away for too long, or the study continues with another version of the program.
+        OSError: where the study continues with another version of the program.
+        StorageInternalError: where the database is away for too long.
     """
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -304,8 +305,6 @@ def work(task: Task, orders: TextIO | None = None) -> int:
         except CodeChanged as error:
             version = published.code_version()
             raise OSError(f"the study continues with the program's version {error}, this is {version}") from None
-        except StorageInternalError as error:
-            raise OSError(storage.problem(error)) from error
     if worker.failure:
         print(f"error: {worker.failure}", file=sys.stderr)
         return NO_TRIAL_COULD_DO_BETTER
@@ -323,4 +322,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, failures=storage.FAILURES)

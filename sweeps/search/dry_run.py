@@ -1,14 +1,12 @@
 """A dry run of a search: it shows the space, a few suggestions and the time that the search would take."""
 
 import math
-import sys
 from collections.abc import Iterator
 
 import optuna
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.entry import FAILED
 from experiments.cli.progress import say, say_words, stage
 from sweeps.display.search import format_params
 from sweeps.display.time_left import duration
@@ -20,26 +18,21 @@ from sweeps.study import attempts, samplers
 SUGGESTIONS = 5  # that a dry run shows
 
 
-def dry_run(plan: Plan, console: Console) -> int:
+def dry_run(plan: Plan, console: Console) -> None:
     """Print what a search would do and how long it would take. Write nothing.
 
     Args:
         plan: of the search.
         console: where to print.
 
-    Returns:
-        The exit code.
+    Raises:
+        CannotMeasure: where no trial can be timed.
     """
     _print_space(plan, console)
     _print_suggestions(plan, console)
     with stage(console, f"measuring the throughput of {plan.workers} trials side by side"):
-        try:
-            timing = throughput.measure(plan)
-        except RuntimeError as error:
-            print(f"error: the throughput cannot be measured: {error}", file=sys.stderr)
-            return FAILED
+        timing = throughput.measure(plan)
     _print_times(plan, timing, console)
-    return 0
 
 
 def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import shlex
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.entry import FAILED
 from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
 from experiments.records import journal
@@ -34,6 +32,7 @@ from sweeps.display.events import Event, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, published
+from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -63,11 +62,11 @@ class SearchSession:
         self._scored = 0  # trials with a score, at the last point of that curve
         self.rate = 0.0  # updates a second, of all trials together
 
-    def run(self, dataset: Dataset, weights: Weights) -> int:
-        """Search, confirm and report, and return the exit code, but for a signal's.
+    def run(self, dataset: Dataset, weights: Weights) -> None:
+        """Search, confirm and report.
 
         Raises:
-            CannotGoOn: if all trials would fail of something, or workers cannot be started.
+            CannotGoOn: if all trials failed or would fail of something, or workers cannot be started.
             StorageInternalError: where the database is away for too long.
             OSError: if the records cannot be written.
         """
@@ -85,7 +84,6 @@ class SearchSession:
                 self.journal.status(status)
                 self.journal.close()
             self._deliver(feeder, status)
-        return FAILED if status == RunStatus.FAILED else 0
 
     def _deliver(self, feeder: Feeder, status: RunStatus) -> None:
         """Let MLflow have the rest, and say where everything is."""
@@ -129,9 +127,8 @@ class SearchSession:
 
         done_trials = attempts.finished(self.study.get_trials(deepcopy=False))
         if not done_trials:
-            print("error: no trial came to its end; the reasons are in the table above", file=sys.stderr)
             write_report(plan, self.study, self.folder, None, None)
-            return RunStatus.FAILED
+            raise CannotGoOn("no trial came to its end; the reasons are in the table above")
         try:
             with stage(self.console, "scoring the best trial with fresh latents"):
                 best = attempts.run_of(plan, done_trials[0])

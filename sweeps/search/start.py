@@ -18,6 +18,7 @@ from experiments.tracking.address import fix_tracking_uri
 from gan.errors import first_line
 from sweeps.search.dry_run import dry_run
 from sweeps.search.session import SearchSession, resume_command
+from sweeps.search.throughput import CannotMeasure
 from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan
 from sweeps.study import identity, samplers, storage
 from sweeps.workers.launchers import check_launcher
@@ -25,11 +26,15 @@ from sweeps.workers.protocol import CannotGoOn
 
 PRELOAD = "sweeps.workers.preload"
 # What ends a search half-way, and the words for it.
-FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {**storage.FAILURES, CannotGoOn: first_line}
+FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {
+    **storage.FAILURES,
+    CannotGoOn: first_line,
+    CannotMeasure: first_line,
+}
 
 
 def search(plan: Plan, arguments: list[str]) -> int:
-    """Search as planned, by the plan of these arguments, and return the exit code. Raises ConfigError."""
+    """Search as planned, by the plan of these arguments, and return the exit code. Raises ConfigError and FAILURES."""
     samplers.check_sampler(plan.search.sampler)
     check_launcher(plan.search.launcher)
     console = Output(highlight=False)
@@ -37,7 +42,8 @@ def search(plan: Plan, arguments: list[str]) -> int:
     for notice in plan_warnings(plan):
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
-        return dry_run(plan, console)
+        dry_run(plan, console)
+        return 0
     with _fork_server(plan):
         return _search(plan, arguments, console)
 
@@ -68,6 +74,5 @@ def _search(plan: Plan, arguments: list[str], console: Output) -> int:
         with storage.turn(plan):
             study = identity.open_study(database, plan, facts, lambda words: console.print(words, markup=False))
         with first_collected(resume_command(plan)) as caught:
-            return SearchSession(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights) or (
-                stopped_by(caught[0]) if caught else 0
-            )
+            SearchSession(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights)
+            return stopped_by(caught[0]) if caught else 0

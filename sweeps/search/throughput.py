@@ -22,6 +22,10 @@ UPDATES = 30  # that are timed
 OVERHEAD_FACTOR = 1.1  # time with scores, samples and records, over the time of the updates (docs/performance.md)
 
 
+class CannotMeasure(Exception):
+    """A trial fails before there is anything to measure."""
+
+
 @dataclass(frozen=True)
 class TrialTiming:
     """How long one trial takes while as many run as there are workers.
@@ -43,7 +47,7 @@ def measure(plan: Plan) -> TrialTiming:
     """Train as many trials as there are workers for a moment, and return the times of the slowest.
 
     Raises:
-        RuntimeError: where one of them fails.
+        CannotMeasure: where one of them fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
@@ -52,7 +56,8 @@ def measure(plan: Plan) -> TrialTiming:
             done = list(threads.map(lambda _: run(Path(__file__), arguments), range(plan.workers)))
     for process in done:
         if process.returncode:
-            raise RuntimeError([f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1])
+            words = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1]
+            raise CannotMeasure(f"the throughput cannot be measured: {words}")
     times = [tuple(float(word) for word in process.stdout.split()) for process in done]
     return TrialTiming(
         start_seconds=max(start_seconds for start_seconds, _ in times),

@@ -17,6 +17,7 @@ from sweeps.spec.space import Value
 from sweeps.study import attempts
 from sweeps.workers.early_stopping import EarlyStopping
 from sweeps.workers.protocol import Ended, Job, Scalars
+from sweeps.workers.resumption import prepare_resumption, record_mlflow_run
 from sweeps.workers.trial_process import TrialProcess
 
 STEP_SECONDS = 2.0  # between two writes of how far a trial is
@@ -40,12 +41,6 @@ class Context(Protocol):
     def start(self, job: Job, log: Path) -> TrialProcess: ...
     def give_up(self, reason: str) -> None:
         """Begin no more trials, for all would fail of this."""
-
-    def resumption(self, trial: Trial, run: RunFolder) -> dict[str, str]:
-        """Say in a tag where an attempt that is not the first resumes, and bring there what it needs."""
-
-    def record_mlflow_run(self, trial: Trial, run: RunFolder) -> None:
-        """Keep in the study where a trial is recorded, for other hosts."""
 
 
 class Objective:
@@ -76,7 +71,7 @@ class Objective:
             name=name,
             title=f"trial-{origin:04d}",
             params={"optuna.trial_number": origin},
-            tags=tags | worker.resumption(trial, self._run),
+            tags=tags | prepare_resumption(plan, trial, self._run),
             upload_minutes=plan.search.checkpoint_upload_minutes,
         )
         self._scores: dict[int, float] = {}  # by step
@@ -130,13 +125,13 @@ class Objective:
         self._scores[step] = score
         value = attempts.objective(list(self._scores.values()))
         self._trial.report(value, step)
-        self._worker.record_mlflow_run(self._trial, self._run)
+        record_mlflow_run(self._worker.folder, self._trial, self._run)
         return value
 
     def _end(self, process: TrialProcess, ended: Ended | None) -> float:
         number, trial = self._trial.number, self._trial
         if ended is not None and ended.status == RunStatus.FINISHED:
-            value = attempts.objective(attempts.scores_of(self._run)[1])
+            value = attempts.score_of(self._run)
             trial.set_user_attr(attempts.OUTCOME, "complete")
             self._worker.listener(TrialEnded(number, "COMPLETE", score=value))
             return value

@@ -7,8 +7,6 @@ over. SIGTERM, or the end of its standard input, interrupts its trial, which is 
 import contextlib
 import json
 import os
-import shutil
-import socket
 import sys
 import threading
 import time
@@ -26,10 +24,7 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.cli.signals import handled
 from experiments.processes.process import PRELOAD, fork_server
-from experiments.records.folders import RunFolder, write_json
-from experiments.runs import snapshot
-from experiments.runs.start import load_data
-from experiments.tracking.transfer import fetch_file, give_up_run
+from experiments.records.folders import RunFolder
 from gan.errors import ConfigError
 from sweeps.display.events import Event, TrialBegan, TrialEnded
 from sweeps.display.search import SearchDisplay
@@ -65,7 +60,6 @@ class Worker:
         self.failure = ""  # of which all trials would fail
         self._arguments = task.arguments
         self._published: list[str] = []  # the search's arguments, as last seen
-        self._code = published.code_version()
         self._trial = -1  # that it is or was at
         self._ended = threading.Event()
         self._process: TrialProcess | None = None
@@ -86,7 +80,7 @@ class Worker:
 
     def _read(self, attributes: dict[str, Any]) -> None:
         """Read what may change while a study goes on: its budget, its pruner, the program. Raises CodeChanged."""
-        if not published.same_code(attributes[published.CODE], self._code):
+        if not published.is_code_of_here(attributes[published.CODE]):
             raise CodeChanged(attributes[published.CODE])
         if attributes[published.ARGUMENTS] != self._published:
             self._published = attributes[published.ARGUMENTS]
@@ -200,43 +194,6 @@ class Worker:
         """End because all trials would fail of this."""
         self.failure = reason
         self.end()
-
-    def resumption(self, trial: Trial, run: RunFolder) -> dict[str, str]:
-        """Return a tag that says where an attempt resumes, none for a first one; its state is fetched to here."""
-        (history,) = attempts.histories([self.study.get_trials(deepcopy=False)[trial.number]])
-        if not history:
-            return {}
-        words = self._where(trial, run)
-        trial.set_user_attr(attempts.TAKEN_UP, words)
-        return {attempts.TAKEN_UP: words}
-
-    def _where(self, trial: Trial, run: RunFolder) -> str:
-        host, files = socket.gethostname(), run.checkpoints.files() if run.config.is_file() else []
-        if files:
-            return f"from {files[-1].stem} in the run's folder on {host}"
-        run_id = trial.user_attrs.get(attempts.MLFLOW_RUN)
-        if run_id is None or run_id in run.mlflow_run_ids():
-            return f"from step 0 on {host}: there was no checkpoint"
-        if content := fetch_file(run.records, run_id, snapshot.ARTIFACT):
-            with contextlib.suppress(ValueError, KeyError):
-                shutil.rmtree(run.path, ignore_errors=True)
-                dataset = load_data(self.plan.config, self.plan.records, Console(quiet=True))
-                place = (dataset.source, dataset.path)
-                snapshot.unpack(content, run, place, self.plan.config.eval.extractor_weights)
-                return f"from {run.checkpoints.files()[-1].stem}, uploaded to MLflow, on {host}"
-        words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
-        give_up_run(run.records, run_id, words)
-        return words
-
-    def record_mlflow_run(self, trial: Trial, run: RunFolder) -> None:
-        """Keep in the study where a trial is recorded, and here where the study is."""
-        if not self.folder.delivery.exists():  # this host has records of its own
-            if stores := self.study.user_attrs.get(published.STORES):
-                write_json(self.folder.delivery, stores)
-            return
-        ids = run.mlflow_run_ids()
-        if ids and trial.user_attrs.get(attempts.MLFLOW_RUN) != ids[-1]:
-            trial.set_user_attr(attempts.MLFLOW_RUN, ids[-1])
 
 
 def join(arguments: list[str], program: Path = TRIAL) -> int:

@@ -1,0 +1,71 @@
+"""Where an attempt at a trial resumes, on whatever host the attempt before it was made."""
+
+import contextlib
+import shutil
+import socket
+
+from optuna.trial import Trial
+from rich.console import Console
+
+from experiments.records.folders import RunFolder, write_json
+from experiments.runs import snapshot
+from experiments.runs.start import load_data
+from experiments.tracking.transfer import fetch_file, give_up_run
+from sweeps.spec.plan import Plan
+from sweeps.study import attempts, published
+
+
+def prepare_resumption(plan: Plan, trial: Trial, run: RunFolder) -> dict[str, str]:
+    """Fetch what an attempt resumes from, where it is not here.
+
+    Args:
+        plan: of the search.
+        trial: the attempt.
+        run: of the trial, on this host.
+
+    Returns:
+        A tag that says where the attempt resumes; none for a first one.
+    """
+    (history,) = attempts.histories([trial.study.get_trials(deepcopy=False)[trial.number]])
+    if not history:
+        return {}
+    words = _bring_here(plan, trial, run)
+    trial.set_user_attr(attempts.TAKEN_UP, words)
+    return {attempts.TAKEN_UP: words}
+
+
+def _bring_here(plan: Plan, trial: Trial, run: RunFolder) -> str:
+    """Return where the attempt resumes, in words."""
+    host, files = socket.gethostname(), run.checkpoints.files() if run.config.is_file() else []
+    if files:
+        return f"from {files[-1].stem} in the run's folder on {host}"
+    run_id = trial.user_attrs.get(attempts.MLFLOW_RUN)
+    if run_id is None or run_id in run.mlflow_run_ids():
+        return f"from step 0 on {host}: there was no checkpoint"
+    if content := fetch_file(run.records, run_id, snapshot.ARTIFACT):
+        with contextlib.suppress(ValueError, KeyError):
+            shutil.rmtree(run.path, ignore_errors=True)
+            dataset = load_data(plan.config, plan.records, Console(quiet=True))
+            place = (dataset.source, dataset.path)
+            snapshot.unpack(content, run, place, plan.config.eval.extractor_weights)
+            return f"from {run.checkpoints.files()[-1].stem}, uploaded to MLflow, on {host}"
+    words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
+    give_up_run(run.records, run_id, words)
+    return words
+
+
+def record_mlflow_run(study_folder: RunFolder, trial: Trial, run: RunFolder) -> None:
+    """Keep in the study where a trial is recorded, for other hosts, and here where the study is.
+
+    Args:
+        study_folder: of the study, on this host.
+        trial: that is trained.
+        run: of the trial, on this host.
+    """
+    if not study_folder.delivery.exists():  # this host has records of its own
+        if stores := trial.study.user_attrs.get(published.STORES):
+            write_json(study_folder.delivery, stores)
+        return
+    ids = run.mlflow_run_ids()
+    if ids and trial.user_attrs.get(attempts.MLFLOW_RUN) != ids[-1]:
+        trial.set_user_attr(attempts.MLFLOW_RUN, ids[-1])

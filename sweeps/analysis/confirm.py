@@ -52,7 +52,7 @@ def confirm(
         plan: of the search.
         folder: of the study.
         candidates: to be trained, each on as many seeds as the plan says.
-        on_event: called with `{"training": name}` and how far it is: a "step", "words", and whether it is "over".
+        on_event: called with what happens to a training.
         should_stop: asked again and again.
 
     Raises:
@@ -89,8 +89,7 @@ def confirm(
                 events.put(TrainingChanged(name, words=process.ending()))
             given_up[run.name] = ended.failure if ended is not None and ended.failure else process.ending()
         if _is_done(run):
-            score = attempts.objective(attempts.scores_of(run)[1])
-            events.put(TrainingChanged(name, words=f"score {score:.4g}", is_over=True))
+            events.put(TrainingChanged(name, words=f"score {attempts.score_of(run):.4g}", is_over=True))
         elif not should_stop() and not stopped:
             words = f"failed: {_failure(run) or given_up.get(run.name, '')}"
             events.put(TrainingChanged(name, words=words, is_over=True))
@@ -116,7 +115,7 @@ def confirm(
         failures = [(s, _failure(run) or ("" if _is_done(run) else given_up.get(run.name, ""))) for s, run in runs]
         candidate.failures = [f"seed {seed}: {words}" for seed, words in failures if words]
         candidate.seeds = [seed for seed, _ in done]
-        candidate.scores = [attempts.objective(attempts.scores_of(run)[1]) for _, run in done]
+        candidate.scores = [attempts.score_of(run) for _, run in done]
         candidate.final = [journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1][-1] for _, run in done]
 
 

@@ -1,8 +1,6 @@
 """The figures of a search: Optuna's own, in the look of all others, and those that it has not."""
 
-import contextlib
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import optuna
 import optuna.visualization.matplotlib as plots
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from optuna.exceptions import ExperimentalWarning
 from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -32,7 +29,8 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import table_text
 from sweeps.study import attempts
-from sweeps.study.samplers import trial_in_space, without_float_errors
+from sweeps.study.optuna_log import experimental
+from sweeps.study.samplers import trials_in_space, without_float_errors
 
 COLUMNS = 4  # of the contact sheet
 NEWEST = 24  # trials on it at most, the best ones
@@ -47,17 +45,14 @@ def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
     It is empty where there are fewer than FEWEST completed trials. Of more than MOST a part is drawn, as the time
     grows with their square. plan: whose space all trials are shown in, as that of a study may have been extended.
     """
-    finished = attempts.finished(study.get_trials(deepcopy=False))
-    done = [
-        seen
-        for t in finished
-        if (seen := trial_in_space(t, plan.space, plan.values_before_extension) if plan is not None else t)
-    ]
+    done = attempts.finished(study.get_trials(deepcopy=False))
+    if plan is not None:
+        done = trials_in_space(done, plan.space, plan.values_before_extension)
     if len(done) < FEWEST:
         return {}
     if len(done) > MOST:
         done = [done[k] for k in np.random.default_rng(0).choice(len(done), MOST, replace=False)]
-    with _quiet():
+    with experimental():
         return get_param_importances(as_suggested(done), evaluator=FanovaImportanceEvaluator(seed=0))
 
 
@@ -224,7 +219,7 @@ def _save(title: str, plotter: Callable[[], Any], file: Path) -> SavedFigure:
     """Save one of Optuna's own plots in the look of all others."""
 
     def draw(theme: str) -> Figure:
-        with _quiet(), matplotlib.rc_context():  # Optuna chooses a style for the whole process
+        with experimental(), matplotlib.rc_context():  # Optuna chooses a style for the whole process
             axes = plotter()
         first = axes.flat[0] if isinstance(axes, np.ndarray) else axes
         figure: Figure = first.figure
@@ -241,13 +236,6 @@ def _save(title: str, plotter: Callable[[], Any], file: Path) -> SavedFigure:
         return figure
 
     return figures.save(title, draw, file)
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
 
 
 def _last_samples(plan: Plan, trial: FrozenTrial) -> Path | None:

@@ -130,8 +130,7 @@ def steps_of(trial: FrozenTrial) -> int:
 
 def saved_steps(plan: Plan, trials: Sequence[FrozenTrial]) -> tuple[int, int]:
     """Return the updates that pruning saved, and those that all trials would have made without it."""
-    over = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    over = [t for t in over if not str(t.user_attrs.get(attempts.OUTCOME, "")).startswith(attempts.REPEATS)]
+    over = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and not attempts.is_repeat(t)]
     pruned = [t for t in over if t.state == TrialState.PRUNED]
     return sum(plan.search.steps - steps_of(t) for t in pruned), plan.search.steps * len(over)
 
@@ -170,7 +169,7 @@ def _page(
         space=plan.space,
         search=plan.search,
         serve=serve_command(plan.records),
-        rows=[_row(plan, folder, trial) for trial in sorted(trials, key=_by_score)],
+        rows=[_row(plan, trial) for trial in sorted(trials, key=_by_score)],
     )
 
 
@@ -179,7 +178,7 @@ def _by_score(trial: FrozenTrial) -> tuple[bool, float, int]:
     return not complete, float(trial.value or 0.0) if complete else -steps_of(trial), trial.number
 
 
-def _row(plan: Plan, folder: RunFolder, trial: FrozenTrial) -> dict[str, Any]:
+def _row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
     run = attempts.run_of(plan, trial)
     return {
         "origin": attempts.origin(trial),

@@ -36,7 +36,7 @@ class ConfirmDisplay(LiveDisplay):
             self._over.add(event.name)
         if event.words:
             rest = "; ".join(filter(None, [f"{len(self._over)} of {self._trainings}", self.time_left()]))
-            self._say(f"         {event.name}: {event.words}" + (f" ({rest})" if event.is_over else ""))
+            say_words(self._console, f"         {event.name}: {event.words}" + (f" ({rest})" if event.is_over else ""))
         self.refresh()
 
     def time_left(self) -> str:
@@ -46,9 +46,6 @@ class ConfirmDisplay(LiveDisplay):
     def _updates_made(self) -> int:
         running = sum(step for name, step in self._steps.items() if name not in self._over)
         return running + self._steps_each * len(self._over)
-
-    def _say(self, text: str) -> None:
-        say_words(self._console if self._live is None else self._live.console, text)
 
     def _live_area(self) -> Table:
         line = Table.grid(padding=(0, 1))

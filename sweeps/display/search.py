@@ -76,11 +76,7 @@ class SearchDisplay(LiveDisplay):
         for row in self._rows.values():
             if row.state == TrialState.RUNNING.name:
                 row.state = "STOPPED"
-        words = "stopping: trials save their state"
-        if self._live is None:
-            say(self._console, words)
-        else:
-            self._live.console.print(words)
+        say(self._console, "stopping: trials save their state")
         self.refresh()
 
     def _live_area(self) -> TrialsTable:

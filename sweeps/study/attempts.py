@@ -65,6 +65,11 @@ def shown_params(plan: Plan, trial: FrozenTrial | Trial) -> dict[str, Any]:
     return plan.baseline_for_tables if BASELINE in trial.user_attrs else trial.params
 
 
+def is_repeat(trial: FrozenTrial) -> bool:
+    """Whether a trial has the outcome of an earlier one of the same settings, and took no training."""
+    return str(trial.user_attrs.get(OUTCOME, "")).startswith(REPEATS)
+
+
 def origin(trial: FrozenTrial) -> int:
     return int(trial.user_attrs.get(ORIGIN, trial.number))
 
@@ -172,6 +177,11 @@ def begin(storage: RDBStorage, trial: Trial) -> None:
 def objective(scores: Sequence[float]) -> float:
     """What a search minimises: the mean of the last three in-run scores."""
     return metric_names.in_run_score(scores)
+
+
+def score_of(folder: RunFolder) -> float:
+    """The objective of a run that came to its end."""
+    return objective(scores_of(folder)[1])
 
 
 def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:

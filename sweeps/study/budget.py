@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.spec.plan import Plan
-from sweeps.study.attempts import BASELINE, OUTCOME, REPEATS, counted
+from sweeps.study.attempts import BASELINE, counted, is_repeat
 
 
 def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool:
@@ -27,6 +27,5 @@ def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
     """Return how many trials of the budget are used; of a grid, how many of its points."""
     every = counted(trials)
     if plan.search.sampler == "grid":
-        every = [t for t in every if not str(t.user_attrs.get(OUTCOME, "")).startswith(REPEATS)]
-        every = [t for t in every if BASELINE not in t.user_attrs]
+        every = [t for t in every if not is_repeat(t) and BASELINE not in t.user_attrs]
     return len(every)

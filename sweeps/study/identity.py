@@ -21,7 +21,7 @@ from sweeps.spec.plan import BASELINE_PREFIX, SPACE_PREFIX, Plan
 from sweeps.study.attempts import BASELINE, ORIGIN
 from sweeps.study.optuna_log import experimental
 from sweeps.study.pruners import make_pruner
-from sweeps.study.samplers import MODEL_BASED, trial_in_space
+from sweeps.study.samplers import MODEL_BASED, trials_in_space
 
 IDENTITY = "identity"  # the attribute of a study that holds its identity
 Identity = dict[str, Any]
@@ -206,7 +206,7 @@ def describe_extension(study: Study, plan: Plan, stored: Identity) -> Iterator[s
     if plan.search.sampler == "cmaes":
         yield "         CMA-ES begins anew: what it has learned is of the former space"
         return
-    kept = sum(trial_in_space(trial, plan.space, plan.values_before_extension) is not None for trial in trials)
+    kept = len(trials_in_space(trials, plan.space, plan.values_before_extension))
     yield f"         {kept} of {len(trials)} trials guide the search, the others are outside of the space"
 
 

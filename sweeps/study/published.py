@@ -35,9 +35,9 @@ def code_version() -> str:
     return f"{commit[:9]} ({digest.hexdigest()[:8]})"
 
 
-def same_code(known: str, own: str) -> bool:
-    """Whether the sources are; a commit may be unknown where there is no checkout."""
-    return known.rpartition(" ")[2] == own.rpartition(" ")[2]
+def is_code_of_here(version: str) -> bool:
+    """Return whether the sources are those of this process; a commit may be unknown where there is no checkout."""
+    return version.rpartition(" ")[2] == code_version().rpartition(" ")[2]
 
 
 def publish(study: Study, plan: Plan, folder: RunFolder) -> None:

@@ -113,44 +113,46 @@ class CurrentSpaceSampler(BaseSampler):
             deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
         ) -> list[FrozenTrial]:
             trials = study._get_trials(deepcopy, states, use_cache)
-            converted = [
-                trial_in_space(trial, self._space, self._values_before_extension, self._convert) for trial in trials
-            ]
-            return [trial for trial in converted if trial is not None]
+            return trials_in_space(trials, self._space, self._values_before_extension, self._convert)
 
         # Replaced on the copy and not in a subclass, as Optuna itself makes its studies.
         view.get_trials = view._get_trials = get_trials  # type: ignore[method-assign]
         return view
 
 
-def trial_in_space(
-    trial: FrozenTrial, space: Space, values_before_extension: Mapping[str, Value], convert: bool = True
-) -> FrozenTrial | None:
-    """Return a trial as if it had been suggested in a space.
+def trials_in_space(
+    trials: Sequence[FrozenTrial], space: Space, values_before_extension: Mapping[str, Value], convert: bool = True
+) -> list[FrozenTrial]:
+    """Return trials as if they had been suggested in a space.
 
     Args:
-        trial: of a study that may have been extended since.
+        trials: of a study that may have been extended since.
         space: the current space.
-        values_before_extension: for dimensions that the trial did not search, the value that it had.
-        convert: whether its distributions may be replaced by those of the space.
+        values_before_extension: for dimensions that a trial did not search, the value that it had.
+        convert: whether distributions may be replaced by those of the space.
 
     Returns:
-        The trial itself where it is running or has the distributions of the space. Otherwise a copy
-        with these, or None where its values are outside of the space or `convert` is False.
+        The trials themselves that are running or have the distributions of the space. Of the others copies with these,
+        without those whose values are outside of the space; none of the others where `convert` is False.
     """
     distributions = {dimension.key: dimension.distribution for dimension in space}
-    if not trial.state.is_finished() or trial.distributions == distributions:
-        return trial
-    values = {**values_before_extension, **trial.params}
-    has_all_values = values.keys() >= distributions.keys()
-    if not convert or not has_all_values:
-        return None
-    if not all(is_in_distribution(distribution, values[key]) for key, distribution in distributions.items()):
-        return None
-    converted = copy.copy(trial)
-    converted.params = {key: values[key] for key in distributions}
-    converted.distributions = distributions
-    return converted
+    shown = []
+    for trial in trials:
+        if not trial.state.is_finished() or trial.distributions == distributions:
+            shown.append(trial)
+            continue
+        values = {**values_before_extension, **trial.params}
+        has_all_values = values.keys() >= distributions.keys()
+        if (
+            convert
+            and has_all_values
+            and all(is_in_distribution(distributions[key], values[key]) for key in distributions)
+        ):
+            converted = copy.copy(trial)
+            converted.params = {key: values[key] for key in distributions}
+            converted.distributions = distributions
+            shown.append(converted)
+    return shown
 
 
 def without_float_errors(trial: FrozenTrial) -> FrozenTrial:

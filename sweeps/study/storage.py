@@ -72,19 +72,10 @@ def with_present_names(trial: FrozenTrial) -> FrozenTrial:
 
 
 class StudyStorage(RDBStorage):
-    """Optuna's database, which keeps parameters under the names of the time, read under the present ones."""
+    """Optuna's database, which keeps parameters under the names of the time, read under the present ones.
 
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        return with_present_names(super().get_trial(trial_id))
-
-    def _get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
-        return [with_present_names(trial) for trial in super()._get_trials(*args, **options)]
-
-
-class PatientStorage(StudyStorage):
-    """A storage that waits for a database that is restarted, where doing a thing twice does no harm.
-
-    The start of a trial is not among those: whoever begins one starts over.
+    It waits for a database that is restarted, where doing a thing twice does no harm. The start of a trial is not among
+    those: whoever begins one starts over.
     """
 
     record_heartbeat = _patient(RDBStorage.record_heartbeat)
@@ -93,13 +84,19 @@ class PatientStorage(StudyStorage):
     set_trial_system_attr = _patient(RDBStorage.set_trial_system_attr)
     set_trial_intermediate_value = _patient(RDBStorage.set_trial_intermediate_value)
     get_study_user_attrs = _patient(RDBStorage.get_study_user_attrs)
-    get_trial = _patient(StudyStorage.get_trial)
-    _get_trials = _patient(StudyStorage._get_trials)
+
+    @_patient
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return with_present_names(super().get_trial(trial_id))
+
+    @_patient
+    def _get_trials(self, *args: Any, **options: Any) -> list[FrozenTrial]:
+        return [with_present_names(trial) for trial in super()._get_trials(*args, **options)]
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
         if state == TrialState.RUNNING:
             return super().set_trial_state_values(trial_id, state, values)
-        return patiently(lambda: super(PatientStorage, self).set_trial_state_values(trial_id, state, values))
+        return patiently(lambda: super(StudyStorage, self).set_trial_state_values(trial_id, state, values))
 
 
 def address_of(plan: Plan) -> str:
@@ -136,7 +133,7 @@ def open_database(address: str, grace_seconds: int | None) -> RDBStorage:
     with _lock(address, "tables"), experimental():  # many on a fresh database race for its tables
         if file := make_url(address).database if address.startswith("sqlite") else None:
             Path(file).touch()  # or SQLite makes it writable by its owner alone, whatever the umask
-        return PatientStorage(
+        return StudyStorage(
             address,
             engine_kwargs={"connect_args": options, "pool_pre_ping": True},
             heartbeat_interval=max(grace_seconds // BEATS, 1) if grace_seconds is not None else None,

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from servers import Postgres, running
 
-from experiments.records.folders import RunFolder, write_json
+from experiments.records.folders import write_json
 from sweeps.analysis.report import write_report
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import sampled_params
@@ -74,29 +74,28 @@ class StubWorker(Worker):
         return float(rng.random())
 
 
-def work(arguments: list[str], folder: str, number: int, result: str) -> None:
+def work(arguments: list[str], number: int, result: str) -> None:
     """A worker, until the budget is used up."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    worker = StubWorker(Task(arguments, folder, number, ""))
+    worker = StubWorker(Task(arguments, number, ""))
     worker.times = {"turn": [], "suggest": [], "report": []}
     start = time.perf_counter()
     worker.run()
     Path(result).write_text(json.dumps({**worker.times, "wall": time.perf_counter() - start}))
 
 
-def new_study(root: Path, address: str, trials: int, sampler: str) -> tuple[Plan, RunFolder, optuna.Study]:
+def new_study(root: Path, address: str, trials: int, sampler: str) -> tuple[Plan, optuna.Study]:
     plan = read_plan(
         [
             f"search.storage={address}", f"records.root={root}", f"search.trials={trials}", f"search.sampler={sampler}",
             "search.steps=300", "data=embedded", "search.confirm.seeds=0",
         ]
     )  # fmt: skip
-    folder = RunFolder(plan.records.studies / plan.search.study)
-    folder.path.mkdir(parents=True)
-    write_json(folder.facts, {"tags": {}})
+    plan.folder.path.mkdir(parents=True)
+    write_json(plan.folder.facts, {"tags": {}})
     study = identity.open_study(storage.open_storage(plan), plan, {"fid_proxy_id": "made up"})
-    published.publish(study, plan, folder)
-    return plan, folder, study
+    published.publish(study, plan)
+    return plan, study
 
 
 def own_arguments(root: Path, address: str) -> list[str]:
@@ -117,11 +116,11 @@ def wait_for(jobs: list[SpawnProcess], connections: Callable[[], int]) -> int:
 
 def many_workers(count: int, trials: int, address: str, root: Path, connections: Callable[[], int]) -> dict[str, float]:
     """Figures of one search with so many workers, after a check that no trial was lost or made twice."""
-    _, folder, study = new_study(root, address, trials, "random")
+    _, study = new_study(root, address, trials, "random")
     spawn = multiprocessing.get_context("spawn")
     results = [root / f"worker-{k}.json" for k in range(count)]
     jobs = [
-        spawn.Process(target=work, args=(own_arguments(root, address), str(folder.path), k, str(result)))
+        spawn.Process(target=work, args=(own_arguments(root, address), k, str(result)))
         for k, result in enumerate(results)
     ]
     for job in jobs:
@@ -195,9 +194,9 @@ def growth_table(sizes: list[int]) -> Table:
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder, running() as server:
             root, address = Path(folder), server.fresh()
-            plan, study_folder, study = new_study(root, address, size + MORE, "tpe")
+            plan, study = new_study(root, address, size + MORE, "tpe")
             study.add_trials(finished_trials(plan, size - 1))
-            worker = StubWorker(Task(own_arguments(root, address), str(study_folder.path), 0, ""))
+            worker = StubWorker(Task(own_arguments(root, address), 0, ""))
             worker.times = {"turn": [], "suggest": [], "report": []}
             worker.run()
             took = {
@@ -205,7 +204,7 @@ def growth_table(sizes: list[int]) -> Table:
                 for what in worker.times
             }
             start = time.perf_counter()
-            report = write_report(plan, study, study_folder, None, None)
+            report = write_report(plan, study, None, None)
             seconds = time.perf_counter() - start
             megabytes = report.page.stat().st_size / 1e6
             (stored,) = server.query("select max(pg_database_size(datname)) from pg_database where datname like 'd%'")

@@ -45,9 +45,7 @@ class Winner:
         return CHAMPION if self.better else CANDIDATE
 
 
-def find_winner(
-    plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial], comparison: Comparison | None
-) -> Winner | None:
+def find_winner(plan: Plan, trials: Sequence[FrozenTrial], comparison: Comparison | None) -> Winner | None:
     """Find the winner of a study.
 
     Of a confirmation it is the comparison's, and its run that of the seed with the best final score. Without one
@@ -55,7 +53,6 @@ def find_winner(
 
     Args:
         plan: of the search.
-        folder: of the study.
         trials: of the study.
         comparison: the result of the confirmation; None without one.
 
@@ -71,7 +68,7 @@ def find_winner(
         is_baseline=chosen.origin is None,
         params=chosen.params,
         shown=plan.baseline_for_tables if chosen.origin is None else chosen.params,
-        run=best_run(plan, folder, chosen),
+        run=best_run(plan, chosen),
         search_score=chosen.search_score,
         confirmed_score=chosen.mean,
         better=comparison.better,

@@ -41,7 +41,6 @@ def candidates(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Candidate]:
 
 def confirm(
     plan: Plan,
-    folder: RunFolder,
     candidates: Sequence[Candidate],
     on_event: Callable[[TrainingChanged], None],
     should_stop: Callable[[], bool],
@@ -50,7 +49,6 @@ def confirm(
 
     Args:
         plan: of the search.
-        folder: of the study.
         candidates: to be trained, each on as many seeds as the plan says.
         on_event: called with what happens to a training.
         should_stop: asked again and again.
@@ -68,13 +66,13 @@ def confirm(
     given_up: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
     def train(candidate: Candidate, seed: int) -> None:
-        run = _run(plan, folder, candidate, seed)
+        run = _run(plan, candidate, seed)
         name = f"{candidate.title} seed {seed}"
         for _ in range(plan.search.retries + 1):
             if should_stop() or stopped or _is_done(run) or _failure(run):
                 break
             with lock:
-                process = TrialProcess(_job(plan, folder, candidate, seed), folder.path / "logs" / f"{run.name}.log")
+                process = TrialProcess(_job(plan, candidate, seed), plan.folder.path / "logs" / f"{run.name}.log")
                 running.add(process)
             events.put(TrainingChanged(name, words="training"))
             ended: Ended | None = None
@@ -110,7 +108,7 @@ def confirm(
     if should_stop():
         raise Stopped
     for candidate in candidates:
-        runs = [(seed, _run(plan, folder, candidate, seed)) for seed in seeds]
+        runs = [(seed, _run(plan, candidate, seed)) for seed in seeds]
         done = [(seed, run) for seed, run in runs if _is_done(run)]
         failures = [(s, _failure(run) or ("" if _is_done(run) else given_up.get(run.name, ""))) for s, run in runs]
         candidate.failures = [f"seed {seed}: {words}" for seed, words in failures if words]
@@ -119,22 +117,21 @@ def confirm(
         candidate.final = [journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1][-1] for _, run in done]
 
 
-def best_run(plan: Plan, folder: RunFolder, candidate: Candidate) -> RunFolder:
+def best_run(plan: Plan, candidate: Candidate) -> RunFolder:
     """Return a candidate's run of the seed with the best final score.
 
     Args:
         plan: of the search.
-        folder: of the study.
         candidate: with the seeds and final scores of its confirmation.
     """
-    return _run(plan, folder, candidate, candidate.seeds[int(np.argmin(candidate.final))])
+    return _run(plan, candidate, candidate.seeds[int(np.argmin(candidate.final))])
 
 
-def _run(plan: Plan, folder: RunFolder, candidate: Candidate, seed: int) -> RunFolder:
-    before = folder.records.runs / f"{plan.search.study}-confirm-tutorial-seed-{seed}"
+def _run(plan: Plan, candidate: Candidate, seed: int) -> RunFolder:
+    before = plan.records.runs / f"{plan.search.study}-confirm-tutorial-seed-{seed}"
     if candidate.title == DEFAULTS and before.exists():  # what a version called so that started from the defaults
         return RunFolder(before)
-    return RunFolder(folder.records.runs / f"{plan.search.study}-confirm-{candidate.title}-seed-{seed}")
+    return RunFolder(plan.records.runs / f"{plan.search.study}-confirm-{candidate.title}-seed-{seed}")
 
 
 def _at_a_time(plan: Plan) -> int:
@@ -156,13 +153,13 @@ def _failure(run: RunFolder) -> str:
     return failure.message if failure is not None and failure.kind != FailureKind.RECORDS else ""
 
 
-def _job(plan: Plan, folder: RunFolder, candidate: Candidate, seed: int) -> Job:
+def _job(plan: Plan, candidate: Candidate, seed: int) -> Job:
     overrides = [*plan.trial_overrides(candidate.params), f"train.threads={min(plan.threads, available_cores())}"]
     return Job(
         overrides=[*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"],
         config_dir=plan.config_dir,
-        study=str(folder.path),
-        name=_run(plan, folder, candidate, seed).name,
+        study=str(plan.folder.path),
+        name=_run(plan, candidate, seed).name,
         title=f"confirm {candidate.title}, seed {seed}",
         params={"confirms": candidate.title},
         tags={"optuna.study_name": plan.search.study, "confirms": candidate.title},

@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, TrialState
 from PIL import Image
 
 from experiments.cli.progress import short_names
-from experiments.records.folders import RunFolder
 from experiments.reports import figures
 from experiments.reports.figures import SavedFigure
 from gan import metric_names
@@ -73,33 +72,32 @@ def as_suggested(trials: Sequence[FrozenTrial]) -> Study:
     return study
 
 
-def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
+def draw_figures(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
     """Draw the figures of a search into plots/, in a light and a dark theme.
 
     Args:
         plan: of the search.
-        folder: of the study.
         trials: all that count; of too few some figures are left out.
 
     Returns:
         The saved figures by title.
     """
-    folder.plots.mkdir(exist_ok=True)
+    plan.folder.plots.mkdir(exist_ok=True)
     study = as_suggested(trials)
     done = attempts.finished(trials)
     if not done:
         return {}
     drawn: dict[str, SavedFigure] = {}
     if plan.search.sampler == "grid" and len(plan.space) == 2:
-        drawn |= _map(plan, folder, done)
-    if (sheet := _contact_sheet(plan, folder, done)) is not None:
+        drawn |= _map(plan, done)
+    if (sheet := _contact_sheet(plan, done)) is not None:
         drawn["contact sheet"] = sheet
     drawn["history"] = figures.save(
-        "history", lambda theme: _history(theme, trials), folder.plots / "history.png",
+        "history", lambda theme: _history(theme, trials), plan.folder.plots / "history.png",
         "A pruned trial stands at its last score.",
     )  # fmt: skip
     drawn["scores on the way"] = figures.save(
-        "scores on the way", lambda theme: _on_the_way(theme, done, trials), folder.plots / "scores_on_the_way.png",
+        "scores on the way", lambda theme: _on_the_way(theme, done, trials), plan.folder.plots / "scores_on_the_way.png",
         f"The mean of the last {SCORES} scores, which pruners see. Dark to bright: best to worst completed trial.",
     )  # fmt: skip
     plotters: dict[str, Callable[[], Any]] = {}
@@ -113,11 +111,11 @@ def draw_figures(plan: Plan, folder: RunFolder, trials: Sequence[FrozenTrial]) -
         if len(two) == 2:
             plotters["contour"] = lambda: plots.plot_contour(study, params=two, target_name=SCORE)
     for title, plotter in plotters.items():
-        drawn[title] = _save(title, plotter, folder.plots / f"{title.replace(' ', '_')}.png")
+        drawn[title] = _save(title, plotter, plan.folder.plots / f"{title.replace(' ', '_')}.png")
     return drawn
 
 
-def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
+def _map(plan: Plan, done: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
     """Draw the score and the samples of each combination of two settings; the first goes from left to right."""
     across, down = plan.space
     names = [[table_text(value) for value in dimension.grid()] for dimension in (across, down)]
@@ -163,10 +161,10 @@ def _map(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> dict[str
         figure.supylabel(down.key)
         return figure
 
-    drawn = {"map": figures.save("map", heat, folder.plots / "map.png")}
+    drawn = {"map": figures.save("map", heat, plan.folder.plots / "map.png")}
     if any(_last_samples(plan, trial) is not None for trial in done):
         words = "The same 16 latents drawn by each combination, placed as on the map."
-        drawn["map of samples"] = figures.save("map of samples", sheet, folder.plots / "map_of_samples.png", words)
+        drawn["map of samples"] = figures.save("map of samples", sheet, plan.folder.plots / "map_of_samples.png", words)
     return drawn
 
 
@@ -244,7 +242,7 @@ def _last_samples(plan: Plan, trial: FrozenTrial) -> Path | None:
     return samples[max(samples)] if samples else None
 
 
-def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -> SavedFigure | None:
+def _contact_sheet(plan: Plan, done: Sequence[FrozenTrial]) -> SavedFigure | None:
     """Draw the same latents by every completed trial, best first, with the settings under each."""
     named = [(trial, _last_samples(plan, trial)) for trial in done]
     shown = [(trial, file) for trial, file in named if file is not None][:NEWEST]
@@ -270,4 +268,4 @@ def _contact_sheet(plan: Plan, folder: RunFolder, done: Sequence[FrozenTrial]) -
         return figure
 
     words = "The same 16 latents drawn by each completed trial, best score first."
-    return figures.save("contact sheet", draw, folder.plots / "contact_sheet.png", words)
+    return figures.save("contact sheet", draw, plan.folder.plots / "contact_sheet.png", words)

@@ -14,7 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.compose import flags
 from experiments.cli.terminal import printable
-from experiments.records.folders import RunFolder
 from experiments.reports.figures import SavedFigure
 from experiments.reports.page import render
 from experiments.tracking.address import serve_command
@@ -42,15 +41,12 @@ class Report:
     winner: Winner | None
 
 
-def write_report(
-    plan: Plan, study: Study, folder: RunFolder, comparison: Comparison | None, rescored: float | None
-) -> Report:
+def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescored: float | None) -> Report:
     """Write the files of a finished search into its folder.
 
     Args:
         plan: of the search.
         study: with all its trials.
-        folder: of the study.
         comparison: the result of the confirmation; None without one.
         rescored: the best trial's score of fresh latents; None where it has none.
 
@@ -59,16 +55,16 @@ def write_report(
     """
     trials = attempts.counted(study.get_trials(deepcopy=False))
     report = Report(
-        folder.path / "best.yaml",
-        folder.path / "trials.csv",
-        folder.path / "report.html",
-        draw_figures(plan, folder, trials),
-        find_winner(plan, folder, trials, comparison),
+        plan.folder.path / "best.yaml",
+        plan.folder.path / "trials.csv",
+        plan.folder.path / "report.html",
+        draw_figures(plan, trials),
+        find_winner(plan, trials, comparison),
     )
     if report.winner is not None:
         write_atomically(report.best, printable(_best(plan, report.winner)).encode())
     write_atomically(report.trials, printable(_csv(plan, trials)).encode())
-    write_atomically(report.page, _page(plan, study, folder, trials, comparison, rescored, report).encode())
+    write_atomically(report.page, _page(plan, study, trials, comparison, rescored, report).encode())
     return report
 
 
@@ -138,7 +134,6 @@ def saved_steps(plan: Plan, trials: Sequence[FrozenTrial]) -> tuple[int, int]:
 def _page(
     plan: Plan,
     study: Study,
-    folder: RunFolder,
     trials: Sequence[FrozenTrial],
     comparison: Comparison | None,
     rescored: float | None,

@@ -45,18 +45,14 @@ class SearchSession:
     """One session of a search.
 
     Args:
-        plan: what is searched, and how.
+        plan: what is searched, and how; the caller holds `owned()` of its folder.
         study: Optuna's study, open.
-        folder: the study's folder; the caller holds its `owned()`.
         console: where progress and results are printed.
         should_stop: polled during the search; True lets the trials save their state and ends the session.
     """
 
-    def __init__(
-        self, plan: Plan, study: Study, folder: RunFolder, console: Console, should_stop: Callable[[], bool]
-    ) -> None:
-        self.plan, self.study, self.folder, self.console = plan, study, folder, console
-        self.should_stop = should_stop
+    def __init__(self, plan: Plan, study: Study, console: Console, should_stop: Callable[[], bool]) -> None:
+        self.plan, self.study, self.console, self.should_stop = plan, study, console, should_stop
         self.registered: RunFolder | None = None  # the winner's run
         self.alias = ""  # of its model
         self._scored = 0  # trials with a score, at the last point of that curve
@@ -70,11 +66,11 @@ class SearchSession:
             StorageInternalError: where the database is away for too long.
             OSError: if the records cannot be written.
         """
-        if not self.folder.facts.exists():
+        if not self.plan.folder.facts.exists():
             self._write_facts(dataset, weights)
-        self.journal = Journal(self.folder)
+        self.journal = Journal(self.plan.folder)
         self.journal.status(RunStatus.RUNNING)
-        feeder = Feeder(self.folder)
+        feeder = Feeder(self.plan.folder)
         feeder.start()
         status = RunStatus.FAILED
         try:
@@ -106,7 +102,7 @@ class SearchSession:
     def _search(self) -> RunStatus:
         """Return MLflow's word for how it ended."""
         plan = self.plan
-        published.publish(self.study, plan, self.folder)
+        published.publish(self.study, plan)
         trials = self.study.get_trials(deepcopy=False)
         done = len([t for t in attempts.counted(trials) if t.state.is_finished()])
         goes_on = f", {done} of {plan.budget} trials done" if done else ""
@@ -118,7 +114,7 @@ class SearchSession:
         searched = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
         with SearchDisplay(self.console, plan, trials, searched) as display:
             listeners = Listeners(display, self)
-            finished = Supervisor(plan, self.study, self.folder, listeners).run(self.should_stop)
+            finished = Supervisor(plan, self.study, listeners).run(self.should_stop)
             self.rate = display.throughput.rate
         if not finished:
             return RunStatus.KILLED
@@ -127,7 +123,7 @@ class SearchSession:
 
         done_trials = attempts.finished(self.study.get_trials(deepcopy=False))
         if not done_trials:
-            write_report(plan, self.study, self.folder, None, None)
+            write_report(plan, self.study, None, None)
             raise CannotGoOn("no trial came to its end; the reasons are in the table above")
         try:
             with stage(self.console, "scoring the best trial with fresh latents"):
@@ -137,7 +133,7 @@ class SearchSession:
         except Stopped:
             return RunStatus.KILLED
         with stage(self.console, "drawing the report"):
-            report = write_report(plan, self.study, self.folder, comparison, rescored)
+            report = write_report(plan, self.study, comparison, rescored)
         self._record(report, comparison)
         if report.winner is not None:
             with stage(self.console, "registering the winner's generator"):
@@ -188,7 +184,7 @@ class SearchSession:
             f"confirm  {', '.join(each.title for each in wanted)} on {seeds} fresh seed{'s' if seeds > 1 else ''} each"
         )
         with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
-            confirm(plan, self.folder, wanted, display.event, self.should_stop)
+            confirm(plan, wanted, display.event, self.should_stop)
         return compare(wanted, plan.baseline_name)
 
     def _record(self, report: "Report", comparison: Comparison | None) -> None:
@@ -200,7 +196,7 @@ class SearchSession:
 
     def _write_facts(self, dataset: Dataset, weights: Weights) -> None:
         plan = self.plan
-        facts = run_facts(plan.config, dataset, weights, self.folder, resume_command(self.plan))
+        facts = run_facts(plan.config, dataset, weights, self.plan.folder, resume_command(self.plan))
         space = {f"space.{dimension.key}": dimension.text for dimension in plan.space}
         search = {
             f"search.{key}": value for key, value in vars(plan.search).items() if isinstance(value, int | float | str)
@@ -214,10 +210,10 @@ class SearchSession:
             "mlflow.note.content": described(
                 resume_command(self.plan),
                 f"A search: its trials are the runs below this one. On {dataset.description}.",
-                self.folder,
+                self.plan.folder,
             ),
         }
-        write_json(self.folder.facts, facts)
+        write_json(self.plan.folder.facts, facts)
 
     def _say(self, text: str) -> None:
         say_words(self.console, text)
@@ -239,9 +235,9 @@ class SearchSession:
         self._say(f"         {format_params(winner.shown)}")
 
     def _say_where(self, feeder: Feeder) -> None:
-        folder = self.folder.path
+        folder = self.plan.folder.path
         say(self.console, f"report   {shown(folder / 'report.html')}\nsettings {shown(folder / 'best.yaml')}")
-        if (picture := self.folder.plots / "map.png").exists():
+        if (picture := self.plan.folder.plots / "map.png").exists():
             say(self.console, f"map      {shown(picture)}")
         if self.registered is not None:
             say(self.console, f'model    mlflow.pyfunc.load_model("models:/{self.plan.search.study}@{self.alias}")')

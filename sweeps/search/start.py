@@ -12,7 +12,7 @@ from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.progress import Output
 from experiments.cli.signals import first_collected
 from experiments.processes.process import fork_server
-from experiments.records.folders import RunFolder, make_folder
+from experiments.records.folders import make_folder
 from experiments.runs.start import find_extractor, load_data
 from experiments.tracking.address import fix_tracking_uri
 from gan.errors import first_line
@@ -61,18 +61,17 @@ def _search(plan: Plan, arguments: list[str], console: Output) -> int:
     is_file = plan.search.storage is None or plan.search.storage.startswith("sqlite")
     remote = None if is_file else storage.open_storage(plan)  # a server may be away: said before all else
     dataset = load_data(config, plan.records, console)
-    folder = RunFolder(plan.records.studies / plan.search.study)
     if plan.search.storage is None and not plan.records.studies_database.exists():
         identity.check_runs_left(plan, ())  # before a database is made
     make_folder(plan.records.root, "records.root")
     database = remote or storage.open_storage(plan)
     if identity.starts_from_defaults(database, plan.search.study) and not plan.names_preset:
         plan = read_plan([*arguments, f"experiment={DEFAULTS}"])
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with folder.owned("search.study"):
+    plan.folder.path.mkdir(parents=True, exist_ok=True)
+    with plan.folder.owned("search.study"):
         facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
         with storage.turn(plan):
             study = identity.open_study(database, plan, facts, lambda words: console.print(words, markup=False))
         with first_collected(resume_command(plan)) as caught:
-            SearchSession(plan, study, folder, console, lambda: bool(caught)).run(dataset, weights)
+            SearchSession(plan, study, console, lambda: bool(caught)).run(dataset, weights)
             return stopped_by(caught[0]) if caught else 0

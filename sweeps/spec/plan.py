@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.cli.compose import GROUPS, compose_config, compose_settings, named_keys, preset_of
 from experiments.cli.overrides import parse, quote_texts
-from experiments.records.folders import Records
+from experiments.records.folders import Records, RunFolder
 from experiments.runs.facts import settings
 from experiments.runs.threads import available_cores
 from experiments.settings.rules import describe, text_keys
@@ -63,6 +63,11 @@ class Plan:
     def records(self) -> Records:
         """The folders that runs and studies are kept in."""
         return Records.at(self.config.records.root)
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder of the study."""
+        return RunFolder(self.records.studies / self.search.study)
 
     @property
     def workers(self) -> int:

@@ -40,17 +40,16 @@ def is_code_of_here(version: str) -> bool:
     return version.rpartition(" ")[2] == code_version().rpartition(" ")[2]
 
 
-def publish(study: Study, plan: Plan, folder: RunFolder) -> None:
+def publish(study: Study, plan: Plan) -> None:
     """Put into the study what its workers need: facts, MLflow's address, the code's version and the arguments.
 
     Args:
         study: Optuna's study, whose attributes are set.
         plan: of the search; its arguments are stored with absolute paths and without the settings of one host alone.
-        folder: the study's folder.
     """
     own = ("search.role", "search.storage", "search.dry_run", "records.root")
     arguments = [each for each in plan.command if each.partition("=")[0] not in own]
-    study.set_user_attr(FACTS, read_json(folder.facts))
+    study.set_user_attr(FACTS, read_json(plan.folder.facts))
     uri = os.environ.get(VARIABLE, "")
     study.set_user_attr(TRACKING, public(uri) if uri.startswith("http") else "")
     study.set_user_attr(CODE, code_version())

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.records.folders import RunFolder, write_json
+from experiments.records.folders import write_json
 from experiments.runs.start import check_same_images, find_extractor, load_data
 from experiments.tracking.address import VARIABLE, fix_tracking_uri
 from gan.errors import ConfigError
@@ -30,13 +30,12 @@ def check_own_settings(arguments: Sequence[str]) -> None:
             raise ConfigError(key, "left to the study, which a worker joins with it", value, remedy)
 
 
-def compare_with_study(plan: Plan, attributes: Mapping[str, Any], folder: RunFolder, console: Console) -> None:
-    """Compare what is here with a study, and put what its trials need into its folder.
+def compare_with_study(plan: Plan, attributes: Mapping[str, Any], console: Console) -> None:
+    """Compare what is here with a study, and put what its trials need into its folder here.
 
     Args:
         plan: the study's, with the worker's own settings.
         attributes: of the study.
-        folder: of the study, here.
         console: is told of the loading of images.
 
     Raises:
@@ -52,6 +51,6 @@ def compare_with_study(plan: Plan, attributes: Mapping[str, Any], folder: RunFol
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
     check_identity(plan.search.study, with_present_names(attributes[IDENTITY]), facts, plan)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    if not folder.facts.exists():
-        write_json(folder.facts, attributes[published.FACTS])
+    plan.folder.path.mkdir(parents=True, exist_ok=True)
+    if not plan.folder.facts.exists():
+        write_json(plan.folder.facts, attributes[published.FACTS])

@@ -31,7 +31,6 @@ class Context(Protocol):
     """What a trial needs of its worker."""
 
     plan: Plan
-    folder: RunFolder  # of the study
     listener: Callable[[Event], None]
 
     @property
@@ -59,7 +58,7 @@ class Objective:
         plan = worker.plan
         self._is_baseline = attempts.is_baseline(plan, trial)
         name = attempts.run_name(plan.search.study, origin)
-        self._run = RunFolder(worker.folder.records.runs / name)
+        self._run = RunFolder(plan.records.runs / name)
         tags = {"optuna.study_name": plan.search.study, "optuna.trial_number": str(trial.number)}
         self._job = Job(
             overrides=[
@@ -67,7 +66,7 @@ class Objective:
                 f"train.threads={plan.threads}",
             ],
             config_dir=plan.config_dir,
-            study=str(worker.folder.path),
+            study=str(plan.folder.path),
             name=name,
             title=f"trial-{origin:04d}",
             params={"optuna.trial_number": origin},
@@ -88,7 +87,7 @@ class Objective:
         """
         for step, score in zip(*attempts.scores_of(self._run), strict=True):  # of an attempt before this one
             self._report(step, score)
-        process = self._worker.start(self._job, self._worker.folder.path / "logs" / f"{self._job.title}.log")
+        process = self._worker.start(self._job, self._worker.plan.folder.path / "logs" / f"{self._job.title}.log")
         ended: Ended | None = None
         try:
             for message in process.messages():
@@ -125,7 +124,7 @@ class Objective:
         self._scores[step] = score
         value = attempts.objective(list(self._scores.values()))
         self._trial.report(value, step)
-        record_mlflow_run(self._worker.folder, self._trial, self._run)
+        record_mlflow_run(self._worker.plan, self._trial, self._run)
         return value
 
     def _end(self, process: TrialProcess, ended: Ended | None) -> float:

@@ -19,14 +19,12 @@ class Task:
 
     Attributes:
         arguments: its own settings; all others are in the study.
-        folder: of the study.
         number: of the worker; no two of a study have the same one, for the sampler's random numbers.
         program: what trials run.
         compare: whether what is here must be compared with the study, as on a host that joins it.
     """
 
     arguments: list[str]
-    folder: str
     number: int
     program: str
     compare: bool = True

@@ -54,17 +54,17 @@ def _bring_here(plan: Plan, trial: Trial, run: RunFolder) -> str:
     return words
 
 
-def record_mlflow_run(study_folder: RunFolder, trial: Trial, run: RunFolder) -> None:
+def record_mlflow_run(plan: Plan, trial: Trial, run: RunFolder) -> None:
     """Keep in the study where a trial is recorded, for other hosts, and here where the study is.
 
     Args:
-        study_folder: of the study, on this host.
+        plan: of the search.
         trial: that is trained.
         run: of the trial, on this host.
     """
-    if not study_folder.delivery.exists():  # this host has records of its own
+    if not plan.folder.delivery.exists():  # this host has records of its own
         if stores := trial.study.user_attrs.get(published.STORES):
-            write_json(study_folder.delivery, stores)
+            write_json(plan.folder.delivery, stores)
         return
     ids = run.mlflow_run_ids()
     if ids and trial.user_attrs.get(attempts.MLFLOW_RUN) != ids[-1]:

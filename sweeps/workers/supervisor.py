@@ -10,7 +10,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.overrides import as_text
-from experiments.records.folders import RunFolder
 from sweeps.display.events import Listener, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, budget, published, storage
@@ -26,17 +25,16 @@ DEATHS = 5  # of workers in a row without a finished trial, after which somethin
 class Supervisor:
     """Has a study's trials run until its budget is used up; others may work at it too."""
 
-    def __init__(self, plan: Plan, study: Study, folder: RunFolder, listener: Listener, program: Path = TRIAL) -> None:
+    def __init__(self, plan: Plan, study: Study, listener: Listener, program: Path = TRIAL) -> None:
         """Prepare.
 
         Args:
             plan: of the search.
             study: in its database.
-            folder: of the study.
             listener: is told what happens.
             program: what trials run.
         """
-        self._plan, self._study, self._folder, self._listener = plan, study, folder, listener
+        self._plan, self._study, self._listener = plan, study, listener
         self._program = program
         self._seen: dict[int, tuple[TrialState, int]] = {}  # state and last step, by trial's number
         self._stores_published = False
@@ -57,7 +55,7 @@ class Supervisor:
         self._seen = {t.number: _state(t) for t in trials if t.state.is_finished()}
         if self._is_over(trials):
             return True
-        launcher = make_launcher(self._plan, self._folder.path / "logs")
+        launcher = make_launcher(self._plan, self._plan.folder.path / "logs")
         try:
             return self._follow(launcher, should_stop)
         except CannotLaunch as error:
@@ -90,7 +88,7 @@ class Supervisor:
             if dead and self._may_begin(trials):
                 deaths += bool(dead & started)
                 if deaths > DEATHS:
-                    logs = self._folder.path / "logs"
+                    logs = self._plan.folder.path / "logs"
                     raise CannotGoOn(f"workers end as fast as they are started: {words} (their logs are in {logs})")
                 launcher.start([self._task(number) for number in sorted(dead)])
                 started |= dead
@@ -113,7 +111,7 @@ class Supervisor:
         if search.storage is not None:
             arguments += ["search.role=worker", f"search.storage={search.storage}"]
         arguments.append(as_text(f"records.root={self._plan.records.root}"))
-        return Task(arguments, str(self._folder.path), number, str(self._program))
+        return Task(arguments, number, str(self._program))
 
     def _trials(self) -> list[FrozenTrial]:
         return storage.patiently(lambda: self._study.get_trials(deepcopy=False))
@@ -142,7 +140,7 @@ class Supervisor:
 
     def _publish_stores(self) -> None:
         """Trials are recorded below the study's run in MLflow, which comes a little later."""
-        if not self._stores_published and (stores := published.stores_of(self._folder)):
+        if not self._stores_published and (stores := published.stores_of(self._plan.folder)):
             self._study.set_user_attr(published.STORES, stores)
             self._stores_published = True
 

@@ -24,7 +24,6 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.cli.signals import handled
 from experiments.processes.process import PRELOAD, fork_server
-from experiments.records.folders import RunFolder
 from gan.errors import ConfigError
 from sweeps.display.events import Event, TrialBegan, TrialEnded
 from sweeps.display.search import SearchDisplay
@@ -55,7 +54,7 @@ class Worker:
             ConfigError: where there is no such study.
             CodeChanged: where it is of another version of the program.
         """
-        self.number, self.folder, self._program = task.number, RunFolder(Path(task.folder)), Path(task.program)
+        self.number, self._program = task.number, Path(task.program)
         self.listener: Callable[[Event], None] = lambda event: None
         self.failure = ""  # of which all trials would fail
         self._arguments = task.arguments
@@ -208,9 +207,8 @@ def join(arguments: list[str], program: Path = TRIAL) -> int:
         raise ConfigError("search.storage", "given in a worker", "none", "the address that the search has")
     if not storage.is_there(plan.search.storage):  # to open it would make it
         raise ConfigError("search.study", BEGUN_HERE, plan.search.study, "there: none")
-    folder = plan.records.studies / plan.search.study
     number = int.from_bytes(os.urandom(4), "big")
-    return work(Task(arguments, str(folder), number, str(program)))
+    return work(Task(arguments, number, str(program)))
 
 
 def work(task: Task, orders: TextIO | None = None) -> int:
@@ -234,8 +232,8 @@ def work(task: Task, orders: TextIO | None = None) -> int:
     except CodeChanged as error:
         raise ConfigError("the program", f"the study's version, {error}", published.code_version()) from None
     if task.compare:
-        compare_with_study(worker.plan, worker.study.user_attrs, worker.folder, console)
-    logs = worker.folder.path / "logs"
+        compare_with_study(worker.plan, worker.study.user_attrs, console)
+    logs = worker.plan.folder.path / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     optuna_log.log_to(logs / f"optuna-{task.number}.log")
     worker.listener = SearchDisplay(

@@ -61,9 +61,8 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     # One is suggested a second time, as the tutorial's is, and answered without a training.
     again = {"params": trials[1].params, "value": trials[1].value, "distributions": distributions}
     trials.append(create_trial(**again, user_attrs={attempts.ORIGIN: 6}))
-    folder = RunFolder(plan.records.studies / "grid")
-    folder.path.mkdir(parents=True)
-    drawn = draw_figures(plan, folder, trials)
+    plan.folder.path.mkdir(parents=True)
+    drawn = draw_figures(plan, trials)
     assert list(drawn)[:3] == ["map", "map of samples", "contact sheet"]
 
     sheet = np.asarray(Image.open(drawn["map of samples"].light).convert("RGB")).astype(int)

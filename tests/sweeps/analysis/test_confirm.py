@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from conftest import TESTS
 
-from experiments.records.folders import RunFolder
 from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import _at_a_time, confirm
 from sweeps.spec.plan import read_plan
@@ -75,9 +74,8 @@ def test_a_training_that_never_ends_counts_as_failed(tmp_path: Path, monkeypatch
     monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", functools.partial(TrialProcess, program=STUB))
     arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "search.retries=0"]
     plan = read_plan([*arguments, "search.confirm.seeds=1", f"records.root={tmp_path}"])
-    folder = RunFolder(plan.records.studies / "gan")
     killed = Candidate("trial-0001", {"model.dropout": 0.4}, 9.0)
-    confirm(plan, folder, [killed], lambda _: None, lambda: False)
+    confirm(plan, [killed], lambda _: None, lambda: False)
     (failure,) = killed.failures
     assert failure.startswith("seed 1: ")
     assert "killed" in failure

@@ -97,15 +97,14 @@ def test_report(tmp_path: Path) -> None:
     plan = made_plan(tmp_path)
     study = made_study(plan)
     made_runs(plan)
-    folder = RunFolder(plan.records.studies / "gan")
-    folder.path.mkdir(parents=True)
+    plan.folder.path.mkdir(parents=True)
     wanted = candidates(plan, study.get_trials())
     assert [each.title for each in wanted] == ["tutorial", "trial-0003", "trial-0001", "trial-0007"]
     for each, scores in zip(wanted, ([20, 22, 21], [16, 15, 17], [19, 20, 21], [30, 31, 32]), strict=True):
         each.scores = [float(score) for score in scores]
         each.seeds, each.final = [1, 2, 3], [14.0, 13.0, 15.0]
     comparison = compare(wanted)
-    report = write_report(plan, study, folder, comparison, 15.9)
+    report = write_report(plan, study, comparison, 15.9)
 
     assert list(report.figures) == [
         "contact sheet",
@@ -164,8 +163,7 @@ def test_the_winner_is_who_won(
 ) -> None:
     plan = made_plan(tmp_path)
     study = made_study(plan)
-    folder = RunFolder(plan.records.studies / "gan")
-    folder.path.mkdir(parents=True)
+    plan.folder.path.mkdir(parents=True)
     comparison = None
     if scores is not None:
         wanted = candidates(plan, study.get_trials())[:3]
@@ -173,7 +171,7 @@ def test_the_winner_is_who_won(
             each.scores = each.final = [float(score) for score in own]
             each.seeds = list(range(1, len(own) + 1))
         comparison = compare(wanted, plan.baseline_name)
-    report = write_report(plan, study, folder, comparison, None)
+    report = write_report(plan, study, comparison, None)
     assert report.winner is not None
     assert (report.winner.run.name, report.winner.alias) == (run, alias)
     assert report.winner.words.startswith(words)
@@ -200,11 +198,11 @@ def test_where_no_trial_beats_the_baseline_it_wins_unconfirmed_too(tmp_path: Pat
         user_attrs={attempts.ORIGIN: 0, attempts.BASELINE: True},
     )  # fmt: skip
     trials = [first, *(trial for trial in study.get_trials() if attempts.origin(trial) != 0)]
-    winner = find_winner(plan, RunFolder(tmp_path), trials, None)
+    winner = find_winner(plan, trials, None)
     assert winner is not None
     assert winner.is_baseline
     assert winner.words.startswith("Keep the tutorial's settings: 1.5 against 15.5 for the best trial (one seed each")
-    alone = find_winner(plan, RunFolder(tmp_path), [first], None)
+    alone = find_winner(plan, [first], None)
     assert alone is not None
     assert alone.words.startswith("Keep the tutorial's settings: no other trial ended")
 
@@ -228,9 +226,8 @@ def test_importances_take_a_few_trials(tmp_path: Path) -> None:
 
 def test_without_confirmation_there_is_a_best_and_no_result(tmp_path: Path) -> None:
     plan = made_plan(tmp_path, "data=folder", "data.path=b\udcfccher")  # in no encoding
-    folder = RunFolder(plan.records.studies / "gan")
-    folder.path.mkdir(parents=True)
-    report = write_report(plan, made_study(plan), folder, None, None)
+    plan.folder.path.mkdir(parents=True)
+    report = write_report(plan, made_study(plan), None, None)
     assert r"b\udcfccher" in report.best.read_text()
     assert "not confirmed on fresh seeds" in report.best.read_text()
     assert yaml.safe_load(report.best.read_text())["trial"] == 3
@@ -298,17 +295,16 @@ def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
     """Also where two trials end between two looks at the study."""
     plan = made_plan(tmp_path)
     study = made_study(plan)
-    folder = RunFolder(plan.records.studies / "gan")
-    folder.path.mkdir(parents=True)
-    search = SearchSession(plan, study, folder, Console(quiet=True), lambda: False)
-    search.journal = Journal(folder)
+    plan.folder.path.mkdir(parents=True)
+    search = SearchSession(plan, study, Console(quiet=True), lambda: False)
+    search.journal = Journal(plan.folder)
     done = attempts.finished(study.get_trials())
     for trial in done[:2]:
         search.note(TrialEnded(trial.number, "COMPLETE", score=trial.value))
     study.add_trial(create_trial(params=done[0].params, distributions=done[0].distributions, value=12.5))
     search.note(TrialEnded(study.trials[-1].number, "COMPLETE", score=12.5))
     search.journal.close()
-    assert curve(folder.journal, BEST_SCORE) == ([len(done), len(done) + 1], [15.5, 12.5])
+    assert curve(plan.folder.journal, BEST_SCORE) == ([len(done), len(done) + 1], [15.5, 12.5])
 
 
 @pytest.mark.slow
@@ -330,9 +326,8 @@ def test_ten_thousand_trials_have_a_report(tmp_path: Path) -> None:
         )  # fmt: skip
 
     study.add_trials([trial(number) for number in range(10_000)])
-    folder = RunFolder(plan.records.studies / "gan")
-    folder.path.mkdir(parents=True)
-    report = write_report(plan, study, folder, None, None)
+    plan.folder.path.mkdir(parents=True)
+    report = write_report(plan, study, None, None)
     assert len(report.trials.read_text().splitlines()) == 10_001
     page = report.page.read_text()
     assert page.count("<tr") > 10_000

@@ -53,7 +53,7 @@ class Search:
     def __init__(self, root: Path, *arguments: str) -> None:
         self.root, self.arguments = root, [*SMALL, f"records.root={root}", *arguments]
         self.plan: Plan = read_plan(self.arguments)
-        self.folder = RunFolder(self.plan.records.studies / self.plan.search.study)
+        self.folder = self.plan.folder
         self.folder.path.mkdir(parents=True, exist_ok=True)
         opened = storage.open_storage(self.plan)
         self.study = identity.open_study(opened, self.plan, self.plan.identity())
@@ -61,8 +61,8 @@ class Search:
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
         write_json(self.folder.facts, {"tags": {}})
-        published.publish(self.study, self.plan, self.folder)
-        return Supervisor(self.plan, self.study, self.folder, self.events, STUB).run(should_stop)
+        published.publish(self.study, self.plan)
+        return Supervisor(self.plan, self.study, self.events, STUB).run(should_stop)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:

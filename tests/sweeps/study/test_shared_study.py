@@ -196,7 +196,7 @@ def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
         journal = Journal(plan.records.new_run(attempts.run_name("gan", number), None))
         journal.status(status)
         journal.close()
-    search = SearchSession(plan, study, RunFolder(plan.records.studies / "gan"), Console(quiet=True), lambda: False)
+    search = SearchSession(plan, study, Console(quiet=True), lambda: False)
     ended, own, going_on = (attempts.run_name("gan", number) for number in range(3))
     assert [run.name for run in search._trial_runs()] == [own, going_on]
     search._close_runs()
@@ -204,7 +204,7 @@ def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
     assert states == ["RUNNING", "FINISHED", "FAILED"]
     said: list[str] = []
     assert rescore(RunFolder(plan.records.runs / ended), 20, said.append) is None
-    winner = find_winner(plan, RunFolder(plan.records.studies / "gan"), study.get_trials(), None)
+    winner = find_winner(plan, study.get_trials(), None)
     assert winner is not None
     assert winner.run.name == ended
     assert register(winner, "gan", said.append) is None

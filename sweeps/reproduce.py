@@ -14,8 +14,6 @@ import hashlib
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -33,6 +31,9 @@ from experiments.cli.compose import compose_config
 from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
+from experiments.processes.process import fork_server
+from experiments.processes.process import run as run_program
+from experiments.processes.process import start as start_program
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, make_folder
 from experiments.records.status import FailureKind, RunStatus
@@ -65,6 +66,7 @@ from sweeps.analysis.tables import (
     way_table,
 )
 from sweeps.search import throughput
+from sweeps.search.start import PRELOAD
 from sweeps.spec.plan import read_plan
 from sweeps.workers.early_stopping import COLLAPSED_COVERAGE
 
@@ -174,13 +176,14 @@ def main(args: Reproduction) -> int:
         return 0
     for folder in (out / "results", out / "images"):
         make_folder(folder, "out")
-    for name in searches:
-        if code := _search(name, args, out):
-            return code
-    failed = _train(left, digests, runs, curves, args, workers, console)
-    with stage(console, "drawing"):
-        _draw(out, runs.all, curves.all, every)
-        drawn = _same_latents(out, every, args, console)
+    with fork_server([PRELOAD]):
+        for name in searches:
+            if code := _search(name, args, out):
+                return code
+        failed = _train(left, digests, runs, curves, args, workers, console)
+        with stage(console, "drawing"):
+            _draw(out, runs.all, curves.all, every)
+            drawn = _same_latents(out, every, args, console)
     console.print(f"page      {shown(out / 'results.md')}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
     return 0 if drawn and not failed else 1
 
@@ -305,14 +308,8 @@ def _is_made(name: str, args: Reproduction, out: Path) -> bool:
 def _search(name: str, args: Reproduction, out: Path) -> int:
     """Run or resume one search, keep the table of its trials, and return its exit code."""
     study = f"results-quick-{name}" if args.quick else f"results-{name}"
-    command = [
-        sys.executable,
-        str(ROOT / "sweeps/optuna_search.py"),
-        *_data(args),
-        *_search_arguments(name, args),
-        f"search.study={study}",
-    ]
-    code = subprocess.run(command).returncode
+    arguments = [*_data(args), *_search_arguments(name, args), f"search.study={study}"]
+    code = start_program(ROOT / "sweeps/optuna_search.py", arguments).wait()
     table = Records.at(args.records.root).studies / study / "trials.csv"
     if code == 0:
         shutil.copy(table, out / "results" / f"search_{name}.csv")
@@ -390,8 +387,7 @@ def _ended(folder: RunFolder) -> bool:
 
 def _program(name: str, arguments: Sequence[str]) -> str:
     """Run one of the programs, and return its last line if it failed."""
-    command = [sys.executable, str(ROOT / "experiments" / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_program(ROOT / "experiments" / name, arguments)
     if done.returncode - 128 in (signal.SIGINT, signal.SIGTERM):
         return "it was stopped"
     words = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]

@@ -110,10 +110,10 @@ def main(rounds: int) -> None:
                 runner.close()
     kept.close()
     table = Table("tracking into", "updates a second", "of those without tracking")
-    for name, own in rates.items():
-        shares = [rate / none for rate, none in zip(own, rates["no tracking"], strict=True)]
-        spread = f"{min(shares):.3f} to {max(shares):.3f}"
-        table.add_row(name, f"{median(own):.2f}", f"{median(shares):.3f} ({spread})")
+    for name, speeds in rates.items():
+        fractions = [rate / none for rate, none in zip(speeds, rates["no tracking"], strict=True)]
+        extremes = f"{min(fractions):.3f} to {max(fractions):.3f}"
+        table.add_row(name, f"{median(speeds):.2f}", f"{median(fractions):.3f} ({extremes})")
     Console(width=120).print(table)
 
 

@@ -66,11 +66,11 @@ def bare(run: Run) -> None:
         say(f"started {per_call}" if call == 0 else f"updated {per_call}")
 
 
-def child(what: str, steps: int, folder: str) -> None:
+def child(trackers: str, steps: int, folder: str) -> None:
     with native_stderr_to(Path("/dev/null")):
         settings = ["data=embedded", f"train.steps={steps}", f"records.root={folder}"]
         run = new_run(compose_config(settings), None, settings, Console(quiet=True))
-        {"all": with_everything, "none": bare}[what](run)
+        {"all": with_everything, "none": bare}[trackers](run)
 
 
 def main(steps: int) -> None:

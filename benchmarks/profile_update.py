@@ -56,12 +56,12 @@ def main(update_rule: str, precision: str) -> None:
         tf.profiler.experimental.stop()
         times, calls = operations(Path(folder))
     total = sum(times.values())
-    table = Table(f"{update_rule}, {precision}", "ms an update", "share", "calls an update")
+    table = Table(f"{update_rule}, {precision}", "ms an update", "fraction", "calls an update")
     rest = Counter(times)
     for kind, parts in KINDS.items():
-        found = [name for name in rest if any(part in name for part in parts)]
-        spent = sum(rest.pop(name) for name in found)
-        count = sum(calls[name] for name in found) / UPDATES
+        names = [name for name in rest if any(part in name for part in parts)]
+        spent = sum(rest.pop(name) for name in names)
+        count = sum(calls[name] for name in names) / UPDATES
         table.add_row(kind, f"{spent:.1f}", f"{spent / total:.0%}", f"{count:.0f}")
     left = ", ".join(name for name, _ in rest.most_common(4))
     spent, count = sum(rest.values()), sum(calls[name] for name in rest) / UPDATES

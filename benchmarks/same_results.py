@@ -51,13 +51,13 @@ def values(kind: str, update_rule: str, updates: int) -> np.ndarray:
 
 
 def main(updates: int) -> None:
-    shown = [step for step in SHOWN if step <= updates]
-    table = Table("greatest difference to Keras' own layers", *(f"after {step}" for step in shown))
+    steps = [step for step in SHOWN if step <= updates]
+    table = Table("greatest difference to Keras' own layers", *(f"after {step}" for step in steps))
     for update_rule in ("tutorial", "batch"):
         exact = values("Keras", update_rule, updates)
         for kind in ("ours", "Keras, oneDNN off"):
             difference = np.abs(values(kind, update_rule, updates) - exact).max(axis=1)
-            table.add_row(f"{update_rule}: {kind}", *(f"{difference[:step].max():.0e}" for step in shown))
+            table.add_row(f"{update_rule}: {kind}", *(f"{difference[:step].max():.0e}" for step in steps))
     Console(width=140).print(table)
 
 

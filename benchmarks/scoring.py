@@ -68,13 +68,13 @@ def _time_score(table: Table, scorer: "Scorer", generator: "keras.Model", count:
     _time(table, "  nearest", lambda: nearest_distance(fake, reference.features))
 
 
-def _time(table: Table, what: str, call: Callable[[], object]) -> None:
+def _time(table: Table, title: str, call: Callable[[], object]) -> None:
     times = []
     for _ in range(REPETITIONS + 1):
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    table.add_row(what, f"{times[0]:.2f}", f"{median(times[1:]):.2f}")
+    table.add_row(title, f"{times[0]:.2f}", f"{median(times[1:]):.2f}")
 
 
 if __name__ == "__main__":

@@ -121,10 +121,10 @@ print(2 * 2048**3 / min(times) / 1e9)
 
 def arguments(**defaults: Any) -> dict[str, Any]:
     """key=value on the command line, in the types of the defaults."""
-    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-    if unknown := given.keys() - defaults.keys():
+    values = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    if unknown := values.keys() - defaults.keys():
         sys.exit(f"error: {min(unknown)} must be one of {', '.join(defaults)}")
-    return {key: type(value)(given.get(key, value)) for key, value in defaults.items()}
+    return {key: type(value)(values.get(key, value)) for key, value in defaults.items()}
 
 
 def contestants(peers: str, console: Console) -> list[Contestant]:
@@ -165,16 +165,16 @@ def main(rounds: int, updates: int, peers: str) -> None:
     by_name = {c.name: c.milliseconds for c in started}
     base = by_name.get("tutorial's loop, tf_keras")
 
-    table = Table("batch 32", "ms an update", "tutorial's loop ÷ this", "floor, ms", "share of peak", "memory, MB")
+    table = Table("batch 32", "ms an update", "tutorial's loop ÷ this", "floor, ms", "fraction of peak", "memory, MB")
     for contestant in started:
         name, times = contestant.name, contestant.milliseconds
-        floor = share = ""
+        least_time = fraction = ""
         if contestant.arguments[0] == "ours":
             update_rule, precision = (argument.partition("=")[2] for argument in contestant.arguments[1:])
             least = 2 * 32 * MULTIPLY_ADDS[update_rule] / peaks[precision] / 1e6
-            floor, share = f"{least:.0f}", f"{least / median(times):.0%}"
+            least_time, fraction = f"{least:.0f}", f"{least / median(times):.0%}"
         speed = f"{ratio(base, times):.2f}" if base else ""
-        table.add_row(name, f"{median(times):.1f}", speed, floor, share, f"{contestant.stop():.0f}")
+        table.add_row(name, f"{median(times):.1f}", speed, least_time, fraction, f"{contestant.stop():.0f}")
     console.print(table)
     console.print(f"peak: {peaks['float32']:.0f} GFLOP/s in float32, {peaks['mixed_bfloat16']:.0f} in bfloat16")
     for update_rule in ("tutorial", "batch"):

@@ -126,24 +126,24 @@ def many_workers(count: int, trials: int, address: str, root: Path, connections:
     for job in jobs:
         job.start()
     most = wait_for(jobs, connections)
-    told = [json.loads(result.read_text()) for result in results]
-    found = study.get_trials(deepcopy=False)
-    states = Counter(trial.state for trial in found)
-    assert len(found) == trials, f"{len(found)} trials, not {trials}"
+    times = [json.loads(result.read_text()) for result in results]
+    finished = study.get_trials(deepcopy=False)
+    states = Counter(trial.state for trial in finished)
+    assert len(finished) == trials, f"{len(finished)} trials, not {trials}"
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}, states
-    assert len({tuple(trial.params.values()) for trial in found}) == trials  # no suggestion twice
+    assert len({tuple(trial.params.values()) for trial in finished}) == trials  # no suggestion twice
     begins, ends = (
-        [getattr(t, f"datetime_{when}") for t in found if getattr(t, f"datetime_{when}")]
+        [getattr(t, f"datetime_{when}") for t in finished if getattr(t, f"datetime_{when}")]
         for when in ("start", "complete")
     )
     seconds = (max(ends) - min(begins)).total_seconds()
     return {
         "trials/hour": 3600 * trials / seconds,
-        "suggest": 1000 * median(x for each in told for x in each["suggest"]),
-        "report": 1000 * median(x for each in told for x in each["report"]),
-        "turn": 1000 * median(x for each in told for x in each["turn"]),
+        "suggest": 1000 * median(x for worker in times for x in worker["suggest"]),
+        "report": 1000 * median(x for worker in times for x in worker["report"]),
+        "turn": 1000 * median(x for worker in times for x in worker["turn"]),
         "connections": most,
-        "waiting": sum(sum(each["turn"]) for each in told) / sum(each["wall"] for each in told),
+        "waiting": sum(sum(worker["turn"]) for worker in times) / sum(worker["wall"] for worker in times),
     }
 
 
@@ -154,7 +154,7 @@ def clients_of(server: Postgres) -> int:
 
 def workers_table(trials: int, counts: list[int]) -> Table:
     columns = ("trials/hour", "turn", "suggest", "report", "waiting", "connections")
-    table = Table("database", "workers", "trials an hour", "turn, ms", "suggest, ms", "report, ms", "share waiting")
+    table = Table("database", "workers", "trials an hour", "turn, ms", "suggest, ms", "report, ms", "fraction waiting")
     table.add_column("connections")
     for name in ("PostgreSQL", "SQLite"):
         for count in counts:
@@ -200,26 +200,26 @@ def growth_table(sizes: list[int]) -> Table:
             worker.times = {"turn": [], "suggest": [], "report": []}
             worker.run()
             took = {
-                what: 1000 * median(worker.times[what][-MORE * (REPORTS if what == "report" else 1) :])
-                for what in worker.times
+                operation: 1000 * median(worker.times[operation][-MORE * (REPORTS if operation == "report" else 1) :])
+                for operation in worker.times
             }
             start = time.perf_counter()
             report = write_report(plan, study, None, None)
             seconds = time.perf_counter() - start
             megabytes = report.page.stat().st_size / 1e6
             (stored,) = server.query("select max(pg_database_size(datname)) from pg_database where datname like 'd%'")
-        row = [f"{took[what]:.3g}" for what in ("turn", "suggest", "report")]
+        row = [f"{took[operation]:.3g}" for operation in ("turn", "suggest", "report")]
         table.add_row(f"{size:,}", *row, f"{seconds:.3g}", f"{megabytes:.2f}", f"{int(str(stored[0])) / 1e6:.0f}")
     return table
 
 
 def main() -> None:
-    what, *numbers = sys.argv[1:] or ["workers"]
-    given = [int(number) for number in numbers]
-    if what == "workers":
-        table = workers_table(given[0] if given else TRIALS, given[1:] or list(WORKERS))
+    mode, *numbers = sys.argv[1:] or ["workers"]
+    counts = [int(number) for number in numbers]
+    if mode == "workers":
+        table = workers_table(counts[0] if counts else TRIALS, counts[1:] or list(WORKERS))
     else:
-        table = growth_table(given or list(FINISHED))
+        table = growth_table(counts or list(FINISHED))
     Console(width=120).print(table)
 
 

@@ -104,7 +104,7 @@ def passes(form: Form, images: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor
 
         return run
 
-    return [tf.function(each) for each in (lambda: form(images, kernel), gradient(0), gradient(1))]
+    return [tf.function(function) for function in (lambda: form(images, kernel), gradient(0), gradient(1))]
 
 
 def measure(dtype: str, side: int, channels: int, filters: int, table: Table) -> None:
@@ -115,19 +115,19 @@ def measure(dtype: str, side: int, channels: int, filters: int, table: Table) ->
     calls["products"][1] = calls["transposed"][1]  # it has no other
     for number, which in enumerate(PASSES):
         exact = tf.cast(calls["plain"][number](), tf.float32)
-        for name, each in calls.items():
-            error = tf.norm(tf.cast(each[number](), tf.float32) - exact) / tf.norm(exact)
+        for name, functions in calls.items():
+            error = tf.norm(tf.cast(functions[number](), tf.float32) - exact) / tf.norm(exact)
             assert error < (1e-5 if dtype == "float32" else 2e-2), (name, which, float(error))
     times: dict[str, list[list[float]]] = {name: [[] for _ in PASSES] for name in calls}
     for _ in range(REPETITIONS):
-        for name, each in calls.items():
-            for number, call in enumerate(each):
+        for name, functions in calls.items():
+            for number, call in enumerate(functions):
                 start = time.perf_counter()
                 call()
                 times[name][number].append(time.perf_counter() - start)
-    for name, each in times.items():
+    for name, durations in times.items():
         table.add_row(
-            f"{side}x{side}x{channels} to {filters}, {dtype}", name, *(f"{median(t) * 1e3:.1f}" for t in each)
+            f"{side}x{side}x{channels} to {filters}, {dtype}", name, *(f"{median(t) * 1e3:.1f}" for t in durations)
         )
 
 

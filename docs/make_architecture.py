@@ -112,8 +112,8 @@ def circles(imports: dict[str, set[str]]) -> list[list[str]]:
     return sorted(sorted(group) for group in groups)
 
 
-def floors(folder: str, imports: dict[str, set[str]]) -> list[list[str]]:
-    """Return the packages of a folder, top floor first; each stands above all packages that it imports."""
+def layers(folder: str, imports: dict[str, set[str]]) -> list[list[str]]:
+    """Return the packages of a folder, top layer first; each lies above all packages that it imports."""
     packages = {unit(m, imports) for m in imports if m.count(".") > 1 and m.startswith(f"{folder}.")}
     below = {
         package: {
@@ -127,11 +127,11 @@ def floors(folder: str, imports: dict[str, set[str]]) -> list[list[str]]:
     }
     result: list[list[str]] = []
     while packages:
-        floor = sorted(package for package in packages if not below[package] & packages)
-        if not floor:
+        layer = sorted(package for package in packages if not below[package] & packages)
+        if not layer:
             raise SystemExit(f"error: packages of {folder}/ import each other in a circle: {sorted(packages)}")
-        result.insert(0, floor)
-        packages -= set(floor)
+        result.insert(0, layer)
+        packages -= set(layer)
     return result
 
 
@@ -146,12 +146,14 @@ def house() -> str:
             f'<text x="40" y="{y + 32}"><tspan class="name">{folder}/</tspan><tspan dx="14">{MEANING[folder]}</tspan></text>'
         )
         y += 46
-        own = [m for m in imports if m.count(".") == 1 and unit(m, imports) == m and m.startswith(f"{folder}.")]
-        own = [m for m in own if not any(other.startswith(f"{m}.") for other in imports)]
+        modules_at_top = [
+            m for m in imports if m.count(".") == 1 and unit(m, imports) == m and m.startswith(f"{folder}.")
+        ]
+        modules_at_top = [m for m in modules_at_top if not any(other.startswith(f"{m}.") for other in imports)]
         title = "modules" if folder == "gan" else "programs"
-        rows: list[list[tuple[str, list[str]]]] = [[(title, own)]]
-        for floor in floors(folder, imports):
-            rows.append([(f"{p.split('.')[1]}/", [m for m in imports if m.startswith(f"{p}.")]) for p in floor])
+        rows: list[list[tuple[str, list[str]]]] = [[(title, modules_at_top)]]
+        for layer in layers(folder, imports):
+            rows.append([(f"{p.split('.')[1]}/", [m for m in imports if m.startswith(f"{p}.")]) for p in layer])
         for number, row in enumerate(rows):
             width = (WIDTH - 80 - 14 * (len(row) - 1)) / len(row)
             texts = [_wrap(sorted({m.split(".")[2 if title.endswith("/") else 1] for m in modules}), width - 150)

@@ -101,10 +101,10 @@ def main(args: Comparison) -> int:
     records = Records.at(args.records.root)
     folders = find_runs(records, args.run, args.study, args.top)
     if not 2 <= len(folders) <= MOST_RUNS:
-        found = ", ".join(folder.name for folder in folders) or "none"
+        names = ", ".join(folder.name for folder in folders) or "none"
         if len(folders) < len(args.run):
-            found += ", more than once"
-        raise ConfigError("run", f"given 2 to {MOST_RUNS} times (or study=<name> top=<count>)", found)
+            names += ", more than once"
+        raise ConfigError("run", f"given 2 to {MOST_RUNS} times (or study=<name> top=<count>)", names)
     runs = [read_run(folder) for folder in folders]
     check_alike(runs)
     groups = grouped(runs)
@@ -119,7 +119,10 @@ def main(args: Comparison) -> int:
         styles = marks(groups, len(figures.COLOURS["light"]), len(figures.LINES))
         sections = draw(runs, groups, styles, images, out)
         drawn = {
-            file for each in sections.values() if isinstance(each, SavedFigure) for file in (each.light, each.dark)
+            file
+            for section in sections.values()
+            if isinstance(section, SavedFigure)
+            for file in (section.light, section.dark)
         }
         for file in {out / f"{name}{dark}.png" for name in FIGURES for dark in ("", "_dark")} - drawn:
             file.unlink(missing_ok=True)  # of a comparison that was here before
@@ -342,8 +345,8 @@ def _page(
         in_run=IN_RUN if headline(groups) == metric_names.FID_PROXY else "",
         partly=any(not group.values(metric) for metric in scores for group in groups),
         result=_result(groups),
-        figures={title: each for title, each in sections.items() if isinstance(each, SavedFigure)},
-        missing={title: each for title, each in sections.items() if isinstance(each, str)},
+        figures={title: section for title, section in sections.items() if isinstance(section, SavedFigure)},
+        missing={title: section for title, section in sections.items() if isinstance(section, str)},
         tags=runs[0].facts["tags"],
         description=runs[0].facts["dataset"]["description"],
         num_images=runs[0].config.eval.num_images,

@@ -78,37 +78,37 @@ def main(args: Evaluation) -> int:
         scores = scorer(load_generator(config, checkpoint), count, seed=args.seed)
 
     console.print(_table(folder, checkpoint, count, scorer, scores))
-    if weights.id != (own := facts["tags"].get("fid_proxy_id", "another extractor")):
-        console.print(f"the run's own scores are in {own} and cannot be compared with these")
+    if weights.id != (trained_with := facts["tags"].get("fid_proxy_id", "another extractor")):
+        console.print(f"the run's own scores are in {trained_with} and cannot be compared with these")
     bank = f"/seed_{args.seed}" if args.seed else ""
     prefix = f"evaluate/{extractor.id}/{count}{bank}"
     scale = {
-        f"{metric_names.FID}_floor": scorer.reference.floor,
-        f"{metric_names.FID}_ceiling": scorer.reference.ceiling,
+        f"{metric_names.FID}_floor": scorer.reference.real_baseline,
+        f"{metric_names.FID}_ceiling": scorer.reference.noise_baseline,
     }
     return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
 
 
 def _extractor(args: Evaluation, config: Config) -> Weights:
     """The extractor asked for, or the run's own."""
-    given = args.extractor_weights
-    if args.extractor == "own" and given is None:
-        given = config.eval.extractor_weights
+    file = args.extractor_weights
+    if args.extractor == "own" and file is None:
+        file = config.eval.extractor_weights
     name = config.eval.extractor if args.extractor == "own" else args.extractor
-    return find_extractor(name, given, "extractor_weights")
+    return find_extractor(name, file, "extractor_weights")
 
 
 def _table(
     folder: RunFolder, checkpoint: Checkpoint, num_images: int, scorer: "Scorer", scores: dict[str, float]
 ) -> Table:
-    floor, ceiling = scorer.reference.floor, scorer.reference.ceiling
+    real_baseline, noise_baseline = scorer.reference.real_baseline, scorer.reference.noise_baseline
     excess = scorer.reference.excess(num_images)
     meanings = {
-        metric_names.FID: f"lower is better; two halves of the real images {floor:.4g}, noise {ceiling:.4g}, "
+        metric_names.FID: f"lower is better; two halves of the real images {real_baseline:.4g}, noise {noise_baseline:.4g}, "
         f"perfect images about {excess:.2g}, as they are so few",
         metric_names.KID: "lower is better; 0 for real images",
         metric_names.DENSITY: "1 for real images, less for odd ones, more for a crowd of typical ones",
-        metric_names.COVERAGE: "share of the real images with a generated one near; higher is better, 0.97 for as many real ones",
+        metric_names.COVERAGE: "fraction of the real images with a generated one near; higher is better, 0.97 for as many real ones",
         metric_names.NN_DISTANCE: "distance to the nearest training image; 1 for held-out images, far less for copies",
     }
     title = f"{folder.name}, step {checkpoint.step:,}: {num_images:,} images, {scorer.extractor.id}"

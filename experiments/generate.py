@@ -57,19 +57,19 @@ class Generation:
 
 def main(args: Generation) -> int:
     console = Output(highlight=False, soft_wrap=True, markup=False)
-    given = _read_latents(args.latents) if args.latents is not None else None
-    shape, ends, count = _plan(args, given)
+    file_latents = _read_latents(args.latents) if args.latents is not None else None
+    shape, ends, count = _plan(args, file_latents)
     folder = Records.at(args.records.root).find_run(args.run, "run")
     config, _ = read_records(folder, "run")
-    if given is not None and given.shape[1] != config.model.latent_dim:
+    if file_latents is not None and file_latents.shape[1] != config.model.latent_dim:
         rule = f"(N, {config.model.latent_dim}), as the run's generator takes them"
-        raise ConfigError("latents", rule, f"{given.shape} in {args.latents}")
+        raise ConfigError("latents", rule, f"{file_latents.shape} in {args.latents}")
     checkpoint = find_checkpoint(folder, args.step, console)
     kind = _kind(args)
     if kind == "picture" and shape[0] * shape[1] > MOST_IN_A_GRID:
         rule = f"at most {MOST_IN_A_GRID:,} for one picture"
         raise ConfigError(
-            "num_images" if given is None else "latents", rule, count, "out=images.npz or out=folder/ takes more"
+            "num_images" if file_latents is None else "latents", rule, count, "out=images.npz or out=folder/ takes more"
         )
     out = _out(args, kind, folder, checkpoint.step)
 
@@ -79,7 +79,7 @@ def main(args: Generation) -> int:
         from gan.evaluation.scorer import images_of
 
         generator = load_generator(config, checkpoint)
-        latents = given
+        latents = file_latents
         if latents is None:
             latents = np.asarray(randomness.latents(args.seed, PURPOSE, count, config.model.latent_dim))
         if ends is not None:
@@ -94,19 +94,19 @@ def main(args: Generation) -> int:
     return 0
 
 
-def _plan(args: Generation, given: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int] | None, int]:
+def _plan(args: Generation, file_latents: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int] | None, int]:
     """Rows and columns of the picture, the ends of the walk, and how many latents are drawn. Raises ConfigError."""
     places, ends = _rows_columns(args), _ends(args)
-    for key, value in (("interpolate", ends), ("latents", given)):
+    for key, value in (("interpolate", ends), ("latents", file_latents)):
         if value is not None and args.num_images is not None:
             raise ConfigError("num_images", f"absent with {key}=, which says how many", args.num_images)
     if ends is not None:
         if places is not None:
             raise ConfigError("grid", "absent with interpolate=, which makes a strip", args.grid)
-        if given is not None and max(ends) >= len(given):
-            raise ConfigError("interpolate", f"below {len(given)}, the number of latents", args.interpolate)
+        if file_latents is not None and max(ends) >= len(file_latents):
+            raise ConfigError("interpolate", f"below {len(file_latents)}, the number of latents", args.interpolate)
         return (1, FRAMES), ends, max(ends) + 1
-    count = len(given) if given is not None else args.num_images
+    count = len(file_latents) if file_latents is not None else args.num_images
     if places is None:
         count = count or NUM_IMAGES
         columns = math.ceil(math.sqrt(count))
@@ -119,8 +119,8 @@ def _plan(args: Generation, given: np.ndarray | None) -> tuple[tuple[int, int], 
 def _rows_columns(args: Generation) -> tuple[int, int] | None:
     if args.grid is None:
         return None
-    found = re.fullmatch(r"(\d{1,4})x(\d{1,4})", args.grid)
-    rows, columns = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"(\d{1,4})x(\d{1,4})", args.grid)
+    rows, columns = map(int, match.groups()) if match else (0, 0)
     if not 0 < rows * columns <= MOST_IN_A_GRID:
         raise ConfigError("grid", f"rows x columns, as 8x8, at most {MOST_IN_A_GRID:,} places", args.grid)
     return rows, columns
@@ -129,10 +129,10 @@ def _rows_columns(args: Generation) -> tuple[int, int] | None:
 def _ends(args: Generation) -> tuple[int, int] | None:
     if args.interpolate is None:
         return None
-    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})", args.interpolate)
-    if found is None or found[1] == found[2]:
+    match = re.fullmatch(r"(\d{1,6}):(\d{1,6})", args.interpolate)
+    if match is None or match[1] == match[2]:
         raise ConfigError("interpolate", "two different images by their numbers, as 3:7", args.interpolate)
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _read_latents(path: str) -> np.ndarray:

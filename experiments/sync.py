@@ -33,10 +33,8 @@ def main(arguments: list[str]) -> int:
     roots = [argument for argument in arguments if argument.startswith("records.root=")]
     names = [argument for argument in arguments if not argument.startswith("records.root=")]
     if len(names) != 1 or len(roots) > 1:
-        given = " ".join(arguments)
-        raise ConfigError(
-            "the arguments", "one run, or all, and at most one records.root=<folder>", given, "see --help"
-        )
+        text = " ".join(arguments)
+        raise ConfigError("the arguments", "one run, or all, and at most one records.root=<folder>", text, "see --help")
     fix_tracking_uri()
     if stray := misplaced_character(names[0]):
         raise ConfigError("the arguments", "text without characters that cannot be seen", names[0], stray)

@@ -70,11 +70,11 @@ def main(args: FeatureTraining) -> int:
             weights = _project(network, dataset)
             accuracy = _accuracy(weights, dataset)
     write_npz(file, weights)
-    found = find_weights("cifar_cnn", str(file))
+    extractor = find_weights("cifar_cnn", str(file))
     provenance = {
         **made,
-        "id": found.id,
-        "sha256": found.sha256,
+        "id": extractor.id,
+        "sha256": extractor.sha256,
         "test_accuracy": accuracy,
         "trained_on": dataset.source,
         "train_images_sha256": dataset.sha256,
@@ -82,7 +82,7 @@ def main(args: FeatureTraining) -> int:
         "projection_code": code,
     }
     write_json(file.with_suffix(".json"), provenance)
-    console.print(f"{found.id}: {accuracy:.1%} of the test images; trained in {provenance['minutes']} minutes")
+    console.print(f"{extractor.id}: {accuracy:.1%} of the test images; trained in {provenance['minutes']} minutes")
     console.print(f"weights  {shown(file)} ({file.stat().st_size / 1e6:.2f} MB)")
     return 0
 
@@ -112,13 +112,15 @@ def _train(args: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=None, loss="")
 
-        def told(step: int, steps: int, loss: float) -> None:
+        def show_progress(step: int, steps: int, loss: float) -> None:
             progress.update(task, completed=step, total=steps, loss=f"loss {loss:.3f}")
             if not console.is_terminal and step % (steps // args.epochs) == 0:
                 console.print(f"epoch {step * args.epochs // steps}/{args.epochs}  loss {loss:.3f}")
 
         model = build_classifier(CLASSES, args.seed)
-        train_classifier(model, dataset.train, dataset.train_labels, epochs=args.epochs, seed=args.seed, on_step=told)
+        train_classifier(
+            model, dataset.train, dataset.train_labels, epochs=args.epochs, seed=args.seed, on_step=show_progress
+        )
     return {name: array.astype(np.float16) for name, array in fold(model).items()}
 
 

@@ -114,7 +114,7 @@ def _measure(
             references[name] = reference_network(
                 name, everything.train, everything.train_labels, args.epochs, records.cache, update
             )
-    references |= {name: load_extractor(found) for name, found in weights.items() if name != "cifar_cnn"}
+    references |= {name: load_extractor(extractor) for name, extractor in weights.items() if name != "cifar_cnn"}
     references[measure.LAYERS] = LayerMeans(weights["cifar_cnn"].id, weights["cifar_cnn"].arrays)
     proxy = load_extractor(weights["cifar_cnn"])
     scorer = Scorer(proxy, Reference.of(proxy, ships, records.cache))
@@ -124,8 +124,8 @@ def _measure(
     results: Numbers = {
         "proxy": {
             **provenance,
-            "real_baseline": scorer.reference.floor,
-            "noise_baseline": scorer.reference.ceiling,
+            "real_baseline": scorer.reference.real_baseline,
+            "noise_baseline": scorer.reference.noise_baseline,
         }
     }
     with _part(console, "disturbances"):

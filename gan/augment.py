@@ -35,8 +35,8 @@ def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, st
         KeyError: for a name that is not in `AUGMENTATIONS`.
     """
 
-    def draw(what: str) -> tf.Tensor:
-        return _one_each(images, stateless_seed(seed, f"augment/{purpose}/{what}", step))
+    def draw(name: str) -> tf.Tensor:
+        return _one_each(images, stateless_seed(seed, f"augment/{purpose}/{name}", step))
 
     for kind in kinds:
         images = AUGMENTATIONS[kind](images, draw)

@@ -59,7 +59,7 @@ def recalibrated(generator: keras.Model) -> keras.Model:
         for layer, statistics in zip(layers, seen, strict=True):
             statistics.append((layer.moving_mean.numpy(), layer.moving_variance.numpy()))
     for layer, momentum, statistics in zip(layers, momenta, seen, strict=True):
-        means, variances = (np.array(each, np.float64) for each in zip(*statistics, strict=True))
+        means, variances = (np.array(values, np.float64) for values in zip(*statistics, strict=True))
         layer.momentum = momentum
         layer.moving_mean.assign(means.mean(0))
         layer.moving_variance.assign(variances.mean(0) + means.var(0))  # within batches and between them

@@ -15,7 +15,7 @@ from gan.arrays import Arrays, read_npz, write_npz
 def locked(path: Path) -> Iterator[None]:
     """Hold `<path>.lock`, one process at a time; what fails leaves no folder or lock that was not there before."""
     lock = Path(f"{path}.lock")
-    new = [each for each in (lock, path.parent, *path.parent.parents) if not each.exists()]
+    new = [place for place in (lock, path.parent, *path.parent.parents) if not place.exists()]
     try:
         with _acquired(lock):
             yield

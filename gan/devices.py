@@ -16,16 +16,16 @@ import tensorflow as tf
 from gan.errors import ConfigError, check_shares
 
 
-def count_devices(asked: int | str, batch_size: int) -> int:
-    """How many devices `asked`, a number or `auto`, comes to here.
+def count_devices(setting: int | str, batch_size: int) -> int:
+    """Return how many devices a setting, a number or `auto`, means on this host.
 
     `auto` is all GPUs, or one device where there is none. Raises ConfigError for more than
     TensorFlow sees, or if they cannot share a batch evenly.
     """
     names = _names()
-    count = asked if isinstance(asked, int) else len(tf.config.list_logical_devices("GPU")) or 1
+    count = setting if isinstance(setting, int) else len(tf.config.list_logical_devices("GPU")) or 1
     if count > len(names):
-        raise ConfigError("train.devices", f"at most {len(names)}, as TensorFlow sees {', '.join(names)}", asked)
+        raise ConfigError("train.devices", f"at most {len(names)}, as TensorFlow sees {', '.join(names)}", setting)
     check_shares(batch_size, count)
     return count
 
@@ -92,5 +92,5 @@ def summands(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
 
 def _names() -> list[str]:
     """What there is to choose from: GPUs, or where there is none CPUs (one, unless it is split into logical ones)."""
-    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return [device.name.removeprefix("/device:") for device in found]
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name.removeprefix("/device:") for device in devices]

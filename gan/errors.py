@@ -26,8 +26,8 @@ class ConfigError(ValueError):
 
     def __init__(self, key: str, rule: str, value: object, remedy: str = "") -> None:
         self.key, self.rule, self.value, self.remedy = key, rule, value, remedy
-        shown = repr(value).replace(2 * "\\", "\\")  # a path with backslashes reads as it was typed
-        text = f"{key} must be {rule}; got {shown}" + (f" ({remedy})" if remedy else "")
+        value_text = repr(value).replace(2 * "\\", "\\")  # a path with backslashes reads as it was typed
+        text = f"{key} must be {rule}; got {value_text}" + (f" ({remedy})" if remedy else "")
         super().__init__(without_password(" ".join(text.split())))
 
 
@@ -62,14 +62,14 @@ def explained(error: OSError) -> str:
 
 def _remedy(refused: Path) -> str:
     """Who can mend the permissions of a file, and how; of what is not there, those of the folder that it belongs in."""
-    place = next((each for each in (refused, *refused.parents) if os.access(each, os.F_OK)), Path("/"))
+    place = next((path for path in (refused, *refused.parents) if os.access(path, os.F_OK)), Path("/"))
     try:
         owner, group = place.owner(), place.group()
     except KeyError:  # an id without a name
         owner, group = str(place.stat().st_uid), str(place.stat().st_gid)
-    found = place.stat()
-    what = "it" if place == refused else str(place)
-    facts = f"{what} belongs to {owner}, group {group}, mode {stat.filemode(found.st_mode)}"
-    if found.st_uid == os.geteuid():
+    status = place.stat()
+    subject = "it" if place == refused else str(place)
+    facts = f"{subject} belongs to {owner}, group {group}, mode {stat.filemode(status.st_mode)}"
+    if status.st_uid == os.geteuid():
         return f"{facts}: chmod u+rwX {place}"
     return f"{facts}: {owner} can open it to the group with chmod -R g+rwX {place}, and keep it so with umask 002"

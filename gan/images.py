@@ -64,15 +64,15 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
         ValueError: if there are not as many captions as frames.
         OSError: if a frame cannot be read or the GIF cannot be written.
     """
-    pictures = []
+    sheets = []
     for frame, caption in zip(frames, captions, strict=True):
         with Image.open(frame) as picture:
             sheet = Image.new("RGB", (picture.width, picture.height + 22), "white")
             sheet.paste(picture, (0, 0))
         ImageDraw.Draw(sheet).text((8, picture.height + 3), caption, fill="black", font_size=14)
-        pictures.append(sheet.quantize(256))
-    durations = [milliseconds] * (len(pictures) - 1) + [5 * milliseconds]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+        sheets.append(sheet.quantize(256))
+    durations = [milliseconds] * (len(sheets) - 1) + [5 * milliseconds]
+    sheets[0].save(path, save_all=True, append_images=sheets[1:], duration=durations, loop=0)
 
 
 def save_frames(path: Path, images: np.ndarray, milliseconds: int = 80, zoom: int = 4) -> None:
@@ -115,7 +115,7 @@ def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) 
     figure.savefig(path, dpi=120)
 
 
-def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str, floor: float) -> None:
+def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str, real_baseline: float) -> None:
     """Save a figure of the loss curves over the score's curve.
 
     Args:
@@ -123,7 +123,7 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
         losses: curves by label, each (steps, values). The first two are drawn.
         score: (steps, values) of the score; both may be empty.
         score_label: what the score's axis says.
-        floor: the score of real images (the real baseline), drawn as a dashed line.
+        real_baseline: the score of two halves of the real images, drawn as a dashed line.
     """
     import matplotlib.figure
 
@@ -134,7 +134,7 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
     upper.set_ylabel("loss")
     upper.legend(frameon=False)
     lower.plot(*score, color="#009E73", marker="o", markersize=3)
-    lower.axhline(floor, color="#555555", linestyle="--", linewidth=1, label="two halves of the real images")
+    lower.axhline(real_baseline, color="#555555", linestyle="--", linewidth=1, label="two halves of the real images")
     lower.legend(frameon=False)
     lower.set_ylabel(f"{score_label}\n(lower is better)")
     lower.set_ylim(bottom=0)

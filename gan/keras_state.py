@@ -37,8 +37,8 @@ def is_readable(file: Path) -> bool:
 
 def keras_homes() -> list[Path]:
     """Where Keras may have left its downloads; it puts new ones into the last."""
-    given = os.environ.get(USER_HOME, os.environ.get("KERAS_HOME"))
-    home = Path(os.path.expanduser(given or "~/.keras"))
+    folder = os.environ.get(USER_HOME, os.environ.get("KERAS_HOME"))
+    home = Path(os.path.expanduser(folder or "~/.keras"))
     homes = [home] if home.is_absolute() else []  # a container's user may have no home
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)

@@ -39,20 +39,20 @@ def build_generator(
     Raises:
         ValueError: if there are not two momenta.
     """
-    found: list[keras.Layer] = [
+    stack: list[keras.Layer] = [
         keras.Input((latent_dim,), name="latents"),
         layers.Dense(8 * 8 * width, activation="relu", name="dense", **_options(seed, "g/dense", precision)),
         layers.Reshape((8, 8, width), name="reshape", dtype=precision),
     ]
     for index, (filters, momentum) in enumerate(zip((width, width // 2), bn_momentum, strict=True), start=1):
         name = f"conv_{index}"
-        found += [
+        stack += [
             UpsampleConv2D(filters, name=name, **_options(seed, f"g/{name}", precision)),
             BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision),
             layers.ReLU(name=f"relu_{index}", dtype=precision),
         ]
-    found += [_conv(3, 1, "conv_3", seed, "g", precision), layers.Activation("tanh", name="tanh", dtype="float32")]
-    model = keras.Sequential(found, name="generator")  # one by one, each addition builds all before it again
+    stack += [_conv(3, 1, "conv_3", seed, "g", precision), layers.Activation("tanh", name="tanh", dtype="float32")]
+    model = keras.Sequential(stack, name="generator")  # one by one, each addition builds all before it again
     model.jit_compile = False  # or pictures are drawn through XLA on GPUs, unlike in the update
     return model
 
@@ -92,24 +92,24 @@ def build_discriminator(
     filters, strides = (width, 2 * width, 4 * width, 8 * width), (2, 2, 2, 1)
     momenta = (None, *bn_momentum)
     convolution, dense = (SpectralConv2D, SpectralDense) if spectral_norm else (Conv2D, layers.Dense)
-    found: list[keras.Layer] = [keras.Input(IMAGE_SHAPE, name="images")]
+    stack: list[keras.Layer] = [keras.Input(IMAGE_SHAPE, name="images")]
     for index, (count, stride, momentum, alpha) in enumerate(
         zip(filters, strides, momenta, leaky_relu_alpha, strict=True), start=1
     ):
-        found.append(_conv(count, stride, f"conv_{index}", seed, "d", precision, convolution))
+        stack.append(_conv(count, stride, f"conv_{index}", seed, "d", precision, convolution))
         if index == 2:  # 8x8 becomes 9x9: the tutorial pads here, and only here
-            found.append(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=precision))
+            stack.append(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=precision))
         if batch_norm and momentum is not None:
-            found.append(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
-        found.append(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
-        found.append(
+            stack.append(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
+        stack.append(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
+        stack.append(
             Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
         )
-    found += [
+    stack += [
         layers.Flatten(name="flatten", dtype=precision),
         dense(1, name="logits", **_options(seed, "d/logits", "float32")),
     ]
-    return keras.Sequential(found, name="discriminator")
+    return keras.Sequential(stack, name="discriminator")
 
 
 @keras_defaults()
@@ -118,21 +118,21 @@ def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
 
     Names and weights are equal, results equal up to rounding; it is slower.
     """
-    found: list[keras.Layer] = [keras.Input(model.input_shape[1:], name=model.inputs[0].name)]
+    stack: list[keras.Layer] = [keras.Input(model.input_shape[1:], name=model.inputs[0].name)]
     for layer in model.layers:
         options = {"name": layer.name, "dtype": layer.dtype_policy}
         if isinstance(layer, UpsampleConv2D):
-            found.append(layers.UpSampling2D(name=f"{layer.name}_upsample", dtype=layer.dtype_policy))
-            found.append(layers.Conv2D(layer.filters, 3, padding="same", **options))
+            stack.append(layers.UpSampling2D(name=f"{layer.name}_upsample", dtype=layer.dtype_policy))
+            stack.append(layers.Conv2D(layer.filters, 3, padding="same", **options))
         elif isinstance(layer, BatchNormalization):
-            found.append(layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options))
+            stack.append(layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options))
         elif isinstance(layer, Dropout):
-            found.append(layers.Dropout(layer.rate, seed=layer.seed, **options))
+            stack.append(layers.Dropout(layer.rate, seed=layer.seed, **options))
         elif isinstance(layer, Conv2D):
-            found.append(layers.Conv2D.from_config(layer.get_config()))
+            stack.append(layers.Conv2D.from_config(layer.get_config()))
         else:
-            found.append(type(layer).from_config(layer.get_config()))
-    plain = keras.Sequential(found, name=model.name)
+            stack.append(type(layer).from_config(layer.get_config()))
+    plain = keras.Sequential(stack, name=model.name)
     plain.set_weights(model.get_weights())
     return plain
 

@@ -64,10 +64,10 @@ def slerp(a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     lengths = np.linalg.norm(a), np.linalg.norm(b)
-    share = np.linspace(0.0, 1.0, count)[:, None]
+    fraction = np.linspace(0.0, 1.0, count)[:, None]
     cosine = a @ b / (lengths[0] * lengths[1]) if all(lengths) else 1.0
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))
     if np.sin(angle) < 1e-6:  # the same direction, or opposite ones, which have no shortest way
-        return ((1 - share) * a + share * b).astype(np.float32)
-    ways = np.sin((1 - share) * angle) * a / lengths[0] + np.sin(share * angle) * b / lengths[1]
-    return (ways / np.sin(angle) * ((1 - share) * lengths[0] + share * lengths[1])).astype(np.float32)
+        return ((1 - fraction) * a + fraction * b).astype(np.float32)
+    ways = np.sin((1 - fraction) * angle) * a / lengths[0] + np.sin(fraction * angle) * b / lengths[1]
+    return (ways / np.sin(angle) * ((1 - fraction) * lengths[0] + fraction * lengths[1])).astype(np.float32)

@@ -30,14 +30,14 @@ class Diverged(Exception):
 
     Args:
         step: the update at which it was noticed; kept as `step`.
-        what: what happened, in words.
+        reason: what happened, in words.
         last_checkpoint: step of the last checkpoint, whose state is finite; None where there is none.
     """
 
-    def __init__(self, step: int, what: str, last_checkpoint: int | None) -> None:
+    def __init__(self, step: int, reason: str, last_checkpoint: int | None) -> None:
         self.step = step
         last = f"step {last_checkpoint}" if last_checkpoint is not None else "none"
-        super().__init__(f"{what} at step {step}; last finite checkpoint: {last}")
+        super().__init__(f"{reason} at step {step}; last finite checkpoint: {last}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Trainer:
         self._dead = 0  # updates in a row without a gradient
         self._seconds = 0.0  # spent in them by this process
         self._timed = 0  # how many of them
-        self._pace = math.inf  # seconds an update took in the last call
+        self._seconds_per_update = math.inf  # in the last call
         self._saved_step: int | None = None
         self._recalibrated: tuple[int, keras.Model] | None = None  # at which step, and what came of it
         self._final_features = np.empty((0, 0), np.float32)
@@ -142,12 +142,12 @@ class Trainer:
 
     def _update(self) -> None:
         """As many updates in one call as may be, never past a step at which something is due."""
-        in_time = max(1, int(CALL_SECONDS / self._pace))
+        in_time = max(1, int(CALL_SECONDS / self._seconds_per_update))
         count = min(self._steps_to_go(), self.schedule.steps_per_call, in_time)
         start = time.perf_counter()
         rows = self.update.run(self.step + 1, count).numpy()
         seconds = time.perf_counter() - start
-        self._pace = seconds / count
+        self._seconds_per_update = seconds / count
         self._seconds += seconds
         self._timed += count
         self.step += count
@@ -198,8 +198,8 @@ class Trainer:
             name = update.VALUES[int(bad[row].argmax())]
             raise Diverged(first + row, f"{name} is {self._window[row][bad[row]][0]}", self._saved_step)
         if self._dead >= DEAD_UPDATES:
-            what = f"no gradient in {self._dead} updates (every logit of the discriminator is beyond the loss's clip)"
-            raise Diverged(self.step, what, self._saved_step)
+            reason = f"no gradient in {self._dead} updates (every logit of the discriminator is beyond the loss's clip)"
+            raise Diverged(self.step, reason, self._saved_step)
 
     def _check_finite(self, arrays: Mapping[str, np.ndarray]) -> None:
         for name, array in arrays.items():

@@ -92,10 +92,10 @@ class Update:
         self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
         self.average = MovingAverage(generator, ema_decay) if ema_decay else None
-        for each in (generator, self.eval_generator):
-            devices.predict_on_one(each)
+        for model in (generator, self.eval_generator):
+            devices.predict_on_one(model)
         self.decay = decay
-        self._rates = [(each, float(each.learning_rate.numpy())) for each in (g_optimizer, d_optimizer)]
+        self._rates = [(optimizer, float(optimizer.learning_rate.numpy())) for optimizer in (g_optimizer, d_optimizer)]
         self._update_rule = {"tutorial": self._tutorial, "batch": self._batch}[update_rule]
         scalar = tf.TensorSpec((), tf.int32)
         self._compiled = tf.function(self._updates, input_signature=[scalar, scalar], autograph=False)
@@ -264,13 +264,13 @@ class Update:
                 variable.assign(new)
         return logits
 
-    def _penalised(self, loss: tf.Tensor, real: tf.Tensor, step: tf.Tensor, share: float = 1.0) -> tf.Tensor:
-        """The loss and, where it is due, R1 on the real images as D saw them; `share` as the loss has of theirs."""
+    def _penalised(self, loss: tf.Tensor, real: tf.Tensor, step: tf.Tensor, fraction: float = 1.0) -> tf.Tensor:
+        """The loss and, where it is due, R1 on the real images as D saw them; `fraction` of it, as the loss has of the real images."""
         if not self.r1_gamma:
             return loss
 
         def penalty() -> tf.Tensor:
-            weight = share * self.r1_gamma * self.r1_every_steps
+            weight = fraction * self.r1_gamma * self.r1_every_steps
             return weight * r1(lambda images: self._discriminate(images, "real", step, update_statistics=False), real)
 
         if self.r1_every_steps == 1:

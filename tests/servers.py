@@ -21,9 +21,9 @@ USER = "gan"
 
 def binaries() -> Path | None:
     """The folder with initdb and pg_ctl, if PostgreSQL is installed."""
-    found = shutil.which("initdb")
+    program = shutil.which("initdb")
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: int(p.parent.name), reverse=True)
-    folders = [Path(found).parent, *folders] if found else folders
+    folders = [Path(program).parent, *folders] if program else folders
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
 

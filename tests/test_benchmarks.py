@@ -9,16 +9,16 @@ from conftest import ROOT
 BENCHMARKS = ROOT / "benchmarks"
 
 
-def run(*arguments: str, given: str = "") -> str:
+def run(*arguments: str, stdin: str = "") -> str:
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=BENCHMARKS, input=given, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=BENCHMARKS, input=stdin, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
 def test_our_contestant_makes_updates_on_demand() -> None:
-    lines = run("contestant.py", "ours", "update_rule=batch", "batch_size=4", "threads=1", given="2\n1\n\n").split()
+    lines = run("contestant.py", "ours", "update_rule=batch", "batch_size=4", "threads=1", stdin="2\n1\n\n").split()
     assert lines[0] == "ready"
     two, one, memory = map(float, lines[1:])
     assert one > 0 < two

@@ -34,8 +34,8 @@ def commands(page: Path) -> list[list[str]]:
     """Indented lines that call a program of this project, without comments; continued lines as one."""
     text = re.sub(r"\\\n\s*", " ", page.read_text())
     lines = [line.strip() for line in text.splitlines() if line.startswith("    python ")]
-    found = [shlex.split(line, comments=True)[1:] for line in lines]
-    return [words for words in found if words[0].startswith(("experiments/", "sweeps/", "benchmarks/", "docs/"))]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines]
+    return [words for words in commands if words[0].startswith(("experiments/", "sweeps/", "benchmarks/", "docs/"))]
 
 
 def accepted(program: str, arguments: list[str]) -> None:
@@ -59,7 +59,7 @@ def accepted(program: str, arguments: list[str]) -> None:
 def test_commands_are_such_that_the_programs_take_them(page: Path) -> None:
     for program, *arguments in commands(page):
         assert (ROOT / program).is_file(), program
-        if not any("..." in each for each in arguments):  # an outline
+        if not any("..." in argument for argument in arguments):  # an outline
             accepted(program, arguments)
 
 
@@ -67,17 +67,17 @@ def test_there_are_commands_and_wrong_ones_are_found(tmp_path: Path) -> None:
     assert sum(len(commands(page)) for page in PAGES) > 40
     page = tmp_path / "page.md"
     page.write_text("text\n\n    python experiments/run.py \\\n        model.bn_momentun=0.8   # typed wrong\n")
-    (found,) = commands(page)
-    assert found == ["experiments/run.py", "model.bn_momentun=0.8"]
+    (command,) = commands(page)
+    assert command == ["experiments/run.py", "model.bn_momentun=0.8"]
     with pytest.raises(ValueError, match="bn_momentum"):
-        accepted(found[0], found[1:])
+        accepted(command[0], command[1:])
 
 
 @pytest.mark.slow
 def test_the_guide_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
     for script, *arguments in commands(ROOT / "docs" / "guide.md"):
-        given = [*arguments, *EXTRA[script], f"records.root={tmp_path / 'records'}"]
-        done = program(*given, script=script, cwd=tmp_path)
+        command = [*arguments, *EXTRA[script], f"records.root={tmp_path / 'records'}"]
+        done = program(*command, script=script, cwd=tmp_path)
         assert done.returncode == 0, f"{script} {arguments}\n{done.stdout}{done.stderr}"
     assert {file.name for file in tmp_path.glob("*.*")} >= {"winner.png", "banner.png", "walk.gif", "images.npz"}
     pages = [*(tmp_path / "records").glob("comparisons/*/compare.html")]

@@ -51,15 +51,15 @@ def names_in(folder: str) -> set[str]:
     return {name for names in ORDER[folder] for name in names}
 
 
-def floor(module: str, imports: Imports) -> int | None:
+def layer(module: str, imports: Imports) -> int | None:
     """How high a package stands in its folder; a program stands above all, and gan's own modules anywhere (None)."""
     folder, _, rest = module.partition(".")
     if not rest:
         return -1  # the folder's own __init__
     if unit(module, imports) == module and rest.partition(".")[0] not in names_in(folder):
         return None if folder == "gan" else len(ORDER[folder])
-    (floor,) = (i for i, names in enumerate(ORDER[folder]) if rest.partition(".")[0] in names)
-    return floor
+    (index,) = (i for i, names in enumerate(ORDER[folder]) if rest.partition(".")[0] in names)
+    return index
 
 
 def upward(imports: Imports) -> list[str]:
@@ -72,8 +72,8 @@ def upward(imports: Imports) -> list[str]:
                 if LAYERS.index(other) > LAYERS.index(folder):
                     wrong.append(f"{module} -> {target}")
             elif module != folder and unit(module, imports) != unit(target, imports):  # a folder's __init__ exports
-                here, there = floor(module, imports), floor(target, imports)
-                if here is not None and there is not None and here <= there:
+                here, target_layer = layer(module, imports), layer(target, imports)
+                if here is not None and target_layer is not None and here <= target_layer:
                     wrong.append(f"{module} -> {target}")
     return wrong
 
@@ -279,8 +279,8 @@ def test_nothing_that_is_read_is_executed(package: str) -> None:
             assert name not in FORBIDDEN, f"{file}:{node.lineno} {name}"
             assert not name.endswith((".extractall", ".extract")), f"{file}:{node.lineno} {name}"
             for keyword in node.keywords:
-                given = ast.unparse(keyword)
-                assert given not in ("shell=True", "allow_pickle=True", "safe_mode=False"), f"{file}:{node.lineno}"
+                value = ast.unparse(keyword)
+                assert value not in ("shell=True", "allow_pickle=True", "safe_mode=False"), f"{file}:{node.lineno}"
         if file.name != "cifar10.py":  # CIFAR-10 itself is pickled: read by an unpickler that makes arrays only
             assert "pickle" not in imported(file), file
 
@@ -320,7 +320,7 @@ def undocumented(source: str) -> list[str]:
 
     A method without a docstring implements an interface that is documented elsewhere.
     """
-    found = []
+    missing = []
 
     def look(body: list[ast.stmt], of_class: str) -> None:
         for node in body:
@@ -328,14 +328,14 @@ def undocumented(source: str) -> list[str]:
                 look(node.body, ast.get_docstring(node) or " ")
             elif isinstance(node, ast.FunctionDef) and (node.name == "__init__" or not node.name.startswith("_")):
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-                count = len([each for each in arguments if each.arg not in ("self", "cls")])
+                count = len([argument for argument in arguments if argument.arg not in ("self", "cls")])
                 text = ast.get_docstring(node) or (of_class if node.name == "__init__" else "")
                 documented = "Args:" in text or (node.name == "__init__" and "Args:" in of_class)
                 if count >= 3 and not documented and (text or not of_class):
-                    found.append(node.name)
+                    missing.append(node.name)
 
     look(ast.parse(source).body, "")
-    return found
+    return missing
 
 
 @pytest.mark.parametrize("package", LAYERS)

@@ -126,9 +126,9 @@ def test_the_same_images_are_generated(run: str, records: Path, tmp_path: Path) 
     out = tmp_path / "x.npz"
     assert start("experiments/generate.py", records, f"run={run}", "num_images=4", f"out={out}") == 0
     with np.load(out) as made, np.load(OLD / "generated.npz") as expected:
-        images, wanted = made["images"].astype(int), expected[name].astype(int)
-    assert wanted.std() > 20
-    np.testing.assert_allclose(images, wanted, rtol=0, atol=1)  # processors round unlike
+        images, expected_images = made["images"].astype(int), expected[name].astype(int)
+    assert expected_images.std() > 20
+    np.testing.assert_allclose(images, expected_images, rtol=0, atol=1)  # processors round unlike
 
 
 def test_a_preset_of_that_time_is_asked_for_the_new_key(program: RunProgram, tmp_path: Path) -> None:

@@ -59,11 +59,11 @@ def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     notebook = tour()
     notebook.cells.append(nbformat.v4.new_code_cell(LOOK))
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    found = json.loads(notebook.cells[-1].outputs[0].text)
-    assert found["points"] == 200 and found["finite"]
-    assert math.isfinite(found["after"]) and found["after"] < found["before"]
-    assert found["scored_in_training"] == [found["after"]]  # equal latents, equal score
-    assert found["pictures"] == [0, 100, 200]
-    assert found["walk"] == [10, 32, 32, 3]
-    shown = [out for cell in notebook.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
-    assert len(shown) == 5
+    result = json.loads(notebook.cells[-1].outputs[0].text)
+    assert result["points"] == 200 and result["finite"]
+    assert math.isfinite(result["after"]) and result["after"] < result["before"]
+    assert result["scored_in_training"] == [result["after"]]  # equal latents, equal score
+    assert result["pictures"] == [0, 100, 200]
+    assert result["walk"] == [10, 32, 32, 3]
+    images = [out for cell in notebook.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    assert len(images) == 5

@@ -26,32 +26,32 @@ def compare(update_rule: str, precision: str, file: str) -> None:
     from gan.optimizers import Adam, Decay
     from gan.update import Update
 
-    found: dict[str, np.ndarray] = {}
+    results: dict[str, np.ndarray] = {}
 
-    levers = {
+    options = {
         "loss": "hinge", "r1_gamma": 1.0, "augmentations": ["color", "translation", "cutout"],
         "horizontal_flip": True, "ema_decay": 0.9, "decay": Decay("cosine", 6),
     }  # fmt: skip
 
-    def make(count: int, epsilon: float, with_levers: bool = False) -> Update:
+    def make(count: int, epsilon: float, with_options: bool = False) -> Update:
         with devices.strategy_for(count).scope():
             return Update(
                 build_generator(seed=0, precision=precision),
-                build_discriminator(seed=0, precision=precision, spectral_norm=with_levers),
+                build_discriminator(seed=0, precision=precision, spectral_norm=with_options),
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 noise_images(100),
                 update_rule=update_rule,
                 batch_size=8,
-                labels=Labels(0.1, fresh=True, flip=0.3 if with_levers else 0.0),
-                **(levers if with_levers else {}),
+                labels=Labels(0.1, fresh=True, flip=0.3 if with_options else 0.0),
+                **(options if with_options else {}),
             )
 
     def keep(name: str, update: Update, rows: tf.Tensor) -> None:
-        found[f"{name}:values"] = rows.numpy()
-        found.update({f"{name}:{key}": value for key, value in update.state().items()})
+        results[f"{name}:values"] = rows.numpy()
+        results.update({f"{name}:{key}": value for key, value in update.state().items()})
 
-    found.update({f"start:{key}": value for key, value in make(1, 1e-7).state().items()})
+    results.update({f"start:{key}": value for key, value in make(1, 1e-7).state().items()})
     for kind, epsilon in (("smooth", 1e-2), ("adam", 1e-7)):
         updates = {count: make(count, epsilon) for count in (1, 2)}
         for count, update in updates.items():
@@ -61,23 +61,23 @@ def compare(update_rule: str, precision: str, file: str) -> None:
         assert all(np.array_equal(a, b) for a, b in copies)
 
     for count in (1, 2):
-        with_levers = make(count, 1e-2, with_levers=True)
-        keep(f"levers{count}", with_levers, with_levers.run(1, 3))
-        found[f"levers pictures{count}"] = sample(with_levers.eval_generator, 5)
+        with_options = make(count, 1e-2, with_options=True)
+        keep(f"options{count}", with_options, with_options.run(1, 3))
+        results[f"options samples{count}"] = sample(with_options.eval_generator, 5)
 
-    # From the one's state the other goes on: updates have the same numbers.
+    # Each continues from the state of the other: updates have the same numbers.
     states = {count: update.state() for count, update in updates.items()}
     for count, update in updates.items():
-        found[f"pictures{count}"] = sample(update.generator, 5)
+        results[f"samples{count}"] = sample(update.generator, 5)
         keep(f"straight{count}", update, update.run(4, 1))
     for count, update in updates.items():
         update.restore(states[3 - count])
-        found[f"swapped pictures{count}"] = sample(update.generator, 5)
+        results[f"swapped samples{count}"] = sample(update.generator, 5)
         keep(f"swapped{count}", update, update.run(4, 1))
 
     for count in (1, 2):
-        found[f"penalty{count}"] = penalty(devices.strategy_for(count), BatchNormalization)
-    np.savez(file, **found)
+        results[f"penalty{count}"] = penalty(devices.strategy_for(count), BatchNormalization)
+    np.savez(file, **results)
 
 
 def penalty(strategy: tf.distribute.Strategy, layer: type) -> np.ndarray:
@@ -103,9 +103,9 @@ def penalty(strategy: tf.distribute.Strategy, layer: type) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    what, *arguments = sys.argv[1:]
+    command, *arguments = sys.argv[1:]
     split_cpu()
-    if what == "compare":
+    if command == "compare":
         compare(*arguments)
     else:
         sys.argv = [str(ROOT / "experiments/run.py"), *arguments]

@@ -41,7 +41,7 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
         value = override.value()
         if key in lists:
             several = value if isinstance(value, list) else [value]
-            if not all(isinstance(each, str | QuotedString) for each in several):
+            if not all(isinstance(text, str | QuotedString) for text in several):
                 raise ConfigError(key, TYPES["list"], value_text(override), "numbers in quotation marks")
             lists[key] += several
             value = lists[key]
@@ -62,8 +62,11 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
 def _as_typed(arguments: list[str], texts: Collection[str], lists: Collection[str]) -> list[str]:
     """With texts as they were typed, and the texts of lists, unless one argument holds a whole list: run=[a,b]."""
     quoted = quote_texts(arguments, texts)
-    own = [each.partition("=")[0] in lists and "=[" not in each for each in quoted]
-    return [as_text(each, multirun=True) if one else each for each, one in zip(quoted, own, strict=True)]
+    is_element = [argument.partition("=")[0] in lists and "=[" not in argument for argument in quoted]
+    return [
+        as_text(argument, multirun=True) if element else argument
+        for argument, element in zip(quoted, is_element, strict=True)
+    ]
 
 
 def with_arguments(settings: type[Settings], main: Callable[[Settings], int], doc: str | None) -> Main:

@@ -184,8 +184,8 @@ def _keys(key: str, value: Any) -> Iterator[str]:
     """The keys that an override names: several for model={bn_momentum:0.9,dropout:0.3}."""
     yield key
     if isinstance(value, dict):
-        for name, each in value.items():
-            yield from _keys(f"{key}.{name}", each)
+        for name, inner in value.items():
+            yield from _keys(f"{key}.{name}", inner)
 
 
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
@@ -278,8 +278,8 @@ def _placed(
     settings: type = Config,
 ) -> ConfigError:
     """Return the error with the file of its value added, if that is a preset and not the command line."""
-    given = named_keys(overrides)
-    if error.key in given or error.key not in describe(settings):
+    named = named_keys(overrides)
+    if error.key in named or error.key not in describe(settings):
         return error
     for file in presets.chosen(overrides, groups):
         if presets.has(presets.read(file, _folders(folder)), error.key):
@@ -304,8 +304,8 @@ def _one_line(error: Exception, overrides: list[str], folder: str | None, settin
         remedy = f"a list, one value a layer, goes to {' or '.join(layers)}" if layers else place
         value = values.get(key, "another type in a YAML file")
         if presets.has(content, key):
-            found = presets.value_of(content, key)
-            value = "null" if found is None else str(found)
+            preset_value = presets.value_of(content, key)
+            value = "null" if preset_value is None else str(preset_value)
         return wrong_type(key, describe(settings)[key], value, remedy)
     text = plain_line(cause or error)
     if preset and "Key 'experiment' not in" in text:

@@ -68,7 +68,7 @@ def _has_sweep_inside(value: Any) -> bool:
     inner = value.list if isinstance(value, ChoiceSweep) else value
     inner = inner.values() if isinstance(inner, dict) else inner
     return isinstance(inner, Iterable) and not isinstance(inner, str) and any(
-        isinstance(each, Sweep) or _has_sweep_inside(each) for each in inner
+        isinstance(item, Sweep) or _has_sweep_inside(item) for item in inner
     )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def _quote_choices(value: str, sweep: ChoiceSweep, integers: bool) -> str:
     values = BETWEEN_COMMAS.findall(called[2] if called else value)
     if len(values) != len(sweep.list):  # escaped commas, or a function that is none of these
         return value
-    quoted = ",".join(as_text(f"x={each.strip()}", integers=integers).removeprefix("x=") for each in values)
+    quoted = ",".join(as_text(f"x={choice.strip()}", integers=integers).removeprefix("x=") for choice in values)
     return f"{called[1]}({quoted})" if called else quoted
 
 
@@ -164,7 +164,7 @@ def _parsed(text: str) -> Any:
 def _has_number(text: str, multirun: bool) -> bool:
     value = _parsed(text)
     values = value.list if multirun and isinstance(value, ChoiceSweep) else [value]
-    return any(isinstance(each, int | float) for each in values)
+    return any(isinstance(number, int | float) for number in values)
 
 
 def range_values(sweep: RangeSweep, start: int = 0, count: int | None = None) -> list[int | float]:

@@ -44,7 +44,7 @@ def chosen(overrides: list[str], groups: tuple[str, ...]) -> list[str]:
         groups: folders of presets.
     """
     named = [o for o in parse(overrides) if o.key_or_group in groups and isinstance(o.value(), str)]
-    return [f"{each.key_or_group}/{each.value()}.yaml" for each in reversed(named)]
+    return [f"{override.key_or_group}/{override.value()}.yaml" for override in reversed(named)]
 
 
 def has(content: Any, key: str) -> bool:
@@ -84,7 +84,7 @@ def wrong_key(content: Any, file: str, settings: type) -> ConfigError | None:
     for key, value in _leaves(content, sections):
         refuse_renamed(key, value, f"in {file}")
         if key in sections:
-            inside = next(each for each in keys if each.startswith(f"{key}."))
+            inside = next(name for name in keys if name.startswith(f"{key}."))
             return ConfigError(key, "given key by key", value, f"in {file}; for example {inside}")
         if key not in keys and key not in OF_HYDRA:
             near = nearest_key(key, keys)

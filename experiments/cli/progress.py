@@ -133,16 +133,18 @@ class TrainingDisplay:
     first loses its bar, then the time since the start, then the rate.
     """
 
-    def __init__(self, console: Console, steps: int, start: int = 0, known: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, console: Console, steps: int, start: int = 0, last_values: Mapping[str, float] | None = None
+    ) -> None:
         """
         Args:
             console: where it is shown.
             steps: of the whole training.
             start: the step that it resumes from.
-            known: the last losses and score before that, by the names in `gan.metric_names`.
+            last_values: the last losses and score before that, by the names in `gan.metric_names`.
         """
         self._console, self._steps = console, steps
-        self._values: dict[str, float] = dict(known or {})
+        self._values: dict[str, float] = dict(last_values or {})
         self._begin = self._last_line = time.monotonic()
         self._start = self.step = self._printed = start
         self._at_end = "scoring"

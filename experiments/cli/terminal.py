@@ -36,7 +36,7 @@ def printable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {printable(key): printable(each) for key, each in value.items()}
+        return {printable(key): printable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [printable(each) for each in value]
+        return [printable(item) for item in value]
     return value

@@ -161,8 +161,8 @@ def score_checkpoints(
             for name, value in scorer.of_images(images).items():
                 arrays[f"score/{name}"] = np.array(value)
             for name, extract in references.items():
-                found = statistics(extract(images))
-                arrays[f"mean/{name}"], arrays[f"covariance/{name}"] = found.mean, found.covariance
+                moments = statistics(extract(images))
+                arrays[f"mean/{name}"], arrays[f"covariance/{name}"] = moments.mean, moments.covariance
             return arrays
 
         scored_by = [
@@ -229,19 +229,19 @@ def _readings(means: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the affine maps of the layers' means that were considered for the proxy: offset and projection."""
     count = means.shape[1]
     sizes = {"16x16": slice(0, 64), "8x8": slice(64, 192), "4x4": slice(192, 448)}
-    found = {}
+    readings = {}
     for part, columns in {**sizes, "8x8 and 4x4": slice(64, 448)}.items():
         importance = np.zeros(count)
         importance[columns] = 1.0
-        found[f"{part} alone, 64 dimensions"] = _reading(means, 64, importance)
+        readings[f"{part} alone, 64 dimensions"] = _reading(means, 64, importance)
     for dimensions in (16, 32, 64, 128, count):
-        found[f"three sizes alike, {dimensions} dimensions"] = _reading(means, dimensions, np.ones(count))
-    offset, projection = found["three sizes alike, 64 dimensions"]
+        readings[f"three sizes alike, {dimensions} dimensions"] = _reading(means, dimensions, np.ones(count))
+    offset, projection = readings["three sizes alike, 64 dimensions"]
     whitening = ((means - offset) @ projection).std(axis=0)
-    found["three sizes alike, 64 dimensions, whitened"] = offset, projection / whitening
-    found["not standardised, 64 dimensions"] = _reading(means, 64, means.std(axis=0))
-    found["4x4 counts double, 64 dimensions (the proxy)"] = _reading(means, 64, IMPORTANCE)
-    return found
+    readings["three sizes alike, 64 dimensions, whitened"] = offset, projection / whitening
+    readings["not standardised, 64 dimensions"] = _reading(means, 64, means.std(axis=0))
+    readings["4x4 counts double, 64 dimensions (the proxy)"] = _reading(means, 64, IMPORTANCE)
+    return readings
 
 
 def _reading(means: np.ndarray, dimensions: int, importance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -268,12 +268,14 @@ def _spearman(x: np.ndarray, y: np.ndarray) -> float:
     return float(spearmanr(x, y).statistic) if np.ptp(x) > 0 and np.ptp(y) > 0 else float("nan")
 
 
-def mapped(found: Statistics, offset: np.ndarray, projection: np.ndarray) -> Statistics:
+def mapped(moments: Statistics, offset: np.ndarray, projection: np.ndarray) -> Statistics:
     """Return the statistics of (features - offset) @ projection.
 
     Args:
-        found: statistics of D features.
+        moments: statistics of D features.
         offset: (D,).
         projection: (D, d).
     """
-    return Statistics((found.mean - offset) @ projection, projection.T @ found.covariance @ projection, found.count)
+    return Statistics(
+        (moments.mean - offset) @ projection, projection.T @ moments.covariance @ projection, moments.count
+    )

@@ -71,9 +71,9 @@ Compare scores only with the same extractor id, number of images and data set.
 """
 
 
-def _disturbances(found: Numbers) -> str:
+def _disturbances(disturbances: Numbers) -> str:
     rows = []
-    for name, kind in found.items():
+    for name, kind in disturbances.items():
         scores = np.array(kind["scores"])
         cells = [
             f"{level:g}: {mean(row):.2f} ± {standard_deviation(row):.2f}"
@@ -92,9 +92,9 @@ Four fifths of the real ships, another choice for each seed, spoilt more and mor
 """
 
 
-def _modes(found: Numbers) -> str:
-    names = list(next(iter(found.values())))
-    rows = [[what, *(mean_and_std(scores[name]) for name in names)] for what, scores in found.items()]
+def _modes(modes: Numbers) -> str:
+    names = list(next(iter(modes.values())))
+    rows = [[images, *(mean_and_std(scores[name]) for name in names)] for images, scores in modes.items()]
     return f"""## Does it rise when variety is lost?
 
 Real ships in ten clusters (k-means in the features of another network), of which some are removed and the rest drawn
@@ -108,10 +108,10 @@ the nearest one is 0.)
 
 
 def _sample_sizes(results: Numbers) -> str:
-    found = results["sample_sizes"]
-    names = [name for name in next(iter(found.values())) if name != "expected_excess"]
+    sizes = results["sample_sizes"]
+    names = [name for name in next(iter(sizes.values())) if name != "expected_excess"]
     rows = []
-    for count, scores in found.items():
+    for count, scores in sizes.items():
         left = np.mean(scores["fid_proxy"]) - scores["expected_excess"]
         cells = [mean_and_std(scores[name]) for name in names]
         rows.append([f"{int(count):,}", cells[0], f"{scores['expected_excess']:.2f}", f"{left:.2f}", *cells[1:]])
@@ -128,25 +128,27 @@ unlike N are not comparable.
 """
 
 
-def _agreement(found: Numbers, about: Numbers) -> str:
-    runs = list(dict.fromkeys(row["run"] for row in found["rows"]))
-    rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in found["proxy"].items()]
-    when = list(next(iter(found["proxy"].values())))
-    among = [[pair, *(f"{value:.3f}" for value in ranks.values())] for pair, ranks in found["among_references"].items()]
+def _agreement(agreement: Numbers, about: Numbers) -> str:
+    runs = list(dict.fromkeys(row["run"] for row in agreement["rows"]))
+    rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in agreement["proxy"].items()]
+    when = list(next(iter(agreement["proxy"].values())))
+    among = [
+        [pair, *(f"{value:.3f}" for value in ranks.values())] for pair, ranks in agreement["among_references"].items()
+    ]
     readings = [
         [
             reading,
             *(f"{ranks[reference][w]:.3f}" for reference in ("resnet", "rotation", "both networks") for w in when),
         ]
-        for reading, ranks in found["readings"].items()
+        for reading, ranks in agreement["readings"].items()
     ]
-    last = {row["run"]: row for row in found["rows"]}
+    last = {row["run"]: row for row in agreement["rows"]}
     ends = [
         [
             run,
             f"{row['step']:,}",
             *(f"{row['scores'][n]:.3g}" for n in row["scores"]),
-            *(f"{row[n]:.3g}" for n in found["proxy"]),
+            *(f"{row[n]:.3g}" for n in agreement["proxy"]),
         ]
         for run, row in last.items()
     ]
@@ -154,11 +156,11 @@ def _agreement(found: Numbers, about: Numbers) -> str:
     targets = "\n".join(
         f"- {reference}: "
         + ", ".join(f"{when} {'met' if ranks[when] >= target else 'NOT MET'}" for when, target in TARGETS.items())
-        for reference, ranks in found["proxy"].items()
+        for reference, ranks in agreement["proxy"].items()
     )
     return f"""## Does it rank generators as others do?
 
-{len(found["rows"])} generators: checkpoints of {len(runs)} unlike trainings ({", ".join(runs)}), each of
+{len(agreement["rows"])} generators: checkpoints of {len(runs)} unlike trainings ({", ".join(runs)}), each of
 {about["steps"]:,} updates. The references have weights, seeds and tasks of their own: `resnet`, residual blocks trained on
 the classes (of the same images, by the same optimiser); `rotation`, strided convolutions that learned which way is up
 and never saw a class; `random_cnn`, the proxy's architecture with random weights; the sliced Wasserstein distance of
@@ -181,7 +183,7 @@ Our targets, {" and ".join(f"{when} ≥ {target}" for when, target in TARGETS.it
 The last checkpoint of each training (proxy metrics, then the references); collapsed, with a coverage below {COLLAPSED}:
 {", ".join(collapsed) or "none"}.
 
-{_table(["run", "step", *next(iter(last.values()))["scores"], *found["proxy"]], ends)}
+{_table(["run", "step", *next(iter(last.values()))["scores"], *agreement["proxy"]], ends)}
 
 The same network read in other ways, against `resnet`, `rotation` and both. The proxy's reading was chosen among these
 by the checkpoints of this page, which flatters it a little:
@@ -191,7 +193,7 @@ by the checkpoints of this page, which flatters it a little:
 
 
 def _noise(results: Numbers) -> str:
-    found = results["sample_sizes"]
+    sizes = results["sample_sizes"]
     rows = results["agreement"]["rows"]
     finals = {row["run"]: row["scores"]["fid_proxy"] for row in rows}
     curves: dict[str, list[float]] = {}
@@ -207,7 +209,7 @@ def _noise(results: Numbers) -> str:
             f"{standard_deviation(scores['fid_proxy']):.3f}",
             f"{len(scores['fid_proxy'])} banks",
         ]
-        for count, scores in found.items()
+        for count, scores in sizes.items()
     ]
     lines.append(["training seed", f"{standard_deviation(same):.3f}", f"{len(same)} tutorial runs at their end"])
     lines.append(
@@ -245,9 +247,9 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _figure(rows: int, columns: int, width: float, height: float) -> tuple[matplotlib.figure.Figure, Any]:
     figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
-    for each in axes.flat:
-        each.grid(alpha=0.3)
-        each.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
@@ -270,14 +272,14 @@ def _draw_disturbances(results: Numbers) -> matplotlib.figure.Figure:
 
 
 def _draw_modes(results: Numbers) -> matplotlib.figure.Figure:
-    found = results["modes"]
+    modes = results["modes"]
     figure, axes = _figure(1, 2, 10, 4)
-    labels = [label.partition(" ")[0] if "clusters" in label else "100\nimages" for label in found]
+    labels = [label.partition(" ")[0] if "clusters" in label else "100\nimages" for label in modes]
     for axis, names, label in zip(
         axes.flat, (["fid_proxy"], ["coverage", "density"]), ("FID proxy", "fraction"), strict=True
     ):
         for name, colour in zip(names, COLOURS, strict=False):
-            _errorbar(axis, range(len(labels)), [scores[name] for scores in found.values()], colour, name)
+            _errorbar(axis, range(len(labels)), [scores[name] for scores in modes.values()], colour, name)
         axis.set(xlabel="clusters removed, of 10", ylabel=label, ylim=(0, None))
         axis.set_xticks(range(len(labels)), labels)
         axis.legend(frameon=False)
@@ -285,31 +287,31 @@ def _draw_modes(results: Numbers) -> matplotlib.figure.Figure:
 
 
 def _draw_sample_sizes(results: Numbers) -> matplotlib.figure.Figure:
-    found = results["sample_sizes"]
+    sizes = results["sample_sizes"]
     figure, axes = _figure(1, 3, 12, 3.8)
-    counts = [int(count) for count in found]
+    counts = [int(count) for count in sizes]
     for axis, name in zip(axes.flat, ("fid_proxy", "kid_proxy", "coverage"), strict=True):
-        _errorbar(axis, counts, [scores[name] for scores in found.values()], COLOURS[0])
+        _errorbar(axis, counts, [scores[name] for scores in sizes.values()], COLOURS[0])
         axis.set(xlabel="images", ylabel=name)
     return figure
 
 
 def _draw_agreement(results: Numbers) -> matplotlib.figure.Figure:
-    found = results["agreement"]
-    references = list(found["proxy"])
+    agreement = results["agreement"]
+    references = list(agreement["proxy"])
     columns = 2
     figure, axes = _figure(-(-len(references) // columns), columns, 10, 4.2 * -(-len(references) // columns))
-    runs = list(dict.fromkeys(row["run"] for row in found["rows"]))
+    runs = list(dict.fromkeys(row["run"] for row in agreement["rows"]))
     middle = results["about"]["steps"] / 2
     for axis in axes.flat[len(references) :]:
         axis.remove()
     for axis, reference in zip(axes.flat, references, strict=False):
         for run, colour in zip(runs, COLOURS, strict=False):
-            rows = [row for row in found["rows"] if row["run"] == run]
+            rows = [row for row in agreement["rows"] if row["run"] == run]
             x, y = [row["scores"]["fid_proxy"] for row in rows], [row[reference] for row in rows]
             late = [row["step"] > middle for row in rows]
             axis.scatter(x, y, 26, [colour if is_late else "none" for is_late in late], edgecolors=colour, label=run)
-        ranks = found["proxy"][reference]
+        ranks = agreement["proxy"][reference]
         title = f"{reference}: {ranks['all']:.3f}, late (filled) {ranks['late']:.3f}"
         axis.set(title=title, xscale="log", yscale="log", xlabel="FID proxy", ylabel=f"distance by {reference}")
     axes.flat[0].legend(frameon=False, fontsize=8)

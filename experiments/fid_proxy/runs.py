@@ -83,8 +83,8 @@ def _ended(folder: RunFolder, dataset: Dataset, steps: int, every: int) -> bool:
     if not folder.journal.exists():
         return False
     config, facts = read_records(folder, "the run")
-    asked = (config.train.steps, config.train.checkpoint_every_steps, facts["dataset"]["sha256"])
-    if asked != (steps, every, dataset.sha256):
+    recorded = (config.train.steps, config.train.checkpoint_every_steps, facts["dataset"]["sha256"])
+    if recorded != (steps, every, dataset.sha256):
         return False
     failure = journal.last_failure(folder.journal)
     if failure is not None:

@@ -63,7 +63,7 @@ class RunFolder:
     def samples(self) -> Path:
         return self.path / "samples"
 
-    def pictures(self, key: str) -> dict[int, Path]:
+    def sample_files(self, key: str) -> dict[int, Path]:
         """The samples under a name, by step, in order."""
         return {int(file.stem.rpartition("_")[2]): file for file in sorted(self.samples.glob(f"{key}_*.png"))}
 
@@ -206,13 +206,13 @@ class Records:
         if reference == "last":
             return self._last(runs, key)
         run_id = reference.removeprefix(RUNS_URI).partition("/")[0].lower()
-        found = [run for run in runs if any(each.startswith(run_id) for each in run.mlflow_run_ids())]
-        whole = [run for run in found if run_id in run.mlflow_run_ids()] or found
+        matching = [run for run in runs if any(mlflow_id.startswith(run_id) for mlflow_id in run.mlflow_run_ids())]
+        whole = [run for run in matching if run_id in run.mlflow_run_ids()] or matching
         if len(whole) == 1 and len(run_id) >= FEWEST_DIGITS:
             return whole[0]
-        if found and len(run_id) >= FEWEST_DIGITS:
-            names = ", ".join(run.name for run in found[:-4:-1])
-            raise ConfigError(key, "the id of one run", reference, f"{len(found)} begin with it: {names}")
+        if matching and len(run_id) >= FEWEST_DIGITS:
+            names = ", ".join(run.name for run in matching[:-4:-1])
+            raise ConfigError(key, "the id of one run", reference, f"{len(matching)} begin with it: {names}")
         recent = stray_character(reference) or "most recent: " + ", ".join(run.name for run in runs[:-4:-1])
         raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, recent)
 
@@ -236,8 +236,8 @@ class Records:
                 return RunFolder(self.runs / name)
             problem = f"its run {name} is gone"
         except FileNotFoundError:
-            known = ", ".join(folder.name for folder in self.all_studies()) or "none"
-            problem = f"it has no best.yaml, which a finished search leaves; studies: {known}"
+            names = ", ".join(folder.name for folder in self.all_studies()) or "none"
+            problem = f"it has no best.yaml, which a finished search leaves; studies: {names}"
         except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
             problem = f"{file} is damaged: {type(error).__name__}"
         raise ConfigError(key, "the winner of a search that was finished", f"{BEST}{study}", problem)
@@ -274,11 +274,11 @@ def check_folder(folder: Path, key: str) -> None:
     """Raises ConfigError, in the name of a setting, if a folder cannot be made or written; makes nothing."""
     problem = None
     try:
-        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-        if not there.is_dir():
-            problem = f"{there} is no folder"
-        elif not os.access(there, os.W_OK | os.X_OK):
-            read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+        existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not existing.is_dir():
+            problem = f"{existing} is no folder"
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            read_only = os.statvfs(existing).f_flag & os.ST_RDONLY
             problem = os.strerror(errno.EROFS if read_only else errno.EACCES)
         else:
             os.stat(folder)  # a name that is too long

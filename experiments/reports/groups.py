@@ -54,7 +54,7 @@ class Compared:
     @cached_property
     def samples(self) -> dict[int, Path]:
         """Samples of the latents that all runs share, by step."""
-        return self.folder.pictures(metric_names.SAMPLES)
+        return self.folder.sample_files(metric_names.SAMPLES)
 
     def value(self, metric: str) -> float | None:
         """Return the last value of a metric; of the in-run score the mean of the last three, as in a search."""
@@ -94,18 +94,18 @@ def find_runs(records: Records, references: Sequence[str], study: str | None, to
     Raises:
         ConfigError: for a reference that no run fits.
     """
-    found = []
+    runs = []
     for reference in references:
         if any(letter in reference for letter in "*?["):
             matching = [run for run in records.all_runs() if fnmatch.fnmatch(run.name, reference)]
             if not matching:
                 raise ConfigError("run", "a pattern that some run's name matches", reference)
-            found += sorted(matching, key=lambda run: run.name)
+            runs += sorted(matching, key=lambda run: run.name)
         else:
-            found.append(records.find_run(reference, "run"))
+            runs.append(records.find_run(reference, "run"))
     if study is not None:
-        found += best_trials(records, study, top)
-    return list({run.path: run for run in found}.values())
+        runs += best_trials(records, study, top)
+    return list({run.path: run for run in runs}.values())
 
 
 def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
@@ -121,8 +121,8 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
     """
     file = records.studies / study / "trials.csv"
     if study not in {folder.name for folder in records.all_studies()} or not file.is_file():
-        known = ", ".join(f.name for f in records.all_studies() if (f.path / "trials.csv").is_file()) or "none"
-        raise ConfigError("study", "a search that came to its end", study, f"known: {known}")
+        names = ", ".join(f.name for f in records.all_studies() if (f.path / "trials.csv").is_file()) or "none"
+        raise ConfigError("study", "a search that came to its end", study, f"known: {names}")
     with open(file, newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["state"] == "COMPLETE"]
     runs = [RunFolder(records.runs / row["run"]) for row in sorted(rows, key=lambda row: float(row["score"]))]
@@ -138,14 +138,14 @@ def read_run(folder: RunFolder) -> Compared:
 def check_alike(runs: Sequence[Compared]) -> None:
     """Raise ConfigError where scores must not be compared, with every difference."""
     differences = []
-    for tag, what in ALIKE.items():
+    for tag, meaning in ALIKE.items():
         by_value: dict[str, list[str]] = {}
         for run in runs:
             by_value.setdefault(str(run.facts["tags"].get(tag, "unknown")), []).append(run.name)
         if len(by_value) > 1:
             said = {str(run.facts["tags"].get(tag, "unknown")): _in_words(run, tag) for run in runs}
             sides = "; ".join(f"{', '.join(names)}: {said[value]}" for value, names in by_value.items())
-            differences.append(f"{what} differ: {sides}")
+            differences.append(f"{meaning} differ: {sides}")
     if differences:
         names = ", ".join(run.name for run in runs)
         raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences))
@@ -178,14 +178,14 @@ def _names(groups: Sequence[list[Compared]]) -> list[str]:
     short = short_names(key for key in unlike if key != "seed")
     names = []
     for index, group in enumerate(groups):
-        own = [
+        parts = [
             f"{name} {in_words(unlike[key][index])}" for key, name in short.items() if unlike[key][index] is not None
         ]
-        more = [f"{len(own) - NAMED} settings more"] if len(own) > NAMED else []
+        more = [f"{len(parts) - NAMED} settings more"] if len(parts) > NAMED else []
         name = common[index] if common.count(common[index]) == 1 else ""
-        name = name or ", ".join([*own[:NAMED], *more]) or f"{group[0].name} and its like"
-        what = "seeds" if len({run.config.seed for run in group}) == len(group) else "runs"
-        names.append(name if len(group) == 1 else f"{name}, {len(group)} {what}")
+        name = name or ", ".join([*parts[:NAMED], *more]) or f"{group[0].name} and its like"
+        members = "seeds" if len({run.config.seed for run in group}) == len(group) else "runs"
+        names.append(name if len(group) == 1 else f"{name}, {len(group)} {members}")
     return names
 
 
@@ -222,12 +222,12 @@ def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
     """Return the settings that differ, each with every run's value; without those that follow another key."""
     every = [{"seed": run.config.seed, **run.settings} for run in runs]
     followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
-    for each in every:
+    for row in every:
         for key, leader in followers.items():
-            own = each[key]
-            same = all(value == each[leader] for value in (own if isinstance(own, list) else [own]))
-            each[key] = None if same else own
-    return {key: [each[key] for each in every] for key in every[0] if any(each[key] != every[0][key] for each in every)}
+            values = row[key]
+            same = all(value == row[leader] for value in (values if isinstance(values, list) else [values]))
+            row[key] = None if same else values
+    return {key: [row[key] for row in every] for key in every[0] if any(row[key] != every[0][key] for row in every)}
 
 
 def common_steps(runs: Sequence[Compared], most: int) -> list[int]:

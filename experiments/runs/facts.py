@@ -128,16 +128,16 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
     }
 
 
-def described(command: str, what: str, folder: RunFolder) -> str:
+def described(command: str, sentence: str, folder: RunFolder) -> str:
     """Return MLflow's description of a run or a study, in Markdown: what it is, its score, its command.
 
     Args:
         command: the command line that made it.
-        what: a sentence on what it is.
+        sentence: a sentence on what it is.
         folder: its folder, shown relative to the records' root.
     """
     score = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end; lower is better."
-    return f"{what} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
+    return f"{sentence} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
 
 
 def _place(folder: RunFolder) -> str:

@@ -58,13 +58,13 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
             parts = {name: archive.read(name) for name in archive.namelist()}
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"the uploaded state is damaged: {error}") from error
-    known = {file.name: file for file in (run.delivery, run.facts, run.journal)}
+    files = {file.name: file for file in (run.delivery, run.facts, run.journal)}
     settings = yaml.safe_load(parts.pop(run.config.name))
     settings["data"] |= dict(zip(("source", "path"), data, strict=True))
     settings["eval"]["extractor_weights"] = extractor_weights
     for name, part in parts.items():
         base = Path(name).name  # whatever the archive says, it stays in the folder
-        file = known.get(base, run.checkpoints.folder / base)
+        file = files.get(base, run.checkpoints.folder / base)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, part)
     stores = mark_restored(run)

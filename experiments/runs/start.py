@@ -95,19 +95,19 @@ def load_data(config: Config, records: Records, console: Console, facts: dict[st
     return dataset
 
 
-def find_extractor(name: str, given: str | None, key: str = KEY) -> Weights:
+def find_extractor(name: str, file: str | None, key: str = KEY) -> Weights:
     """Find the weights of a feature extractor, with native libraries' messages kept off the terminal.
 
     Args:
         name: of the extractor: cifar_cnn, random_cnn or inception.
-        given: the user's file of weights; None for the default one.
+        file: the user's file of weights; None for the default one.
         key: the setting in whose name ConfigError is raised.
 
     Raises:
         ConfigError: if the weights are not there, cannot be read or cannot be downloaded.
     """
     with native_stderr_to(Path(os.devnull)):
-        return find_weights(name, given, key)
+        return find_weights(name, file, key)
 
 
 def new_run(
@@ -150,13 +150,13 @@ def new_run(
     return Run(config, folder, dataset, weights, resumed=False, checkpoint=None)
 
 
-def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Console) -> Run:
+def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console) -> Run:
     """Prepare a run to resume from its newest checkpoint; without one it starts at step 0.
 
     Args:
         folder: the run's folder, whose settings are rewritten.
-        given: the settings of the command line.
-        keys: the settings that the command line names. Their values in `given` go before those of the run.
+        new: the settings of the command line.
+        keys: the settings that the command line names. Their values in `new` go before those of the run.
         console: where progress and warnings are printed.
 
     Raises:
@@ -172,17 +172,17 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     for warning in caught:
         _warn(console, str(warning.message))
 
-    wanted, had = flatten(given), flatten(config)
-    wanted["data.class_id"] = _recorded_class(given.data.class_id, config)
-    keys = {key for key in keys if wanted[key] != had[key] and key not in NOT_SETTINGS}
+    new_values, old_values = flatten(new), flatten(config)
+    new_values["data.class_id"] = _recorded_class(new.data.class_id, config)
+    keys = {key for key in keys if new_values[key] != old_values[key] and key not in NOT_SETTINGS}
     if refused := sorted(keys - set(RESUME_MAY_CHANGE)):
-        differences = ", ".join(f"{key}: {had[key]!r} in the run, {wanted[key]!r} now" for key in refused)
-        raise ConfigError("resume", "without settings that change the result", given.resume, differences)
+        differences = ", ".join(f"{key}: {old_values[key]!r} in the run, {new_values[key]!r} now" for key in refused)
+        raise ConfigError("resume", "without settings that change the result", new.resume, differences)
     if "train.steps" in keys and config.optim.decay != "constant":
         remedy = f"the learning rates of its updates depend on it: optim.decay={config.optim.decay}"
-        raise ConfigError("train.steps", f"{config.train.steps}, as in the run", given.train.steps, remedy)
+        raise ConfigError("train.steps", f"{config.train.steps}, as in the run", new.train.steps, remedy)
     for key in keys:
-        put(config, key, wanted[key])
+        put(config, key, new_values[key])
     if checkpoint is not None and config.train.steps < checkpoint.step:
         raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", config.train.steps)
     _check_devices(config)
@@ -199,11 +199,11 @@ def resumed_run(folder: RunFolder, given: Config, keys: set[str], console: Conso
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
 
 
-def _recorded_class(given: int | str, config: Config) -> int | str:
+def _recorded_class(class_id: int | str, config: Config) -> int | str:
     """A class as the records of a run have it: a sub-folder by its name, all others by index."""
     if config.data.source == "folder" and isinstance(config.data.class_id, str):
-        return str(given)
-    index = class_index(given)
+        return str(class_id)
+    index = class_index(class_id)
     return "all" if index is None else index
 
 

@@ -45,8 +45,8 @@ class Outcome:
     status: RunStatus
     step: int
     scores: dict[str, float] = field(default_factory=dict)  # the final ones, by the names in gan.metric_names
-    floor: float = 0.0  # the real baseline: FID proxy of two halves of the real images
-    ceiling: float = 0.0  # the noise baseline: FID proxy of noise
+    real_baseline: float = 0.0  # FID proxy of two halves of the real images
+    noise_baseline: float = 0.0  # FID proxy of noise
     failure: str = ""
     failure_kind: FailureKind | None = None
 
@@ -123,9 +123,14 @@ def _train(
             journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
             _draw_training_images(run, trainer.update, journal, console)
             reference = trainer.scorer.reference
-            scale = f"{reference.floor:.4g} for two halves of the real images, {reference.ceiling:.4g} for noise"
+            scale = f"{reference.real_baseline:.4g} for two halves of the real images, {reference.noise_baseline:.4g} for noise"
             say_words(console, f"scale    FID proxy {scale}; lower is better")
-            journal.tags({"fid_proxy_floor": f"{reference.floor:.4g}", "fid_proxy_ceiling": f"{reference.ceiling:.4g}"})
+            journal.tags(
+                {
+                    "fid_proxy_floor": f"{reference.real_baseline:.4g}",
+                    "fid_proxy_ceiling": f"{reference.noise_baseline:.4g}",
+                }
+            )
             finished = trainer.run(should_stop)
             if finished and not final:
                 outcome = Outcome(RunStatus.FINISHED, trainer.step)
@@ -138,7 +143,7 @@ def _train(
                 status = (
                     RunStatus.KILLED if should_stop() else RunStatus.FINISHED
                 )  # what is missing is made by a resume
-                outcome = Outcome(status, trainer.step, scores, reference.floor, reference.ceiling)
+                outcome = Outcome(status, trainer.step, scores, reference.real_baseline, reference.noise_baseline)
             else:
                 outcome = Outcome(RunStatus.KILLED, trainer.step)
         except Diverged as error:
@@ -175,13 +180,13 @@ def last_values(folder: RunFolder, step: int) -> dict[str, float]:
         folder: the run's folder.
         step: the last update that counts.
     """
-    known = {}
+    last = {}
     for key, (steps, values) in curves(folder.journal).items() if folder.journal.exists() else ():
         if key in LOSSES_AND_SCORE.values() and (
             before := [v for s, v in zip(steps, values, strict=True) if s <= step]
         ):
-            known[key] = before[-1]
-    return known
+            last[key] = before[-1]
+    return last
 
 
 def _close(journal: Journal, status: RunStatus, tags: Mapping[str, str]) -> None:
@@ -257,11 +262,11 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     }
     label = f"FID proxy, {run.config.eval.num_images:,} images"
     images.save_curves(
-        curves, losses, curve(folder.journal, metric_names.FID_PROXY), label, trainer.scorer.reference.floor
+        curves, losses, curve(folder.journal, metric_names.FID_PROXY), label, trainer.scorer.reference.real_baseline
     )
 
     animation = folder.path / "samples.gif"
-    frames = folder.pictures(metric_names.SAMPLES)
+    frames = folder.sample_files(metric_names.SAMPLES)
     images.save_animation(animation, list(frames.values()), [f"step {step:,}" for step in frames])
 
     in_keras_layers(generator).save(folder.generator)  # to be opened where this project is not
@@ -275,7 +280,7 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
     fid = scores.pop(metric_names.FID)
     say_words(
         console,
-        f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.floor:.4g}, noise {outcome.ceiling:.4g};"
+        f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.real_baseline:.4g}, noise {outcome.noise_baseline:.4g};"
         f" {run.config.eval.final_num_images:,} images, {run.weights.id}; lower is better)",
     )
     say_words(console, " " * LABEL + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()))
@@ -283,8 +288,8 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
 
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:
     lines = [f"folder   {shown(run.folder.path)}"]
-    pictures = [run.folder.path / "samples.gif", run.folder.plots / "real_vs_generated.png"]
-    lines += [f"         {shown(picture)}" for picture in pictures if picture.exists()]
+    images = [run.folder.path / "samples.gif", run.folder.plots / "real_vs_generated.png"]
+    lines += [f"         {shown(image)}" for image in images if image.exists()]
     serve = serve_command(run.folder.records)
     if serve is not None:
         lines.append(f"browse   {serve}, then")

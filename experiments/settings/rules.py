@@ -192,8 +192,8 @@ def _hint(spec: dict[str, Any], value: Any) -> str:
     if isinstance(spec["rule"], ClassId) and isinstance(value, bool | float):
         return QUOTE  # as YAML makes numbers of the names 1.50 and 1e3, and false of no
     stray = stray_character(value) if isinstance(value, str) else ""
-    known = isinstance(spec["rule"], Choice | Devices)
-    return stray or (nearest(str(value), spec["rule"].options) if known else "")
+    has_options = isinstance(spec["rule"], Choice | Devices)
+    return stray or (nearest(str(value), spec["rule"].options) if has_options else "")
 
 
 def stray_character(text: str) -> str:

@@ -216,8 +216,8 @@ class Config:
 def _check_class(data: DataConfig) -> None:
     """Raises ConfigError for a class that the source, as far as it is known before data are read, cannot have."""
     may_be_folder = data.source == "folder" or (data.source == "auto" and data.path is not None)
-    own_index = data.source == "npz" and isinstance(data.class_id, int)
-    if not (may_be_folder or own_index or is_cifar10_class(data.class_id)):
+    index_of_npz = data.source == "npz" and isinstance(data.class_id, int)
+    if not (may_be_folder or index_of_npz or is_cifar10_class(data.class_id)):
         several = "several are several runs: --multirun" if "," in str(data.class_id) else ""
         remedy = several or nearest(str(data.class_id), (*CIFAR10_CLASSES, "all"))
         raise ConfigError("data.class_id", str(ClassId()), data.class_id, remedy)
@@ -239,7 +239,7 @@ def effective(config: Config, key: str) -> Any:
     they differ, as `experiment=tutorial` has [0.78, 0.78, 0.82, 0.82, 0.8] for model.bn_momentum.
     """
     followers = [get(config, name) for name, spec in describe(Config).items() if spec["same_as"] == key]
-    values = [each for value in followers for each in (value if isinstance(value, list) else [value])]
+    values = [number for value in followers for number in (value if isinstance(value, list) else [value])]
     if not values:
         return get(config, key)
     return values[0] if len(set(values)) == 1 else values
@@ -250,7 +250,7 @@ def in_brief(value: Any) -> Any:
     if not isinstance(value, list):
         return value
     distinct = list(dict.fromkeys(value))
-    return distinct[0] if len(distinct) == 1 else "/".join(f"{each:.6g}" for each in distinct)
+    return distinct[0] if len(distinct) == 1 else "/".join(f"{number:.6g}" for number in distinct)
 
 
 def flatten(config: Config) -> dict[str, Any]:

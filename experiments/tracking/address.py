@@ -26,14 +26,14 @@ def tracking_uri(records: Records) -> str:
     Raises:
         ConfigError: for an address that MLflow cannot use.
     """
-    given = os.environ.get(VARIABLE, "").strip()
-    return _checked(given) if given else database_uri(records)
+    address = os.environ.get(VARIABLE, "").strip()
+    return _checked(address) if address else database_uri(records)
 
 
 def fix_tracking_uri() -> None:
     """Let a relative MLFLOW_TRACKING_URI mean one place for this process and its children. Raises ConfigError."""
-    if given := os.environ.get(VARIABLE, "").strip():
-        os.environ[VARIABLE] = _checked(given)
+    if address := os.environ.get(VARIABLE, "").strip():
+        os.environ[VARIABLE] = _checked(address)
 
 
 def database_uri(records: Records) -> str:
@@ -74,43 +74,43 @@ def public(text: str) -> str:
     return re.sub(r"://[^/\s]*@", "://", without_password(text))
 
 
-def _checked(given: str) -> str:
+def _checked(address: str) -> str:
     """Return an address that MLflow can use, the file of an SQLite one absolute. Raises ConfigError."""
-    kind = _kind(given)
+    kind = _kind(address)
     if kind == "sqlite":
-        return _absolute(given)
+        return _absolute(address)
     if kind in SERVERS:
-        return given.rstrip("/")
+        return address.rstrip("/")
     if kind in (*DATABASES, "databricks") or kind in {
-        each.name for each in entry_points(group="mlflow.tracking_store")
+        plugin.name for plugin in entry_points(group="mlflow.tracking_store")
     }:
-        return given
-    is_path = kind == "file" or (kind == "" and ":" not in given)
+        return address
+    is_path = kind == "file" or (kind == "" and ":" not in address)
     without = "MLflow keeps no runs in plain files any more: " if is_path else ""
-    raise ConfigError(VARIABLE, "the address of a server or a database", public(given), without + EXAMPLES)
+    raise ConfigError(VARIABLE, "the address of a server or a database", public(address), without + EXAMPLES)
 
 
-def _kind(given: str) -> str | None:
+def _kind(address: str) -> str | None:
     """Return an address's scheme, without a driver; None for a server's that cannot be one."""
     try:
-        parts = urlsplit(given)
+        parts = urlsplit(address)
         if parts.scheme in SERVERS and (not parts.hostname or parts.port == 0):
             return None
     except ValueError:  # the host or the port is none
         return None
-    return "databricks" if given == "databricks" else parts.scheme.partition("+")[0]
+    return "databricks" if address == "databricks" else parts.scheme.partition("+")[0]
 
 
-def _absolute(given: str) -> str:
+def _absolute(address: str) -> str:
     try:
-        url = make_url(given)
+        url = make_url(address)
         database = "" if url.host else url.database or ""
     except (SQLAlchemyError, ValueError):
         database = ""
     if database in ("", ":memory:") or database.startswith("file:"):
-        raise ConfigError(VARIABLE, "an SQLite file", given, "sqlite:///mlflow.db, or sqlite:////folder/mlflow.db")
+        raise ConfigError(VARIABLE, "an SQLite file", address, "sqlite:///mlflow.db, or sqlite:////folder/mlflow.db")
     file = Path(database).expanduser().resolve()
     if file.is_dir():
-        raise ConfigError(VARIABLE, "an SQLite file", given, f"{file} is a folder")
-    _, mark, options = given.partition("?")
+        raise ConfigError(VARIABLE, "an SQLite file", address, f"{file} is a folder")
+    _, mark, options = address.partition("?")
     return sqlite_uri(file) + mark + options

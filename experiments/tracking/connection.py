@@ -90,12 +90,12 @@ def connect(records: Records, uri: str) -> "MlflowClient":
     with _creating(records, file):
         if file is not None and is_gone(file):
             _make_database(file)
-        given = os.environ.get(VARIABLE)
+        before = os.environ.get(VARIABLE)
         mlflow.set_tracking_uri(uri)
-        if given is None:  # MLflow sets it, and the next records of this process would go there
+        if before is None:  # MLflow sets it, and the next records of this process would go there
             os.environ.pop(VARIABLE, None)
         else:
-            os.environ[VARIABLE] = given
+            os.environ[VARIABLE] = before
         client = mlflow.MlflowClient(uri)
         if file is not None and (former := relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)):
             _log.info("the records were in %s; MLflow's places of files are put right", ", ".join(map(str, former)))

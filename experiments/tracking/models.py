@@ -87,8 +87,10 @@ def register_version(
     if not registered:
         client.create_registered_model(name, description=f"Winners of the search `{name}`. {ALIASES_NOTE}")
     source = f"models:/{model.model_id}"
-    known = [version for version in client.search_model_versions(f"name = '{name}'") if version.source == source]
-    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=model.model_id)
+    same_source = [version for version in client.search_model_versions(f"name = '{name}'") if version.source == source]
+    version = (
+        same_source[0] if same_source else client.create_model_version(name, source, run_id, model_id=model.model_id)
+    )
     client.update_model_version(name, version.version, note)
     # The model's page says by this tag where it is registered; a server of MLflow's sets it itself.
     if MODEL_VERSIONS not in model.tags:

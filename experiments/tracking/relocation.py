@@ -50,7 +50,7 @@ def relocate(database: Path, name: str, tag: str, copies: bool) -> list[Path]:
         former = [folder for folder in former if copies or not (folder / ARTIFACTS).exists()]
         if former:
             connection.execute("BEGIN IMMEDIATE")
-        for folder in sorted(former, key=lambda each: len(str(each)), reverse=True):  # one may lie in another
+        for folder in sorted(former, key=lambda path: len(str(path)), reverse=True):  # one may lie in another
             for table, column in PLACES:
                 _move(connection, table, column, folder.as_uri(), here.as_uri())
                 _move(connection, table, column, str(folder), str(here))

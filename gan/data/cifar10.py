@@ -46,8 +46,8 @@ def of_keras(cache: Path) -> str:
     One process at a time, so that none looks while another unpacks. Raises DownloadError.
     """
     with locked(cache / "download"):
-        if found := _keras_cache():
-            return found
+        if place := _keras_cache():
+            return place
         import keras
 
         timeout = socket.getdefaulttimeout()
@@ -61,8 +61,8 @@ def of_keras(cache: Path) -> str:
             raise DownloadError(" ".join(str(error).split())) from error
         finally:
             socket.setdefaulttimeout(timeout)
-        if found := _keras_cache():
-            return found
+        if place := _keras_cache():
+            return place
     raise DownloadError("Keras left no batch files in its cache")
 
 
@@ -79,7 +79,7 @@ def _keras_cache() -> str | None:
     names = (KEPT_AS, "cifar-10-batches-py", "cifar-10-batches-py.tar.gz", f"{KEPT_AS}_archive")
     for place in (home / "datasets" / name for home in keras_homes() for name in names):
         folders = (place, place / "cifar-10-batches-py")
-        if is_readable(place) or any(all(is_readable(each / name) for name in BATCHES) for each in folders):
+        if is_readable(place) or any(all(is_readable(folder / name) for name in BATCHES) for folder in folders):
             return str(place)
     return None
 

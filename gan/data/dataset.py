@@ -108,38 +108,38 @@ def _earlier(source: str, path: str | None, cache: Path, trained_on: str) -> Dat
 
 
 def _load(source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress) -> Dataset:
-    found, place = _where(source, path, cache)
-    name = "built-in pictures" if place is None else f"{found} {place}"
+    kind, place = _where(source, path, cache)
+    name = "built-in pictures" if place is None else f"{kind} {place}"
 
     def check_names(folders: list[str]) -> None:
-        _choose(source, found, name, class_id, folders, bool(folders))
+        _choose(source, kind, name, class_id, folders, bool(folders))
 
-    arrays = _read(found, place, class_id, cache, progress, check_names)
+    arrays = _read(kind, place, class_id, cache, progress, check_names)
     for part in ("train", "test"):
         _check_range(arrays[f"{part}_images"], part, name)
-    folders = [str(each) for each in arrays.pop("class_names", [])]
-    chosen, index = _choose(source, found, name, class_id, folders, "train_labels" in arrays)
+    folders = [str(class_name) for class_name in arrays.pop("class_names", [])]
+    chosen, index = _choose(source, kind, name, class_id, folders, "train_labels" in arrays)
     _warn_if_ships(source, class_id, folders, name)
     if index is None:
-        what = _of_all(folders) if "train_labels" in arrays else "no labels"
+        content = _of_all(folders) if "train_labels" in arrays else "no labels"
     else:
         labels = arrays["train_labels"]
         arrays = _of_class(arrays, index)
-        known = folders or (CIFAR10_CLASSES if found != "npz" else ())
-        what = f"class {chosen}" + (f" ({known[index]})" if known and known[index] != chosen else "")
+        names = folders or (CIFAR10_CLASSES if kind != "npz" else ())
+        content = f"class {chosen}" + (f" ({names[index]})" if names and names[index] != chosen else "")
         if not len(arrays["train_images"]):
             have = ", ".join(map(str, np.unique(labels)))
             raise DataError("data.class_id", f"a class of {name} ({have}) or all", class_id)
     count = len(arrays["train_images"])
     if count < MIN_IMAGES:
-        of_class = f", {what}" if index is not None else ""
+        of_class = f", {content}" if index is not None else ""
         raise DataError("data.path", f"at least {MIN_IMAGES} training images", f"{count} in {name}{of_class}")
     _warn_if_constant(arrays["train_images"], name)
     return Dataset(
-        found,
+        kind,
         None if place is None else str(Path(place).resolve()),
         chosen,
-        f"{name}, {what}, {count:,} images",
+        f"{name}, {content}, {count:,} images",
         np.ascontiguousarray(arrays["train_images"]),
         np.ascontiguousarray(arrays["test_images"]),
         arrays.get("train_labels"),
@@ -149,7 +149,7 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path, progr
 
 
 def _choose(
-    source: str, found: str, name: str, class_id: int | str, folders: list[str], labelled: bool
+    source: str, kind: str, name: str, class_id: int | str, folders: list[str], labelled: bool
 ) -> tuple[int | str, int | None]:
     """The class as records have it, and its label; `all` and None for all images.
 
@@ -157,7 +157,7 @@ def _choose(
     """
     if folders:
         return _choose_folder(source, name, class_id, folders)
-    if found == "folder" and class_id != "all" and (source == "folder" or not is_cifar10_class(class_id)):
+    if kind == "folder" and class_id != "all" and (source == "folder" or not is_cifar10_class(class_id)):
         raise DataError("data.class_id", f"all for {name}, which has no sub-folders", class_id)
     index = class_index(class_id)
     if source == "npz" and not labelled and index is not None:
@@ -186,7 +186,7 @@ def _check_number(name: str, class_id: int | str, folders: list[str]) -> None:
     """Raise DataError for a number that YAML may have made of a sub-folder's name: of 007 it makes 7, of 010 8."""
     if isinstance(class_id, str):
         return
-    named = [each for each in folders if class_id in _as_numbers(each)]
+    named = [folder for folder in folders if class_id in _as_numbers(folder)]
     if named and named not in ([str(class_id)], folders[class_id : class_id + 1]):
         rule = f"in quotation marks where it is the name of a sub-folder of {name}"
         remedy = f"which sub-folder is not plain: {_listed(named)}, or the one at place {class_id}; write '{named[0]}'"

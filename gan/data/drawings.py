@@ -331,8 +331,8 @@ class Ship:
             high: height of the top, in v, (k, 1, 1); above `low`.
             colour: (k, 3) float32 in [0, 255], or (1, 3) for all.
         """
-        share = (self.v - low) / (high - low)
-        edge = luff + (foot - luff) * (1 - share)
+        fraction = (self.v - low) / (high - low)
+        edge = luff + (foot - luff) * (1 - fraction)
         left, right = np.minimum(edge, luff), np.maximum(edge, luff)
         edges = [
             (self.u - left) * self.half,

@@ -68,8 +68,8 @@ def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -
 
 def read_earlier(path: Path, cache: Path) -> Arrays | None:
     """What version 1 made of a folder, where the records have it still: runs of then go on with the same pixels."""
-    known = set(Image.registered_extensions())
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in known and f.is_file())
+    extensions = set(Image.registered_extensions())
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in extensions and f.is_file())
     return kept(cache, "data", fingerprint(files))
 
 
@@ -97,7 +97,7 @@ def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path], why:
     total = len(listing.files) + len(listing.foreign) + len(listing.lost)
     bad = [*unreadable, *listing.lost]
     why = ", ".join(filter(None, [why, f"{len(listing.lost):,} links to nothing" if listing.lost else ""]))
-    for count, what in (
+    for count, warning in (
         (
             len(bad),
             f"{len(bad)} of {total} files in {path} cannot be read and are left out: {_named(path, bad)} ({why})",
@@ -114,7 +114,7 @@ def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path], why:
         ),
     ):
         if count:
-            warnings.warn(what, DataWarning, stacklevel=3)
+            warnings.warn(warning, DataWarning, stacklevel=3)
 
 
 def _named(path: Path, bad: Sequence[Path]) -> str:

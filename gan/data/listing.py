@@ -46,8 +46,8 @@ def list_pictures(root: Path) -> Listing:
 
     Raises PermissionError if the root itself may not be entered.
     """
-    known = set(Image.registered_extensions()) - NO_READER
-    found, folders, links = Listing(), [root], list[Path]()
+    extensions = set(Image.registered_extensions()) - NO_READER
+    listing, folders, links = Listing(), [root], list[Path]()
     seen = set()
     while folders or links:  # links last, so that a picture keeps the name of its own folder
         folder = folders.pop() if folders else links.pop(0)
@@ -56,7 +56,7 @@ def list_pictures(root: Path) -> Listing:
         seen.add(identity)
         entries = _entries(folder)
         if entries is None and folder != root:
-            found.closed.append(folder)
+            listing.closed.append(folder)
         elif entries is None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
         for entry in entries or []:
@@ -68,10 +68,10 @@ def list_pictures(root: Path) -> Listing:
             elif path.is_dir():
                 links.append(path)
             else:
-                _sort_in(path, known, found)
-    for paths in (found.files, found.foreign, found.lost, found.closed):
+                _sort_in(path, extensions, listing)
+    for paths in (listing.files, listing.foreign, listing.lost, listing.closed):
         paths.sort()
-    return found
+    return listing
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]] | None":
@@ -87,14 +87,14 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _sort_in(path: Path, known: set[str], found: Listing) -> None:
+def _sort_in(path: Path, extensions: set[str], listing: Listing) -> None:
     suffix = path.suffix.lower()
-    if suffix in known:
-        (found.files if path.is_file() else found.lost).append(path)
+    if suffix in extensions:
+        (listing.files if path.is_file() else listing.lost).append(path)
     elif suffix in FOREIGN:
-        found.foreign.append(path)
+        listing.foreign.append(path)
     else:
-        found.others[suffix or "no extension"] += 1
+        listing.others[suffix or "no extension"] += 1
 
 
 def remedies(foreign: list[Path]) -> str:

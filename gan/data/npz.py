@@ -23,9 +23,9 @@ def read(path: Path) -> Arrays:
     }
     for name, images in result.items():
         if images.dtype != np.uint8 or images.shape[1:] != (SIZE, SIZE, 3):
-            what = name.removeprefix("train_")
+            kind = name.removeprefix("train_")
             got = f"{images.dtype} {images.shape}{_range(images)} in {path}"
-            raise DataError("data.path", f"{what} of (N, 32, 32, 3) uint8", got, _conversion(what, images))
+            raise DataError("data.path", f"{kind} of (N, 32, 32, 3) uint8", got, _conversion(kind, images))
     if "labels" in arrays:
         result["train_labels"] = arrays["labels"]
         if "test_labels" in arrays:

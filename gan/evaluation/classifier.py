@@ -156,8 +156,8 @@ def fit_projection(means: np.ndarray, dimensions: int, importance: np.ndarray | 
     """
     means = means.astype(np.float64)
     offset, deviation = means.mean(axis=0), (means.std(axis=0) + 1e-6) / importance
-    found = np.linalg.eigh(np.cov((means - offset) / deviation, rowvar=False))
-    variances, components = found.eigenvalues[::-1][:dimensions], found.eigenvectors[:, ::-1][:, :dimensions]
+    spectrum = np.linalg.eigh(np.cov((means - offset) / deviation, rowvar=False))
+    variances, components = spectrum.eigenvalues[::-1][:dimensions], spectrum.eigenvectors[:, ::-1][:, :dimensions]
     signs = np.sign(components[np.abs(components).argmax(axis=0), np.arange(components.shape[1])])
     return {"offset": offset, "projection": components * signs / np.sqrt(variances.mean()) / deviation[:, None]}
 

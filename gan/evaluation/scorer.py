@@ -36,8 +36,8 @@ class Reference:
     real: Statistics  # of the same
     radii: np.ndarray  # (n,) float64, `neighbour_radii` of the first n of them
     held_out: float  # `nearest_distance` of the test images to the training images; NaN where there are none but copies
-    floor: float  # Fréchet distance of two random halves of the training images
-    ceiling: float  # of uniform noise to the training images
+    real_baseline: float  # Fréchet distance of two random halves of the training images
+    noise_baseline: float  # of uniform noise to the training images
 
     @property
     def neighbours(self) -> np.ndarray:
@@ -61,9 +61,11 @@ class Reference:
         """
         key = f"reference {VERSION} {extractor.id} {dataset.sha256} {pixel_hash(dataset.test)}"
         arrays = prepared(cache, "reference", key, lambda: _reference(extractor, dataset))
-        held_out, floor, ceiling = arrays["expectations"]
+        held_out, real_baseline, noise_baseline = arrays["expectations"]
         real = Statistics(arrays["mean"], arrays["covariance"], len(arrays["features"]))
-        return cls(arrays["features"], real, arrays["radii"], float(held_out), float(floor), float(ceiling))
+        return cls(
+            arrays["features"], real, arrays["radii"], float(held_out), float(real_baseline), float(noise_baseline)
+        )
 
 
 def _reference(extractor: FeatureExtractor, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -71,18 +73,18 @@ def _reference(extractor: FeatureExtractor, dataset: Dataset) -> dict[str, np.nd
     features = rng.permutation(extractor(dataset.train))
     real = statistics(features)
     noise = extractor(rng.integers(0, 256, (NOISE_IMAGES, *dataset.train.shape[1:]), np.uint8))
-    floor = frechet_distance(*map(statistics, np.array_split(features, 2)))
-    ceiling = frechet_distance(real, statistics(noise))
+    real_baseline = frechet_distance(*map(statistics, np.array_split(features, 2)))
+    noise_baseline = frechet_distance(real, statistics(noise))
     held_out = nearest_distance(extractor(dataset.test), features) if len(dataset.test) else np.nan
     # Nothing but rounding, where all images are alike as well: they are the training images again.
-    if held_out <= 1e-4 * np.sqrt(max(np.trace(real.covariance), ceiling)):
+    if held_out <= 1e-4 * np.sqrt(max(np.trace(real.covariance), noise_baseline)):
         held_out = np.nan
     return {
         "features": features,
         "mean": real.mean,
         "covariance": real.covariance,
         "radii": neighbour_radii(features[:NEIGHBOUR_IMAGES]),
-        "expectations": np.array([held_out, floor, ceiling]),
+        "expectations": np.array([held_out, real_baseline, noise_baseline]),
     }
 
 

@@ -113,17 +113,17 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
     """
     key = f"{num_images}/seed_{FRESH_LATENTS}/{metric_names.FID}"
 
-    def known() -> list[float]:
+    def recorded() -> list[float]:
         return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]
 
     if journal.last_status(run.journal) != RunStatus.FINISHED:
         say(f"the best trial is not scored again: {run.name} was trained on a host that keeps its own records")
         return None
-    if not known():
+    if not recorded():
         problem = _program("evaluate.py", run, [f"num_images={num_images}", f"seed={FRESH_LATENTS}"])
-        if not known():
+        if not recorded():
             say(f"the best trial could not be scored again: {problem}")
-    return known()[-1] if known() else None
+    return recorded()[-1] if recorded() else None
 
 
 def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolder | None:

@@ -30,13 +30,13 @@ def candidates(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Candidate]:
     """Return the baseline and then the best trials of a study."""
     done = attempts.finished(trials)
     first = [trial.value for trial in done if attempts.is_baseline(plan, trial)]
-    found = [Candidate(plan.preset, {}, first[0] if first else None)]
+    chosen = [Candidate(plan.preset, {}, first[0] if first else None)]
     for trial in done:
-        again = any(trial.params == each.params for each in found)
-        if not again and not attempts.is_baseline(plan, trial) and len(found) <= plan.search.confirm.top:
+        again = any(trial.params == candidate.params for candidate in chosen)
+        if not again and not attempts.is_baseline(plan, trial) and len(chosen) <= plan.search.confirm.top:
             origin = attempts.origin(trial)
-            found.append(Candidate(f"trial-{origin:04d}", dict(trial.params), trial.value, origin=origin))
-    return found
+            chosen.append(Candidate(f"trial-{origin:04d}", dict(trial.params), trial.value, origin=origin))
+    return chosen
 
 
 def confirm(
@@ -63,7 +63,7 @@ def confirm(
     lock = threading.Lock()
     events: queue.Queue[TrainingChanged] = queue.Queue()
     stopped: list[str] = []  # what every training would fail of
-    given_up: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
+    unscored: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
     def train(candidate: Candidate, seed: int) -> None:
         run = _run(plan, candidate, seed)
@@ -85,24 +85,24 @@ def confirm(
                 stopped.append(ended.failure)
             if ended is None and not should_stop():
                 events.put(TrainingChanged(name, words=process.ending()))
-            given_up[run.name] = ended.failure if ended is not None and ended.failure else process.ending()
+            unscored[run.name] = ended.failure if ended is not None and ended.failure else process.ending()
         if _is_done(run):
             events.put(TrainingChanged(name, words=f"score {attempts.score_of(run):.4g}", is_over=True))
         elif not should_stop() and not stopped:
-            words = f"failed: {_failure(run) or given_up.get(run.name, '')}"
+            words = f"failed: {_failure(run) or unscored.get(run.name, '')}"
             events.put(TrainingChanged(name, words=words, is_over=True))
 
     with ThreadPoolExecutor(_at_a_time(plan)) as threads:
         waiting = [threads.submit(train, *job) for job in jobs]
-        while not all(each.done() for each in waiting) or not events.empty():
+        while not all(future.done() for future in waiting) or not events.empty():
             with contextlib.suppress(queue.Empty):
                 on_event(events.get(timeout=0.25))
             if should_stop() or stopped:
                 with lock:
                     for process in running:
                         process.interrupt()
-        for each in waiting:
-            each.result()
+        for training in waiting:
+            training.result()
     if stopped:
         raise CannotGoOn(f"{stopped[0]}; the same command goes on when that is mended")
     if should_stop():
@@ -110,7 +110,7 @@ def confirm(
     for candidate in candidates:
         runs = [(seed, _run(plan, candidate, seed)) for seed in seeds]
         done = [(seed, run) for seed, run in runs if _is_done(run)]
-        failures = [(s, _failure(run) or ("" if _is_done(run) else given_up.get(run.name, ""))) for s, run in runs]
+        failures = [(s, _failure(run) or ("" if _is_done(run) else unscored.get(run.name, ""))) for s, run in runs]
         candidate.failures = [f"seed {seed}: {words}" for seed, words in failures if words]
         candidate.seeds = [seed for seed, _ in done]
         candidate.scores = [attempts.score_of(run) for _, run in done]

@@ -132,10 +132,10 @@ def _map(plan: Plan, done: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
             scores[place] = trial.value
         picture = axes.imshow(scores, cmap="viridis_r", aspect="auto")
         for (row, column), score in np.ndenumerate(scores):
-            known = np.isfinite(score)
+            has_score = np.isfinite(score)
             axes.text(
-                column, row, f"{score:.3g}" if known else "none", ha="center", va="center",
-                color=figures.ink_on(picture.to_rgba(score)) if known else figures.INK[theme],
+                column, row, f"{score:.3g}" if has_score else "none", ha="center", va="center",
+                color=figures.ink_on(picture.to_rgba(score)) if has_score else figures.INK[theme],
             )  # fmt: skip
         axes.set_xticks(range(len(names[0])), names[0])
         axes.set_yticks(range(len(names[1])), names[1])
@@ -223,9 +223,9 @@ def _save(title: str, plotter: Callable[[], Any], file: Path) -> SavedFigure:
         figure: Figure = first.figure
         if not isinstance(axes, np.ndarray):
             figure.set_size_inches(9, 5)
-        for each in np.atleast_1d(axes):
+        for axis in np.atleast_1d(axes):
             for side in ("left", "center", "right"):
-                each.set_title("", loc=side)  # the page has its own
+                axis.set_title("", loc=side)  # the page has its own
         figure.suptitle("")
         if title == "importances" and (legend := first.get_legend()) is not None:
             legend.remove()  # of one entry
@@ -238,18 +238,18 @@ def _save(title: str, plotter: Callable[[], Any], file: Path) -> SavedFigure:
 
 def _last_samples(plan: Plan, trial: FrozenTrial) -> Path | None:
     """Return the last samples of the latents that all runs share, None if there are none."""
-    samples = attempts.run_of(plan, trial).pictures(metric_names.SAMPLES)
+    samples = attempts.run_of(plan, trial).sample_files(metric_names.SAMPLES)
     return samples[max(samples)] if samples else None
 
 
 def _contact_sheet(plan: Plan, done: Sequence[FrozenTrial]) -> SavedFigure | None:
     """Draw the same latents by every completed trial, best first, with the settings under each."""
     named = [(trial, _last_samples(plan, trial)) for trial in done]
-    shown = [(trial, file) for trial, file in named if file is not None][:NEWEST]
-    if not shown:
+    newest = [(trial, file) for trial, file in named if file is not None][:NEWEST]
+    if not newest:
         return None
-    columns = min(COLUMNS, len(shown))
-    rows = math.ceil(len(shown) / columns)
+    columns = min(COLUMNS, len(newest))
+    rows = math.ceil(len(newest) / columns)
     caption = 0.22 * (len(plan.space) + 1)
 
     def draw(theme: str) -> Figure:
@@ -257,11 +257,11 @@ def _contact_sheet(plan: Plan, done: Sequence[FrozenTrial]) -> SavedFigure | Non
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
-        for axis, (trial, file) in zip(axes.flat, shown, strict=False):
+        for axis, (trial, file) in zip(axes.flat, newest, strict=False):
             with Image.open(file) as picture:
                 figures.show_pixels(axis, np.asarray(picture))
-            own = f" ({plan.preset})" if attempts.is_baseline(plan, trial) else ""
-            axis.set_title(f"trial {attempts.origin(trial)}{own}: {trial.value:.4g}", fontsize=10)
+            preset = f" ({plan.preset})" if attempts.is_baseline(plan, trial) else ""
+            axis.set_title(f"trial {attempts.origin(trial)}{preset}: {trial.value:.4g}", fontsize=10)
             params = attempts.shown_params(plan, trial)
             settings = [f"{name} {table_text(params[key])}" for key, name in short_names(params).items()]
             axis.text(0, -0.03, "\n".join(settings), transform=axis.transAxes, va="top", fontsize=9)

@@ -73,8 +73,8 @@ def settings_of(plan: Plan, params: Mapping[str, Value]) -> list[str]:
 
     The length is the preset's, unless the search was told another.
     """
-    own = [override for override in plan.fixed_overrides if not override.startswith("eval.")]
-    return [*own, *as_overrides(params)]
+    fixed = [override for override in plan.fixed_overrides if not override.startswith("eval.")]
+    return [*fixed, *as_overrides(params)]
 
 
 def train_command(plan: Plan, params: Mapping[str, Value]) -> str:

@@ -59,7 +59,7 @@ def fill(page: str, tables: dict[str, str]) -> str:
     """Return a Markdown page with new tables between `<!-- name -->` and `<!-- end -->`."""
     for name, table in tables.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page = marked.sub(lambda found, table=table: f"{found[1]}{table}{found[2]}", page)  # type: ignore[misc]
+        page = marked.sub(lambda match, table=table: f"{match[1]}{table}{match[2]}", page)  # type: ignore[misc]
     return page
 
 
@@ -78,10 +78,10 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
     """
     lines = ["| updates | preset | seeds | FID proxy | KID | density | coverage | nn_distance | updates/s | minutes |"]
     lines.append("|---" * 10 + "|")
-    mine = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
-    for step in sorted({int(row["step"]) for row in mine if row["outcome"] != "diverged"}):
-        for preset in _presets(mine):
-            group = [row for row in mine if row["preset"] == preset and row["step"] == str(step)]
+    selected = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
+    for step in sorted({int(row["step"]) for row in selected if row["outcome"] != "diverged"}):
+        for preset in _presets(selected):
+            group = [row for row in selected if row["preset"] == preset and row["step"] == str(step)]
             if group:
                 cells = [mean_and_std(_numbers(group, name)) for name in SCORES]
                 minutes = (
@@ -89,7 +89,7 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
                 )
                 speed = mean_and_std(_numbers(group, "steps_per_second")) if step == steps else ""
                 lines.append(f"| {step:,} | `{preset}` | {len(group)} | {' | '.join(cells)} | {speed} | {minutes} |")
-    return "\n".join(lines) + "\n" if mine else NOTHING
+    return "\n".join(lines) + "\n" if selected else NOTHING
 
 
 def lead_table(rows: Sequence[Row], baseline: str) -> str:
@@ -137,37 +137,37 @@ def way_table(curves: Sequence[Row], of: str, steps: int) -> str:
         of: the class.
         steps: updates of the trainings.
     """
-    mine = [row for row in curves if row["class"] == of and row["steps"] == str(steps)]
+    selected = [row for row in curves if row["class"] == of and row["steps"] == str(steps)]
     ways: dict[str, dict[str, list[float]]] = {}  # by preset and seed
-    for row in mine:
+    for row in selected:
         ways.setdefault(row["preset"], {}).setdefault(row["seed"], []).append(float(row[metric_names.FID]))
     lines = ["| preset | seeds | scores on the way | their mean |", "|---" * 4 + "|"]
     for preset, seeds in ways.items():
         counts = sorted({len(scores) for scores in seeds.values()})
         means = mean_and_std([mean(scores) for scores in seeds.values()])
         lines.append(f"| `{preset}` | {len(seeds)} | {' to '.join(map(str, counts))} | {means} |")
-    return "\n".join(lines) + "\n" if mine else NOTHING
+    return "\n".join(lines) + "\n" if selected else NOTHING
 
 
 def robustness_table(rows: Sequence[Row], steps: int) -> str:
     """Return how many of the short runs of each preset failed."""
     lines = ["| preset | runs | diverged | collapsed | FID proxy of the others |", "|---" * 5 + "|"]
-    mine = [row for row in rows if row["steps"] == str(steps)]
-    for preset in _presets(mine):
-        group = [row for row in mine if row["preset"] == preset]
+    selected = [row for row in rows if row["steps"] == str(steps)]
+    for preset in _presets(selected):
+        group = [row for row in selected if row["preset"] == preset]
         counts = [sum(row["outcome"] == outcome for row in group) for outcome in ("diverged", "collapsed")]
         score = mean_and_std(_numbers([row for row in group if row["outcome"] == "finished"], metric_names.FID))
         lines.append(f"| `{preset}` | {len(group)} | {counts[0]} | {counts[1]} | {score} |")
-    return "\n".join(lines) + "\n" if mine else NOTHING
+    return "\n".join(lines) + "\n" if selected else NOTHING
 
 
 def best_table(trials: Path, count: int = 8) -> str:
     """Return the best trials of a search, and the tutorial's settings, from its trials.csv."""
     rows, keys = read_search(trials)
     done = sorted((row for row in rows if row["state"] == "COMPLETE"), key=lambda row: float(row["score"]))
-    shown = done[:count] + [row for row in done[count:] if row["trial"] == "0"]
+    best = done[:count] + [row for row in done[count:] if row["trial"] == "0"]
     lines = ["| trial | score | " + " | ".join(f"`{key}`" for key in keys) + " |", "|---" * (2 + len(keys)) + "|"]
-    for row in shown:
+    for row in best:
         name = "0, the tutorial's" if row["trial"] == "0" else row["trial"]
         lines.append(f"| {name} | {float(row['score']):.3g} | " + " | ".join(_short(row[key]) for key in keys) + " |")
     states = [sum(row["state"] == state for row in rows) for state in ("COMPLETE", "PRUNED", "FAIL")]
@@ -183,10 +183,12 @@ def importances_table(trials: Path) -> str:
     rows, keys = read_search(trials)
     done = [row for row in rows if row["state"] == "COMPLETE"]
     params = [{key: _value(row[key]) for key in keys} for row in done]
-    distributions = {key: _distribution([each[key] for each in params]) for key in keys}
+    distributions = {key: _distribution([trial[key] for trial in params]) for key in keys}
     study = optuna.create_study()
-    for row, own in zip(done, params, strict=True):
-        study.add_trial(optuna.trial.create_trial(value=float(row["score"]), params=own, distributions=distributions))
+    for row, values in zip(done, params, strict=True):
+        study.add_trial(
+            optuna.trial.create_trial(value=float(row["score"]), params=values, distributions=distributions)
+        )
     lines = ["| setting | fraction of the score's variance |", "|---" * 2 + "|"]
     lines += [f"| `{key}` | {fraction:.2f} |" for key, fraction in importances(study).items()]
     return "\n".join(lines) + "\n"
@@ -204,11 +206,11 @@ def ranks_table(trials: Path) -> str:
     place = stats.rankdata([_goodness(row) for row in rows])
     if len(set(place)) == 1:
         return "(No trial was better than another.)\n"
-    found = []
+    ranked = []
     for key in keys:
         values = np.array([row[key] for row in rows])
         choices = sorted(set(values))
-        if not all(isinstance(_value(each), float) for each in choices) or len(choices) <= FEW:
+        if not all(isinstance(_value(choice), float) for choice in choices) or len(choices) <= FEW:
             groups = [place[values == choice] for choice in choices]
             p_value = stats.kruskal(*groups).pvalue if len(groups) > 1 else np.nan
             means = sorted((group.mean(), choice) for group, choice in zip(groups, choices, strict=True))
@@ -217,9 +219,9 @@ def ranks_table(trials: Path) -> str:
             numbers = values.astype(float)
             correlation, p_value = stats.spearmanr(numbers, place)
             words = f"{'lower' if correlation > 0 else 'higher'} is better, correlation {correlation:.2f}"
-        found.append((float(p_value), f"| `{key}` | {words} | {p_value:.2g} |"))
+        ranked.append((float(p_value), f"| `{key}` | {words} | {p_value:.2g} |"))
     lines = ["| setting | place in the search, first is best | p-value |", "|---" * 3 + "|"]
-    lines += [line for _, line in sorted(found)]
+    lines += [line for _, line in sorted(ranked)]
     return "\n".join(lines) + "\n"
 
 
@@ -281,9 +283,9 @@ def curves_figure(theme: str, rows: Sequence[Row], of: str, steps: int) -> "Figu
 
     figure = figures.new_figure(9, 4.5)
     axes = figure.subplots()
-    mine = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
-    for colour, preset in enumerate(_presets(mine)):
-        group = [row for row in mine if row["preset"] == preset]
+    selected = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
+    for colour, preset in enumerate(_presets(selected)):
+        group = [row for row in selected if row["preset"] == preset]
         for line, seed in enumerate(sorted({row["seed"] for row in group})):
             points = sorted((int(row["step"]), float(row[metric_names.FID])) for row in group if row["seed"] == seed)
             steps_of, scores = zip(*points, strict=True)

@@ -79,8 +79,8 @@ def suggestion(trials: Sequence[FrozenTrial], number: int) -> int:
 
     Whether a trial is another attempt is known when it is made, so this never changes.
     """
-    (own,) = histories([trials[number]])
-    return sum(not history for history in histories(trials[: [*own, number][0]]))
+    (earlier,) = histories([trials[number]])
+    return sum(not history for history in histories(trials[: [*earlier, number][0]]))
 
 
 def run_of(plan: Plan, trial: FrozenTrial) -> RunFolder:
@@ -126,8 +126,8 @@ def _requeue(study: Study, trial: FrozenTrial, retries: int) -> None:
 
     What such a process needs may be more than there is. Workers and searches are stopped for reasons of their own.
     """
-    known = {f"{KILLED}{trial.number}", f"{LEFT}{trial.number}"} & trial.user_attrs.keys()
-    if trial.user_attrs.get(BEGUN) == trial.number and not known:
+    reasons = {f"{KILLED}{trial.number}", f"{LEFT}{trial.number}"} & trial.user_attrs.keys()
+    if trial.user_attrs.get(BEGUN) == trial.number and not reasons:
         trial = copy.deepcopy(trial)
         trial.user_attrs[f"{KILLED}{trial.number}"] = f"no sign of life from {trial.user_attrs[WORKER]}"
     if sum(attribute.startswith(KILLED) for attribute in trial.user_attrs) <= retries:

@@ -58,17 +58,17 @@ def publish(study: Study, plan: Plan) -> None:
 
 def _absolute(arguments: list[str]) -> list[str]:
     """Files by their whole path: workers start elsewhere."""
-    found = []
-    for each, before in zip(arguments, ["", *arguments], strict=False):
-        key, _, value = each.partition("=")
+    absolute = []
+    for argument, before in zip(arguments, ["", *arguments], strict=False):
+        key, _, value = argument.partition("=")
         if (
             key in ("data.path", "eval.extractor_weights", "--config-dir")
             and value
             and Path(value).expanduser().exists()
         ):
-            each = f"{key}={Path(value).expanduser().resolve()}"
-        found.append(str(Path(each).resolve()) if before == "--config-dir" else each)
-    return found
+            argument = f"{key}={Path(value).expanduser().resolve()}"
+        absolute.append(str(Path(argument).resolve()) if before == "--config-dir" else argument)
+    return absolute
 
 
 def stores_of(folder: RunFolder) -> dict[str, Any] | None:
@@ -84,7 +84,7 @@ def stores_of(folder: RunFolder) -> dict[str, Any] | None:
     }
 
 
-def merged(arguments: Sequence[str], own: Sequence[str]) -> list[str]:
+def merged(arguments: Sequence[str], worker_arguments: Sequence[str]) -> list[str]:
     """Return the search's arguments with a worker's own in their place."""
-    keys = {argument.partition("=")[0] for argument in own}
-    return [*(argument for argument in arguments if argument.partition("=")[0] not in keys), *own]
+    keys = {argument.partition("=")[0] for argument in worker_arguments}
+    return [*(argument for argument in arguments if argument.partition("=")[0] not in keys), *worker_arguments]

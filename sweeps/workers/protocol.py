@@ -100,7 +100,7 @@ class Ended:
 
 
 Message = Started | Progress | Scalars | Ended
-MESSAGES: dict[str, type[Message]] = {each.kind: each for each in (Started, Progress, Scalars, Ended)}
+MESSAGES: dict[str, type[Message]] = {message.kind: message for message in (Started, Progress, Scalars, Ended)}
 
 
 def to_line(message: Message) -> str:

@@ -177,5 +177,5 @@ def _reason(trial: FrozenTrial) -> str:
     keys = (attempts.OUTCOME, f"{attempts.KILLED}{trial.number}", f"{attempts.LEFT}{trial.number}")
     if trial.state == TrialState.COMPLETE and trial.user_attrs.get(attempts.OUTCOME) == "complete":
         return ""
-    known = [str(trial.user_attrs[key]) for key in keys if key in trial.user_attrs]
-    return known[0] if known else f"no sign of life from {trial.user_attrs.get(attempts.WORKER)}"
+    reasons = [str(trial.user_attrs[key]) for key in keys if key in trial.user_attrs]
+    return reasons[0] if reasons else f"no sign of life from {trial.user_attrs.get(attempts.WORKER)}"

@@ -141,8 +141,8 @@ class Worker:
         self._trial = trial.number
         attempts.begin(self._storage, trial)
         self._turn.close()  # others may begin theirs
-        shown, is_baseline = attempts.shown_params(self.plan, trial), attempts.is_baseline(self.plan, trial)
-        self.listener(TrialBegan(trial.number, origin, shown, is_baseline))
+        settings, is_baseline = attempts.shown_params(self.plan, trial), attempts.is_baseline(self.plan, trial)
+        self.listener(TrialBegan(trial.number, origin, settings, is_baseline))
         earlier = self._same_settings(trial, params)
         if earlier is not None:
             return self._repeat(trial, earlier)

@@ -74,7 +74,7 @@ def knock(name: str, door: Door) -> Any:
 @pytest.fixture(scope="module", autouse=True)
 def enough_cases() -> Iterator[None]:
     yield
-    print("\n" + "\n".join(f"{count:5d} {what}" for what, count in sorted(TRIED.items())))
+    print("\n" + "\n".join(f"{count:5d} {entry}" for entry, count in sorted(TRIED.items())))
     assert sum(TRIED.values()) >= 2000 or len(TRIED) < 16, TRIED  # unless only some of the tests were run
 
 
@@ -311,20 +311,20 @@ def test_cifar10(content: bytes, packed: bool, place: str, tmp_path: Path) -> No
     if packed:
         path = tmp_path / "cifar.tar.gz"
         with tarfile.open(path, "w:gz") as archive:
-            for name, each in contents.items():
+            for name, data in contents.items():
                 member = tarfile.TarInfo(f"{place}{name}")
-                member.size = len(each)
-                archive.addfile(member, io.BytesIO(each))
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
     else:
         path = tmp_path / "batches"
         path.mkdir(exist_ok=True)
-        for name, each in contents.items():
-            (path / name).write_bytes(each)
+        for name, data in contents.items():
+            (path / name).write_bytes(data)
     dataset = knock("cifar10", lambda: load_dataset("cifar10", str(path), "all", tmp_path / "cache"))
     assert dataset is None or dataset.train.shape[1:] == (32, 32, 3)
     assert not Path("owned").exists()
     beside = {"cache", "cifar.tar.gz", "batches"}
-    assert {each.name for each in tmp_path.iterdir()} <= beside  # no member was written anywhere
+    assert {path.name for path in tmp_path.iterdir()} <= beside  # nothing was written elsewhere
 
 
 @many(150)
@@ -347,9 +347,9 @@ def test_checkpoints(data: st.DataObject, tmp_path: Path) -> None:
     file = tmp_path / "step_00000002.npz"
     content = checkpoint_bytes(tmp_path)
     file.write_bytes(data.draw(st.one_of(damaged(content), ARRAYS.flatmap(damaged))))
-    found = knock("checkpoints", lambda: read(file))
-    if found is not None and "a" in found.arrays:
-        np.testing.assert_array_equal(found.arrays["a"], np.arange(50.0))
+    arrays = knock("checkpoints", lambda: read(file))
+    if arrays is not None and "a" in arrays.arrays:
+        np.testing.assert_array_equal(arrays.arrays["a"], np.arange(50.0))
     file.write_bytes(content)
 
 
@@ -373,8 +373,8 @@ def test_records(data: st.DataObject, name: str, tmp_path: Path) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     facts = {"dataset": {"sha256": "a", "description": "b"}, "tags": {}, "params": {}, "created": 1}
     contents = {"config.yaml": yaml.safe_dump({"model": {"dropout": 0.3}}), "run.json": json.dumps(facts)}
-    for each, text in contents.items():
-        (folder.path / each).write_text(text)
+    for file_name, text in contents.items():
+        (folder.path / file_name).write_text(text)
     (folder.path / name).write_bytes(data.draw(damaged(contents[name].encode())))
     found = knock("records", lambda: read_records(folder))
     if found is not None:
@@ -384,6 +384,6 @@ def test_records(data: st.DataObject, name: str, tmp_path: Path) -> None:
 @many(200)
 @given(st.lists(st.one_of(OVERRIDE, st.builds("{}={}".format, st.sampled_from([*describe(Evaluation)]), VALUES))))
 def test_arguments(arguments: list[str]) -> None:
-    wanted = knock("arguments", lambda: parse_arguments(Evaluation, arguments))
-    if wanted is not None:
-        check(wanted)
+    args = knock("arguments", lambda: parse_arguments(Evaluation, arguments))
+    if args is not None:
+        check(args)

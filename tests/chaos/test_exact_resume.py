@@ -108,9 +108,9 @@ def test_killed_runs_come_to_the_same_end(
         for folder in (straight, killed):  # and MLflow has each point once
             history = client.get_metric_history(folder.mlflow_run_ids()[-1], key)
             assert [(point.step, point.value) for point in history] == list(zip(*expected, strict=True)), key
-    pictures = [file.name for file in sorted(straight.samples.iterdir())]
-    assert pictures == [file.name for file in sorted(killed.samples.iterdir())]
-    for name in pictures:
+    samples = [file.name for file in sorted(straight.samples.iterdir())]
+    assert samples == [file.name for file in sorted(killed.samples.iterdir())]
+    for name in samples:
         assert (straight.samples / name).read_bytes() == (killed.samples / name).read_bytes(), name
     run = client.get_run(killed.mlflow_run_ids()[-1])
     assert run.info.status == "FINISHED"

@@ -34,8 +34,10 @@ def test_they_do_not_meet(tmp_path: Path) -> None:
     commands = [[str(ROOT / "experiments/run.py"), *common, *train, f"seed={k}"] for k in range(RUNS)]
     commands += [["-c", PROGRAM, *common, *search, f"search.study=study-{k}"] for k in range(SEARCHES)]
     processes = [
-        subprocess.Popen([sys.executable, *each], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for each in commands
+        subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for command in commands
     ]
     outputs = [process.communicate(timeout=500) for process in processes]
     for process, (out, err) in zip(processes, outputs, strict=True):

@@ -116,8 +116,8 @@ def test_outages_lose_and_double_nothing(
         assert expected[0] == list(range(1, step + 1))
         assert [(point.step, point.value) for point in history] == list(zip(*expected, strict=True))
         points += len(history)
-    pictures = [Path(f.path).name for f in client.list_artifacts(run_id, "images") if f.path.endswith(".png")]
-    steps = sorted(int(name.split("+")[2]) for name in pictures)
+    samples = [Path(f.path).name for f in client.list_artifacts(run_id, "images") if f.path.endswith(".png")]
+    steps = sorted(int(name.split("+")[2]) for name in samples)
     assert steps == list(range(20, step + 1, 20))
     plots = sorted(int(Path(f.path).stem.split("_")[1]) for f in client.list_artifacts(run_id, "plots"))
     assert plots == list(range(50, step + 1, 50))

@@ -42,12 +42,12 @@ def train(
     journal = Journal(run.folder, run.weights.id)
     if run.resumed:
         journal.status(RunStatus.RUNNING)
-    told = Trackers([journal, *trackers])
+    tracker = Trackers([journal, *trackers])
     while step < config.train.steps:
         time.sleep(SECONDS)
         step += 1
         if step % config.eval.every_steps == 0:
-            told.scalars(step, {metric_names.FID_PROXY: score(config, step)})
+            tracker.scalars(step, {metric_names.FID_PROXY: score(config, step)})
         run.folder.checkpoints.save(Checkpoint(step, {"a": np.zeros(3)}, {}))
         if should_stop():
             status = RunStatus.KILLED if step < config.train.steps else status

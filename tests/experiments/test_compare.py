@@ -249,8 +249,8 @@ def test_the_best_trials_of_a_search(root: Path) -> None:
     ]
     with open(study / "trials.csv", "w", newline="") as stream:
         csv.writer(stream).writerows([("state", "score", "run"), *rows])
-    found = find_runs(Records(root), ["a-seed-0"], "gan", 2)
-    assert [run.name for run in found] == ["a-seed-0", "b", "a-seed-1"]
+    folders = find_runs(Records(root), ["a-seed-0"], "gan", 2)
+    assert [run.name for run in folders] == ["a-seed-0", "b", "a-seed-1"]
 
 
 def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> None:

@@ -61,15 +61,15 @@ def test_a_runs_generator_is_the_one_that_it_was_scored_by(untrained_run: Run) -
     z = np.random.default_rng(0).standard_normal((2, 100), np.float32)
     average = {name.replace("generator/", "ema_generator/"): value * 0.5 for name, value in checkpoint.arrays.items()}
     both = Checkpoint(6, {**checkpoint.arrays, **average}, {})
-    plain, averaged = (load_generator(config, each) for each in (checkpoint, both))
+    plain, averaged = (load_generator(config, stored) for stored in (checkpoint, both))
     assert not np.array_equal(plain.predict_on_batch(z), averaged.predict_on_batch(z))
     np.testing.assert_array_equal(averaged.get_layer("conv_3").kernel, plain.get_layer("conv_3").kernel * 0.5)
 
     config.eval.recalibrate_batch_norm = True
-    found, expected = load_generator(config, both), recalibrated(averaged)
-    for a, b in zip(found.variables, expected.variables, strict=True):
+    loaded, expected = load_generator(config, both), recalibrated(averaged)
+    for a, b in zip(loaded.variables, expected.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(found.predict_on_batch(z), averaged.predict_on_batch(z))
+    assert not np.array_equal(loaded.predict_on_batch(z), averaged.predict_on_batch(z))
 
 
 def test_as_many_images_as_the_run_takes_at_its_end_unless_told(

@@ -74,8 +74,8 @@ def test_a_walk_is_a_strip_or_a_gif(untrained_run: Run, tmp_path: Path) -> None:
         bank = randomness.latents(5, "pictures", 8, 100)
         np.testing.assert_allclose(arrays["latents"][[0, -1]], np.asarray(bank)[[3, 7]], rtol=1e-5)
         strip = grid(arrays["images"], 1, FRAMES)
-    own = untrained_run.folder.path / "generated" / "step_00000006_seed_5_walk.png"
-    np.testing.assert_array_equal(np.asarray(Image.open(own)), strip)
+    default_file = untrained_run.folder.path / "generated" / "step_00000006_seed_5_walk.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(default_file)), strip)
     with Image.open(tmp_path / "x.gif") as animation:
         assert animation.n_frames == 2 * FRAMES - 2  # type: ignore[attr-defined]
         assert animation.size == (128, 128)
@@ -85,15 +85,17 @@ def test_a_walk_is_a_strip_or_a_gif(untrained_run: Run, tmp_path: Path) -> None:
 def test_the_generator_opens_in_keras_alone(untrained_run: Run, tmp_path: Path) -> None:
     main(wanted(untrained_run, out=str(tmp_path / "g.keras")))
     latents = np.random.default_rng(0).standard_normal((4, 100), np.float32)
-    own = load_generator(untrained_run.config, untrained_run.folder.checkpoints.latest()).predict_on_batch(latents)
+    images_of_step = load_generator(untrained_run.config, untrained_run.folder.checkpoints.latest()).predict_on_batch(
+        latents
+    )
     alone = keras.models.load_model(tmp_path / "g.keras").predict_on_batch(latents)
-    np.testing.assert_allclose(alone, own, atol=1e-5)
+    np.testing.assert_allclose(alone, images_of_step, atol=1e-5)
     assert [file.name for file in tmp_path.glob("*.keras")] == ["g.keras"]
 
 
 def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_path: Path) -> None:
-    there = tmp_path / "there.png"
-    there.write_bytes(b"mine")
+    existing = tmp_path / "there.png"
+    existing.write_bytes(b"mine")
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").touch()
@@ -109,9 +111,9 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         ({"run": "best:../x"}, "best:<study>"),
         ({"step": "7"}, "there is no checkpoint of step 7"),
         ({"out": "x.jpeg"}, "out must be a .png, .gif, .npz, .keras or a folder; got 'x.jpeg'"),
-        ({"out": str(there)}, "overwrite=true replaces it"),
+        ({"out": str(existing)}, "overwrite=true replaces it"),
         ({"out": str(full)}, "overwrite=true writes into it"),
-        ({"out": str(there / "x.png")}, "out must be"),
+        ({"out": str(existing / "x.png")}, "out must be"),
         ({"grid": "8*8"}, "grid must be rows x columns, as 8x8"),
         ({"grid": "0x8"}, "grid must be rows x columns, as 8x8"),
         ({"grid": "999x999"}, "at most 10,000 places"),
@@ -135,7 +137,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
         assert sorted(tmp_path.rglob("*")) == before
-    assert there.read_bytes() == b"mine"
+    assert existing.read_bytes() == b"mine"
 
 
 def test_the_way_between_two_latents_is_spherical() -> None:
@@ -153,11 +155,11 @@ def test_the_program_makes_a_picture_of_the_last_run(untrained_run: Run, program
     root = f"records.root={untrained_run.config.records.root}"
     done = program(root, script="experiments/generate.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    own = untrained_run.folder.path / "generated" / "step_00000006_seed_0.png"
+    default_file = untrained_run.folder.path / "generated" / "step_00000006_seed_0.png"
     assert done.stdout.splitlines()[:2] == ["now      generating", "run      mine, step 6"]
-    assert f"{own.relative_to(tmp_path)} (64 images)" in done.stdout
+    assert f"{default_file.relative_to(tmp_path)} (64 images)" in done.stdout
     assert done.stderr == ""
-    with Image.open(own) as picture:
+    with Image.open(default_file) as picture:
         assert picture.size == ((8 * 34 + 2) * 3,) * 2
     wrong = program(root, "nun_images=3", script="experiments/generate.py", cwd=tmp_path)
     assert wrong.returncode == 2

@@ -64,7 +64,7 @@ def test_texts_reach_the_runs_as_they_were_typed(multirun: Multirun, tmp_path: P
         texts = [f"{tmp_path}/{AWKWARD[(start + k) % len(AWKWARD)]}" for k in range(len(keys))]
         typed = [f"{key}={text}" for key, text in zip(keys, texts, strict=True)]
         code, started = multirun("data=folder", *typed, "seed=3")
-        configs = [as_run_reads_them(each) for each in started]
+        configs = [as_run_reads_them(arguments) for arguments in started]
         assert (code, [config.seed for config in configs]) == (0, [3])
         assert [get(configs[0], key) for key in keys] == texts
         assert (Path(texts[2]) / "multirun").is_dir()
@@ -87,11 +87,11 @@ def test_presets_whose_names_look_like_numbers(multirun: Multirun, tmp_path: Pat
     for name, dropout in (("1e3", 0.1), ("2026.10", 0.2)):
         preset = f"# @package _global_\nmodel: {{dropout: {dropout}}}\n"
         (tmp_path / "experiment" / f"{name}.yaml").write_text(preset)
-    own = ["--config-dir", str(tmp_path)]
-    _, started = multirun(f"records.root={tmp_path}/r", "experiment=1e3,2026.10", *own)
-    assert [each[:2] for each in started] == [own, own]
-    settings = [quote_texts(each[2:], text_keys(Config), GROUPS) for each in started]
-    assert [compose_config(each, str(tmp_path)).model.dropout for each in settings] == [0.1, 0.2]
+    folder = ["--config-dir", str(tmp_path)]
+    _, started = multirun(f"records.root={tmp_path}/r", "experiment=1e3,2026.10", *folder)
+    assert [arguments[:2] for arguments in started] == [folder, folder]
+    settings = [quote_texts(arguments[2:], text_keys(Config), GROUPS) for arguments in started]
+    assert [compose_config(overrides, str(tmp_path)).model.dropout for overrides in settings] == [0.1, 0.2]
 
 
 @pytest.mark.parametrize(

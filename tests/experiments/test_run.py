@@ -101,10 +101,10 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def test_cfg_job_shows_every_key(program: RunProgram) -> None:
-    shown = yaml.safe_load(program("--cfg", "job", "model.bn_momentum=0.9").stdout)
-    assert shown["model"]["bn_momentum"] == 0.9
-    assert shown["train"]["label_noise_mode"] == "fixed"
-    assert shown["data"]["source"] == "auto"
+    printed = yaml.safe_load(program("--cfg", "job", "model.bn_momentum=0.9").stdout)
+    assert printed["model"]["bn_momentum"] == 0.9
+    assert printed["train"]["label_noise_mode"] == "fixed"
+    assert printed["data"]["source"] == "auto"
 
 
 def test_help_names_groups_and_keys(program: RunProgram) -> None:
@@ -134,9 +134,11 @@ def test_the_command_on_record_has_the_folder_of_presets(
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nmodel:\n  dropout: 0.1\n")
     monkeypatch.setattr(training_program, "_train", lambda *_: 0)
-    own = ["--config-dir", str(tmp_path / "conf"), "experiment=mine"]
-    assert training_program.main([*own, *common]) == 0
-    assert read_json(only_run(records).facts)["command"] == shlex.join(["python", "experiments/run.py", *own, *common])
+    options = ["--config-dir", str(tmp_path / "conf"), "experiment=mine"]
+    assert training_program.main([*options, *common]) == 0
+    assert read_json(only_run(records).facts)["command"] == shlex.join(
+        ["python", "experiments/run.py", *options, *common]
+    )
 
 
 def test_a_full_disk_before_the_training_is_one_line(

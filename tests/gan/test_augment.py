@@ -59,11 +59,11 @@ def test_translation_moves_whole_pixels_and_fills_with_grey() -> None:
     shifts = set()
     padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
     for image, whole in zip(moved, padded, strict=True):
-        found = [
+        draws = [
             (y, x) for y in range(9) for x in range(9) if np.array_equal(whole[8 - y : 40 - y, 8 - x : 40 - x], image)
         ]
-        assert len(found) == 1
-        shifts.add((found[0][0] - 4, found[0][1] - 4))
+        assert len(draws) == 1
+        shifts.add((draws[0][0] - 4, draws[0][1] - 4))
     assert {y for y, _ in shifts} == {x for _, x in shifts} == set(range(-4, 5))
 
 

@@ -47,8 +47,8 @@ def test_the_average_is_that_of_a_loop_in_numpy() -> None:
         average.move(tf.constant(step))
         past = min(0.4, (1 + step) / (10 + step))  # 0.4 from the fifth update on
         expected = [past * e + (1 - past) * v.numpy() for e, v in zip(expected, model.variables, strict=True)]
-    for found, want in zip(average.model.variables, expected, strict=True):
-        np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-6)
+    for averaged, want in zip(average.model.variables, expected, strict=True):
+        np.testing.assert_allclose(averaged, want, rtol=1e-5, atol=1e-6)
     assert any("moving_mean" in v.path for v in average.model.variables)
 
 

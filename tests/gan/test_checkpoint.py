@@ -15,10 +15,10 @@ def checkpoint(step: int) -> Checkpoint:
 def test_what_was_saved_is_read_back(tmp_path: Path) -> None:
     store = Checkpoints(tmp_path / "checkpoints")
     store.save(checkpoint(7))
-    found = store.latest()
-    assert (found.step, found.meta["best_score"]) == (7, None)
-    assert found.arrays.keys() == {"generator/a", "b"}
-    np.testing.assert_array_equal(found.arrays["generator/a"], np.arange(5.0) + 7)
+    latest = store.latest()
+    assert (latest.step, latest.meta["best_score"]) == (7, None)
+    assert latest.arrays.keys() == {"generator/a", "b"}
+    np.testing.assert_array_equal(latest.arrays["generator/a"], np.arange(5.0) + 7)
 
 
 def test_the_last_three_and_the_best_are_kept(tmp_path: Path) -> None:

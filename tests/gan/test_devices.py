@@ -27,23 +27,23 @@ SMALL = (
     "train.threads=1",  # devices that wait for each other must not wait for a thread
 )
 
-Found = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 
-def compare(program: RunProgram, file: Path, update_rule: str, precision: str) -> Found:
+def compare(program: RunProgram, file: Path, update_rule: str, precision: str) -> Arrays:
     done = program("compare", update_rule, precision, str(file), script=SCRIPT)
     assert done.returncode == 0, done.stderr
-    with np.load(file) as found:
-        return dict(found)
+    with np.load(file) as archive:
+        return dict(archive)
 
 
-def near(found: Found, a: str, b: str, within: float, of: Callable[[str], bool]) -> None:
-    """Arrays agree to a share of their own length; the losses and probabilities to an absolute number."""
-    np.testing.assert_allclose(found[f"{a}:values"], found[f"{b}:values"], atol=within)
-    names = [name.partition(":")[2] for name in found if name.startswith(f"{a}:") and of(name)]
+def near(arrays: Arrays, a: str, b: str, within: float, of: Callable[[str], bool]) -> None:
+    """Arrays agree to a fraction of their own length; the losses and probabilities to an absolute number."""
+    np.testing.assert_allclose(arrays[f"{a}:values"], arrays[f"{b}:values"], atol=within)
+    names = [name.partition(":")[2] for name in arrays if name.startswith(f"{a}:") and of(name)]
     assert len(names) > 5
     for name in names:
-        x, y = found[f"{a}:{name}"], found[f"{b}:{name}"]
+        x, y = arrays[f"{a}:{name}"], arrays[f"{b}:{name}"]
         assert np.linalg.norm(x - y) <= within * np.linalg.norm(x), name
 
 
@@ -62,37 +62,37 @@ def test_two_devices_train_as_one(update_rule: str, program: RunProgram, tmp_pat
     """Dropout and fresh label noise are on; all updates come in one call.
 
     Adam divides small gradients by their size, and blows rounding errors up: a larger epsilon
-    shows how small they are (1e-5 was found), the real one what becomes of them in three updates.
+    shows how small they are (1e-5 was measured), the real one what becomes of them in three updates.
     """
-    found = compare(program, tmp_path / "found.npz", update_rule, "float32")
-    near(found, "smooth1", "smooth2", 1e-4, weights)
-    near(found, "levers1", "levers2", 1e-4, weights)
-    near(found, "levers1", "levers2", 1e-4, lambda name: ":ema_generator/" in name and weights(name))
-    near(found, "adam1", "adam2", 3e-3, weights)
-    near(found, "adam1", "adam2", 3e-3, statistics)
-    assert not np.allclose(found["adam1:generator/conv_1/kernel"], found["start:generator/conv_1/kernel"], rtol=1e-3)
+    arrays = compare(program, tmp_path / "arrays.npz", update_rule, "float32")
+    near(arrays, "smooth1", "smooth2", 1e-4, weights)
+    near(arrays, "options1", "options2", 1e-4, weights)
+    near(arrays, "options1", "options2", 1e-4, lambda name: ":ema_generator/" in name and weights(name))
+    near(arrays, "adam1", "adam2", 3e-3, weights)
+    near(arrays, "adam1", "adam2", 3e-3, statistics)
+    assert not np.allclose(arrays["adam1:generator/conv_1/kernel"], arrays["start:generator/conv_1/kernel"], rtol=1e-3)
     for key in ("g_optimizer/iteration", "d_optimizer/iteration"):
-        assert found[f"adam1:{key}"] == found[f"adam2:{key}"]
-    pictures = [found[f"levers pictures{count}"].astype(int) for count in (1, 2)]  # of the moving average
-    assert pictures[0].shape == pictures[1].shape == (5, 32, 32, 3)
-    np.testing.assert_allclose(*pictures, atol=1)
+        assert arrays[f"adam1:{key}"] == arrays[f"adam2:{key}"]
+    samples = [arrays[f"options samples{count}"].astype(int) for count in (1, 2)]  # of the moving average
+    assert samples[0].shape == samples[1].shape == (5, 32, 32, 3)
+    np.testing.assert_allclose(*samples, atol=1)
 
-    # A state of either is taken up by the other, which goes on and draws pictures as its owner would have.
+    # Each resumes from the state of the other, and trains and draws as the other would have.
     for one, other in ((1, 2), (2, 1)):
-        near(found, f"straight{one}", f"swapped{other}", 1e-5, weights)
-        pictures = found[f"pictures{one}"]
-        assert pictures.shape == (5, 32, 32, 3)
-        np.testing.assert_allclose(pictures.astype(int), found[f"swapped pictures{other}"].astype(int), atol=1)
+        near(arrays, f"straight{one}", f"swapped{other}", 1e-5, weights)
+        samples = arrays[f"samples{one}"]
+        assert samples.shape == (5, 32, 32, 3)
+        np.testing.assert_allclose(samples.astype(int), arrays[f"swapped samples{other}"].astype(int), atol=1)
 
-    np.testing.assert_allclose(found["penalty1"], found["penalty2"], rtol=1e-5)
+    np.testing.assert_allclose(arrays["penalty1"], arrays["penalty2"], rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_two_devices_train_as_one_in_half_precision(program: RunProgram, tmp_path: Path) -> None:
-    found = compare(program, tmp_path / "found.npz", "tutorial", "mixed_bfloat16")
-    near(found, "smooth1", "smooth2", 2e-2, weights)
-    near(found, "adam1", "adam2", 3e-2, weights)
-    near(found, "straight1", "swapped2", 1e-2, weights)
+    arrays = compare(program, tmp_path / "arrays.npz", "tutorial", "mixed_bfloat16")
+    near(arrays, "smooth1", "smooth2", 2e-2, weights)
+    near(arrays, "adam1", "adam2", 3e-2, weights)
+    near(arrays, "straight1", "swapped2", 1e-2, weights)
 
 
 def test_one_device_is_not_a_strategy_and_shares_nothing() -> None:
@@ -176,5 +176,5 @@ def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, tmp_path: Path
     done = program("resume=last", "train.steps=5", "train.devices=1", root)
     assert done.returncode == 0, done.stderr
     tags = [record.tags for record, _ in read(folder.journal, 0) if isinstance(record, Tags)]
-    assert [each["devices"] for each in tags if "devices" in each] == ["2", "1"]
+    assert [tag["devices"] for tag in tags if "devices" in tag] == ["2", "1"]
     assert folder.checkpoints.latest().step == 5

@@ -159,10 +159,10 @@ def expected_update(
 def weights_of(model: keras.Model) -> Weights:
     names = {"in": "kernel", "out": "kernel"}
     bn, out = model.get_layer("bn"), model.get_layer("out")
-    found = {layer: getattr(model.get_layer(layer), attribute) for layer, attribute in names.items()}
-    found |= {name: getattr(bn, name) for name in ("gamma", "beta", "moving_mean", "moving_variance")}
-    found["bias"] = out.bias
-    return {name: np.asarray(value, np.float64) for name, value in found.items()}
+    values = {layer: getattr(model.get_layer(layer), attribute) for layer, attribute in names.items()}
+    values |= {name: getattr(bn, name) for name in ("gamma", "beta", "moving_mean", "moving_variance")}
+    values["bias"] = out.bias
+    return {name: np.asarray(value, np.float64) for name, value in values.items()}
 
 
 @pytest.mark.parametrize("update_rule", ["tutorial", "batch"])

@@ -38,7 +38,7 @@ def results() -> tuple[np.ndarray, ...]:
     plain = in_keras_layers(generator)(LATENTS, training=False)
     logits = build_discriminator(width=8, seed=0)(images, training=True)
     rate = Adam(1.1e-4).learning_rate
-    return tuple(each.numpy() for each in (images, plain, logits, rate))
+    return tuple(tensor.numpy() for tensor in (images, plain, logits, rate))
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def expected() -> tuple[np.ndarray, ...]:
 def test_networks_and_optimisers_do_not_depend_on_them(
     expected: tuple[np.ndarray, ...], unusual_defaults: None
 ) -> None:
-    for found, usual in zip(results(), expected, strict=True):
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found, usual)
+    for result, usual in zip(results(), expected, strict=True):
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result, usual)
 
 
 def test_another_backend_is_refused_in_a_line() -> None:

@@ -50,9 +50,9 @@ def test_upsample_conv_is_upsampling_and_convolution(shape: tuple[int, ...], fil
     plain, merged = both_forms(shape[-1], filters)
     images = RNG.standard_normal(shape).astype(np.float32)
     upstream = RNG.standard_normal((shape[0], 2 * shape[1], 2 * shape[2], filters)).astype(np.float32)
-    exact, found = (outputs_and_gradients(m, images, upstream) for m in (plain, merged))
+    exact, result = (outputs_and_gradients(m, images, upstream) for m in (plain, merged))
     for name, value in exact.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-5 * np.abs(value).max(), err_msg=name)
+        np.testing.assert_allclose(result[name], value, rtol=1e-5, atol=1e-5 * np.abs(value).max(), err_msg=name)
 
 
 def test_upsample_conv_in_bfloat16_is_as_exact_as_the_plain_form() -> None:
@@ -62,9 +62,9 @@ def test_upsample_conv_in_bfloat16_is_as_exact_as_the_plain_form() -> None:
     plain, merged = both_forms(32, filters, "mixed_bfloat16")
     reference = both_forms(32, filters)[0]
     reference.set_weights(plain.get_weights())
-    exact, naive, found = (outputs_and_gradients(m, images, upstream) for m in (reference, plain, merged))
+    exact, naive, result = (outputs_and_gradients(m, images, upstream) for m in (reference, plain, merged))
     for name, value in exact.items():
-        assert relative_error(found[name], value) < max(1.5 * relative_error(naive[name], value), 2**-8), name
+        assert relative_error(result[name], value) < max(1.5 * relative_error(naive[name], value), 2**-8), name
 
 
 def test_upsample_conv_takes_the_weights_of_the_plain_generator(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_conv_is_keras() -> None:
                 y = layer(x)
                 value = tf.reduce_sum(y**2)
             results.append([y, *tape.gradient(value, [v.value for v in layer.trainable_variables])])
-        for exact, found in zip(*results, strict=True):
-            np.testing.assert_allclose(found, exact, rtol=1e-5, atol=1e-5)
+        for exact, result in zip(*results, strict=True):
+            np.testing.assert_allclose(result, exact, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("layer", [Conv2D(6, 3, padding="same"), UpsampleConv2D(6)], ids=["conv", "upsample_conv"])
@@ -147,8 +147,8 @@ def test_batch_normalization_is_keras(dtype: str) -> None:
             gradients = tape.gradient(value, [x, layer.gamma.value, layer.beta.value])
             assert y.dtype == layer.compute_dtype
             results.append([tf.cast(t, tf.float32).numpy() for t in (y, *gradients)])
-        for found, exact in zip(*results, strict=True):
-            np.testing.assert_allclose(found, exact, rtol=tolerance, atol=tolerance * np.abs(exact).max())
+        for result, exact in zip(*results, strict=True):
+            np.testing.assert_allclose(result, exact, rtol=tolerance, atol=tolerance * np.abs(exact).max())
     for name in ("moving_mean", "moving_variance"):
         assert getattr(ours, name).dtype == "float32"
         np.testing.assert_allclose(getattr(ours, name), getattr(kerass, name), rtol=1e-5)
@@ -229,9 +229,9 @@ def test_spectral_kernels_come_to_norm_one(make: Callable[[], keras.layers.Layer
     for _ in range(200):
         layer.iterate()
     largest = np.linalg.svd(matrix, compute_uv=False)[0]
-    found = np.asarray(layer.kernel, np.float64).reshape(matrix.shape)
-    np.testing.assert_allclose(found, matrix / largest, rtol=1e-4, atol=1e-6)
-    assert np.linalg.svd(found, compute_uv=False)[0] == pytest.approx(1, rel=1e-4)
+    kernel = np.asarray(layer.kernel, np.float64).reshape(matrix.shape)
+    np.testing.assert_allclose(kernel, matrix / largest, rtol=1e-4, atol=1e-6)
+    assert np.linalg.svd(kernel, compute_uv=False)[0] == pytest.approx(1, rel=1e-4)
 
 
 def test_spectral_gradients_are_those_of_u_and_v_held() -> None:

@@ -32,7 +32,7 @@ ALL: dict[str, Any] = {
 }
 
 
-def small(update_rule: str, precision: str = "float32", spectral_norm: bool = False, **levers: Any) -> Update:
+def small(update_rule: str, precision: str = "float32", spectral_norm: bool = False, **options: Any) -> Update:
     """The project's networks, narrow."""
     return Update(
         build_generator(5, width=8, precision=precision, seed=0),
@@ -42,11 +42,11 @@ def small(update_rule: str, precision: str = "float32", spectral_norm: bool = Fa
         noise_images(40),
         update_rule=update_rule,
         batch_size=BATCH,
-        **levers,
+        **options,
     )
 
 
-def linear(update_rule: str, **levers: Any) -> Update:
+def linear(update_rule: str, **options: Any) -> Update:
     """A linear discriminator, and steps along the gradient itself."""
     keras.utils.set_random_seed(0)
     generator = [keras.Input((2,)), keras.layers.Dense(3072, name="d"), keras.layers.Reshape((32, 32, 3))]
@@ -58,7 +58,7 @@ def linear(update_rule: str, **levers: Any) -> Update:
         noise_images(40),
         update_rule=update_rule,
         batch_size=BATCH,
-        **levers,
+        **options,
     )
 
 
@@ -74,8 +74,8 @@ def test_with_all_levers_on_a_state_taken_up_goes_on_exactly(update_rule: str, p
     rows = straight.run(1, 6).numpy()
     first.run(1, 3)
     second.restore(first.state())
-    found = [second(4).numpy(), *second.run(5, 2).numpy()]
-    np.testing.assert_array_equal(found, rows[3:])
+    values = [second(4).numpy(), *second.run(5, 2).numpy()]
+    np.testing.assert_array_equal(values, rows[3:])
     state = straight.state()
     for name, value in second.state().items():
         np.testing.assert_array_equal(value, state[name], err_msg=name)
@@ -113,10 +113,10 @@ def test_every_loss_trains_both_networks(update_rule: str, loss: str) -> None:
 # --- R1
 
 
-@pytest.mark.parametrize(("update_rule", "share"), [("tutorial", 1.0), ("batch", 0.5)])
+@pytest.mark.parametrize(("update_rule", "fraction"), [("tutorial", 1.0), ("batch", 0.5)])
 @pytest.mark.parametrize(("every", "step", "weight"), [(1, 1, 1.0), (4, 4, 4.0), (4, 3, 0.0)])
 def test_r1_draws_a_linear_discriminator_to_zero(
-    update_rule: str, share: float, every: int, step: int, weight: float
+    update_rule: str, fraction: float, every: int, step: int, weight: float
 ) -> None:
     """Its penalty is gamma / 2 |w|², whatever the images; the gradient gamma w."""
     gamma, rate = 3.0, 0.01
@@ -129,9 +129,9 @@ def test_r1_draws_a_linear_discriminator_to_zero(
     ends = [update.state()["discriminator/out/kernel"] for update in (plain, penalised)]
     if update_rule == "tutorial":  # then comes the step on fakes, which sees other weights
         start = start + 0.0
-        np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * share * start, atol=2e-4)
+        np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * fraction * start, atol=2e-4)
     else:
-        np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * share * start, atol=1e-7)
+        np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * fraction * start, atol=1e-7)
 
 
 # --- labels

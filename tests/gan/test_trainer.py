@@ -181,13 +181,13 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> None:
     part = tiny_trainer(tmp_path / "b", schedule, first)
     assert part.run(should_stop=lambda: part.step == at) is False
     assert part.step == at
-    rest = tiny_trainer(tmp_path / "b", SCHEDULE, second)
-    rest.restore(Checkpoints(tmp_path / "b").latest())
-    assert rest.step == at
-    assert rest.run() is True
+    resumed = tiny_trainer(tmp_path / "b", SCHEDULE, second)
+    resumed.restore(Checkpoints(tmp_path / "b").latest())
+    assert resumed.step == at
+    assert resumed.run() is True
 
     for name, value in whole.update.state().items():
-        np.testing.assert_array_equal(rest.update.state()[name], value, err_msg=name)
+        np.testing.assert_array_equal(resumed.update.state()[name], value, err_msg=name)
     timed = metric_names.STEPS_PER_SECOND
     joined = {**first.values, **second.values}
     assert {k: v for k, v in joined.items() if k[1] != timed} == {
@@ -320,25 +320,25 @@ def test_final_score_has_a_name_of_its_own(tmp_path: Path) -> None:
 
 def count_images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many images each look of a scorer takes, from now on."""
-    asked: list[int] = []
+    counts: list[int] = []
     features = Scorer.features
 
     def counted(self: Scorer, generator: keras.Model, num_images: int, *, seed: int = 0) -> np.ndarray:
-        asked.append(num_images)
+        counts.append(num_images)
         return features(self, generator, num_images, seed=seed)
 
     monkeypatch.setattr(Scorer, "features", counted)
-    return asked
+    return counts
 
 
 def test_the_last_score_and_the_final_one_share_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are what a scorer gives on its own, and the images are generated once."""
     schedule = Schedule(steps=2, num_images=20, final_num_images=300)
     trainer = tiny_trainer(tmp_path, schedule, recorder := Recorder())
-    asked = count_images(monkeypatch)
+    counts = count_images(monkeypatch)
     trainer.run()
     trainer.final_scores()
-    assert asked == [300]
+    assert counts == [300]
     for prefix, count in (("eval", 20), ("final", 300)):
         for name, value in metric_names.named(prefix, trainer.scorer(trainer.update.generator, count)).items():
             assert recorder.values[2, name] == pytest.approx(value, rel=1e-5)
@@ -348,9 +348,9 @@ def test_a_run_without_a_final_score_generates_no_more_images_than_it_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = tiny_trainer(tmp_path, Schedule(steps=2, num_images=20, final_num_images=0), Recorder())
-    asked = count_images(monkeypatch)
+    counts = count_images(monkeypatch)
     trainer.run()
-    assert asked == [20]
+    assert counts == [20]
 
 
 def test_a_generator_that_is_not_finite_gets_no_score(tmp_path: Path) -> None:

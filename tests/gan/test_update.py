@@ -47,16 +47,16 @@ def group(state: dict[str, np.ndarray], prefix: str, moving: bool) -> dict[str, 
 
 def statistics(model: keras.Model, images: tf.Tensor) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Mean and variance of the inputs of every batch normalisation, on batch statistics, without dropout."""
-    found = {}
+    values = {}
     x = images
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             mean, variance = tf.nn.moments(x, [0, 1, 2])
-            found[layer.name] = (mean.numpy(), variance.numpy())
+            values[layer.name] = (mean.numpy(), variance.numpy())
             x = (x - mean) / tf.sqrt(variance + layer.epsilon) * layer.gamma + layer.beta
         elif not isinstance(layer, keras.layers.Dropout):
             x = layer(x)
-    return found
+    return values
 
 
 @pytest.mark.parametrize("update_rule", UPDATE_RULES)
@@ -335,19 +335,19 @@ def test_fast_layers_and_optimisers_train_as_keras_own(update_rule: str) -> None
     start = fast.state()
     for step, tolerance in enumerate((1e-5, 1e-4, 3e-4, 1e-3, 3e-3), start=1):
         np.testing.assert_allclose(fast(step), plain(step), atol=tolerance, err_msg=str(step))
-    found, expected = fast.state(), plain.state()
+    state, expected = fast.state(), plain.state()
     for name in group(start, "", moving=False).keys() - {"g_optimizer/iteration", "d_optimizer/iteration"}:
         if name.endswith("kernel"):
             way = np.linalg.norm(expected[name] - start[name])
-            assert np.linalg.norm(found[name] - expected[name]) < 0.05 * way, name
+            assert np.linalg.norm(state[name] - expected[name]) < 0.05 * way, name
 
 
 @pytest.mark.parametrize(("update_rule", "precision"), [("tutorial", "float32"), ("batch", "mixed_bfloat16")])
 def test_many_updates_in_one_call_are_the_same_as_one_by_one(update_rule: str, precision: str) -> None:
     singly, together = make(update_rule, precision=precision), make(update_rule, precision=precision)
     rows = [singly(step).numpy() for step in range(1, 6)]
-    found = [*together.run(1, 1).numpy(), *together.run(2, 3).numpy(), *together.run(5, 1).numpy()]
-    np.testing.assert_array_equal(found, rows)
+    values = [*together.run(1, 1).numpy(), *together.run(2, 3).numpy(), *together.run(5, 1).numpy()]
+    np.testing.assert_array_equal(values, rows)
     for name, value in singly.state().items():
         np.testing.assert_array_equal(together.state()[name], value, err_msg=name)
     assert together._compiled.experimental_get_tracing_count() == 1

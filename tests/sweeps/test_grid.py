@@ -92,9 +92,9 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
 
 def test_a_map_is_not_widened(tmp_path: Path) -> None:
     """The sampler would take the points of the old one for its own."""
-    given = ["search=grid", f"records.root={tmp_path}"]
-    plan = read_plan([*given, *TWO])
-    wider = read_plan([*given, TWO[0].replace("0.3", "0.3,0.4"), TWO[1], "search.extend=true"])
+    command = ["search=grid", f"records.root={tmp_path}"]
+    plan = read_plan([*command, *TWO])
+    wider = read_plan([*command, TWO[0].replace("0.3", "0.3,0.4"), TWO[1], "search.extend=true"])
     with pytest.raises(
         ConfigError, match=r"search\.study must be one made with the same settings \(search\.study=<new>"
     ) as caught:

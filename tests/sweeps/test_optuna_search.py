@@ -93,7 +93,7 @@ def test_a_studies_db_that_is_no_database_is_left_alone(program: RunProgram, tmp
 @pytest.mark.slow
 def test_a_dry_run_writes_nothing(program: RunProgram, tmp_path: Path) -> None:
     """Nor does it stumble over the words of a download, which is tried in vain."""
-    rest = [each for each in TINY if each != "data=embedded"]
+    rest = [option for option in TINY if option != "data=embedded"]
     root = f"records.root={tmp_path / 'records'}"
     result = program(*rest, "search.dry_run=true", root, script=SCRIPT, https_proxy="http://127.0.0.1:9")
     assert result.returncode == 0, result.stderr

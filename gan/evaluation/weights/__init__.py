@@ -42,12 +42,12 @@ class Weights:
         return f"{self.extractor}-{self.sha256[:8]}"
 
 
-def find_weights(extractor: str, given: str | None = None, key: str = KEY) -> Weights:
+def find_weights(extractor: str, user_file: str | None = None, key: str = KEY) -> Weights:
     """Find the weights of an extractor: the file given, or its own.
 
     Args:
         extractor: cifar_cnn, random_cnn or inception. Keras' file of the last is fetched if it is not in Keras' cache.
-        given: file of weights, `~` allowed: .npz of cifar_cnn, .h5 of inception. None for the extractor's own.
+        user_file: file of weights, `~` allowed: .npz of cifar_cnn, .h5 of inception. None for the extractor's own.
         key: the setting that an error names.
 
     Returns:
@@ -58,12 +58,12 @@ def find_weights(extractor: str, given: str | None = None, key: str = KEY) -> We
             file for random_cnn, whose weights come from a seed.
     """
     if extractor == "random_cnn":
-        if given is not None:
-            raise ConfigError(key, "absent for random_cnn, whose weights come from a seed", given)
+        if user_file is not None:
+            raise ConfigError(key, "absent for random_cnn, whose weights come from a seed", user_file)
         arrays = random_weights()
         return Weights(extractor, digest(arrays), None, arrays)
-    if given is not None:
-        file = Path(os.path.expanduser(given)).resolve()
+    if user_file is not None:
+        file = Path(os.path.expanduser(user_file)).resolve()
     else:
         file = FOLDER / CIFAR_CNN_FILE if extractor == "cifar_cnn" else _inception(key)
     try:

@@ -50,12 +50,12 @@ def test_quick_preset_is_the_tutorial_cut_short() -> None:
 
 def test_tuned_four_differs_from_the_tutorial_in_the_four_settings_alone() -> None:
     four, tutorial = config("experiment=tuned_four"), config("experiment=tutorial")
-    own, other = flatten(four), flatten(tutorial)
+    settings, other = flatten(four), flatten(tutorial)
     of_layers = {f"model.{n}.bn_momentum" for n in ("generator", "discriminator")}
     of_layers |= {"model.discriminator.leaky_relu_alpha"}
     rates = {"optim.learning_rate", "optim.generator_learning_rate", "optim.discriminator_learning_rate"}
     noise_and_shared = {"train.label_noise", "model.bn_momentum", "model.leaky_relu_alpha"}
-    assert {key for key in own if own[key] != other[key]} == of_layers | rates | noise_and_shared
+    assert {key for key in settings if settings[key] != other[key]} == of_layers | rates | noise_and_shared
     # One number for all layers, as a user would set it.
     assert set(four.model.generator.bn_momentum) == {four.model.bn_momentum}
     assert set(four.model.discriminator.leaky_relu_alpha) == {four.model.leaky_relu_alpha}
@@ -118,7 +118,7 @@ def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -
 
 
 @pytest.mark.parametrize(
-    ("typed", "found"),
+    ("typed", "class_id"),
     [
         ("8", 8),
         ("08", "08"),
@@ -132,9 +132,9 @@ def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -
         ("1_000", "1_000"),
     ],
 )
-def test_a_class_is_an_index_or_the_name_of_a_folder(typed: str, found: int | str) -> None:
+def test_a_class_is_an_index_or_the_name_of_a_folder(typed: str, class_id: int | str) -> None:
     overrides = quote_texts(["data=folder", f"data.class_id={typed}"], text_keys(Config))
-    assert compose_config(overrides).data.class_id == found
+    assert compose_config(overrides).data.class_id == class_id
     assert quote_texts(["data.class_id=8,cats"], [], multirun=True) == ["data.class_id=8,cats"]
 
 
@@ -160,8 +160,8 @@ def test_a_users_own_preset_folder(tmp_path: Path) -> None:
         ),
         (b"train: {threads: None}", r"train\.threads must be an integer.*got 'None' \(in experiment/mine\.yaml"),
         *[
-            (b"data: {class_id: %s}" % each, r"data\.class_id must be .*quotation marks")
-            for each in (b"1.50", b"1e3", b"no")
+            (b"data: {class_id: %s}" % text, r"data\.class_id must be .*quotation marks")
+            for text in (b"1.50", b"1e3", b"no")
         ],
         (
             b"name: 2026.10",

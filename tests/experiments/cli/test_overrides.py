@@ -53,8 +53,8 @@ def test_names_and_presets_that_look_like_numbers_reach_the_settings(tmp_path: P
 
 
 def test_numbers_and_choices_that_are_no_texts_stay_what_they_are() -> None:
-    for given in ("seed=1e3", "data.class_id=8", "train.loss=bce", "data=embedded", "name=boat", "name=null"):
-        assert as_typed(given) == [given]
+    for text in ("seed=1e3", "data.class_id=8", "train.loss=bce", "data=embedded", "name=boat", "name=null"):
+        assert as_typed(text) == [text]
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_backslashes_are_shown_and_taken_once() -> None:
 
 
 def test_ranges_of_a_multirun_are_decimals_and_counted_first() -> None:
-    given = ["model.dropout=range(0,0.35,0.1)", "seed=range(5,0,-2)", "data.class_id=shuffle(range(0,0.4,0.2))"]
-    assert clean_ranges(given) == ["model.dropout=0.0,0.1,0.2,0.3", "seed=5,3,1", "data.class_id=shuffle(0.0,0.2)"]
+    sweeps = ["model.dropout=range(0,0.35,0.1)", "seed=range(5,0,-2)", "data.class_id=shuffle(range(0,0.4,0.2))"]
+    assert clean_ranges(sweeps) == ["model.dropout=0.0,0.1,0.2,0.3", "seed=5,3,1", "data.class_id=shuffle(0.0,0.2)"]
     for sweep in ("seed=range(0,1e9)", "model.dropout=range(0,0.3,1e-9)"):
         with pytest.raises(ConfigError, match="the sweep must be of at most 1,000 runs"):
             expand_sweep(clean_ranges([sweep]))

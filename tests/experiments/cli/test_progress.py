@@ -82,7 +82,9 @@ def test_what_takes_long_is_counted_and_what_does_not_is_silent(
 
 
 def test_the_live_lines_say_what_goes_on_and_break_between_words_where_nothing_fits() -> None:
-    display = TrainingDisplay(Console(force_terminal=True), steps=10, start=4, known={metric_names.FID_PROXY: 20.0})
+    display = TrainingDisplay(
+        Console(force_terminal=True), steps=10, start=4, last_values={metric_names.FID_PROXY: 20.0}
+    )
     assert rendered(display, 60) == ["compiling  4/10  40%  0:00:00 elapsed  -:--:-- left", "FID proxy 20"]
     for step in (5, 6):
         display.tick(step)

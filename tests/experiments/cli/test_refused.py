@@ -41,9 +41,9 @@ def small(module: object, settings: str) -> Callable[[list[str]], object]:
 def test_a_refused_command_writes_nothing(
     program: Callable[[list[str]], object], arguments: list[str], tmp_path: Path
 ) -> None:
-    given = [each.replace("OUT", str(tmp_path / "out")) for each in arguments]
+    command = [argument.replace("OUT", str(tmp_path / "out")) for argument in arguments]
     with pytest.raises(ConfigError):
-        program([*given, f"records.root={tmp_path / 'new' / 'records'}"])
+        program([*command, f"records.root={tmp_path / 'new' / 'records'}"])
     assert not list(tmp_path.iterdir())
 
 

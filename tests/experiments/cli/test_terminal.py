@@ -38,9 +38,9 @@ def test_what_a_terminal_cannot_show_is_escaped(encoding: str, monkeypatch: pyte
     with pytest.raises(SystemExit) as ended:
         entry.run(with_arguments(Nothing, main, None))
     assert ended.value.code == 0
-    shown = "船" if encoding == "utf-8" else r"\u8239"
+    expected = "船" if encoding == "utf-8" else r"\u8239"
     sys.stdout.flush()
-    assert streams["stdout"].buffer.getvalue().decode(encoding) == shown + " \\udcff\n"  # type: ignore[attr-defined]
+    assert streams["stdout"].buffer.getvalue().decode(encoding) == expected + " \\udcff\n"  # type: ignore[attr-defined]
 
 
 def test_a_program_in_a_terminal_of_ascii(program: RunProgram, tmp_path: Path) -> None:
@@ -50,8 +50,8 @@ def test_a_program_in_a_terminal_of_ascii(program: RunProgram, tmp_path: Path) -
 
 
 def test_names_that_are_no_text_are_spelt_out() -> None:
-    given = {"path": "b\udcfccher", "numbers": [1, None, "\udcff"], "ü": True}
-    assert printable(given) == {"path": r"b\udcfccher", "numbers": [1, None, r"\udcff"], "ü": True}
+    values = {"path": "b\udcfccher", "numbers": [1, None, "\udcff"], "ü": True}
+    assert printable(values) == {"path": r"b\udcfccher", "numbers": [1, None, r"\udcff"], "ü": True}
 
 
 def test_a_page_takes_any_name(tmp_path: Path) -> None:

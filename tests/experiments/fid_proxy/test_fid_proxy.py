@@ -57,11 +57,11 @@ def test_mapped_statistics_are_those_of_mapped_features() -> None:
 def test_lost_modes_cost_coverage() -> None:
     real = noise_images(300) // 8 + np.repeat(np.arange(0, 200, 20, dtype=np.uint8), 30)[:, None, None, None]
     scorer = small_scorer(real)
-    found = dict(measure.mode_dropping(scorer, real, scorer.extractor, 2))
-    coverage = [np.mean(scores["coverage"]) for scores in found.values()]
-    assert len(found) == 11
+    by_modes = dict(measure.mode_dropping(scorer, real, scorer.extractor, 2))
+    coverage = [np.mean(scores["coverage"]) for scores in by_modes.values()]
+    assert len(by_modes) == 11
     assert coverage[0] > coverage[5] > coverage[9]
-    fid = [np.mean(scores["fid_proxy"]) for scores in found.values()]
+    fid = [np.mean(scores["fid_proxy"]) for scores in by_modes.values()]
     assert fid[0] < fid[5] < fid[9]
 
 
@@ -111,15 +111,15 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
     small = ["train.batch_size=4", "eval.num_images=50", "eval.final_num_images=50"]
     monkeypatch.setattr(runs, "RUNS", {"tutorial-0": small, "tutorial-1": [*small, "seed=1"]})
     out, root = tmp_path / "docs", tmp_path / "records"
-    wanted = Validation(
+    args = Validation(
         steps=4, checkpoints=4, epochs=1, num_images=200, seeds=2, out=str(out), data=DataPlace(str(cifar)),
         records=RecordsConfig(str(root)),
     )  # fmt: skip
-    assert validate_proxy.main(wanted) == 0
+    assert validate_proxy.main(args) == 0
     page = (out / "fid_proxy.md").read_text()
-    pictures = re.findall(r"\]\((images/.*?)\)", page)
-    assert len(pictures) == 4
-    for picture in pictures:
+    figures = re.findall(r"\]\((images/.*?)\)", page)
+    assert len(figures) == 4
+    for picture in figures:
         assert (out / picture).stat().st_size > 10_000
     records = Records(root / "validation")
     results = read_json(records.root / "results.json")
@@ -131,7 +131,7 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
 
     # Longer runs go on from where these ended; other reference networks judge everything anew, the proxy finds the same.
     before = {f: f.stat().st_mtime_ns for f in records.root.rglob("*.npz") if f.name != "best.npz"}
-    assert validate_proxy.main(dataclasses.replace(wanted, epochs=2, steps=8)) == 0
+    assert validate_proxy.main(dataclasses.replace(args, epochs=2, steps=8)) == 0
     assert [f.name for f, then in before.items() if f.stat().st_mtime_ns != then] == []
     other = read_json(records.root / "results.json")["agreement"]["rows"]
     assert [row["step"] for row in other] == 2 * [1, 2, 3, 4, 6, 8]

@@ -72,8 +72,8 @@ def test_samples_without_variance_or_of_one_score_give_no_warning() -> None:
     constant, single = compare_with_control([[3, 3, 3], [2]], [3.5, 4])
     assert constant.low < -0.75 < constant.high and constant.has_interval
     assert single.value == -1.75 and not single.has_interval
-    assert not any(each.has_interval for each in compare_with_control([[1, 2], [3]], [2]))
-    assert not any(each.has_interval for each in compare_with_control([[1], [3]], [2, 4]))
+    assert not any(comparison.has_interval for comparison in compare_with_control([[1, 2], [3]], [2]))
+    assert not any(comparison.has_interval for comparison in compare_with_control([[1], [3]], [2, 4]))
 
 
 def simulated(rng: np.random.Generator, candidates: int, seeds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,8 +100,8 @@ def test_equal_settings_are_seldom_called_better() -> None:
         assert (second - lowest > margins).mean() < 0.05 + error
         for draw in (0, *np.flatnonzero(better)[:2]):  # the rule above is the program's and scipy's
             control, *samples = scores[draw]
-            found = compare_with_control(samples, control)
-            assert (min(each.high for each in found) < 0) == better[draw]
+            comparisons = compare_with_control(samples, control)
+            assert (min(comparison.high for comparison in comparisons) < 0) == better[draw]
             p_value = dunnett(*samples, control=control, rng=0).pvalue[differences[draw].argmin()]
             if abs(p_value - 0.05) > 0.001:  # both are known to so many digits
                 assert (p_value < 0.05 and differences[draw].min() < 0) == better[draw]

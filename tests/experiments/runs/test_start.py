@@ -63,8 +63,8 @@ def test_what_may_change_on_resume_are_real_keys() -> None:
 def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
     """An extended run, stopped, goes on to its new end without being told again."""
     save(run, 7)
-    given = Config(train=TrainConfig(steps=99, log_every_steps=3))
-    resumed_run(run.folder, given, {"train.steps", "train.log_every_steps"}, QUIET)
+    new = Config(train=TrainConfig(steps=99, log_every_steps=3))
+    resumed_run(run.folder, new, {"train.steps", "train.log_every_steps"}, QUIET)
     again = resumed_run(run.folder, Config(), set(), QUIET)
     assert again.resumed
     assert again.checkpoint is not None
@@ -72,9 +72,9 @@ def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
 
 
 def test_levers_are_of_the_whole_run(config: Config, run: Run) -> None:
-    given = Config(train=TrainConfig(ema_decay=0.9))
+    new = Config(train=TrainConfig(ema_decay=0.9))
     with pytest.raises(ConfigError, match=r"train\.ema_decay: 0\.0 in the run, 0\.9 now"):
-        resumed_run(run.folder, given, {"train.ema_decay"}, QUIET)
+        resumed_run(run.folder, new, {"train.ema_decay"}, QUIET)
     config.optim.decay = "linear"
     falling = new_run(config, None, [], QUIET)
     with pytest.raises(ConfigError, match=r"train\.steps must be 15000, as in the run; got 99 \(.*optim\.decay=linear"):
@@ -120,11 +120,11 @@ def test_the_class_of_a_folder_is_recorded_by_name_and_a_resume_keeps_it(tmp_pat
     run = new_run(folder_config(tmp_path / "pets", tmp_path), None, [], QUIET)
     assert run.config.data.class_id == "cats"
     assert read_json(run.folder.facts)["dataset"]["class_names"] == ["cats"]
-    given = Config(data=DataConfig(class_id="cats"), resume=run.folder.name)
-    assert resumed_run(run.folder, given, {"data.class_id"}, QUIET).dataset.sha256 == run.dataset.sha256
-    given = Config(data=DataConfig(class_id="dogs"), resume=run.folder.name)
+    new = Config(data=DataConfig(class_id="cats"), resume=run.folder.name)
+    assert resumed_run(run.folder, new, {"data.class_id"}, QUIET).dataset.sha256 == run.dataset.sha256
+    new = Config(data=DataConfig(class_id="dogs"), resume=run.folder.name)
     with pytest.raises(ConfigError, match=r"data\.class_id: 'cats' in the run, 'dogs' now"):
-        resumed_run(run.folder, given, {"data.class_id"}, QUIET)
+        resumed_run(run.folder, new, {"data.class_id"}, QUIET)
 
 
 def test_a_path_that_is_not_utf8_is_recorded_and_resumed(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_images_that_moved_may_be_pointed_at(run: Run, npz: Path) -> None:
     moved = npz.rename(npz.with_name("moved.npz"))
     with pytest.raises(ConfigError, match=r"data\.path must be an existing file"):
         resumed_run(run.folder, Config(), set(), QUIET)
-    given = Config(data=DataConfig(path=str(moved)))
-    assert resumed_run(run.folder, given, {"data.path"}, QUIET).dataset.sha256 == run.dataset.sha256
+    new = Config(data=DataConfig(path=str(moved)))
+    assert resumed_run(run.folder, new, {"data.path"}, QUIET).dataset.sha256 == run.dataset.sha256
     assert resumed_run(run.folder, Config(), set(), QUIET).config.data.path == str(moved)
 
 
@@ -193,9 +193,9 @@ def test_scores_of_unlike_extractors_never_meet_in_one_run(
     assert again.weights.id == mine.weights.id
     assert again.config.eval.extractor_weights == str(tmp_path / "moved.npz")
 
-    given = Config(eval=EvalConfig(extractor_weights=str(FOLDER / "cifar_cnn.npz")))
+    new = Config(eval=EvalConfig(extractor_weights=str(FOLDER / "cifar_cnn.npz")))
     with pytest.raises(ConfigError, match="cannot be compared with others") as caught:
-        resumed_run(mine.folder, given, {"eval.extractor_weights"}, QUIET)
+        resumed_run(mine.folder, new, {"eval.extractor_weights"}, QUIET)
     assert mine.weights.id in str(caught.value)
     assert run.weights.id in str(caught.value)
     with pytest.raises(ConfigError, match=r"eval\.extractor: 'cifar_cnn' in the run, 'random_cnn' now"):
@@ -232,9 +232,9 @@ def test_the_description_has_the_command_in_lines_that_a_shell_takes(config: Con
     overrides = ["records.root='/a b/c'", "data.path=" + "x" * 100, *(f"train.steps={k}" for k in range(20))]
     run = new_run(config, None, overrides, QUIET)
     note = read_json(run.folder.facts)["tags"]["mlflow.note.content"]
-    what, code, where = note.split("\n\n")
-    assert "64 images. The score is `eval/fid_proxy`" in what
-    assert what.endswith("lower is better.")
+    sentence, code, where = note.split("\n\n")
+    assert "64 images. The score is `eval/fid_proxy`" in sentence
+    assert sentence.endswith("lower is better.")
     assert where == f"Folder: `runs/{run.folder.name}` of the records"
     lines = code.split(" \\\n")
     assert all(line.startswith("    ") for line in lines)

@@ -50,7 +50,7 @@ def test_tensorflow_computes_on_so_many() -> None:
         "print(len(os.listdir('/proc/self/task')))"
     )
     counts = [
-        int(subprocess.run([sys.executable, "-c", each], capture_output=True, text=True, check=True).stdout)
-        for each in (code, code.replace("(1)", "(9)", 1))
+        int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+        for program in (code, code.replace("(1)", "(9)", 1))
     ]
     assert counts[1] - counts[0] >= 8

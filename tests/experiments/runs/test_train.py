@@ -83,12 +83,12 @@ def test_a_mistake_of_ours_is_raised_and_the_run_is_failed(run: Run, monkeypatch
     assert statuses(run) == ["FAILED"]
 
 
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("is_default", [True, False])
 def test_make_ui_is_named_for_the_database_that_it_serves_alone(
-    own: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_default: bool, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uri = database_uri(Records.at(None)) if own else f"sqlite:///{tmp_path / 'other.db'}"
+    uri = database_uri(Records.at(None)) if is_default else f"sqlite:///{tmp_path / 'other.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     said = Console(file=io.StringIO(), record=True)
     train._say_where(run, Feeder(run.folder), True, said)
-    assert ("make ui" if own else f"--backend-store-uri {uri} --port 5000") in said.export_text()
+    assert ("make ui" if is_default else f"--backend-store-uri {uri} --port 5000") in said.export_text()

@@ -145,15 +145,15 @@ def test_a_folder_may_move_into_itself_or_out(former: str, here: str, tmp_path: 
         connection.execute("CREATE TABLE experiment_tags (experiment_id, key)")
         for table in dict(PLACES[1:]):
             connection.execute(
-                f"CREATE TABLE {table} ({', '.join(column for each, column in PLACES if each == table)})"
+                f"CREATE TABLE {table} ({', '.join(column for place, column in PLACES if place == table)})"
             )
         rows = [(1, "gan", (before / "artifacts").as_uri()), (2, "a", f"{before}/2"), (3, "b", "file:///b/artifacts")]
         connection.executemany("INSERT INTO experiments VALUES (?, ?, ?)", rows)
     assert relocate(now / "mlflow.db", "gan", "tag", copies=True) == [before]
     assert relocate(now / "mlflow.db", "gan", "tag", copies=True) == []
     with opened(now / "mlflow.db") as connection:
-        found = [place for (place,) in connection.execute("SELECT artifact_location FROM experiments")]
-    assert found == [(now / "artifacts").as_uri(), f"{now}/2", "file:///b/artifacts"]
+        places = [place for (place,) in connection.execute("SELECT artifact_location FROM experiments")]
+    assert places == [(now / "artifacts").as_uri(), f"{now}/2", "file:///b/artifacts"]
 
 
 def database_lost(folder: RunFolder) -> None:
@@ -288,7 +288,7 @@ def test_a_relative_database_is_one_place(
 
 
 @pytest.mark.parametrize(
-    ("given", "uri"),
+    ("address", "uri"),
     [
         ("sqlite:///rel.db", "sqlite:///{here}/rel.db"),
         (" sqlite:///./x/../rel.db\r\n", "sqlite:///{here}/rel.db"),
@@ -301,16 +301,16 @@ def test_a_relative_database_is_one_place(
         ("databricks://profile", "databricks://profile"),
     ],
 )
-def test_an_address_means_one_place(given: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_means_one_place(address: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     assert tracking_uri(Records(tmp_path)) == uri.format(here=tmp_path, home=Path.home())
 
 
-@pytest.mark.parametrize("given", ["", " ", "\n"])
-def test_an_empty_address_or_name_is_none(given: str, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", given)
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_an_empty_address_or_name_is_none(value: str, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", value)
     assert tracking_uri(records) == database_uri(records)
     folder = made(records, "run")
     client, run = seen(folder)
@@ -325,12 +325,12 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "words"), WRONG.items())
+@pytest.mark.parametrize(("address", "words"), WRONG.items())
 def test_an_address_that_mlflow_cannot_use_is_one_line(
-    given: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
-    with pytest.raises(ConfigError, match=rf"^MLFLOW_TRACKING_URI must be .*; got '{given}' \(") as raised:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(ConfigError, match=rf"^MLFLOW_TRACKING_URI must be .*; got '{address}' \(") as raised:
         fix_tracking_uri()
     assert words in str(raised.value)
 

@@ -95,17 +95,17 @@ def test_a_run_arrives_whole(records: Records, folder: RunFolder, journal: Journ
 
 
 @pytest.mark.parametrize(
-    ("facts", "shown"),
+    ("facts", "profile"),
     [({"class_names": ["ship"]}, {"class_names": ["ship"]}), ({"class_names": []}, {}), ({}, {})],
     ids=["known", "unknown", "of_before"],
 )
 def test_the_data_set_has_class_names_where_they_are_known(
-    facts: dict[str, object], shown: dict[str, object], records: Records, folder: RunFolder, journal: Journal
+    facts: dict[str, object], profile: dict[str, object], records: Records, folder: RunFolder, journal: Journal
 ) -> None:
     write_json(folder.facts, {**FACTS, "dataset": {**FACTS["dataset"], **facts}})  # type: ignore[dict-item]
     Delivery(folder).deliver()
     (dataset,) = stored(records, folder)[1].inputs.dataset_inputs
-    assert json.loads(dataset.dataset.profile) == {"num_images": 64, **shown, "sha256": "ab" * 32}
+    assert json.loads(dataset.dataset.profile) == {"num_images": 64, **profile, "sha256": "ab" * 32}
 
 
 def test_a_name_that_is_not_utf8_reaches_mlflow_spelt_out(

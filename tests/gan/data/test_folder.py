@@ -55,8 +55,8 @@ def pictures(tmp_path: Path) -> Path:
 def test_the_range_is_what_files_or_values_say(
     values: np.ndarray, white: float, suffix: str, options: dict[str, object], pictures: Path
 ) -> None:
-    found = load(fill(pictures, values, suffix, **options)).train
-    np.testing.assert_allclose(found[0, ..., 0], values / white * 255, atol=1.5)
+    images = load(fill(pictures, values, suffix, **options)).train
+    np.testing.assert_allclose(images[0, ..., 0], values / white * 255, atol=1.5)
 
 
 @pytest.mark.parametrize(("dark", "high"), [(1, 110), (9, 600)])
@@ -190,11 +190,13 @@ def classes(pictures: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("given", "recorded", "seed", "count"),
+    ("class_id", "recorded", "seed", "count"),
     [("ship", "ship", 2, 42), (2, "ship", 2, 42), ("two words", "two words", 3, 40), (8, "8", 0, 40), (1, 1, 1, 40)],
 )
-def test_a_class_is_a_sub_folder(given: int | str, recorded: int | str, seed: int, count: int, classes: Path) -> None:
-    dataset = load(classes, given)
+def test_a_class_is_a_sub_folder(
+    class_id: int | str, recorded: int | str, seed: int, count: int, classes: Path
+) -> None:
+    dataset = load(classes, class_id)
     assert (dataset.class_id, len(dataset.train)) == (recorded, count)
     np.testing.assert_array_equal(dataset.train[0], noise_images(1, seed=seed)[0])
     assert load(classes, dataset.class_id).sha256 == dataset.sha256  # as a resume has it
@@ -203,11 +205,11 @@ def test_a_class_is_a_sub_folder(given: int | str, recorded: int | str, seed: in
 def test_a_number_that_may_be_a_name_is_refused(pictures: Path) -> None:
     for name in ("000", "007", "010", "1_0", "0x1f", "5"):
         fill(pictures / name, noise_images(1)[0])
-    for given, name in ((7, "007"), (8, "010"), (10, "010, 1_0"), (31, "0x1f")):
+    for class_id, name in ((7, "007"), (8, "010"), (10, "010, 1_0"), (31, "0x1f")):
         with pytest.raises(
-            DataError, match=rf"class_id must be in quotation marks where .*{pictures}; got {given} .*: {name}"
+            DataError, match=rf"class_id must be in quotation marks where .*{pictures}; got {class_id} .*: {name}"
         ):
-            load(pictures, given)
+            load(pictures, class_id)
     for plain, name in ((0, "000"), (1, "007"), (5, "5"), ("007", "007"), ("5", "5")):  # nothing else is meant
         assert load(pictures, plain).class_id == name
 
@@ -268,9 +270,9 @@ def test_links_to_folders_are_followed_once(pictures: Path, tmp_path: Path) -> N
     with pytest.warns(DataWarning, match=r"1 of 41 files .* cannot be read and are left out: lost\.png"):
         dataset = load(pictures)
     assert len(dataset.train) == 40
-    own = fill(tmp_path / "own" / "ships", noise_images(1)[0])
-    (own.parent / "best").symlink_to(own)
-    assert "1 sub-folders (ships), 40" in load(own.parent).description  # a link takes nothing from the folder itself
+    ships = fill(tmp_path / "own" / "ships", noise_images(1)[0])
+    (ships.parent / "best").symlink_to(ships)
+    assert "1 sub-folders (ships), 40" in load(ships.parent).description  # a link takes nothing from the folder itself
 
 
 def test_why_files_cannot_be_read_is_said(pictures: Path) -> None:
@@ -324,11 +326,11 @@ def test_large_photographs_are_told_of_and_read_in_draft(pictures: Path) -> None
     pictures.mkdir()
     for k in range(40):
         (scene if k == 0 else scene.resize((64, 48))).save(pictures / f"{k:02d}.jpg", quality=92)
-    told: list[tuple[int, int]] = []
+    drafts: list[tuple[int, int]] = []
     train = load_dataset(
-        "folder", str(pictures), "all", pictures.parent / "cache", lambda *so_far: told.append(so_far)
+        "folder", str(pictures), "all", pictures.parent / "cache", lambda *so_far: drafts.append(so_far)
     ).train
-    assert told == [(k, 40) for k in range(1, 41)]
+    assert drafts == [(k, 40) for k in range(1, 41)]
     with Image.open(pictures / "00.jpg") as whole:
         exact = np.asarray(folder._fitted(whole))
     assert np.abs(train[0].astype(int) - exact).max() <= 4

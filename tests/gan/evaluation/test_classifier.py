@@ -67,7 +67,7 @@ def test_no_gradient_is_a_sum_whose_order_is_left_to_the_moment() -> None:
 
     operations = gradients.get_concrete_function().graph.get_operations()
     assert "Conv2DBackpropFilter" in {operation.type for operation in operations}
-    assert not [each.name for each in operations if each.type == "AddN" and len(each.inputs) > 2]
+    assert not [operation.name for operation in operations if operation.type == "AddN" and len(operation.inputs) > 2]
 
 
 def test_fewer_images_than_a_batch_train_nothing_and_are_refused() -> None:

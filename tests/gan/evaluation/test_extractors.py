@@ -21,12 +21,12 @@ SHIPPED = FOLDER / "cifar_cnn.npz"
 def test_features_are_fixed_and_do_not_depend_on_the_batching(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = find_weights(name)
     extractor, images = load_extractor(weights), noise_images(10)
-    found = extractor(images)
+    features = extractor(images)
     assert extractor.id == weights.id
-    assert (found.shape, found.dtype) == ((10, DIMENSIONS), np.float32)
-    np.testing.assert_array_equal(found, load_extractor(find_weights(name))(images))
+    assert (features.shape, features.dtype) == ((10, DIMENSIONS), np.float32)
+    np.testing.assert_array_equal(features, load_extractor(find_weights(name))(images))
     monkeypatch.setattr(extractors, "CONV_BATCH", 3)
-    np.testing.assert_allclose(extractor(images), found, atol=1e-4)
+    np.testing.assert_allclose(extractor(images), features, atol=1e-4)
 
 
 def test_random_weights_are_the_same_everywhere() -> None:
@@ -57,10 +57,10 @@ def test_shipped_weights_know_the_classes_of_the_real_test_images(real_cifar: Pa
     measured = accuracy(read_npz(SHIPPED), data.test, data.test_labels)
     assert measured == pytest.approx(provenance["test_accuracy"], abs=0.001)
     # Standardised and projected on the training images: mean 0, variance 1, components uncorrelated.
-    found = load_extractor(find_weights("cifar_cnn"))(data.train[:10_000])
-    assert np.abs(found.mean(axis=0) / found.std(axis=0)).max() < 0.05
-    assert found.var(axis=0).mean() == pytest.approx(1, abs=0.05)
-    assert np.abs(np.corrcoef(found, rowvar=False) - np.eye(DIMENSIONS)).max() < 0.1
+    features = load_extractor(find_weights("cifar_cnn"))(data.train[:10_000])
+    assert np.abs(features.mean(axis=0) / features.std(axis=0)).max() < 0.05
+    assert features.var(axis=0).mean() == pytest.approx(1, abs=0.05)
+    assert np.abs(np.corrcoef(features, rowvar=False) - np.eye(DIMENSIONS)).max() < 0.1
 
 
 def test_own_weights_serve_under_an_id_of_their_own(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: p
     text.write_text("text")
     np.savez(foreign, x=np.zeros(3))
     np.savez(wrong, **{**random_weights(), "projection": np.zeros((448, 2))})
-    for extractor, given, message in (
+    for extractor, file, message in (
         ("cifar_cnn", tmp_path / "none.npz", "No such file"),
         ("cifar_cnn", text, "weights made by experiments/train_features.py"),
         ("cifar_cnn", foreign, "no array kernel_0"),
@@ -88,7 +88,7 @@ def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, monkeypatch: p
         ("inception", text, "weights of Keras' InceptionV3, .h5"),
     ):
         with pytest.raises(ConfigError, match=r"^eval.extractor_weights must be") as caught:
-            find_weights(extractor, str(given))
+            find_weights(extractor, str(file))
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"^extractor_weights must be"):
@@ -116,14 +116,14 @@ def test_inception_from_a_given_file_and_from_keras_cache(tmp_path: Path, monkey
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
         network.save(tmp_path / "legacy.h5")
     (tmp_path / "legacy.h5").rename(file)
-    cached, given = find_weights("inception"), find_weights("inception", str(file))
-    assert cached == given
+    cached, from_file = find_weights("inception"), find_weights("inception", str(file))
+    assert cached == from_file
     images = noise_images(2)
-    found = load_extractor(cached)(images)
-    assert found.shape == (2, 2048)
+    features = load_extractor(cached)(images)
+    assert features.shape == (2, 2048)
     import tensorflow as tf
 
     from gan.images import scale
 
     expected = network(tf.image.resize(scale(images), (299, 299)), training=False)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)

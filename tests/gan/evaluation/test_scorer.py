@@ -40,8 +40,8 @@ def test_scores_tell_near_from_far(scorer: Scorer) -> None:
     assert list(near) == ["fid_proxy", "kid_proxy", "density", "coverage", "nn_distance"]
     for name in ("fid_proxy", "kid_proxy", "nn_distance"):
         assert near[name] < far[name] < noise[name], name
-    assert near["fid_proxy"] < 4 * scorer.reference.floor
-    assert noise["fid_proxy"] == pytest.approx(scorer.reference.ceiling, rel=0.1)
+    assert near["fid_proxy"] < 4 * scorer.reference.real_baseline
+    assert noise["fid_proxy"] == pytest.approx(scorer.reference.noise_baseline, rel=0.1)
     assert near["density"] > 0.5
     assert near["coverage"] > 0.7
     assert (noise["density"], noise["coverage"]) == (0, 0)
@@ -59,9 +59,9 @@ def test_the_excess_is_what_new_real_images_get(tmp_path: Path) -> None:
     extractor = Gaussian()
     scorer = Scorer(extractor, Reference.of(extractor, dataset(noise_images(1500)), tmp_path))
     counts = range(200, 230)  # another draw for each
-    found = [scorer.of_images(noise_images(count))["fid_proxy"] for count in counts]
+    scores = [scorer.of_images(noise_images(count))["fid_proxy"] for count in counts]
     expected = np.mean([scorer.reference.excess(count) for count in counts])
-    assert np.mean(found) == pytest.approx(expected, rel=0.2)
+    assert np.mean(scores) == pytest.approx(expected, rel=0.2)
 
 
 def test_copies_of_training_images_show_and_held_out_ones_do_not(scorer: Scorer) -> None:
@@ -90,7 +90,7 @@ def test_images_that_are_all_alike_have_finite_scores() -> None:
     assert np.isfinite([*far.values(), *near.values()]).all()
     assert near["fid_proxy"] == pytest.approx(0, abs=1e-3)
     assert far["fid_proxy"] > 1
-    assert scorer.reference.floor == pytest.approx(0, abs=1e-3)
+    assert scorer.reference.real_baseline == pytest.approx(0, abs=1e-3)
 
 
 def test_a_reference_is_computed_once_for_each_extractor_and_data_set(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_a_reference_is_computed_once_for_each_extractor_and_data_set(tmp_path: 
     calls.clear()
     again = make("a-1", noise_images(60))
     assert not calls
-    for field in ("features", "radii", "floor", "ceiling"):
+    for field in ("features", "radii", "real_baseline", "noise_baseline"):
         np.testing.assert_array_equal(getattr(first, field), getattr(again, field))
     np.testing.assert_array_equal(first.real.covariance, again.real.covariance)
     assert first.real.count == again.real.count == 60

@@ -24,7 +24,7 @@ def test_clearly_better_settings_are_called_better() -> None:
         [candidate("tutorial", 20, 21, 22), candidate("trial-0003", 15, 16, 17), candidate("trial-0005", 9, 10, 11)]
     )
     assert result is not None
-    assert [each.title for each in result.candidates] == ["trial-0005", "trial-0003"]
+    assert [candidate.title for candidate in result.candidates] == ["trial-0005", "trial-0003"]
     assert result.better
     assert result.difference.value == -11
     # Dunnett's critical value of two candidates with 6 degrees of freedom is 2.86, times sqrt 2/3.
@@ -85,8 +85,8 @@ def test_a_search_on_a_cluster_confirms_with_the_cores_that_are_here(monkeypatch
     monkeypatch.setattr("sweeps.analysis.confirm.available_cores", lambda: 4)
     shared = "search.storage=postgresql+psycopg://me@host/db"
     for cpus, count in ((2, 2), (8, 1)):
-        given = [shared, "search.launcher=slurm", "search.workers=16", f"search.resources.cpus={cpus}"]
-        assert _at_a_time(read_plan(given)) == count
+        command = [shared, "search.launcher=slurm", "search.workers=16", f"search.resources.cpus={cpus}"]
+        assert _at_a_time(read_plan(command)) == count
 
 
 def test_settings_that_fail_on_a_seed_are_not_better() -> None:
@@ -117,9 +117,9 @@ def test_one_seed_shows_nothing() -> None:
     assert kept.words().startswith(
         "Keep the tutorial's settings: 87 against 90 for the best trial, trial-0003 (1 fresh seed each"
     )
-    for each in (result, kept):
-        assert "no interval, which takes two seeds" in each.words()
-        assert "nan" not in each.words()
+    for comparison in (result, kept):
+        assert "no interval, which takes two seeds" in comparison.words()
+        assert "nan" not in comparison.words()
     equal = compare([candidate("tutorial", 87), candidate("trial-0003", 87)])
     assert equal is not None
     assert equal.winner is equal.baseline

@@ -32,8 +32,8 @@ SPACE = ["search=custom", "model.bn_momentum=interval(0.5,0.99)", "optim.learnin
 
 
 def made_plan(root: Path, *more: str) -> Plan:
-    own = [f"records.root={root}", "search.steps=600", "search.trials=8", "eval.every_steps=100"]
-    return read_plan([*SPACE, *own, *more])
+    options = [f"records.root={root}", "search.steps=600", "search.trials=8", "eval.every_steps=100"]
+    return read_plan([*SPACE, *options, *more])
 
 
 def made_study(plan: Plan) -> optuna.Study:
@@ -115,8 +115,8 @@ def test_report(tmp_path: Path) -> None:
         "parallel coordinates",
         "contour",
     ]
-    for each in report.figures.values():
-        for file in (each.light, each.dark):
+    for figure in report.figures.values():
+        for file in (figure.light, figure.dark):
             with Image.open(file) as picture:
                 assert min(picture.size) > 200
     best = yaml.safe_load(report.best.read_text())
@@ -218,9 +218,9 @@ def test_numbers_in_figures_are_those_of_the_suggestions(tmp_path: Path) -> None
 
 def test_importances_take_a_few_trials(tmp_path: Path) -> None:
     study = made_study(made_plan(tmp_path))
-    shares = importances(study)
-    assert set(shares) == set(KEYS)
-    assert sum(shares.values()) == pytest.approx(1)
+    fractions = importances(study)
+    assert set(fractions) == set(KEYS)
+    assert sum(fractions.values()) == pytest.approx(1)
     assert importances(optuna.create_study()) == {}
 
 
@@ -236,9 +236,9 @@ def test_without_confirmation_there_is_a_best_and_no_result(tmp_path: Path) -> N
 
 
 def test_a_tutorial_that_wins_is_not_confirmed_twice(tmp_path: Path) -> None:
-    found = candidates(made_plan(tmp_path), made_study(made_plan(tmp_path)).get_trials())
-    assert found[0] == Candidate("tutorial", {}, 20.0)
-    assert all(each.params != {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4} for each in found[1:])
+    chosen = candidates(made_plan(tmp_path), made_study(made_plan(tmp_path)).get_trials())
+    assert chosen[0] == Candidate("tutorial", {}, 20.0)
+    assert all(candidate.params != {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4} for candidate in chosen[1:])
 
 
 def test_plain_lines_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,12 +264,12 @@ def test_a_table_on_a_terminal(tmp_path: Path) -> None:
     with SearchDisplay(console, plan, made_study(plan).get_trials()) as display:
         display.event(TrialBegan(9, 3, {"model.bn_momentum": 0.9, "optim.learning_rate": 5e-4}))
         display.event(TrialProgressed(9, 450))
-    shown = console.export_text()
-    assert "7 of 8 trials" in shown
-    assert "best 18 (trial 1)" in shown
-    line = next(line for line in shown.splitlines() if line.split()[::2][:2] == ["3", "running"])
+    printed = console.export_text()
+    assert "7 of 8 trials" in printed
+    assert "best 18 (trial 1)" in printed
+    line = next(line for line in printed.splitlines() if line.split()[::2][:2] == ["3", "running"])
     assert line.split() == ["3", "15.5", "running", "450", "0.9", "5e-4"]  # its score is that of the attempt before
-    assert any(line.split()[:2] == ["5", "fail"] and "d_loss is nan" in line for line in shown.splitlines())
+    assert any(line.split()[:2] == ["5", "fail"] and "d_loss is nan" in line for line in printed.splitlines())
 
 
 def test_what_is_known_of_interrupted_trials_is_shown_at_once(tmp_path: Path) -> None:

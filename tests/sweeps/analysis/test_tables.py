@@ -43,8 +43,14 @@ from sweeps.reproduce import (
 
 def row(preset: str, seed: int, step: int, score: float, outcome: str = "finished", steps: int = 4) -> Row:
     values = {name: str(score) for name in ("fid_proxy", "kid_proxy", "density", "coverage", "nn_distance")}
-    own = {"run": f"{preset}-{seed}-{steps}", "preset": preset, "class": "ship", "seed": str(seed), "steps": str(steps)}
-    return {**own, "step": str(step), "outcome": outcome, **values, "steps_per_second": "8", "seconds": "60"}
+    identity = {
+        "run": f"{preset}-{seed}-{steps}",
+        "preset": preset,
+        "class": "ship",
+        "seed": str(seed),
+        "steps": str(steps),
+    }
+    return {**identity, "step": str(step), "outcome": outcome, **values, "steps_per_second": "8", "seconds": "60"}
 
 
 def test_rows_are_kept_whole_in_order_and_once_forgotten_are_gone(tmp_path: Path) -> None:
@@ -52,14 +58,14 @@ def test_rows_are_kept_whole_in_order_and_once_forgotten_are_gone(tmp_path: Path
     Rows(file, RUNS).add([row("b", 1, 4, 2.0), row("b", 1, 2, 3.0)])
     again = Rows(file, RUNS)
     again.add([row("a", 1, 4, 1.0)])
-    assert [(each["run"], each["step"]) for each in Rows(file, RUNS).all] == [
+    assert [(row["run"], row["step"]) for row in Rows(file, RUNS).all] == [
         ("a-1-4", "4"),
         ("b-1-4", "2"),
         ("b-1-4", "4"),
     ]
-    again.keep(lambda each: each["preset"] == "b")
+    again.keep(lambda row: row["preset"] == "b")
     again.add([])
-    assert {each["preset"] for each in Rows(file, RUNS).all} == {"b"}
+    assert {row["preset"] for row in Rows(file, RUNS).all} == {"b"}
     with pytest.raises(ConfigError, match=r"out must be a folder whose runs\.csv has this program's columns"):
         Rows(file, RUNS[:-1])
 
@@ -97,9 +103,9 @@ def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_pat
         "",
         "13 trials completed, 1 pruned, 0 failed; 800 updates in all.",
     ]
-    shares = dict(line.strip("| ").split(" | ") for line in importances_table(file).splitlines()[2:])
-    assert list(shares) == ["`model.dropout`", "`train.loss`"]
-    assert float(shares["`model.dropout`"]) > 0.7
+    fractions = dict(line.strip("| ").split(" | ") for line in importances_table(file).splitlines()[2:])
+    assert list(fractions) == ["`model.dropout`", "`train.loss`"]
+    assert float(fractions["`model.dropout`"]) > 0.7
 
 
 def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -> None:
@@ -156,14 +162,14 @@ def test_curves_have_a_colour_a_preset_and_a_line_a_seed() -> None:
 
 def test_every_preset_meets_the_same_seeds_classes_and_lengths() -> None:
     every = trainings(quick=False)
-    assert len({each.name for each in every}) == len(every)
+    assert len({training.name for training in every}) == len(every)
     work = {p: {(e.of, e.seed, e.steps, e.scored) for e in every if e.preset == p} for p in PRESETS}
-    assert len({frozenset(each) for each in work.values()}) == 1
-    assert sum(each.steps == SHORT for each in every) == len(SHORT_SEEDS) * len(PRESETS)
+    assert len({frozenset(parts) for parts in work.values()}) == 1
+    assert sum(training.steps == SHORT for training in every) == len(SHORT_SEEDS) * len(PRESETS)
     assert not set(SEEDS) & set(SHORT_SEEDS)
-    for each in every:  # what is scored late must have a checkpoint
-        assert all(step % each.scored[0] == 0 for step in each.scored)
-        assert each.scored[-1] == each.steps
+    for training in every:  # what is scored late must have a checkpoint
+        assert all(step % training.scored[0] == 0 for step in training.scored)
+        assert training.scored[-1] == training.steps
 
 
 def test_rows_know_the_settings_that_made_them() -> None:
@@ -211,13 +217,13 @@ def test_what_was_stopped_does_not_say_its_last_line(tmp_path: Path, monkeypatch
 def test_every_preset_is_there_to_be_trained() -> None:
     from experiments.cli.compose import compose_config
 
-    wanted, every = Reproduction(), trainings(quick=False)
-    digests = _digests(every, wanted)
-    assert digests.keys() == {each.name for each in every}
-    for each in every[::5]:  # all presets and classes among them
-        config = compose_config(_overrides(each, wanted))
-        assert (config.train.steps, config.seed) == (each.steps, each.seed)
-        assert digests[each.name] == digest(config)
+    args, every = Reproduction(), trainings(quick=False)
+    digests = _digests(every, args)
+    assert digests.keys() == {training.name for training in every}
+    for training in every[::5]:  # all presets and classes among them
+        config = compose_config(_overrides(training, args))
+        assert (config.train.steps, config.seed) == (training.steps, training.seed)
+        assert digests[training.name] == digest(config)
     assert len(set(digests.values())) == len(PRESETS)
 
 
@@ -261,7 +267,7 @@ def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: p
     head = "trial,state,score,steps,seconds,model.bn_momentum,outcome,run\n"
     for trials, left in ((2, True), (3, False)):
         table.write_text(head + "0,PRUNED,,2,1,0.8,x,s\n" * trials)
-        assert main(wanted) == 0
+        assert main(args) == 0
         assert ("searches  four are left" in capsys.readouterr().out) == left
 
 

@@ -13,25 +13,25 @@ from sweeps.spec.space import Value
 
 FOUR = ("model.bn_momentum", "model.leaky_relu_alpha", "train.label_noise", "optim.learning_rate")
 EIGHT = (*FOUR, "model.dropout", "train.loss", "model.generator.width", "model.discriminator.width")
-LEVERS = tuple(yaml.safe_load((ROOT / "conf" / "search" / "levers.yaml").read_text())["space"])
+OPTIONS = tuple(yaml.safe_load((ROOT / "conf" / "search" / "levers.yaml").read_text())["space"])
 VALUES: dict[str, Value] = {"train.loss": "non_saturating", "optim.learning_rate": 2.13456e-4}
 REASON = "d_loss is nan at step 1200; last finite checkpoint: step 1000. Try a lower optim.learning_rate"
 
 
 def rows(keys: tuple[str, ...]) -> list[Row]:
     """Twenty of which the third is the best, one was pruned, one failed, and the last are going on."""
-    found = []
+    lines = []
     for number in range(20):
         params = {key: VALUES.get(key, 0.8123456) for key in keys}
         row = Row(number, params, "", "COMPLETE", 1500, 20.0 + abs(number - 3) * 3.21)
-        found.append(row)
-    found[15] = Row(15, found[15].params, "", "PRUNED", 500, 104.3, "behind at step 500")
-    found[16] = Row(16, found[16].params, "", "FAIL", reason=REASON)
+        lines.append(row)
+    lines[15] = Row(15, lines[15].params, "", "PRUNED", 500, 104.3, "behind at step 500")
+    lines[16] = Row(16, lines[16].params, "", "FAIL", reason=REASON)
     layers: dict[str, Value] = {"model.bn_momentum": "0.78/0.82/0.8", "model.leaky_relu_alpha": "0.2/0.25"}
-    found[14] = Row(14, {**found[14].params, **layers}, "tutorial", "COMPLETE", 1500, 60.0)
+    lines[14] = Row(14, {**lines[14].params, **layers}, "tutorial", "COMPLETE", 1500, 60.0)
     for number in (18, 19):
-        found[number] = Row(number, found[number].params, "", "RUNNING", 1000, 40.0)
-    return found
+        lines[number] = Row(number, lines[number].params, "", "RUNNING", 1000, 40.0)
+    return lines
 
 
 def shown(keys: tuple[str, ...], width: int, height: int = 30) -> list[str]:
@@ -42,7 +42,7 @@ def shown(keys: tuple[str, ...], width: int, height: int = 30) -> list[str]:
     return console.export_text().splitlines()
 
 
-@pytest.mark.parametrize("keys", [FOUR, EIGHT, LEVERS], ids=["4", "8", "23"])
+@pytest.mark.parametrize("keys", [FOUR, EIGHT, OPTIONS], ids=["4", "8", "23"])
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
 def test_nothing_is_cut_at_any_width(keys: tuple[str, ...], width: int) -> None:
     lines = shown(keys, width)

@@ -160,8 +160,8 @@ def test_the_baseline_is_the_preset_to_the_digit(tmp_path: Path) -> None:
     assert trained.pop(0) == [0.78, 0.78, 0.82, 0.82, 0.8]
     assert sorted(trained.values()) == [[0.8] * 5, [0.9] * 5]  # each once, however often it is suggested
     begun = [event for event in search.events.heard if isinstance(event, TrialBegan)]
-    shown = {event.origin: event.params for event in begun}
-    assert shown[0] == {"model.bn_momentum": "0.78/0.82/0.8"}
+    params_of = {event.origin: event.params for event in begun}
+    assert params_of[0] == {"model.bn_momentum": "0.78/0.82/0.8"}
     assert [event.is_baseline for event in begun] == [True] + [False] * 5
 
 

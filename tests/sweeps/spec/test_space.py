@@ -13,7 +13,7 @@ from sweeps.spec.space import as_overrides, combinations, read_space, sampled_pa
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "distribution", "shown"),
+    ("key", "text", "distribution", "words"),
     [
         ("model.bn_momentum", "interval(0.5,0.99)", FloatDistribution(0.5, 0.99), "interval(0.5, 0.99)"),
         ("model.dropout", "interval(0, 0.5)", FloatDistribution(0, 0.5), "interval(0, 0.5)"),
@@ -60,10 +60,10 @@ from sweeps.spec.space import as_overrides, combinations, read_space, sampled_pa
         ),
     ],
 )
-def test_grammar(key: str, text: str, distribution: object, shown: str) -> None:
+def test_grammar(key: str, text: str, distribution: object, words: str) -> None:
     (dimension,) = read_space({key: text})
-    assert (dimension.key, dimension.distribution, dimension.text) == (key, distribution, shown)
-    assert read_space({key: shown}) == (dimension,)  # what is shown means the same
+    assert (dimension.key, dimension.distribution, dimension.text) == (key, distribution, words)
+    assert read_space({key: words}) == (dimension,)  # what is shown means the same
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
     ended, own, going_on = (attempts.run_name("gan", number) for number in range(3))
     assert [run.name for run in search._trial_runs()] == [own, going_on]
     search._close_runs()
-    states = [last_status(RunFolder(plan.records.runs / name).journal) for name in (ended, own, going_on)]
+    states = [last_status(RunFolder(plan.records.runs / name).journal) for name in (ended, requeued, going_on)]
     assert states == ["RUNNING", "FINISHED", "FAILED"]
     said: list[str] = []
     assert rescore(RunFolder(plan.records.runs / ended), 20, said.append) is None
@@ -318,9 +318,9 @@ def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
     search = study.search()
     wait_for(lambda: len([t for t in study.trials if t.state == TrialState.RUNNING]) == 1, search, study)
     worker = study.worker()
-    mine = lambda t: t.user_attrs.get(attempts.WORKER, "").endswith(f":{worker.pid}")  # noqa: E731
-    wait_for(lambda: any(mine(t) and t.intermediate_values for t in study.trials), worker, study)
-    (victim,) = [t.number for t in study.trials if mine(t) and t.state == TrialState.RUNNING]
+    of_worker = lambda t: t.user_attrs.get(attempts.WORKER, "").endswith(f":{worker.pid}")  # noqa: E731
+    wait_for(lambda: any(of_worker(t) and t.intermediate_values for t in study.trials), worker, study)
+    (victim,) = [t.number for t in study.trials if of_worker(t) and t.state == TrialState.RUNNING]
     worker.send_signal(signal.SIGKILL)
     assert search.wait(200) == 0, study.log(search)
     assert study.attempts()[victim].state == TrialState.FAIL

@@ -42,14 +42,14 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
         monkeypatch.delenv("MLFLOW_TRACKING_URI")  # the study knows
         worker = study.worker(root="b")
         client = MlflowClient(address)
-        mine: list[int] = []
+        taken: list[int] = []
 
         def handed_over() -> bool:
             for trial in study.trials:
                 run = trial.user_attrs.get(attempts.MLFLOW_RUN)
-                own = str(trial.user_attrs.get(attempts.WORKER)).endswith(f":{worker.pid}")
-                if own and run and len(trial.intermediate_values) > 4:
-                    mine[:] = [trial.number]
+                is_its = str(trial.user_attrs.get(attempts.WORKER)).endswith(f":{worker.pid}")
+                if is_its and run and len(trial.intermediate_values) > 4:
+                    taken[:] = [trial.number]
                     return minutes == "null" or bool(client.list_artifacts(run, "state"))
             return False
 
@@ -59,12 +59,12 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
             process.kill()
         assert search.wait(300) == 0, study.log(search)
 
-        (again,) = [t for t in study.trials if mine[0] in t.system_attrs.get("retry_history", [])]
+        (again,) = [t for t in study.trials if taken[0] in t.system_attrs.get("retry_history", [])]
         assert again.state == TrialState.COMPLETE
         words = again.user_attrs[attempts.TAKEN_UP]
         run = RunFolder(tmp_path / "a" / "runs" / attempts.run_name("gan", attempts.origin(again)))
         (run_id,) = run.mlflow_run_ids()
-        first = study.attempts()[mine[0]].user_attrs[attempts.MLFLOW_RUN]
+        first = study.attempts()[taken[0]].user_attrs[attempts.MLFLOW_RUN]
         if minutes == "null":
             assert words.startswith("from step 0 on ")
             assert first != run_id

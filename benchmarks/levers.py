@@ -62,7 +62,7 @@ def _update(settings: list[str]) -> "Update":
 
 
 def _milliseconds(update: "Update") -> float:
-    """Processor time of an update."""
+    """Return the processor time of an update."""
     start = time.process_time()
     update.run(1, UPDATES).numpy()
     return 1000 * (time.process_time() - start) / UPDATES

@@ -43,7 +43,7 @@ def serve_errors() -> str:
 
 
 def serve_silence() -> tuple[str, socket.socket]:
-    """The system takes connections in its stead; nobody ever reads from them."""
+    """Serve nothing: the system accepts connections, and nobody ever reads from them."""
     silent = socket.create_server((HOST, 0), backlog=1000)
     return f"http://{HOST}:{silent.getsockname()[1]}", silent
 

@@ -57,7 +57,7 @@ def with_everything(run: Run) -> None:
 
 
 def bare(run: Run) -> None:
-    """Updates without an end."""
+    """Make updates without an end."""
     from experiments.runs.build import build_update
 
     update, per_call = build_update(run.config, run.dataset.train), run.config.train.steps_per_call

@@ -30,7 +30,7 @@ KINDS = {
 
 
 def operations(folder: Path) -> tuple[Counter[str], Counter[str]]:
-    """Milliseconds and calls an update, by operation."""
+    """Return milliseconds and calls an update, by operation."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     space = xplane_pb2.XSpace()

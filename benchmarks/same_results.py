@@ -23,7 +23,7 @@ SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def train(kind: str, update_rule: str, updates: int) -> None:
-    """Prints the values of every update; in a process of its own, as oneDNN is chosen once."""
+    """Print the values of every update; in a process of its own, as oneDNN is chosen once."""
     import keras
     import tensorflow as tf
 

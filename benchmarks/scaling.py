@@ -32,7 +32,7 @@ def by_batch_size(rounds: int, console: Console) -> None:
 
 
 def side_by_side(rounds: int, console: Console) -> None:
-    """Two runs at once with all cores each and with half of them each, against one alone; all in turns."""
+    """Compare two runs at once, with all cores each or half of them each, to one alone; all take turns."""
     cores = available_cores()
     half = max(1, cores // 2)
     table = Table("two runs side by side", "ms an update of each", "updates a second of both ÷ of one alone")

@@ -73,7 +73,7 @@ class Contestant:
         self.end()
 
     def stop(self) -> float:
-        """Peak memory in MB."""
+        """End the process and return its peak memory in MB."""
         memory = float(self._ask(""))
         self._process.wait()
         return memory
@@ -96,12 +96,12 @@ def has(python: str, package: str) -> bool:
 
 
 def ratio(of: list[float], to: list[float]) -> float:
-    """How many times longer, within the rounds."""
+    """Return how many times longer the first took, by the median over rounds."""
     return median(a / b for a, b in zip(of, to, strict=True))
 
 
 def peak(dtype: str) -> float:
-    """GFLOP/s of one large matrix product, the best of some: what this machine can do at all."""
+    """Return GFLOP/s of a large matrix product at its fastest: what this machine can do at all."""
     code = f"""
 import os, time
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -120,7 +120,7 @@ print(2 * 2048**3 / min(times) / 1e9)
 
 
 def arguments(**defaults: Any) -> dict[str, Any]:
-    """key=value on the command line, in the types of the defaults."""
+    """Parse key=value of the command line into the types of the defaults."""
     values = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
     if unknown := values.keys() - defaults.keys():
         sys.exit(f"error: {min(unknown)} must be one of {', '.join(defaults)}")

@@ -103,7 +103,7 @@ def own_arguments(root: Path, address: str) -> list[str]:
 
 
 def wait_for(jobs: list[SpawnProcess], connections: Callable[[], int]) -> int:
-    """The most connections to the database that were seen until all jobs had ended."""
+    """Wait until all jobs have ended, and return the most connections to the database that were seen."""
     most = 0
     while any(job.is_alive() for job in jobs):
         most = max(most, connections())
@@ -168,7 +168,7 @@ def workers_table(trials: int, counts: list[int]) -> Table:
 
 
 def finished_trials(plan: Plan, count: int) -> list[optuna.trial.FrozenTrial]:
-    """Half of them pruned at a third, as by halving."""
+    """Make finished trials, half of them pruned at a third, as by halving."""
     rng = np.random.default_rng(0)
     made = []
     for number in range(count):

@@ -38,7 +38,7 @@ class Generator(nn.Module):
 
 
 def discriminator() -> nn.Sequential:
-    """Keras pads an even size by 0 before and 1 after for stride 2, an odd one by 1 and 1."""
+    """Build the discriminator with Keras' padding for stride 2: even sizes by 0 and 1, odd ones by 1 and 1."""
 
     def after(momentum: float, width: int, slope: float) -> list[nn.Module]:
         norm = nn.BatchNorm2d(width, eps=1e-3, momentum=1 - momentum)

@@ -40,7 +40,7 @@ class Runner:
         self._lines.put("ended")
 
     def turn(self) -> str | None:
-        """Go on for a while, or until there is something to say but `updated`."""
+        """Let the process run for a while, or until it says something else than `updated`."""
         start = time.perf_counter()
         said = None
         self._process.send_signal(signal.SIGCONT)

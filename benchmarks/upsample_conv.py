@@ -80,7 +80,7 @@ def products(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[
 
 
 def _summed(kernel: tf.Tensor) -> tf.Tensor:
-    """(4, 4, C, filters), for convolutions, which see a kernel the other way round."""
+    """Return the kernel as (4, 4, C, filters), for convolutions, which see a kernel the other way round."""
     flat = tf.matmul(tf.cast(SHARED_TAPS[::-1], kernel.dtype), tf.reshape(kernel, (9, -1)))
     return tf.reshape(flat, (4, 4, *kernel.shape[2:]))
 

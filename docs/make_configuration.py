@@ -53,7 +53,7 @@ values is a dimension of the space ([how to write them](search.md)).
 
 
 def render() -> str:
-    """The whole page."""
+    """Return the whole page."""
     sections: dict[str, dict[str, dict[str, Any]]] = {}
     for key, spec in (describe(Config) | describe(Settings)).items():
         sections.setdefault(_section(key), {})[key] = spec
@@ -61,7 +61,7 @@ def render() -> str:
 
 
 def _section(key: str) -> str:
-    """search.confirm has a table of its own, the two networks share the model's."""
+    """Return the table that a key is in: search.confirm has its own, the two networks share the model's."""
     section = key.rpartition(".")[0]
     return section if section.startswith("search") else section.partition(".")[0] or TOP
 

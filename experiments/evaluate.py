@@ -90,7 +90,7 @@ def main(args: Evaluation) -> int:
 
 
 def _extractor(args: Evaluation, config: Config) -> Weights:
-    """The extractor asked for, or the run's own."""
+    """Return the weights of the extractor that was asked for, or of the run's own."""
     file = args.extractor_weights
     if args.extractor == "own" and file is None:
         file = config.eval.extractor_weights

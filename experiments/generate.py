@@ -95,7 +95,10 @@ def main(args: Generation) -> int:
 
 
 def _plan(args: Generation, file_latents: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int] | None, int]:
-    """Rows and columns of the picture, the ends of the walk, and how many latents are drawn. Raises ConfigError."""
+    """Return the grid's rows and columns, the ends of the walk, and how many latents are drawn.
+
+    Raises ConfigError.
+    """
     places, ends = _rows_columns(args), _ends(args)
     for key, value in (("interpolate", ends), ("latents", file_latents)):
         if value is not None and args.num_images is not None:
@@ -151,7 +154,7 @@ def _read_latents(path: str) -> np.ndarray:
 
 
 def _kind(args: Generation) -> str:
-    """What is made: a picture, GIF, arrays, generator or folder. Raises ConfigError."""
+    """Return what is made: an image, GIF, arrays, generator or folder. Raises ConfigError."""
     if args.out is None:
         return "picture"
     out = Path(args.out).expanduser()
@@ -164,7 +167,7 @@ def _kind(args: Generation) -> str:
 
 
 def _out(args: Generation, kind: str, folder: RunFolder, step: int) -> Path:
-    """Where it goes. Raises ConfigError."""
+    """Return the file or folder to write. Raises ConfigError."""
     if args.out is None:
         name = f"step_{step:08d}_seed_{args.seed}" if args.latents is None else f"step_{step:08d}_latents"
         place = folder.path / "generated"

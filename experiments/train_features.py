@@ -88,7 +88,7 @@ def main(args: FeatureTraining) -> int:
 
 
 def _provenance(weights: Weights) -> dict[str, Any]:
-    """How the network of some weights was trained, from the JSON beside them."""
+    """Return how the network of some weights was trained, from the JSON beside them."""
     assert weights.file is not None
     file = weights.file.with_suffix(".json")
     try:
@@ -103,7 +103,7 @@ def _provenance(weights: Weights) -> dict[str, Any]:
 
 
 def _train(args: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
-    """The network's weights, float16."""
+    """Train the network and return its weights, float16."""
     from gan.evaluation.classifier import build_classifier, fold, train_classifier
 
     assert dataset.train_labels is not None
@@ -125,7 +125,7 @@ def _train(args: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
 
 
 def _project(network: Arrays, dataset: Dataset) -> Arrays:
-    """The network's weights with the projection of its layers' means that is fitted on all training images, float32."""
+    """Add the projection of the network's layers' means, fitted on all training images, to its weights; float32."""
     from gan.evaluation.classifier import IMPORTANCE, fit_projection
     from gan.evaluation.extractors import LayerMeans
 

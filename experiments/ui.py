@@ -77,7 +77,7 @@ def main(args: Ui) -> int:
 
 
 def check_port(port: int) -> None:
-    """Raises ConfigError for one that no server can listen at."""
+    """Raise ConfigError for a port that no server can listen at."""
     try:
         with socket.socket() as free:
             free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
@@ -90,7 +90,7 @@ def check_port(port: int) -> None:
 
 @contextmanager
 def _server(records: Records, port: int, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """MLflow's server, apart from this terminal and its Ctrl-C, which would end it in tracebacks."""
+    """Run MLflow's server, apart from this terminal and its Ctrl-C, which would end it in tracebacks."""
     options = ["--backend-store-uri", database_uri(records), "--host", HOST, "--port", str(port), "--workers", "1"]
     with open(log, "wb") as stream:
         process = subprocess.Popen(

@@ -22,12 +22,12 @@ _DECODING = (
 
 
 def read_npz(file: Path) -> Arrays:
-    """All arrays of an .npz; nothing is unpickled. Raises OSError, and ValueError for anything but plain arrays."""
+    """Read the arrays of an .npz; nothing is unpickled. Raises OSError, and ValueError for other than plain arrays."""
     return parse_npz(file.read_bytes())
 
 
 def parse_npz(content: bytes) -> Arrays:
-    """The same of a file's bytes."""
+    """Return the arrays in the bytes of an .npz, as `read_npz` does."""
     with _decoding("it holds no plain arrays"):
         stored = np.load(io.BytesIO(content), allow_pickle=False)
     if isinstance(stored, np.ndarray):
@@ -37,7 +37,7 @@ def parse_npz(content: bytes) -> Arrays:
 
 
 def read_npy(file: Path) -> np.ndarray:
-    """The array of an .npy, as `read_npz` does."""
+    """Read the array of an .npy, as `read_npz` does."""
     content = file.read_bytes()
     with _decoding("it is no .npy of plain numbers"):
         stored = np.load(io.BytesIO(content), allow_pickle=False)
@@ -48,7 +48,7 @@ def read_npy(file: Path) -> np.ndarray:
 
 @contextlib.contextmanager
 def _decoding(problem: str) -> Iterator[None]:
-    """Whatever the libraries say of such bytes, one kind of error; NumPy's own would advise to unpickle them."""
+    """Turn the libraries' errors on such bytes into one kind; NumPy's own would advise to unpickle them."""
     try:
         yield
     except (ValueError, *_DECODING) as error:
@@ -56,14 +56,14 @@ def _decoding(problem: str) -> Iterator[None]:
 
 
 def write_npz(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """An uncompressed .npz of plain arrays, written as `write_atomically` does."""
+    """Write an uncompressed .npz of plain arrays, as `write_atomically` does."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     write_atomically(file, buffer.getvalue())
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """A reader or a crash finds the old file or the new one, never a part of it."""
+    """Write a file at once: a reader or a crash finds the old file or the new one, never a part of it."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as stream:

@@ -59,12 +59,12 @@ def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
 
 
 def _one_each(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """A draw for each image, (B, 1, 1, 1): this device's of those for the whole batch."""
+    """Draw a number for each image, (B, 1, 1, 1): this device's part of those for the whole batch."""
     return devices.share(tf.random.stateless_uniform((devices.whole_shape(images)[0], 1, 1, 1), seed))
 
 
 def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:
-    """Brightness by up to ±0.5, then saturation by 0 to 2 and contrast by 0.5 to 1.5 about the means."""
+    """Change brightness by up to ±0.5, then saturation by 0 to 2 and contrast by 0.5 to 1.5 about the means."""
     images += draw("brightness") - 0.5
     grey = tf.reduce_mean(images, 3, keepdims=True)
     images = grey + (images - grey) * (2 * draw("saturation"))
@@ -73,7 +73,7 @@ def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:
 
 
 def translation(images: tf.Tensor, draw: Draw) -> tf.Tensor:
-    """Moved by whole pixels, 0 (grey) where nothing was.
+    """Move each image by whole pixels; what is uncovered is 0 (grey).
 
     Each axis is one product with shifted unit matrices: exact, and so is its gradient.
     """
@@ -83,20 +83,20 @@ def translation(images: tf.Tensor, draw: Draw) -> tf.Tensor:
 
 
 def cutout(images: tf.Tensor, draw: Draw) -> tf.Tensor:
-    """A square set to 0; its centre is anywhere, so part of it may lie outside."""
+    """Set a square of each image to 0; its centre is anywhere, so part of it may lie outside."""
     rows, columns = (_hole(side, draw(f"hole/{axis}")) for axis, side in enumerate(images.shape[1:3]))
     return images * (1.0 - rows[:, :, None, None] * columns[:, None, :, None])
 
 
 def _shifted(side: int, draw: tf.Tensor) -> tf.Tensor:
-    """Unit matrices moved by a number of rows or columns of one's own, (B, side, side)."""
+    """Return unit matrices, each moved by a random number of rows or columns, (B, side, side)."""
     most = int(side * SHIFT + 0.5)
     shift = tf.cast(tf.floor(draw * (2 * most + 1)), tf.int32)[:, :, 0, 0] - most
     return tf.one_hot(tf.range(side) - shift, side)
 
 
 def _hole(side: int, draw: tf.Tensor) -> tf.Tensor:
-    """1 where the square is along one axis, (B, side)."""
+    """Return 1 where the square is along one axis, else 0, (B, side)."""
     hole = int(side * HOLE + 0.5)
     first = tf.floor(draw[:, :, 0, 0] * (side + 1 - hole % 2)) - hole // 2
     place = tf.range(side, dtype=tf.float32)

@@ -15,7 +15,7 @@ BATCHES, BATCH = 8, 250  # of latents that `recalibrated` looks at
 
 @keras_defaults()
 def copy_of(model: keras.Model) -> keras.Model:
-    """Another model of the same layers and weights."""
+    """Return another model of the same layers and weights."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     copy.jit_compile = model.jit_compile
@@ -42,7 +42,7 @@ class MovingAverage:
 
 
 def recalibrated(generator: keras.Model) -> keras.Model:
-    """A copy whose batch normalisations hold the statistics of 2,000 fixed latents.
+    """Return a copy whose batch normalisations hold the statistics of 2,000 fixed latents.
 
     Wu and Johnson (2021), Rethinking "Batch" in BatchNorm, section 3. The moving statistics of
     training remember a few batches of weights that have changed since.

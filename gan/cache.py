@@ -85,5 +85,5 @@ def _kept(file: Path) -> Arrays | None:
 
 
 def fingerprint(files: list[Path]) -> str:
-    """A key that changes when any of the files does: names, sizes, times of change."""
+    """Return a key that changes when any of the files does: names, sizes, times of change."""
     return json.dumps([(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files])

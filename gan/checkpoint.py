@@ -45,7 +45,7 @@ class Checkpoints:
         return self.folder / "best.npz"
 
     def files(self) -> list[Path]:
-        """Those by step, oldest first."""
+        """Return the files of the last steps, oldest first."""
         return sorted(self.folder.glob("step_*.npz"))
 
     def save(self, checkpoint: Checkpoint, keep: int = 3) -> Path:
@@ -62,7 +62,7 @@ class Checkpoints:
         _write(self.best_file, checkpoint)
 
     def find(self, step: str) -> Checkpoint:
-        """The checkpoint of a step, `last` or `best`. Raises CheckpointError if it is not there or damaged."""
+        """Read the checkpoint of a step, `last` or `best`. Raises CheckpointError if it is not there or damaged."""
         if step == "last":
             return self.latest()
         if step == "best":
@@ -74,7 +74,7 @@ class Checkpoints:
         return read(file)
 
     def latest(self) -> Checkpoint:
-        """The newest that can be read; a damaged one is passed over with a warning.
+        """Read the newest checkpoint that can be read; a damaged one is passed over with a warning.
 
         Raises CheckpointError if there is none.
         """
@@ -87,7 +87,7 @@ class Checkpoints:
 
 
 def read(file: Path) -> Checkpoint:
-    """Raises CheckpointError for a file that is missing, damaged or something else."""
+    """Read a checkpoint. Raises CheckpointError for a file that is missing, damaged or something else."""
     try:
         arrays = read_npz(file)
         meta = json.loads(arrays.pop(_META).tobytes())

@@ -32,7 +32,7 @@ def count_devices(setting: int | str, batch_size: int) -> int:
 
 @functools.cache  # two strategies in a process would take each other's messages for their own
 def strategy_for(count: int) -> tf.distribute.Strategy:
-    """What networks, optimisers and `Update` are to be made in the scope of, to train on so many devices.
+    """Return the strategy in whose scope networks, optimisers and `Update` are made, to train on so many devices.
 
     A process can use but one number above 1.
     """
@@ -61,13 +61,13 @@ def predict_on_one(model: keras.Model) -> None:
 
 
 def sharing() -> int:
-    """How many devices share the batch that is computed on just now; 1 but within `on_all`."""
+    """Return how many devices share the batch that is computed on just now; 1 outside of `on_all`."""
     context = tf.distribute.get_replica_context()
     return context.num_replicas_in_sync if context is not None else 1
 
 
 def share(batch: tf.Tensor) -> tf.Tensor:
-    """Of a whole batch (B, ...), this device's rows (B / devices, ...)."""
+    """Return this device's rows (B / devices, ...) of a whole batch (B, ...)."""
     if (count := sharing()) == 1:
         return batch
     shares = tf.reshape(batch, tf.concat([[count, -1], tf.shape(batch)[1:]], 0))
@@ -75,22 +75,22 @@ def share(batch: tf.Tensor) -> tf.Tensor:
 
 
 def whole_shape(rows: tf.Tensor) -> tf.Tensor:
-    """The shape of the batch that this device has these rows of."""
+    """Return the shape of the batch that these rows are this device's part of."""
     shape = tf.shape(rows)
     return shape if (count := sharing()) == 1 else tf.concat([shape[:1] * count, shape[1:]], 0)
 
 
 def mean(value: tf.Tensor) -> tf.Tensor:
-    """The mean of what all devices have, with gradients to all of them."""
+    """Return the mean of the devices' values, with gradients to all of them."""
     return value if sharing() == 1 else tf.distribute.get_replica_context().all_reduce("MEAN", value)
 
 
 def summands(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
-    """This device's gradients, of losses that are means over its rows, as parts of a sum over devices."""
+    """Return this device's gradients, of losses that are means over its rows, as parts of a sum over devices."""
     return gradients if (count := sharing()) == 1 else [gradient / count for gradient in gradients]
 
 
 def _names() -> list[str]:
-    """What there is to choose from: GPUs, or where there is none CPUs (one, unless it is split into logical ones)."""
+    """Return the names of all GPUs; without any, of the CPUs (one, unless it is split into logical ones)."""
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return [device.name.removeprefix("/device:") for device in devices]

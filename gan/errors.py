@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def without_password(text: str) -> str:
-    """A text without the passwords of the addresses in it."""
+    """Return a text without the passwords of the addresses in it."""
     text = re.sub(r"(://[^/\s:@]*):\S*@", r"\1@", text)
     return re.sub(r"(?i)([?&]password=)[^&\s'\"]*", r"\1", text)
 
@@ -32,13 +32,13 @@ class ConfigError(ValueError):
 
 
 def check_shares(batch_size: int, devices: int) -> None:
-    """Raises ConfigError unless so many devices can share a batch evenly."""
+    """Raise ConfigError unless so many devices can share a batch evenly."""
     if batch_size % devices:
         raise ConfigError("train.batch_size", f"a multiple of {devices}, the number of devices", batch_size)
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the word that is spelt most alike, or an empty string."""
+    """Return `did you mean 'x'?` for the word that is spelt most alike, or an empty string."""
     words = list(words)
     match = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if not match:  # the last part alone: 'lr' has no neighbour, 'momentun' has
@@ -48,12 +48,12 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text; its name where it has none."""
+    """Return the first line of an error's text; its name if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def explained(error: OSError) -> str:
-    """What the system says; of a file that may not be used, whose it is and what helps, too."""
+    """Return the system's message; for a file without permission, also who owns it and what helps."""
     if not isinstance(error, PermissionError) or error.filename is None:
         return str(error)
     refused = Path(os.path.abspath(os.fsdecode(error.filename)))
@@ -61,7 +61,7 @@ def explained(error: OSError) -> str:
 
 
 def _remedy(refused: Path) -> str:
-    """Who can mend the permissions of a file, and how; of what is not there, those of the folder that it belongs in."""
+    """Say who can change the permissions of a file, and how; if it does not exist, those of its folder."""
     place = next((path for path in (refused, *refused.parents) if os.access(path, os.F_OK)), Path("/"))
     try:
         owner, group = place.owner(), place.group()

@@ -45,7 +45,7 @@ def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.nd
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:
-    """pixels: (H, W, 3) uint8. Whole or not at all, as `gan.arrays.write_atomically` does."""
+    """Save pixels (H, W, 3) uint8, whole or not at all, as `gan.arrays.write_atomically` does."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())

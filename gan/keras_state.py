@@ -31,12 +31,12 @@ def keras_defaults() -> Iterator[None]:
 
 
 def is_readable(file: Path) -> bool:
-    """Whether there is a file that this user may read."""
+    """Return whether there is a file that this user may read."""
     return os.path.isfile(file) and os.access(file, os.R_OK)
 
 
 def keras_homes() -> list[Path]:
-    """Where Keras may have left its downloads; it puts new ones into the last."""
+    """Return the places where Keras may have left its downloads; it puts new ones into the last."""
     folder = os.environ.get(USER_HOME, os.environ.get("KERAS_HOME"))
     home = Path(os.path.expanduser(folder or "~/.keras"))
     homes = [home] if home.is_absolute() else []  # a container's user may have no home

@@ -151,7 +151,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def _normalise_shared(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """This device's rows, normalised with the mean and biased variance of all devices' rows."""
+        """Normalise this device's rows with the mean and biased variance of all devices' rows."""
         x = tf.cast(inputs, tf.float32)
         mean = devices.mean(tf.reduce_mean(x, (0, 1, 2)))
         variance = devices.mean(tf.reduce_mean(tf.math.squared_difference(x, mean), (0, 1, 2)))
@@ -209,7 +209,7 @@ class _Spectral(keras.layers.Layer):
         return super().call(ops.cast(inputs, self.compute_dtype))
 
     def iterate(self) -> None:
-        """One step of the power iteration."""
+        """Take one step of the power iteration."""
         matrix = self._matrix()
         v = tf.math.l2_normalize(tf.linalg.matvec(matrix, self.u.value))
         self.u.assign(tf.math.l2_normalize(tf.linalg.matvec(matrix, v, transpose_a=True)))
@@ -236,7 +236,7 @@ def power_iteration(model: keras.Model) -> None:
 
 
 def _add_bias(images: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """images (B, H, W, C) + bias (C,), both of one dtype.
+    """Add a bias (C,) to images (B, H, W, C), both of one dtype.
 
     TensorFlow's gradient to the bias is a sum in the precision of its terms: in bfloat16 it
     came out 3 to 40 % too small (batch 32). Ours is summed in float32.

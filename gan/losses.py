@@ -16,7 +16,7 @@ LOGIT_BOUND = math.log((1 - 1e-7) / 1e-7)  # 16.118
 
 
 def binary_crossentropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Mean cross-entropy of (B, 1) logits with (B, 1) targets, a float32 scalar.
+    """Return the mean cross-entropy of (B, 1) logits with (B, 1) targets, a float32 scalar.
 
     The logits are clipped as Keras 2 clipped probabilities: beyond ±16.1 there is no
     gradient. Without the clip a target above 1 (label noise) has no least loss, and the
@@ -27,22 +27,22 @@ def binary_crossentropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def hinge(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Mean of max(0, 1 - logit) for real and max(0, 1 + logit) for fake; Lim and Ye (2017)."""
+    """Return the mean of max(0, 1 - logit) for real and max(0, 1 + logit) for fake; Lim and Ye (2017)."""
     return tf.reduce_mean(tf.nn.relu(1.0 - _toward(targets, logits)))
 
 
 def softplus(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Mean of -log sigmoid(logit) for real and -log(1 - sigmoid(logit)) for fake, without a clip."""
+    """Return the mean of -log sigmoid(logit) for real and -log(1 - sigmoid(logit)) for fake, without a clip."""
     return tf.reduce_mean(tf.nn.softplus(-_toward(targets, logits)))
 
 
 def within_bound(logits: tf.Tensor) -> tf.Tensor:
-    """Share of the logits that carry a gradient under cross-entropy, a float32 scalar in [0, 1]."""
+    """Return the fraction of the logits that carry a gradient under cross-entropy, a float32 scalar in [0, 1]."""
     return tf.reduce_mean(tf.cast(tf.abs(logits) < LOGIT_BOUND, tf.float32))
 
 
 def r1(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
-    """Half the mean squared norm of the gradient of the logits to the real images, a float32 scalar.
+    """Return half the mean squared norm of the gradient of the logits to the real images, a float32 scalar.
 
     Mescheder et al. (2018), to be weighted by their gamma. images: (B, H, W, C); with batch
     normalisation the gradient to an image is that of all logits of its batch.
@@ -55,12 +55,12 @@ def r1(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.
 
 
 def _toward(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """The logits, those of fake targets with the sign turned: above 0 is right."""
+    """Return the logits, those of fake targets with the sign turned: above 0 is right."""
     return tf.where(targets > 0.5, logits, -logits)
 
 
 def _hinge_alive(targets: Sequence[tf.Tensor], logits: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Within the margin for D; the generator's loss is a straight line."""
+    """Return the fraction within the margin for D; the generator's loss is a straight line."""
     d = [tf.cast(_toward(t, x) < 1.0, tf.float32) for t, x in zip(targets, logits[:2], strict=True)]
     return tf.reduce_mean(tf.concat([*d, tf.ones_like(logits[2])], 0))
 

@@ -23,11 +23,11 @@ SAMPLES = "samples"  # the grid of fixed latents
 
 
 def named(when: str, scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores under their full names: `eval/...` during a run, `final/...` at its end."""
+    """Return scores under their full names: `eval/...` during a run, `final/...` at its end."""
     return {f"{when}/{name}": value for name, value in scores.items()}
 
 
 def in_run_score(scores: Sequence[float]) -> float:
-    """The mean of the last three in-run scores, or of as many as there are: what a search minimises."""
+    """Return the mean of the last three in-run scores, or of as many as there are: what a search minimises."""
     last = scores[-LAST_SCORES:]
     return sum(last) / len(last)

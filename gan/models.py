@@ -114,7 +114,7 @@ def build_discriminator(
 
 @keras_defaults()
 def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
-    """The same network in Keras' own layers, for whoever has not this package.
+    """Return the same network in Keras' own layers, for use without this package.
 
     Names and weights are equal, results equal up to rounding; it is slower.
     """
@@ -146,7 +146,7 @@ def _conv(
 
 
 def _options(seed: int | None, purpose: str, precision: str) -> dict[str, Any]:
-    """Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy."""
+    """Return Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy."""
     return {"kernel_initializer": keras.initializers.GlorotUniform(_layer_seed(seed, purpose)), "dtype": precision}
 
 

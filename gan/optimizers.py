@@ -47,7 +47,7 @@ class Decay:
     start: float = 0.0  # share of them before it begins
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """What update `step`, 1 for the first, multiplies the rates with: float32 in (0, 1]."""
+        """Return what update `step`, 1 for the first, multiplies the rates with: float32 in (0, 1]."""
         begin = self.start * self.steps
         done = tf.maximum(tf.cast(step - 1, tf.float32) - begin, 0.0) / max(self.steps - begin, 1.0)
         done = tf.minimum(done, 1.0)

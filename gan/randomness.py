@@ -13,7 +13,7 @@ SEED_LIMIT = 2**31 - 2  # Keras folds seeds below this before it hands them to T
 
 
 def derive(seed: int, purpose: str) -> int:
-    """A seed in [0, 2^31 - 2) of its own for one purpose of a run."""
+    """Derive a seed in [0, 2^31 - 2) for one purpose of a run."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % SEED_LIMIT
 

@@ -21,7 +21,7 @@ class Tracker(Protocol):
         """
 
     def tick(self, step: int) -> None:
-        """Called between updates, after every few of them."""
+        """Take note of progress: called between updates, after every few of them."""
 
 
 class NullTracker:

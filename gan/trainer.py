@@ -94,7 +94,7 @@ class Trainer:
         self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint. Raises ValueError for one of other networks or another extractor's scores."""
+        """Restore a checkpoint. Raises ValueError for one of other networks or another extractor's scores."""
         arrays = dict(checkpoint.arrays)
         self._window = list(arrays.pop("window"))
         self.update.restore(arrays)
@@ -133,7 +133,7 @@ class Trainer:
         return scores
 
     def eval_generator(self) -> keras.Model:
-        """The generator that is scored, drawn and saved."""
+        """Return the generator that is scored, drawn and saved."""
         if not self.recalibrate:
             return self.update.eval_generator
         if self._recalibrated is None or self._recalibrated[0] != self.step:
@@ -141,7 +141,7 @@ class Trainer:
         return self._recalibrated[1]
 
     def _update(self) -> None:
-        """As many updates in one call as may be, never past a step at which something is due."""
+        """Run as many updates in one call as possible, never past a step at which something is due."""
         in_time = max(1, int(CALL_SECONDS / self._seconds_per_update))
         count = min(self._steps_to_go(), self.schedule.steps_per_call, in_time)
         start = time.perf_counter()
@@ -161,7 +161,7 @@ class Trainer:
         return min(*ends, self.schedule.steps - self.step)
 
     def _after_update(self) -> None:
-        """Saving comes last: a checkpoint says that all before it was done."""
+        """Do what is due. Saving comes last: a checkpoint says that all before it was done."""
         last = self.step == self.schedule.steps
         due = {name: last or self.step % every == 0 for name, every in self._intervals().items()}
         if due["log"]:
@@ -207,7 +207,7 @@ class Trainer:
                 raise Diverged(self.step, f"{name} is not finite", self._saved_step)
 
     def _rows(self) -> np.ndarray:
-        """The window as (updates, 5) float32; there may be none."""
+        """Return the window as (updates, 5) float32; it may be empty."""
         return np.array(self._window, np.float32).reshape(-1, len(update.VALUES))
 
     def _draw_grid(self) -> None:
@@ -223,7 +223,7 @@ class Trainer:
             self.checkpoints.save_best(self._checkpoint())
 
     def _scores(self, when: str, num_images: int) -> dict[str, float]:
-        """By the names in `gan.metric_names`; a generator that is not finite draws images all the same."""
+        """Return scores by the names in `gan.metric_names`; a generator that is not finite draws images, too."""
         self._check_finite({n: v.numpy() for n, v in named("generator", self.eval_generator().variables).items()})
         scores = metric_names.named(when, self.scorer.of_features(self._features(num_images)))
         for name, value in scores.items():
@@ -232,7 +232,7 @@ class Trainer:
         return scores
 
     def _features(self, num_images: int) -> np.ndarray:
-        """What the scorer sees of so many images; at the end the last score and the final one share them."""
+        """Return the features of so many images; at the end the last score and the final one share them."""
         if self.step < self.schedule.steps:
             return self.scorer.features(self.eval_generator(), num_images)
         if len(self._final_features) < num_images:

@@ -109,14 +109,14 @@ class Update:
         return self.run(step, 1)[0]
 
     def run(self, first: int, count: int) -> tf.Tensor:
-        """`count` updates, the one numbered `first` to begin with: their `VALUES`, (count, 5) float32.
+        """Run `count` updates from number `first` on, and return their `VALUES`, (count, 5) float32.
 
         The results are those of single calls, to the bit; only the waiting in between is spared.
         """
         return self._compiled(tf.constant(first, tf.int32), tf.constant(count, tf.int32))
 
     def real_images(self, step: int) -> np.ndarray:
-        """The real images of an update as the discriminator sees them, (batch_size, 32, 32, 3) float32 in [-1, 1].
+        """Return the real images of an update as D sees them, (batch_size, 32, 32, 3) float32 in [-1, 1].
 
         Augmentation, where there is one, may go beyond.
         """
@@ -125,7 +125,7 @@ class Update:
         return np.asarray(augment(real, self.augmentations, self.seed, "real", number))
 
     def state(self) -> dict[str, np.ndarray]:
-        """A copy of everything that updates change, by name.
+        """Return a copy of everything that updates change, by name.
 
         There is no random state in it: draws are a function of the seed and the step.
         """
@@ -217,7 +217,7 @@ class Update:
         return self._values(d_loss, g_loss, targets, logits)
 
     def _draw(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Real images in [-1, 1], latents, and the targets for real and fake; of each, the device's share."""
+        """Draw real images in [-1, 1], latents, and the targets for real and fake; of each, this device's rows."""
         index = tf.random.stateless_uniform(
             (self.batch_size,),
             stateless_seed(self.seed, "batch", step),
@@ -235,7 +235,7 @@ class Update:
         return real, devices.share(z), *map(devices.share, self.labels.draw(self.seed, step, self.batch_size))
 
     def _generate(self, z: tf.Tensor) -> tf.Tensor:
-        """Images on batch statistics; the moving ones are updated."""
+        """Generate images on batch statistics; the moving ones are updated."""
         images, state = self.generator.stateless_call(
             self.generator.trainable_variables, self.generator.non_trainable_variables, z, training=True
         )
@@ -245,7 +245,7 @@ class Update:
     def _discriminate(
         self, images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True
     ) -> tf.Tensor:
-        """Logits on batch statistics; augmentation and dropout are drawn for this batch of this step."""
+        """Return logits on batch statistics; augmentation and dropout are drawn for this batch of this step."""
         images = augment(images, self.augmentations, self.seed, batch, step)
         variables = self.discriminator.non_trainable_variables
         seeds = {id(v): name for name, v in dropout_states(self.discriminator)}
@@ -265,7 +265,10 @@ class Update:
         return logits
 
     def _penalised(self, loss: tf.Tensor, real: tf.Tensor, step: tf.Tensor, fraction: float = 1.0) -> tf.Tensor:
-        """The loss and, where it is due, R1 on the real images as D saw them; `fraction` of it, as the loss has of the real images."""
+        """Add R1 on the real images as D saw them where it is due.
+
+        `fraction`: how much of the loss is theirs.
+        """
         if not self.r1_gamma:
             return loss
 
@@ -297,7 +300,7 @@ class Update:
 
 
 def named(owner: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
-    """Variables by the names that `Update.state` has them under."""
+    """Return variables by the names that `Update.state` has them under."""
     names = {f"{owner}/{v.path.partition('/')[2]}": v for v in variables}
     assert len(names) == len(variables), "two variables share a name: layers need names of their own"
     return names
@@ -316,7 +319,7 @@ def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -
 
 
 def dropout_states(model: keras.Model) -> list[tuple[str, keras.Variable]]:
-    """The seed variables of a model's dropout layers, by layer name.
+    """Return the seed variables of a model's dropout layers, by layer name.
 
     Updates pass their own in; the variables themselves are never read or changed.
     """

@@ -60,7 +60,7 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
 
 
 def _as_typed(arguments: list[str], texts: Collection[str], lists: Collection[str]) -> list[str]:
-    """With texts as they were typed, and the texts of lists, unless one argument holds a whole list: run=[a,b]."""
+    """Quote the texts, and the elements of lists unless one argument holds a whole list: run=[a,b]."""
     quoted = quote_texts(arguments, texts)
     is_element = [argument.partition("=")[0] in lists and "=[" not in argument for argument in quoted]
     return [

@@ -181,7 +181,7 @@ def preset_of(overrides: list[str]) -> str | None:
 
 
 def _keys(key: str, value: Any) -> Iterator[str]:
-    """The keys that an override names: several for model={bn_momentum:0.9,dropout:0.3}."""
+    """Yield the keys that an override names: several for model={bn_momentum:0.9,dropout:0.3}."""
     yield key
     if isinstance(value, dict):
         for name, inner in value.items():
@@ -189,7 +189,7 @@ def _keys(key: str, value: Any) -> Iterator[str]:
 
 
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
-    """A configuration with Hydra's own part. Raises ConfigError, and Hydra's and OmegaConf's errors."""
+    """Compose a configuration with Hydra's own part. Raises ConfigError, and Hydra's and OmegaConf's errors."""
     extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
     with hydra.initialize_config_dir(str(CONF), job_name="run", version_base=VERSION_BASE):
         try:
@@ -266,7 +266,7 @@ def _check_option(override: Override, search_folder: str | None) -> None:
 
 
 def _folders(search_folder: str | None) -> list[Path]:
-    """Where presets may be, in the order in which they are looked for."""
+    """Return the folders in which presets may be, in the order in which they are searched."""
     return [Path(search_folder), CONF] if search_folder else [CONF]
 
 
@@ -289,7 +289,7 @@ def _placed(
 
 
 def _one_line(error: Exception, overrides: list[str], folder: str | None, settings: type = Config) -> ConfigError:
-    """A Hydra or OmegaConf error as key, rule, value; folder: of the user's presets."""
+    """Return a Hydra or OmegaConf error as key, rule and value; folder: of the user's presets."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__ or cause.__context__

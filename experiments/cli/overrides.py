@@ -59,7 +59,7 @@ def parse(overrides: list[str]) -> list[Override]:
 
 
 def _with_null(text: str) -> str:
-    """An argument with choice(a,null) as a,null: the same to Hydra, whose choice() takes no null."""
+    """Write choice(a,null) as a,null, which is the same to Hydra: its choice() takes no null."""
     has_null = re.search(r"(?i)\bnull\b", text)
     return re.sub(r"^([^=]*=\s*)choice\((.*)\)\s*$", r"\1\2", text) if has_null else text
 
@@ -153,7 +153,7 @@ def quote(text: str) -> str:
 
 
 def _parsed(text: str) -> Any:
-    """The value of an argument; Ellipsis for none that Hydra can read."""
+    """Return the value of an argument; Ellipsis if Hydra cannot read it."""
     try:
         (override,) = OverridesParser.create().parse_overrides([_with_null(text)])
         return override.value()

@@ -93,7 +93,7 @@ def wrong_key(content: Any, file: str, settings: type) -> ConfigError | None:
 
 
 def _leaves(content: dict[Any, Any], sections: set[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys with their values, in order; of a section without keys that one."""
+    """Yield the keys with their values, in order; a section without keys is yielded itself."""
     for name, value in content.items():
         key = f"{prefix}{name}"
         if key in sections and isinstance(value, dict):

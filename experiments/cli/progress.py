@@ -188,7 +188,7 @@ class TrainingDisplay:
             yield Text(summary)
 
     def _progress(self, width: int) -> Table | Text:
-        """How far it is, in one line; of less than 60 columns it may become two."""
+        """Return how far it is, in one line; below 60 columns it may become two."""
         doing = "compiling" if not self._ticks else "training" if self.step < self._steps else self._at_end
         left = self._seconds_left()
         rate, elapsed = self._rate(), f"{_clock(time.monotonic() - self._begin)} elapsed"

@@ -64,7 +64,7 @@ class RunFolder:
         return self.path / "samples"
 
     def sample_files(self, key: str) -> dict[int, Path]:
-        """The samples under a name, by step, in order."""
+        """Return the sample grids under a name, by step, in order."""
         return {int(file.stem.rpartition("_")[2]): file for file in sorted(self.samples.glob(f"{key}_*.png"))}
 
     @property
@@ -100,7 +100,7 @@ class RunFolder:
             return False
 
     def mlflow_run_ids(self) -> list[str]:
-        """One for each MLflow server that the run was delivered to."""
+        """Return the run's ids, one for each MLflow server that it was delivered to."""
         try:
             stores = read_json(self.delivery)["stores"]
             return [state["run_id"] for state in stores.values() if "run_id" in state]
@@ -116,7 +116,7 @@ class Records:
 
     @classmethod
     def at(cls, root: str | None) -> "Records":
-        """The project's `mlruns/`, or another folder, relative to where the user stands."""
+        """Return the records in the project's `mlruns/` or in another folder, relative to the working directory."""
         return cls(Path(os.path.expanduser(root)).resolve() if root is not None else default_root())
 
     @property
@@ -152,7 +152,7 @@ class Records:
         return self.root / "artifacts"
 
     def check_writable(self) -> None:
-        """Raises ConfigError if the root cannot be written; makes nothing."""
+        """Raise ConfigError if the root cannot be written; make nothing."""
         if not is_utf8(str(self.root)):
             raise ConfigError("records.root", f"{Utf8()}", str(self.root))
         for folder in (self.root, self.runs, self.cache):
@@ -166,7 +166,7 @@ class Records:
         return RunFolder(new_folder(self.runs, name or f"{_now()}-{preset or 'run'}", lambda: self.check_new(name)))
 
     def check_new(self, name: str | None) -> None:
-        """Raises ConfigError for the name of a folder that is there."""
+        """Raise ConfigError if a folder of this name exists."""
         if name is None or not (self.runs / name).exists():
             return
         folder = RunFolder(self.runs / name)
@@ -176,16 +176,16 @@ class Records:
         raise ConfigError("name", "new", name, remedy)
 
     def all_runs(self) -> list[RunFolder]:
-        """Oldest first."""
+        """Return all runs, oldest first."""
         runs = [RunFolder(p) for p in self.runs.glob("*/") if (p / "config.yaml").is_file()]
         return sorted(runs, key=lambda run: run.config.stat().st_mtime)
 
     def all_studies(self) -> list[RunFolder]:
-        """Their folders, in order of their names; each is recorded as a run that others are part of."""
+        """Return the folders of all studies, by name; each is recorded as a run that others are part of."""
         return [RunFolder(p) for p in sorted(self.studies.glob("*/")) if (p / "run.json").is_file()]
 
     def find_run(self, reference: str, key: str = "resume") -> RunFolder:
-        """The run of a reference.
+        """Find the run that a reference names.
 
         Args:
             reference: a name, a folder, an MLflow run id or the beginning of one, alone or as in `runs:/<id>`,
@@ -217,7 +217,7 @@ class Records:
         raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, recent)
 
     def _last(self, runs: list[RunFolder], key: str) -> RunFolder:
-        """The last run that a person started. runs: oldest first. Raises ConfigError where all are of searches."""
+        """Return the last run that a person started. runs: oldest first. Raises ConfigError if all are of searches."""
         for run in reversed(runs):
             if not run.is_of_study:
                 return run
@@ -271,7 +271,7 @@ def new_folder(parent: Path, stem: str | None = None, taken: Callable[[], None] 
 
 
 def check_folder(folder: Path, key: str) -> None:
-    """Raises ConfigError, in the name of a setting, if a folder cannot be made or written; makes nothing."""
+    """Raise ConfigError, in the name of a setting, if a folder cannot be made or written; make nothing."""
     problem = None
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
@@ -300,7 +300,7 @@ def make_folder(folder: Path, key: str) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Raises OSError, and ValueError for anything but a JSON object."""
+    """Read a JSON object. Raises OSError, and ValueError for anything else."""
     content = json.loads(file.read_text())
     if not isinstance(content, dict):
         raise ValueError(f"{file.name} holds no JSON object")

@@ -291,7 +291,7 @@ def last_failure(file: Path) -> Failure | None:
 
 
 def _last_state(file: Path) -> tuple[RunStatus | None, dict[str, str]]:
-    """The last status, and the tags since the run was started or resumed."""
+    """Return the last status, and the tags since the run was started or resumed."""
     status: RunStatus | None = None
     tags: dict[str, str] = {}
     for record, _ in read(file, 0) if file.exists() else ():
@@ -305,7 +305,7 @@ def _last_state(file: Path) -> tuple[RunStatus | None, dict[str, str]]:
 
 
 def _kind_in(message: str) -> FailureKind:
-    """The kind of a failure in a journal of 0.1, which has the message alone."""
+    """Return the kind of a failure in a journal of 0.1, which has the message alone."""
     if message.startswith("records cannot be written"):
         return FailureKind.RECORDS
     if message.startswith("out of memory"):
@@ -334,7 +334,7 @@ def _damaged(file: Path, offset: int) -> ConfigError:
 
 
 def _drop_torn_end(file: Path) -> None:
-    """A process killed while writing leaves half a line at the end; a power cut, zeros.
+    """Cut off what a kill or a power cut left at the end: half a line, or zeros.
 
     Raises ConfigError where records stand behind a damaged one: that is not how a process ends.
     """

@@ -141,12 +141,12 @@ def described(command: str, sentence: str, folder: RunFolder) -> str:
 
 
 def _place(folder: RunFolder) -> str:
-    """Where a run is in the records, which may be moved."""
+    """Return where a run is within the records, which may be moved."""
     return folder.path.relative_to(folder.records.root).as_posix()
 
 
 def _wrapped(command: str) -> str:
-    """In lines of a code block, as a shell takes them: MLflow's page grows as wide as its longest line."""
+    """Break a command into lines as a shell takes them: MLflow's page grows as wide as its longest line."""
     lines: list[str] = []
     for word in map(shlex.quote, shlex.split(command)):
         if lines and len(lines[-1]) + len(word) < COMMAND_WIDTH:
@@ -157,7 +157,7 @@ def _wrapped(command: str) -> str:
 
 
 def _class_names(dataset: Dataset) -> list[str]:
-    """Of the classes that are trained on; none where classes have numbers alone, or there are none."""
+    """Return the names of the classes that are trained on; empty where classes have no names."""
     names = dataset.class_names or (CIFAR10_CLASSES if dataset.source in ("cifar10", "embedded") else ())
     if isinstance(dataset.class_id, int):
         return list(names[dataset.class_id : dataset.class_id + 1])

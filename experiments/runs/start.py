@@ -200,7 +200,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
 
 
 def _recorded_class(class_id: int | str, config: Config) -> int | str:
-    """A class as the records of a run have it: a sub-folder by its name, all others by index."""
+    """Return a class as the records of a run have it: a sub-folder by its name, all others by index."""
     if config.data.source == "folder" and isinstance(config.data.class_id, str):
         return str(class_id)
     index = class_index(class_id)
@@ -208,7 +208,7 @@ def _recorded_class(class_id: int | str, config: Config) -> int | str:
 
 
 def _check_devices(config: Config) -> None:
-    """Raises ConfigError for devices that are not there or cannot share a batch; TensorFlow is asked if there is need."""
+    """Raise ConfigError for devices that do not exist or cannot share a batch; TensorFlow is asked if necessary."""
     train = config.train
     if isinstance(train.devices, int):
         check_shares(train.batch_size, train.devices)

@@ -121,7 +121,7 @@ class Utf8(NotEmpty):
 
 
 def is_utf8(text: str) -> bool:
-    """Whether the bytes of a file name were: Python keeps others as lone surrogates."""
+    """Return whether the bytes of a file name were UTF-8: Python keeps others as lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
@@ -165,7 +165,7 @@ POSITIVE = Interval(0, low_open=True)
 
 
 def check(settings: Any) -> None:
-    """Raises ConfigError for the first value that breaks the rule of its key; where None is the default, it may be."""
+    """Raise ConfigError for the first value that breaks the rule of its key; None is allowed as a default."""
     texts = text_keys(type(settings))
     for key, spec in describe(type(settings)).items():
         rule, value = spec["rule"], get(settings, key)
@@ -181,12 +181,12 @@ def check(settings: Any) -> None:
 
 
 def text_keys(settings: type) -> list[str]:
-    """Keys whose values are texts."""
+    """Return the keys whose values are texts."""
     return [key for key, spec in describe(settings).items() if spec["type"] in (str, str | None)]
 
 
 def _hint(spec: dict[str, Any], value: Any) -> str:
-    """What a value that breaks its rule may have been meant for."""
+    """Return what a value that breaks its rule may have been meant for."""
     if spec["default"] is None and str(value).lower() == NONE:
         return NULL
     if isinstance(spec["rule"], ClassId) and isinstance(value, bool | float):
@@ -224,7 +224,7 @@ def misplaced_character(text: str) -> str:
 
 
 def describe(settings: type) -> dict[str, dict[str, Any]]:
-    """All keys, dotted, in order, each with its `type`, `default`, `doc`, `rule` and `same_as`."""
+    """Return all keys, dotted, in order, each with its `type`, `default`, `doc`, `rule` and `same_as`."""
     return dict(_describe(settings, ""))
 
 
@@ -239,7 +239,7 @@ def _describe(cls: type, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def get(config: Any, key: str) -> Any:
-    """The value of a dotted key."""
+    """Return the value of a dotted key."""
     for name in key.split("."):
         config = getattr(config, name)
     return config

@@ -214,7 +214,7 @@ class Config:
 
 
 def _check_class(data: DataConfig) -> None:
-    """Raises ConfigError for a class that the source, as far as it is known before data are read, cannot have."""
+    """Raise ConfigError for a class that the source cannot have, as far as that is known before data are read."""
     may_be_folder = data.source == "folder" or (data.source == "auto" and data.path is not None)
     index_of_npz = data.source == "npz" and isinstance(data.class_id, int)
     if not (may_be_folder or index_of_npz or is_cifar10_class(data.class_id)):
@@ -254,7 +254,7 @@ def in_brief(value: Any) -> Any:
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """All keys, dotted, with their values."""
+    """Return all keys, dotted, with their values."""
     return {key: get(config, key) for key in describe(Config)}
 
 

@@ -67,7 +67,7 @@ def _roots(connection: sqlite3.Connection, name: str, tag: str) -> list[Path]:
 
 
 def _move(connection: sqlite3.Connection, table: str, column: str, former: str, here: str) -> None:
-    """Of a folder and all below it; where the new folder lies in the former one, what is below it is right already."""
+    """Move the paths of a folder and all below it; a new folder inside the former one is left as it is."""
     below = f"({column} = :{{0}} OR substr({column}, 1, length(:{{0}}) + 1) = :{{0}} || '/')"
     where = below.format("former")
     if here.startswith(f"{former}/"):

@@ -41,7 +41,7 @@ def read(path: Path, cache: Path) -> Arrays:
 
 
 def of_keras(cache: Path) -> str:
-    """CIFAR-10 in Keras' cache; if it is not there, Keras fetches it, checksum and progress bar included.
+    """Return the place of CIFAR-10 in Keras' cache; if it is not there, Keras downloads it.
 
     One process at a time, so that none looks while another unpacks. Raises DownloadError.
     """
@@ -67,7 +67,7 @@ def of_keras(cache: Path) -> str:
 
 
 def batches_folder(path: Path) -> Path | None:
-    """The folder that holds the batch files: the path itself or one in it."""
+    """Return the folder that holds the batch files: the path itself or one in it."""
     for folder in (path, path / "cifar-10-batches-py"):
         if any((folder / name).is_file() for name in BATCHES):
             return folder
@@ -75,7 +75,7 @@ def batches_folder(path: Path) -> Path | None:
 
 
 def _keras_cache() -> str | None:
-    """CIFAR-10 as any Keras version left it in its cache, whole and readable, or None."""
+    """Return CIFAR-10 as any Keras version left it in its cache, whole and readable, or None."""
     names = (KEPT_AS, "cifar-10-batches-py", "cifar-10-batches-py.tar.gz", f"{KEPT_AS}_archive")
     for place in (home / "datasets" / name for home in keras_homes() for name in names):
         folders = (place, place / "cifar-10-batches-py")
@@ -85,7 +85,7 @@ def _keras_cache() -> str | None:
 
 
 def _read_archive(path: Path) -> dict[str, Arrays]:
-    """The batches of the .tar.gz, read in place: no member is ever written to disk."""
+    """Read the batches of the .tar.gz in place: no member is ever written to disk."""
     batches = {}
     try:
         with tarfile.open(path) as archive:
@@ -134,7 +134,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _read_batch(content: bytes, place: str) -> Arrays:
-    """One pickled batch -> images (N, 32, 32, 3) uint8 and labels (N,) uint8."""
+    """Read one pickled batch: images (N, 32, 32, 3) uint8 and labels (N,) uint8."""
     rule = "an undamaged CIFAR-10 batch file"
     try:
         batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()

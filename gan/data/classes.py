@@ -20,12 +20,12 @@ CIFAR10_RULE = "0 to 9, all, or one of " + ", ".join(CIFAR10_CLASSES)
 
 
 def is_cifar10_class(value: int | str) -> bool:
-    """Whether this is one of its classes, by index or name, or all of them."""
+    """Return whether this is a class of CIFAR-10, by index or name, or all of them."""
     return value in (*CIFAR10_CLASSES, "all") or _is_index(value, len(CIFAR10_CLASSES))
 
 
 def class_index(class_id: int | str) -> int | None:
-    """The index of a class given by index or, of CIFAR-10, by name; None for `all`.
+    """Return the index of a class given by index or, of CIFAR-10, by name; None for `all`.
 
     Raises ConfigError for anything else.
     """
@@ -38,7 +38,7 @@ def class_index(class_id: int | str) -> int | None:
 
 
 def _is_index(value: object, count: int | None = None) -> bool:
-    """Whether this is a whole number from 0, below count where there is one."""
+    """Return whether this is a whole number from 0, below count if that is given."""
     if not isinstance(value, int) or isinstance(value, bool):
         return False
     return value >= 0 and (count is None or value < count)

@@ -49,7 +49,7 @@ class Dataset:
 
 
 def pixel_hash(images: np.ndarray) -> str:
-    """SHA-256 of the bytes of (N, 32, 32, 3) uint8."""
+    """Return the SHA-256 of the bytes of (N, 32, 32, 3) uint8."""
     return hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
 
 
@@ -96,7 +96,7 @@ def load_dataset(
 
 
 def _earlier(source: str, path: str | None, cache: Path, trained_on: str) -> Dataset | None:
-    """The images of a run that an earlier version began on a folder, if they are these."""
+    """Return the images that an earlier version read from a folder, if the run was trained on them."""
     if source not in ("auto", "folder") or path is None or not (place := Path(os.path.expanduser(path))).is_dir():
         return None
     arrays = folder.read_earlier(place, cache)
@@ -151,7 +151,7 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path, progr
 def _choose(
     source: str, kind: str, name: str, class_id: int | str, folders: list[str], labelled: bool
 ) -> tuple[int | str, int | None]:
-    """The class as records have it, and its label; `all` and None for all images.
+    """Return the class as records have it, and its label; `all` and None for all images.
 
     A folder's class is recorded by its name, which stays when others come or go. Raises DataError.
     """
@@ -166,7 +166,7 @@ def _choose(
 
 
 def _choose_folder(source: str, name: str, class_id: int | str, folders: list[str]) -> tuple[int | str, int | None]:
-    """A sub-folder by name or, where none is named so, by its place in their order."""
+    """Return a sub-folder by name or, where none has that name, by its place in their order."""
     if class_id == "all":
         return "all", None
     if source == "auto" and class_id == SHIP:  # the default, which means CIFAR-10's ships
@@ -194,7 +194,7 @@ def _check_number(name: str, class_id: int | str, folders: list[str]) -> None:
 
 
 def _as_numbers(text: str) -> set[int]:
-    """The whole numbers that a text may be read as, by people and by YAML."""
+    """Return the whole numbers that a text may be read as, by people and by YAML."""
     numbers = set()
     for base in (10, 8 if text.startswith("0") else 10, 0):  # 0: 0x1f
         with contextlib.suppress(ValueError):
@@ -203,7 +203,7 @@ def _as_numbers(text: str) -> set[int]:
 
 
 def _warn_if_ships(source: str, class_id: int | str, folders: list[str], name: str) -> None:
-    """The default class could be meant for a sub-folder."""
+    """Warn if the default class could be meant for a sub-folder."""
     if source == "auto" and class_id == SHIP and (str(SHIP) in folders or len(folders) > SHIP):
         warnings.warn(
             f"data.class_id={SHIP}, the default of data=auto, is a class of CIFAR-10: training on all"
@@ -229,7 +229,7 @@ def _check_range(images: np.ndarray, part: str, name: str) -> None:
 
 
 def _warn_if_constant(images: np.ndarray, name: str) -> None:
-    """Images that show next to nothing are trained on without an error, and so are those that were read wrongly."""
+    """Warn of images that show next to nothing: they, or images that were read wrongly, raise no error."""
     values = images.reshape(len(images), -1)
     flat = values.std(axis=1, dtype=np.float32) < FLAT
     black, white = values.max(axis=1) < DARK, values.min(axis=1) > 255 - DARK
@@ -247,7 +247,7 @@ def _warn_if_constant(images: np.ndarray, name: str) -> None:
 
 
 def _of_class(arrays: Arrays, index: int) -> Arrays:
-    """What is of a class; held-out images without labels are of none."""
+    """Return the arrays of one class; held-out images without labels belong to none."""
     of_class = {}
     for name, array in arrays.items():
         labels = arrays.get(f"{name.partition('_')[0]}_labels")
@@ -256,7 +256,7 @@ def _of_class(arrays: Arrays, index: int) -> Arrays:
 
 
 def _where(source: str, path: str | None, cache: Path) -> tuple[str, str | None]:
-    """The source that `auto` comes to, and its place; None for the built-in pictures."""
+    """Return the source that `auto` stands for, and its place; None for the built-in drawings."""
     if path is not None:
         path = os.path.expanduser(path)
         if not Path(path).exists():
@@ -285,7 +285,7 @@ def _where(source: str, path: str | None, cache: Path) -> tuple[str, str | None]
 
 
 def _kind(path: str) -> str:
-    """What `auto` takes a path for, by its name and what is in it."""
+    """Return the source that `auto` takes a path for, by its name and content."""
     if path.endswith(".npz"):
         return "npz"
     if path.endswith((".tar.gz", ".tgz")) or cifar10.batches_folder(Path(path)) is not None:

@@ -36,18 +36,18 @@ class Depth:
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether a picture that is open but not decoded has more than 8 bits a channel."""
+    """Return whether an image that is open but not decoded has more than 8 bits a channel."""
     return picture.mode.startswith(("I", "F")) or _is_reduced(picture)
 
 
 def _is_reduced(picture: Image.Image) -> bool:
-    """Whether Pillow drops the lower 8 of 16 bits: it does so where there are several channels."""
+    """Return whether Pillow drops the lower 8 of 16 bits: it does so where there are several channels."""
     several = len(picture.getbands()) > 1
     return several and any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
 
 
 def measure(picture: Image.Image) -> Depth:
-    """The depth of a deep picture. Raises ValueError for values that are not finite."""
+    """Measure the depth of a deep image. Raises ValueError for values that are not finite."""
     reduced = _is_reduced(picture)  # before it is decoded
     kind = f"{picture.format} with {'several channels' if reduced else 'floats' if picture.mode == 'F' else 'integers'}"
     file = Path(getattr(picture, "filename", "")).name
@@ -61,7 +61,7 @@ def measure(picture: Image.Image) -> Depth:
 
 
 def _said_white(picture: Image.Image) -> float | None:
-    """What a file says of its range, where that is less than its type of number holds."""
+    """Return the greatest value that a file names, if that is less than its type of number holds."""
     if picture.format in SCALED and picture.mode != "F":  # PFM is PPM to Pillow
         return DEEP
     tags = getattr(picture, "tag_v2", {})
@@ -72,7 +72,7 @@ def _said_white(picture: Image.Image) -> float | None:
 
 
 def whites(depths: Sequence[Depth], place: str) -> list[float]:
-    """What is white in each of a folder's deep pictures. Raises DataError where neither files nor values say it."""
+    """Return the white value of each deep image of a folder. Raises DataError if neither files nor values say it."""
     # Some writers say the greatest value of each file: only where all say a full scale is it meant as one.
     plain = all(depth.white in FULL_SCALES for depth in depths if depth.white is not None)
     keys = [(depth.kind, depth.white is None, depth.white if plain else None) for depth in depths]
@@ -106,7 +106,7 @@ def _check_one_range(kind: str, alike: Sequence[Depth], white: float, place: str
 
 
 def _white(kind: str, alike: Sequence[Depth], place: str) -> float:
-    """What all pictures of a kind share."""
+    """Return the white value that all images of a kind share."""
     low, high = min(depth.low for depth in alike), max(depth.high for depth in alike)
     said = max(depth.white or 0 for depth in alike)
     if said:  # by some writers the greatest value of each file: the greatest of all is meant
@@ -137,5 +137,5 @@ def _unclear(kind: str, low: float, high: float, place: str, why: str) -> DataEr
 
 
 def to_bytes(values: np.ndarray, white: float) -> np.ndarray:
-    """(H, W) of any number -> uint8, `white` being 255."""
+    """Convert (H, W) of any number to uint8, `white` becoming 255."""
     return (values.astype(np.float64) * (BYTE / white)).clip(0, BYTE).astype(np.uint8)

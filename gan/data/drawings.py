@@ -55,7 +55,7 @@ class Dice:
         self._bits = np.random.PCG64(seed)
 
     def uniform(self, *shape: int) -> Array:
-        """[0, 1) float32."""
+        """Draw float32 numbers in [0, 1)."""
         raw = self._bits.random_raw(int(np.prod(shape))) >> np.uint64(40)  # 24 bits: exact in float32
         return (raw.astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
 
@@ -76,12 +76,12 @@ class Dice:
         return np.minimum((self.uniform(count) * options).astype(np.int64), options - 1)
 
     def chance(self, probability: float, count: int) -> Array:
-        """(count, 1, 1) float32, 1 with the given probability, else 0."""
+        """Draw (count, 1, 1) float32, 1 with the given probability, else 0."""
         return (self.uniform(count, 1, 1) < probability).astype(np.float32)
 
 
 def draw(num_train: int = NUM_TRAIN, num_test: int = NUM_TEST) -> tuple[Array, Array]:
-    """(num_train, 32, 32, 3) and (num_test, 32, 32, 3) uint8, always the same."""
+    """Draw (num_train, 32, 32, 3) and (num_test, 32, 32, 3) uint8, always the same."""
     dice = Dice(SEED)
     total = num_train + num_test
     chunks = [_chunk(dice, min(CHUNK, total - start)) for start in range(0, total, CHUNK)]
@@ -176,7 +176,7 @@ class Scene:
         self.paint(glitter * self.below * self.dice.chance(0.5, self.count), np.minimum(self.colour(1) + 40, 255))
 
     def develop(self) -> Array:
-        """Lens, light and sensor: a slight blur, exposure, grain; then bytes."""
+        """Apply lens, light and sensor: a slight blur, exposure, grain; then bytes."""
         image = self.pixels
         soft = self.dice.between(0.0, 0.18, self.count)[..., None]
         for axis in (1, 2):
@@ -215,7 +215,7 @@ class Ship:
         return colours[self.dice.index(len(colours), self.count)]
 
     def place(self, length: tuple[float, float], freeboard: tuple[float, float]) -> None:
-        """Where and how large: `length` in pixels, `freeboard` as a share of it."""
+        """Choose place and size: `length` in pixels, `freeboard` as a fraction of it."""
         length_px = self.between(*length)
         near = (length_px - 8) / 22  # larger ships are nearer, so lower in the picture
         horizon = self.scene.horizon[self.chosen]
@@ -479,7 +479,7 @@ def _coverage(distance: Array) -> Array:
 
 
 def _inside(distances: Sequence[Array]) -> Array:
-    """Coverage of a convex shape by the distances to its edges, positive inside."""
+    """Return the coverage of a convex shape by the distances to its edges, positive inside."""
     least = distances[0]
     for distance in distances[1:]:
         least = np.minimum(least, distance)
@@ -487,7 +487,7 @@ def _inside(distances: Sequence[Array]) -> Array:
 
 
 def _wave(phase: Array) -> Array:
-    """A smooth wave of period 1 in [-1, 1], of two parabolas: much like a sine."""
+    """Return a smooth wave of period 1 in [-1, 1], of two parabolas: much like a sine."""
     t = phase - np.floor(phase)
     side = np.where(t < np.float32(0.5), np.float32(1), np.float32(-1))
     t = np.where(t < np.float32(0.5), t, t - np.float32(0.5))

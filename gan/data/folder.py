@@ -67,14 +67,14 @@ def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -
 
 
 def read_earlier(path: Path, cache: Path) -> Arrays | None:
-    """What version 1 made of a folder, where the records have it still: runs of then go on with the same pixels."""
+    """Return what version 1 read of a folder, if it is still cached: old runs resume with the same pixels."""
     extensions = set(Image.registered_extensions())
     files = sorted(f for f in path.rglob("*") if f.suffix.lower() in extensions and f.is_file())
     return kept(cache, "data", fingerprint(files))
 
 
 def _beside(listing: Listing) -> str:
-    """What a folder with too few pictures holds beside them."""
+    """Say what a folder with too few images holds beside them."""
     beside = [remedies(listing.foreign)] if listing.foreign else []
     beside += [f"{count:,} of {suffix}" for suffix, count in listing.others.most_common(3)]
     beside += [f"{len(listing.closed):,} folders that may not be entered"] if listing.closed else []
@@ -82,7 +82,7 @@ def _beside(listing: Listing) -> str:
 
 
 def _counted(reasons: np.ndarray) -> str:
-    """Why files cannot be read: `40 with values that are not finite, 2 damaged`, the most frequent first."""
+    """Say why files cannot be read: `40 with values that are not finite, 2 damaged`, the most frequent first."""
     return ", ".join(f"{count:,} {reason}" for reason, count in Counter(map(str, reasons)).most_common(3))
 
 
@@ -123,7 +123,7 @@ def _named(path: Path, bad: Sequence[Path]) -> str:
 
 
 def _labels(path: Path, files: Sequence[Path]) -> Arrays:
-    """`train_labels` (N,) and `class_names`, the sub-folders in order of their names; nothing where there are none."""
+    """Return `train_labels` (N,) and `class_names`, the sub-folders by name; empty if there are none."""
     parts = [file.relative_to(path).parts for file in files]
     names = sorted({part[0] for part in parts if len(part) > 1})
     if not names:
@@ -134,7 +134,7 @@ def _labels(path: Path, files: Sequence[Path]) -> Arrays:
 
 
 def _read_pictures(files: Sequence[Path], place: str, progress: Progress) -> Arrays:
-    """Centre-cropped to a square and resized to 32x32; indices of those that cannot be read, and why.
+    """Read images, cropped to the middle square and resized to 32x32, with the indices of unreadable ones and why.
 
     Those of more than 8 bits come last: what is white in them, all of them together say.
     """
@@ -164,7 +164,7 @@ def _read_pictures(files: Sequence[Path], place: str, progress: Progress) -> Arr
 
 @contextlib.contextmanager
 def _noting(reasons: dict[int, str], index: int) -> Iterator[None]:
-    """Go on after a file that cannot be read, and note why."""
+    """Note why a file cannot be read, and continue."""
     try:
         yield
     except UNREADABLE as error:
@@ -185,7 +185,7 @@ def _fitted(picture: Image.Image, white: float = 255) -> np.ndarray:
 
 
 def _rgb(picture: Image.Image, white: float) -> Image.Image:
-    """What a viewer shows: `white` of one channel of many bits as 255, transparency on white."""
+    """Return what a viewer shows: `white` of one channel of many bits as 255, transparency on white."""
     if picture.mode.startswith(("I", "F")):
         picture = Image.fromarray(depth.to_bytes(np.asarray(picture), white))
     if picture.has_transparency_data:

@@ -42,7 +42,7 @@ class Listing:
 
 
 def list_pictures(root: Path) -> Listing:
-    """All pictures by extension, each folder once, links to folders followed.
+    """List all images by extension, each folder once, links to folders followed.
 
     Raises PermissionError if the root itself may not be entered.
     """
@@ -75,7 +75,7 @@ def list_pictures(root: Path) -> Listing:
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]] | None":
-    """In order of their names; None for a folder that may not be entered."""
+    """Return the entries of a folder by name; None for a folder that may not be entered."""
     if not os.access(folder, os.R_OK | os.X_OK):
         return None
     with os.scandir(folder) as entries:
@@ -98,6 +98,6 @@ def _sort_in(path: Path, extensions: set[str], listing: Listing) -> None:
 
 
 def remedies(foreign: list[Path]) -> str:
-    """What makes pictures readable that nothing here can read: `12 .heic (pip install pillow-heif)`."""
+    """Say what makes images readable that nothing here can read: `12 .heic (pip install pillow-heif)`."""
     counts = Counter(path.suffix.lower() for path in foreign)
     return ", ".join(f"{count:,} {suffix} ({FOREIGN[suffix]})" for suffix, count in counts.most_common())

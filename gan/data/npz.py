@@ -9,7 +9,7 @@ from gan.data.contract import SIZE, DataError
 
 
 def read(path: Path) -> Arrays:
-    """`images` (N, 32, 32, 3) uint8; optional `labels`, `test_images`, `test_labels`."""
+    """Read `images` (N, 32, 32, 3) uint8; optional `labels`, `test_images`, `test_labels`."""
     try:
         arrays = read_npz(path)
     except (OSError, ValueError) as error:
@@ -45,7 +45,7 @@ def _range(images: np.ndarray) -> str:
 
 
 def _conversion(name: str, images: np.ndarray) -> str:
-    """What makes (N, 32, 32, 3) uint8 of an array, in NumPy, where that is plain."""
+    """Return the NumPy expression that makes (N, 32, 32, 3) uint8 of an array, where that is plain."""
     shape, new = images.shape[1:], name
     if shape == (3, SIZE, SIZE):
         new = f"{new}.transpose(0, 2, 3, 1)"

@@ -23,7 +23,7 @@ PADDING = 4  # pixels that a training image may shift
 
 @keras_defaults()
 def build_classifier(num_classes: int, seed: int) -> keras.Model:
-    """images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, num_classes).
+    """Build a network: images (B, 32, 32, 3) float32 in [-1, 1] -> logits (B, num_classes).
 
     The network whose folded form is `gan.evaluation.extractors.ConvFeatures`; 0.58 M parameters.
     """
@@ -113,7 +113,7 @@ def one_cycle(part: float) -> float:
 
 
 def _augmented(padded: np.ndarray, mirror: bool, rng: np.random.Generator) -> np.ndarray:
-    """Each image shifted by up to PADDING pixels either way and, if wanted, half of them mirrored."""
+    """Shift each image by up to PADDING pixels either way, and mirror half of them if `mirror`."""
     count, size = len(padded), padded.shape[1] - 2 * PADDING
     rows = rng.integers(0, 2 * PADDING + 1, (count, 1)) + np.arange(size)
     columns = rng.integers(0, 2 * PADDING + 1, (count, 1)) + np.arange(size)

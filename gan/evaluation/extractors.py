@@ -27,11 +27,11 @@ class FeatureExtractor(Protocol):
     id: str
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """images (N, 32, 32, 3) uint8 -> features (N, d) float32."""
+        """Map images (N, 32, 32, 3) uint8 to features (N, d) float32."""
 
 
 def load_extractor(weights: Weights) -> FeatureExtractor:
-    """The network of some weights. Raises ConfigError where they do not fit it."""
+    """Build the network of some weights. Raises ConfigError where they do not fit it."""
     return ConvFeatures(weights.id, weights.arrays) if weights.arrays else InceptionFeatures(weights)
 
 

@@ -30,7 +30,7 @@ class Statistics:
 
 
 def statistics(features: np.ndarray) -> Statistics:
-    """features (N, d), N at least 2 -> their mean and unbiased covariance."""
+    """Return the mean and unbiased covariance of features (N, d), N at least 2."""
     features = _checked(features, 2)
     mean = features.mean(axis=0)
     centred = features - mean
@@ -38,7 +38,7 @@ def statistics(features: np.ndarray) -> Statistics:
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """|μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 √(Σ₁ Σ₂)): the squared Fréchet distance of two Gaussians.
+    """Return the squared Fréchet distance of two Gaussians, |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 √(Σ₁ Σ₂)).
 
     Dowson & Landau (1982); of generated images, Heusel et al. (2017). tr √(Σ₁ Σ₂) is the
     sum of the singular values of L₁ᵀ L₂ with Σ = L Lᵀ: always real, also where a covariance
@@ -105,7 +105,7 @@ def kernel_distance(
 
 
 def neighbour_radii(real: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
-    """Distance of each vector to the k-th nearest other one of its set: (N,) float64, N above k."""
+    """Return the distance of each vector to the k-th nearest other one of its set: (N,) float64, N above k."""
     real = _checked(real, k + 1)
     radii = []
     for start, rows in _squared_distances(real, real):
@@ -146,7 +146,7 @@ def density_and_coverage(
 
 
 def nearest_distance(features: np.ndarray, to: np.ndarray) -> float:
-    """Median over `features` of the distance to the nearest vector of `to`."""
+    """Return the median over `features` of the distance to the nearest vector of `to`."""
     features, to = _pair(features, to, 1)
     nearest = np.concatenate([rows.min(axis=1) for _, rows in _squared_distances(features, to)])
     return float(np.median(np.sqrt(np.maximum(nearest, 0.0))))
@@ -179,7 +179,7 @@ def _off_diagonal_mean(square: np.ndarray) -> float:
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Of some rows of `a` at a time to all of `b`: their start, (rows, len(b)); by rounding a little below 0."""
+    """Yield squared distances of some rows of `a` to all of `b`: start, (rows, len(b)); rounding may go below 0."""
     centre = b.mean(axis=0)  # near the origin the squares below lose fewest digits
     a, b = a - centre, b - centre
     b_squares = np.einsum("ij,ij->i", b, b)

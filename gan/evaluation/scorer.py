@@ -44,7 +44,7 @@ class Reference:
         return self.features[: len(self.radii)]
 
     def excess(self, num_images: int) -> float:
-        """What the Fréchet distance of so many images is above 0, to first order, if they are as the real ones."""
+        """Estimate the Fréchet distance of so many images that are as the real ones, to first order."""
         return frechet_bias(num_images, self.real.count, np.linalg.eigvalsh(self.real.covariance))
 
     @classmethod
@@ -96,7 +96,7 @@ class Scorer:
     reference: Reference
 
     def __call__(self, generator: keras.Model, num_images: int, *, seed: int = 0) -> dict[str, float]:
-        """Scores of `num_images` images from the latents of a seed, by name.
+        """Score `num_images` images from the latents of a seed; the scores are returned by name.
 
         fid_proxy: `frechet_distance`. kid_proxy: `kernel_distance`. density, coverage: of the
         5 nearest neighbours. nn_distance: how near the images lie to the training images, relative
@@ -118,11 +118,11 @@ class Scorer:
         return self.extractor(sample(generator, num_images, seed=seed))
 
     def of_images(self, images: np.ndarray) -> dict[str, float]:
-        """The same scores of (N, 32, 32, 3) uint8."""
+        """Return the same scores of (N, 32, 32, 3) uint8."""
         return self.of_features(self.extractor(images))
 
     def of_features(self, fake: np.ndarray) -> dict[str, float]:
-        """The same scores of (N, d) features."""
+        """Return the same scores of (N, d) features."""
         reference = self.reference
         density, coverage = density_and_coverage(reference.neighbours, fake, reference.radii)
         scores = {
@@ -152,6 +152,6 @@ def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = 
 
 
 def images_of(generator: keras.Model, latents: np.ndarray) -> np.ndarray:
-    """latents (N, latent_dim) float32 -> images (N, 32, 32, 3) uint8, drawn with the moving statistics."""
+    """Draw images (N, 32, 32, 3) uint8 of latents (N, latent_dim) float32, with the moving statistics."""
     batches = (latents[k : k + BATCH] for k in range(0, len(latents), BATCH))
     return np.concatenate([unscale(generator.predict_on_batch(batch)) for batch in batches])

@@ -148,7 +148,7 @@ def _is_done(run: RunFolder) -> bool:
 
 
 def _failure(run: RunFolder) -> str:
-    """Why a training failed by its settings; nothing if it did not, or for want of disk."""
+    """Return why a training failed by its settings; empty if it did not, or for want of disk."""
     failure = journal.last_failure(run.journal)
     return failure.message if failure is not None and failure.kind != FailureKind.RECORDS else ""
 

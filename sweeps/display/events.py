@@ -43,10 +43,10 @@ class Listener(Protocol):
 
     def event(self, event: Event) -> None: ...
     def refresh(self) -> None:
-        """Called a few times a second."""
+        """Redraw; called a few times a second."""
 
     def stopping(self) -> None:
-        """Called when trials have been told to save their state and end."""
+        """Show that trials were told to save their state and end."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class SearchDisplay(LiveDisplay):
         return TrialsTable([dimension.key for dimension in self._plan.space], rows, best, progress, all_rows)
 
     def _seconds_left(self) -> float:
-        """Seconds for the trials that run or are still to start, and for the confirmation."""
+        """Estimate seconds for the trials that run or are still to start, and for the confirmation."""
         search, confirm = self._plan.search, self._plan.search.confirm
         running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in FINISHED)
         lengths = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]

@@ -150,14 +150,14 @@ class Plan:
         return {dimension.key for dimension in self.space}
 
     def _is_baseline_value(self, key: str, value: Value) -> bool:
-        """Whether a parameter is the baseline's: as a text, as the one value of all layers, or as an inherited null."""
+        """Return whether a parameter is the baseline's: as text, one value of all layers, or an inherited null."""
         setting = effective(self.config, key)
         if value == hydra_text(setting) or distinct_values(setting) == {value}:
             return True
         return value is None and inherits_value(key, self.config)
 
     def _may_vary(self, key: str) -> bool:
-        """Whether a setting may differ between the trials of a study: it is searched, or scores do not depend on it."""
+        """Return whether a setting may differ between trials: it is searched, or scores do not depend on it."""
         if key in self._searched_keys() or self.inherits_from_space(key):
             return True
         if key.startswith("data."):  # the data themselves are compared, not where they lie

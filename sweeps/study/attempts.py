@@ -39,7 +39,7 @@ SECONDS = "seconds"  # of the study: searched so far, all sessions together
 
 
 def superseded(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Numbers of those that a later trial goes on with."""
+    """Return the numbers of trials that a later attempt continues."""
     return {number for history in histories(trials) for number in history}
 
 
@@ -50,18 +50,18 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Those with a score, best first."""
+    """Return the trials with a score, best first."""
     complete = [t for t in counted(trials) if t.state == TrialState.COMPLETE]
     return sorted(complete, key=lambda t: (t.value, t.number))
 
 
 def is_baseline(plan: Plan, trial: FrozenTrial | Trial) -> bool:
-    """Whether a trial is trained with the baseline's settings, to the digit."""
+    """Return whether a trial is trained with the baseline's settings, to the digit."""
     return BASELINE in trial.user_attrs or plan.is_baseline(trial.params)
 
 
 def shown_params(plan: Plan, trial: FrozenTrial | Trial) -> dict[str, Any]:
-    """The parameters of a trial for tables; of the baseline what is in effect, layer by layer."""
+    """Return the parameters of a trial for tables; for the baseline, the values in effect, layer by layer."""
     return plan.baseline_for_tables if BASELINE in trial.user_attrs else trial.params
 
 
@@ -75,7 +75,7 @@ def origin(trial: FrozenTrial) -> int:
 
 
 def suggestion(trials: Sequence[FrozenTrial], number: int) -> int:
-    """Which suggestion a trial is the first attempt at or another, from 0 on.
+    """Return which suggestion a trial is an attempt at, from 0 on.
 
     Whether a trial is another attempt is known when it is made, so this never changes.
     """
@@ -84,7 +84,7 @@ def suggestion(trials: Sequence[FrozenTrial], number: int) -> int:
 
 
 def run_of(plan: Plan, trial: FrozenTrial) -> RunFolder:
-    """Where all attempts at a trial's settings are recorded."""
+    """Return the run in which all attempts at a trial's settings are recorded."""
     return RunFolder(plan.records.runs / run_name(plan.search.study, origin(trial)))
 
 
@@ -94,7 +94,7 @@ def run_name(study: str, origin: int) -> str:
 
 
 def histories(trials: Sequence[FrozenTrial]) -> list[list[int]]:
-    """Numbers of the attempts before each trial, which it goes on with; none for a first one."""
+    """Return the numbers of the attempts that each trial continues; empty for a first one."""
     with experimental():  # once, and not for each of what may be thousands
         return [RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in trials]
 
@@ -136,7 +136,10 @@ def _requeue(study: Study, trial: FrozenTrial, retries: int) -> None:
 
 
 def _is_gone(trial: FrozenTrial, alone: bool) -> bool:
-    """Whether a running trial's worker has ended, as far as this host can tell; alone: no other host is at the study."""
+    """Return whether a running trial's worker has ended, as far as this host can tell.
+
+    `alone`: no other host works on the study.
+    """
     where, _, start = str(trial.user_attrs.get(HOST, "")).partition(" ")
     if where != host():
         return alone  # of before this host was started anew
@@ -175,7 +178,7 @@ def begin(storage: RDBStorage, trial: Trial) -> None:
 
 
 def objective(scores: Sequence[float]) -> float:
-    """What a search minimises: the mean of the last three in-run scores."""
+    """Return what a search minimises: the mean of the last three in-run scores."""
     return metric_names.in_run_score(scores)
 
 
@@ -185,5 +188,5 @@ def score_of(folder: RunFolder) -> float:
 
 
 def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:
-    """Steps and in-run scores that a run's journal holds."""
+    """Return the steps and in-run scores that a run's journal holds."""
     return journal.curve(folder.journal, metric_names.FID_PROXY) if folder.journal.exists() else ([], [])

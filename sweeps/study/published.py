@@ -57,7 +57,7 @@ def publish(study: Study, plan: Plan) -> None:
 
 
 def _absolute(arguments: list[str]) -> list[str]:
-    """Files by their whole path: workers start elsewhere."""
+    """Write files by their whole path: workers start elsewhere."""
     absolute = []
     for argument, before in zip(arguments, ["", *arguments], strict=False):
         key, _, value = argument.partition("=")
@@ -72,7 +72,7 @@ def _absolute(arguments: list[str]) -> list[str]:
 
 
 def stores_of(folder: RunFolder) -> dict[str, Any] | None:
-    """A study's run in MLflow, once it has one, for hosts whose records are elsewhere."""
+    """Return a study's run in MLflow, once it has one, for hosts whose records are elsewhere."""
     if not folder.mlflow_run_ids():
         return None
     stores = {uri: state for uri, state in read_json(folder.delivery)["stores"].items() if uri != OWN}

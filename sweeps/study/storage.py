@@ -24,7 +24,7 @@ from sweeps.study.optuna_log import experimental
 
 
 def problem(error: StorageInternalError) -> str:
-    """What is wrong with the database, in its own words: Optuna's speak of something else."""
+    """Return what is wrong with the database, in its own words: Optuna's speak of something else."""
     cause = error.__cause__ or error
     cause = cause.__cause__ or cause if isinstance(cause, StorageInternalError) else cause
     return f"the study's database: {without_password(first_line(getattr(cause, 'orig', None) or cause))}"
@@ -142,7 +142,7 @@ def open_database(address: str, grace_seconds: int | None) -> RDBStorage:
 
 
 def is_there(address: str) -> bool:
-    """Whether a database is there; of a server one cannot tell before it is opened."""
+    """Return whether a database exists; for a server one cannot tell before it is opened."""
     url = make_url(address)
     return not url.drivername.startswith("sqlite") or Path(str(url.database)).exists()
 
@@ -164,7 +164,7 @@ def turn(plan: Plan) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock(address: str, name: str) -> Iterator[None]:
-    """The database frees it when its holder dies."""
+    """Lock the database, which frees the lock when its holder dies."""
     url = make_url(address)
     if url.drivername.startswith("sqlite"):
         with FileLock(f"{url.database}.lock"):

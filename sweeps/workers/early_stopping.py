@@ -22,7 +22,7 @@ class EarlyStopping:
         self._saturated = self._collapsed = 0
 
     def look(self, step: int, scalars: Mapping[str, float]) -> str:
-        """Why the trial should end; nothing if it should not."""
+        """Return why the trial should end; empty if it should not."""
         if step < FIRST_STEP:
             return ""
         if metric_names.D_REAL in scalars:

@@ -120,7 +120,7 @@ class Objective:
             process.prune(reason)
 
     def _report(self, step: int, score: float) -> float:
-        """What a pruner compares: the objective as it would be if the trial ended here."""
+        """Report what a pruner compares: the objective as it would be if the trial ended here."""
         self._scores[step] = score
         value = attempts.objective(list(self._scores.values()))
         self._trial.report(value, step)

@@ -149,7 +149,7 @@ class Worker:
         return Objective(self, trial, origin, params).value()
 
     def _same_settings(self, trial: Trial, params: dict[str, Value]) -> FrozenTrial | None:
-        """An earlier trial of the very same settings, as happens where there are few: it would give the same."""
+        """Find an earlier trial of the very same settings, which would give the same result."""
         over = (TrialState.COMPLETE, TrialState.PRUNED)
         same = [t for t in self.study.get_trials(deepcopy=False, states=over) if same_params(t.params, params)]
         # The baseline's settings may lie beside the point of the space that it is seen as.

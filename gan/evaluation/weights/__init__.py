@@ -79,7 +79,7 @@ def find_weights(extractor: str, user_file: str | None = None, key: str = KEY) -
 
 
 def _parse_cifar_cnn(content: bytes, file: Path, key: str) -> Arrays:
-    """The arrays of `gan.evaluation.extractors.ConvFeatures`. Raises ConfigError for another file."""
+    """Return the arrays of `gan.evaluation.extractors.ConvFeatures`. Raises ConfigError for another file."""
     rule = "weights made by experiments/train_features.py"
     try:
         arrays = parse_npz(content)
@@ -92,7 +92,7 @@ def _parse_cifar_cnn(content: bytes, file: Path, key: str) -> Arrays:
 
 
 def random_weights() -> Arrays:
-    """Weights of the same network from fixed random bits: no training, the same everywhere."""
+    """Make weights of the same network from fixed random bits: no training, the same everywhere."""
     # Raw bits: unlike NumPy's distributions, their stream is the same in every release.
     bits = np.random.PCG64(20240229)
 
@@ -115,7 +115,7 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 
 
 def digest(weights: Arrays) -> str:
-    """SHA-256 of named arrays."""
+    """Return the SHA-256 of named arrays."""
     sha = hashlib.sha256()
     for name in sorted(weights):
         sha.update(f"{name} {weights[name].dtype.str} {weights[name].shape}\n".encode() + weights[name].tobytes())
@@ -123,7 +123,7 @@ def digest(weights: Arrays) -> str:
 
 
 def _inception(key: str) -> Path:
-    """Keras' own file of InceptionV3's weights, fetched if it is not in the cache."""
+    """Return Keras' own file of InceptionV3's weights, fetched if it is not in the cache."""
     homes = keras_homes()
     for home in homes:
         if is_readable(file := home / "models" / INCEPTION_FILE):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Run = Callable[[int], object]  # makes that many updates
 
 
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
 
 
@@ -32,7 +32,7 @@ def networks_update(update_rule: str, precision: str, batch_size: int) -> "Updat
 
     networks = [build(seed=0, precision=precision) for build in (build_generator, build_discriminator)]
     optimizers = [Adam(2e-4, beta_1=0.5) for _ in networks]
-    return Update(*networks, *optimizers, pictures(), update_rule=update_rule, batch_size=batch_size)
+    return Update(*networks, *optimizers, images(), update_rule=update_rule, batch_size=batch_size)
 
 
 def ours(update_rule: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "") -> Run:
@@ -46,14 +46,14 @@ def ours(update_rule: str = "tutorial", precision: str = "float32", batch_size: 
 def tutorial(batch_size: str = "32") -> Run:
     from tutorial_loop import TutorialLoop
 
-    return repeated(TutorialLoop(pictures(), int(batch_size)))
+    return repeated(TutorialLoop(images(), int(batch_size)))
 
 
 def pytorch(update_rule: str = "tutorial", batch_size: str = "32", compiled: str = "no", bfloat16: str = "no") -> Run:
     from torch_loop import TorchLoop
 
     loop = TorchLoop(
-        pictures(), update_rule, batch_size=int(batch_size), compiled=compiled == "yes", bfloat16=bfloat16 == "yes"
+        images(), update_rule, batch_size=int(batch_size), compiled=compiled == "yes", bfloat16=bfloat16 == "yes"
     )
     return repeated(loop)
 

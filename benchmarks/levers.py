@@ -1,8 +1,8 @@
-"""What each lever of docs/levers.md costs an update, against the tutorial's settings.
+"""What each regularization option of docs/levers.md costs an update, against the tutorial's settings.
 
     python benchmarks/levers.py [train.update_rule=batch] [other settings of both]
 
-Turns of a few updates with and without the lever; the medians of the ratios of each pair of turns. Processor time, of
+Turns of a few updates with and without the option; the medians of the ratios of each pair of turns. Processor time, of
 all cores together: a machine that does other things as well changes it less than the time on the clock.
 """
 
@@ -21,7 +21,7 @@ from experiments.runs.threads import use_threads
 if TYPE_CHECKING:
     from gan.update import Update
 
-LEVERS = (
+OPTIONS = (
     "train.ema_decay=0.999",
     "train.label_flip=0.05",
     "train.loss=hinge",
@@ -45,11 +45,11 @@ def main(common: list[str]) -> None:
     use_threads(None)
     with native_stderr_to(Path("/dev/null")):
         plain = _update(common)
-        for lever in LEVERS:
-            other = _update([*common, *lever.split()])
+        for option in OPTIONS:
+            other = _update([*common, *option.split()])
             turns = [(_milliseconds(plain), _milliseconds(other)) for _ in range(TURNS)]
             ratio, base = median(b / a for a, b in turns), median(a for a, _ in turns)
-            print(f"{lever:45} x{ratio:.3f}  {(ratio - 1) * base:+6.1f} ms of {base:.0f}", flush=True)
+            print(f"{option:45} x{ratio:.3f}  {(ratio - 1) * base:+6.1f} ms of {base:.0f}", flush=True)
 
 
 def _update(settings: list[str]) -> "Update":

@@ -5,7 +5,7 @@
 Both are processes of their own that take turns of five seconds, one stopped while the
 other goes on: a machine's speed drifts by more than what is measured. The clock starts
 behind the first call, which compiles, and stops when all is delivered to MLflow. The
-data are the built-in pictures; every interval is the default, and the database and the
+data are the built-in drawings; every interval is the default, and the database and the
 caches are there, as in any but the very first run.
 """
 
@@ -93,7 +93,7 @@ def main(steps: int) -> None:
     table = Table("of a run of", f"{steps:,} updates")
     table.add_row("an update, bare", f"{update * 1e3:.1f} ms")
     table.add_row("an update, with all between updates", f"{trained / count * 1e3:.1f} ms")
-    table.add_row("after the last update: scores, pictures, model, delivery", f"{end:.1f} s")
+    table.add_row("after the last update: scores, images, model, delivery", f"{end:.1f} s")
     table.add_row("extra between updates, of the wall clock", f"{(extra - end) / everything.seconds:.1%}")
     table.add_row("extra in all, of the wall clock", f"{extra / everything.seconds:.1%}")
     Console(width=120).print(table)

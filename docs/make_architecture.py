@@ -1,4 +1,4 @@
-"""Draw the two pictures of docs/architecture.md from the imports of the sources.
+"""Draw the two diagrams of docs/architecture.md from the imports of the sources.
 
 python docs/make_architecture.py
 """
@@ -136,7 +136,7 @@ def layers(folder: str, imports: dict[str, set[str]]) -> list[list[str]]:
 
 
 def house() -> str:
-    """Return the picture of the packages, their modules and the direction of imports."""
+    """Return the diagram of the packages, their modules and the direction of imports."""
     imports = read_imports(ROOT)
     parts, y = [], 16
     for folder in FOLDERS:
@@ -183,11 +183,11 @@ def house() -> str:
     parts.append(
         f'<text x="40" y="{y - 8}">Arrows are imports. They run downwards only: tests/test_house.py reads every file for it.</text>'
     )
-    return _picture("The house: packages, modules and the direction of imports", parts, y + 14)
+    return _diagram("The house: packages, modules and the direction of imports", parts, y + 14)
 
 
 def data() -> str:
-    """Return the picture of the way of the data in a run and in a search."""
+    """Return the diagram of the data flow in a run and in a search."""
     parts = [_lane("A run", 42)]
     parts += _row(RUN, 60) + _arrows(60) + _row(RECORDS, 176)
     parts += [
@@ -216,7 +216,7 @@ def data() -> str:
             f'<rect x="{x}" y="610" width="28" height="20" rx="4" fill="{fill}" stroke="{stroke}" stroke-width="2"/>'
         )
         parts.append(f'<text x="{x + 38}" y="625">{folder}/</text>')
-    return _picture("The way of the data, in a run and in a search", parts, 648)
+    return _diagram("The way of the data, in a run and in a search", parts, 648)
 
 
 def _x(place: int) -> int:
@@ -233,7 +233,7 @@ def _row(boxes: list[tuple[str, str]], y: int) -> list[str]:
         if not module:
             continue
         if not (file := ROOT / (module.replace(".", "/") + ".py")).is_file():
-            raise SystemExit(f"error: {file.relative_to(ROOT)} is in the picture of the data, and not in the tree")
+            raise SystemExit(f"error: {file.relative_to(ROOT)} is in the diagram of the data flow, and not in the tree")
         folder, *rest = module.split(".")
         fill, stroke = COLORS[folder]
         parts += [
@@ -263,7 +263,7 @@ def _wrap(names: list[str], width: float) -> list[str]:
     return lines
 
 
-def _picture(title: str, parts: list[str], height: int) -> str:
+def _diagram(title: str, parts: list[str], height: int) -> str:
     body = "\n".join(f"  {part}" for part in parts)
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" aria-labelledby="title">
   <title id="title">{escape(title)}</title>
@@ -275,7 +275,7 @@ def _picture(title: str, parts: list[str], height: int) -> str:
 
 
 def render() -> dict[Path, str]:
-    """Return what each picture's file must hold."""
+    """Return what each diagram's file must hold."""
     return {IMAGES / "architecture_house.svg": house(), IMAGES / "architecture_data.svg": data()}
 
 

@@ -25,17 +25,17 @@ Made by `{COMMAND}` from `experiments/settings/schema.py` and `sweeps/spec/schem
     python experiments/run.py model.bn_momentum=0.9 train.steps=3000
     python sweeps/optuna_search.py search.trials=40 'model.dropout=interval(0,0.5)'
 
-A value on the command line goes before a preset's, a preset's before the default below. `null` stands for none. A
+A value on the command line overrides a preset's, and a preset's overrides the default below. `null` stands for none. A
 mistake ends with exit code 2 and one line that names the key, its rule and the nearest right key, before anything is
 written. `--help` prints these keys too; `--cfg job` prints what a run would have.
 
-**One number or one a layer.** `model.bn_momentum=0.9` sets every batch normalisation, whatever a preset says of
-single layers. A list sets one network's, from input to output:
-`'model.generator.bn_momentum=[0.78,0.78]'`. With both, the list goes before the number.
+**One number or one a layer.** `model.bn_momentum=0.9` sets every batch normalisation, even where a preset
+sets single layers. A list sets one network's, from input to output:
+`'model.generator.bn_momentum=[0.78,0.78]'`. With both, the list overrides the number.
 
 **Presets.** `experiment=` sets many keys of a run (`tutorial`, `quick`, `tuned_four`, `tuned`), `search=` those of a
-search (`default`, `quick`, `levers`, `grid`, `custom`); they are the YAML files of `conf/`. A run has none unless one is named, a search has
-`default`, which holds its space. `data=cifar10` chooses a source with what belongs to it: `data=folder` and `data=npz`
+search (`default`, `quick`, `levers`, `grid`, `custom`); they are the YAML files of `conf/`. A run has no preset
+unless one is named; a search has `default`, which holds its space. `data=cifar10` chooses a source with what belongs to it: `data=folder` and `data=npz`
 also set `data.class_id=all`. Your own are YAML files in `experiment/`, `search/` or `data/` of any folder:
 `--config-dir my_conf experiment=mine` reads `my_conf/experiment/mine.yaml`, whose first line must be this one (files in
 `search/` and `data/` need none):
@@ -47,7 +47,7 @@ also set `data.class_id=all`. Your own are YAML files in `experiment/`, `search/
 **Several values.** `-m seed=0,1,2` makes three runs, each in a process of its own. In a search, a key with several
 values is a dimension of the space ([how to write them](search.md)).
 
-**Going on.** `resume=last train.steps=20000` takes up a run with its own settings. Only these may change:
+**Resuming.** `resume=last train.steps=20000` resumes a run with its own settings. Only these may change:
 {textwrap.fill(", ".join(f"`{key}`" for key in RESUME_MAY_CHANGE), 120)}.
 """
 

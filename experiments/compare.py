@@ -256,8 +256,8 @@ def _sheet(runs: Sequence[Compared], steps: Sequence[int], real: np.ndarray | st
     axes = figure.subplots(rows, len(steps), squeeze=False)
     for row, run in zip(axes, runs, strict=False):
         for place, step in zip(row, steps, strict=True):
-            with Image.open(run.samples[step]) as picture:
-                figures.show_pixels(place, np.asarray(picture))
+            with Image.open(run.samples[step]) as image:
+                figures.show_pixels(place, np.asarray(image))
         row[0].set_ylabel("\n".join(textwrap.wrap(run.name, 26)))
     for place, step in zip(axes[0], steps, strict=True):
         place.set_title(f"{step:,} updates")

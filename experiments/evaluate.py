@@ -126,7 +126,7 @@ def _log(folder: RunFolder, step: int, scores: dict[str, float], console: Consol
             journal.late_scalars(step, scores)
             journal.close()
     except ConfigError:
-        console.print("not logged: the run is going on, and its own process writes its records")
+        console.print("not logged: the run is still training, and only its own process writes its records")
         return 1
     return 0 if deliver(folder, console) else 1
 

@@ -1,13 +1,13 @@
-"""Pictures from the generator of a run; the data set is not needed.
+"""Samples from the generator of a run; the data set is not needed.
 
-    python experiments/generate.py                                     # 64 pictures of the last run
-    python experiments/generate.py run=best:gan num_images=1000 out=pictures.npz
+    python experiments/generate.py                                     # 64 samples of the last run
+    python experiments/generate.py run=best:gan num_images=1000 out=samples.npz
     python experiments/generate.py run=last seed=1 grid=4x12 out=grid.png
     python experiments/generate.py run=last interpolate=3:7 out=walk.gif
     python experiments/generate.py run=last latents=mine.npy out=folder/
 
-`out` says by its name what is made: a picture (.png), an animation (.gif), arrays `images`
-(N, 32, 32, 3) uint8 and `latents` (N, latent_dim) float32 (.npz), a folder of one picture
+`out` says by its name what is made: an image (.png), an animation (.gif), arrays `images`
+(N, 32, 32, 3) uint8 and `latents` (N, latent_dim) float32 (.npz), a folder of one image
 each, or the generator itself (.keras), which Keras opens without this project. Equal
 seeds give equal latents in every run of the same latent_dim.
 """
@@ -46,9 +46,9 @@ class Generation:
     num_images: int | None = setting(None, "images; by default 64, or as many as fill the grid", Interval(1, 10**6))
     seed: int = setting(0, "of the latents", Interval(0))
     out: str | None = setting(
-        None, "file (.png, .gif, .npz, .keras) or folder; by default a picture in the run's folder", NotEmpty()
+        None, "file (.png, .gif, .npz, .keras) or folder; by default an image in the run's folder", NotEmpty()
     )
-    grid: str | None = setting(None, "rows and columns of the picture, as 8x8; by default nearly a square", NotEmpty())
+    grid: str | None = setting(None, "rows and columns of the image, as 8x8; by default nearly a square", NotEmpty())
     interpolate: str | None = setting(None, "two images by their numbers, as 3:7, and the way from one to the other")
     latents: str | None = setting(None, "your own latents, .npy (N, latent_dim), instead of a seed's", NotEmpty())
     overwrite: bool = setting(False, "replace what is at `out`")
@@ -66,8 +66,8 @@ def main(args: Generation) -> int:
         raise ConfigError("latents", rule, f"{file_latents.shape} in {args.latents}")
     checkpoint = find_checkpoint(folder, args.step, console)
     kind = _kind(args)
-    if kind == "picture" and shape[0] * shape[1] > MOST_IN_A_GRID:
-        rule = f"at most {MOST_IN_A_GRID:,} for one picture"
+    if kind == "image" and shape[0] * shape[1] > MOST_IN_A_GRID:
+        rule = f"at most {MOST_IN_A_GRID:,} for one image"
         raise ConfigError(
             "num_images" if file_latents is None else "latents", rule, count, "out=images.npz or out=folder/ takes more"
         )
@@ -156,11 +156,11 @@ def _read_latents(path: str) -> np.ndarray:
 def _kind(args: Generation) -> str:
     """Return what is made: an image, GIF, arrays, generator or folder. Raises ConfigError."""
     if args.out is None:
-        return "picture"
+        return "image"
     out = Path(args.out).expanduser()
     if out.is_dir() or args.out.endswith("/") or not out.suffix:
         return "folder"
-    kinds = {".png": "picture", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
+    kinds = {".png": "image", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
     if out.suffix.lower() not in kinds:
         raise ConfigError("out", "a .png, .gif, .npz, .keras or a folder", args.out)
     return kinds[out.suffix.lower()]

@@ -3,7 +3,7 @@
     python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs
 
 Trains nine GANs of seven kinds and two reference networks first, which takes hours on two cores. All
-of it is kept under validation/ in the records: what is broken off goes on at the next call.
+of it is kept under validation/ in the records: the next call continues what was interrupted.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Several devices that train as one: each takes its share of every batch, and all hold the same weights.
+"""Several devices that train as one: each takes its part of every batch, and all hold the same weights.
 
 TensorFlow's MirroredStrategy runs the whole update once on every device, in step. What makes
 it the update of one device, but for rounding, is here: whatever is drawn for a batch is drawn

@@ -1,4 +1,4 @@
-"""Pictures of pictures: grids, the real beside the generated, an animation, the curves."""
+"""Image files: grids, the real beside the generated, an animation, the curves."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Curve = tuple[Sequence[int], Sequence[float]]  # steps and values
 
 
 def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.ndarray:
-    """Lay images out as one picture, row by row, with white gaps of 2 pixels (before the zoom).
+    """Lay images out as one, row by row, with white gaps of 2 pixels (before the zoom).
 
     Args:
         images: (N, H, W, 3) uint8, N at least rows * columns; those beyond are left out.
@@ -52,11 +52,11 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], milliseconds: int = 400) -> None:
-    """Save a looping GIF of picture files, a caption under each.
+    """Save a looping GIF of image files, a caption under each.
 
     Args:
         path: the GIF.
-        frames: picture files of one size, in order; at least one.
+        frames: image files of one size, in order; at least one.
         captions: one line of text a frame.
         milliseconds: how long a frame stays. The last one stays five times as long.
 
@@ -66,10 +66,10 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
     """
     sheets = []
     for frame, caption in zip(frames, captions, strict=True):
-        with Image.open(frame) as picture:
-            sheet = Image.new("RGB", (picture.width, picture.height + 22), "white")
-            sheet.paste(picture, (0, 0))
-        ImageDraw.Draw(sheet).text((8, picture.height + 3), caption, fill="black", font_size=14)
+        with Image.open(frame) as image:
+            sheet = Image.new("RGB", (image.width, image.height + 22), "white")
+            sheet.paste(image, (0, 0))
+        ImageDraw.Draw(sheet).text((8, image.height + 3), caption, fill="black", font_size=14)
         sheets.append(sheet.quantize(256))
     durations = [milliseconds] * (len(sheets) - 1) + [5 * milliseconds]
     sheets[0].save(path, save_all=True, append_images=sheets[1:], duration=durations, loop=0)
@@ -98,7 +98,7 @@ def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) 
     """Save the tutorial's last figure: 5x8 real images beside 5x8 generated.
 
     Args:
-        path: the picture; its ending says the format.
+        path: the file; its ending says the format.
         real: (N, H, W, 3) uint8, of which the first 40 are shown.
         generated: likewise.
 
@@ -119,7 +119,7 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
     """Save a figure of the loss curves over the score's curve.
 
     Args:
-        path: the picture; its ending says the format.
+        path: the file; its ending says the format.
         losses: curves by label, each (steps, values). The first two are drawn.
         score: (steps, values) of the score; both may be empty.
         score_label: what the score's axis says.
@@ -147,7 +147,7 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
 
 def scale(images: "tf.Tensor") -> "tf.Tensor":
     """Return (..., 3) uint8 as float32 in [-1, 1], as the tutorial does: x / 127.5 - 1."""
-    import tensorflow as tf  # here, for pictures are also saved by processes without it
+    import tensorflow as tf  # here, as processes without it save images, too
 
     return tf.cast(images, tf.float32) / 127.5 - 1.0
 

@@ -17,7 +17,7 @@ class Labels:
     fresh: bool = False  # drawn anew each step, not once
     inward: bool = False
     real_only: bool = False  # fake labels are 0: one-sided, Salimans et al. (2016)
-    flip: float = 0.0  # share that `flipped` swaps
+    flip: float = 0.0  # fraction that `flipped` swaps
 
     def draw(self, seed: int, step: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Draw the targets of a batch.

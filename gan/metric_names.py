@@ -1,4 +1,4 @@
-"""Names of all metrics and pictures, as the loop writes them and trackers show them."""
+"""Names of all metrics and images, as the loop writes them and trackers show them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ D_LOSS = "train/d_loss"  # mean of the discriminator's losses on real and fake; 
 G_LOSS = "train/g_loss"  # the generator's loss, likewise
 D_REAL = "train/d_real"  # mean probability that the discriminator gives to real images
 D_FAKE = "train/d_fake"  # and to generated ones
-STEPS_PER_SECOND = "train/steps_per_second"  # updates alone: pictures, scores, checkpoints not counted
+STEPS_PER_SECOND = "train/steps_per_second"  # updates alone: images, scores, checkpoints not counted
 
 # Scores of generated images, as gan.evaluation.scorer gives them; `named` says when.
 FID = "fid_proxy"  # Fréchet distance to the real images

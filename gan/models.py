@@ -53,7 +53,7 @@ def build_generator(
         ]
     stack += [_conv(3, 1, "conv_3", seed, "g", precision), layers.Activation("tanh", name="tanh", dtype="float32")]
     model = keras.Sequential(stack, name="generator")  # one by one, each addition builds all before it again
-    model.jit_compile = False  # or pictures are drawn through XLA on GPUs, unlike in the update
+    model.jit_compile = False  # or samples are drawn through XLA on GPUs, unlike in the update
     return model
 
 

@@ -44,7 +44,7 @@ class Decay:
 
     kind: str  # linear, or cosine: Loshchilov and Hutter (2017), without restarts
     steps: int  # updates of the whole training
-    start: float = 0.0  # share of them before it begins
+    start: float = 0.0  # fraction of them before it begins
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Return what update `step`, 1 for the first, multiplies the rates with: float32 in (0, 1]."""

@@ -1,6 +1,6 @@
 """Random numbers as a function of (seed, purpose, step).
 
-No draw depends on how many came before it, so a run that is taken up at step 700 draws
+No draw depends on how many came before it, so a run that is resumed at step 700 draws
 what it would have drawn anyway, and nothing about randomness needs to be saved.
 """
 

@@ -12,11 +12,11 @@ class Tracker(Protocol):
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
-        """Take a picture.
+        """Take an image.
 
         Args:
             step: number of updates so far.
-            key: name of the picture, such as `samples`.
+            key: name of the image, such as `samples`.
             pixels: (H, W, 3) uint8.
         """
 

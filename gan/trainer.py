@@ -1,6 +1,6 @@
 """The loop around the update: when to log, draw, score and save.
 
-Everything it does between two updates depends on the step alone, so a run taken up from
+Everything it does between two updates depends on the step alone, so a run resumed from
 a checkpoint does what it would have done.
 """
 
@@ -58,7 +58,7 @@ class Schedule:
 class Trainer:
     """Trains until the schedule ends or it is asked to stop.
 
-    `restore` takes up a checkpoint; without it a run starts at step 0.
+    `restore` loads a checkpoint; without it a run starts at step 0.
 
     Args:
         update: changes the networks, and holds all of their state.
@@ -223,7 +223,7 @@ class Trainer:
             self.checkpoints.save_best(self._checkpoint())
 
     def _scores(self, when: str, num_images: int) -> dict[str, float]:
-        """Return scores by the names in `gan.metric_names`; a generator that is not finite draws images, too."""
+        """Return scores by the names in `gan.metric_names`; a generator that is not finite would draw images, too."""
         self._check_finite({n: v.numpy() for n, v in named("generator", self.eval_generator().variables).items()})
         scores = metric_names.named(when, self.scorer.of_features(self._features(num_images)))
         for name, value in scores.items():

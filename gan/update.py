@@ -25,7 +25,7 @@ from gan.metric_names import D_FAKE, D_LOSS, D_REAL, G_LOSS
 from gan.optimizers import Decay
 from gan.randomness import stateless_seed
 
-ALIVE = "alive"  # share of all logits that carry a gradient: 0 when no weight gets one
+ALIVE = "alive"  # fraction of all logits that carry a gradient: 0 when no weight gets one
 VALUES = (D_LOSS, G_LOSS, D_REAL, D_FAKE, ALIVE)  # what one update returns, in order
 AVERAGE = "ema_generator"  # owner, in a state, of the moving average of the generator
 
@@ -132,7 +132,7 @@ class Update:
         return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take up what `state` gave. Raises ValueError if it is of other networks."""
+        """Restore what `state` returned. Raises ValueError if it is of other networks."""
         variables = self._variables()
         if unlike := variables.keys() ^ state.keys():
             raise ValueError(f"the state is of other networks: {min(unlike)} is on one side only")

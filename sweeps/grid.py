@@ -4,7 +4,7 @@
     python sweeps/grid.py model.bn_momentum=0.5,0.8 optim.learning_rate=1e-4,2e-4,4e-4 search.steps=2500 search.study=lr
 
 It is a search like any other (sweeps/optuna_search.py, with the settings of
-conf/search/grid.yaml): the same workers and records, and the same command goes on where
+conf/search/grid.yaml): the same workers and records, and the same command resumes where
 it was stopped. Its report begins with a heat map of the score and the same latents drawn
 by each combination.
 """

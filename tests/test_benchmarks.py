@@ -34,7 +34,7 @@ def test_results_and_profile() -> None:
 
 
 def test_multiply_adds_are_those_of_the_layers() -> None:
-    """53 million for a picture and 10.6 million for a judgement, counted from the networks as they are built."""
+    """53 million for an image of G and 10.6 million for a logit of D, counted from the networks as they are built."""
     code = """
 from step_speed import DISCRIMINATOR, GENERATOR
 from gan.layers import UpsampleConv2D

@@ -80,15 +80,15 @@ def test_every_lever_that_is_searched_has_its_paragraph() -> None:
     assert space.keys() - named <= tutorials
 
 
-def test_the_pictures_of_the_architecture_are_what_the_imports_say() -> None:
-    pictures: dict[Path, str] = ARCHITECT["render"]()
-    assert len(pictures) == 2
-    for file, text in pictures.items():
+def test_the_diagrams_of_the_architecture_are_what_the_imports_say() -> None:
+    diagrams: dict[Path, str] = ARCHITECT["render"]()
+    assert len(diagrams) == 2
+    for file, text in diagrams.items():
         assert file.read_text(encoding="utf-8") == text, f"{file} is out of date; draw it anew: {ARCHITECT['COMMAND']}"
 
 
 @pytest.mark.parametrize("name", ["architecture_house.svg", "architecture_data.svg"])
-def test_pictures_can_be_read(name: str) -> None:
+def test_diagrams_can_be_read(name: str) -> None:
     text = (DOCS / "images" / name).read_text(encoding="utf-8")
     ElementTree.fromstring(text)
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", text)]
@@ -105,7 +105,7 @@ def test_the_house_shows_every_module() -> None:
 
 
 def test_a_module_that_is_gone_is_not_drawn() -> None:
-    with pytest.raises(SystemExit, match=r"gan/gone\.py is in the picture of the data, and not in the tree"):
+    with pytest.raises(SystemExit, match=r"gan/gone\.py is in the diagram of the data flow, and not in the tree"):
         ARCHITECT["_row"]([("gone", "gan.gone")], 0)
 
 

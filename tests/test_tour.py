@@ -21,7 +21,7 @@ print(json.dumps({
     "before": before[metric_names.FID],
     "after": after[metric_names.FID],
     "scored_in_training": tracker.values[metric_names.FID_PROXY],
-    "pictures": sorted(tracker.pictures),
+    "samples": sorted(tracker.samples),
     "walk": walk.shape,
 }))
 """
@@ -63,7 +63,7 @@ def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert result["points"] == 200 and result["finite"]
     assert math.isfinite(result["after"]) and result["after"] < result["before"]
     assert result["scored_in_training"] == [result["after"]]  # equal latents, equal score
-    assert result["pictures"] == [0, 100, 200]
+    assert result["samples"] == [0, 100, 200]
     assert result["walk"] == [10, 32, 32, 3]
     images = [out for cell in notebook.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
     assert len(images) == 5

@@ -78,7 +78,7 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def stage(console: Console, words: str) -> Iterator[None]:
-    """Say what goes on while the context is entered: a spinner on a terminal, a line elsewhere."""
+    """Say what is being done while the context is entered: a spinner on a terminal, a line elsewhere."""
     if not console.is_terminal:
         say(console, f"now      {words}")
         yield
@@ -119,7 +119,7 @@ def counted(console: Console, words: str) -> Iterator[Callable[[int, int], None]
 
 
 class Output(Console):
-    """The standard output. Where nobody reads it any more, as after `| head`, work goes on in silence."""
+    """The standard output. Where nobody reads it any more, as after `| head`, work continues in silence."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

@@ -29,7 +29,7 @@ RUNS = {
         "model.dropout=0",
     ],
 }
-AT_ONCE = 2  # runs side by side, each with its share of the cores
+AT_ONCE = 2  # runs side by side, each with its part of the cores
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 PROGRAM = ROOT / "experiments" / "run.py"
 

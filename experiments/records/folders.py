@@ -83,13 +83,13 @@ class RunFolder:
     def owned(self, key: str = "resume") -> Iterator[None]:
         """Be the only process that trains or delivers this run; the system frees it when the process dies.
 
-        Raises ConfigError, in the name of a setting, if another one is at it.
+        Raises ConfigError, in the name of a setting, if another process has it.
         """
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 yield
         except Timeout:
-            raise ConfigError(key, "one that is not going on", self.name, "another process is at it") from None
+            raise ConfigError(key, "free", self.name, "another process is using it") from None
 
     @property
     def is_of_study(self) -> bool:
@@ -170,7 +170,7 @@ class Records:
         if name is None or not (self.runs / name).exists():
             return
         folder = RunFolder(self.runs / name)
-        remedy = f"resume={name} goes on with that run"
+        remedy = f"resume={name} resumes that run"
         if not folder.config.is_file():
             remedy = f"{folder.path} is there, but no run that came to its first step; remove it"
         raise ConfigError("name", "new", name, remedy)

@@ -38,7 +38,7 @@ class Scalars:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture made at a step."""
+    """An image made at a step."""
 
     time: int
     step: int

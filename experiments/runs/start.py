@@ -79,7 +79,7 @@ def load_data(config: Config, records: Records, console: Console, facts: dict[st
     with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
         warnings.simplefilter("always", DataWarning)
         data = config.data
-        with counted(console, "reading pictures") as progress:
+        with counted(console, "reading images") as progress:
             dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress, trained_on)
     for warning in caught:
         if issubclass(warning.category, DataWarning):
@@ -190,7 +190,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
         remedy = f"the run's scores are in {scored_in}, and cannot be compared with others"
-        raise ConfigError("resume", "a run whose scores can go on", f"the extractor {weights.id}", remedy)
+        raise ConfigError("resume", "a run with scores of the same extractor", f"the extractor {weights.id}", remedy)
     dataset = load_data(config, folder.records, console, facts)
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path

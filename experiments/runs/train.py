@@ -82,7 +82,7 @@ def train(
         Console(stderr=True, markup=False).print(f"error: {outcome.failure}", style="red", soft_wrap=True)
     elif outcome.status == RunStatus.KILLED:
         at = f"step {outcome.step} of {run.config.train.steps}"
-        say(console, f"stopped  at {at}; go on with\n         {run.resume_command}")
+        say(console, f"stopped  at {at}; resume with\n         {run.resume_command}")
     elif outcome.scores:
         _say_scores(run, outcome, console)
     _say_where(run, feeder, delivered, console)
@@ -107,7 +107,7 @@ def _train(
     begin = time.monotonic()
     start = run.checkpoint.step if run.checkpoint is not None else 0
     if start >= run.config.train.steps:
-        say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> goes on")
+        say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> continues")
     journal = Journal(run.folder, run.weights.id)
     if run.resumed:
         journal.status(RunStatus.RUNNING)
@@ -136,7 +136,7 @@ def _train(
                 outcome = Outcome(RunStatus.FINISHED, trainer.step)
             elif finished and not should_stop():
                 display.close()
-                with stage(console, f"scoring {run.config.eval.final_num_images:,} images, drawing the last pictures"):
+                with stage(console, f"scoring {run.config.eval.final_num_images:,} images, drawing the last samples"):
                     scores = trainer.final_scores()
                     if not should_stop():
                         _final_records(run, trainer, journal)

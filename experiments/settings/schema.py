@@ -74,7 +74,7 @@ class ModelConfig:
     latent_dim: int = setting(100, "length of the generator's input vector z", Interval(1, 65536))
     bn_momentum: float = setting(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
     leaky_relu_alpha: float = setting(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)
-    dropout: float = setting(0.25, "share of the discriminator's activations dropped in training", FRACTION)
+    dropout: float = setting(0.25, "fraction of the discriminator's activations dropped in training", FRACTION)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -96,7 +96,7 @@ class OptimConfig:
         "both learning rates fall to 0 at train.steps, which a resume may then not change",
         Choice(("constant", "linear", "cosine")),
     )
-    decay_from: float = setting(0.0, "share of train.steps after which they begin to fall", FRACTION)
+    decay_from: float = setting(0.0, "fraction of train.steps after which they begin to fall", FRACTION)
 
 
 @dataclass
@@ -120,7 +120,7 @@ class TrainConfig:
     )
     label_flip: float = setting(
         0.0,
-        "share of the discriminator's labels that are swapped, drawn afresh each update",
+        "fraction of the discriminator's labels that are swapped, drawn afresh each update",
         Interval(0, 0.5, high_open=True),
     )
     r1_gamma: float = setting(
@@ -143,7 +143,9 @@ class TrainConfig:
         "float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16"))
     )
     steps_per_call: int = setting(
-        10, "updates at most in one call; fewer where a second or a point, picture, score or checkpoint ends it", COUNT
+        10,
+        "updates at most in one call; fewer where a second, or a point, sample grid, score or checkpoint ends it",
+        COUNT,
     )
     threads: int | None = setting(
         None, "processor cores to compute on; by default all that this process may use", COUNT
@@ -154,7 +156,7 @@ class TrainConfig:
     log_every_steps: int = setting(
         50, "updates between two points of the loss curves, each the mean since the last", COUNT
     )
-    grid_every_steps: int = setting(250, "updates between two pictures of the same latents", COUNT)
+    grid_every_steps: int = setting(250, "updates between two sample grids of the same latents", COUNT)
     checkpoint_every_steps: int = setting(500, "updates between two checkpoints", COUNT)
     keep_checkpoints: int = setting(
         3, "checkpoints that stay, about 17 MB each; the best by score stays beside them", COUNT
@@ -202,7 +204,7 @@ class Config:
     records: RecordsConfig = field(default_factory=RecordsConfig)
     seed: int = setting(0, "seed of every random number of the run", Interval(0))
     name: str | None = setting(None, "name of the run; by default date, time and preset", FolderName())
-    resume: str | None = setting(None, "run to go on with: MLflow run id, name, folder or last", NotEmpty())
+    resume: str | None = setting(None, "run to resume: MLflow run id, name, folder or last", NotEmpty())
 
     def __post_init__(self) -> None:
         check(self)

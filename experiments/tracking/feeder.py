@@ -52,7 +52,7 @@ class Feeder:
                     and (monitor is None or not monitor._process.is_alive())
                 ):
                     monitor = _system_monitor(self.delivery.run_id, self._uri)  # an outage ends MLflow's own thread
-            except Exception as error:  # whatever MLflow, its database or the network raise: training goes on
+            except Exception as error:  # whatever MLflow, its database or the network raise: training continues
                 if self.problem is None:
                     _log.warning("MLflow is behind, will try again\n%s", public(traceback.format_exc()))
                 self.problem = reason(error, self._records)

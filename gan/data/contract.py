@@ -7,7 +7,7 @@
 from gan.errors import ConfigError
 
 SIZE = 32  # height and width of every image, in pixels
-MIN_IMAGES = 40  # the final picture shows as many real ones
+MIN_IMAGES = 40  # plots/training_images.png shows as many
 
 
 class DataError(ConfigError):

@@ -1,4 +1,4 @@
-"""Where the pictures come from: every source ends in the same `Dataset` of uint8 images.
+"""Where the images come from: every source ends in the same `Dataset` of uint8 images.
 
 Nothing here needs TensorFlow but the download, which is Keras' own.
 """
@@ -24,7 +24,7 @@ SHIP = CIFAR10_CLASSES.index("ship")
 NEARLY_CONSTANT = 8  # standard deviation of all values, of 255
 FLAT = 2  # and of those of one image
 DARK = 32  # an image below this is black, one as near to 255 white: so 12 of 16 bits look, read wrongly
-SOME = 0.1  # share of images that show next to nothing, from which on it is said
+SOME = 0.1  # fraction of images that show next to nothing, from which on a warning is printed
 LISTED = 20  # names of sub-folders in one line
 
 
@@ -64,7 +64,7 @@ def load_dataset(
     """Load the images of a source, in the class asked for.
 
     `auto` takes `path` if given, else CIFAR-10 from Keras' cache, else a download, else
-    the built-in pictures with a DataWarning. What takes time to decode is decoded once,
+    the built-in drawings with a DataWarning. What takes time to decode is decoded once,
     into `cache`, safely for processes that start together.
 
     Args:
@@ -73,7 +73,7 @@ def load_dataset(
             Keras' cache or a download.
         class_id: a class by index, by its name in CIFAR-10 or by a sub-folder's name; `all` for all images.
         cache: folder for what is decoded.
-        progress: called with the number of pictures decoded and the number of all pictures, while a folder is decoded.
+        progress: called with the number of images decoded and the number of all images, while a folder is decoded.
         trained_on: the `sha256` of a run's images, which an earlier version may have read from a folder in
             another way. If the cache still has those images, they are returned.
 
@@ -109,7 +109,7 @@ def _earlier(source: str, path: str | None, cache: Path, trained_on: str) -> Dat
 
 def _load(source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress) -> Dataset:
     kind, place = _where(source, path, cache)
-    name = "built-in pictures" if place is None else f"{kind} {place}"
+    name = "built-in drawings" if place is None else f"{kind} {place}"
 
     def check_names(folders: list[str]) -> None:
         _choose(source, kind, name, class_id, folders, bool(folders))
@@ -307,7 +307,7 @@ def _read(
         raise DataError("data.class_id", CIFAR10_RULE, class_id, nearest(str(class_id), (*CIFAR10_CLASSES, "all")))
     if place is None:
         if class_index(class_id) not in (SHIP, None):
-            rule = "8 (ship) for the built-in pictures"
+            rule = "8 (ship) for the built-in drawings"
             raise DataError("data.class_id", rule, class_id, "for other classes pass data.path")
         return prepared(cache, "data", f"embedded {drawings.VERSION}", _draw)
     if source == "npz":

@@ -1,7 +1,7 @@
-"""What is white in pictures of more than 8 bits a channel.
+"""What is white in images of more than 8 bits a channel.
 
 A 16-bit file may hold 12 bits of a camera, a float TIFF 0 to 1 or 0 to 255. The file says which,
-or the values of all pictures of a folder together do; one that is dark by itself says nothing.
+or the values of all images of a folder together do; one that is dark by itself says nothing.
 """
 
 from collections.abc import Sequence
@@ -18,57 +18,57 @@ BYTE = 255
 DEEP = 65535
 FULL_SCALES = (1, BYTE, *(2**bits - 1 for bits in PLAIN_BITS[1:]), DEEP)
 SCALED = ("PPM", "JPEG2000")  # Pillow brings their integers to the full 16 bits, by what the file says
-DIM = 4  # a picture that goes to a quarter of the greatest value or less may have been saved with fewer bits
-FEW_DIM = 0.25  # share of such pictures that any series may have
-FEW_FULL = 0.1  # share of pictures that end exactly where fewer bits do
+DIM = 4  # an image that goes to a quarter of the greatest value or less may have been saved with fewer bits
+FEW_DIM = 0.25  # fraction of such images that any series may have
+FEW_FULL = 0.1  # fraction of images that end exactly where fewer bits do
 TAGS = {tag.name: number for number, tag in TiffTags.TAGS_V2.items()}
 
 
 @dataclass(frozen=True)
 class Depth:
-    """How far the values of one picture go, before it is brought to 8 bits."""
+    """How far the values of one image go, before it is brought to 8 bits."""
 
-    kind: str  # pictures of a kind share what is white: format and type of number
+    kind: str  # images of a kind share what is white: format and type of number
     low: float
     high: float
     white: float | None  # what the file itself says
     file: str = ""  # its name, for messages
 
 
-def is_deep(picture: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
     """Return whether an image that is open but not decoded has more than 8 bits a channel."""
-    return picture.mode.startswith(("I", "F")) or _is_reduced(picture)
+    return image.mode.startswith(("I", "F")) or _is_reduced(image)
 
 
-def _is_reduced(picture: Image.Image) -> bool:
+def _is_reduced(image: Image.Image) -> bool:
     """Return whether Pillow drops the lower 8 of 16 bits: it does so where there are several channels."""
-    several = len(picture.getbands()) > 1
-    return several and any(";16" in str(tile[3]) for tile in getattr(picture, "tile", ()))
+    several = len(image.getbands()) > 1
+    return several and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
-def measure(picture: Image.Image) -> Depth:
+def measure(image: Image.Image) -> Depth:
     """Measure the depth of a deep image. Raises ValueError for values that are not finite."""
-    reduced = _is_reduced(picture)  # before it is decoded
-    kind = f"{picture.format} with {'several channels' if reduced else 'floats' if picture.mode == 'F' else 'integers'}"
-    file = Path(getattr(picture, "filename", "")).name
-    values = np.asarray(picture)
+    reduced = _is_reduced(image)  # before it is decoded
+    kind = f"{image.format} with {'several channels' if reduced else 'floats' if image.mode == 'F' else 'integers'}"
+    file = Path(getattr(image, "filename", "")).name
+    values = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("with values that are not finite, such as NaN")
     low, high = float(values.min()), float(values.max())
     if reduced:
         return Depth(kind, low * 257, high * 257, None, file)
-    return Depth(kind, low, high, _said_white(picture), file)
+    return Depth(kind, low, high, _said_white(image), file)
 
 
-def _said_white(picture: Image.Image) -> float | None:
+def _said_white(image: Image.Image) -> float | None:
     """Return the greatest value that a file names, if that is less than its type of number holds."""
-    if picture.format in SCALED and picture.mode != "F":  # PFM is PPM to Pillow
+    if image.format in SCALED and image.mode != "F":  # PFM is PPM to Pillow
         return DEEP
-    tags = getattr(picture, "tag_v2", {})
+    tags = getattr(image, "tag_v2", {})
     if most := tags.get(TAGS["SMaxSampleValue"]) or tags.get(TAGS["MaxSampleValue"]):
         return float(np.max(most))
     bits = np.max(tags.get(TAGS["BitsPerSample"], 16))
-    return float(2**bits - 1) if picture.mode != "F" and bits < 16 else None
+    return float(2**bits - 1) if image.mode != "F" and bits < 16 else None
 
 
 def whites(depths: Sequence[Depth], place: str) -> list[float]:
@@ -88,7 +88,7 @@ def whites(depths: Sequence[Depth], place: str) -> list[float]:
 
 
 def _check_one_range(kind: str, alike: Sequence[Depth], white: float, place: str) -> None:
-    """Raise DataError for pictures of which a good part may have been saved with another range than the brightest."""
+    """Raise DataError for images of which a good part may have been saved with another range than the brightest."""
     highs = [depth.high for depth in alike if depth.high > 0]  # black is black in any range
     greatest = max(highs, default=0)
 
@@ -127,13 +127,13 @@ def _white(kind: str, alike: Sequence[Depth], place: str) -> float:
         return BYTE
     if high in [2**bits - 1 for bits in PLAIN_BITS]:  # there are white spots
         return high
-    raise _unclear(kind, low, high, place, "which may be a dark picture or a smaller range")
+    raise _unclear(kind, low, high, place, "which may be a dark image or a smaller range")
 
 
 def _unclear(kind: str, low: float, high: float, place: str, why: str) -> DataError:
     got = f"{kind} from {low:,.6g} to {high:,.6g} in {place}"
     remedy = f"{why}; save them with 8 bits, or as TIFF with the tag MaxSampleValue"
-    return DataError("data.path", "pictures of which it is plain what is white", got, remedy)
+    return DataError("data.path", "images whose white value is clear", got, remedy)
 
 
 def to_bytes(values: np.ndarray, white: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The built-in pictures: 6,000 drawings of ships on water, 32x32 RGB.
+"""The built-in images: 6,000 drawings of ships on water, 32x32 RGB.
 
 They stand in for CIFAR-10's ships where that cannot be had. Only additions, products,
 divisions, square roots and comparisons are used, on random bits whose stream is fixed:
@@ -60,12 +60,12 @@ class Dice:
         return (raw.astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
 
     def between(self, low: float, high: float, count: int) -> Array:
-        """Draw one number a picture.
+        """Draw one number an image.
 
         Args:
             low: least value.
             high: bound above.
-            count: number of pictures.
+            count: number of images.
 
         Returns:
             (count, 1, 1) float32 in [low, high), but for rounding.
@@ -102,7 +102,7 @@ def _chunk(dice: Dice, count: int) -> Array:
 
 
 class Scene:
-    """The pictures of a chunk while they are painted: (n, 32, 32, 3) float32 in [0, 255]."""
+    """The images of a chunk while they are painted: (n, 32, 32, 3) float32 in [0, 255]."""
 
     def __init__(self, dice: Dice, count: int) -> None:
         self.dice, self.count = dice, count
@@ -121,12 +121,12 @@ class Scene:
         return self.palette[:, part]
 
     def paint(self, coverage: Array, colour: Array, chosen: Array | None = None) -> None:
-        """Lay a colour over pictures, as far as a coverage says.
+        """Lay a colour over images, as far as a coverage says.
 
         Args:
             coverage: (k, 32, 32) float32 in [0, 1]: 0 keeps a pixel, 1 replaces it.
-            colour: (k, 3) float32 in [0, 255], one a picture, or (1, 3) for all.
-            chosen: (k,) integers, which pictures are painted; None for all n, and k is n then.
+            colour: (k, 3) float32 in [0, 255], one an image, or (1, 3) for all.
+            chosen: (k,) integers, which images are painted; None for all n, and k is n then.
         """
         rows = np.flatnonzero(coverage.max(axis=(0, 2)) > 0)
         if not len(rows):
@@ -152,7 +152,7 @@ class Scene:
         ) * np.float32(0.35)
         clouds = np.clip((noise - self.dice.between(0.45, 0.85, self.count)) * 4, 0, 1) * np.float32(0.75)
         self.paint(clouds * (1 - self.below), np.minimum(self.colour(1) + 28, 255))
-        # On a third of the pictures a coast in the haze.
+        # On a third of the images a coast in the haze.
         ridge = _noise(self.dice, self.count, 6, 2)[:, :1] * self.dice.between(2, 8, self.count)
         coast = _coverage(self.y - self.horizon + ridge) * self.dice.chance(0.33, self.count)
         land = np.array([[70, 90, 70]], np.float32) * np.float32(0.5) + self.colour(1) * np.float32(0.5)
@@ -193,11 +193,11 @@ class Scene:
 
 
 class Ship:
-    """One kind of ship on some of a scene's pictures, each of its own size, place and heading.
+    """One kind of ship on some of a scene's images, each of its own size, place and heading.
 
     Args:
         dice: random numbers; the draws continue its stream.
-        scene: the pictures to paint on.
+        scene: the images to paint on.
         chosen: (k,) integers, which of them get a ship. Arrays below have one entry for each.
     """
 
@@ -217,7 +217,7 @@ class Ship:
     def place(self, length: tuple[float, float], freeboard: tuple[float, float]) -> None:
         """Choose place and size: `length` in pixels, `freeboard` as a fraction of it."""
         length_px = self.between(*length)
-        near = (length_px - 8) / 22  # larger ships are nearer, so lower in the picture
+        near = (length_px - 8) / 22  # larger ships are nearer, so lower in the image
         horizon = self.scene.horizon[self.chosen]
         self.waterline = np.minimum(horizon + np.float32(0.8) + near * self.between(2, 9), np.float32(27.5))
         self.half = length_px * self.between(0.62, 1.0) / 2  # turned towards us, it looks shorter

@@ -1,4 +1,4 @@
-"""A folder of pictures of any kind: everything that Pillow reads, in it and in the folders in it."""
+"""A folder of images of any kind: everything that Pillow reads, in it and in the folders in it."""
 
 import contextlib
 import struct
@@ -15,14 +15,14 @@ from gan.arrays import Arrays
 from gan.cache import fingerprint, kept, prepared
 from gan.data import depth
 from gan.data.contract import MIN_IMAGES, SIZE, DataError, DataWarning
-from gan.data.listing import Listing, list_pictures, remedies
+from gan.data.listing import Listing, list_images, remedies
 
-VERSION = 3  # of how pictures are read; another one reads them anew
+VERSION = 3  # of how images are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
 SHOWN = 10  # names in a warning
 MOST_REASON = 100  # letters of why a file cannot be read
 
-Progress = Callable[[int, int], None]  # told how many of how many pictures are read
+Progress = Callable[[int, int], None]  # told how many of how many images are read
 CheckNames = Callable[[list[str]], object]  # raises DataError for sub-folders among which the class is not
 
 # What Pillow's readers raise on damaged files.
@@ -33,12 +33,12 @@ UNREADABLE = (
 
 
 def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -> Arrays:
-    """Read all pictures in a folder and the folders in it, by extension.
+    """Read all images in a folder and the folders in it, by extension.
 
     Args:
         path: the folder.
-        cache: where pictures that are read are kept.
-        progress: told of pictures that are read.
+        cache: where images that are read are kept.
+        progress: told of images that are read.
         check_names: called with the names of the sub-folders before anything is read.
 
     Returns:
@@ -49,19 +49,19 @@ def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -
         DataError: for a folder that cannot be used, and what `check_names` raises.
     """
     if not path.is_dir():
-        raise DataError("data.path", "a folder of pictures", str(path))
-    listing = list_pictures(path)
+        raise DataError("data.path", "a folder of images", str(path))
+    listing = list_images(path)
     files = listing.files
     if len(files) < MIN_IMAGES:
         holds = f"it holds {len(files)}{_beside(listing)}"
-        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures", str(path), holds)
+        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} images", str(path), holds)
     check_names(list(_labels(path, files).get("class_names", [])))
     key = f"folder {VERSION} {fingerprint(files)}"
-    arrays = prepared(cache, "data", key, lambda: _read_pictures(files, str(path), progress))
+    arrays = prepared(cache, "data", key, lambda: _read_images(files, str(path), progress))
     unreadable, why = [files[index] for index in arrays.pop("unreadable")], _counted(arrays.pop("reasons"))
     if len(arrays["train_images"]) < MIN_IMAGES:
         got = f"{len(arrays['train_images'])} of {len(files)} in {path}"
-        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} pictures that can be read", got, why)
+        raise DataError("data.path", f"a folder with at least {MIN_IMAGES} images that can be read", got, why)
     _warn_of_left_out(path, listing, unreadable, why)
     return arrays | _labels(path, sorted(set(files) - set(unreadable)))
 
@@ -104,7 +104,7 @@ def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path], why:
         ),
         (
             len(listing.foreign),
-            f"{len(listing.foreign)} of {total} pictures in {path} are left out, as there is no reader for them:"
+            f"{len(listing.foreign)} of {total} images in {path} are left out, as there is no reader for them:"
             f" {remedies(listing.foreign)}",
         ),
         (
@@ -133,7 +133,7 @@ def _labels(path: Path, files: Sequence[Path]) -> Arrays:
     return {"train_labels": np.array(labels, np.int64), "class_names": np.array(names, object)}
 
 
-def _read_pictures(files: Sequence[Path], place: str, progress: Progress) -> Arrays:
+def _read_images(files: Sequence[Path], place: str, progress: Progress) -> Arrays:
     """Read images, cropped to the middle square and resized to 32x32, with the indices of unreadable ones and why.
 
     Those of more than 8 bits come last: what is white in them, all of them together say.
@@ -142,16 +142,16 @@ def _read_pictures(files: Sequence[Path], place: str, progress: Progress) -> Arr
     depths: dict[int, depth.Depth] = {}
     reasons: dict[int, str] = {}
     for index, file in enumerate(files):
-        with _noting(reasons, index), _opened(file) as picture:
-            if depth.is_deep(picture):
-                depths[index] = depth.measure(picture)
+        with _noting(reasons, index), _opened(file) as image:
+            if depth.is_deep(image):
+                depths[index] = depth.measure(image)
             else:
-                picture.draft(None, (DRAFT, DRAFT))
-                images[index] = _fitted(picture)
+                image.draft(None, (DRAFT, DRAFT))
+                images[index] = _fitted(image)
         progress(index + 1, len(files) + len(depths))
     for done, (index, white) in enumerate(zip(depths, depth.whites(list(depths.values()), place), strict=True), 1):
-        with _noting(reasons, index), _opened(files[index]) as picture:
-            images[index] = _fitted(picture, white)
+        with _noting(reasons, index), _opened(files[index]) as image:
+            images[index] = _fitted(image, white)
         progress(len(files) + done, len(files) + len(depths))
     none = np.zeros((0, SIZE, SIZE, 3), np.uint8)
     return {
@@ -174,20 +174,20 @@ def _noting(reasons: dict[int, str], index: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # odd metadata, a large picture: it is read, or is not
-        with Image.open(file) as picture:
-            yield picture
+        warnings.filterwarnings("ignore", module="PIL")  # odd metadata, a large image: it is read, or is not
+        with Image.open(file) as image:
+            yield image
 
 
-def _fitted(picture: Image.Image, white: float = 255) -> np.ndarray:
-    upright = _rgb(ImageOps.exif_transpose(picture), white)
+def _fitted(image: Image.Image, white: float = 255) -> np.ndarray:
+    upright = _rgb(ImageOps.exif_transpose(image), white)
     return np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
-def _rgb(picture: Image.Image, white: float) -> Image.Image:
+def _rgb(image: Image.Image, white: float) -> Image.Image:
     """Return what a viewer shows: `white` of one channel of many bits as 255, transparency on white."""
-    if picture.mode.startswith(("I", "F")):
-        picture = Image.fromarray(depth.to_bytes(np.asarray(picture), white))
-    if picture.has_transparency_data:
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-    return picture.convert("RGB")
+    if image.mode.startswith(("I", "F")):
+        image = Image.fromarray(depth.to_bytes(np.asarray(image), white))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""The picture files of a folder and of the folders in it."""
+"""The image files of a folder and of the folders in it."""
 
 import contextlib
 import errno
@@ -15,12 +15,12 @@ with contextlib.suppress(ImportError):  # not required: Pillow reads HEIC files 
     pillow_heif.register_heif_opener()
 
 # Thumbnails, snapshots and bins, which systems and network drives leave in people's folders; and all names with a dot.
-NOT_PICTURES = (
+NOT_IMAGES = (
     "@eadir", "@__thumb", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "#recycle", "#snapshot", "~snapshot",
     "__macosx", "$recycle.bin", "system volume information", "lost+found",
 )  # fmt: skip
 NO_READER = {".pdf", ".palm"}  # which Pillow writes alone
-# Pictures that Pillow has no reader for, and what helps.
+# Images that Pillow has no reader for, and what helps.
 FOREIGN = {
     **dict.fromkeys((".heic", ".heif", ".hif"), "pip install pillow-heif"),
     **dict.fromkeys(
@@ -34,14 +34,14 @@ FOREIGN = {
 class Listing:
     """What was found below a folder; all paths begin with it."""
 
-    files: list[Path] = field(default_factory=list)  # pictures, sorted
-    foreign: list[Path] = field(default_factory=list)  # pictures that nothing here can read
+    files: list[Path] = field(default_factory=list)  # images, sorted
+    foreign: list[Path] = field(default_factory=list)  # images that nothing here can read
     lost: list[Path] = field(default_factory=list)  # links to nothing
     closed: list[Path] = field(default_factory=list)  # folders that may not be entered
     others: Counter[str] = field(default_factory=Counter)  # how many other files there are, by extension
 
 
-def list_pictures(root: Path) -> Listing:
+def list_images(root: Path) -> Listing:
     """List all images by extension, each folder once, links to folders followed.
 
     Raises PermissionError if the root itself may not be entered.
@@ -49,7 +49,7 @@ def list_pictures(root: Path) -> Listing:
     extensions = set(Image.registered_extensions()) - NO_READER
     listing, folders, links = Listing(), [root], list[Path]()
     seen = set()
-    while folders or links:  # links last, so that a picture keeps the name of its own folder
+    while folders or links:  # links last, so that an image keeps the name of its own folder
         folder = folders.pop() if folders else links.pop(0)
         if (identity := _identity(folder)) in seen:
             continue
@@ -61,7 +61,7 @@ def list_pictures(root: Path) -> Listing:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
         for entry in entries or []:
             path = Path(entry.path)
-            if entry.name.startswith(".") or entry.name.lower() in NOT_PICTURES:
+            if entry.name.startswith(".") or entry.name.lower() in NOT_IMAGES:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)

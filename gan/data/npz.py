@@ -54,7 +54,7 @@ def _conversion(name: str, images: np.ndarray) -> str:
     elif shape == (SIZE, SIZE, 4):
         new = f"{new}[..., :3]"
     elif shape != (SIZE, SIZE, 3):
-        return "data=folder takes pictures of any size" if images.ndim in (3, 4) else ""
+        return "data=folder takes images of any size" if images.ndim in (3, 4) else ""
     if images.dtype == np.uint8:
         return f"{name} = {new}"
     if not images.size or images.dtype.kind not in "biuf" or not np.isfinite(images).all():

@@ -68,7 +68,7 @@ class InceptionFeatures:
 
     The space of the published FID, in another implementation of network and resizing, so
     its scores are near published ones and not equal to them. Slow: a network for
-    large pictures.
+    large images.
     """
 
     @keras_defaults()

@@ -104,7 +104,7 @@ def confirm(
         for training in waiting:
             training.result()
     if stopped:
-        raise CannotGoOn(f"{stopped[0]}; the same command goes on when that is mended")
+        raise CannotGoOn(f"{stopped[0]}; the same command resumes when that is fixed")
     if should_stop():
         raise Stopped
     for candidate in candidates:

@@ -130,18 +130,18 @@ def _map(plan: Plan, done: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
         scores = np.full((len(names[1]), len(names[0])), np.nan)
         for place, trial in by_place.items():
             scores[place] = trial.value
-        picture = axes.imshow(scores, cmap="viridis_r", aspect="auto")
+        image = axes.imshow(scores, cmap="viridis_r", aspect="auto")
         for (row, column), score in np.ndenumerate(scores):
             has_score = np.isfinite(score)
             axes.text(
                 column, row, f"{score:.3g}" if has_score else "none", ha="center", va="center",
-                color=figures.ink_on(picture.to_rgba(score)) if has_score else figures.INK[theme],
+                color=figures.ink_on(image.to_rgba(score)) if has_score else figures.INK[theme],
             )  # fmt: skip
         axes.set_xticks(range(len(names[0])), names[0])
         axes.set_yticks(range(len(names[1])), names[1])
         axes.set(xlabel=across.key, ylabel=down.key)
         axes.grid(False)
-        figure.colorbar(picture, label=f"{SCORE} (lower is better)")
+        figure.colorbar(image, label=f"{SCORE} (lower is better)")
         return figure
 
     def sheet(theme: str) -> Figure:
@@ -151,8 +151,8 @@ def _map(plan: Plan, done: Sequence[FrozenTrial]) -> dict[str, SavedFigure]:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if place in by_place and (file := _last_samples(plan, by_place[place])) is not None:
-                with Image.open(file) as picture:
-                    figures.show_pixels(axis, np.asarray(picture))
+                with Image.open(file) as image:
+                    figures.show_pixels(axis, np.asarray(image))
         for axis, name in zip(axes[0], names[0], strict=True):
             axis.set_title(name)
         for axis, name in zip(axes[:, 0], names[1], strict=True):
@@ -258,8 +258,8 @@ def _contact_sheet(plan: Plan, done: Sequence[FrozenTrial]) -> SavedFigure | Non
         for axis in axes.flat:
             axis.set_axis_off()
         for axis, (trial, file) in zip(axes.flat, newest, strict=False):
-            with Image.open(file) as picture:
-                figures.show_pixels(axis, np.asarray(picture))
+            with Image.open(file) as image:
+                figures.show_pixels(axis, np.asarray(image))
             preset = f" ({plan.preset})" if attempts.is_baseline(plan, trial) else ""
             axis.set_title(f"trial {attempts.origin(trial)}{preset}: {trial.value:.4g}", fontsize=10)
             params = attempts.shown_params(plan, trial)

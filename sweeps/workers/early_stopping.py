@@ -1,16 +1,16 @@
-"""Signs that a training leads nowhere, whatever other trials do."""
+"""Early stopping: signs that a training is hopeless, whatever other trials do."""
 
 from collections.abc import Mapping
 
 from gan import metric_names
 
-# In a sound training D gives real images some 0.6 and fake ones 0.4 on average; the
-# discriminator of one that is lost knows every image for what it is, and G learns nothing.
+# In a sound training D gives real images some 0.6 and fake ones 0.4 on average. In a lost one
+# it tells every real image from every fake one, and G learns nothing.
 FIRST_STEP = 500  # before it nothing is known of a training
 SATURATED_GAP = 0.98
 SATURATED_POINTS = 6  # of the loss curves, in a row: 300 updates
 # Of 5,000 real images, those with a generated one near: 0.03 at the least in sound
-# trainings after 500 updates, below 0.005 where all latents give one picture.
+# trainings after 500 updates, below 0.005 where all latents give one image.
 COLLAPSED_COVERAGE = 0.005
 COLLAPSED_SCORES = 2  # in a row
 

@@ -82,7 +82,7 @@ class Objective:
         """Train, and return the objective.
 
         Raises:
-            optuna.TrialPruned: if it fell behind or came to nothing.
+            optuna.TrialPruned: if it fell behind or early stopping ended it.
             TrialFailed: if it failed or was interrupted.
         """
         for step, score in zip(*attempts.scores_of(self._run), strict=True):  # of an attempt before this one
@@ -107,7 +107,7 @@ class Objective:
             self._trial.set_user_attr(attempts.STEP, step)
 
     def _look(self, process: TrialProcess, scalars: Scalars) -> None:
-        """Report a score, and prune the trial if it is behind others or leads nowhere."""
+        """Report a score, and prune the trial if it is behind others or hopeless."""
         step, score = scalars.step, scalars.values.get(metric_names.FID_PROXY)
         reason = self._early_stopping.look(step, scalars.values)
         if score is not None and step not in self._scores:  # else reported by an attempt before this one

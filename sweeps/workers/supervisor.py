@@ -79,7 +79,7 @@ class Supervisor:
             if dead & started:
                 code, words = launcher.last_exit()
                 if code == NO_TRIAL_COULD_DO_BETTER:
-                    raise CannotGoOn(f"{words}; the same command goes on when that is mended")
+                    raise CannotGoOn(f"{words}; the same command resumes when that is fixed")
                 self._requeue_lost()
                 trials = self._trials()
             if self._is_over(trials):

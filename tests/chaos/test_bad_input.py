@@ -258,32 +258,32 @@ def test_npz(content: bytes, class_id: int | str, tmp_path: Path) -> None:
         assert dataset.train.shape[1:] == (32, 32, 3)
 
 
-def picture(kind: str) -> bytes:
+def image_bytes(kind: str) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(noise_images(1)[0]).resize((40, 36)).save(buffer, kind)
     return buffer.getvalue()
 
 
-PICTURES = {kind: picture(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "ICO", "PPM")}
+IMAGES = {kind: image_bytes(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "ICO", "PPM")}
 
 
 @many(150)
 @given(
     data=st.data(),
-    kind=st.sampled_from(list(PICTURES)),
+    kind=st.sampled_from(list(IMAGES)),
     suffix=st.sampled_from([".png", ".jpg", ".tif", ".ico", ".gif", ".eps"]),
 )
 def test_picture_files(data: st.DataObject, kind: str, suffix: str, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     if not folder.exists():
         folder.mkdir()
         for k in range(40):
-            (folder / f"{k}.png").write_bytes(PICTURES["PNG"])
+            (folder / f"{k}.png").write_bytes(IMAGES["PNG"])
     for old in folder.glob("odd.*"):
         old.unlink()
-    (folder / f"odd{suffix}").write_bytes(data.draw(damaged(PICTURES[kind])))
-    dataset = knock("pictures", lambda: load_dataset("folder", str(folder), "all", tmp_path / "cache"))
-    assert dataset is not None  # one bad picture is left out
+    (folder / f"odd{suffix}").write_bytes(data.draw(damaged(IMAGES[kind])))
+    dataset = knock("images", lambda: load_dataset("folder", str(folder), "all", tmp_path / "cache"))
+    assert dataset is not None  # one bad image is left out
     assert len(dataset.train) in (40, 41)
 
 

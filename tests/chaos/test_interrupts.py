@@ -74,7 +74,7 @@ def test_a_second_one_leaves_at_once(npz: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_that_comes_when_all_is_trained_leaves_the_rest_to_a_resume(npz: Path, tmp_path: Path) -> None:
-    """Scoring and the last pictures are still to be made."""
+    """Scoring and the last samples are still to be made."""
     folder = RunFolder(Records(tmp_path / "r").runs / "run")
     process = start(tmp_path / "r", npz, "train.steps=60", "eval.num_images=20", "eval.final_num_images=20")
     wait_for_step(folder, 60)

@@ -121,4 +121,4 @@ def test_outages_lose_and_double_nothing(
     assert steps == list(range(20, step + 1, 20))
     plots = sorted(int(Path(f.path).stem.split("_")[1]) for f in client.list_artifacts(run_id, "plots"))
     assert plots == list(range(50, step + 1, 50))
-    print(f"{points} points, {len(steps)} pictures, {len(plots)} files, {proxy.requests} requests")
+    print(f"{points} points, {len(steps)} samples, {len(plots)} files, {proxy.requests} requests")

@@ -94,8 +94,8 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     names = {f"{name}{dark}.png" for name in ("scores", "losses", "latents", "final") for dark in ("", "_dark")}
     assert {file.name for file in out.iterdir()} == {*names, "compare.html"}
     for name in names:
-        with Image.open(out / name) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+        with Image.open(out / name) as image:
+            pixels = np.asarray(image.convert("RGB"))
         theme = "dark" if "_dark" in name else "light"
         ground = tuple(int(figures.GROUND[theme][k : k + 2], 16) for k in (1, 3, 5))
         assert tuple(pixels[0, -1]) == ground

@@ -113,9 +113,9 @@ def test_all_metrics_are_printed_and_logged_under_extractor_and_count(untrained_
     assert sorted(point.step for point in history) == [3, 6]
     assert metrics[f"{prefix}/seed_4/fid_proxy"] != metrics[f"{prefix}/fid_proxy"]
 
-    # While the run's own process is at it, its records are left alone.
+    # While the run trains, its records are left alone.
     with untrained_run.folder.owned():
         busy = program("run=mine", *common, "seed=5", script="experiments/evaluate.py")
     assert busy.returncode == 1
-    assert "not logged: the run is going on" in busy.stdout
+    assert "not logged: the run is still training" in busy.stdout
     assert not curve(untrained_run.folder.journal, f"{prefix}/seed_5/fid_proxy")[0]

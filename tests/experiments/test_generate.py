@@ -1,4 +1,4 @@
-"""Pictures from a run: what is made, that it is the right thing, and what is refused."""
+"""Samples from a run: what is made, that it is the right thing, and what is refused."""
 
 from pathlib import Path
 
@@ -43,19 +43,19 @@ def test_arrays_hold_the_images_of_their_latents(untrained_run: Run, tmp_path: P
 
 
 def test_a_picture_is_a_grid_row_by_row(untrained_run: Run, tmp_path: Path) -> None:
-    picture, arrays = tmp_path / "x.png", tmp_path / "x.npz"
-    main(wanted(untrained_run, grid="2x5", out=str(picture)))
+    image, arrays = tmp_path / "x.png", tmp_path / "x.npz"
+    main(wanted(untrained_run, grid="2x5", out=str(image)))
     main(wanted(untrained_run, num_images=10, out=str(arrays)))
-    np.testing.assert_array_equal(np.asarray(Image.open(picture)), grid(np.load(arrays)["images"], 2, 5))
+    np.testing.assert_array_equal(np.asarray(Image.open(image)), grid(np.load(arrays)["images"], 2, 5))
     # Seven images in three columns leave two places white.
-    main(wanted(untrained_run, num_images=7, out=str(picture), overwrite=True))
-    pixels = np.asarray(Image.open(picture))
+    main(wanted(untrained_run, num_images=7, out=str(image), overwrite=True))
+    pixels = np.asarray(Image.open(image))
     assert pixels.shape == ((3 * 34 + 2) * 3, (3 * 34 + 2) * 3, 3)
     assert (pixels[-102:, -102:] == 255).all()
     assert not (pixels[:102, -102:] == 255).all()
 
 
-def test_a_folder_holds_one_picture_each_and_latents_can_be_ones_own(untrained_run: Run, tmp_path: Path) -> None:
+def test_a_folder_holds_one_image_each_and_latents_can_be_ones_own(untrained_run: Run, tmp_path: Path) -> None:
     mine = np.random.default_rng(3).standard_normal((11, 100))
     np.save(tmp_path / "mine.npy", mine)
     main(wanted(untrained_run, latents=str(tmp_path / "mine.npy"), out=str(tmp_path / "folder"), step="3"))
@@ -118,8 +118,8 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         ({"grid": "0x8"}, "grid must be rows x columns, as 8x8"),
         ({"grid": "999x999"}, "at most 10,000 places"),
         ({"grid": "2x2", "num_images": 5}, "grid must be of 5 places, one an image; got '2x2'"),
-        ({"num_images": 20_000}, "num_images must be at most 10,000 for one picture; got 20000 (out=images.npz or"),
-        ({"latents": str(tmp_path / "many.npy")}, "latents must be at most 10,000 for one picture; got 10001"),
+        ({"num_images": 20_000}, "num_images must be at most 10,000 for one image; got 20000 (out=images.npz or"),
+        ({"latents": str(tmp_path / "many.npy")}, "latents must be at most 10,000 for one image; got 10001"),
         ({"interpolate": "3"}, "two different images by their numbers"),
         ({"interpolate": "3:3"}, "two different images by their numbers"),
         ({"interpolate": "1:2", "grid": "2x2"}, "grid must be absent with interpolate="),
@@ -159,8 +159,8 @@ def test_the_program_makes_a_picture_of_the_last_run(untrained_run: Run, program
     assert done.stdout.splitlines()[:2] == ["now      generating", "run      mine, step 6"]
     assert f"{default_file.relative_to(tmp_path)} (64 images)" in done.stdout
     assert done.stderr == ""
-    with Image.open(default_file) as picture:
-        assert picture.size == ((8 * 34 + 2) * 3,) * 2
+    with Image.open(default_file) as image:
+        assert image.size == ((8 * 34 + 2) * 3,) * 2
     wrong = program(root, "nun_images=3", script="experiments/generate.py", cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: an argument must be one of run, ")

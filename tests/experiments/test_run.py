@@ -67,7 +67,7 @@ def only_run(records: Records) -> RunFolder:
         (["-m", "name=a", "seed=0,1"], "name must be absent in a multirun"),
         (["data=cifar10", f"data.path={__file__}"], "data.path must be an undamaged CIFAR-10 .tar.gz"),
         (["data.path=nowhere"], "data.path must be an existing file or folder; got 'nowhere'"),
-        (["data=folder", "data.path=."], "at least 40 pictures"),
+        (["data=folder", "data.path=."], "at least 40 images"),
         (["eval.extractor=cifarcnn"], "eval.extractor must be one of cifar_cnn, random_cnn, inception; got 'cifarcnn'"),
         (["data=embedded", "eval.extractor_weights=nowhere"], "eval.extractor_weights must be a file of weights"),
     ],
@@ -291,7 +291,7 @@ def test_interrupted_and_resumed_equals_never_interrupted(
     program: RunProgram, common: list[str], records: Records
 ) -> None:
     assert program(*common, "train.steps=8", "name=straight").returncode == 0
-    # First to step 2 only: an extended run has to go on to its new end.
+    # First to step 2 only: an extended run has to train to its new end.
     assert program(*common, "train.steps=2", "name=stopped").returncode == 0
     slow = ["resume=stopped", "train.steps=8", f"records.root={records.root}"]
     process = subprocess.Popen(
@@ -364,7 +364,7 @@ def test_divergence_ends_failed_with_the_step_and_advice(
 
 
 @pytest.mark.slow
-def test_without_the_data_set_the_built_in_pictures_serve_with_a_warning(
+def test_without_the_data_set_the_built_in_drawings_serve_with_a_warning(
     program: RunProgram, records: Records, tmp_path: Path
 ) -> None:
     """No network here: every connection is sent to a proxy that does not exist."""
@@ -377,7 +377,7 @@ def test_without_the_data_set_the_built_in_pictures_serve_with_a_warning(
     )
     assert done.returncode == 0, done.stderr
     assert "CIFAR-10 IS NOT HERE AND CANNOT BE DOWNLOADED" in " ".join(done.stdout.split())
-    assert "built-in pictures" in done.stdout
+    assert "built-in drawings" in done.stdout
     facts = read_json(only_run(records).facts)
     assert facts["tags"]["dataset"] == "embedded"
     refused = program("data=cifar10", f"records.root={records.root}", https_proxy="http://127.0.0.1:9")

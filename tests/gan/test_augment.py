@@ -11,7 +11,7 @@ KINDS = list(AUGMENTATIONS)
 STEP = tf.constant(3)
 
 
-def pictures(count: int = 8) -> np.ndarray:
+def noise(count: int = 8) -> np.ndarray:
     """Nowhere 0, so that what is cut or moved away is seen."""
     values = np.random.default_rng(0).uniform(0.1, 1, (count, 32, 32, 3))
     return values.astype(np.float32)
@@ -24,7 +24,7 @@ def test_the_words_of_the_setting_are_those_of_the_table() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_draws_are_functions_of_seed_purpose_and_step(kind: str) -> None:
-    images = tf.constant(pictures())
+    images = tf.constant(noise())
     first = augment(images, [kind], 0, "real", STEP)
     np.testing.assert_array_equal(first, augment(images, [kind], 0, "real", STEP))
     for other in ((1, "real", STEP), (0, "fake", STEP), (0, "real", STEP + 1)):
@@ -34,7 +34,7 @@ def test_draws_are_functions_of_seed_purpose_and_step(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_flow_to_every_image(kind: str) -> None:
-    images = tf.constant(pictures())
+    images = tf.constant(noise())
     with tf.GradientTape() as tape:
         tape.watch(images)
         total = tf.reduce_sum(augment(images, [kind], 0, "fake", STEP))
@@ -44,7 +44,7 @@ def test_gradients_flow_to_every_image(kind: str) -> None:
 
 
 def test_color_moves_the_mean_by_brightness_alone() -> None:
-    images = pictures(200)
+    images = noise(200)
     changed = augment(tf.constant(images), ["color"], 0, "real", STEP).numpy()
     moved = changed.mean((1, 2, 3)) - images.mean((1, 2, 3))
     assert np.abs(moved).max() <= 0.5 + 1e-5
@@ -54,7 +54,7 @@ def test_color_moves_the_mean_by_brightness_alone() -> None:
 
 
 def test_translation_moves_whole_pixels_and_fills_with_grey() -> None:
-    images = pictures(200)
+    images = noise(200)
     moved = augment(tf.constant(images), ["translation"], 0, "real", STEP).numpy()
     shifts = set()
     padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
@@ -68,7 +68,7 @@ def test_translation_moves_whole_pixels_and_fills_with_grey() -> None:
 
 
 def test_cutout_is_one_square_of_half_the_side() -> None:
-    images = pictures(200)
+    images = noise(200)
     cut = augment(tf.constant(images), ["cutout"], 0, "real", STEP).numpy()
     holes = (cut == 0).all(3)
     np.testing.assert_array_equal(cut[~holes], images[~holes])
@@ -81,7 +81,7 @@ def test_cutout_is_one_square_of_half_the_side() -> None:
 
 
 def test_half_of_the_images_are_mirrored() -> None:
-    images = pictures(400)
+    images = noise(400)
     turned = mirrored(tf.constant(images), 0, STEP).numpy()
     is_turned = np.array([np.array_equal(a, b[:, ::-1]) for a, b in zip(turned, images, strict=True)])
     np.testing.assert_array_equal(turned[~is_turned], images[~is_turned])

@@ -10,18 +10,18 @@ from gan.images import GAP, grid, save_animation, save_curves, save_png, save_re
 
 def test_grid_places_images_row_by_row() -> None:
     images = noise_images(6)
-    picture = grid(images, 2, 3, zoom=1)
-    assert picture.shape == (2 * 34 + GAP, 3 * 34 + GAP, 3)
+    sheet = grid(images, 2, 3, zoom=1)
+    assert sheet.shape == (2 * 34 + GAP, 3 * 34 + GAP, 3)
     for k, image in enumerate(images):
         y, x = GAP + (k // 3) * 34, GAP + (k % 3) * 34
-        np.testing.assert_array_equal(picture[y : y + 32, x : x + 32], image)
-    assert (picture[:GAP] == 255).all()
-    np.testing.assert_array_equal(grid(images, 2, 3, zoom=3)[::3, ::3], picture)
+        np.testing.assert_array_equal(sheet[y : y + 32, x : x + 32], image)
+    assert (sheet[:GAP] == 255).all()
+    np.testing.assert_array_equal(grid(images, 2, 3, zoom=3)[::3, ::3], sheet)
     with pytest.raises(ValueError, match="needs 9 images; got 6"):
         grid(images, 3, 3)
 
 
-def test_animation_has_a_frame_a_picture(tmp_path: Path) -> None:
+def test_animation_has_a_frame_an_image(tmp_path: Path) -> None:
     frames = []
     for k in range(3):
         frames.append(tmp_path / f"{k}.png")
@@ -38,7 +38,7 @@ def test_figures_are_drawn(tmp_path: Path) -> None:
     save_curves(tmp_path / "losses.png", {"discriminator": curve, "generator": curve}, ([100], [3.0]), "FID proxy", 0.8)
     save_curves(tmp_path / "short.png", {"discriminator": curve, "generator": curve}, ([], []), "FID proxy", 0.8)
     for name in ("pair", "losses", "short"):
-        with Image.open(tmp_path / f"{name}.png") as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+        with Image.open(tmp_path / f"{name}.png") as sheet:
+            pixels = np.asarray(sheet.convert("RGB"))
             assert min(pixels.shape[:2]) > 300
             assert pixels.std() > 5, f"{name} is blank"

@@ -25,7 +25,7 @@ class Recorder(NullTracker):
     def __init__(self) -> None:
         self.events: list[tuple[int, str]] = []
         self.values: dict[tuple[int, str], float] = {}
-        self.pictures: dict[int, np.ndarray] = {}
+        self.samples: dict[int, np.ndarray] = {}
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self.events += [(step, key) for key in values]
@@ -33,7 +33,7 @@ class Recorder(NullTracker):
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
         self.events.append((step, key))
-        self.pictures[step] = pixels
+        self.samples[step] = pixels
 
     def steps(self, key: str) -> list[int]:
         return [step for step, name in self.events if name == key]
@@ -88,7 +88,7 @@ def test_everything_happens_exactly_when_asked(tmp_path: Path) -> None:
 def test_steps_per_call_changes_nothing_but_the_number_of_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Same events, values, pictures and weights; and no call goes past a step at which something is due."""
+    """Same events, values, samples and weights; and no call goes past a step at which something is due."""
     results, calls = [], []
     run = Update.run
     monkeypatch.setattr(
@@ -193,7 +193,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> None:
     assert {k: v for k, v in joined.items() if k[1] != timed} == {
         k: v for k, v in straight.values.items() if k[1] != timed
     }
-    np.testing.assert_array_equal(second.pictures[25], straight.pictures[25])
+    np.testing.assert_array_equal(second.samples[25], straight.samples[25])
 
 
 def test_more_steps_after_the_end(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path)
     resumed.restore(Checkpoints(tmp_path / "b").find("4"))
     resumed.run()
     assert rest.values[6, metric_names.FID_PROXY] == shown.values[6, metric_names.FID_PROXY]
-    np.testing.assert_array_equal(rest.pictures[6], shown.pictures[6])
+    np.testing.assert_array_equal(rest.samples[6], shown.samples[6])
 
 
 def with_values(update: Update, change: Callable[[int, np.ndarray], None]) -> Update:

@@ -40,7 +40,7 @@ def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Pat
 
 
 def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
-    """Each cell has the colour of its score, and none where a combination failed; pictures stand likewise."""
+    """Each cell has the colour of its score, and none where a combination failed; samples are placed alike."""
     plan = read_plan(["search=grid", *TWO, f"records.root={tmp_path}"])
     assert plan.budget == 6
     distributions = {dimension.key: dimension.distribution for dimension in plan.space}
@@ -69,7 +69,7 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     centres = {}
     for number in range(6):
         where = np.argwhere((sheet == (40 * number, 0, 0)).all(axis=-1))
-        if len(where) > 2000:  # a picture, not the ink of a label
+        if len(where) > 2000:  # an image, not the ink of a label
             centres[number] = where.mean(axis=0)
     assert set(centres) >= {1, 2, 3, 5}
     assert 4 not in centres

@@ -76,9 +76,7 @@ def test_two_searches_of_one_name_at_once_are_refused(program: RunProgram, tmp_p
     with FileLock(folder / ".lock"):
         result = program("data=embedded", f"records.root={tmp_path}", script=SCRIPT)
     assert result.returncode == 2
-    assert (
-        result.stderr == "error: search.study must be one that is not going on; got 'gan' (another process is at it)\n"
-    )
+    assert result.stderr == "error: search.study must be free; got 'gan' (another process is using it)\n"
 
 
 def test_a_studies_db_that_is_no_database_is_left_alone(program: RunProgram, tmp_path: Path) -> None:

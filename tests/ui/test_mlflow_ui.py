@@ -39,7 +39,7 @@ pytestmark = [
 ]
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
-STEPS, GRID, EVAL, LOG = 12, 4, 4, 2  # updates of the run; between two pictures, scores and points of the losses
+STEPS, GRID, EVAL, LOG = 12, 4, 4, 2  # updates of the run; between two samples, scores and points of the losses
 TRIALS = 3
 RUN = [
     "name=short", f"train.steps={STEPS}", f"train.grid_every_steps={GRID}", f"train.log_every_steps={LOG}",
@@ -288,30 +288,30 @@ def test_the_slider_shows_the_picture_of_its_step(page: Page, address: str, shor
     card = heading.locator("xpath=ancestor::*[.//button][1]")
     card.get_by_role("button").first.click()  # to fill the screen: in the card the settings leave no room for it
     grid = page.get_by_role("dialog", name=metric_names.SAMPLES)
-    picture, slider = grid.locator("img"), grid.get_by_role("slider")
+    image, slider = grid.locator("img"), grid.get_by_role("slider")
     for step in sorted(samples):
         if step:
             slider.press("ArrowRight")
         expect(slider).to_have_attribute("aria-valuenow", str(step))
-        expect(picture).to_have_attribute("src", re.compile(rf"step%2B{step}%2B"))
-        picture.scroll_into_view_if_needed()
-        expect(picture).to_have_js_property("complete", True)
-        assert nearest(on_screen(picture), samples) == step
+        expect(image).to_have_attribute("src", re.compile(rf"step%2B{step}%2B"))
+        image.scroll_into_view_if_needed()
+        expect(image).to_have_js_property("complete", True)
+        assert nearest(on_screen(image), samples) == step
         shown(page, f"8_samples_{step:02d}")
 
 
-def on_screen(picture: Locator) -> np.ndarray:
+def on_screen(image: Locator) -> np.ndarray:
     """(H, W, 3) as the browser draws it."""
-    return np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("RGB"), np.float64)
+    return np.asarray(Image.open(io.BytesIO(image.screenshot())).convert("RGB"), np.float64)
 
 
 def nearest(seen: np.ndarray, samples: dict[int, Path]) -> int:
-    """The step whose picture it is: the browser scales it, and what it gets is compressed."""
+    """Find the step whose samples an image shows: the browser scales it, and what it gets is compressed."""
     distances = {}
     for step, file in samples.items():
         with Image.open(file) as image:
-            own = np.asarray(image.convert("RGB").resize(seen.shape[1::-1]), np.float64)
-        distances[step] = float(np.abs(seen - own).mean())
+            pixels = np.asarray(image.convert("RGB").resize(seen.shape[1::-1]), np.float64)
+        distances[step] = float(np.abs(seen - pixels).mean())
     first, second = sorted(distances.values())[:2]
     assert first < second / 2, distances  # no matter of luck
     return min(distances, key=lambda step: distances[step])

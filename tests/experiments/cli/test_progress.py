@@ -62,21 +62,21 @@ def test_what_takes_long_is_counted_and_what_does_not_is_silent(
 ) -> None:
     out, now = io.StringIO(), [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    with counted(Console(file=out, force_terminal=terminal, width=80), "reading pictures") as tell:
+    with counted(Console(file=out, force_terminal=terminal, width=80), "reading images") as tell:
         for done in range(1, 9):
             now[0] += 0.1
             tell(done, 8)
     assert out.getvalue() == ""
-    with counted(Console(file=out, force_terminal=terminal, width=80), "reading pictures") as tell:
+    with counted(Console(file=out, force_terminal=terminal, width=80), "reading images") as tell:
         for done in range(1, 11):
             now[0] += 40
             tell(done, 1000)
     if terminal:
-        assert "reading pictures" in out.getvalue()
+        assert "reading images" in out.getvalue()
         assert "10/1000" in out.getvalue()
     else:
         assert out.getvalue().splitlines() == [
-            f"now      reading pictures: {done} of 1,000, {left} min left"
+            f"now      reading images: {done} of 1,000, {left} min left"
             for done, left in ((2, 665), (4, 664), (6, 663), (8, 661), (10, 660))
         ]
 
@@ -133,8 +133,8 @@ def test_words_break_between_words_on_a_terminal_and_not_elsewhere() -> None:
 
 def test_a_stage_is_one_line_where_there_is_no_terminal() -> None:
     out = io.StringIO()
-    with stage(Console(file=out, width=20), "scoring [5,000] images, and drawing the last pictures"):
-        assert out.getvalue() == "now      scoring [5,000] images, and drawing the last pictures\n"
+    with stage(Console(file=out, width=20), "scoring [5,000] images, and drawing the last samples"):
+        assert out.getvalue() == "now      scoring [5,000] images, and drawing the last samples\n"
     assert len(out.getvalue().splitlines()) == 1
 
 

@@ -49,14 +49,14 @@ def test_a_refused_command_writes_nothing(
 
 def test_a_folder_whose_images_cannot_be_read_leaves_no_cache(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "boat.png").write_bytes(b"no picture")
+    (tmp_path / "images" / "boat.png").write_bytes(b"no image")
     with pytest.raises(ConfigError):
         run.main(["data=folder", f"data.path={tmp_path / 'images'}", f"records.root={tmp_path / 'records'}"])
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 @pytest.mark.parametrize(("source", "place"), [("folder", ""), ("auto", ""), ("folder", "ships")])
-def test_a_class_that_is_not_there_is_refused_before_pictures_are_read(source: str, place: str, tmp_path: Path) -> None:
+def test_a_class_that_is_not_there_is_refused_before_images_are_read(source: str, place: str, tmp_path: Path) -> None:
     for k, image in enumerate(noise_images(40)):
         (tmp_path / "images" / "ships").mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "images" / "ships" / f"{k}.png")

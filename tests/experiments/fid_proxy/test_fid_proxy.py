@@ -119,8 +119,8 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
     page = (out / "fid_proxy.md").read_text()
     figures = re.findall(r"\]\((images/.*?)\)", page)
     assert len(figures) == 4
-    for picture in figures:
-        assert (out / picture).stat().st_size > 10_000
+    for figure in figures:
+        assert (out / figure).stat().st_size > 10_000
     records = Records(root / "validation")
     results = read_json(records.root / "results.json")
     rows = results["agreement"]["rows"]

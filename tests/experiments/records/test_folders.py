@@ -39,14 +39,14 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
     folder = records.new_run("mine", None)
     assert folder.path == tmp_path / "runs" / "mine"
     folder.config.touch()
-    with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(resume=mine goes on with that run\)"):
+    with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(resume=mine resumes that run\)"):
         records.new_run("mine", None)
 
 
 def test_a_name_taken_by_what_is_no_run_says_where(tmp_path: Path) -> None:
     folder = Records(tmp_path).new_run("mine", None)
     folder.config.touch()
-    with pytest.raises(ConfigError, match="resume=mine goes on"):
+    with pytest.raises(ConfigError, match="resume=mine resumes"):
         Records(tmp_path).check_new("mine")
     folder.config.unlink()
     with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(\S+/mine is there, but no run .* remove it"):
@@ -121,7 +121,7 @@ def test_a_run_has_one_owner_at_a_time(tmp_path: Path) -> None:
     )
     assert other.stdout is not None
     assert other.stdout.readline() == "owned\n"
-    with pytest.raises(ConfigError, match=r"resume must be one that is not going on; got 'a'"), folder.owned():
+    with pytest.raises(ConfigError, match=r"resume must be free; got 'a'"), folder.owned():
         pass
     other.kill()  # as by kill -9: the system gives the lock back
     other.communicate()

@@ -51,8 +51,8 @@ def test_everything_is_written_in_order_at_once(folder: RunFolder) -> None:
     journal.close()
     image, scalars, status = records(folder)
     assert isinstance(image, journal_module.Image)
-    with Image.open(folder.path / image.file) as picture:
-        assert picture.size == (5, 4)
+    with Image.open(folder.path / image.file) as saved:
+        assert saved.size == (5, 4)
     assert scalars == Scalars(scalars.time, 50, {"train/d_loss": 0.5})
     assert status == Status(status.time, RunStatus.FINISHED)
     assert curve(folder.journal, "train/d_loss") == ([50], [0.5])

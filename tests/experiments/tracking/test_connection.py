@@ -49,7 +49,7 @@ def records(tmp_path: Path, mlflow_database: Path) -> Records:
 
 
 def made(records: Records, name: str, parent: RunFolder | None = None) -> RunFolder:
-    """A run that was delivered whole: a curve, a picture and a file."""
+    """A run that was delivered whole: a curve, an image and a file."""
     folder = RunFolder((records.studies if name == "study" else records.runs) / name)
     folder.plots.mkdir(parents=True)
     folder.config.touch()
@@ -77,7 +77,7 @@ def seen(folder: RunFolder) -> tuple[MlflowClient, Run]:
     assert run.info.status == "FINISHED"
     assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1, 2]
     assert [m.step for m in client.get_metric_history(run.info.run_id, "b")] == [2]
-    assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # the picture and its thumbnail
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # the image and its thumbnail
     assert [file.path for file in client.list_artifacts(run.info.run_id, "plots")] == ["plots/losses.png"]
     assert run.info.artifact_uri.startswith(folder.records.artifacts.as_uri() + "/")
     return client, run
@@ -176,9 +176,9 @@ def files_lost(folder: RunFolder) -> None:
 
 
 def picture_lost(folder: RunFolder) -> None:
-    (picture,) = folder.records.artifacts.glob("*/artifacts/images/samples+step+1+*.png")
-    picture.unlink()
-    next(picture.parent.iterdir()).unlink()
+    (image,) = folder.records.artifacts.glob("*/artifacts/images/samples+step+1+*.png")
+    image.unlink()
+    next(image.parent.iterdir()).unlink()
 
 
 def points_lost(folder: RunFolder) -> None:

@@ -220,7 +220,7 @@ def test_nothing_is_delivered_twice(records: Records, folder: RunFolder, journal
         Delivery(folder).deliver()
     client, run = stored(records, folder)
     assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1, 2, 3]
-    assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # the picture and its thumbnail
+    assert len(client.list_artifacts(run.info.run_id, "images")) == 2  # the image and its thumbnail
     assert len(client.search_runs([run.info.experiment_id])) == 1
 
 

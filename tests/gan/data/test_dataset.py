@@ -226,20 +226,20 @@ def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch
     with pytest.warns(DataWarning, match=r"CANNOT BE DOWNLOADED \(URL fetch failure.*no route\)"):
         dataset = load_dataset("auto", None, 8, cache)
     assert dataset.source == "embedded"
-    assert dataset.description == "built-in pictures, class 8 (ship), 5,000 images"
+    assert dataset.description == "built-in drawings, class 8 (ship), 5,000 images"
     assert (len(dataset.train), len(dataset.test)) == (5000, 1000)
     with pytest.raises(DataError, match=r"cannot be downloaded.*|place of CIFAR-10"):
         load_dataset("cifar10", None, 8, cache)
 
 
-def test_the_built_in_pictures_are_never_sold_as_cats(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_built_in_drawings_are_never_sold_as_cats(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(cache: Path) -> str:
         raise cifar10.DownloadError("no network")
 
     monkeypatch.setattr(cifar10, "of_keras", no_network)
     with (
         pytest.warns(DataWarning),
-        pytest.raises(DataError, match=r"data\.class_id must be 8 \(ship\) for the built-in pictures; got 'cat'"),
+        pytest.raises(DataError, match=r"data\.class_id must be 8 \(ship\) for the built-in drawings; got 'cat'"),
     ):
         load_dataset("auto", None, "cat", cache)
 
@@ -285,18 +285,18 @@ def test_npz_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
 # --- folder
 
 
-def test_folder_of_pictures_of_any_kind(tmp_path: Path, cache: Path) -> None:
-    folder = tmp_path / "pictures"
+def test_folder_of_images_of_any_kind(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     for k in range(38):
         Image.fromarray(noise_images(1, seed=k)[0]).save(folder / f"{k:02d}.png")
-    # A wide picture, red in the middle square and blue outside of it: the crop is all red.
+    # A wide image, red in the middle square and blue outside of it: the crop is all red.
     wide = Image.new("RGB", (300, 100), "blue")
     wide.paste("red", (100, 0, 200, 100))
     wide.save(folder / "more" / "wide.webp", lossless=True)
     Image.new("RGBA", (64, 64), (0, 255, 0, 255)).save(folder / "zz.png")
     Image.new("L", (40, 50), 128).save(folder / "zzz.jpg")
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     (folder / "broken.png").write_bytes(b"\x89PNG nothing")
     with pytest.warns(DataWarning, match=r"1 of 42 files .* left out: broken\.png"):
         dataset = load_dataset("folder", str(folder), "all", cache)
@@ -311,10 +311,10 @@ def test_folder_of_pictures_of_any_kind(tmp_path: Path, cache: Path) -> None:
 
 def test_folders_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"at least 40 pictures; got .*empty.*it holds 0"):
+    with pytest.raises(DataError, match=r"at least 40 images; got .*empty.*it holds 0"):
         load_dataset("folder", str(tmp_path / "empty"), "all", cache)
     (tmp_path / "file.txt").write_text("x")
-    with pytest.raises(DataError, match="a folder of pictures"):
+    with pytest.raises(DataError, match="a folder of images"):
         load_dataset("folder", str(tmp_path / "file.txt"), "all", cache)
     with pytest.raises(DataError, match=r"a folder, an \.npz file or CIFAR-10's"):
         load_dataset("auto", str(tmp_path / "file.txt"), "all", cache)
@@ -326,7 +326,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
         load_dataset("embedded", str(tmp_path), "all", cache)
 
 
-def test_pictures_look_as_a_viewer_shows_them(tmp_path: Path, cache: Path) -> None:
+def test_images_look_as_a_viewer_shows_them(tmp_path: Path, cache: Path) -> None:
     ramp = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
     Image.fromarray(ramp).save(tmp_path / "a_16bit.png")
     Image.new("RGBA", (32, 32), (255, 0, 0, 0)).save(tmp_path / "b_clear.png")
@@ -347,8 +347,8 @@ def test_pictures_look_as_a_viewer_shows_them(tmp_path: Path, cache: Path) -> No
 
 def test_a_folder_of_which_nothing_can_be_read(tmp_path: Path, cache: Path) -> None:
     for k in range(50):
-        (tmp_path / f"{k}.jpg").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"at least 40 pictures that can be read; got '0 of 50 in "):
+        (tmp_path / f"{k}.jpg").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"at least 40 images that can be read; got '0 of 50 in "):
         load_dataset("folder", str(tmp_path), "all", cache)
 
 

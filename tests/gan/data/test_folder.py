@@ -1,4 +1,4 @@
-"""Folders of pictures as people have them: depths, classes, links, thumbnails, large photographs."""
+"""Folders of images as people have them: depths, classes, links, thumbnails, large photographs."""
 
 import os
 from pathlib import Path
@@ -28,8 +28,8 @@ def fill(place: Path, values: np.ndarray, suffix: str = ".png", count: int = 40,
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return tmp_path / "pictures"
+def image_folder(tmp_path: Path) -> Path:
+    return tmp_path / "images"
 
 
 # --- what is white
@@ -53,19 +53,19 @@ def pictures(tmp_path: Path) -> Path:
     ],
 )
 def test_the_range_is_what_files_or_values_say(
-    values: np.ndarray, white: float, suffix: str, options: dict[str, object], pictures: Path
+    values: np.ndarray, white: float, suffix: str, options: dict[str, object], image_folder: Path
 ) -> None:
-    images = load(fill(pictures, values, suffix, **options)).train
+    images = load(fill(image_folder, values, suffix, **options)).train
     np.testing.assert_allclose(images[0, ..., 0], values / white * 255, atol=1.5)
 
 
 @pytest.mark.parametrize(("dark", "high"), [(1, 110), (9, 600)])
-def test_dark_pictures_of_a_series_stay_dark(dark: int, high: int, pictures: Path) -> None:
-    fill(pictures, (RAMP * 4095).round().astype(np.uint16))
+def test_dark_images_of_a_series_stay_dark(dark: int, high: int, image_folder: Path) -> None:
+    fill(image_folder, (RAMP * 4095).round().astype(np.uint16))
     for k in range(dark):
-        Image.fromarray((RAMP * high).astype(np.uint16)).save(pictures / f"zz_dark{k}.png")
-    Image.fromarray(np.zeros((32, 32), np.uint16)).save(pictures / "zzz_black.png")
-    train = load(pictures).train
+        Image.fromarray((RAMP * high).astype(np.uint16)).save(image_folder / f"zz_dark{k}.png")
+    Image.fromarray(np.zeros((32, 32), np.uint16)).save(image_folder / "zzz_black.png")
+    train = load(image_folder).train
     assert train[0].max() == 255
     assert [image.max() for image in train[40:-1]] == [high * 255 // 4095] * dark
 
@@ -80,23 +80,23 @@ def test_dark_pictures_of_a_series_stay_dark(dark: int, high: int, pictures: Pat
         ((RAMP * 255).astype(np.float32), (RAMP * 0.9).astype(np.float32), 5, "5 of 45 go to 0.9 at most"),
     ],
 )  # fmt: skip
-def test_pictures_of_two_ranges_are_refused(
-    most: np.ndarray, other: np.ndarray, count: int, message: str, pictures: Path
+def test_images_of_two_ranges_are_refused(
+    most: np.ndarray, other: np.ndarray, count: int, message: str, image_folder: Path
 ) -> None:
-    fill(pictures, most, ".tif")
+    fill(image_folder, most, ".tif")
     for k in range(count):
-        Image.fromarray(other).save(pictures / f"x{k}.tif")
-    with pytest.raises(DataError, match=f"plain what is white; got '.* in .*{message}.*MaxSampleValue"):
-        load(pictures)
+        Image.fromarray(other).save(image_folder / f"x{k}.tif")
+    with pytest.raises(DataError, match=f"images whose white value is clear; got '.* in .*{message}.*MaxSampleValue"):
+        load(image_folder)
 
 
-def test_pictures_of_two_ranges_are_read_where_they_say_so(pictures: Path) -> None:
-    fill(pictures, (RAMP * 4095).astype(np.uint16), ".tif", tiffinfo={281: 4095})
-    Image.fromarray((RAMP * 65535).astype(np.uint16)).save(pictures / "x.tif", tiffinfo={281: 65535})
-    assert [image.max() for image in load(pictures).train] == [255] * 41
-    fill(pictures, (RAMP * 3000).astype(np.uint16), ".tif", tiffinfo={281: 3000})  # the greatest value of each
+def test_images_of_two_ranges_are_read_where_they_say_so(image_folder: Path) -> None:
+    fill(image_folder, (RAMP * 4095).astype(np.uint16), ".tif", tiffinfo={281: 4095})
+    Image.fromarray((RAMP * 65535).astype(np.uint16)).save(image_folder / "x.tif", tiffinfo={281: 65535})
+    assert [image.max() for image in load(image_folder).train] == [255] * 41
+    fill(image_folder, (RAMP * 3000).astype(np.uint16), ".tif", tiffinfo={281: 3000})  # the greatest value of each
     with pytest.raises(DataError, match="40 of 41 go to 3,000 at most"):
-        load(pictures)
+        load(image_folder)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_pictures_of_two_ranges_are_read_where_they_say_so(pictures: Path) -> No
         (
             (RAMP * 3000).astype(np.uint16),
             ".png",
-            "PNG with integers from 0 to 3,000 .*dark picture or a smaller range",
+            "PNG with integers from 0 to 3,000 .*dark image or a smaller range",
         ),
         ((RAMP * 2000 - 1000).astype(np.int32), ".tif", "TIFF with integers from -1,000 to 1,000 .*below 0"),
         ((RAMP * 2 - 1).astype(np.float32), ".tif", "TIFF with floats from -1 to 1 .*below 0"),
@@ -118,10 +118,10 @@ def test_pictures_of_two_ranges_are_read_where_they_say_so(pictures: Path) -> No
         ),
     ],
 )
-def test_an_ambiguous_range_is_refused(values: np.ndarray, suffix: str, message: str, pictures: Path) -> None:
-    fill(pictures, values, suffix)
+def test_an_ambiguous_range_is_refused(values: np.ndarray, suffix: str, message: str, image_folder: Path) -> None:
+    fill(image_folder, values, suffix)
     with pytest.raises(DataError, match=message) as caught:
-        load(pictures)
+        load(image_folder)
     assert "\n" not in str(caught.value)
 
 
@@ -141,24 +141,24 @@ def colour_png(values: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(whole)
 
 
-def test_colours_of_16_bits_are_read_where_they_use_them(pictures: Path) -> None:
-    pictures.mkdir()
+def test_colours_of_16_bits_are_read_where_they_use_them(image_folder: Path) -> None:
+    image_folder.mkdir()
     for white in (65535, 4095):
         content = colour_png(np.repeat((RAMP * white).astype(np.uint16)[..., None], 3, axis=2))
         for k in range(40):
-            (pictures / f"{k}.png").write_bytes(content)
+            (image_folder / f"{k}.png").write_bytes(content)
         if white == 65535:
-            np.testing.assert_allclose(load(pictures).train[0, ..., 1], RAMP * 255, atol=1.5)
+            np.testing.assert_allclose(load(image_folder).train[0, ..., 1], RAMP * 255, atol=1.5)
     with pytest.raises(DataError, match=r"several channels from 0 to .*only the upper 8 can be read"):
-        load(pictures)
+        load(image_folder)
 
 
-def test_images_that_show_nothing_are_said_with_numbers(pictures: Path, tmp_path: Path) -> None:
-    fill(pictures, (RAMP * 12).astype(np.uint8))
+def test_images_that_show_nothing_are_said_with_numbers(image_folder: Path, tmp_path: Path) -> None:
+    fill(image_folder, (RAMP * 12).astype(np.uint8))
     with pytest.warns(
         DataWarning, match=r"NEARLY CONSTANT: of 40 in folder .*mean is 5\.\d+, the least 0, the greatest 12"
     ):
-        load(pictures)
+        load(image_folder)
     images = np.concatenate([noise_images(40), np.full((60, 32, 32, 3), 255, np.uint8)])
     np.savez(tmp_path / "white.npz", images=images)
     with pytest.warns(DataWarning, match="of 100 in npz .* 60 show a single colour"):
@@ -180,13 +180,13 @@ def test_images_that_show_nothing_are_said_with_numbers(pictures: Path, tmp_path
 
 
 @pytest.fixture
-def classes(pictures: Path) -> Path:
+def classes(image_folder: Path) -> Path:
     for k, name in enumerate(("8", "all", "ship", "two words")):
-        fill(pictures / name, noise_images(1, seed=k)[0])
-    fill(pictures / "ship" / "nested", noise_images(1, seed=9)[0], count=2)
-    (pictures / "empty").mkdir()
-    Image.fromarray(noise_images(1, seed=10)[0]).save(pictures / "beside.png")
-    return pictures
+        fill(image_folder / name, noise_images(1, seed=k)[0])
+    fill(image_folder / "ship" / "nested", noise_images(1, seed=9)[0], count=2)
+    (image_folder / "empty").mkdir()
+    Image.fromarray(noise_images(1, seed=10)[0]).save(image_folder / "beside.png")
+    return image_folder
 
 
 @pytest.mark.parametrize(
@@ -202,16 +202,16 @@ def test_a_class_is_a_sub_folder(
     assert load(classes, dataset.class_id).sha256 == dataset.sha256  # as a resume has it
 
 
-def test_a_number_that_may_be_a_name_is_refused(pictures: Path) -> None:
+def test_a_number_that_may_be_a_name_is_refused(image_folder: Path) -> None:
     for name in ("000", "007", "010", "1_0", "0x1f", "5"):
-        fill(pictures / name, noise_images(1)[0])
+        fill(image_folder / name, noise_images(1)[0])
     for class_id, name in ((7, "007"), (8, "010"), (10, "010, 1_0"), (31, "0x1f")):
         with pytest.raises(
-            DataError, match=rf"class_id must be in quotation marks where .*{pictures}; got {class_id} .*: {name}"
+            DataError, match=rf"class_id must be in quotation marks where .*{image_folder}; got {class_id} .*: {name}"
         ):
-            load(pictures, class_id)
+            load(image_folder, class_id)
     for plain, name in ((0, "000"), (1, "007"), (5, "5"), ("007", "007"), ("5", "5")):  # nothing else is meant
-        assert load(pictures, plain).class_id == name
+        assert load(image_folder, plain).class_id == name
 
 
 def test_all_sub_folders_and_what_lies_beside_them(classes: Path) -> None:
@@ -245,105 +245,103 @@ def test_a_class_that_is_not_there_is_one_line(classes: Path, tmp_path: Path) ->
 # --- what is in people's folders
 
 
-def test_thumbnails_and_what_other_programs_left_are_no_pictures(pictures: Path) -> None:
-    fill(pictures, noise_images(1)[0])
+def test_thumbnails_and_what_other_programs_left_are_no_images(image_folder: Path) -> None:
+    fill(image_folder, noise_images(1)[0])
     for name in (
         "@eaDir", ".ipynb_checkpoints", "__MACOSX", ".thumbnails", "sub/@eaDir", "sub/.hidden",
         "#snapshot/daily", "#recycle", "@tmp", "@Recently-Snapshot",
     ):  # fmt: skip
-        fill(pictures / name, noise_images(1, seed=1)[0])
+        fill(image_folder / name, noise_images(1, seed=1)[0])
     for name in ("._00.png", "Thumbs.db", "paper.pdf"):
-        (pictures / name).write_bytes(b"\0\x05\x16\x07")
-    dataset = load(pictures)
+        (image_folder / name).write_bytes(b"\0\x05\x16\x07")
+    dataset = load(image_folder)
     assert len(dataset.train) == 40
     assert dataset.description.endswith("no labels, 40 images")
 
 
-def test_links_to_folders_are_followed_once(pictures: Path, tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_once(image_folder: Path, tmp_path: Path) -> None:
     real = fill(tmp_path / "elsewhere", noise_images(1)[0])
-    pictures.mkdir()
-    (pictures / "cats").symlink_to(real)
-    (pictures / "again").symlink_to(pictures / "cats")
-    (real / "round").symlink_to(pictures)
-    (pictures / "itself").symlink_to("itself")
-    (pictures / "lost.png").symlink_to("nowhere.png")
+    image_folder.mkdir()
+    (image_folder / "cats").symlink_to(real)
+    (image_folder / "again").symlink_to(image_folder / "cats")
+    (real / "round").symlink_to(image_folder)
+    (image_folder / "itself").symlink_to("itself")
+    (image_folder / "lost.png").symlink_to("nowhere.png")
     with pytest.warns(DataWarning, match=r"1 of 41 files .* cannot be read and are left out: lost\.png"):
-        dataset = load(pictures)
+        dataset = load(image_folder)
     assert len(dataset.train) == 40
     ships = fill(tmp_path / "own" / "ships", noise_images(1)[0])
     (ships.parent / "best").symlink_to(ships)
     assert "1 sub-folders (ships), 40" in load(ships.parent).description  # a link takes nothing from the folder itself
 
 
-def test_why_files_cannot_be_read_is_said(pictures: Path) -> None:
-    fill(pictures, np.full((32, 32), np.nan, np.float32), ".tif", count=42)
+def test_why_files_cannot_be_read_is_said(image_folder: Path) -> None:
+    fill(image_folder, np.full((32, 32), np.nan, np.float32), ".tif", count=42)
     for _ in range(2):  # read, and from the cache
         with pytest.raises(DataError, match=r"can be read; got '0 of 42 in .*' \(42 with values that are not finite"):
-            load(pictures)
-    fill(pictures, noise_images(1)[0])
-    (pictures / "cut.png").write_bytes((pictures / "00.png").read_bytes()[:500])
-    (pictures / "no.png").write_bytes(b"x")
-    (pictures / "lost.png").symlink_to("nowhere.png")
+            load(image_folder)
+    fill(image_folder, noise_images(1)[0])
+    (image_folder / "cut.png").write_bytes((image_folder / "00.png").read_bytes()[:500])
+    (image_folder / "no.png").write_bytes(b"x")
+    (image_folder / "lost.png").symlink_to("nowhere.png")
     with pytest.warns(
         DataWarning, match=r"and 35 more \(42 with values .*, 1 .*truncated.*, 1 damaged .*, 1 links to nothing"
     ):
-        load(pictures)
+        load(image_folder)
 
 
-def test_pictures_without_a_reader_are_counted(pictures: Path) -> None:
-    pictures.mkdir()
+def test_images_without_a_reader_are_counted(image_folder: Path) -> None:
+    image_folder.mkdir()
     for k in range(50):
-        (pictures / f"{k}.jxl").write_bytes(b"x")
-        (pictures / f"{k}.npy").write_bytes(b"x")
+        (image_folder / f"{k}.jxl").write_bytes(b"x")
+        (image_folder / f"{k}.npy").write_bytes(b"x")
     with pytest.raises(DataError, match=r"it holds 0, beside 50 \.jxl \(save them as JPEG or PNG\), 50 of \.npy"):
-        load(pictures)
-    (pictures / "one.heic").write_bytes(b"x")
-    fill(pictures, noise_images(1)[0])
-    with pytest.warns(
-        DataWarning, match=r"51 of 91 pictures .* no reader for them: 50 \.jxl .*, 1 \.heic \(pip install"
-    ):
-        assert len(load(pictures).train) == 40
+        load(image_folder)
+    (image_folder / "one.heic").write_bytes(b"x")
+    fill(image_folder, noise_images(1)[0])
+    with pytest.warns(DataWarning, match=r"51 of 91 images .* no reader for them: 50 \.jxl .*, 1 \.heic \(pip install"):
+        assert len(load(image_folder).train) == 40
 
 
-def test_folders_that_may_not_be_entered_are_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(pictures, noise_images(1)[0])
-    fill(pictures / "private", noise_images(1, seed=1)[0])
+def test_folders_that_may_not_be_entered_are_named(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(image_folder, noise_images(1)[0])
+    fill(image_folder / "private", noise_images(1, seed=1)[0])
     may = os.access
     monkeypatch.setattr(
         os, "access", lambda path, mode: Path(path).name != "private" and may(path, mode)
     )  # as root may all
     with pytest.warns(DataWarning, match=r"1 folders in .* may not be entered and are left out: private"):
-        assert len(load(pictures).train) == 40
+        assert len(load(image_folder).train) == 40
     with pytest.raises(DataError, match=r"data\.path must be readable; got .*private"):
-        load(pictures / "private")
+        load(image_folder / "private")
 
 
-def test_large_photographs_are_told_of_and_read_in_draft(pictures: Path) -> None:
+def test_large_photographs_are_told_of_and_read_in_draft(image_folder: Path) -> None:
     rng = np.random.default_rng(0)
     scene = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
         (2048, 1536), Image.Resampling.BICUBIC
     )
-    pictures.mkdir()
+    image_folder.mkdir()
     for k in range(40):
-        (scene if k == 0 else scene.resize((64, 48))).save(pictures / f"{k:02d}.jpg", quality=92)
+        (scene if k == 0 else scene.resize((64, 48))).save(image_folder / f"{k:02d}.jpg", quality=92)
     drafts: list[tuple[int, int]] = []
     train = load_dataset(
-        "folder", str(pictures), "all", pictures.parent / "cache", lambda *so_far: drafts.append(so_far)
+        "folder", str(image_folder), "all", image_folder.parent / "cache", lambda *so_far: drafts.append(so_far)
     ).train
     assert drafts == [(k, 40) for k in range(1, 41)]
-    with Image.open(pictures / "00.jpg") as whole:
+    with Image.open(image_folder / "00.jpg") as whole:
         exact = np.asarray(folder._fitted(whole))
     assert np.abs(train[0].astype(int) - exact).max() <= 4
-    with Image.open(pictures / "01.jpg") as small:
+    with Image.open(image_folder / "01.jpg") as small:
         np.testing.assert_array_equal(train[1], folder._fitted(small))  # nothing to be spared
 
 
-def test_pictures_read_by_an_earlier_version_are_read_anew(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(pictures, noise_images(1)[0])
-    load(pictures)
+def test_images_read_by_an_earlier_version_are_read_anew(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(image_folder, noise_images(1)[0])
+    load(image_folder)
     monkeypatch.setattr(folder, "VERSION", folder.VERSION + 1)
-    load(pictures)
-    assert len(list((pictures.parent / "cache").glob("data-*.npz"))) == 2
+    load(image_folder)
+    assert len(list((image_folder.parent / "cache").glob("data-*.npz"))) == 2
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_copies_as_held_out_images_give_no_nn_distance() -> None:
 
 
 def test_images_that_are_all_alike_have_finite_scores() -> None:
-    """One picture repeated: the usual check whether a network can overfit."""
+    """One image repeated: the usual check whether a network can overfit."""
     one = ramps(1, 0)
     scorer = small_scorer(one.repeat(60, axis=0), one.repeat(20, axis=0))
     far, near = scorer.of_images(noise_images(50)), scorer.of_images(one.repeat(50, axis=0))

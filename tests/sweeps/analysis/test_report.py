@@ -117,8 +117,8 @@ def test_report(tmp_path: Path) -> None:
     ]
     for figure in report.figures.values():
         for file in (figure.light, figure.dark):
-            with Image.open(file) as picture:
-                assert min(picture.size) > 200
+            with Image.open(file) as image:
+                assert min(image.size) > 200
     best = yaml.safe_load(report.best.read_text())
     assert (best["trial"], best["search_score"], best["confirmed_score"]) == (3, 15.5, 16.0)
     assert best["run"] == "gan-confirm-trial-0003-seed-2"  # the best of its seeds at the end
@@ -232,7 +232,7 @@ def test_without_confirmation_there_is_a_best_and_no_result(tmp_path: Path) -> N
     assert "not confirmed on fresh seeds" in report.best.read_text()
     assert yaml.safe_load(report.best.read_text())["trial"] == 3
     assert "Not confirmed on fresh seeds" in report.page.read_text()
-    assert "contact sheet" not in report.figures  # no run left a picture
+    assert "contact sheet" not in report.figures  # no run left samples
 
 
 def test_a_tutorial_that_wins_is_not_confirmed_twice(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_training_that_lacked_disk_or_memory_has_not_diverged(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_quick_reproduction_makes_page_numbers_and_pictures_once(tmp_path: Path) -> None:
+def test_a_quick_reproduction_makes_page_numbers_and_figures_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "sweeps/reproduce.py", "quick=true", "data.source=embedded", f"out={out}"]
     command += [f"records.root={tmp_path / 'records'}"]

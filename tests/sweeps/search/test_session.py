@@ -208,12 +208,12 @@ def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
     search = Search(
         tmp_path, "model.dropout=choice(0.25,0.35)", "search.sampler=grid", "search.trials=3", "search.workers=1"
     )
-    with pytest.raises(CannotGoOn, match="No space left on device; the same command goes on"):
+    with pytest.raises(CannotGoOn, match="No space left on device; the same command resumes"):
         search.run()
     failed = [t for t in search.study.get_trials() if t.state == TrialState.FAIL]
     assert [t.params["model.dropout"] for t in failed] == [0.35]
     assert attempts.OUTCOME not in failed[0].user_attrs
-    assert search.trials[-1].state == TrialState.WAITING  # to be taken up again, from where it was
+    assert search.trials[-1].state == TrialState.WAITING  # requeued, from where it was
 
 
 PROGRAM = """
@@ -340,7 +340,7 @@ def test_runs_of_a_deleted_study_are_not_taken_for_new_ones(tmp_path: Path) -> N
 
 
 def test_attempts_have_one_vote(tmp_path: Path) -> None:
-    """Halving sees a trial that was taken up again once."""
+    """Halving sees a requeued trial once."""
     plan = read_plan([*SMALL, RATES, "search.pruner=halving", f"records.root={tmp_path}"])
     study = optuna.create_study(pruner=pruners.make_pruner(plan))
 

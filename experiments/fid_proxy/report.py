@@ -45,9 +45,9 @@ def _page(results: Numbers) -> str:
 
     {about["command"]}
 
-made all text, tables and figures of it on the code of commit {about.get("mlflow.source.git.commit", "unknown")[:10]}\
+made all text, tables and figures of this page, with the code of commit {about.get("mlflow.source.git.commit", "unknown")[:10]}\
 {" with changes" if about.get("git_dirty") == "true" else ""}, {about["num_images"]:,} images a score and {about["seeds"]} \
-seeds. What it trains is kept, so a second call only measures what is new; these GANs were trained on the code of commit
+seeds. Its trainings are kept, so a second call measures only what is new. These GANs were trained with the code of commit
 {" and ".join(about["trained_at"])}.
 """,
     ]
@@ -84,7 +84,7 @@ def _disturbances(disturbances: Numbers) -> str:
     table = _table(["disturbance", *(f"level {k}: score" for k in range(1, 6)), "rises for every seed"], rows)
     return f"""## Does it rise when images get worse?
 
-Four fifths of the real ships, another choice for each seed, spoilt more and more; mean ± standard deviation over seeds.
+Four fifths of the real ships, chosen anew for each seed, are damaged more and more. Mean ± standard deviation over seeds.
 
 ![Response to disturbances](images/fid_proxy_disturbances.png)
 
@@ -97,9 +97,9 @@ def _modes(modes: Numbers) -> str:
     rows = [[images, *(mean_and_std(scores[name]) for name in names)] for images, scores in modes.items()]
     return f"""## Does it rise when variety is lost?
 
-Real ships in ten clusters (k-means in the features of another network), of which some are removed and the rest drawn
-with replacement; and 100 images repeated. (Both sets hold the same images here, so the kernel distance starts below 0 and the distance to
-the nearest one is 0.)
+Real ships are put into ten clusters (k-means in the features of another network). Some clusters are removed, and the
+rest is drawn with replacement. The last row repeats 100 images. (Both sets hold the same images here, so the kernel
+distance starts below 0, and the distance to the nearest image is 0.)
 
 ![Missing modes](images/fid_proxy_modes.png)
 
@@ -118,9 +118,9 @@ def _sample_sizes(results: Numbers) -> str:
     head = ["images", names[0], "expected excess", "what is left", *names[1:]]
     return f"""## How many images?
 
-One generator (`tutorial-0` at its end), other latents for each seed. A Fréchet distance of few images is too high, by
-an amount that falls as 1/N (expected: for two samples of one Gaussian with the real images' covariance); so scores of
-unlike N are not comparable.
+One generator (`tutorial-0` at its end) with other latents for each seed. The Fréchet distance of few images is too
+high, by an amount that falls as 1/N. Therefore scores of different N are not comparable. (The expected excess is that of
+two samples of one Gaussian with the real images' covariance.)
 
 ![Number of images](images/fid_proxy_sample_sizes.png)
 
@@ -160,13 +160,18 @@ def _agreement(agreement: Numbers, about: Numbers) -> str:
     )
     return f"""## Does it rank generators as others do?
 
-{len(agreement["rows"])} generators: checkpoints of {len(runs)} unlike trainings ({", ".join(runs)}), each of
-{about["steps"]:,} updates. The references have weights, seeds and tasks of their own: `resnet`, residual blocks trained on
-the classes (of the same images, by the same optimiser); `rotation`, strided convolutions that learned which way is up
-and never saw a class; `random_cnn`, the proxy's architecture with random weights; the sliced Wasserstein distance of
-pixels, no network at all; both networks: the mean of the ranks that `resnet` and `rotation` give. Spearman's rank correlation of the proxy with the Fréchet distance in each reference's features;
-late: after the middle of the training; better half: the half of the late ones that the reference likes best, where ranking
-is hardest. How far the references agree with each other says what can be asked of the proxy.
+{len(agreement["rows"])} generators: checkpoints of {len(runs)} different trainings ({", ".join(runs)}), each of
+{about["steps"]:,} updates. The references have other weights, seeds and tasks:
+
+- `resnet`: residual blocks trained on the classes, with the same images and the same optimiser;
+- `rotation`: strided convolutions that learned which way is up, and never saw a class;
+- `random_cnn`: the proxy's architecture with random weights;
+- the sliced Wasserstein distance of pixels, without a network;
+- both networks: the mean of the ranks by `resnet` and `rotation`.
+
+Numbers are Spearman's rank correlation of the proxy with the Fréchet distance in each reference's features. *Late* is
+after the middle of the training. *Better half* is the better half of the late generators by the reference, where ranking
+is hardest. The agreement of the references with each other shows how much can be expected of the proxy.
 
 ![Agreement](images/fid_proxy_agreement.png)
 
@@ -218,8 +223,8 @@ def _noise(results: Numbers) -> str:
     lines.append(["settings", f"{standard_deviation(list(finals.values())):.3f}", f"{len(finals)} runs at their end"])
     return f"""## How large is the noise?
 
-Standard deviation of the score by what changes. Of so few training seeds it is known to a factor of several only: a
-difference between two settings has to be confirmed on seeds of its own.
+The standard deviation of the score, by what changes. So few training seeds give it only to within a factor of several.
+A difference between two settings must therefore be confirmed on fresh seeds.
 
 {_table(["what changes", "standard deviation of fid_proxy", "over"], lines)}
 """
@@ -230,11 +235,11 @@ def _limits() -> str:
 
 - **Memorisation.** A generator that repeats training images scores perfectly. `eval/nn_distance` watches for that: the
   median feature distance of generated images to the nearest training image, relative to that of held-out test images.
-  Near 1 is what new images have; far below 1 they are copies. (Blurred, typical images also lie near: look at them.) It
-  is left out where nothing is held out, or all images are alike.
+  New images have about 1; far below 1 they are copies. (Blurred, typical images also lie near: look at them.) It is left
+  out if no images are held out, or all images are alike.
 - **What the mean of an activation loses**: where in the image something is, and fine texture beyond 32×32.
-- **Other kinds of images.** The network knows CIFAR-10's classes, and everything here was measured on its ships; of
-  drawings, faces or other classes this page says nothing.
+- **Other kinds of images.** The network knows CIFAR-10's classes, and everything here was measured on its ships. This
+  page says nothing about drawings, faces or other classes.
 - **Differences below the noise above**, and generators whose scores lie that close together.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/overhead.py [STEPS]      (3,000 by default: some eight minutes on two cores)
 
 Both are processes of their own that take turns of five seconds, one stopped while the
-other goes on: a machine's speed drifts by more than what is measured. The clock starts
+other runs: a machine's speed drifts by more than what is measured. The clock starts
 behind the first call, which compiles, and stops when all is delivered to MLflow. The
 data are the built-in drawings; every interval is the default, and the database and the
 caches are there, as in any but the very first run.

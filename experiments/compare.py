@@ -70,7 +70,7 @@ SCORES = {  # by name: title, what is better
     metric_names.KID: ("KID proxy", "lower is better"),
     metric_names.DENSITY: ("density", "1 is like real images"),
     metric_names.COVERAGE: ("coverage", "higher is better"),
-    metric_names.NN_DISTANCE: ("nn_distance", "1 is like held-out images, far less: copies"),
+    metric_names.NN_DISTANCE: ("nn_distance", "1 is like held-out images; far less means copies"),
 }
 IN_RUN = (
     "Some of these runs, as the trials of a search, have no score of their own at the end. So they are compared by "
@@ -125,7 +125,7 @@ def main(args: Comparison) -> int:
             for file in (section.light, section.dark)
         }
         for file in {out / f"{name}{dark}.png" for name in FIGURES for dark in ("", "_dark")} - drawn:
-            file.unlink(missing_ok=True)  # of a comparison that was here before
+            file.unlink(missing_ok=True)  # of an earlier comparison
         page = out / "compare.html"
         write_atomically(page, _page(runs, groups, styles, sections).encode())
     console.print(_table(groups), soft_wrap=False)

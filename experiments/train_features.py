@@ -3,8 +3,8 @@
     python experiments/train_features.py data.path=<CIFAR-10>
     python experiments/run.py eval.extractor_weights=mlruns/features/cifar_cnn.npz
 
-Beside the weights lies a JSON that says from what they were made; so it is with those that
-ship with the program, in gan/evaluation/weights.
+A JSON file beside the weights says from what they were made, also beside those that ship with
+the program, in gan/evaluation/weights.
 """
 
 import time
@@ -94,7 +94,7 @@ def _provenance(weights: Weights) -> dict[str, Any]:
     try:
         said = read_json(file)
         if said["sha256"] != weights.sha256:
-            raise ValueError("it is of other weights")
+            raise ValueError("it belongs to other weights")
         return {key: said[key] for key in ("epochs", "seed", "minutes", "network_code")}
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(

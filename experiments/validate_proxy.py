@@ -1,4 +1,4 @@
-"""Measure what the FID proxy is worth, and write docs/fid_proxy.md with its figures anew.
+"""Measure how good the FID proxy is, and write docs/fid_proxy.md with its figures anew.
 
     python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs
 

@@ -1,6 +1,6 @@
 """Generators to look at: a moving average of the weights, and statistics of many batches.
 
-Both are copies. What is trained knows nothing of them.
+Both are copies, and do not influence training.
 """
 
 import keras
@@ -23,7 +23,7 @@ def copy_of(model: keras.Model) -> keras.Model:
 
 
 class MovingAverage:
-    """Of all weights of a model, moving statistics included: another model that follows it.
+    """Another model that follows all weights of a model, moving statistics included.
 
     Its weights change by average <- d * average + (1 - d) * weight, where d at update `step`, 1 for
     the first, is min(decay, (1 + step) / (10 + step)). Without that beginning an average of 0.999

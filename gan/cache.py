@@ -1,4 +1,4 @@
-"""What takes time to make is made once, safely for processes that start together."""
+"""A cache of what takes time to make, safe for processes that start together."""
 
 import contextlib
 import hashlib

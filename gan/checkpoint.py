@@ -82,7 +82,7 @@ class Checkpoints:
             try:
                 return read(file)
             except CheckpointError as error:
-                warnings.warn(f"{error}; it is passed over", CheckpointWarning, stacklevel=2)
+                warnings.warn(f"{error}; it is skipped", CheckpointWarning, stacklevel=2)
         raise CheckpointError(f"no readable checkpoint in {self.folder}")
 
 

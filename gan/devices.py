@@ -30,7 +30,7 @@ def count_devices(setting: int | str, batch_size: int) -> int:
     return count
 
 
-@functools.cache  # two strategies in a process would take each other's messages for their own
+@functools.cache  # two strategies in a process would mix up their messages
 def strategy_for(count: int) -> tf.distribute.Strategy:
     """Return the strategy in whose scope networks, optimisers and `Update` are made, to train on so many devices.
 

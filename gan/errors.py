@@ -41,7 +41,7 @@ def nearest(word: str, words: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the word that is spelt most alike, or an empty string."""
     words = list(words)
     match = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    if not match:  # the last part alone: 'lr' has no neighbour, 'momentun' has
+    if not match:  # compare the last part alone, as 'momentun'
         ends = {w.rpartition(".")[2]: w for w in words}
         match = [ends[end] for end in difflib.get_close_matches(word.rpartition(".")[2], ends, n=1, cutoff=0.6)]
     return f"did you mean {match[0]!r}?" if match else ""

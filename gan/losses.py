@@ -71,7 +71,7 @@ class Loss:
 
     d: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     g: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    # Share of the logits that carry a gradient: of D's (real, fake) targets and the (real, fake, generator) logits.
+    # Fraction of the logits that carry a gradient: of D's (real, fake) targets and the (real, fake, generator) logits.
     alive: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tf.Tensor]
 
 

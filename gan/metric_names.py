@@ -17,7 +17,7 @@ NN_DISTANCE = "nn_distance"  # to the nearest training image, relative to held-o
 FID_PROXY = f"eval/{FID}"  # in-run score, eval.num_images images
 FINAL_FID_PROXY = f"final/{FID}"  # score at the end, eval.final_num_images images
 
-LAST_SCORES = 3  # in-run scores whose mean stands for a training: one alone is a lottery
+LAST_SCORES = 3  # in-run scores whose mean stands for a training: one alone is too noisy
 
 SAMPLES = "samples"  # the grid of fixed latents
 

@@ -52,7 +52,7 @@ class Schedule:
     checkpoint_every_steps: int = 500
     keep_checkpoints: int = 3
     num_images: int = 2000  # of an in-run score
-    final_num_images: int = 5000  # of `final_scores`; 0 where none is wanted
+    final_num_images: int = 5000  # of `final_scores`; 0 for none
 
 
 class Trainer:
@@ -89,7 +89,7 @@ class Trainer:
         self._timed = 0  # how many of them
         self._seconds_per_update = math.inf  # in the last call
         self._saved_step: int | None = None
-        self._recalibrated: tuple[int, keras.Model] | None = None  # at which step, and what came of it
+        self._recalibrated: tuple[int, keras.Model] | None = None  # the step, and the recalibrated model
         self._final_features = np.empty((0, 0), np.float32)
         self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
 

@@ -34,10 +34,10 @@ class Update:
     """Draws a batch, updates both networks in place, returns what happened.
 
     Call it with the number of the update, 1 for the first; it returns the `VALUES` as
-    (5,) float32. D's probabilities are those before it learns from the batch. Made, as its
-    networks and optimisers, in the scope of a strategy (`gan.devices`), it trains on its devices.
+    (5,) float32. D's probabilities are those before it learns from the batch. If it is made, like
+    its networks and optimisers, in the scope of a strategy (`gan.devices`), it trains on its devices.
 
-    What is off by default adds nothing to the compiled update then (docs/levers.md).
+    An option that is off adds nothing to the compiled update (docs/levers.md).
 
     Args:
         generator: latents (B, latent_dim) float32 -> images (B, 32, 32, 3) float32 in [-1, 1].
@@ -135,7 +135,7 @@ class Update:
         """Restore what `state` returned. Raises ValueError if it is of other networks."""
         variables = self._variables()
         if unlike := variables.keys() ^ state.keys():
-            raise ValueError(f"the state is of other networks: {min(unlike)} is on one side only")
+            raise ValueError(f"the state belongs to other networks: {min(unlike)} is on one side only")
         for name, variable in variables.items():
             variable.assign(state[name])
 
@@ -314,7 +314,7 @@ def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -
     owner = AVERAGE if any(name.startswith(f"{AVERAGE}/") for name in state) else "generator"
     for name, variable in named(owner, generator.variables).items():
         if name not in state or state[name].shape != variable.shape:
-            raise ValueError(f"the state is of another generator: it has no {name} of shape {variable.shape}")
+            raise ValueError(f"the state belongs to another generator: it has no {name} of shape {variable.shape}")
         variable.assign(state[name])
 
 

@@ -2,7 +2,7 @@
 
     make cluster-demo
 
-One node is killed in the middle; its trial is taken up on the other. Everything listens on
+One node is killed in the middle; its trial is resumed on the other. Everything listens on
 loopback, lies in a temporary folder and is stopped in the end.
 """
 
@@ -122,7 +122,7 @@ def report(storage: RDBStorage, killed: int | None, code: int) -> int:
     complete = [trial for trial in found if trial.state == TrialState.COMPLETE]
     again = [trial for trial in complete if killed in trial.system_attrs.get("retry_history", [])]
     for trial in again:
-        print(f"taken up trial {killed} {trial.user_attrs['taken_up']}")
+        print(f"resumed  trial {killed} {trial.user_attrs['taken_up']}")
     print(f"done     {len(complete)} of {TRIALS} trials, one node of two lost; everything is stopped")
     return code or int(len(complete) != TRIALS or len(again) != 1)
 

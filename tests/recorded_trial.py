@@ -1,4 +1,4 @@
-"""The trial without training of `tests/chaos/`, fed to MLflow while it goes on, as real ones are."""
+"""The trial without training of `tests/chaos/`, fed to MLflow while it runs, as real ones are."""
 
 import sys
 from pathlib import Path

@@ -21,7 +21,7 @@ def test_the_demo_loses_a_node_and_no_trial() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "killed   a node of the cluster" in done.stdout
-    assert "taken up trial" in done.stdout
+    assert "resumed  trial" in done.stdout
     assert "done     8 of 8 trials" in done.stdout
     left = [p.info["cmdline"] for p in psutil.process_iter(["cmdline"]) if "cluster-demo-" in str(p.info["cmdline"])]
     assert not left

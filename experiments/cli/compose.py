@@ -197,7 +197,7 @@ def _compose(overrides: list[str], search_folder: str | None, name: str = "confi
         except (HydraException, OmegaConfBaseException, ConfigError):
             raise
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError, OSError) as error:
-            if search_folder is None:  # all that Hydra stumbles over in a user's own files
+            if search_folder is None:  # whatever Hydra raises on a user's own files
                 raise
             files = [
                 file

@@ -20,7 +20,7 @@ BETWEEN_COMMAS = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,])+"""
 MOST_RUNS = 1000  # of a multirun, which trains one after the other
 
 
-# What people type who know other programs.
+# Names that other programs use.
 ALIASES = {
     "lr": "optim.learning_rate",
     "epochs": "train.steps",
@@ -53,7 +53,7 @@ def parse(overrides: list[str]) -> list[Override]:
                 remedy = "key=null,1,2 takes it, in the order given"
                 raise ConfigError("an override", "without null in shuffle() and sort()", text, remedy) from error
             raise ConfigError("an override", "key=value", text, plain_line(error)) from error
-        if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses and then stumbles over
+        if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses, but cannot use
             raise ConfigError("an override", "without several values inside of another value", text)
     return parsed
 
@@ -216,7 +216,7 @@ def expand_sweep(overrides: list[str]) -> list[list[str]]:
         raise ConfigError("the sweep", f"of at most {MOST_RUNS:,} runs", f"{count:,}", "fewer values of each key")
     if not count:
         raise ConfigError("the sweep", "of at least one run", " ".join(overrides))
-    values: dict[str, list[str]] = {}  # of a key that stands there twice, the last
+    values: dict[str, list[str]] = {}  # of a repeated key, the last value
     for override in parsed:
         key = override.get_key_element()
         if override.is_interval_sweep():

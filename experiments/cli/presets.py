@@ -1,4 +1,4 @@
-"""Files of presets, above all the user's: what stands in them, and where a mistake is."""
+"""Files of presets, mainly the user's: their content, and the place of a mistake."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -169,7 +169,7 @@ class TrainingDisplay:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._values |= values
-        if self._live is None and self._printed == self._start:  # an early sign that all is well
+        if self._live is None and self._printed == self._start:  # an early sign of progress
             self._print_line()
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:

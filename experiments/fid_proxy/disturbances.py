@@ -1,4 +1,4 @@
-"""Ways to spoil real images, each at five levels: (N, 32, 32, 3) uint8 -> the same, from worse to worst."""
+"""Ways to damage real images, each at five levels: (N, 32, 32, 3) uint8 -> the same, from worse to worst."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

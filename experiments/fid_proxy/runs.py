@@ -1,4 +1,4 @@
-"""Trainings that go unlike ways, with many checkpoints: good, slow, unequal, poor in variety, collapsing."""
+"""Trainings that develop differently, with many checkpoints: good, slow, unequal, poor in variety, collapsing."""
 
 import os
 import subprocess

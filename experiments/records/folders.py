@@ -1,4 +1,4 @@
-"""Where everything lies that the program writes: one root, one folder a run."""
+"""The folders of everything that the program writes: one root, one folder a run."""
 
 import contextlib
 import datetime
@@ -96,7 +96,7 @@ class RunFolder:
         """Whether a search made it: as a trial, or to confirm one."""
         try:
             return "parent" in read_json(self.facts)
-        except (OSError, ValueError):  # not there, or damaged: whoever opens it says so
+        except (OSError, ValueError):  # missing or damaged: whatever opens it says so
             return False
 
     def mlflow_run_ids(self) -> list[str]:
@@ -104,7 +104,7 @@ class RunFolder:
         try:
             stores = read_json(self.delivery)["stores"]
             return [state["run_id"] for state in stores.values() if "run_id" in state]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there yet, or damaged: go by the name
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged: the name is used
             return []
 
 
@@ -172,7 +172,7 @@ class Records:
         folder = RunFolder(self.runs / name)
         remedy = f"resume={name} resumes that run"
         if not folder.config.is_file():
-            remedy = f"{folder.path} is there, but no run that came to its first step; remove it"
+            remedy = f"{folder.path} exists without a run that reached its first step; remove it"
         raise ConfigError("name", "new", name, remedy)
 
     def all_runs(self) -> list[RunFolder]:
@@ -221,10 +221,10 @@ class Records:
         for run in reversed(runs):
             if not run.is_of_study:
                 return run
-        remedy = f"all runs here are of searches; by name: {runs[-1].name}"
+        remedy = f"all runs here belong to searches; by name: {runs[-1].name}"
         if winners := [folder.name for folder in self.all_studies() if (folder.path / "best.yaml").is_file()]:
             remedy += f"; a winner: {BEST}{winners[-1]}"
-        raise ConfigError(key, "a run that was started by itself", "last", remedy)
+        raise ConfigError(key, "a run outside of a search", "last", remedy)
 
     def _best_of(self, study: str, key: str) -> RunFolder:
         file = self.studies / study / "best.yaml"
@@ -240,7 +240,7 @@ class Records:
             problem = f"it has no best.yaml, which a finished search leaves; studies: {names}"
         except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
             problem = f"{file} is damaged: {type(error).__name__}"
-        raise ConfigError(key, "the winner of a search that was finished", f"{BEST}{study}", problem)
+        raise ConfigError(key, "the winner of a finished search", f"{BEST}{study}", problem)
 
 
 def _now() -> str:
@@ -276,7 +276,7 @@ def check_folder(folder: Path, key: str) -> None:
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
         if not existing.is_dir():
-            problem = f"{existing} is no folder"
+            problem = f"{existing} is not a folder"
         elif not os.access(existing, os.W_OK | os.X_OK):
             read_only = os.statvfs(existing).f_flag & os.ST_RDONLY
             problem = os.strerror(errno.EROFS if read_only else errno.EACCES)
@@ -303,7 +303,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object. Raises OSError, and ValueError for anything else."""
     content = json.loads(file.read_text())
     if not isinstance(content, dict):
-        raise ValueError(f"{file.name} holds no JSON object")
+        raise ValueError(f"{file.name} does not hold a JSON object")
     return content
 
 

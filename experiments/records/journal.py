@@ -1,8 +1,7 @@
 """The record of a run on disk: one line of JSON for each thing that happened, in order.
 
-Training only ever appends here; MLflow is fed from it by another thread, or later. A
-resumed run passes through some steps again: what the journal has already is not written
-twice.
+Training only appends here; MLflow is fed from it by another thread, or later. A
+resumed run repeats some steps: what the journal has already is not written twice.
 """
 
 import errno
@@ -94,7 +93,7 @@ KINDS = ("scalars", "image", "artifact", "model", "champion", "tags", "status") 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a run failed of."""
+    """Why a run failed."""
 
     kind: FailureKind
     message: str  # for a person
@@ -329,7 +328,7 @@ def _parsed(line: bytes) -> Record | None:
 
 
 def _damaged(file: Path, offset: int) -> ConfigError:
-    remedy = f"the line at byte {offset} is no record of a run; the run can be resumed without that line"
+    remedy = f"the line at byte {offset} is not a record of a run; without that line the run can be resumed"
     return ConfigError("the run", "one with undamaged records", str(file), remedy)
 
 

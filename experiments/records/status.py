@@ -13,7 +13,7 @@ class RunStatus(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """What a run failed of."""
+    """Why a run failed."""
 
     DIVERGED = "diverged"  # a loss or a weight was no finite number: the hyperparameters are at fault
     OUT_OF_MEMORY = "out_of_memory"  # of the device

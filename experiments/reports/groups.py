@@ -1,4 +1,4 @@
-"""What a comparison of runs needs of each: settings, curves, scores, samples. And whether they may be compared."""
+"""What a comparison of runs needs: settings, curves, scores, samples, and whether they may be compared."""
 
 import csv
 import fnmatch
@@ -122,7 +122,7 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
     file = records.studies / study / "trials.csv"
     if study not in {folder.name for folder in records.all_studies()} or not file.is_file():
         names = ", ".join(f.name for f in records.all_studies() if (f.path / "trials.csv").is_file()) or "none"
-        raise ConfigError("study", "a search that came to its end", study, f"known: {names}")
+        raise ConfigError("study", "a finished search", study, f"known: {names}")
     with open(file, newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["state"] == "COMPLETE"]
     runs = [RunFolder(records.runs / row["run"]) for row in sorted(rows, key=lambda row: float(row["score"]))]

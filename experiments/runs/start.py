@@ -90,7 +90,7 @@ def load_data(config: Config, records: Records, console: Console, facts: dict[st
         _warn(
             console,
             f"train.batch_size={config.train.batch_size} is more than the {len(dataset.train):,} images: "
-            "drawn with replacement, a batch holds some of them several times",
+            "a batch is drawn with replacement, and holds some of them several times",
         )
     return dataset
 
@@ -137,7 +137,7 @@ def new_run(
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     dataset = load_data(config, records, console)
     folder = records.new_run(config.name, preset)
-    # What `auto` and a relative path came to: a resume may start elsewhere.
+    # Resolved, as a resume may start in another folder.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _keep_place(config, weights)
     facts = run_facts(config, dataset, weights, folder, shlex.join(["python", "experiments/run.py", *overrides]))
@@ -184,7 +184,9 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     for key in keys:
         put(config, key, new_values[key])
     if checkpoint is not None and config.train.steps < checkpoint.step:
-        raise ConfigError("train.steps", f"at least {checkpoint.step}, where the run is", config.train.steps)
+        raise ConfigError(
+            "train.steps", f"at least {checkpoint.step}, the step that the run has reached", config.train.steps
+        )
     _check_devices(config)
 
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
@@ -213,7 +215,7 @@ def _check_devices(config: Config) -> None:
     if isinstance(train.devices, int):
         check_shares(train.batch_size, train.devices)
     if train.devices != 1:
-        use_threads(train.threads)  # or TensorFlow would fix the number now
+        use_threads(train.threads)  # before TensorFlow fixes the number
         # TensorFlow's logger keeps the stream that it finds now: the one that lasts.
         with native_stderr_to(Path(os.devnull)), contextlib.redirect_stderr(sys.__stderr__):
             from gan.devices import count_devices

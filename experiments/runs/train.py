@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 from experiments.runs.build import build_update
 
 DELIVERY_SECONDS = 120.0  # that a finished run waits for MLflow
-STOPPED_SECONDS = 5.0  # that a run waits which the user stopped
+STOPPED_SECONDS = 5.0  # the same, for a run that the user stopped
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
 TRAINING_GRID = (5, 8)  # rows and columns of the figure of training images
 
@@ -98,7 +98,7 @@ def _train(
     closing_tags: Callable[[Outcome], Mapping[str, str]],
 ) -> tuple[Outcome, Feeder, bool]:
     threads = use_threads(run.config.train.threads)
-    import tensorflow as tf  # imported only now, when all is checked
+    import tensorflow as tf  # imported only after all checks
 
     from gan.trainer import Diverged
 
@@ -140,9 +140,7 @@ def _train(
                     scores = trainer.final_scores()
                     if not should_stop():
                         _final_records(run, trainer, journal)
-                status = (
-                    RunStatus.KILLED if should_stop() else RunStatus.FINISHED
-                )  # what is missing is made by a resume
+                status = RunStatus.KILLED if should_stop() else RunStatus.FINISHED  # a resume makes what is missing
                 outcome = Outcome(status, trainer.step, scores, reference.real_baseline, reference.noise_baseline)
             else:
                 outcome = Outcome(RunStatus.KILLED, trainer.step)

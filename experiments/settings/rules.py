@@ -21,7 +21,7 @@ CONTROL_NAMES = {
     "\t": "CHARACTER TABULATION",
 }
 QUOTE = "a text: put it in quotation marks"
-NONE, NULL = "none", "write null for none"  # the word that people type for it, in any case; and what to say then
+NONE, NULL = "none", "write null for none"  # the word that people type for null, in any case, and the remedy
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class ClassId:
-    """A class by index or name, or all. Which there are the data say."""
+    """A class by index or name, or all. The data decide which classes there are."""
 
     def __str__(self) -> str:
         return f"{CIFAR10_RULE} (of an own npz also above 9, of a folder the name of a sub-folder)"
@@ -100,7 +100,7 @@ class FolderName:
 
 @dataclass(frozen=True)
 class NotEmpty:
-    """Any text but none at all (an unset shell variable)."""
+    """Any text that is not empty, as an unset shell variable would be."""
 
     def __str__(self) -> str:
         return "absent or not empty"

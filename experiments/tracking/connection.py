@@ -98,7 +98,10 @@ def connect(records: Records, uri: str) -> "MlflowClient":
             os.environ[VARIABLE] = before
         client = mlflow.MlflowClient(uri)
         if file is not None and (former := relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)):
-            _log.info("the records were in %s; MLflow's places of files are put right", ", ".join(map(str, former)))
+            _log.info(
+                "the records were in %s; the places of files in MLflow's database were corrected",
+                ", ".join(map(str, former)),
+            )
         return client
 
 

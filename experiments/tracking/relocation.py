@@ -1,4 +1,4 @@
-"""MLflow writes the place of every file into its database: put right where the records were moved, renamed or copied."""
+"""Correct the places of files in MLflow's database after the records were moved, renamed or copied."""
 
 import contextlib
 import sqlite3

@@ -1,1 +1,1 @@
-"""What comes of a search: the confirmation, the winner, figures and the report."""
+"""The results of a search: the confirmation, the winner, figures and the report."""

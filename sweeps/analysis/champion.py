@@ -1,4 +1,4 @@
-"""What comes of a search: its winner, which is scored once more, and registered in MLflow."""
+"""The winner of a search: it is scored once more, and registered in MLflow."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ EXPERIMENTS = ROOT / "experiments"
 
 @dataclass(frozen=True)
 class Winner:
-    """The settings that a search advises to train with: a trial's, or the baseline's where no trial has a lower score."""
+    """The settings that a search recommends: a trial's, or the baseline's if no trial has a lower score."""
 
     origin: int  # of the trial; 0 for the baseline
     is_baseline: bool

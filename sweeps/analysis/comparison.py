@@ -64,7 +64,7 @@ class Comparison:
         means = f"{best.mean:.4g} against {baseline.mean:.4g} for {usual} ({facts})"
         if self.better:
             return f"{best.title} is better: {means}"
-        luck = "; that may be luck, as the interval holds 0"
+        luck = "; that may be luck, as the interval contains 0"
         unsure = self.difference.has_interval and not best.failures
         return f"{best.title} is not shown to be better: {means}{luck if unsure else ''}"
 

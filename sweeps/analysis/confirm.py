@@ -62,7 +62,7 @@ def confirm(
     running: set[TrialProcess] = set()
     lock = threading.Lock()
     events: queue.Queue[TrainingChanged] = queue.Queue()
-    stopped: list[str] = []  # what every training would fail of
+    stopped: list[str] = []  # why every training would fail
     unscored: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
     def train(candidate: Candidate, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""The figures of a search: Optuna's own, in the look of all others, and those that it has not."""
+"""The figures of a search: Optuna's own, in the look of all others, and further ones."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -55,8 +55,8 @@ def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
         return get_param_importances(as_suggested(done), evaluator=FanovaImportanceEvaluator(seed=0))
 
 
-class _Known(BaseImportanceEvaluator):
-    """Importances that are known already, to be drawn."""
+class _FixedImportances(BaseImportanceEvaluator):
+    """Importances that were computed before."""
 
     def __init__(self, fractions: dict[str, float]) -> None:
         self._fractions = fractions
@@ -104,7 +104,9 @@ def draw_figures(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, SavedFi
     if fractions := importances(study, plan):
         two = list(fractions)[:2]
         plotters |= {
-            "importances": lambda: plots.plot_param_importances(study, evaluator=_Known(fractions), target_name=SCORE),
+            "importances": lambda: plots.plot_param_importances(
+                study, evaluator=_FixedImportances(fractions), target_name=SCORE
+            ),
             "slices": lambda: plots.plot_slice(study, target_name=SCORE),
             "parallel coordinates": lambda: plots.plot_parallel_coordinate(study, target_name=SCORE),
         }

@@ -56,7 +56,7 @@ def _print_space(plan: Plan, console: Console) -> None:
 
 def _print_suggestions(plan: Plan, console: Console) -> None:
     baseline = "" if plan.search.sampler == "grid" else f"{plan.baseline_name}, and "
-    say(console, f"{baseline}some of the kind that come first:")
+    say(console, f"{baseline}examples of the first suggestions:")
     for number, params in enumerate(suggestions(plan)):
         say_words(console, f"trial {number}  {format_params(params)}")
 

@@ -336,6 +336,6 @@ def _warnings_of_a_baseline_outside(plan: Plan) -> list[str]:
             continue
         warnings.append(
             f"{key}: {plan.baseline_name} have {setting}, outside of the space; "
-            f"trial 0 has it all the same, seen as {value}"
+            f"trial 0 has it nevertheless, and the sampler sees {value}"
         )
     return warnings

@@ -1,4 +1,4 @@
-"""Trials, attempts and the budget: which count, which are requeued, who is at them."""
+"""Trials, attempts and the budget: which count, which are requeued, which worker has them."""
 
 import contextlib
 import copy
@@ -95,20 +95,20 @@ def run_name(study: str, origin: int) -> str:
 
 def histories(trials: Sequence[FrozenTrial]) -> list[list[int]]:
     """Return the numbers of the attempts that each trial continues; empty for a first one."""
-    with experimental():  # once, and not for each of what may be thousands
+    with experimental():  # once, not for each of thousands
         return [RetryHeartbeatStaleTrialCallback.retry_history(trial) for trial in trials]
 
 
 def requeue_lost(plan: Plan, study: Study) -> None:
     """Requeue interrupted trials, and those whose workers are gone, within the retries of the plan.
 
-    The caller has the turn, so nobody is just about to begin one. A worker of this host is known to be gone by its
-    process, another by its heartbeat.
+    The caller has the turn, so no other worker is beginning one. A dead worker of this host is recognised by its
+    process, one of another host by its heartbeat.
     """
     with experimental():
         optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.user_attrs.get(BEGUN) != trial.number:  # its worker died before anything was known of it
+        if trial.user_attrs.get(BEGUN) != trial.number:  # its worker died before it wrote anything
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
         elif _is_gone(trial, alone=plan.search.storage is None):
             reason = f"{trial.user_attrs[WORKER]} died"
@@ -124,7 +124,7 @@ def requeue_lost(plan: Plan, study: Study) -> None:
 def _requeue(study: Study, trial: FrozenTrial, retries: int) -> None:
     """Queue a failed trial anew, from its checkpoint, unless its own process was killed too often.
 
-    What such a process needs may be more than there is. Workers and searches are stopped for reasons of their own.
+    Such a process may need more memory than there is. Workers and searches that are stopped are no fault of the trial.
     """
     reasons = {f"{KILLED}{trial.number}", f"{LEFT}{trial.number}"} & trial.user_attrs.keys()
     if trial.user_attrs.get(BEGUN) == trial.number and not reasons:
@@ -142,7 +142,7 @@ def _is_gone(trial: FrozenTrial, alone: bool) -> bool:
     """
     where, _, start = str(trial.user_attrs.get(HOST, "")).partition(" ")
     if where != host():
-        return alone  # of before this host was started anew
+        return alone  # from before this host was restarted
     return start != start_of(int(str(trial.user_attrs[WORKER]).rpartition(":")[2]))
 
 

@@ -204,7 +204,7 @@ def describe_extension(study: Study, plan: Plan, stored: Identity) -> Iterator[s
     if not changed or not trials or plan.search.sampler not in MODEL_BASED:
         return
     if plan.search.sampler == "cmaes":
-        yield "         CMA-ES begins anew: what it has learned is of the former space"
+        yield "         CMA-ES begins anew, as it learned from the former space"
         return
     kept = len(trials_in_space(trials, plan.space, plan.values_before_extension))
     yield f"         {kept} of {len(trials)} trials guide the search, the others are outside of the space"

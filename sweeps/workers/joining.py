@@ -1,4 +1,4 @@
-"""What a worker brings to a study that was begun elsewhere, and what must be alike here and there."""
+"""What a worker brings to a study that was begun elsewhere, and what must be equal on both hosts."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from sweeps.spec.plan import Plan
 from sweeps.study import published
 from sweeps.study.identity import IDENTITY, check_identity, with_present_names
 
-# What differs between hosts; all else is the study's.
+# Settings that may differ between hosts; all others come from the study.
 OWN = (
     "search.role", "search.study", "search.storage", "search.grace_seconds", "records.root", "data", "data.source",
     "data.path", "eval.extractor_weights", "train.threads", "--config-dir",
@@ -27,7 +27,7 @@ def check_own_settings(arguments: Sequence[str]) -> None:
         key, _, value = argument.partition("=")
         if "=" in argument and key not in OWN:
             remedy = f"a worker's own: {', '.join(OWN)}"
-            raise ConfigError(key, "left to the study, which a worker joins with it", value, remedy)
+            raise ConfigError(key, "left to the study, whose value a worker takes", value, remedy)
 
 
 def compare_with_study(plan: Plan, attributes: Mapping[str, Any], console: Console) -> None:
@@ -39,7 +39,7 @@ def compare_with_study(plan: Plan, attributes: Mapping[str, Any], console: Conso
         console: is told of the loading of images.
 
     Raises:
-        ConfigError: if images, extractor or settings are others.
+        ConfigError: if images, extractor or settings differ.
     """
     fix_tracking_uri()
     if (address := attributes.get(published.TRACKING)) and not os.environ.get(VARIABLE, "").strip():

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-NO_TRIAL_COULD_DO_BETTER = 3  # exit code of a worker whose trial failed of something that all would fail of
+NO_TRIAL_COULD_DO_BETTER = 3  # exit code of a worker whose trial failed for a reason that holds for all trials
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Scalars:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training ended, in words of RunStatus and FailureKind; of "records" every other trial would fail as well."""
+    """How a training ended, in words of RunStatus and FailureKind; with "records", every other trial would fail as well."""
 
     kind: ClassVar[str] = "ended"
     status: str
@@ -113,4 +113,4 @@ def from_line(line: str) -> Message:
 
 
 class CannotGoOn(Exception):
-    """Something that every trial would fail of."""
+    """A reason for which every trial would fail."""

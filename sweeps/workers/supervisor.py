@@ -19,11 +19,11 @@ from sweeps.workers.trial_process import TRIAL
 
 POLL = 0.25  # seconds between two looks at the study
 TIDY = 15.0  # seconds between two looks for workers on other hosts that are gone
-DEATHS = 5  # of workers in a row without a finished trial, after which something else is wrong
+DEATHS = 5  # deaths of workers in a row, without a finished trial, after which the search ends
 
 
 class Supervisor:
-    """Has a study's trials run until its budget is used up; others may work at it too."""
+    """Has a study's trials run until its budget is used up; other hosts may run some of them."""
 
     def __init__(self, plan: Plan, study: Study, listener: Listener, program: Path = TRIAL) -> None:
         """Prepare.
@@ -48,7 +48,7 @@ class Supervisor:
             Whether it is used up; False where it was stopped before.
 
         Raises:
-            CannotGoOn: if all trials would fail of something, or workers cannot be started.
+            CannotGoOn: if all trials would fail for one reason, or workers cannot be started.
         """
         self._requeue_lost()
         trials = self._trials()

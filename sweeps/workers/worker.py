@@ -56,7 +56,7 @@ class Worker:
         """
         self.number, self._program = task.number, Path(task.program)
         self.listener: Callable[[Event], None] = lambda event: None
-        self.failure = ""  # of which all trials would fail
+        self.failure = ""  # for which all trials would fail
         self._arguments = task.arguments
         self._published: list[str] = []  # the search's arguments, as last seen
         self._trial = -1  # that it is or was at
@@ -104,7 +104,7 @@ class Worker:
                     raise
                 time.sleep(storage.PAUSE)
         with contextlib.suppress(StorageInternalError), storage.turn(self.plan):
-            attempts.requeue_lost(self.plan, self.study)  # others resume at once what was interrupted
+            attempts.requeue_lost(self.plan, self.study)  # others resume interrupted trials at once
 
     def _run_one(self) -> bool:
         """Run a trial, or wait where there is none to begin; False when there never will be."""
@@ -190,7 +190,7 @@ class Worker:
         return self._ended.is_set()
 
     def give_up(self, reason: str) -> None:
-        """End because all trials would fail of this."""
+        """End for a reason for which all trials would fail."""
         self.failure = reason
         self.end()
 

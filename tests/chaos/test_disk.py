@@ -49,7 +49,7 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(program: RunProgram, 
         assert f"the last checkpoint is {folder.checkpoints.files()[-1]}" in done.stderr
         assert last.step >= 2
         assert not list(folder.path.rglob("*.tmp"))
-        # With room again the same run goes on.
+        # With room again the same run resumes.
         (folder.path / "checkpoints" / "step_00000002.npz").unlink(missing_ok=last.step > 2)
         subprocess.run(["mount", "-o", "remount,size=400m", str(root)], check=True)
         again = program(

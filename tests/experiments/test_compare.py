@@ -263,8 +263,8 @@ def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> 
         ({"run": ["b", "b"]}, "study=<name> top=<count>); got 'b, more than once'"),
         ({"run": ["b", "nosuch"]}, "got 'nosuch'"),
         ({"run": ["z-*"]}, "run must be a pattern that some run's name matches; got 'z-*'"),
-        ({"study": "gan"}, "study must be a search that came to its end; got 'gan' (known: none)"),
-        ({"study": "../runs"}, "study must be a search that came to its end"),
+        ({"study": "gan"}, "study must be a finished search; got 'gan' (known: none)"),
+        ({"study": "../runs"}, "study must be a finished search"),
         ({"run": ["a-*"], "out": str(full)}, "overwrite=true replaces it"),
         ({"run": ["a-*"], "out": str(full), "overwrite": True}, "it has no compare.html"),
     ):

@@ -158,7 +158,7 @@ def test_batch_normalization_is_keras(dtype: str) -> None:
 
 
 def test_batch_normalization_statistics_are_float32_under_mixed_precision() -> None:
-    """A mean of 128.5 with a spread of half a unit: eight bits would lose it."""
+    """A mean of 128.5 with a standard deviation of half a unit: eight bits would lose it."""
     layer = BatchNormalization(momentum=0.0, dtype="mixed_bfloat16")
     x = tf.cast(tf.constant(RNG.choice([128.0, 129.0], (64, 8, 8, 1))), tf.bfloat16)
     layer(x, training=True)
@@ -196,7 +196,7 @@ def test_dropout_in_float32_draws_keras_masks(rate: float) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.7])
-def test_dropout_drops_its_share_and_keeps_the_mean(dtype: str, rate: float) -> None:
+def test_dropout_drops_its_fraction_and_keeps_the_mean(dtype: str, rate: float) -> None:
     layer = Dropout(rate, seed=3, dtype=dtype)
     y = tf.cast(layer(tf.ones((3, 101, 101, 33)), training=True), tf.float32).numpy()
     count = y.size

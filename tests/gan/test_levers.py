@@ -1,4 +1,4 @@
-"""The levers for small data within one update: what each changes, by how much, and that off is off."""
+"""The regularization options within one update: what each changes, by how much, and that off is off."""
 
 import dataclasses
 from typing import Any
@@ -69,7 +69,7 @@ def test_the_losses_of_the_setting_are_those_of_the_table() -> None:
 
 
 @pytest.mark.parametrize(("update_rule", "precision"), [("tutorial", "mixed_bfloat16"), ("batch", "float32")])
-def test_with_all_levers_on_a_state_taken_up_goes_on_exactly(update_rule: str, precision: str) -> None:
+def test_with_all_options_on_a_restored_state_trains_on_exactly(update_rule: str, precision: str) -> None:
     straight, first, second = (small(update_rule, precision, True, **ALL) for _ in range(3))
     rows = straight.run(1, 6).numpy()
     first.run(1, 3)
@@ -85,7 +85,7 @@ def test_with_all_levers_on_a_state_taken_up_goes_on_exactly(update_rule: str, p
 
 
 @pytest.mark.parametrize("update_rule", UPDATE_RULES)
-def test_levers_that_are_off_add_no_operation(update_rule: str) -> None:
+def test_options_that_are_off_add_no_operation(update_rule: str) -> None:
     def operations(update: Update) -> list[str]:
         graph = update._compiled.get_concrete_function().graph.as_graph_def()
         return sorted([n.op for n in graph.node] + [n.op for f in graph.library.function for n in f.node_def])
@@ -197,7 +197,7 @@ def test_flips_are_of_real_images_alone() -> None:
 
 
 @pytest.mark.parametrize("update_rule", UPDATE_RULES)
-def test_the_average_follows_every_update_and_is_what_is_shown(update_rule: str) -> None:
+def test_the_average_follows_every_update_and_is_what_is_drawn(update_rule: str) -> None:
     update, plain = small(update_rule, ema_decay=0.3), small(update_rule)
     state = update.state()
     expected = {name: value.astype(np.float64) for name, value in state.items() if name.startswith("generator/")}

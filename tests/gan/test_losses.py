@@ -39,7 +39,7 @@ def test_a_target_above_one_has_a_least_loss() -> None:
     assert far == further > -1
 
 
-def test_share_within_the_bound() -> None:
+def test_fraction_within_the_bound() -> None:
     assert float(within_bound(column(0.0, 17.0, -17.0, 3.0))) == 0.5
 
 
@@ -64,7 +64,7 @@ def test_non_saturating_is_cross_entropy_without_its_clip() -> None:
     assert float(binary_crossentropy(targets, far)) == pytest.approx(LOGIT_BOUND)
 
 
-def test_share_of_logits_that_carry_a_gradient() -> None:
+def test_fraction_of_logits_that_carry_a_gradient() -> None:
     targets = (column(1.0, 1.0), column(0.0, 0.0))
     logits = (column(0.0, 40.0), column(0.0, -40.0), column(50.0, 0.0))
     alive = {name: float(loss.alive(targets, logits)) for name, loss in LOSSES.items()}

@@ -91,7 +91,7 @@ def test_a_discriminator_without_batch_norm_and_with_spectral_norm() -> None:
     assert not layers_of(model, keras.layers.BatchNormalization)
     assert len(layers_of(model, SpectralConv2D)) == 4
     assert isinstance(model.get_layer("logits"), SpectralDense)
-    for name in ("conv_1/kernel", "logits/kernel"):  # equal starts: trainings differ by the lever alone
+    for name in ("conv_1/kernel", "logits/kernel"):  # equal starts: trainings differ by the option alone
         variable, expected = (next(v for v in m.variables if v.path.endswith(name)) for m in (model, plain))
         np.testing.assert_array_equal(variable, expected)
     assert model.predict_on_batch(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 1)

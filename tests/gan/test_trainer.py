@@ -197,7 +197,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> None:
 
 
 def test_more_steps_after_the_end(tmp_path: Path) -> None:
-    """A run taken up with more steps agrees with one that had them from the start."""
+    """A run resumed with more steps agrees with one that had them from the start."""
     short, long, direct = Recorder(), Recorder(), Recorder()
     tiny_trainer(tmp_path / "a", Schedule(steps=10, log_every_steps=4, num_images=20), short).run()
     more = tiny_trainer(tmp_path / "a", Schedule(steps=16, log_every_steps=4, num_images=20), long)

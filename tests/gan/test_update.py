@@ -320,7 +320,7 @@ def test_compiled_once(update_rule: str) -> None:
 def test_fast_layers_and_optimisers_train_as_keras_own(update_rule: str) -> None:
     """Update for update the same, until rounding is blown up by Adam's division and then by chaos.
 
-    Keras' own layers with and without oneDNN part at the same pace: 1e-6 after one update, 1e-3 after ten.
+    Keras' own layers with and without oneDNN diverge at the same rate: 1e-6 after one update, 1e-3 after ten.
     """
     fast = make(update_rule)
     nets = [in_keras_layers(net) for net in (fast.generator, fast.discriminator)]

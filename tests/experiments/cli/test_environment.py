@@ -149,7 +149,7 @@ def test_a_refusal_names_file_owner_and_remedy(tmp_path: Path, monkeypatch: pyte
 
 
 def test_all_that_is_made_honours_the_umask(tmp_path: Path) -> None:
-    """A lab's shared records: what one person makes, the group can go on with."""
+    """A lab's shared records: what one person makes, the group can resume."""
     from experiments.cli.stderr import native_stderr_to
     from experiments.records.folders import Records, write_json
     from experiments.tracking.connection import open_store

@@ -129,7 +129,7 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
     ]
     assert str(tmp_path) not in page
 
-    # Longer runs go on from where these ended; other reference networks judge everything anew, the proxy finds the same.
+    # Longer runs resume where these ended; other reference networks score everything anew, the proxy's scores stay the same.
     before = {f: f.stat().st_mtime_ns for f in records.root.rglob("*.npz") if f.name != "best.npz"}
     assert validate_proxy.main(dataclasses.replace(args, epochs=2, steps=8)) == 0
     assert [f.name for f, then in before.items() if f.stat().st_mtime_ns != then] == []

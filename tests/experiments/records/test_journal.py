@@ -64,7 +64,7 @@ def test_what_is_there_already_is_not_written_twice(folder: RunFolder) -> None:
     journal.scalars(100, {"a": 2.0, "b": 2.0})
     journal.image(100, "samples", PIXELS)
     journal.close()
-    again = Journal(folder)  # taken up from step 60, say
+    again = Journal(folder)  # resumed from step 60
     again.scalars(100, {"a": 2.0, "b": 2.0, "new": 5.0})
     again.image(100, "samples", PIXELS)
     again.scalars(150, {"a": 3.0})
@@ -163,7 +163,7 @@ def test_records_behind_a_damaged_one_are_not_dropped(folder: RunFolder) -> None
         folder.journal.write_bytes(damaged)
         for reader in (lambda: Journal(folder), lambda: curve(folder.journal, "a")):
             with pytest.raises(
-                ConfigError, match=rf"metrics\.jsonl' \(the line at byte {len(lines[0])} is no record of a run"
+                ConfigError, match=rf"metrics\.jsonl' \(the line at byte {len(lines[0])} is not a record of a run"
             ):
                 reader()
         assert folder.journal.read_bytes() == damaged

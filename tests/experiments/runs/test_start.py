@@ -61,7 +61,7 @@ def test_what_may_change_on_resume_are_real_keys() -> None:
 
 
 def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
-    """An extended run, stopped, goes on to its new end without being told again."""
+    """An extended run that was stopped trains to its new end without the setting."""
     save(run, 7)
     new = Config(train=TrainConfig(steps=99, log_every_steps=3))
     resumed_run(run.folder, new, {"train.steps", "train.log_every_steps"}, QUIET)
@@ -71,7 +71,7 @@ def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
     assert (again.checkpoint.step, again.config.train.steps, again.config.train.log_every_steps) == (7, 99, 3)
 
 
-def test_levers_are_of_the_whole_run(config: Config, run: Run) -> None:
+def test_regularization_options_hold_for_the_whole_run(config: Config, run: Run) -> None:
     new = Config(train=TrainConfig(ema_decay=0.9))
     with pytest.raises(ConfigError, match=r"train\.ema_decay: 0\.0 in the run, 0\.9 now"):
         resumed_run(run.folder, new, {"train.ema_decay"}, QUIET)

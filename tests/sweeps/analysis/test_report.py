@@ -1,4 +1,4 @@
-"""What a search shows while it goes on, and what it leaves behind."""
+"""What a search shows while it runs, and what it leaves behind."""
 
 import csv
 import html

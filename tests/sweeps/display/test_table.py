@@ -19,7 +19,7 @@ REASON = "d_loss is nan at step 1200; last finite checkpoint: step 1000. Try a l
 
 
 def rows(keys: tuple[str, ...]) -> list[Row]:
-    """Twenty of which the third is the best, one was pruned, one failed, and the last are going on."""
+    """Twenty of which the third is the best, one was pruned, one failed, and the last are running."""
     lines = []
     for number in range(20):
         params = {key: VALUES.get(key, 0.8123456) for key in keys}

@@ -61,7 +61,7 @@ def test_the_command_line_adds_replaces_and_fixes_dimensions() -> None:
     assert [d.key for d in read_plan(["search=custom", "model.dropout=interval(0,0.5)"]).space] == ["model.dropout"]
 
 
-def test_the_space_of_all_levers_has_the_tutorial_in_it_and_only_valid_runs() -> None:
+def test_the_space_of_all_options_has_the_tutorial_in_it_and_only_valid_runs() -> None:
     plan = read_plan(["search=levers"])
     assert {d.key for d in plan.space} >= {"train.ema_decay", "train.loss", "train.augment", "optim.decay"}
     assert not plan_warnings(plan)
@@ -230,7 +230,7 @@ def test_a_grid_is_its_own_budget() -> None:
     assert read_plan(space).budget == 20
 
 
-def test_guard_ends_what_leads_nowhere() -> None:
+def test_early_stopping_ends_hopeless_trials() -> None:
     saturated = {"train/d_real": 0.995, "train/d_fake": 0.005}
     sound = {"train/d_real": 0.6, "train/d_fake": 0.4}
     early_stopping = EarlyStopping()

@@ -183,7 +183,7 @@ def test_a_workers_own_settings_come_before_the_studys() -> None:
 
 
 def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
-    """A trial of this host was killed, and taken up where no disk is shared."""
+    """A trial of this host was killed, and resumed where no disk is shared."""
     arguments = ["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"]
     plan = read_plan([*arguments, "search.storage=postgresql+psycopg://me@host/db"])
     study = optuna.create_study()
@@ -313,7 +313,7 @@ def test_two_searches_and_a_worker_keep_one_budget(make: Callable[..., Shared]) 
 
 @pytest.mark.slow
 def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
-    """Its trial is taken up from where it was by another, and says so."""
+    """Another resumes its trial from where it was, and says so."""
     study = make("search.trials=4", "search.workers=1", "search.steps=300", "eval.every_steps=50")
     search = study.search()
     wait_for(lambda: len([t for t in study.trials if t.state == TrialState.RUNNING]) == 1, search, study)

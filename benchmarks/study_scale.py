@@ -199,7 +199,7 @@ def growth_table(sizes: list[int]) -> Table:
             worker = StubWorker(Task(own_arguments(root, address), 0, ""))
             worker.times = {"turn": [], "suggest": [], "report": []}
             worker.run()
-            took = {
+            milliseconds = {
                 operation: 1000 * median(worker.times[operation][-MORE * (REPORTS if operation == "report" else 1) :])
                 for operation in worker.times
             }
@@ -208,7 +208,7 @@ def growth_table(sizes: list[int]) -> Table:
             seconds = time.perf_counter() - start
             megabytes = report.page.stat().st_size / 1e6
             (stored,) = server.query("select max(pg_database_size(datname)) from pg_database where datname like 'd%'")
-        row = [f"{took[operation]:.3g}" for operation in ("turn", "suggest", "report")]
+        row = [f"{milliseconds[operation]:.3g}" for operation in ("turn", "suggest", "report")]
         table.add_row(f"{size:,}", *row, f"{seconds:.3g}", f"{megabytes:.2f}", f"{int(str(stored[0])) / 1e6:.0f}")
     return table
 

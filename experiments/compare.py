@@ -299,10 +299,10 @@ def headline(groups: Sequence[Group]) -> str:
 
 def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
     """Return title and direction of each score that some group has; the one that ranks them comes first."""
-    every = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
-    every[metric_names.FID_PROXY] = ("FID proxy in the run", "lower is better")
-    order = sorted(every, key=lambda metric: metric != headline(groups))
-    return {metric: every[metric] for metric in order if any(group.values(metric) for group in groups)}
+    metrics = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
+    metrics[metric_names.FID_PROXY] = ("FID proxy in the run", "lower is better")
+    order = sorted(metrics, key=lambda metric: metric != headline(groups))
+    return {metric: metrics[metric] for metric in order if any(group.values(metric) for group in groups)}
 
 
 def _table(groups: Sequence[Group]) -> Table:

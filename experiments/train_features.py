@@ -92,10 +92,10 @@ def _provenance(weights: Weights) -> dict[str, Any]:
     assert weights.file is not None
     file = weights.file.with_suffix(".json")
     try:
-        said = read_json(file)
-        if said["sha256"] != weights.sha256:
+        provenance = read_json(file)
+        if provenance["sha256"] != weights.sha256:
             raise ValueError("it belongs to other weights")
-        return {key: said[key] for key in ("epochs", "seed", "minutes", "network_code")}
+        return {key: provenance[key] for key in ("epochs", "seed", "minutes", "network_code")}
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             "network", f"weights with {file.name} beside them", str(weights.file), first_line(error)

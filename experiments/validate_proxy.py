@@ -141,10 +141,10 @@ def _measure(
         task = progress.add_task("checkpoints", total=sum(len(f.checkpoints.files()) for f in folders))
         scored = []
         for folder in folders:
-            for one in measure.score_checkpoints(
+            for checkpoint in measure.score_checkpoints(
                 folder, scorer, references, ships.train, args.num_images, records.cache
             ):
-                scored.append(one)
+                scored.append(checkpoint)
                 progress.advance(task)
     results["agreement"] = measure.agreement(scored, args.steps, references, ships.train, everything.train)
     return results

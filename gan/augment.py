@@ -36,7 +36,7 @@ def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, st
     """
 
     def draw(name: str) -> tf.Tensor:
-        return _one_each(images, stateless_seed(seed, f"augment/{purpose}/{name}", step))
+        return _draw_per_image(images, stateless_seed(seed, f"augment/{purpose}/{name}", step))
 
     for kind in kinds:
         images = AUGMENTATIONS[kind](images, draw)
@@ -54,11 +54,11 @@ def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
     Returns:
         (B, H, W, C) of the same dtype.
     """
-    draw = _one_each(images, stateless_seed(seed, "mirror", step))
+    draw = _draw_per_image(images, stateless_seed(seed, "mirror", step))
     return tf.where(draw < 0.5, tf.reverse(images, [2]), images)
 
 
-def _one_each(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def _draw_per_image(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draw a number for each image, (B, 1, 1, 1): this device's part of those for the whole batch."""
     return devices.share(tf.random.stateless_uniform((devices.whole_shape(images)[0], 1, 1, 1), seed))
 

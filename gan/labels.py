@@ -40,7 +40,7 @@ class Labels:
     def flipped(self, labels: Sequence[tf.Tensor], seed: int, step: tf.Tensor) -> Sequence[tf.Tensor]:
         """Swap some of the labels for the other side's, as D sees them; which ones is drawn anew each step.
 
-        The generator's target is what `draw` gave: swapped, it would learn to be told apart.
+        The generator's target is what `draw` returned: with swapped labels it would learn to look fake.
 
         Args:
             labels: (real, fake), each (B, 1) float32. On several devices they are this device's rows of the batch.

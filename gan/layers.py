@@ -1,7 +1,7 @@
-"""Keras layers that give what Keras' own give, for less work.
+"""Keras layers with the results of Keras' own, for less work.
 
 `UpsampleConv2D` is a layer for anyone's model. `Conv2D`, `BatchNormalization` and
-`Dropout` stand in for Keras' layers of those names, weights and configuration included.
+`Dropout` replace Keras' layers of those names, weights and configuration included.
 `SpectralConv2D` and `SpectralDense` are layers whose kernels are kept at spectral norm 1.
 """
 

@@ -1,7 +1,7 @@
 """Losses: pure functions of targets and logits, as pairs in one table.
 
-A pair is asked for the discriminator's loss of one batch, real or fake, as the update rule
-`tutorial` updates it on each alone. Targets are (B, 1), near 1 for real and near 0 for
+A pair gives the discriminator's loss of one batch, real or fake, as the update rule
+`tutorial` updates D on each alone. Targets are (B, 1), near 1 for real and near 0 for
 fake; cross-entropy takes them as they are, the others see only which of the two is nearer.
 """
 
@@ -20,7 +20,7 @@ def binary_crossentropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
     The logits are clipped as Keras 2 clipped probabilities: beyond ±16.1 there is no
     gradient. Without the clip a target above 1 (label noise) has no least loss, and the
-    discriminator runs off to minus infinity.
+    discriminator's loss falls without bound.
     """
     clipped = tf.clip_by_value(logits, -LOGIT_BOUND, LOGIT_BOUND)
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=targets, logits=clipped))

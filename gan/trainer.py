@@ -157,13 +157,13 @@ class Trainer:
         self.tracker.tick(self.step)
 
     def _steps_to_go(self) -> int:
-        ends = [every - self.step % every for every in self._intervals().values()]
+        ends = [interval - self.step % interval for interval in self._intervals().values()]
         return min(*ends, self.schedule.steps - self.step)
 
     def _after_update(self) -> None:
         """Do what is due. Saving comes last: a checkpoint says that all before it was done."""
         last = self.step == self.schedule.steps
-        due = {name: last or self.step % every == 0 for name, every in self._intervals().items()}
+        due = {name: last or self.step % interval == 0 for name, interval in self._intervals().items()}
         if due["log"]:
             self._log()
         if due["grid"]:

@@ -91,8 +91,8 @@ def mode_dropping(
         rows = []
         for seed in range(seeds):
             rng = np.random.default_rng(seed)
-            left = np.flatnonzero(np.isin(cluster, rng.permutation(CLUSTERS)[removed:]))
-            rows.append(scorer.of_images(real[rng.choice(left, len(real))]))
+            kept = np.flatnonzero(np.isin(cluster, rng.permutation(CLUSTERS)[removed:]))
+            rows.append(scorer.of_images(real[rng.choice(kept, len(real))]))
         yield f"{removed} of {CLUSTERS} clusters removed", _columns(rows)
     rows = []
     for seed in range(seeds):
@@ -195,24 +195,31 @@ def agreement(
         everything: images of all classes, which the readings are fitted on.
     """
     real_spaces = {name: statistics(reference(real)) for name, reference in references.items()}
-    columns: dict[str, list[float]] = {"proxy": [one.scores[metric_names.FID] for one in scored]}
+    columns: dict[str, list[float]] = {"proxy": [checkpoint.scores[metric_names.FID] for checkpoint in scored]}
     for name in references:
         if name != LAYERS:
-            columns[name] = [frechet_distance(real_spaces[name], one.spaces[name]) for one in scored]
-    columns["sliced Wasserstein"] = [one.sliced_wasserstein for one in scored]
+            columns[name] = [frechet_distance(real_spaces[name], checkpoint.spaces[name]) for checkpoint in scored]
+    columns["sliced Wasserstein"] = [checkpoint.sliced_wasserstein for checkpoint in scored]
 
     readings = {}
     for name, (offset, projection) in _readings(references[LAYERS](everything)).items():
         target = mapped(real_spaces[LAYERS], offset, projection)
-        readings[name] = [frechet_distance(target, mapped(one.spaces[LAYERS], offset, projection)) for one in scored]
+        readings[name] = [
+            frechet_distance(target, mapped(checkpoint.spaces[LAYERS], offset, projection)) for checkpoint in scored
+        ]
 
-    late = np.array([one.step > steps / 2 for one in scored])
+    late = np.array([checkpoint.step > steps / 2 for checkpoint in scored])
     columns["both networks"] = list(np.mean([rankdata(columns[name]) for name in NETWORKS], axis=0))
     others = [name for name in columns if name != "proxy"]
     return {
         "rows": [
-            {"run": one.run, "step": one.step, "scores": one.scores, **{name: columns[name][k] for name in others}}
-            for k, one in enumerate(scored)
+            {
+                "run": checkpoint.run,
+                "step": checkpoint.step,
+                "scores": checkpoint.scores,
+                **{name: columns[name][k] for name in others},
+            }
+            for k, checkpoint in enumerate(scored)
         ],
         "proxy": {name: _ranks(columns["proxy"], columns[name], late) for name in others},
         "among_references": {

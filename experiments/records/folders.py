@@ -207,9 +207,9 @@ class Records:
             return self._last(runs, key)
         run_id = reference.removeprefix(RUNS_URI).partition("/")[0].lower()
         matching = [run for run in runs if any(mlflow_id.startswith(run_id) for mlflow_id in run.mlflow_run_ids())]
-        whole = [run for run in matching if run_id in run.mlflow_run_ids()] or matching
-        if len(whole) == 1 and len(run_id) >= FEWEST_DIGITS:
-            return whole[0]
+        exact = [run for run in matching if run_id in run.mlflow_run_ids()] or matching
+        if len(exact) == 1 and len(run_id) >= FEWEST_DIGITS:
+            return exact[0]
         if matching and len(run_id) >= FEWEST_DIGITS:
             names = ", ".join(run.name for run in matching[:-4:-1])
             raise ConfigError(key, "the id of one run", reference, f"{len(matching)} begin with it: {names}")

@@ -143,8 +143,8 @@ def check_alike(runs: Sequence[Compared]) -> None:
         for run in runs:
             by_value.setdefault(str(run.facts["tags"].get(tag, "unknown")), []).append(run.name)
         if len(by_value) > 1:
-            said = {str(run.facts["tags"].get(tag, "unknown")): _in_words(run, tag) for run in runs}
-            sides = "; ".join(f"{', '.join(names)}: {said[value]}" for value, names in by_value.items())
+            words = {str(run.facts["tags"].get(tag, "unknown")): _in_words(run, tag) for run in runs}
+            sides = "; ".join(f"{', '.join(names)}: {words[value]}" for value, names in by_value.items())
             differences.append(f"{meaning} differ: {sides}")
     if differences:
         names = ", ".join(run.name for run in runs)
@@ -220,14 +220,14 @@ def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, 
 
 def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
     """Return the settings that differ, each with every run's value; without those that follow another key."""
-    every = [{"seed": run.config.seed, **run.settings} for run in runs]
+    rows = [{"seed": run.config.seed, **run.settings} for run in runs]
     followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
-    for row in every:
+    for row in rows:
         for key, leader in followers.items():
             values = row[key]
             same = all(value == row[leader] for value in (values if isinstance(values, list) else [values]))
             row[key] = None if same else values
-    return {key: [row[key] for row in every] for key in every[0] if any(row[key] != every[0][key] for row in every)}
+    return {key: [row[key] for row in rows] for key in rows[0] if any(row[key] != rows[0][key] for row in rows)}
 
 
 def common_steps(runs: Sequence[Compared], most: int) -> list[int]:

@@ -235,8 +235,8 @@ def _draw_training_images(run: Run, update: "Update", journal: Journal, console:
         file.parent.mkdir(exist_ok=True)
         count = TRAINING_GRID[0] * TRAINING_GRID[1]
         steps = range(1, 1 + math.ceil(count / update.batch_size))
-        seen = np.concatenate([update.real_images(step) for step in steps])
-        images.save_png(file, images.grid(unscale(seen[:count]), *TRAINING_GRID))
+        real = np.concatenate([update.real_images(step) for step in steps])
+        images.save_png(file, images.grid(unscale(real[:count]), *TRAINING_GRID))
         journal.artifact(file)
     say(console, f"images   {shown(file)}")
 

@@ -1,8 +1,8 @@
 """Every setting of the program: its type, default, unit and range, checked in one place.
 
 Plain dataclasses without Hydra or OmegaConf. The outermost, `Config`, checks all of its
-keys when it is made and then fills in those that default to another key, so whoever
-holds a `Config` holds a complete and valid one. The rules stand in the fields' metadata;
+keys when it is made and then fills in those that default to another key, so a
+`Config` is always complete and valid. The rules stand in the fields' metadata;
 documentation and search spaces read them from there too (`describe`).
 """
 

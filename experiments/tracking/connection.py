@@ -58,7 +58,7 @@ ENVIRONMENT = {
 
 
 class RunDeleted(RuntimeError):
-    """The run is in MLflow's trash, where somebody put it."""
+    """The run was moved to MLflow's trash."""
 
 
 def import_mlflow() -> None:

@@ -57,10 +57,10 @@ def measure(image: Image.Image) -> Depth:
     low, high = float(values.min()), float(values.max())
     if reduced:
         return Depth(kind, low * 257, high * 257, None, file)
-    return Depth(kind, low, high, _said_white(image), file)
+    return Depth(kind, low, high, _stated_white(image), file)
 
 
-def _said_white(image: Image.Image) -> float | None:
+def _stated_white(image: Image.Image) -> float | None:
     """Return the greatest value that a file names, if that is less than its type of number holds."""
     if image.format in SCALED and image.mode != "F":  # PFM is PPM to Pillow
         return DEEP
@@ -108,11 +108,11 @@ def _check_one_range(kind: str, alike: Sequence[Depth], white: float, place: str
 def _white(kind: str, alike: Sequence[Depth], place: str) -> float:
     """Return the white value that all images of a kind share."""
     low, high = min(depth.low for depth in alike), max(depth.high for depth in alike)
-    said = max(depth.white or 0 for depth in alike)
-    if said:  # by some writers the greatest value of each file: the greatest of all is meant
-        if low < 0 or high > said:
-            raise _unclear(kind, low, high, place, f"their files say that {said:g} is white")
-        return said
+    stated = max(depth.white or 0 for depth in alike)
+    if stated:  # by some writers the greatest value of each file: the greatest of all is meant
+        if low < 0 or high > stated:
+            raise _unclear(kind, low, high, place, f"their files say that {stated:g} is white")
+        return stated
     if low < 0 or high > DEEP:
         raise _unclear(kind, low, high, place, "which goes below 0 or above 65,535")
     if high > 2 ** PLAIN_BITS[-1] - 1:  # no sensor has 15 bits

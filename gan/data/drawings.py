@@ -75,7 +75,7 @@ class Dice:
     def index(self, options: int, count: int) -> Array:
         return np.minimum((self.uniform(count) * options).astype(np.int64), options - 1)
 
-    def chance(self, probability: float, count: int) -> Array:
+    def coin_flips(self, probability: float, count: int) -> Array:
         """Draw (count, 1, 1) float32, 1 with the given probability, else 0."""
         return (self.uniform(count, 1, 1) < probability).astype(np.float32)
 
@@ -154,7 +154,7 @@ class Scene:
         self.paint(clouds * (1 - self.below), np.minimum(self.colour(1) + 28, 255))
         # On a third of the images a coast in the haze.
         ridge = _noise(self.dice, self.count, 6, 2)[:, :1] * self.dice.between(2, 8, self.count)
-        coast = _coverage(self.y - self.horizon + ridge) * self.dice.chance(0.33, self.count)
+        coast = _coverage(self.y - self.horizon + ridge) * self.dice.coin_flips(0.33, self.count)
         land = np.array([[70, 90, 70]], np.float32) * np.float32(0.5) + self.colour(1) * np.float32(0.5)
         self.paint(coast * np.float32(0.85), land)
 
@@ -173,7 +173,7 @@ class Scene:
         water = water + ((ripples * 2 + swell * np.float32(0.25)) * strength)[..., None]
         self.pixels += self.below[..., None] * (water - self.pixels)
         glitter = np.float32(0.6) / (1 + ((self.x - self.sun) / 3) ** 2) * (ripples > np.float32(0.02))
-        self.paint(glitter * self.below * self.dice.chance(0.5, self.count), np.minimum(self.colour(1) + 40, 255))
+        self.paint(glitter * self.below * self.dice.coin_flips(0.5, self.count), np.minimum(self.colour(1) + 40, 255))
 
     def develop(self) -> Array:
         """Apply lens, light and sensor: a slight blur, exposure, grain; then bytes."""
@@ -209,7 +209,7 @@ class Ship:
         return self.dice.between(low, high, self.count)
 
     def some(self, probability: float) -> Array:
-        return self.dice.chance(probability, self.count)
+        return self.dice.coin_flips(probability, self.count)
 
     def one_of(self, colours: Array) -> Array:
         return colours[self.dice.index(len(colours), self.count)]
@@ -474,7 +474,7 @@ KINDS: Sequence[Callable[[Ship], None]] = (_freighter, _liner, _sailing, _trawle
 
 
 def _coverage(distance: Array) -> Array:
-    """Share of a pixel inside an edge, by its centre's distance to it in pixels."""
+    """Return the fraction of a pixel inside an edge, by its centre's distance to the edge in pixels."""
     return np.clip(distance + np.float32(0.5), 0, 1)
 
 

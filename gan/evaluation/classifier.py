@@ -108,7 +108,7 @@ def train_classifier(
 
 
 def one_cycle(part: float) -> float:
-    """Share of the peak learning rate after a part of the training: up for a fifth of it, then down to 0."""
+    """Return the fraction of the peak learning rate after a part of the training: up for a fifth, then down to 0."""
     return min(part / 0.2, (1.0 - part) / 0.8)
 
 

@@ -100,8 +100,8 @@ def lead_table(rows: Sequence[Row], baseline: str) -> str:
     lines = [f"| class | updates | preset | seeds | lower than `{baseline}` by | 95 % | p-value |", "|---" * 7 + "|"]
     scored = [row for row in rows if row["outcome"] != "diverged"]
     for step, of in sorted({(int(row["step"]), row["class"]) for row in scored}):
-        here = [row for row in scored if row["class"] == of and row["step"] == str(step)]
-        groups = {p: [float(row[metric_names.FID]) for row in here if row["preset"] == p] for p in _presets(here)}
+        at_step = [row for row in scored if row["class"] == of and row["step"] == str(step)]
+        groups = {p: [float(row[metric_names.FID]) for row in at_step if row["preset"] == p] for p in _presets(at_step)}
         control = groups.pop(baseline, [])
         differences = compare_with_control(list(groups.values()), control) if groups and control else []
         for (preset, scores), difference in zip(groups.items(), differences, strict=False):

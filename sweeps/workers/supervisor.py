@@ -173,7 +173,7 @@ def _state(trial: FrozenTrial) -> tuple[TrialState, int]:
 
 
 def _reason(trial: FrozenTrial) -> str:
-    """Return why a trial ended as it did, in the words of whoever knew."""
+    """Return why a trial ended, in the words of its worker, its process or its host."""
     keys = (attempts.OUTCOME, f"{attempts.KILLED}{trial.number}", f"{attempts.LEFT}{trial.number}")
     if trial.state == TrialState.COMPLETE and trial.user_attrs.get(attempts.OUTCOME) == "complete":
         return ""

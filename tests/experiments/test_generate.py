@@ -107,7 +107,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
     (tmp_path / "empty.npy").touch()
     for changes, message in (
         ({"run": "nosuch"}, "run must be last, or a run's MLflow id, name or folder; got 'nosuch'"),
-        ({"run": "best:gan"}, "run must be the winner of a search that was finished; got 'best:gan'"),
+        ({"run": "best:gan"}, "run must be the winner of a finished search; got 'best:gan'"),
         ({"run": "best:../x"}, "best:<study>"),
         ({"step": "7"}, "there is no checkpoint of step 7"),
         ({"out": "x.jpeg"}, "out must be a .png, .gif, .npz, .keras or a folder; got 'x.jpeg'"),

@@ -275,7 +275,7 @@ def test_resume_goes_on_in_the_same_mlflow_run(
     for change, message in (
         (["model.dropout=0.5"], "model.dropout: 0.3 in the run, 0.5 now"),
         (["model={dropout:0.5}"], "model.dropout: 0.3 in the run, 0.5 now"),
-        (["train.steps=5"], "train.steps must be at least 7, where the run is; got 5"),
+        (["train.steps=5"], "train.steps must be at least 7, the step that the run has reached; got 5"),
     ):
         refused = program("resume=last", *change, root)
         assert (refused.returncode, refused.stdout) == (2, "")

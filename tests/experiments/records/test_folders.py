@@ -49,7 +49,7 @@ def test_a_name_taken_by_what_is_no_run_says_where(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="resume=mine resumes"):
         Records(tmp_path).check_new("mine")
     folder.config.unlink()
-    with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(\S+/mine is there, but no run .* remove it"):
+    with pytest.raises(ConfigError, match=r"name must be new; got 'mine' \(\S+/mine exists without a run .* remove it"):
         Records(tmp_path).check_new("mine")
     Records(tmp_path).check_new("another")
     Records(tmp_path).check_new(None)

@@ -204,7 +204,7 @@ def test_warnings() -> None:
     assert "model.bn_momentum: nearly inert under train.update_rule=batch" in inert
     (outside,) = plan_warnings(read_plan(["optim.beta_1=interval(0.7,0.9)"]))
     assert outside.startswith(
-        "optim.beta_1: the tutorial's settings have 0.5, outside of the space; trial 0 has it all"
+        "optim.beta_1: the tutorial's settings have 0.5, outside of the space; trial 0 has it nevertheless"
     )
     (useless,) = plan_warnings(read_plan(["search=custom", "model.discriminator.bn_momentum=interval(0,0.9)"]))
     assert "no effect" in useless

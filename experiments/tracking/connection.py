@@ -68,8 +68,8 @@ def import_mlflow() -> None:
 
     for name in ("mlflow", "alembic", "urllib3", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    own = logging.getLogger("mlflow")  # prints traces on the terminal of what is raised as well
-    own.handlers, own.propagate = [logging.NullHandler()], True  # to run.log, where there is one
+    logger = logging.getLogger("mlflow")  # would also print tracebacks on the terminal
+    logger.handlers, logger.propagate = [logging.NullHandler()], True  # to run.log, where there is one
 
 
 def connect(records: Records, uri: str) -> "MlflowClient":

@@ -260,8 +260,8 @@ def test_mistakes_are_one_line_and_lose_no_numbers(
 
 
 def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = Reproduction(out=str(tmp_path), quick=True, dry_run=True, data=Images(source="embedded"))
-    wanted.records.root = str(tmp_path / "records")
+    args = Reproduction(out=str(tmp_path), quick=True, dry_run=True, data=Images(source="embedded"))
+    args.records.root = str(tmp_path / "records")
     table = tmp_path / "results" / "search_four.csv"
     table.parent.mkdir()
     head = "trial,state,score,steps,seconds,model.bn_momentum,outcome,run\n"

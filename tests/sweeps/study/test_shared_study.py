@@ -200,7 +200,7 @@ def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
     ended, own, going_on = (attempts.run_name("gan", number) for number in range(3))
     assert [run.name for run in search._trial_runs()] == [own, going_on]
     search._close_runs()
-    states = [last_status(RunFolder(plan.records.runs / name).journal) for name in (ended, requeued, going_on)]
+    states = [last_status(RunFolder(plan.records.runs / name).journal) for name in (ended, own, going_on)]
     assert states == ["RUNNING", "FINISHED", "FAILED"]
     said: list[str] = []
     assert rescore(RunFolder(plan.records.runs / ended), 20, said.append) is None

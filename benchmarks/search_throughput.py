@@ -2,7 +2,7 @@
 
     python benchmarks/search_throughput.py [ROUNDS] [STEPS]     (2 rounds of 300 steps by default: some ten minutes)
 
-The two take turns, four trials each, nothing pruned, the built-in pictures. An hour
+The two take turns, four trials each, nothing pruned, the built-in drawings. An hour
 counts from the beginning of the first trial to the end of the last. A trial's fixed
 cost is what is left of its time after its updates and its scores, which grow with the
 steps: start-up, compilation, saving, delivery to MLflow, its process' end.

@@ -39,13 +39,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         short = ["data=embedded", f"records.root={folder}", "train.log_every_steps=1", "train.steps=1"]
         seconds("run.py", short, None)  # makes the database and the caches
-        pictures = [f"records.root={folder}", f"out={folder}/pictures.png", "overwrite=true"]
+        samples = [f"records.root={folder}", f"out={folder}/samples.png", "overwrite=true"]
         for what, program, arguments, line in (
             ("the first update done", "run.py", short, "step 1/"),
             ("--help", "run.py", ["--help"], None),
             ("--cfg job", "run.py", ["--cfg", "job"], None),
             ("a mistake's one line", "run.py", ["model.bn_momentun=0.9"], None),
-            ("64 pictures from a checkpoint", "generate.py", pictures, "picture"),
+            ("64 samples from a checkpoint", "generate.py", samples, "image"),
         ):
             taken = [seconds(program, arguments, line) for _ in range(REPETITIONS)]
             table.add_row(f"{what} ({program})", f"{median(taken):.1f}")

@@ -66,7 +66,7 @@ def main(args: Generation) -> int:
         raise ConfigError("latents", rule, f"{file_latents.shape} in {args.latents}")
     checkpoint = find_checkpoint(folder, args.step, console)
     kind = _kind(args)
-    if kind == "picture" and shape[0] * shape[1] > MOST_IN_A_GRID:
+    if kind == "image" and shape[0] * shape[1] > MOST_IN_A_GRID:
         rule = f"at most {MOST_IN_A_GRID:,} for one image"
         raise ConfigError(
             "num_images" if file_latents is None else "latents", rule, count, "out=images.npz or out=folder/ takes more"
@@ -156,11 +156,11 @@ def _read_latents(path: str) -> np.ndarray:
 def _kind(args: Generation) -> str:
     """Return what is made: an image, GIF, arrays, generator or folder. Raises ConfigError."""
     if args.out is None:
-        return "picture"
+        return "image"
     out = Path(args.out).expanduser()
     if out.is_dir() or args.out.endswith("/") or not out.suffix:
         return "folder"
-    kinds = {".png": "picture", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
+    kinds = {".png": "image", ".gif": "GIF", ".npz": "arrays", ".keras": "generator"}
     if out.suffix.lower() not in kinds:
         raise ConfigError("out", "a .png, .gif, .npz, .keras or a folder", args.out)
     return kinds[out.suffix.lower()]

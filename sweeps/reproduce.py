@@ -103,7 +103,7 @@ class Images(DataPlace):
 class Reproduction:
     out: str | None = setting(
         None,
-        "folder of results.md, results/ and images/; by default one in the records, out=docs goes on with ours",
+        "folder of results.md, results/ and images/; by default one in the records, out=docs continues ours",
         NotEmpty(),
     )
     presets: list[str] = setting(list(PRESETS), "of conf/experiment/, those to train")

@@ -85,7 +85,7 @@ class SearchSession:
         """Let MLflow have the rest, and say where everything is."""
         delivered = feeder.finish(DELIVERY_SECONDS if status == RunStatus.FINISHED else 5.0)
         if status == RunStatus.KILLED:
-            say(self.console, f"stopped; go on with\n         {resume_command(self.plan)}")
+            say(self.console, f"stopped; resume with\n         {resume_command(self.plan)}")
         problem = feeder.problem
         if delivered and status == RunStatus.FINISHED:  # a trial cannot be delivered before its study is
             quiet = Console(quiet=True)
@@ -264,5 +264,5 @@ class Listeners:
 
 
 def resume_command(plan: Plan) -> str:
-    """What goes on with a search."""
+    """Return the command that resumes a search."""
     return shlex.join(["python", "sweeps/optuna_search.py", *plan.command])

@@ -67,7 +67,7 @@ def test_a_second_one_leaves_at_once(npz: Path, tmp_path: Path) -> None:
     begin = time.monotonic()
     out, err = process.communicate(timeout=60)
     assert time.monotonic() - begin < 2
-    assert "go on with" in out and "resume=run" in out
+    assert "resume with" in out and "resume=run" in out
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert "Traceback" not in err
 

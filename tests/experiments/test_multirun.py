@@ -42,8 +42,8 @@ def multirun(monkeypatch: pytest.MonkeyPatch) -> Iterator[Multirun]:
     def start(*arguments: str, ends_with: tuple[int, ...] = (0,)) -> tuple[int, list[list[str]]]:
         started: list[list[str]] = []
 
-        def child(command: list[str]) -> tuple[int, None]:
-            started.append(command[2:])
+        def child(arguments: list[str]) -> tuple[int, None]:
+            started.append(arguments)
             return ends_with[(len(started) - 1) % len(ends_with)], None
 
         monkeypatch.setattr(training_program, "_child", child)

@@ -140,7 +140,7 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgr
     stopped = until(lambda: any(tmp_path.glob("runs/gan-confirm-*/metrics.jsonl")))
     os.killpg(stopped.pid, signal.SIGINT)  # as a terminal sends it
     assert stopped.wait(120) == 130
-    assert "stopped; go on with" in log.read_text()
+    assert "stopped; resume with" in log.read_text()
     begun = sorted((tmp_path / "runs").glob("gan-confirm-*/metrics.jsonl"))
     assert begun
     assert {last_status(file) for file in begun} <= {"KILLED", "FINISHED", ""}  # none FAILED

@@ -34,6 +34,22 @@ def seconds(program: str, arguments: list[str], line: str | None) -> float:
     return found
 
 
+def seconds_between_runs(arguments: list[str]) -> float:
+    """Return the seconds from the end of a multirun's first run to the first update of its second."""
+    command = [sys.executable, str(PROGRAMS / "run.py"), "-m", "seed=0,1", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    end = between = None
+    for text in process.stdout:
+        if "#1 : " in text:  # Hydra's line about the second
+            end = time.perf_counter()
+        elif between is None and end is not None and text.startswith("step 1/"):
+            between = time.perf_counter() - end
+    process.wait()
+    assert between is not None
+    return between
+
+
 def main() -> None:
     table = Table("from the command to", "seconds")
     with tempfile.TemporaryDirectory() as folder:
@@ -49,6 +65,8 @@ def main() -> None:
         ):
             taken = [seconds(program, arguments, line) for _ in range(REPETITIONS)]
             table.add_row(f"{what} ({program})", f"{median(taken):.1f}")
+        taken = [seconds_between_runs(short) for _ in range(REPETITIONS)]
+        table.add_row("the second run's first update, from the end of the first (run.py -m)", f"{median(taken):.1f}")
     Console(width=120).print(table)
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from setproctitle import setproctitle
+from setproctitle import getproctitle, setproctitle
 
 from experiments import ROOT
 
@@ -219,6 +219,7 @@ def _send(client: socket.socket, answer: dict[str, Any]) -> None:
 def main() -> Request | None:
     """Import the modules, and serve. Returns a request in a child, None in the server."""
     sigint = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: it is for the programs
+    getproctitle()  # finds the place of the title, which it could not once the environment was another one
     environment = dict(os.environ)
     for module in sys.argv[2:]:
         importlib.import_module(module)

@@ -10,6 +10,7 @@ import threading
 import time
 
 import numpy as np
+import psutil
 
 
 def surroundings() -> dict[str, object]:
@@ -28,6 +29,7 @@ def surroundings() -> dict[str, object]:
         "encodings": [stream.encoding for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "buffered": [stream.line_buffering for stream in (sys.stdout, sys.stderr)],
         "module": __name__,
+        "title": " ".join(psutil.Process().cmdline()),
         "seekable": [stream.seekable() for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "umask": os.umask(0o22),
     }

@@ -206,12 +206,16 @@ def test_where_forking_is_not_safe(monkeypatch: pytest.MonkeyPatch, caplog: pyte
 
 
 @pytest.mark.parametrize("module", ["experiments.runs.preload", "sweeps.workers.preload"])
-def test_what_is_imported_beforehand_runs_no_operation(module: str) -> None:
-    code = f"import {module}\nfrom tensorflow.python.eager.context import context\nprint(context()._initialized)"
+def test_what_is_imported_beforehand_runs_no_operation_and_opens_nothing(module: str) -> None:
+    code = (
+        f"import os\nbefore = os.listdir('/proc/self/fd')\nimport {module}\n"
+        "from tensorflow.python.eager.context import context\n"
+        "print(context()._initialized, os.listdir('/proc/self/fd') == before)"
+    )
     environment = {key: value for key, value in os.environ.items() if key != ADDRESS}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, check=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "False True\n"
 
 
 def test_a_forked_run_imports_nothing_large_and_gives_the_same(

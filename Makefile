@@ -1,6 +1,6 @@
 # make help lists the targets. All of them set up .venv first, once.
 .DEFAULT_GOAL := help
-.PHONY: help install run test soak lint ui cluster-demo reproduce-results reproduce-quick lock clean
+.PHONY: help install run test test-all soak mutants lint ui cluster-demo reproduce-results reproduce-quick lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,8 +13,10 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 
 help:
 	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
-	@echo "make test     lint, then all tests, fast ones first"
-	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md)"
+	@echo "make test     lint, then the tests of every feature and promise: ten minutes on two cores"
+	@echo "make test-all lint, then all tests: half an hour"
+	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md): hours"
+	@echo "make mutants  faults put into the program on purpose, and whether the tests catch them (docs/testing.md)"
 	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:5000 (PORT=5001 takes another port, and keeps it)"
 	@echo "make cluster-demo  PostgreSQL, MLflow and Ray on this machine, and a search that loses a node of it"
 	@echo "make reproduce-results  docs/results.md anew: searches and trainings, many hours; says how many, goes on where it was"
@@ -43,11 +45,16 @@ run: install
 	@$(BIN)/python experiments/run.py experiment=quick $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m slow
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+
+test-all: lint
+	THOROUGH=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 soak: install
-	SOAK=1 $(BIN)/python -m pytest -s -m slow tests/chaos
+	SOAK=1 $(BIN)/python -m pytest -s tests/chaos
+
+mutants: install
+	$(BIN)/python tests/mutants
 
 lint: install
 	$(BIN)/python -m ruff format --check .

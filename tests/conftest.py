@@ -1,5 +1,6 @@
 """What the tests share: small data, and the program as a user starts it."""
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -7,17 +8,21 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import numpy as np
+import psutil
 import pytest
 
 if TYPE_CHECKING:
+    from experiments.processes.process import Process
     from experiments.runs.start import Run
     from gan.data.dataset import Dataset
     from gan.evaluation.scorer import Scorer
@@ -29,6 +34,9 @@ TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SOAK = "SOAK" in os.environ  # `make soak`: as many kills and combinations as docs/reliability.md counts
+THOROUGH = SOAK or "THOROUGH" in os.environ  # `make test-all`: more of them than `make test` has time for
+
+NARROW = ["model.generator.width=16", "model.discriminator.width=8"]  # networks of a program that is not to take long
 
 SCORERS: dict[str, "Scorer"] = {}  # `small_scorer`'s
 
@@ -64,16 +72,103 @@ def forks() -> Iterator[None]:
 
 @pytest.fixture
 def program(forks: None) -> RunProgram:
-    """Runs `python experiments/run.py` (or another script) in a process of its own."""
+    """Runs `python experiments/run.py` (or another script) in a process of its own; is_forked=False: as a user does."""
     from experiments.processes import process
 
     def run(
-        *arguments: str, script: str = "experiments/run.py", cwd: Path = ROOT, **environment: str
+        *arguments: str,
+        script: str = "experiments/run.py",
+        cwd: Path = ROOT,
+        is_forked: bool = True,
+        **environment: str,
     ) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, **environment}
+        if not is_forked:
+            env.pop(process.ADDRESS, None)
         return process.run(ROOT / script, arguments, environment=env, folder=cwd, seconds=600)
 
     return run
+
+
+class Started:
+    """A program that runs while the test goes on, forked where the fork server runs.
+
+    Attributes:
+        process: it.
+    """
+
+    def __init__(self, program: Path, *arguments: str, log: Path | None = None, **environment: str) -> None:
+        """Start it.
+
+        Args:
+            program: its file.
+            arguments: what it gets on its command line.
+            log: the file that both of its streams are appended to; None to get them from `end`.
+            environment: variables beside those of this process.
+        """
+        from experiments.processes import process
+
+        self._out: IO[str] = open(log, "a+") if log else tempfile.TemporaryFile("w+")
+        self._err: IO[str] = self._out if log else tempfile.TemporaryFile("w+")
+        for file in {self._out, self._err}:
+            weakref.finalize(self, file.close)
+        self.process: Process = process.start(
+            program,
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=self._err,
+            environment={**os.environ, **environment},
+            folder=ROOT,
+        )
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.poll()
+
+    def end(self, seconds: float = 120.0) -> tuple[str, str]:
+        """Wait for its end and return what it wrote to its standard output and error.
+
+        Args:
+            seconds: after which it is killed.
+
+        Raises:
+            subprocess.TimeoutExpired: if it was killed.
+        """
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        texts = []
+        for file in (self._out, self._err):
+            file.seek(0)
+            texts.append(file.read())
+        return texts[0], texts[1]
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Wait until something is so; the program must go on until then."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None or condition(), self.end()
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.02)
+
+
+def processes_of(records: Path, script: str = "") -> list[psutil.Process]:
+    """Workers and trials whose standard error goes to a file below these records, wherever they were forked.
+
+    Args:
+        records: a folder.
+        script: a part of their command line.
+    """
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
+            log = Path(os.readlink(f"/proc/{child.pid}/fd/2"))
+            if log.is_relative_to(records) and script in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,19 @@ def make(*arguments: str) -> str:
 
 def test_help_names_every_target() -> None:
     text = make("help")
-    for target in ("run", "test", "soak", "ui", "cluster-demo", "install", "lint", "lock", "clean"):
+    for target in (
+        "run",
+        "test",
+        "test-all",
+        "soak",
+        "mutants",
+        "ui",
+        "cluster-demo",
+        "install",
+        "lint",
+        "lock",
+        "clean",
+    ):
         assert f"make {target} " in text
 
 
@@ -26,8 +38,10 @@ def test_help_names_every_target() -> None:
         ("run", "experiments/run.py experiment=quick model.dropout=0.3"),
         ("ui", '/mlruns"'),
         ("ui", 'experiments/ui.py "records.root='),
-        ("test", 'pytest -q -n 2 -m "not slow"'),
+        ("test", 'pytest -q -n 2 --dist worksteal -m "not slow"'),
+        ("test-all", "THOROUGH=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal\n"),
         ("soak", "SOAK=1"),
+        ("mutants", "tests/mutants"),
         ("lint", "ruff check ."),
     ],
 )

@@ -4,13 +4,11 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, RunProgram
+from conftest import ROOT, RunProgram, Started
 
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
@@ -36,9 +34,11 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-@pytest.mark.slow
-def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(program: RunProgram, npz: Path, tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(
+    program: RunProgram, npz: Path, tmp_path: Path, mlflow_database: Path
+) -> None:
     with small_disk(tmp_path / "disk", 45) as root:  # a checkpoint is 17 MB
+        shutil.copy(mlflow_database, root)  # or the run waits long for a database that cannot be made
         common = [f"records.root={root}", "data=npz", f"data.path={npz}", "name=run", *SETTINGS]
         done = program(*common, "train.steps=40", "train.keep_checkpoints=9")
         assert done.returncode == 1
@@ -60,7 +60,6 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_so(program: RunProgram, 
         assert journal.last_status(folder.journal) == "FINISHED"
 
 
-@pytest.mark.slow
 def test_a_read_only_disk_is_said_before_anything_else(program: RunProgram, npz: Path, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 5) as root:
         subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
@@ -73,25 +72,17 @@ def test_a_read_only_disk_is_said_before_anything_else(program: RunProgram, npz:
             assert "Read-only file system" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("forks")
 def test_vanished_records_end_the_run_with_a_line(npz: Path, tmp_path: Path) -> None:
     root = tmp_path / "records"
     settings = [f"records.root={root}", "data=npz", f"data.path={npz}", "name=run", *SETTINGS, "train.steps=100000"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "experiments/run.py"), *settings],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    run = Started(ROOT / "experiments/run.py", *settings)
     folder = RunFolder(Records(root).runs / "run")
-    deadline = time.monotonic() + 120
-    while not folder.checkpoints.files():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    run.wait_for(lambda: bool(folder.checkpoints.files()))
     shutil.rmtree(root, ignore_errors=True)
     shutil.rmtree(root, ignore_errors=True)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    _, err = run.end(60)
+    assert run.returncode == 1
     lines = err.splitlines()
     assert len(lines) == 1, err
     assert lines[0].startswith("error: records cannot be written (")

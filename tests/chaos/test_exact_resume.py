@@ -2,24 +2,23 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SOAK
+from conftest import ROOT, SOAK, THOROUGH, Started
 from mlflow import MlflowClient
 
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from gan import metric_names
 
-STEPS = 40
-KILLS = 3
+pytestmark = pytest.mark.usefixtures("forks")
+
+STEPS = 40 if THOROUGH else 20
+KILLS = 3 if THOROUGH else 2
 SETTINGS = [
     f"train.steps={STEPS}", "train.batch_size=8", "train.log_every_steps=4", "train.grid_every_steps=8",
     "train.checkpoint_every_steps=5", "train.steps_per_call=3", "eval.every_steps=10", "eval.num_images=50", "eval.final_num_images=50",
@@ -33,9 +32,8 @@ if SOAK:  # then every pair of two settings is among them
     ]
 
 
-def start(*arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(ROOT / "experiments/run.py"), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start(*arguments: str) -> Started:
+    return Started(ROOT / "experiments/run.py", *arguments)
 
 
 def half_written(folder: RunFolder) -> bool:
@@ -46,25 +44,24 @@ def half_written(folder: RunFolder) -> bool:
         return False
 
 
-def kill_when(process: "subprocess.Popen[str]", condition: Callable[[], bool]) -> bool:
+def kill_when(run: Started, condition: Callable[[], bool]) -> bool:
     """Kill it at that moment; False if it ended before."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "the moment did not come"
-        if process.poll() is not None:
+        if run.returncode is not None:
             return False
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    run.process.kill()
+    run.end()
     return True
 
 
 def moments(folder: RunFolder, rng: random.Random) -> list[Callable[[], bool]]:
     """While a checkpoint is written; some records later; at whatever time."""
-    lines, until = journal_lines(folder) + rng.randint(1, 6), time.monotonic() + rng.uniform(4, 12)
+    lines, until = journal_lines(folder) + rng.randint(1, 6), time.monotonic() + rng.uniform(1, 6)
     return [lambda: half_written(folder), lambda: journal_lines(folder) >= lines, lambda: time.monotonic() > until]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("update_rule", "precision", "noise"), COMBINATIONS)
 def test_killed_runs_come_to_the_same_end(
     update_rule: str, precision: str, noise: str, npz: Path, tmp_path: Path
@@ -78,8 +75,7 @@ def test_killed_runs_come_to_the_same_end(
     settings += [f"train.label_noise_mode={noise}"]
     straight, killed = (RunFolder(records.runs / name) for name in ("straight", "killed"))
     process = start(*common, *settings, "name=straight")
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
+    assert process.process.wait(300) == 0, process.end()
 
     process = start(*common, *settings, "name=killed")
     kills = 0
@@ -90,8 +86,7 @@ def test_killed_runs_come_to_the_same_end(
             process = start(*common, *settings, "name=killed")
         else:
             process = start("resume=killed", common[0])
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
+    assert process.process.wait(300) == 0, process.end()
 
     a, b = straight.checkpoints.latest(), killed.checkpoints.latest()
     assert a.step == b.step == STEPS

@@ -1,15 +1,13 @@
 """Runs and searches that start together on an empty folder: eight and four of them with `make soak`."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
-from conftest import ROOT, SOAK, noise_images
+from conftest import ROOT, SOAK, TESTS, Started, noise_images
 from mlflow import MlflowClient
-from test_search_under_fire import PROGRAM
+from test_search_under_fire import STUB
 
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
@@ -17,7 +15,7 @@ from experiments.records.folders import Records, RunFolder
 RUNS, SEARCHES, TRIALS = (8, 4, 3) if SOAK else (3, 2, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("forks")
 def test_they_do_not_meet(tmp_path: Path) -> None:
     root, images = tmp_path / "records", tmp_path / "images.npz"
     np.savez(images, images=noise_images(64))
@@ -31,17 +29,13 @@ def test_they_do_not_meet(tmp_path: Path) -> None:
     train = ["train.steps=4", "train.batch_size=4", "train.log_every_steps=1", "eval.every_steps=2", "train.threads=1"]
     search = ["search=custom", "model.dropout=interval(0,0.5)", f"search.trials={TRIALS}", "search.steps=6"]
     search += ["eval.every_steps=2", "search.workers=1", "search.confirm.seeds=0", "search.pruner=none"]
-    commands = [[str(ROOT / "experiments/run.py"), *common, *train, f"seed={k}"] for k in range(RUNS)]
-    commands += [["-c", PROGRAM, *common, *search, f"search.study=study-{k}"] for k in range(SEARCHES)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for command in commands
+    programs = [Started(ROOT / "experiments/run.py", *common, *train, f"seed={k}") for k in range(RUNS)]
+    programs += [
+        Started(TESTS / "stub_search.py", STUB, *common, *search, f"search.study=study-{k}") for k in range(SEARCHES)
     ]
-    outputs = [process.communicate(timeout=500) for process in processes]
-    for process, (out, err) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, out + err
+    outputs = [program.end(500) for program in programs]
+    for program, (out, err) in zip(programs, outputs, strict=True):
+        assert program.returncode == 0, out + err
         assert err == ""
         assert "behind" not in out
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SOAK
+from conftest import SOAK, THOROUGH
 from flaky_server import Proxy, Server
 from mlflow import MlflowClient
 
@@ -18,7 +18,7 @@ from experiments.records.status import RunStatus
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.feeder import Feeder
 
-OUTAGES = 20 if SOAK else 10
+OUTAGES = 20 if SOAK else 10 if THOROUGH else 5
 FACTS = {
     "created": 1_700_000_000_000,
     "command": "python experiments/run.py",
@@ -43,7 +43,6 @@ def proxy(server: Server) -> Iterator[Proxy]:
     proxy.close()
 
 
-@pytest.mark.slow
 def test_outages_lose_and_double_nothing(
     server: Server, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,7 +280,6 @@ def test_a_list_grows_by_each_argument() -> None:
     assert parse_arguments(Comparison, ["study=gan"]).run == []
 
 
-@pytest.mark.slow
 def test_the_program(root: Path, program: RunProgram) -> None:
     done = program("run=a-seed-0", "run=b", f"records.root={root}", script="experiments/compare.py")
     assert done.returncode == 0, done.stderr

@@ -84,7 +84,6 @@ def test_as_many_images_as_the_run_takes_at_its_end_unless_told(
     assert scored == {"30", "25"}
 
 
-@pytest.mark.slow
 def test_all_metrics_are_printed_and_logged_under_extractor_and_count(untrained_run: Run, program: RunProgram) -> None:
     common = [f"records.root={untrained_run.config.records.root}", "num_images=50"]
     done = program("run=mine", *common, script="experiments/evaluate.py")

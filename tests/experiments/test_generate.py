@@ -150,7 +150,6 @@ def test_the_way_between_two_latents_is_spherical() -> None:
     np.testing.assert_allclose(randomness.slerp(a, -a, 3)[:, 0], [2, 0, -2])
 
 
-@pytest.mark.slow
 def test_the_program_makes_a_picture_of_the_last_run(untrained_run: Run, program: RunProgram, tmp_path: Path) -> None:
     root = f"records.root={untrained_run.config.records.root}"
     done = program(root, script="experiments/generate.py", cwd=tmp_path)

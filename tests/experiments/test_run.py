@@ -7,13 +7,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, RunProgram, noise_images
+from conftest import NARROW, ROOT, RunProgram, Started, noise_images
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -30,6 +29,7 @@ SMALL = (
     "eval.every_steps=3",
     "eval.num_images=20",
     "eval.final_num_images=20",
+    *NARROW,
 )
 
 
@@ -160,11 +160,11 @@ def test_a_full_disk_before_the_training_is_one_line(
 # --- real runs
 
 
-@pytest.mark.slow
 def test_a_run_from_another_folder_leaves_a_whole_record(
     program: RunProgram, common: list[str], records: Records, tmp_path: Path
 ) -> None:
-    done = program(*common, "experiment=tutorial", "train.steps=6", "name=first", "seed=3", cwd=tmp_path)
+    own = ["experiment=tutorial", "train.steps=6", "name=first", "seed=3"]
+    done = program(*common, *own, cwd=tmp_path, is_forked=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     folder = only_run(records)
@@ -245,8 +245,7 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     assert {line.partition("==")[0] for line in requirements.read_text().split()} >= {"keras", "tensorflow", "numpy"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("reference", ["last", "folder"])
+@pytest.mark.parametrize("reference", ["last", pytest.param("folder", marks=pytest.mark.slow)])
 def test_resume_goes_on_in_the_same_mlflow_run(
     reference: str, program: RunProgram, common: list[str], records: Records, npz: Path
 ) -> None:
@@ -294,20 +293,12 @@ def test_interrupted_and_resumed_equals_never_interrupted(
     # First to step 2 only: an extended run has to train to its new end.
     assert program(*common, "train.steps=2", "name=stopped").returncode == 0
     slow = ["resume=stopped", "train.steps=8", f"records.root={records.root}"]
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "experiments/run.py"), *slow],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    run = Started(ROOT / "experiments/run.py", *slow)
     stopped = RunFolder(records.runs / "stopped")
-    deadline = time.monotonic() + 120
-    while not (stopped.journal.exists() and curve(stopped.journal, "train/d_loss")[0][-1] >= 4):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    run.wait_for(lambda: stopped.journal.exists() and curve(stopped.journal, "train/d_loss")[0][-1] >= 4)
+    run.process.send_signal(signal.SIGINT)
+    out, err = run.end(60)
+    assert run.returncode == 130, err
     assert "resume=stopped" in out
     at = stopped.checkpoints.latest().step
     assert 4 <= at < 8
@@ -328,25 +319,21 @@ def test_interrupted_and_resumed_equals_never_interrupted(
     assert (straight.samples / final).read_bytes() == (stopped.samples / final).read_bytes()
 
 
-@pytest.mark.slow
 def test_multirun_trains_each_in_a_process_of_its_own(program: RunProgram, common: list[str], records: Records) -> None:
-    done = program("-m", *common, "train.steps=60", "model.bn_momentum=0.7,0.9", "optim.learning_rate=1e-4,1e3")
+    done = program("-m", *common, "train.steps=60", "model.bn_momentum=0.7", "optim.learning_rate=1e-4,1e3")
     # A learning rate of 1000 kills both networks; the other runs are not taken along.
     assert done.returncode == 1
-    failed = "error: 2 of 4 runs failed: " + "; ".join(
-        f"model.bn_momentum={m} optim.learning_rate=1000.0 (exit code 1)" for m in (0.7, 0.9)
-    )
-    assert failed in done.stderr
+    assert "error: 1 of 2 runs failed: " in done.stderr
+    assert "optim.learning_rate=1000.0 (exit code 1)" in done.stderr
     runs = records.all_runs()
-    assert len(runs) == 4
+    assert len(runs) == 2
     configs = [yaml.safe_load(run.config.read_text()) for run in runs]
-    assert [c["model"]["generator"]["bn_momentum"] for c in configs] == [[0.7] * 2] * 2 + [[0.9] * 2] * 2
+    assert [c["model"]["generator"]["bn_momentum"] for c in configs] == [[0.7] * 2] * 2
     client = MlflowClient(f"sqlite:///{records.database}")
     states = [client.get_run(run.mlflow_run_ids()[-1]).info.status for run in runs]
-    assert states == ["FINISHED", "FAILED"] * 2
+    assert states == ["FINISHED", "FAILED"]
 
 
-@pytest.mark.slow
 def test_divergence_ends_failed_with_the_step_and_advice(
     program: RunProgram, common: list[str], records: Records
 ) -> None:
@@ -363,7 +350,6 @@ def test_divergence_ends_failed_with_the_step_and_advice(
     assert 50 <= int(run.data.tags["failed_step"]) < 70
 
 
-@pytest.mark.slow
 def test_without_the_data_set_the_built_in_drawings_serve_with_a_warning(
     program: RunProgram, records: Records, tmp_path: Path
 ) -> None:
@@ -385,7 +371,6 @@ def test_without_the_data_set_the_built_in_drawings_serve_with_a_warning(
     assert "cannot be downloaded" in refused.stderr
 
 
-@pytest.mark.slow
 def test_an_absent_server_does_not_stop_a_run_and_sync_delivers_later(
     program: RunProgram, common: list[str], records: Records
 ) -> None:

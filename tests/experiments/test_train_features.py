@@ -27,7 +27,6 @@ def test_a_folder_that_cannot_be_is_said_before_the_training(tmp_path: Path) -> 
         main(FeatureTraining(out=str(tmp_path / "file"), records=RecordsConfig(str(tmp_path / "r"))))
 
 
-@pytest.mark.slow
 def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
     program: RunProgram, cifar: Path, tmp_path: Path
 ) -> None:

@@ -15,7 +15,6 @@ from gan import devices
 from gan.errors import ConfigError
 
 SCRIPT = "tests/two_devices.py"
-UPDATE_RULES = ("tutorial", "batch")
 SMALL = (
     "data=embedded",
     "eval.extractor=random_cnn",
@@ -56,8 +55,7 @@ def statistics(name: str) -> bool:
     return "/moving_" in name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+@pytest.mark.parametrize("update_rule", ["tutorial", pytest.param("batch", marks=pytest.mark.slow)])
 def test_two_devices_train_as_one(update_rule: str, program: RunProgram, tmp_path: Path) -> None:
     """Dropout and fresh label noise are on; all updates come in one call.
 
@@ -161,7 +159,6 @@ tf.get_logger().warning("hello")
     assert (done.returncode, done.stderr) == (0, "WARNING:tensorflow:hello\n")
 
 
-@pytest.mark.slow
 def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, tmp_path: Path) -> None:
     from experiments.records.folders import Records
     from experiments.records.journal import Tags, read

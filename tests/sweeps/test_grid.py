@@ -102,13 +102,12 @@ def test_a_map_is_not_widened(tmp_path: Path) -> None:
     assert "extend" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_a_map_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
     arguments = [
         "data=embedded", "model.dropout=0.1,0.25", "optim.learning_rate=2e-4,4e-4", "search.steps=6",
         "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.workers=2", f"records.root={tmp_path}",
     ]  # fmt: skip
-    result = program(*arguments, script="sweeps/grid.py")
+    result = program(*arguments, script="sweeps/grid.py", is_forked=False)
     assert result.returncode == 0, result.stdout + result.stderr
     folder = tmp_path / "studies" / "grid"
     with open(folder / "trials.csv") as stream:

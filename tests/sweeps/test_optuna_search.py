@@ -8,13 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, RunProgram
+from conftest import ROOT, RunProgram, Started
 from mlflow import MlflowClient
 
 from experiments.cli.compose import compose_config
@@ -88,7 +87,6 @@ def test_a_studies_db_that_is_no_database_is_left_alone(program: RunProgram, tmp
     assert (tmp_path / "studies.db").read_text() == "something else " * 100
 
 
-@pytest.mark.slow
 def test_a_dry_run_writes_nothing(program: RunProgram, tmp_path: Path) -> None:
     """Nor does it stumble over the words of a download, which is tried in vain."""
     rest = [option for option in TINY if option != "data=embedded"]
@@ -117,29 +115,23 @@ def mlflow_runs(root: Path) -> dict[str, dict[str, str]]:
         connection.close()
 
 
-@pytest.mark.slow
 def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgram, tmp_path: Path) -> None:
     """kill -9 of the search in the middle, the same command again, then Ctrl-C in the confirmation, then to the end."""
     arguments = [*TINY, "search.trials=4", f"records.root={tmp_path}"]
-    command = [sys.executable, str(ROOT / SCRIPT), *arguments]
     log = tmp_path / "log"
 
-    def until(done: Callable[[], bool]) -> "subprocess.Popen[bytes]":
-        with open(log, "wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=ROOT, start_new_session=True)
-        deadline = time.monotonic() + 300
-        while not done():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        return process
+    def until(done: Callable[[], bool]) -> Started:
+        log.unlink(missing_ok=True)
+        search = Started(ROOT / SCRIPT, *arguments, log=log)
+        search.wait_for(done, 300)
+        return search
 
     killed = until(lambda: "trial    2  begins" in log.read_text())
-    killed.kill()
-    killed.wait()
+    killed.process.kill()
+    killed.end()
     stopped = until(lambda: any(tmp_path.glob("runs/gan-confirm-*/metrics.jsonl")))
-    os.killpg(stopped.pid, signal.SIGINT)  # as a terminal sends it
-    assert stopped.wait(120) == 130
+    os.killpg(stopped.process.pid, signal.SIGINT)  # as a terminal sends it
+    assert stopped.process.wait(120) == 130
     assert "stopped; resume with" in log.read_text()
     begun = sorted((tmp_path / "runs").glob("gan-confirm-*/metrics.jsonl"))
     assert begun

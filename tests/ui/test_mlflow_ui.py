@@ -25,6 +25,7 @@ from conftest import ROOT, noise_images
 from filelock import FileLock
 from PIL import Image
 
+from experiments.processes.process import run
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import curve
 from gan import metric_names
@@ -33,10 +34,7 @@ CHROMIUM = shutil.which("chromium")
 pytest.importorskip("playwright", reason="Playwright is not installed: pip install playwright")
 from playwright.sync_api import Browser, Locator, Page, Response, expect, sync_playwright  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
 STEPS, GRID, EVAL, LOG = 12, 4, 4, 2  # updates of the run; between two samples, scores and points of the losses
@@ -56,7 +54,7 @@ ASKED_IN_VAIN = "/ajax-api/2.0/mlflow/users/current"
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Records:
+def records(forks: None, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Records:
     """A short run and a finished study, made once for all processes that test."""
     base = tmp_path_factory.getbasetemp()
     base = base if worker_id == "master" else base.parent
@@ -68,9 +66,8 @@ def records(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Records
             np.savez(images, images=noise_images(64))
             common = ["data=npz", f"data.path={images}", f"records.root={records.root}"]
             for program, arguments in (("experiments/run.py", RUN), ("sweeps/optuna_search.py", SEARCH)):
-                command = [sys.executable, program, *common, *arguments]
                 env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-                done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
+                done = run(ROOT / program, [*common, *arguments], environment=env, folder=ROOT, seconds=900)
                 assert done.returncode == 0, done.stdout + done.stderr
             made.touch()
     return records
@@ -200,6 +197,7 @@ def top(locator: Locator) -> tuple[float, float]:
     return box["x"], box["y"]
 
 
+@pytest.mark.slow
 def test_before_any_run_there_is_an_experiment_that_says_what_goes_there(page: Page, tmp_path: Path) -> None:
     with served(tmp_path / "new") as address:
         opened(page, address)
@@ -209,6 +207,7 @@ def test_before_any_run_there_is_an_experiment_that_says_what_goes_there(page: P
         shown(page, "0_no_runs")
 
 
+@pytest.mark.slow
 def test_the_experiment_is_described(page: Page, address: str) -> None:
     server = address.partition("#")[0]
     opened(page, f"{server}#/experiments")
@@ -238,6 +237,7 @@ def test_the_list_has_runs_scores_and_children_below_their_study(page: Page, add
     shown(page, "3_runs_of_a_study")
 
 
+@pytest.mark.slow
 def test_a_run_says_how_it_was_made(page: Page, address: str, short: RunFolder) -> None:
     facts = read_json(short.facts)
     run_page(page, address, "short")
@@ -262,6 +262,7 @@ def test_a_run_says_how_it_was_made(page: Page, address: str, short: RunFolder) 
     shown(page, "5_data_set")
 
 
+@pytest.mark.slow
 def test_curves_have_all_their_points(page: Page, address: str, short: RunFolder) -> None:
     run_page(page, address, "short")
     page.get_by_role("tab", name="Model metrics").click()
@@ -278,6 +279,7 @@ def test_curves_have_all_their_points(page: Page, address: str, short: RunFolder
         shown(page, f"7_{key.replace('/', '_')}")
 
 
+@pytest.mark.slow
 def test_the_slider_shows_the_picture_of_its_step(page: Page, address: str, short: RunFolder) -> None:
     samples = {int(file.stem.rpartition("_")[2]): file for file in short.samples.glob("*.png")}
     assert sorted(samples) == list(range(0, STEPS + 1, GRID))
@@ -317,6 +319,7 @@ def nearest(seen: np.ndarray, samples: dict[int, Path]) -> int:
     return min(distances, key=lambda step: distances[step])
 
 
+@pytest.mark.slow
 def test_the_model_has_its_scores_signature_and_input_example(page: Page, address: str, short: RunFolder) -> None:
     run_page(page, address, "short")
     page.get_by_role("row").filter(has_text="Ready").get_by_role("link", name="generator").click()
@@ -343,6 +346,7 @@ def test_the_model_has_its_scores_signature_and_input_example(page: Page, addres
     shown(page, "11_input_example")
 
 
+@pytest.mark.slow
 def test_a_study_names_its_children_and_has_its_report(page: Page, address: str, records: Records) -> None:
     run_page(page, address, "study gan")
     expect(page.get_by_text("sweeps/optuna_search.py").first).to_be_visible()
@@ -357,6 +361,7 @@ def test_a_study_names_its_children_and_has_its_report(page: Page, address: str,
     shown(page, "13_report")
 
 
+@pytest.mark.slow
 def test_the_winners_model_says_where_it_is_registered(page: Page, address: str, records: Records) -> None:
     best = yaml.safe_load((records.studies / "gan" / "best.yaml").read_text())
     run_page(page, address, "study gan")

@@ -77,7 +77,6 @@ def test_in_a_process_of_others_their_keras_stays(monkeypatch: pytest.MonkeyPatc
     assert dict(os.environ) == before
 
 
-@pytest.mark.slow
 def test_a_run_under_foreign_settings_is_the_same_run(program: RunProgram, npz: Path, tmp_path: Path) -> None:
     """Before TensorFlow is imported, so in processes of their own."""
     common = [f"records.root={tmp_path / 'r'}", "data=npz", f"data.path={npz}", "train.steps=2", "train.batch_size=4"]

@@ -103,7 +103,6 @@ def test_inception_that_is_neither_here_nor_to_be_had_is_one_line(monkeypatch: p
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_inception_from_a_given_file_and_from_keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "keras"
     (home / "models").mkdir(parents=True)

@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
-from conftest import TESTS
+from conftest import TESTS, Started
 from optuna.trial import TrialState
 
 from experiments.cli.compose import compose_config
@@ -24,6 +22,8 @@ from sweeps.spec.plan import Plan, read_plan
 from sweeps.study import attempts, identity, pruners, published, storage
 from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor
+
+pytestmark = pytest.mark.usefixtures("forks")
 
 STUB = TESTS / "stub_trial.py"
 RATES = "optim.learning_rate=tag(log,interval(5e-5,1e-3))"
@@ -92,11 +92,17 @@ def test_a_search_spends_its_budget_and_finds_the_better_settings(tmp_path: Path
 
 def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Path) -> None:
     """Stopped twice in the middle of trials, the suggestions and scores are those of a search that never was."""
-    arguments = [RATES, "search.trials=6", "search.workers=1", "search.steps=90", "eval.every_steps=10"]  # 2 s a trial
+    arguments = [
+        RATES,
+        "search.trials=6",
+        "search.workers=1",
+        "search.steps=60",
+        "eval.every_steps=10",
+    ]  # 1.2 s a trial
     straight = Search(tmp_path / "a", *arguments)
     straight.run()
     stopped = Search(tmp_path / "b", *arguments)
-    for trial, step in ((1, 30), (4, 20)):
+    for trial, step in ((1, 20), (4, 10)):
         heard = stopped.events.heard
 
         def there(trial: int = trial, step: int = step, heard: list[Event] = heard) -> bool:
@@ -216,20 +222,6 @@ def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
     assert search.trials[-1].state == TrialState.WAITING  # requeued, from where it was
 
 
-PROGRAM = """
-import sys
-from pathlib import Path
-sys.path[:0] = {tests!r}
-from test_session import Search
-Search(Path(sys.argv[1]), *sys.argv[2:]).run()
-"""
-
-
-def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
-    code = PROGRAM.format(tests=[str(TESTS), str(Path(__file__).parent)])
-    return subprocess.Popen([sys.executable, "-c", code, str(root), *arguments], text=True)
-
-
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -239,11 +231,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def test_a_search_killed_with_all_its_workers_goes_on(tmp_path: Path) -> None:
     arguments = (RATES, "search.trials=6", "search.workers=2")
-    process = start(tmp_path, *arguments)
+    killed = Started(Path(__file__).with_name("session_program.py"), str(tmp_path), *arguments)
     run = tmp_path / "runs" / "gan-trial-0003" / "metrics.jsonl"
     wait_for(lambda: run.exists() and run.stat().st_size > 0)
-    process.kill()
-    process.wait()
+    killed.process.kill()
+    killed.end()
     search = Search(tmp_path, *arguments)
     assert search.run()
     assert [t.state for t in search.trials] == [TrialState.COMPLETE] * 6

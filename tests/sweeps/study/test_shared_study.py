@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import ROOT, TESTS, RunProgram, noise_images
+from conftest import ROOT, TESTS, RunProgram, Started, noise_images
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from servers import Postgres, binaries, running
 from sqlalchemy.exc import SQLAlchemyError
 
+from experiments.processes.process import Process
+from experiments.processes.process import start as start_program
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, last_status
 from experiments.records.status import RunStatus
@@ -29,23 +29,10 @@ from sweeps.analysis.champion import find_winner, register, rescore
 from sweeps.search.session import SearchSession
 from sweeps.spec.plan import read_plan
 from sweeps.spec.schema import split_password
-from sweeps.study import attempts, published
+from sweeps.study import attempts, published, storage
 
-STUB = TESTS / "stub_trial.py"
+STUB = "stub_trial.py"
 SCRIPT = "sweeps/optuna_search.py"
-# The program itself, whose trials run the stub.
-PROGRAM = f"""
-import functools, pathlib, sys
-from experiments.cli import entry
-from sweeps import optuna_search
-from sweeps.search import session, start
-stub = pathlib.Path({str(STUB)!r})
-session.Supervisor = functools.partial(session.Supervisor, program=stub)
-optuna_search.join = functools.partial(optuna_search.join, program=stub)
-sys.argv[0] = {str(ROOT / SCRIPT)!r}
-sys.orig_argv = [sys.executable, sys.argv[0]]  # by which signals are the program's
-entry.run(optuna_search.main, failures=start.FAILURES)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,26 +57,33 @@ class Shared:
             "eval.extractor=random_cnn", "eval.every_steps=10", "search.steps=60", "search.pruner=none",
             "search.confirm.seeds=0", "search.grace_seconds=12", *arguments,
         ]  # fmt: skip
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[Process] = []
+        self.stub, self.environment = STUB, dict[str, str]()
         self._storage: RDBStorage | None = None
 
-    def start(self, *arguments: str, root: str = "records") -> "subprocess.Popen[str]":
+    def start(self, *arguments: str, root: str = "records") -> Process:
         log = self.folder / f"log-{len(self.started)}"
-        command = [sys.executable, "-c", PROGRAM, *arguments, f"search.storage={self.bare}"]
-        command += [f"records.root={self.folder / root}"]
+        own = [f"search.storage={self.bare}", f"records.root={self.folder / root}"]
         with open(log, "w") as stream:
-            environment = {**os.environ, "PGPASSWORD": self.password}
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=stream, stderr=stream, text=True)
-        self.started.append(process)
-        return process
+            environment = {**os.environ, "PGPASSWORD": self.password, **self.environment}
+            started = start_program(
+                TESTS / "stub_search.py",
+                [self.stub, *arguments, *own],
+                stdout=stream,
+                stderr=stream,
+                environment=environment,
+                folder=ROOT,
+            )
+        self.started.append(started)
+        return started
 
-    def search(self, *arguments: str, root: str = "records") -> "subprocess.Popen[str]":
+    def search(self, *arguments: str, root: str = "records") -> Process:
         return self.start(*self.arguments, *arguments, root=root)
 
-    def worker(self, *arguments: str, root: str = "records") -> "subprocess.Popen[str]":
+    def worker(self, *arguments: str, root: str = "records") -> Process:
         return self.start("search.role=worker", "search.grace_seconds=12", *arguments, root=root)
 
-    def log(self, process: "subprocess.Popen[str]") -> str:
+    def log(self, process: Process) -> str:
         return (self.folder / f"log-{self.started.index(process)}").read_text()
 
     def begin(self) -> None:
@@ -107,7 +101,7 @@ class Shared:
     @property
     def study(self) -> optuna.Study:
         if self._storage is None:
-            self._storage = RDBStorage(self.address, engine_kwargs={"pool_pre_ping": True})
+            self._storage = storage.open_database(self.address, None)  # the search may be making its tables
         return optuna.load_study(study_name="gan", storage=self._storage)
 
     def close(self) -> None:
@@ -129,9 +123,7 @@ class Shared:
             return []
 
 
-def wait_for(
-    condition: Callable[[], bool], process: "subprocess.Popen[str]", study: Shared, seconds: float = 90.0
-) -> None:
+def wait_for(condition: Callable[[], bool], process: Process, study: Shared, seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None or condition(), study.log(process)
@@ -140,7 +132,7 @@ def wait_for(
 
 
 @pytest.fixture
-def make(server: Postgres, tmp_path: Path) -> Iterator[Callable[..., Shared]]:
+def make(server: Postgres, forks: None, tmp_path: Path) -> Iterator[Callable[..., Shared]]:
     made: list[Shared] = []
 
     def one(*arguments: str) -> Shared:
@@ -272,22 +264,13 @@ def test_a_study_that_is_not_there(server: Postgres, program: RunProgram, tmp_pa
     )
 
 
-RACE = """
-import os, sys, time
-from sweeps.study import storage
-address, begin = sys.argv[1], float(sys.argv[2])
-time.sleep(max(begin - time.time(), 0))
-storage.open_database(address, 180)
-"""
-
-
+@pytest.mark.usefixtures("forks")
 def test_many_make_the_tables_at_once(server: Postgres) -> None:
     bare, password = split_password(server.fresh())
-    command = [sys.executable, "-c", RACE, bare, str(time.time() + 8)]
-    environment = {**os.environ, "PGPASSWORD": str(password)}
-    processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(8)]
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * 8, errors
+    program, begin = Path(__file__).with_name("open_database.py"), str(time.time() + 3)
+    programs = [Started(program, bare, begin, PGPASSWORD=str(password)) for _ in range(8)]
+    errors = [each.end()[1] for each in programs]
+    assert [each.returncode for each in programs] == [0] * 8, errors
 
 
 @pytest.mark.slow
@@ -311,10 +294,9 @@ def test_two_searches_and_a_worker_keep_one_budget(make: Callable[..., Shared]) 
         assert study.password.encode() not in file.read_bytes(), file
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
     """Another resumes its trial from where it was, and says so."""
-    study = make("search.trials=4", "search.workers=1", "search.steps=300", "eval.every_steps=50")
+    study = make("search.trials=4", "search.workers=1", "search.steps=150", "eval.every_steps=25")
     search = study.search()
     wait_for(lambda: len([t for t in study.trials if t.state == TrialState.RUNNING]) == 1, search, study)
     worker = study.worker()

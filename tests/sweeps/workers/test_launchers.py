@@ -2,19 +2,17 @@
 
 import importlib.util
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import RunProgram
 from optuna.trial import TrialState
-from test_shared_study import PROGRAM, SCRIPT, Shared, make, server, wait_for  # noqa: F401
+from test_shared_study import SCRIPT, Shared, make, server, wait_for  # noqa: F401
 
 from gan.errors import ConfigError
 from sweeps.study import attempts
 from sweeps.workers import launchers
-
-pytestmark = pytest.mark.slow
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra ray)")
 needs_submitit = pytest.mark.skipif(
@@ -36,8 +34,14 @@ def test_a_launcher_that_is_not_installed_names_its_extra(name: str, monkeypatch
     ("arguments", "message"),
     [
         (["search.ray_address=127.0.0.1:1"], "search.ray_address must be of a Ray cluster that can be reached"),
-        (["search.ray_address=ray:nowhere"], "search.ray_address must be of a Ray cluster that can be reached"),
-        (["search.resources.cpus=4096"], "search.resources.cpus must be at most "),
+        pytest.param(
+            ["search.ray_address=ray:nowhere"],
+            "search.ray_address must be of a Ray cluster that can be reached",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["search.resources.cpus=4096"], "search.resources.cpus must be at most ", marks=pytest.mark.slow
+        ),  # Ray is started
     ],
 )
 def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_path: Path) -> None:
@@ -58,6 +62,7 @@ def test_slurm_without_sbatch_is_one_line(program: RunProgram, tmp_path: Path) -
     assert not (tmp_path / "records").exists()
 
 
+@pytest.mark.slow
 @needs_ray
 def test_ray_places_workers(make: Callable[..., Shared]) -> None:  # noqa: F811
     study = make("search.trials=5", "search.workers=2", "search.launcher=ray", "search.resources.cpus=0.5")
@@ -67,6 +72,7 @@ def test_ray_places_workers(make: Callable[..., Shared]) -> None:  # noqa: F811
     assert len({t.user_attrs[attempts.WORKER] for t in study.trials}) == 2
 
 
+@pytest.mark.slow
 @needs_ray
 def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., Shared]) -> None:  # noqa: F811
     study = make(
@@ -81,24 +87,16 @@ def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., S
     assert f"{attempts.LEFT}{interrupted.number}" in interrupted.user_attrs
 
 
-# The program, with SLURM's jobs on this machine.
-LOCAL_SLURM = PROGRAM.replace(
-    "sys.argv[0] =",
-    """
-from sweeps.workers import launchers
-class Local(launchers.SlurmLauncher):
-    def __init__(self, plan, logs):
-        super().__init__(plan, logs, cluster="local")
-launchers.SlurmLauncher = Local
-launchers.PROGRAMS.clear()
-sys.argv[0] =""",
-)
-
-
 @pytest.fixture
-def slurm(make: Callable[..., Shared], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Shared]]:  # noqa: F811
-    monkeypatch.setattr("test_shared_study.PROGRAM", LOCAL_SLURM)
-    yield make
+def slurm(make: Callable[..., Shared]) -> Callable[..., Shared]:  # noqa: F811
+    """Makes studies of a search with SLURM's jobs on this machine."""
+
+    def one(*arguments: str) -> Shared:
+        study = make(*arguments)
+        study.environment = {"LOCAL_SLURM": "1"}
+        return study
+
+    return one
 
 
 @needs_submitit
@@ -112,6 +110,7 @@ def test_slurm_runs_workers_as_jobs(slurm: Callable[..., Shared]) -> None:
             assert study.password.encode() not in file.read_bytes(), file
 
 
+@pytest.mark.slow
 @needs_submitit
 def test_a_preempted_job_saves_its_trial_and_comes_again(slurm: Callable[..., Shared]) -> None:
     import psutil
@@ -121,8 +120,9 @@ def test_a_preempted_job_saves_its_trial_and_comes_again(slurm: Callable[..., Sh
     )
     search = study.search()
     wait_for(lambda: any(t.intermediate_values for t in study.trials), search, study)
-    job = [p for p in psutil.Process(search.pid).children(recursive=True) if "submitit.core._submit" in p.cmdline()]
-    assert job, [p.cmdline() for p in psutil.Process(search.pid).children(recursive=True)]
+    children = psutil.Process(search.pid).children(recursive=True)
+    job = [child for child in children if "submitit.core._submit" in child.cmdline()]
+    assert job, [child.cmdline() for child in children]
     job[0].send_signal(signal.SIGUSR2)
     assert search.wait(240) == 0, study.log(search)
     states = [t.state for t in study.attempts()]

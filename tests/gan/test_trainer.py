@@ -59,8 +59,43 @@ def tiny_update(images: np.ndarray | None = None) -> Update:
     return Update(generator, discriminator, adam(1e-3), adam(1e-3), real, batch_size=4, labels=Labels(0.1, fresh=True))
 
 
+class Pool:
+    """Updates that are compiled once, for all tests; one test never gets the same one twice."""
+
+    def __init__(self) -> None:
+        self._made: list[tuple[Update, list[np.ndarray]]] = []  # each with the values that it began with
+        self._taken = 0
+
+    def begin(self) -> None:
+        self._taken = 0
+
+    def take(self) -> Update:
+        if self._taken == len(self._made):
+            update = tiny_update()
+            self._made.append((update, [variable.numpy() for variable in self._variables(update)]))
+        update, values = self._made[self._taken]
+        self._taken += 1
+        for variable, value in zip(self._variables(update), values, strict=True):
+            variable.assign(value)
+        vars(update).pop("run", None)  # a test's own
+        return update
+
+    @staticmethod
+    def _variables(update: Update) -> list[keras.Variable]:
+        owners = (update.generator, update.discriminator, update.g_optimizer, update.d_optimizer)
+        return [variable for owner in owners for variable in owner.variables]
+
+
+POOL = Pool()
+
+
+@pytest.fixture(autouse=True)
+def all_updates_are_free() -> None:
+    POOL.begin()
+
+
 def tiny_trainer(folder: Path, schedule: Schedule, recorder: Recorder) -> Trainer:
-    return Trainer(tiny_update(), small_scorer(noise_images(60)), Checkpoints(folder), recorder, schedule)
+    return Trainer(POOL.take(), small_scorer(noise_images(60)), Checkpoints(folder), recorder, schedule)
 
 
 SCHEDULE = Schedule(

@@ -90,8 +90,14 @@ def program(forks: None) -> RunProgram:
     return run
 
 
+def _end(process: "Process") -> None:
+    """Kill a program that a failed test has left."""
+    process.kill()
+    process.wait()
+
+
 class Started:
-    """A program that runs while the test goes on, forked where the fork server runs.
+    """A program that runs while the test goes on, forked where the fork server runs; it leads a session of its own.
 
     Attributes:
         process: it.
@@ -120,7 +126,9 @@ class Started:
             stderr=self._err,
             environment={**os.environ, **environment},
             folder=ROOT,
+            new_session=True,
         )
+        weakref.finalize(self, _end, self.process)
 
     @property
     def returncode(self) -> int | None:

@@ -68,7 +68,10 @@ def test_the_losses_of_the_setting_are_those_of_the_table() -> None:
     assert set(rule.options) == LOSSES.keys()
 
 
-@pytest.mark.parametrize(("update_rule", "precision"), [("tutorial", "mixed_bfloat16"), ("batch", "float32")])
+@pytest.mark.parametrize(
+    ("update_rule", "precision"),
+    [("tutorial", "mixed_bfloat16"), pytest.param("batch", "float32", marks=pytest.mark.slow)],
+)
 def test_with_all_options_on_a_restored_state_trains_on_exactly(update_rule: str, precision: str) -> None:
     straight, first, second = (small(update_rule, precision, True, **ALL) for _ in range(3))
     rows = straight.run(1, 6).numpy()
@@ -84,7 +87,7 @@ def test_with_all_options_on_a_restored_state_trains_on_exactly(update_rule: str
     assert {"discriminator/conv_1/u", "discriminator/logits/u"} <= state.keys()
 
 
-@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+@pytest.mark.parametrize("update_rule", ["tutorial", pytest.param("batch", marks=pytest.mark.slow)])
 def test_options_that_are_off_add_no_operation(update_rule: str) -> None:
     def operations(update: Update) -> list[str]:
         graph = update._compiled.get_concrete_function().graph.as_graph_def()
@@ -98,7 +101,7 @@ def test_options_that_are_off_add_no_operation(update_rule: str) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+@pytest.mark.parametrize("update_rule", ["tutorial", pytest.param("batch", marks=pytest.mark.slow)])
 def test_every_loss_trains_both_networks(update_rule: str, loss: str) -> None:
     update = small(update_rule, loss=loss)
     before = update.state()
@@ -196,7 +199,7 @@ def test_flips_are_of_real_images_alone() -> None:
 # --- the average
 
 
-@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+@pytest.mark.parametrize("update_rule", ["tutorial", pytest.param("batch", marks=pytest.mark.slow)])
 def test_the_average_follows_every_update_and_is_what_is_drawn(update_rule: str) -> None:
     update, plain = small(update_rule, ema_decay=0.3), small(update_rule)
     state = update.state()

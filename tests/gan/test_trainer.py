@@ -321,7 +321,7 @@ def test_nan_is_seen_before_it_is_scored(tmp_path: Path) -> None:
     assert recorder.steps(metric_names.FID_PROXY) == []
 
 
-@pytest.mark.parametrize("log_every_steps", [1, 4, 25])
+@pytest.mark.parametrize("log_every_steps", [1, pytest.param(4, marks=pytest.mark.slow), 25])
 def test_a_dead_update_is_seen_after_fifty_whatever_is_logged(tmp_path: Path, log_every_steps: int) -> None:
     schedule = Schedule(steps=120, log_every_steps=log_every_steps, checkpoint_every_steps=40, num_images=20)
     trainer = tiny_trainer(tmp_path, schedule, Recorder())

@@ -232,7 +232,7 @@ def test_the_generators_target_is_the_real_labels(update_rule: str, monkeypatch:
 # --- randomness
 
 
-@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+@pytest.mark.parametrize("update_rule", ["tutorial", pytest.param("batch", marks=pytest.mark.slow)])
 def test_equal_seeds_give_equal_runs_and_others_do_not(update_rule: str) -> None:
     def run(seed: int) -> dict[str, np.ndarray]:
         update = make(update_rule, Labels(0.1, fresh=True), seed)
@@ -316,7 +316,7 @@ def test_compiled_once(update_rule: str) -> None:
     assert update._compiled.experimental_get_tracing_count() == 1
 
 
-@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+@pytest.mark.parametrize("update_rule", ["batch", pytest.param("tutorial", marks=pytest.mark.slow)])
 def test_fast_layers_and_optimisers_train_as_keras_own(update_rule: str) -> None:
     """Update for update the same, until rounding is blown up by Adam's division and then by chaos.
 

@@ -205,7 +205,13 @@ def test_where_forking_is_not_safe(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     assert caplog.messages == ["programs are started and not forked: forking is not safe on darwin"]
 
 
-@pytest.mark.parametrize("module", ["experiments.runs.preload", "sweeps.workers.preload"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param("experiments.runs.preload", marks=pytest.mark.slow),
+        "sweeps.workers.preload",
+    ],  # which imports the first
+)
 def test_what_is_imported_beforehand_runs_no_operation_and_opens_nothing(module: str) -> None:
     code = (
         f"import os\nbefore = os.listdir('/proc/self/fd')\nimport {module}\n"

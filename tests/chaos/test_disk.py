@@ -18,6 +18,8 @@ SETTINGS = [
     "train.log_every_steps=2",
     "train.checkpoint_every_steps=2",
     "eval.every_steps=100000",
+    "eval.num_images=20",
+    "eval.final_num_images=20",
 ]
 
 

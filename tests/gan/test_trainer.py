@@ -98,8 +98,9 @@ def tiny_trainer(folder: Path, schedule: Schedule, recorder: Recorder) -> Traine
     return Trainer(POOL.take(), small_scorer(noise_images(60)), Checkpoints(folder), recorder, schedule)
 
 
+FEW = {"num_images": 20, "final_num_images": 30}  # to score
 SCHEDULE = Schedule(
-    steps=25, log_every_steps=4, grid_every_steps=10, score_every_steps=6, checkpoint_every_steps=7, num_images=20
+    steps=25, log_every_steps=4, grid_every_steps=10, score_every_steps=6, checkpoint_every_steps=7, **FEW
 )
 
 
@@ -153,7 +154,7 @@ def test_steps_per_call_changes_nothing_but_the_number_of_calls(
 
 def test_slow_updates_are_not_made_many_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal waits for the end of a call."""
-    trainer = tiny_trainer(tmp_path, Schedule(steps=24, num_images=20), Recorder())
+    trainer = tiny_trainer(tmp_path, Schedule(steps=24, **FEW), Recorder())
     clock, calls = [0.0], []
 
     class Slow:
@@ -234,11 +235,11 @@ def test_a_stopped_run_goes_on_to_the_same_end(tmp_path: Path, at: int) -> None:
 def test_more_steps_after_the_end(tmp_path: Path) -> None:
     """A run resumed with more steps agrees with one that had them from the start."""
     short, long, direct = Recorder(), Recorder(), Recorder()
-    tiny_trainer(tmp_path / "a", Schedule(steps=10, log_every_steps=4, num_images=20), short).run()
-    more = tiny_trainer(tmp_path / "a", Schedule(steps=16, log_every_steps=4, num_images=20), long)
+    tiny_trainer(tmp_path / "a", Schedule(steps=10, log_every_steps=4, **FEW), short).run()
+    more = tiny_trainer(tmp_path / "a", Schedule(steps=16, log_every_steps=4, **FEW), long)
     more.restore(Checkpoints(tmp_path / "a").latest())
     more.run()
-    tiny_trainer(tmp_path / "b", Schedule(steps=16, log_every_steps=4, num_images=20), direct).run()
+    tiny_trainer(tmp_path / "b", Schedule(steps=16, log_every_steps=4, **FEW), direct).run()
     assert long.values[12, metric_names.D_LOSS] == direct.values[12, metric_names.D_LOSS]
 
 
@@ -254,7 +255,7 @@ def test_what_is_shown_is_the_average_with_statistics_of_its_own(tmp_path: Path)
         checkpoints = Checkpoints(tmp_path / folder)
         return Trainer(update, scorer, checkpoints, recorder, schedule, recalibrate=recalibrate)
 
-    schedule = Schedule(steps=6, grid_every_steps=3, score_every_steps=3, checkpoint_every_steps=4, num_images=20)
+    schedule = Schedule(steps=6, grid_every_steps=3, score_every_steps=3, checkpoint_every_steps=4, **FEW)
     plain, shown, rest = (Recorder() for _ in range(3))
     bare = trainer("a", plain, recalibrate=False)
     bare.run()
@@ -308,9 +309,7 @@ def test_nan_is_seen_at_the_next_log_with_its_step(tmp_path: Path) -> None:
 
 def test_nan_is_seen_before_it_is_scored(tmp_path: Path) -> None:
     recorder = Recorder()
-    trainer = tiny_trainer(
-        tmp_path, Schedule(steps=50, log_every_steps=40, score_every_steps=6, num_images=20), recorder
-    )
+    trainer = tiny_trainer(tmp_path, Schedule(steps=50, log_every_steps=40, score_every_steps=6, **FEW), recorder)
 
     def nan_at_five(step: int, values: np.ndarray) -> None:
         values[0] = np.nan if step >= 5 else values[0]
@@ -323,7 +322,7 @@ def test_nan_is_seen_before_it_is_scored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("log_every_steps", [1, pytest.param(4, marks=pytest.mark.slow), 25])
 def test_a_dead_update_is_seen_after_fifty_whatever_is_logged(tmp_path: Path, log_every_steps: int) -> None:
-    schedule = Schedule(steps=120, log_every_steps=log_every_steps, checkpoint_every_steps=40, num_images=20)
+    schedule = Schedule(steps=120, log_every_steps=log_every_steps, checkpoint_every_steps=40, **FEW)
     trainer = tiny_trainer(tmp_path, schedule, Recorder())
 
     def dead(step: int, values: np.ndarray) -> None:
@@ -391,7 +390,7 @@ def test_a_run_without_a_final_score_generates_no_more_images_than_it_scores(
 def test_a_generator_that_is_not_finite_gets_no_score(tmp_path: Path) -> None:
     """Its images are NaN, and uint8 all the same."""
     recorder = Recorder()
-    trainer = tiny_trainer(tmp_path, Schedule(steps=9, score_every_steps=3, num_images=20), recorder)
+    trainer = tiny_trainer(tmp_path, Schedule(steps=9, score_every_steps=3, **FEW), recorder)
     run = trainer.update.run
 
     def spoil(first: int, count: int) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """The program as a user starts it."""
 
+import contextlib
 import errno
 import json
 import os
@@ -7,7 +8,10 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +24,8 @@ from experiments import run as training_program
 from experiments.cli import entry
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import curve
+from experiments.records.status import RunStatus
+from experiments.runs.train import Outcome
 
 SMALL = (
     "train.batch_size=4",
@@ -413,3 +419,18 @@ def test_json_lines_are_plain(tmp_path: Path) -> None:
     assert record["step"] == 1
     assert record["scalars"] == {"train/d_loss": 0.5}
     assert os.path.getsize(folder.journal) == len(line) + 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(RunStatus.FINISHED, 0), (RunStatus.FAILED, 1), (RunStatus.KILLED, 128 + signal.SIGTERM)],
+)
+def test_the_exit_code_says_how_a_training_ended(status: RunStatus, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def caught(resume_command: str) -> Iterator[list[int]]:
+        yield [signal.SIGTERM] if status == RunStatus.KILLED else []
+
+    monkeypatch.setattr(training_program, "first_collected", caught)
+    monkeypatch.setattr(training_program.hydra_app, "record", lambda *_, **__: Outcome(status, 3))
+    run = SimpleNamespace(resume_command="", resumed=False, folder=SimpleNamespace(path=Path()))
+    assert training_program._train(run, None, None) == code  # type: ignore[arg-type]

@@ -1,15 +1,17 @@
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import RunProgram, noise_images
 
+from experiments.records.folders import read_json, write_json
 from experiments.settings.schema import RecordsConfig
-from experiments.train_features import FeatureTraining, main
+from experiments.train_features import FeatureTraining, _provenance, main
 from gan.errors import ConfigError
 from gan.evaluation.extractors import load_extractor
-from gan.evaluation.weights import find_weights
+from gan.evaluation.weights import FOLDER, find_weights
 
 
 def test_weights_that_are_there_are_not_replaced_unasked(tmp_path: Path) -> None:
@@ -54,3 +56,17 @@ def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
     again = program("epochs=2", "overwrite=true", *common, script="experiments/train_features.py")
     assert again.returncode == 0, again.stderr
     assert find_weights("cifar_cnn", str(file)).id == weights.id  # the same bytes
+
+
+def test_a_network_is_kept_with_the_provenance_of_its_own_weights_alone(tmp_path: Path) -> None:
+    file = tmp_path / "cifar_cnn.npz"
+    shutil.copy(FOLDER / "cifar_cnn.npz", file)
+    shipped = read_json(FOLDER / "cifar_cnn.json")
+    weights = find_weights("cifar_cnn", str(file))
+    with pytest.raises(ConfigError, match=r"network must be weights with cifar_cnn\.json beside them"):
+        _provenance(weights)
+    write_json(file.with_suffix(".json"), shipped)
+    assert _provenance(weights) == {key: shipped[key] for key in ("epochs", "seed", "minutes", "network_code")}
+    write_json(file.with_suffix(".json"), {**shipped, "sha256": "0" * 64})
+    with pytest.raises(ConfigError, match="it is of other weights"):
+        _provenance(weights)

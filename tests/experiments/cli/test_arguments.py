@@ -8,6 +8,7 @@ from experiments import sync
 from experiments.cli import entry
 from experiments.cli.arguments import parse_arguments, with_arguments
 from experiments.compare import Comparison
+from experiments.records.folders import RunFolder
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from gan.errors import ConfigError
@@ -87,3 +88,19 @@ def test_sync_takes_any_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for name in ("r sp", "a:b", "1e3", "it's"):
         assert sync.main(["all", f"records.root={tmp_path / name}"]) == 0
         assert capsys.readouterr().out == f"no runs in {tmp_path / name / 'runs'}\n"
+
+
+def test_sync_fails_where_one_of_several_runs_is_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.yaml").touch()
+    tried = []
+
+    def deliver(folder: RunFolder, console: object) -> bool:
+        tried.append(folder.name)
+        return folder.name == "a"
+
+    monkeypatch.setattr(sync, "deliver", deliver)
+    assert sync.main(["all", f"records.root={tmp_path}"]) == 1
+    assert sorted(tried) == ["a", "b"]
+    assert sync.main(["a", f"records.root={tmp_path}"]) == 0

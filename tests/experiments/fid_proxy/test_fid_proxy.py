@@ -17,6 +17,7 @@ from experiments.runs.start import new_run
 from experiments.settings.schema import Config, DataConfig, DataPlace, RecordsConfig, TrainConfig
 from experiments.validate_proxy import Validation
 from gan.data.dataset import Dataset, load_dataset
+from gan.errors import ConfigError
 from gan.evaluation.extractors import load_extractor
 from gan.evaluation.metrics import statistics
 from gan.evaluation.scorer import Reference, Scorer
@@ -138,3 +139,8 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
     assert other[0]["scores"] == rows[0]["scores"]
     assert other[0]["resnet"] != rows[0]["resnet"]
     assert "wrote" in capsys.readouterr().out
+
+
+def test_checkpoints_are_evenly_spaced() -> None:
+    with pytest.raises(ConfigError, match=r"checkpoints must be a divisor of steps=10; got 4"):
+        validate_proxy.main(Validation(steps=10, checkpoints=4))

@@ -1,6 +1,7 @@
 """The result of a search's confirmation."""
 
 import functools
+import json
 import math
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from conftest import TESTS
 
 from sweeps.analysis.comparison import Candidate, compare
-from sweeps.analysis.confirm import _at_a_time, confirm
+from sweeps.analysis.confirm import _at_a_time, best_run, confirm
 from sweeps.spec.plan import read_plan
 from sweeps.workers.trial_process import TrialProcess
 
@@ -128,3 +129,24 @@ def test_one_seed_shows_nothing() -> None:
 def test_no_result_without_scores_of_both() -> None:
     assert compare([candidate("tutorial"), candidate("trial-0003", 2)]) is None
     assert compare([candidate("tutorial", 1, 2), candidate("trial-0003")]) is None
+
+
+def test_each_candidate_is_trained_on_seeds_that_the_search_did_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", functools.partial(TrialProcess, program=STUB))
+    arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "search.retries=0", "seed=7"]
+    plan = read_plan([*arguments, "search.confirm.seeds=2", f"records.root={tmp_path}"])
+    failing = Candidate("trial-0001", {"model.dropout": 0.4}, 9.0)
+    confirm(plan, RunFolder(plan.records.studies / "gan"), [failing], lambda _: None, lambda: False)
+    runs = sorted(plan.records.runs.glob("gan-confirm-*"))
+    assert [run.name.rpartition("-")[2] for run in runs] == ["8", "9"]
+    for run, seed in zip(runs, ("8", "9"), strict=True):
+        overrides = json.loads((run / "stub.json").read_text())["overrides"]
+        assert [each for each in overrides if each.startswith("seed=")] == [f"seed={seed}"]
+
+
+def test_the_run_of_the_best_seed_is_registered(tmp_path: Path) -> None:
+    plan = read_plan(["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"])
+    scored = Candidate("trial-0001", {}, 9.0, seeds=[1, 2, 3], final=[12.0, 10.0, 11.0])
+    assert best_run(plan, RunFolder(plan.records.studies / "gan"), scored).name == "gan-confirm-trial-0001-seed-2"

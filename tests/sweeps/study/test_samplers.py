@@ -90,3 +90,17 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     assert importances(study, after).keys() == present.keys()
     study.sampler = samplers.make_sampler(after, 0, 13)
     assert sampled_params(after.space, study.ask()).keys() == present.keys()
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_suggestions_depend_on_seed_worker_and_number_alone(sampler: str) -> None:
+    space = read_space({"model.dropout": "interval(0,0.5)"})
+
+    def suggested(worker: int, number: int, seed: int = 0) -> float:
+        plan = plan_of(space, sampler)
+        plan.search.seed = seed
+        study = optuna.create_study(sampler=samplers.make_sampler(plan, worker, number))
+        return float(sampled_params(space, study.ask())["model.dropout"])
+
+    assert suggested(0, 1) == suggested(0, 1)
+    assert len({suggested(0, 1), suggested(1, 1), suggested(0, 2), suggested(0, 1, seed=1)}) == 4

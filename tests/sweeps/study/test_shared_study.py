@@ -174,6 +174,11 @@ def test_a_workers_own_settings_come_before_the_studys() -> None:
     ]  # fmt: skip
 
 
+def test_code_is_the_same_by_its_sources() -> None:
+    assert published.same_code("1a2b3c4d5 (01234567)", "no commit (01234567)")
+    assert not published.same_code("1a2b3c4d5 (01234567)", "1a2b3c4d5 (89abcdef)")
+
+
 def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:
     """A trial of this host was killed, and resumed where no disk is shared."""
     arguments = ["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"]

@@ -1,0 +1,50 @@
+"""The state of a run on its way to another host."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.records.folders import Records, RunFolder, read_json, write_json
+from experiments.records.journal import Journal, curve
+from experiments.runs import snapshot
+from experiments.runs.facts import read_records
+from experiments.runs.start import Run
+
+
+@pytest.fixture
+def recorded(untrained_run: Run) -> RunFolder:
+    """A run with checkpoints of steps 3 and 6, of which MLflow has something."""
+    folder = untrained_run.folder
+    journal = Journal(folder)
+    journal.scalars(6, {"train/d_loss": 0.5})
+    journal.close()
+    write_json(folder.delivery, {"stores": {"http://host:5000": {"offset": 0, "refused": [], "run_id": "abcd"}}})
+    return folder
+
+
+def test_another_host_gets_the_newest_state_and_its_own_paths(recorded: RunFolder, tmp_path: Path) -> None:
+    there = RunFolder(Records(tmp_path / "there").runs / recorded.name)
+    snapshot.unpack(snapshot.pack(recorded), there, ("folder", "/elsewhere"), "/weights.npz")
+    assert there.checkpoints.latest().step == 6
+    assert curve(there.journal, "train/d_loss") == ([6], [0.5])
+    config, facts = read_records(there)
+    assert (config.data.source, config.data.path) == ("folder", "/elsewhere")
+    assert config.eval.extractor_weights == "/weights.npz"
+    assert facts == read_json(recorded.facts)
+    (state,) = read_json(there.delivery)["stores"].values()
+    assert (state["run_id"], state["restored"]) == ("abcd", True)
+
+
+def test_a_damaged_state_is_refused_and_makes_no_run(recorded: RunFolder, tmp_path: Path) -> None:
+    there = RunFolder(Records(tmp_path / "there").runs / recorded.name)
+    content = snapshot.pack(recorded)
+    with pytest.raises(ValueError, match="the uploaded state is damaged"):
+        snapshot.unpack(content[: len(content) // 2], there, ("npz", None), None)
+    assert not there.config.exists()
+
+
+def test_a_run_without_a_checkpoint_has_no_state(recorded: RunFolder) -> None:
+    for file in recorded.checkpoints.files():
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
+        snapshot.pack(recorded)

@@ -1,0 +1,46 @@
+"""What a dry run shows: the first suggestions, and the time of a trial."""
+
+import io
+
+import pytest
+
+from sweeps.search import dry_run, throughput
+from sweeps.spec.plan import read_plan
+
+SPACE = ["search=custom", "model.dropout=choice(0.1,0.2,0.25)", "train.label_noise=range(0,0.11,0.05)"]
+
+
+def test_the_baseline_comes_first_and_suggestions_repeat() -> None:
+    plan = read_plan([*SPACE, "search.trials=9"])
+    shown = list(dry_run.suggestions(plan))
+    assert len(shown) == dry_run.SUGGESTIONS
+    assert shown[0] == {"model.dropout": 0.25, "train.label_noise": 0.05}  # the tutorial's
+    assert list(dry_run.suggestions(plan)) == shown
+    other = read_plan([*SPACE, "search.trials=9", "search.seed=1"])
+    assert list(dry_run.suggestions(other))[1:] != shown[1:]
+
+
+def test_a_grid_shows_its_points_and_no_more_than_it_has() -> None:
+    plan = read_plan([*SPACE[:2], "search.sampler=grid", "search.trials=9"])
+    shown = [params["model.dropout"] for params in dry_run.suggestions(plan)]
+    assert sorted(shown) == [0.1, 0.2, 0.25]
+
+
+class Process:
+    """Stands in for a process that measures: it prints its two numbers."""
+
+    numbers = iter(())
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.returncode, self.stdout = 0, io.StringIO()
+
+    def communicate(self) -> tuple[str, str]:
+        return next(type(self).numbers), ""
+
+
+def test_the_slowest_of_the_trials_side_by_side_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Process, "numbers", iter(["3.0 0.5", "5.0 0.25"]))
+    monkeypatch.setattr(throughput.subprocess, "Popen", Process)
+    timing = throughput.measure(read_plan([*SPACE, "search.workers=2"]))
+    assert (timing.start_seconds, timing.update_seconds) == (5.0, 0.5)
+    assert timing.trial_seconds(100) == pytest.approx(5 + 1.1 * 100 * 0.5)

@@ -1,0 +1,56 @@
+"""The process of a trial: what it refuses to train on, and what it says of its end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noise_images
+from rich.console import Console
+
+from experiments.records.folders import Records, RunFolder, write_json
+from experiments.records.status import RunStatus
+from experiments.runs.train import Outcome
+from gan.data.dataset import pixel_hash
+from gan.errors import ConfigError
+from sweeps.workers import trial
+from sweeps.workers.protocol import Job
+
+
+def job(folder: RunFolder, *overrides: str) -> Job:
+    return Job([*overrides], None, str(folder.path), "gan-trial-0003", "trial-0003", tags={"optuna.trial_number": "3"})
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "state"),
+    [
+        (RunStatus.FINISHED, "", "COMPLETE"),
+        (RunStatus.FAILED, "", "FAIL"),
+        (RunStatus.KILLED, "behind at step 4", "PRUNED"),
+        (RunStatus.KILLED, "", "RUNNING"),  # interrupted: it goes on
+    ],
+)
+def test_mlflow_is_told_how_a_trial_ended(status: RunStatus, reason: str, state: str, tmp_path: Path) -> None:
+    tags = trial._tags(job(RunFolder(tmp_path)), Outcome(status, 4), reason)
+    assert tags.pop("optuna.trial_number") == "3"
+    assert tags == {"optuna.trial_state": state, **({"pruned_because": reason} if reason else {})}
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_trial_trains_on_the_images_of_its_study_alone(same: bool, npz: Path, tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    study = RunFolder(records.studies / "gan")
+    study.path.mkdir(parents=True)
+    images = np.load(npz)["images"] if same else noise_images(64, seed=1)
+    write_json(study.facts, {"dataset": {"sha256": pixel_hash(images), "description": "the study's images"}})
+    wanted = job(study, "data=npz", f"data.path={npz}", f"records.root={records.root}")
+    if same:
+        with trial._prepared(wanted, Console(quiet=True)) as run:
+            assert (run.folder.name, run.resumed) == ("gan-trial-0003", False)
+        with trial._prepared(wanted, Console(quiet=True)) as run:
+            assert run.resumed
+    else:
+        with (
+            pytest.raises(ConfigError, match=r"data must be on the run's own images.*the study's images"),
+            trial._prepared(wanted, Console(quiet=True)),
+        ):
+            pass

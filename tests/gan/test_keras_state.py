@@ -25,8 +25,6 @@ def unusual_defaults() -> Iterator[None]:
     keras.config.set_image_data_format("channels_first")
     keras.config.set_dtype_policy("mixed_float16")
     yield
-    assert keras.config.dtype_policy().name == "mixed_float16"  # the notebook's own stay
-    assert (keras.config.floatx(), keras.config.image_data_format()) == ("float16", "channels_first")
     keras.config.set_floatx(before[0])
     keras.config.set_image_data_format(before[1])
     keras.config.set_dtype_policy(before[2])
@@ -52,6 +50,8 @@ def test_networks_and_optimisers_do_not_depend_on_them(
     for result, usual in zip(results(), expected, strict=True):
         assert result.dtype == np.float32
         np.testing.assert_array_equal(result, usual)
+    assert keras.config.dtype_policy().name == "mixed_float16"  # the notebook's own stay
+    assert (keras.config.floatx(), keras.config.image_data_format()) == ("float16", "channels_first")
 
 
 def test_another_backend_is_refused_in_a_line() -> None:

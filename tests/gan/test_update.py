@@ -9,9 +9,11 @@ import pytest
 import tensorflow as tf
 from conftest import noise_images
 
+from gan import augment, labels, update
 from gan.labels import Labels
 from gan.losses import binary_crossentropy
 from gan.models import build_discriminator, build_generator, in_keras_layers
+from gan.randomness import stateless_seed
 from gan.update import VALUES, Update, dropout_states
 
 BATCH = 8
@@ -281,6 +283,26 @@ def test_draws_depend_on_the_step_alone() -> None:
     scaled = noise_images(100).astype(np.float32) / 127.5 - 1
     for image in real.numpy():
         assert np.isclose(np.abs(scaled - image).max(axis=(1, 2, 3)), 0, atol=1e-6).any()
+
+
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_no_two_draws_of_an_update_share_a_seed(update_rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images, latents, labels, flips, dropout and augmentation of each batch."""
+    purposes: list[str] = []
+
+    def noted(seed: int, purpose: str, step: tf.Tensor | int) -> tf.Tensor:
+        purposes.append(purpose)
+        return stateless_seed(seed, purpose, step)
+
+    for module in (augment, labels, update):
+        monkeypatch.setattr(module, "stateless_seed", noted)
+    made = make(update_rule, Labels(fresh=True, flip=0.25))
+    made.augmentations, made.horizontal_flip = tuple(augment.AUGMENTATIONS), True
+    getattr(made, f"_{update_rule}")(tf.constant(1))
+    assert len(purposes) == len(set(purposes))
+    assert {"batch", "latents", "mirror", "labels/real", "label flip/fake"} <= set(purposes)
+    for batch in ("real", "fake", "generator"):
+        assert {f"dropout/{batch}/dropout_1", f"augment/{batch}/brightness"} <= set(purposes)
 
 
 def test_each_pass_has_its_own_dropout_and_the_layers_counters_stay() -> None:

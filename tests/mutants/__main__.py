@@ -4,6 +4,7 @@
     python tests/mutants r1-half fid-trace  these alone
     python tests/mutants --list             what there is; says whether each fault still fits the code
     python tests/mutants --markdown         the table of docs/testing.md
+    python tests/mutants --clean            the same tests on the code as it is: all of them must pass
 
 A fault is caught if a test fails on it. A test that cannot be collected or set up says nothing: the fault is BROKEN. One
 whose text is not in its file exactly once is STALE. Only tests that `make test` runs count, not those marked slow.
@@ -13,6 +14,7 @@ The exit code is 1 if any fault is stale, or more than 1 of 40 is not caught.
 
 import argparse
 import contextlib
+import json
 import os
 import queue
 import re
@@ -34,10 +36,12 @@ from fault import Fault, Stale
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = (*faults_gan.FAULTS, *faults_experiments.FAULTS, *faults_sweeps.FAULTS)
-PYTEST = [sys.executable, "-m", "pytest", "-m", "not slow", "-x", "-q", "-p", "no:cacheprovider"]
+WARM = Path(__file__).with_name("warm.py")
+PYTEST = ["-m", "not slow", "-x", "-q", "-p", "no:cacheprovider"]
 SECONDS = 600.0  # that the tests of one fault may take
 TESTS_FAILED = 1  # exit code of pytest's; others say that it could not run them
 CAUGHT, MISSED, BROKEN, STALE = "caught", "MISSED", "BROKEN", "STALE"
+PASSED = "passed"  # of tests on the code without a fault
 
 
 @dataclass(frozen=True)
@@ -64,17 +68,18 @@ class Trials:
         faults: to be tried.
         folder: where the copies go.
         workers: how many copies there are.
+        clean: whether the tests are run on the code without the faults.
     """
 
-    def __init__(self, faults: Sequence[Fault], folder: Path, workers: int) -> None:
+    def __init__(self, faults: Sequence[Fault], folder: Path, workers: int, clean: bool = False) -> None:
         self._waiting: queue.SimpleQueue[Fault] = queue.SimpleQueue()
         for fault in faults:
             self._waiting.put(fault)
         self._results: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
-        self._running: set[subprocess.Popen[str]] = set()
-        self._ended = False
+        self._clean = clean
+        self._runners: list[subprocess.Popen[str]] = []
         copies = [folder / str(number) for number in range(workers)]
-        self._threads = [threading.Thread(target=self._work, args=(copy,)) for copy in copies]
+        self._threads = [threading.Thread(target=self._work, args=(copy,), daemon=True) for copy in copies]
 
     def run(self) -> Iterator[Result]:
         """Yield a result for each fault as it comes."""
@@ -84,24 +89,30 @@ class Trials:
             for _ in self._threads:
                 yield from iter(self._results.get, None)
         finally:
-            self._ended = True
-            for process in list(self._running):
-                kill(process)
-            for thread in self._threads:
-                thread.join()
+            for runner in self._runners:
+                runner.terminate()
+                runner.wait()
 
     def _work(self, copy: Path) -> None:
         try:
             copy_tracked_files(copy)
-            while not self._ended:
-                with contextlib.suppress(queue.Empty):
-                    self._results.put(self._tried(self._waiting.get_nowait(), copy))
-                    continue
-                break
+            runner = subprocess.Popen(
+                [sys.executable, str(WARM)],
+                cwd=copy,
+                env={**os.environ, "PYTHONPATH": str(copy)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            self._runners.append(runner)
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._results.put(self._tried(self._waiting.get_nowait(), copy, runner))
         finally:
             self._results.put(None)
 
-    def _tried(self, fault: Fault, copy: Path) -> Result:
+    def _tried(self, fault: Fault, copy: Path, runner: "subprocess.Popen[str]") -> Result:
         begin = time.monotonic()
         try:
             broken = fault.applied(ROOT)
@@ -109,33 +120,24 @@ class Trials:
             return Result(fault, STALE, str(error).partition(": ")[2], 0.0)
         file = copy / fault.file
         whole = file.read_text(encoding="utf-8")
-        file.write_text(broken, encoding="utf-8")
-        try:
-            code, output = self._tests(fault, copy)
-        finally:
-            file.write_text(whole, encoding="utf-8")
-        return Result(fault, *judged(code, output), time.monotonic() - begin)
+        if not self._clean:
+            file.write_text(broken, encoding="utf-8")
+        code, output = answer(runner, [*PYTEST, *fault.tests])
+        file.write_text(whole, encoding="utf-8")
+        word, by = judged(code, output)
+        if self._clean:
+            word, by = (PASSED, "") if code == 0 else (BROKEN, by)
+        return Result(fault, word, by, time.monotonic() - begin)
 
-    def _tests(self, fault: Fault, copy: Path) -> tuple[int | None, str]:
-        """Return pytest's exit code, None where it took too long, and its output."""
-        process = subprocess.Popen(
-            [*PYTEST, *fault.tests],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,  # so that all that a test started can be ended with it
-        )
-        self._running.add(process)
-        try:
-            output, _ = process.communicate(timeout=SECONDS)
-            return process.returncode, output
-        except subprocess.TimeoutExpired:
-            return None, ""
-        finally:
-            self._running.discard(process)
-            kill(process)
+
+def answer(runner: "subprocess.Popen[str]", arguments: Sequence[str]) -> tuple[int | None, str]:
+    """Let a process of `warm.py` run pytest, and return its exit code, None where it took too long, and its output."""
+    assert runner.stdin is not None
+    assert runner.stdout is not None
+    runner.stdin.write(json.dumps([arguments, SECONDS]) + "\n")
+    runner.stdin.flush()
+    code, output = json.loads(runner.stdout.readline())
+    return code, output
 
 
 def copy_tracked_files(to: Path) -> None:
@@ -145,13 +147,6 @@ def copy_tracked_files(to: Path) -> None:
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
-
-
-def kill(process: "subprocess.Popen[str]") -> None:
-    """End a process and all that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def judged(code: int | None, output: str) -> tuple[str, str]:
@@ -203,6 +198,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="fault", help="those to try; by default all")
     parser.add_argument("--list", action="store_true", help="print the faults, and try none")
     parser.add_argument("--markdown", action="store_true", help="print a table of Markdown at the end")
+    parser.add_argument("--clean", action="store_true", help="run the tests on the code without the faults")
     parser.add_argument("-n", type=int, default=2, metavar="workers", help="faults at a time, each on a copy (2)")
     args = parser.parse_args(arguments)
     if unknown := set(args.names) - {fault.name for fault in FAULTS}:
@@ -214,20 +210,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def main(arguments: Sequence[str]) -> int:
     args = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # in order, as Ctrl-C ends it
     chosen = [fault for fault in FAULTS if not args.names or fault.name in args.names]
     if args.list:
         return list_faults(chosen)
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        for result in Trials(chosen, Path(folder), min(args.n, len(chosen))).run():
+        for result in Trials(chosen, Path(folder), min(args.n, len(chosen)), args.clean).run():
             results.append(result)
             print(line(result), file=sys.stderr if args.markdown else sys.stdout, flush=True)
     if args.markdown:
         print(markdown(sorted(results, key=lambda result: FAULTS.index(result.fault))))
-    counts = {word: sum(result.word == word for result in results) for word in (CAUGHT, MISSED, BROKEN, STALE)}
+    good = PASSED if args.clean else CAUGHT
+    counts = {word: sum(result.word == word for result in results) for word in (good, MISSED, BROKEN, STALE)}
     print(", ".join(f"{count} {word}" for word, count in counts.items()), file=sys.stderr)
-    not_caught = len(chosen) - counts[CAUGHT]
-    return 1 if counts[STALE] or 40 * not_caught > len(chosen) else 0
+    bad = len(chosen) - counts[good]
+    return 1 if counts[STALE] or (args.clean and bad) or 40 * bad > len(chosen) else 0
 
 
 if __name__ == "__main__":

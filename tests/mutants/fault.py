@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class Stale(Exception):
-    """A fault whose text is not in its file exactly once: the code has changed since the fault was written."""
+    """A fault whose text is not in its file exactly once, or whose tests are gone: it was written for other code."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,14 @@ class Fault:
         """Return the content of the file with the fault in it.
 
         Raises:
-            Stale: where the file is gone, or the text is not in it exactly once.
+            Stale: where the file is gone, the text is not in it exactly once, or a test is gone.
         """
         path = root / self.file
         content = path.read_text(encoding="utf-8") if path.is_file() else ""
         if (count := content.count(self.old)) != 1:
             raise Stale(f"{self.name}: its text stands {count} times in {self.file}")
+        for test in self.tests:
+            file, _, function = test.partition("::")
+            if not (root / file).exists() or (f"def {function}(" not in (root / file).read_text() and function):
+                raise Stale(f"{self.name}: there is no test {test}")
         return content.replace(self.old, self.new)

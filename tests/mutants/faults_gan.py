@@ -34,7 +34,7 @@ FAULTS = [
         "The generator's hinge loss rewards images that are told apart.",
         "Loss(hinge, lambda targets, logits: -tf.reduce_mean(logits)",
         "Loss(hinge, lambda targets, logits: tf.reduce_mean(logits)",
-        ("tests/gan/test_losses.py", "tests/gan/test_levers.py"),
+        ("tests/gan/test_losses.py",),
     ),
     Fault(
         "softplus-sign",
@@ -58,7 +58,7 @@ FAULTS = [
         "The noise of real labels goes up where it should go inward, and the other way round.",
         "(1.0 - real if self.inward else 1.0 + real)",
         "(1.0 + real if self.inward else 1.0 - real)",
-        ("tests/gan/test_update.py",),
+        ("tests/gan/test_update.py::test_label_ranges_and_sides",),
     ),
     Fault(
         "label-seed-twice",
@@ -66,7 +66,7 @@ FAULTS = [
         "The noise of real and of fake labels is drawn with the same seed.",
         'f"labels/{side}"',
         '"labels"',
-        ("tests/gan/test_update.py",),
+        ("tests/gan/test_update.py::test_label_ranges_and_sides",),
     ),
     # The update.
     Fault(
@@ -77,7 +77,7 @@ FAULTS = [
         "        self._apply(self.g_optimizer, tape, g_loss, self.generator)",
         "            g_loss = self.loss.g(targets[0], logits[-1])\n"
         "        self._apply(self.g_optimizer, tape, g_loss, self.generator)",
-        ("tests/gan/test_levers.py",),
+        ("tests/gan/test_levers.py::test_flipped_labels_are_ds_alone",),
     ),
     Fault(
         "statistics-move-with-generator",
@@ -86,7 +86,7 @@ FAULTS = [
         "            fake = self._generate(z)\n"
         '            logits.append(self._discriminate(fake, "generator", step, update_statistics=False))',
         '            fake = self._generate(z)\n            logits.append(self._discriminate(fake, "generator", step))',
-        ("tests/gan/test_update.py",),
+        ("tests/gan/test_update.py::test_discriminators_statistics_move_by_real_and_fake_and_not_while_g_learns",),
     ),
     Fault(
         "statistics-not-saved",
@@ -94,7 +94,7 @@ FAULTS = [
         "The generator's batch-norm statistics are not part of the saved state.",
         '"generator": self.generator.variables,',
         '"generator": self.generator.trainable_variables,',
-        ("tests/gan/test_update.py",),
+        ("tests/gan/test_update.py::test_state_taken_up_goes_on_as_if_never_interrupted",),
     ),
     Fault(
         "r1-interval",
@@ -102,7 +102,7 @@ FAULTS = [
         "R1 falls on the update after each of those that it is due at.",
         "tf.cond(step % self.r1_every_steps == 0",
         "tf.cond(step % self.r1_every_steps == 1",
-        ("tests/gan/test_levers.py",),
+        ("tests/gan/test_levers.py::test_r1_draws_a_linear_discriminator_to_zero",),
     ),
     Fault(
         "r1-weight",
@@ -110,7 +110,7 @@ FAULTS = [
         "The weight of R1 does not grow with its interval.",
         "self.r1_gamma * self.r1_every_steps",
         "self.r1_gamma",
-        ("tests/gan/test_levers.py",),
+        ("tests/gan/test_levers.py::test_r1_draws_a_linear_discriminator_to_zero",),
     ),
     Fault(
         "average-not-moved",
@@ -118,7 +118,7 @@ FAULTS = [
         "The average of the generator's weights never follows them.",
         "self.average.move(step)",
         "pass",
-        ("tests/gan/test_levers.py",),
+        ("tests/gan/test_levers.py::test_the_average_follows_every_update_and_is_what_is_shown",),
     ),
     Fault(
         "average-decay",
@@ -142,7 +142,7 @@ FAULTS = [
         "Dropout drops the same activations of real and of fake images.",
         'f"dropout/{batch}/{seeds[id(v)]}"',
         'f"dropout/{seeds[id(v)]}"',
-        ("tests/gan/test_update.py",),
+        ("tests/gan/test_update.py::test_each_pass_has_its_own_dropout_and_the_layers_counters_stay",),
     ),
     Fault(
         "seed-for-two-purposes",
@@ -150,7 +150,7 @@ FAULTS = [
         "Latents are drawn with the seed of the batch's images.",
         'stateless_seed(self.seed, "latents", step)',
         'stateless_seed(self.seed, "batch", step)',
-        ("tests/gan/test_update.py",),
+        ("tests/gan/test_update.py::test_no_two_draws_of_an_update_share_a_seed",),
     ),
     Fault(
         "purpose-ignored",
@@ -158,7 +158,7 @@ FAULTS = [
         "All purposes of a run share one seed.",
         'f"{seed}/{purpose}".encode()',
         'f"{seed}".encode()',
-        ("tests/gan/test_models.py", "tests/gan/test_update.py"),
+        ("tests/gan/test_models.py::test_each_layer_has_a_seed_of_its_own",),
     ),
     Fault(
         "straight-walk",
@@ -175,7 +175,7 @@ FAULTS = [
         "Kernels are not divided by their spectral norm.",
         "ops.cast(kernel / norm, self.compute_dtype)",
         "ops.cast(kernel, self.compute_dtype)",
-        ("tests/gan/test_layers.py",),
+        ("tests/gan/test_layers.py::test_spectral_kernels_come_to_norm_one",),
     ),
     Fault(
         "power-iteration-off",
@@ -183,7 +183,10 @@ FAULTS = [
         "The estimate of the spectral norm is never brought nearer.",
         "            layer.iterate()",
         "            pass",
-        ("tests/gan/test_levers.py",),
+        (
+            "tests/gan/test_layers.py::test_spectral_kernels_come_to_norm_one",
+            "tests/gan/test_levers.py::test_one_power_iteration_for_each_step_of_d",
+        ),
     ),
     Fault(
         "unbiased-variance",
@@ -191,7 +194,7 @@ FAULTS = [
         "The moving variance takes the unbiased variance of a batch, unlike Keras.",
         "biased = variance * ((count - 1) / count)",
         "biased = variance",
-        ("tests/gan/test_layers.py",),
+        ("tests/gan/test_layers.py::test_batch_normalization_is_keras",),
     ),
     Fault(
         "momentum-of-other-layer",
@@ -199,15 +202,15 @@ FAULTS = [
         "The discriminator's momenta reach its layers in the wrong order.",
         "momenta = (None, *bn_momentum)",
         "momenta = (None, *reversed(bn_momentum))",
-        ("tests/gan/test_models.py",),
+        ("tests/gan/test_models.py::test_settings_reach_their_layers",),
     ),
     Fault(
         "one-seed-for-all-layers",
         "gan/models.py",
-        "Layers of one shape start with the same weights.",
+        "All layers draw their initial weights with one seed.",
         'derive(seed, f"layers/{purpose}")',
         'derive(seed, "layers")',
-        ("tests/gan/test_models.py",),
+        ("tests/gan/test_models.py::test_each_layer_has_a_seed_of_its_own",),
     ),
     Fault(
         "decay-one-late",
@@ -264,7 +267,7 @@ FAULTS = [
         "Only the first of several augmentations is applied.",
         "    for kind in kinds:\n",
         "    for kind in kinds[:1]:\n",
-        ("tests/gan/test_augment.py", "tests/gan/test_levers.py"),
+        ("tests/gan/test_augment.py",),
     ),
     Fault(
         "augmentation-seed",
@@ -499,7 +502,7 @@ FAULTS = [
         "A resumed training skips an update.",
         "self.step = self._saved_step = checkpoint.step",
         "self.step = self._saved_step = checkpoint.step + 1",
-        ("tests/gan/test_trainer.py",),
+        ("tests/gan/test_trainer.py::test_a_stopped_run_goes_on_to_the_same_end",),
     ),
     Fault(
         "past-what-is-due",
@@ -507,7 +510,7 @@ FAULTS = [
         "An update is made past the step at which something is due.",
         "every - self.step % every for every",
         "every - self.step % every + 1 for every",
-        ("tests/gan/test_trainer.py",),
+        ("tests/gan/test_trainer.py::test_everything_happens_exactly_when_asked",),
     ),
     Fault(
         "best-is-the-last",
@@ -515,7 +518,7 @@ FAULTS = [
         "The checkpoint kept as the best is that of the last score.",
         "if scores[metric_names.FID_PROXY] < self.best_score:",
         "if scores[metric_names.FID_PROXY] < math.inf:",
-        ("tests/gan/test_trainer.py",),
+        ("tests/gan/test_trainer.py::test_the_best_by_score_is_kept",),
     ),
     Fault(
         "dead-updates",
@@ -523,7 +526,7 @@ FAULTS = [
         "Updates without a gradient count though others lie between them.",
         "self._dead = 0 if alive > 0 else self._dead + 1",
         "self._dead += int(not alive > 0)",
-        ("tests/gan/test_trainer.py",),
+        ("tests/gan/test_trainer.py::test_a_dead_update_is_seen_after_fifty_whatever_is_logged",),
     ),
     Fault(
         "window-not-emptied",
@@ -531,7 +534,7 @@ FAULTS = [
         "A point of the loss curves is the mean since the start.",
         "self._window, self._seconds, self._timed = [], 0.0, 0",
         "self._seconds, self._timed = 0.0, 0",
-        ("tests/gan/test_trainer.py",),
+        ("tests/gan/test_trainer.py::test_points_are_means_since_the_last",),
     ),
     Fault(
         "first-tracker-alone",

@@ -32,6 +32,14 @@ def test_draws_are_functions_of_seed_purpose_and_step(kind: str) -> None:
     assert augment(images, [], 0, "real", STEP) is images
 
 
+def test_several_are_applied_one_after_the_other() -> None:
+    images = tf.constant(pictures())
+    expected = images
+    for kind in KINDS:
+        expected = augment(expected, [kind], 0, "real", STEP)
+    np.testing.assert_array_equal(augment(images, KINDS, 0, "real", STEP), expected)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_flow_to_every_image(kind: str) -> None:
     images = tf.constant(noise())

@@ -11,7 +11,7 @@ from conftest import noise_images
 
 from gan.errors import ConfigError
 from gan.evaluation import extractors
-from gan.evaluation.extractors import load_extractor
+from gan.evaluation.extractors import LayerMeans, load_extractor
 from gan.evaluation.weights import DIMENSIONS, FOLDER, INCEPTION_FILE, find_weights, random_weights
 
 SHIPPED = FOLDER / "cifar_cnn.npz"
@@ -27,6 +27,13 @@ def test_features_are_fixed_and_do_not_depend_on_the_batching(name: str, monkeyp
     np.testing.assert_array_equal(features, load_extractor(find_weights(name))(images))
     monkeypatch.setattr(extractors, "CONV_BATCH", 3)
     np.testing.assert_allclose(extractor(images), features, atol=1e-4)
+
+
+def test_features_are_the_standardised_means_of_the_layers() -> None:
+    weights, images = find_weights("cifar_cnn"), noise_images(4)
+    offset, projection = (weights.arrays[name].astype(np.float64) for name in ("offset", "projection"))
+    expected = (LayerMeans("", weights.arrays)(images) - offset) @ projection
+    np.testing.assert_allclose(load_extractor(weights)(images), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_random_weights_are_the_same_everywhere() -> None:

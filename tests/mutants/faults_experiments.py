@@ -163,7 +163,7 @@ FAULTS = [
         "`last` may be a trial of a search.",
         "if not run.is_of_study:",
         "if run.config.is_file():",
-        ("tests/experiments/records/test_folders.py", "tests/experiments/test_compare.py"),
+        ("tests/experiments/records/test_folders.py",),
     ),
     Fault(
         "journal-doubles",

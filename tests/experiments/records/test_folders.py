@@ -81,6 +81,17 @@ def test_a_run_is_found_by_name_folder_id_and_last(tmp_path: Path) -> None:
         Records(tmp_path / "empty").find_run("last")
 
 
+def test_last_is_a_run_that_somebody_started(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    mine, trial = run_in(records, "mine", "id-a"), run_in(records, "gan-trial-0000", "id-b")
+    write_json(trial.facts, {"parent": "studies/gan"})
+    os.utime(mine.config, (1, 1))
+    assert records.find_run("last") == mine
+    mine.config.unlink()
+    with pytest.raises(ConfigError, match=r"all runs here are of searches; by name: gan-trial-0000"):
+        records.find_run("last")
+
+
 def test_a_root_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match=r"records\.root must be a folder that can be written; got .*file"):

@@ -162,6 +162,19 @@ def test_images_that_moved_may_be_pointed_at(run: Run, npz: Path) -> None:
     assert resumed_run(run.folder, Config(), set(), QUIET).config.data.path == str(moved)
 
 
+def test_a_run_goes_on_with_its_own_images_alone(run: Run, npz: Path) -> None:
+    before = run.folder.config.read_text()
+    other = npz.with_name("other.npz")
+    np.savez(other, images=noise_images(64, seed=1))
+    given = Config(data=DataConfig(path=str(other)))
+    with pytest.raises(ConfigError, match=r"resume must be on the run's own images; got .*other\.npz"):
+        resumed_run(run.folder, given, {"data.path"}, QUIET)
+    np.savez(npz, images=noise_images(64, seed=1))  # changed where they are
+    with pytest.raises(ConfigError, match="resume must be on the run's own images"):
+        resumed_run(run.folder, Config(), set(), QUIET)
+    assert run.folder.config.read_text() == before
+
+
 def test_what_auto_came_to_is_what_a_run_keeps(npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(npz.parent)
     config = Config(data=DataConfig(path=npz.name), records=RecordsConfig(root=str(tmp_path / "r")))

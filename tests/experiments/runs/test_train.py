@@ -1,5 +1,6 @@
 """How a run ends when something goes wrong in it."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -12,10 +13,20 @@ from experiments.records.status import FailureKind
 from experiments.runs import train
 from experiments.runs.start import Run, new_run
 from experiments.runs.train import Outcome
-from experiments.settings.schema import Config, DataConfig, RecordsConfig
+from experiments.settings.schema import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    EvalConfig,
+    GeneratorConfig,
+    ModelConfig,
+    RecordsConfig,
+    TrainConfig,
+)
 from experiments.tracking.address import database_uri
 from experiments.tracking.feeder import Feeder
-from gan.trainer import Diverged
+from gan.evaluation.weights import find_weights
+from gan.trainer import Diverged, Schedule
 
 QUIET = Console(quiet=True)
 
@@ -81,6 +92,23 @@ def test_a_mistake_of_ours_is_raised_and_the_run_is_failed(run: Run, monkeypatch
     with pytest.raises(ZeroDivisionError):
         train_with(run, ZeroDivisionError("ours"), monkeypatch)
     assert statuses(run) == ["FAILED"]
+
+
+def test_the_schedule_is_that_of_the_settings(run: Run) -> None:
+    model = ModelConfig(
+        latent_dim=2, generator=GeneratorConfig(width=2), discriminator=DiscriminatorConfig(width=1, batch_norm=False)
+    )
+    steps = {"steps": 90, "steps_per_call": 2, "log_every_steps": 3, "grid_every_steps": 4, "checkpoint_every_steps": 5}
+    evaluation = EvalConfig(every_steps=6, num_images=7, final_num_images=8, extractor="random_cnn")
+    settings = Config(
+        model=model, train=TrainConfig(**steps, keep_checkpoints=9), eval=evaluation, records=run.config.records
+    )
+    changed = dataclasses.replace(run, config=settings, weights=find_weights("random_cnn"))
+    expected = Schedule(**steps, score_every_steps=6, keep_checkpoints=9, num_images=7, final_num_images=8)
+    assert train._build(changed, [], final=True).schedule == expected
+    trial = train._build(changed, [], final=False)
+    assert trial.schedule == dataclasses.replace(expected, final_num_images=0)
+    assert (trial.scorer.extractor.id, trial.recalibrate) == (find_weights("random_cnn").id, False)
 
 
 @pytest.mark.parametrize("is_default", [True, False])

@@ -195,7 +195,7 @@ FAULTS = [
         "MLflow gets another word for a stopped run than its own.",
         'KILLED = "KILLED"',
         'KILLED = "STOPPED"',
-        ("tests/test_old_records.py",),
+        ("tests/test_old_records.py::test_trials_of_a_search_are_compared",),
     ),
     # A run.
     Fault(
@@ -276,7 +276,7 @@ FAULTS = [
         "A saved run's generator is not the recalibrated one that was scored.",
         "recalibrated(generator) if config.eval.recalibrate_batch_norm else generator",
         "generator",
-        ("tests/experiments/test_evaluate.py",),
+        ("tests/experiments/test_evaluate.py::test_a_runs_generator_is_the_one_that_it_was_scored_by",),
     ),
     Fault(
         "former-key-in-records",
@@ -301,7 +301,7 @@ FAULTS = [
         "The address of a tracking server is printed with user and password.",
         r"""return re.sub(r"://[^/\s]*@", "://", without_password(text))""",
         "return text",
-        ("tests/experiments/tracking/test_delivery.py",),
+        ("tests/experiments/tracking/test_delivery.py::test_passwords_are_not_shown",),
     ),
     Fault(
         "record-lost",
@@ -313,7 +313,7 @@ FAULTS = [
         '            self._state["offset"] = offset\n'
         "            self._save()\n"
         "            self._deliver(client, records)\n",
-        ("tests/experiments/tracking/test_delivery.py",),
+        ("tests/experiments/tracking/test_delivery.py::test_a_request_that_fails_once_loses_and_doubles_nothing",),
     ),
     Fault(
         "image-doubled",
@@ -321,7 +321,7 @@ FAULTS = [
         "A delivery that is repeated sends its images again.",
         "if self._retrying and (record.key, record.step)",
         "if not self._retrying and (record.key, record.step)",
-        ("tests/experiments/tracking/test_delivery.py",),
+        ("tests/experiments/tracking/test_delivery.py::test_a_request_that_fails_once_loses_and_doubles_nothing",),
     ),
     Fault(
         "parent-run",
@@ -329,7 +329,7 @@ FAULTS = [
         "A trial's parent in MLflow is not the run of its study.",
         "        return {PARENT: study.info.run_id}",
         "        return {PARENT: study.info.experiment_id}",
-        ("tests/experiments/tracking/test_connection.py", "tests/experiments/tracking/test_delivery.py"),
+        ("tests/experiments/tracking/test_connection.py::test_a_trial_gets_the_study_that_was_delivered_anew",),
     ),
     Fault(
         "requests-too-large",
@@ -337,7 +337,7 @@ FAULTS = [
         "A request holds more metrics than MLflow takes.",
         "not more or size + more > BATCH",
         "not more or size > BATCH",
-        ("tests/experiments/tracking/test_delivery.py",),
+        ("tests/experiments/tracking/test_delivery.py::test_scalars_go_in_requests_that_mlflow_takes",),
     ),
     Fault(
         "outage-forgotten",
@@ -345,7 +345,7 @@ FAULTS = [
         "A run whose last delivery failed says that MLflow has everything.",
         "self.problem = reason(error, self._records)",
         "self.problem = None",
-        ("tests/experiments/tracking/test_delivery.py",),
+        ("tests/experiments/tracking/test_delivery.py::test_an_absent_server_stops_nothing_and_loses_nothing",),
     ),
     Fault(
         "lost-runs-unnoticed",
@@ -353,7 +353,7 @@ FAULTS = [
         "What the store lost of the metrics is not delivered anew.",
         "                self.metrics |= values.keys()\n                self.newest = (next(reversed(values)), step)",
         "                pass",
-        ("tests/experiments/tracking/test_connection.py",),
+        ("tests/experiments/tracking/test_connection.py::test_what_the_store_lost_is_delivered_anew_and_once",),
     ),
     Fault(
         "deleted-experiment",
@@ -361,7 +361,7 @@ FAULTS = [
         "A deleted experiment is not said to be one.",
         '    if experiment.lifecycle_stage == "deleted":\n        remedy',
         '    if experiment.lifecycle_stage == "gone":\n        remedy',
-        ("tests/experiments/tracking/test_delivery.py",),
+        ("tests/experiments/tracking/test_delivery.py::test_a_deleted_experiment_is_named_with_the_remedy",),
     ),
     Fault(
         "earlier-winner-takes-alias",
@@ -369,7 +369,9 @@ FAULTS = [
         "An earlier winner that is delivered late takes the alias of the last one.",
         "registered[0].tags.get(WON, 0)) > time",
         "registered[0].tags.get(WON, 0)) < 0",
-        ("tests/experiments/tracking/test_connection.py",),
+        (
+            "tests/experiments/tracking/test_connection.py::test_the_last_champion_stays_when_an_earlier_one_is_delivered_anew",
+        ),
     ),
     Fault(
         "moved-twice",
@@ -377,7 +379,7 @@ FAULTS = [
         "Records that move into a folder of their own get wrong places of files.",
         'if here.startswith(f"{former}/"):',
         "if not former:",
-        ("tests/experiments/tracking/test_connection.py",),
+        ("tests/experiments/tracking/test_connection.py::test_a_folder_may_move_into_itself_or_out",),
     ),
     Fault(
         "port-forgotten",
@@ -418,7 +420,7 @@ FAULTS = [
         "evaluate scores as many images as scores in the run take.",
         "count = args.num_images or config.eval.final_num_images",
         "count = args.num_images or config.eval.num_images",
-        ("tests/experiments/test_evaluate.py",),
+        ("tests/experiments/test_evaluate.py::test_as_many_images_as_the_run_takes_at_its_end_unless_told",),
     ),
     Fault(
         "seed-not-passed-on",
@@ -434,7 +436,7 @@ FAULTS = [
         "The lowest mean is said to be lower, though that may be chance.",
         "if not other.low > 0]",
         "if not other.value > 0]",
-        ("tests/experiments/test_compare.py",),
+        ("tests/experiments/test_compare.py::test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance",),
     ),
     Fault(
         "provenance-of-other-weights",
@@ -498,7 +500,7 @@ FAULTS = [
         "Runs on different images are compared.",
         '    "dataset_sha256": "images",\n',
         "",
-        ("tests/experiments/test_compare.py",),
+        ("tests/experiments/test_compare.py::test_unlike_runs_are_refused_with_every_difference",),
     ),
     Fault(
         "html-not-escaped",

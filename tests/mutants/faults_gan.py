@@ -166,7 +166,7 @@ FAULTS = [
         "The way between two latents is the straight line.",
         "if np.sin(angle) < 1e-6:",
         "if True:",
-        ("tests/experiments/test_generate.py",),
+        ("tests/experiments/test_generate.py::test_the_way_between_two_latents_is_spherical",),
     ),
     # Networks, layers, optimizers.
     Fault(
@@ -242,7 +242,7 @@ FAULTS = [
         "A batch that the devices cannot share evenly is accepted.",
         "if batch_size % devices:",
         "if batch_size < devices:",
-        ("tests/gan/test_devices.py",),
+        ("tests/gan/test_devices.py::test_mistakes_end_in_one_line_before_anything_is_written",),
     ),
     Fault(
         "one-device-too-many",
@@ -316,7 +316,7 @@ FAULTS = [
         "The cached reference does not depend on the extractor.",
         "{VERSION} {extractor.id} {dataset.sha256}",
         "{VERSION} {dataset.sha256}",
-        ("tests/gan/evaluation/test_scorer.py",),
+        ("tests/gan/evaluation/test_scorer.py::test_a_reference_is_computed_once_for_each_extractor_and_data_set",),
     ),
     Fault(
         "offset-sign",
@@ -324,7 +324,7 @@ FAULTS = [
         "Features are moved by their offset in the wrong direction.",
         "(self._means(images) - self._offset)",
         "(self._means(images) + self._offset)",
-        ("tests/gan/evaluation/test_extractors.py", "tests/gan/evaluation/test_classifier.py"),
+        ("tests/gan/evaluation/test_extractors.py::test_features_are_the_standardised_means_of_the_layers",),
     ),
     Fault(
         "fold-sign",
@@ -348,7 +348,7 @@ FAULTS = [
         "The score of a training is the mean of its first three scores, not of its last.",
         "scores[-LAST_SCORES:]",
         "scores[:LAST_SCORES]",
-        ("tests/experiments/test_compare.py",),
+        ("tests/experiments/test_compare.py::test_trials_are_ranked_by_the_score_of_their_study",),
     ),
     # Images and their sources.
     Fault(
@@ -357,7 +357,7 @@ FAULTS = [
         "Images are scaled by 128 and not by 127.5.",
         "tf.cast(images, tf.float32) / 127.5 - 1.0",
         "tf.cast(images, tf.float32) / 128.0 - 1.0",
-        ("tests/gan/data/test_dataset.py",),
+        ("tests/gan/data/test_dataset.py::test_unscale_inverts_the_tutorials_scaling",),
     ),
     Fault(
         "unscale",
@@ -365,7 +365,7 @@ FAULTS = [
         "Generated images come out one too bright at white.",
         "np.rint((images + 1.0) * 127.5)",
         "np.rint((images + 1.0) * 127.5 + 0.5)",
-        ("tests/gan/data/test_dataset.py",),
+        ("tests/gan/data/test_dataset.py::test_unscale_inverts_the_tutorials_scaling",),
     ),
     Fault(
         "grid-by-columns",
@@ -421,7 +421,7 @@ FAULTS = [
         "Transparent places become black.",
         'Image.new("RGBA", picture.size, "white")',
         'Image.new("RGBA", picture.size, "black")',
-        ("tests/gan/data/test_dataset.py",),
+        ("tests/gan/data/test_dataset.py::test_pictures_look_as_a_viewer_shows_them",),
     ),
     Fault(
         "links-first",
@@ -429,7 +429,7 @@ FAULTS = [
         "A picture may get the name of a link to its folder.",
         "                links.append(path)",
         "                folders.append(path)",
-        ("tests/gan/data/test_folder.py",),
+        ("tests/gan/data/test_folder.py::test_links_to_folders_are_followed_once",),
     ),
     Fault(
         "labels-of-other-length",
@@ -437,7 +437,7 @@ FAULTS = [
         "An .npz may have fewer labels than images.",
         'if labels.shape != (len(result[f"{part}_images"]),) or labels.dtype.kind',
         "if labels.dtype.kind",
-        ("tests/gan/data/test_dataset.py",),
+        ("tests/gan/data/test_dataset.py::test_npz_that_cannot_be_used",),
     ),
     Fault(
         "drawings-repeat",

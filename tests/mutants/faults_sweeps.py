@@ -214,7 +214,7 @@ FAULTS = [
         "A worker that joins may choose settings that are the study's.",
         'if "=" in argument and key not in OWN:',
         'if "=" in argument and not key:',
-        ("tests/sweeps/study/test_shared_study.py::test_mistakes",),
+        ("tests/sweeps/study/test_shared_study.py::test_a_worker_chooses_what_is_of_its_host_alone",),
     ),
     Fault(
         "words-of-a-worker",
@@ -351,7 +351,7 @@ FAULTS = [
         "search.role=worker begins a search of its own.",
         'if plan.search.role == "worker":',
         'if plan.search.role == "join":',
-        ("tests/sweeps/study/test_shared_study.py::test_mistakes",),
+        ("tests/sweeps/test_optuna_search.py::test_a_worker_joins_a_study_and_searches_nothing",),
     ),
     Fault(
         "worst-score-so-far",

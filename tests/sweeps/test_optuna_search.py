@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from mlflow import MlflowClient
 
 from experiments.cli.compose import compose_config
 from experiments.records.journal import last_status
+from sweeps import grid, optuna_search
 
 SCRIPT = "sweeps/optuna_search.py"
 TINY = [
@@ -46,6 +48,15 @@ def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_p
     assert message in result.stderr
     assert not list(tmp_path.rglob("*.db"))
     assert not list(tmp_path.rglob("studies/*"))
+
+
+@pytest.mark.parametrize("program", [optuna_search, grid], ids=["search", "grid"])
+def test_a_worker_joins_a_study_and_searches_nothing(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "join", lambda arguments: 7)
+    monkeypatch.setattr(program, "search", lambda plan, arguments: 8)
+    arguments = ["search.storage=sqlite:////nowhere/x.db", "model.bn_momentum=0.5,0.8", "model.dropout=0.1,0.2"]
+    assert program.main([*arguments, "search.role=worker"]) == 7
+    assert program.main(arguments) == 8
 
 
 def test_a_mistake_loads_nothing_heavy(program: RunProgram, tmp_path: Path) -> None:

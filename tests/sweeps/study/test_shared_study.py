@@ -30,6 +30,7 @@ from sweeps.search.session import SearchSession
 from sweeps.spec.plan import read_plan
 from sweeps.spec.schema import split_password
 from sweeps.study import attempts, published, storage
+from sweeps.workers.joining import check_own_settings
 
 STUB = "stub_trial.py"
 SCRIPT = "sweeps/optuna_search.py"
@@ -177,6 +178,12 @@ def test_a_workers_own_settings_come_before_the_studys() -> None:
 def test_code_is_the_same_by_its_sources() -> None:
     assert published.same_code("1a2b3c4d5 (01234567)", "no commit (01234567)")
     assert not published.same_code("1a2b3c4d5 (01234567)", "1a2b3c4d5 (89abcdef)")
+
+
+def test_a_worker_chooses_what_is_of_its_host_alone() -> None:
+    check_own_settings(["search.role=worker", "search.study=gan", "data.path=/b", "train.threads=2", "--config-dir=/c"])
+    with pytest.raises(ConfigError, match=r"train\.loss must be left to the study.* got 'hinge'"):
+        check_own_settings(["search.role=worker", "train.loss=hinge"])
 
 
 def test_what_another_host_ended_is_left_alone_here(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ FAULTS = [
         "A delivery that is repeated sends its images again.",
         "if self._retrying and (record.key, record.step)",
         "if not self._retrying and (record.key, record.step)",
-        ("tests/experiments/tracking/test_delivery.py::test_a_request_that_fails_once_loses_and_doubles_nothing",),
+        ("tests/experiments/tracking/test_delivery.py::test_nothing_is_delivered_twice",),
     ),
     Fault(
         "parent-run",

@@ -233,6 +233,7 @@ def test_a_run_that_somebody_deleted_stays_deleted(records: Records) -> None:
 def test_a_trial_gets_the_study_that_was_delivered_anew(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     study = made(records, "study")
     trial = made(records, "trial", study)
+    assert [seen(trial)[1].data.tags["mlflow.parentRunId"]] == study.mlflow_run_ids()
     collected(study)
     assert sync.main(["trial", f"records.root={records.root}"]) == 0
     assert capsys.readouterr().out.count(f"delivered to {database_uri(records)}") == 2

@@ -387,7 +387,7 @@ FAULTS = [
         "Links go to port 5000 whatever port the records are served at.",
         'return int(read_json(records.root / "ui.json")["port"])',
         "return PORT",
-        ("tests/experiments/test_ui.py",),
+        ("tests/experiments/test_ui.py::test_links_go_to_the_port_that_was_last_served",),
     ),
     # Programs and reports.
     Fault(
@@ -452,7 +452,7 @@ FAULTS = [
         "make ui does not note the port that it serves at.",
         "            remember_port(records, port)\n",
         "",
-        ("tests/experiments/test_ui.py",),
+        ("tests/experiments/test_ui.py::test_its_log_stays_in_a_file_and_an_interrupt_is_one_word",),
     ),
     Fault(
         "uneven-checkpoints",

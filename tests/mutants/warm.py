@@ -14,11 +14,11 @@ import sys
 import tempfile
 import time
 
-# Not in the project's own order: what KERAS_BACKEND and telemetry need is set before, as gan and tests/conftest.py do.
+import psutil
+
+# What gan and tests/conftest.py set before they import these, and what pytest needs where it is not their first importer.
 os.environ |= {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", "MLFLOW_DISABLE_TELEMETRY": "true"}
-os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
-    "1"  # no test here needs one, and pytest wants to be their first importer
-)
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 LIBRARIES = (
     "tensorflow",
     "keras",
@@ -31,7 +31,6 @@ LIBRARIES = (
     "pytest",
 )
 PAUSE = 0.05  # seconds between two looks at a fork
-
 
 _fork = 0  # that is running tests now
 
@@ -75,18 +74,23 @@ def _wait(process: int, seconds: float) -> int | None:
     deadline = time.monotonic() + seconds
     ended, status = 0, 0
     while not ended and time.monotonic() < deadline:
-        ended, status = os.waitpid(process, os.WNOHANG)
         time.sleep(PAUSE)
-    _kill(process)
+        ended, status = os.waitpid(process, os.WNOHANG)
     if not ended:
+        _kill(process)
         os.waitpid(process, 0)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)  # what a failed test has left
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def _kill(process: int) -> None:
-    """Kill a fork and all that it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process, signal.SIGKILL)
+    """Kill a fork and all that it started, in whatever session that is."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        fork = psutil.Process(process)
+        for each in (*fork.children(recursive=True), fork):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
 
 
 def _end(*_: object) -> None:

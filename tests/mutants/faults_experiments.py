@@ -231,11 +231,11 @@ FAULTS = [
         ("tests/experiments/runs/test_threads.py",),
     ),
     Fault(
-        "quota-ignored",
+        "share-ignored",
         "experiments/runs/threads.py",
-        "A container's quota of CPU time is not looked at.",
-        "min(bound, _quota(cgroup, own), _slurm_share())",
-        "min(bound, _slurm_share())",
+        "The cores that SLURM gave are not looked at.",
+        "max(1, min(cpu_count(), _slurm_share()))",
+        "max(1, cpu_count())",
         ("tests/experiments/runs/test_threads.py",),
     ),
     Fault(
@@ -294,6 +294,23 @@ FAULTS = [
         "files = [checkpoints[0],",
         ("tests/experiments/runs/test_snapshot.py",),
     ),
+    # Processes.
+    Fault(
+        "killed-counts-as-finished",
+        "experiments/processes/process.py",
+        "A program whose fork server was killed counts as one that finished.",
+        "UNKNOWN if answer is None else",
+        "0 if answer is None else",
+        ("tests/experiments/processes/test_process.py",),
+    ),
+    Fault(
+        "forked-under-other-variables",
+        "experiments/processes/fork_server.py",
+        "A program is forked though libraries were imported under other variables than its own.",
+        'return f"{name} is another one" if name is not None else None',
+        "return None",
+        ("tests/experiments/processes/test_process.py",),
+    ),
     # MLflow.
     Fault(
         "password-in-printed-address",
@@ -317,10 +334,10 @@ FAULTS = [
     ),
     Fault(
         "image-doubled",
-        "experiments/tracking/delivery.py",
+        "experiments/tracking/run_writer.py",
         "A delivery that is repeated sends its images again.",
-        "if self._retrying and (record.key, record.step)",
-        "if not self._retrying and (record.key, record.step)",
+        "if self.retrying and (record.key, record.step)",
+        "if not self.retrying and (record.key, record.step)",
         ("tests/experiments/tracking/test_delivery.py::test_nothing_is_delivered_twice",),
     ),
     Fault(
@@ -333,7 +350,7 @@ FAULTS = [
     ),
     Fault(
         "requests-too-large",
-        "experiments/tracking/delivery.py",
+        "experiments/tracking/run_writer.py",
         "A request holds more metrics than MLflow takes.",
         "not more or size + more > BATCH",
         "not more or size > BATCH",
@@ -442,8 +459,8 @@ FAULTS = [
         "provenance-of-other-weights",
         "experiments/train_features.py",
         "The provenance of other weights is copied: their digest is not compared.",
-        'if said["sha256"] != weights.sha256:',
-        'if not said["sha256"]:',
+        'if provenance["sha256"] != weights.sha256:',
+        'if not provenance["sha256"]:',
         ("tests/experiments/test_train_features.py",),
     ),
     Fault(

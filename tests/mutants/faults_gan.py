@@ -118,7 +118,7 @@ FAULTS = [
         "The average of the generator's weights never follows them.",
         "self.average.move(step)",
         "pass",
-        ("tests/gan/test_levers.py::test_the_average_follows_every_update_and_is_what_is_shown",),
+        ("tests/gan/test_levers.py::test_the_average_follows_every_update_and_is_what_is_drawn",),
     ),
     Fault(
         "average-decay",
@@ -273,8 +273,8 @@ FAULTS = [
         "augmentation-seed",
         "gan/augment.py",
         "Real and fake images are augmented by the same draws.",
-        'f"augment/{purpose}/{what}"',
-        'f"augment/{what}"',
+        'f"augment/{purpose}/{name}"',
+        'f"augment/{name}"',
         ("tests/gan/test_augment.py",),
     ),
     # Scores.
@@ -419,9 +419,9 @@ FAULTS = [
         "transparent-is-black",
         "gan/data/folder.py",
         "Transparent places become black.",
-        'Image.new("RGBA", picture.size, "white")',
-        'Image.new("RGBA", picture.size, "black")',
-        ("tests/gan/data/test_dataset.py::test_pictures_look_as_a_viewer_shows_them",),
+        'Image.new("RGBA", image.size, "white")',
+        'Image.new("RGBA", image.size, "black")',
+        ("tests/gan/data/test_dataset.py::test_images_look_as_a_viewer_shows_them",),
     ),
     Fault(
         "links-first",
@@ -508,8 +508,8 @@ FAULTS = [
         "past-what-is-due",
         "gan/trainer.py",
         "An update is made past the step at which something is due.",
-        "every - self.step % every for every",
-        "every - self.step % every + 1 for every",
+        "interval - self.step % interval for interval",
+        "interval - self.step % interval + 1 for interval",
         ("tests/gan/test_trainer.py::test_everything_happens_exactly_when_asked",),
     ),
     Fault(

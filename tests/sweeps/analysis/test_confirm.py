@@ -138,7 +138,7 @@ def test_each_candidate_is_trained_on_seeds_that_the_search_did_not_have(
     arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "search.retries=0", "seed=7"]
     plan = read_plan([*arguments, "search.confirm.seeds=2", f"records.root={tmp_path}"])
     failing = Candidate("trial-0001", {"model.dropout": 0.4}, 9.0)
-    confirm(plan, RunFolder(plan.records.studies / "gan"), [failing], lambda _: None, lambda: False)
+    confirm(plan, [failing], lambda _: None, lambda: False)
     runs = sorted(plan.records.runs.glob("gan-confirm-*"))
     assert [run.name.rpartition("-")[2] for run in runs] == ["8", "9"]
     for run, seed in zip(runs, ("8", "9"), strict=True):
@@ -149,4 +149,4 @@ def test_each_candidate_is_trained_on_seeds_that_the_search_did_not_have(
 def test_the_run_of_the_best_seed_is_registered(tmp_path: Path) -> None:
     plan = read_plan(["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"])
     scored = Candidate("trial-0001", {}, 9.0, seeds=[1, 2, 3], final=[12.0, 10.0, 11.0])
-    assert best_run(plan, RunFolder(plan.records.studies / "gan"), scored).name == "gan-confirm-trial-0001-seed-2"
+    assert best_run(plan, scored).name == "gan-confirm-trial-0001-seed-2"

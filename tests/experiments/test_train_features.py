@@ -68,5 +68,5 @@ def test_a_network_is_kept_with_the_provenance_of_its_own_weights_alone(tmp_path
     write_json(file.with_suffix(".json"), shipped)
     assert _provenance(weights) == {key: shipped[key] for key in ("epochs", "seed", "minutes", "network_code")}
     write_json(file.with_suffix(".json"), {**shipped, "sha256": "0" * 64})
-    with pytest.raises(ConfigError, match="it is of other weights"):
+    with pytest.raises(ConfigError, match="it belongs to other weights"):
         _provenance(weights)

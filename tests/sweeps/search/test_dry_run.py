@@ -1,6 +1,7 @@
 """What a dry run shows: the first suggestions, and the time of a trial."""
 
-import io
+import contextlib
+import subprocess
 
 import pytest
 
@@ -26,21 +27,17 @@ def test_a_grid_shows_its_points_and_no_more_than_it_has() -> None:
     assert sorted(shown) == [0.1, 0.2, 0.25]
 
 
-class Process:
-    """Stands in for a process that measures: it prints its two numbers."""
-
-    numbers = iter(())
-
-    def __init__(self, *_: object, **__: object) -> None:
-        self.returncode, self.stdout = 0, io.StringIO()
-
-    def communicate(self) -> tuple[str, str]:
-        return next(type(self).numbers), ""
-
-
 def test_the_slowest_of_the_trials_side_by_side_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Process, "numbers", iter(["3.0 0.5", "5.0 0.25"]))
-    monkeypatch.setattr(throughput.subprocess, "Popen", Process)
+    numbers = iter(["3.0 0.5", "5.0 0.25"])
+    monkeypatch.setattr(throughput, "fork_server", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(throughput, "run", lambda *_: subprocess.CompletedProcess([], 0, next(numbers), ""))
     timing = throughput.measure(read_plan([*SPACE, "search.workers=2"]))
     assert (timing.start_seconds, timing.update_seconds) == (5.0, 0.5)
     assert timing.trial_seconds(100) == pytest.approx(5 + 1.1 * 100 * 0.5)
+
+
+def test_a_trial_that_fails_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "fork_server", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(throughput, "run", lambda *_: subprocess.CompletedProcess([], 1, "", "error: out of memory\n"))
+    with pytest.raises(throughput.CannotMeasure, match="cannot be measured: error: out of memory"):
+        throughput.measure(read_plan(SPACE))

@@ -36,7 +36,7 @@ FAULTS = [
         "A study of another space is resumed as if it were the same.",
         'return {**fixed, "search.steps": self.search.steps, **space, **baseline}',
         'return {**fixed, "search.steps": self.search.steps, **baseline}',
-        ("tests/sweeps/spec/test_plan.py",),
+        ("tests/sweeps/search/test_session.py::test_another_study_is_not_gone_on_with",),
     ),
     Fault(
         "password-stays",

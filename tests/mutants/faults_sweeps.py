@@ -174,7 +174,7 @@ FAULTS = [
         "The baseline, which all others are compared with, may be pruned.",
         "and not self._pruned and not self._is_baseline:",
         "and not self._pruned:",
-        (f"{SESSION}::test_pruned_trials_save_steps_and_say_why",),
+        ("tests/sweeps/workers/test_objective.py",),
     ),
     Fault(
         "full-disk-fails-trials",

@@ -263,7 +263,7 @@ FAULTS = [
         "Without a confirmation the worst trial is the winner.",
         "best = done[0]",
         "best = done[-1]",
-        ("tests/sweeps/analysis/test_report.py",),
+        ("tests/sweeps/analysis/test_report.py::test_where_no_trial_beats_the_baseline_it_wins_unconfirmed_too",),
     ),
     Fault(
         "last-run-is-registered",
@@ -311,7 +311,7 @@ FAULTS = [
         "Importances are computed of two trials.",
         "FEWEST, MOST = 4, 200",
         "FEWEST, MOST = 2, 200",
-        ("tests/sweeps/analysis/test_report.py",),
+        ("tests/sweeps/analysis/test_report.py::test_importances_take_a_few_trials",),
     ),
     Fault(
         "lead-over-all-classes",
@@ -319,7 +319,7 @@ FAULTS = [
         "The lead of a preset is taken over all classes together.",
         '        at_step = [row for row in scored if row["class"] == of and row["step"] == str(step)]',
         '        at_step = [row for row in scored if row["step"] == str(step)]',
-        ("tests/sweeps/analysis/test_tables.py",),
+        ("tests/sweeps/analysis/test_tables.py::test_the_lead_is_that_of_dunnett",),
     ),
     Fault(
         "trained-again",
@@ -327,7 +327,7 @@ FAULTS = [
         "Trainings that are done are made again.",
         'done = {row["run"] for row in runs.all}',
         "done = set()",
-        ("tests/sweeps/analysis/test_tables.py",),
+        ("tests/sweeps/analysis/test_tables.py::test_what_is_done_is_not_trained_again_unless_its_preset_changed",),
     ),
     Fault(
         "lack-of-memory-is-final",
@@ -335,7 +335,7 @@ FAULTS = [
         "A training that lacked memory counts as diverged, and is not resumed.",
         "return failure.kind == FailureKind.DIVERGED",
         "return True",
-        ("tests/sweeps/analysis/test_tables.py",),
+        ("tests/sweeps/analysis/test_tables.py::test_a_training_that_lacked_disk_or_memory_has_not_diverged",),
     ),
     Fault(
         "map-of-three",

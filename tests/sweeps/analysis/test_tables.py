@@ -8,6 +8,7 @@ from conftest import ROOT
 from experiments.records.folders import Records
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
+from gan.data.dataset import load_dataset
 from gan.errors import ConfigError
 from sweeps import reproduce
 from sweeps.analysis.tables import (
@@ -197,6 +198,8 @@ def test_the_lead_is_that_of_dunnett() -> None:
         [*rows, row("tuned", 9, 4, 99.0, "diverged"), row("tuned", 1, 2, 7.0)], "tutorial"
     ).splitlines()[2:]
     assert line == "| ship | 4 | `tuned` | 3 and 3 | 5 | 1.42 to 8.58 | 0.018 |"
+    horses = [{**each, "class": "horse", "fid_proxy": "1"} for each in rows]  # scores of another class are no matter
+    assert lead_table([*rows, *horses], "tutorial").splitlines()[-1] == line
     # A second preset widens the interval: it is one of two comparisons.
     rows += [row("tuned_four", seed, 4, score) for seed, score in enumerate((11.0, 12.5, 13.5))]
     first, second = lead_table(rows, "tutorial").splitlines()[2:]
@@ -269,6 +272,24 @@ def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: p
         table.write_text(head + "0,PRUNED,,2,1,0.8,x,s\n" * trials)
         assert main(args) == 0
         assert ("searches  four are left" in capsys.readouterr().out) == left
+
+
+def test_what_is_done_is_not_trained_again_unless_its_preset_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = Reproduction(out=str(tmp_path), quick=True, dry_run=True, searches=False, data=Images(source="embedded"))
+    args.records.root = str(tmp_path / "records")
+    images = load_dataset("embedded", None, "ship", tmp_path / "records" / "cache")
+    first, second, _ = trainings(quick=True)
+    digests = _digests([first, second], args)
+    (tmp_path / "results").mkdir()
+    rows = [
+        {**row(training.preset, training.seed, 4, 1.0), "run": training.name, "settings": settings}
+        for training, settings in ((first, digests[first.name]), (second, "of before"))
+    ]
+    Rows(tmp_path / "results" / "runs.csv", RUNS).add([{**each, "dataset": images.sha256[:8]} for each in rows])
+    assert main(args) == 0
+    assert "trainings 2 of 3 are left, 8 updates" in capsys.readouterr().out
 
 
 def test_a_training_that_lacked_disk_or_memory_has_not_diverged(tmp_path: Path) -> None:

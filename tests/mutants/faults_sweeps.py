@@ -303,7 +303,7 @@ FAULTS = [
         "The report counts the updates that were made as saved by pruning.",
         "sum(plan.search.steps - steps_of(t) for t in pruned)",
         "sum(steps_of(t) for t in pruned)",
-        ("tests/sweeps/analysis/test_report.py",),
+        ("tests/sweeps/analysis/test_report.py::test_report",),
     ),
     Fault(
         "importances-of-two-trials",
@@ -343,7 +343,7 @@ FAULTS = [
         "A map takes any number of settings.",
         "if len(plan.space) != 2:",
         "if not plan.space:",
-        ("tests/sweeps/test_grid.py",),
+        ("tests/sweeps/test_optuna_search.py::test_a_map_has_two_settings_and_can_be_read",),
     ),
     Fault(
         "worker-begins-a-search",
@@ -359,7 +359,7 @@ FAULTS = [
         "The curve of the best score so far shows the worst.",
         "{BEST_SCORE: min(scores)}",
         "{BEST_SCORE: max(scores)}",
-        ("tests/sweeps/analysis/test_report.py",),
+        ("tests/sweeps/analysis/test_report.py::test_the_best_score_so_far_counts_each_trial_once",),
     ),
     Fault(
         "two-searches-at-once",
@@ -367,7 +367,7 @@ FAULTS = [
         "Two searches of one name run at the same time.",
         'with plan.folder.owned("search.study"):',
         'with open(plan.folder.path / "session", "w"):',
-        ("tests/sweeps/test_optuna_search.py",),
+        ("tests/sweeps/search/test_search_start.py",),
     ),
     Fault(
         "time-of-the-fastest",
@@ -399,7 +399,7 @@ FAULTS = [
         "The trial with the highest score is shown as the best.",
         "return min(complete, key=lambda row: (row.score, row.origin), default=None)",
         "return max(complete, key=lambda row: (row.score, row.origin), default=None)",
-        ("tests/sweeps/display/test_table.py", "tests/sweeps/analysis/test_report.py"),
+        ("tests/sweeps/display/test_table.py",),
     ),
     Fault(
         "confirmation-bar",
@@ -415,6 +415,6 @@ FAULTS = [
         "The table has no row for a trial that an earlier session finished.",
         "if is_last_attempt and not was_never_started:",
         "if not is_last_attempt and not was_never_started:",
-        ("tests/sweeps/analysis/test_report.py",),
+        ("tests/sweeps/analysis/test_report.py::test_what_is_known_of_interrupted_trials_is_shown_at_once",),
     ),
 ]

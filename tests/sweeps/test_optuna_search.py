@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 
 from experiments.cli.compose import compose_config
 from experiments.records.journal import last_status
+from gan.errors import ConfigError
 from sweeps import grid, optuna_search
 
 SCRIPT = "sweeps/optuna_search.py"
@@ -57,6 +58,26 @@ def test_a_worker_joins_a_study_and_searches_nothing(program: ModuleType, monkey
     arguments = ["search.storage=sqlite:////nowhere/x.db", "model.bn_momentum=0.5,0.8", "model.dropout=0.1,0.2"]
     assert program.main([*arguments, "search.role=worker"]) == 7
     assert program.main(arguments) == 8
+
+
+@pytest.mark.parametrize(
+    ("space", "problem"),
+    [
+        (["model.dropout=0.1,0.2"], "a map must be of two settings.* got 'model.dropout'"),
+        (["model.dropout=0.1,0.2", "seed=1", "model.bn_momentum=0.5,0.8", "train.loss=bce,hinge"], "of two settings"),
+        (
+            ["model.dropout=range(0,0.9,0.01)", "model.bn_momentum=range(0,0.9,0.1)"],
+            "at most 400 .* got '90 x 9 = 810'",
+        ),
+    ],
+)
+def test_a_map_has_two_settings_and_can_be_read(
+    space: list[str], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid, "search", lambda plan, arguments: 0)
+    with pytest.raises(ConfigError, match=problem):
+        grid.main(space)
+    assert grid.main(["model.dropout=0.1,0.2", "model.bn_momentum=0.5,0.8"]) == 0
 
 
 def test_a_mistake_loads_nothing_heavy(program: RunProgram, tmp_path: Path) -> None:

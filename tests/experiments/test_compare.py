@@ -237,6 +237,14 @@ def test_unlike_runs_are_refused_with_every_difference(root: Path, tmp_path: Pat
     assert not (tmp_path / "x").exists()
 
 
+def test_runs_on_other_images_are_refused(root: Path, tmp_path: Path) -> None:
+    facts = json.loads((root / "runs" / "b" / "run.json").read_text())
+    facts["tags"]["dataset_sha256"] = "f" * 64
+    (root / "runs" / "b" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(ConfigError, match=r"images differ: a-seed-0, a-seed-1: .*; b: .* \(ffffffff\)"):
+        main(Comparison(run=["a-*", "b"], out=str(tmp_path / "x"), records=RecordsConfig(root=str(root))))
+
+
 def test_the_best_trials_of_a_search(root: Path) -> None:
     study = root / "studies" / "gan"
     study.mkdir(parents=True)

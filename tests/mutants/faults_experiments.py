@@ -477,7 +477,7 @@ FAULTS = [
         "The checkpoints of the validation need not be evenly spaced.",
         "if args.steps % args.checkpoints:",
         "if args.steps < args.checkpoints:",
-        ("tests/experiments/fid_proxy/test_fid_proxy.py",),
+        ("tests/experiments/fid_proxy/test_fid_proxy.py::test_checkpoints_are_evenly_spaced",),
     ),
     Fault(
         "noise-of-one-level",
@@ -485,7 +485,7 @@ FAULTS = [
         "Images get the same noise at every level.",
         "rng.normal(0, deviation, images.shape)",
         "rng.normal(0, 5, images.shape)",
-        ("tests/experiments/fid_proxy/test_fid_proxy.py",),
+        ("tests/experiments/fid_proxy/test_fid_proxy.py::test_disturbances_spoil_more_from_level_to_level",),
     ),
     Fault(
         "modes-stay",
@@ -493,7 +493,7 @@ FAULTS = [
         "Only half as many modes are removed as is said.",
         "rng.permutation(CLUSTERS)[removed:]",
         "rng.permutation(CLUSTERS)[removed // 2 :]",
-        ("tests/experiments/fid_proxy/test_fid_proxy.py",),
+        ("tests/experiments/fid_proxy/test_fid_proxy.py::test_lost_modes_cost_coverage",),
     ),
     Fault(
         "directions-of-any-length",
@@ -501,7 +501,7 @@ FAULTS = [
         "The directions of the sliced distance are not of length 1.",
         "    directions /= np.linalg.norm(directions, axis=0)\n",
         "",
-        ("tests/experiments/fid_proxy/test_fid_proxy.py",),
+        ("tests/experiments/fid_proxy/test_fid_proxy.py::test_sliced_wasserstein_of_a_shift",),
     ),
     Fault(
         "any-failure-counts",
@@ -509,7 +509,7 @@ FAULTS = [
         "A training that a full disk ended counts as one that diverged.",
         "return failure.kind == FailureKind.DIVERGED",
         "return failure.kind != FailureKind.OTHER",
-        ("tests/experiments/fid_proxy/test_fid_proxy.py",),
+        ("tests/experiments/fid_proxy/test_fid_proxy.py::test_runs_count_when_they_ended_as_asked_or_diverged",),
     ),
     Fault(
         "unlike-data-compared",
@@ -517,7 +517,7 @@ FAULTS = [
         "Runs on different images are compared.",
         '    "dataset_sha256": "images",\n',
         "",
-        ("tests/experiments/test_compare.py::test_unlike_runs_are_refused_with_every_difference",),
+        ("tests/experiments/test_compare.py::test_runs_on_other_images_are_refused",),
     ),
     Fault(
         "html-not-escaped",
@@ -525,7 +525,7 @@ FAULTS = [
         "Names stand in pages as HTML.",
         "autoescape=True",
         "autoescape=False",
-        ("tests/experiments/cli/test_terminal.py", "tests/experiments/test_compare.py"),
+        ("tests/experiments/reports/test_page.py",),
     ),
     Fault(
         "ddof",

@@ -106,7 +106,7 @@ class Trials:
                 text=True,
             )
             self._runners.append(runner)
-            with contextlib.suppress(queue.Empty):
+            with contextlib.suppress(queue.Empty, EOFError):  # it was ended
                 while True:
                     self._results.put(self._tried(self._waiting.get_nowait(), copy, runner))
         finally:
@@ -131,12 +131,18 @@ class Trials:
 
 
 def answer(runner: "subprocess.Popen[str]", arguments: Sequence[str]) -> tuple[int | None, str]:
-    """Let a process of `warm.py` run pytest, and return its exit code, None where it took too long, and its output."""
+    """Let a process of `warm.py` run pytest, and return its exit code, None where it took too long, and its output.
+
+    Raises:
+        EOFError: if the process has ended.
+    """
     assert runner.stdin is not None
     assert runner.stdout is not None
     runner.stdin.write(json.dumps([arguments, SECONDS]) + "\n")
     runner.stdin.flush()
-    code, output = json.loads(runner.stdout.readline())
+    if not (line := runner.stdout.readline()):
+        raise EOFError
+    code, output = json.loads(line)
     return code, output
 
 
@@ -162,7 +168,7 @@ def judged(code: int | None, output: str) -> tuple[str, str]:
     return BROKEN, f"pytest ended with {code}: {lines[-1]}"
 
 
-def line(result: Result) -> str:
+def line_of(result: Result) -> str:
     """Return a result as a line of a table."""
     fault = result.fault
     return f"{fault.name:<32} {fault.file:<40} {result.word:<7} {result.seconds:5.0f} s  {result.by}"
@@ -211,14 +217,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> int:
     args = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # in order, as Ctrl-C ends it
-    chosen = [fault for fault in FAULTS if not args.names or fault.name in args.names]
+    by_name = {fault.name: fault for fault in FAULTS}
+    chosen = [by_name[name] for name in args.names] or list(FAULTS)
     if args.list:
         return list_faults(chosen)
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         for result in Trials(chosen, Path(folder), min(args.n, len(chosen)), args.clean).run():
             results.append(result)
-            print(line(result), file=sys.stderr if args.markdown else sys.stdout, flush=True)
+            print(line_of(result), file=sys.stderr if args.markdown else sys.stdout, flush=True)
     if args.markdown:
         print(markdown(sorted(results, key=lambda result: FAULTS.index(result.fault))))
     good = PASSED if args.clean else CAUGHT

@@ -50,6 +50,7 @@ def run(arguments: list[str], seconds: float) -> tuple[int | None, str]:
         _fork = process = os.fork()
         if not process:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
             os.setsid()
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)

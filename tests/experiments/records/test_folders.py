@@ -88,7 +88,7 @@ def test_last_is_a_run_that_somebody_started(tmp_path: Path) -> None:
     os.utime(mine.config, (1, 1))
     assert records.find_run("last") == mine
     mine.config.unlink()
-    with pytest.raises(ConfigError, match=r"all runs here are of searches; by name: gan-trial-0000"):
+    with pytest.raises(ConfigError, match=r"all runs here belong to searches; by name: gan-trial-0000"):
         records.find_run("last")
 
 

@@ -53,7 +53,7 @@ class Supervisor:
         self._requeue_lost()
         trials = self._trials()
         self._seen = {t.number: _state(t) for t in trials if t.state.is_finished()}
-        if self._is_over(trials):
+        if self._is_over(trials) and self._is_over(self._requeued_trials()):
             return True
         launcher = make_launcher(self._plan, self._plan.folder.path / "logs")
         try:
@@ -82,6 +82,8 @@ class Supervisor:
                     raise CannotGoOn(f"{words}; the same command resumes when that is fixed")
                 self._requeue_lost()
                 trials = self._trials()
+            if self._is_over(trials):  # unless a worker of a killed search has just left its trial
+                trials = self._requeued_trials()
             if self._is_over(trials):
                 self._tell(trials)
                 return True
@@ -131,6 +133,10 @@ class Supervisor:
                 attempts.requeue_lost(self._plan, self._study)
 
         storage.patiently(requeue)
+
+    def _requeued_trials(self) -> list[FrozenTrial]:
+        self._requeue_lost()
+        return self._trials()
 
     def _keep_seconds(self) -> None:
         self._study.set_user_attr(attempts.SECONDS, self._elapsed())

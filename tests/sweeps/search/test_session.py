@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 from conftest import TESTS, Started
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from experiments.cli.compose import compose_config
 from experiments.records import journal
@@ -243,6 +243,36 @@ def test_a_search_killed_with_all_its_workers_goes_on(tmp_path: Path) -> None:
     assert sorted(attempts.origin(t) for t in search.trials) == list(range(6))
     for number in range(6):
         assert search.scores(number)[0] == [2, 4, 6, 8, 10, 12]
+
+
+def test_a_trial_that_is_left_after_the_look_at_lost_ones_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a worker of a killed search, which saves the state of its trial meanwhile."""
+    assert Search(tmp_path, RATES, "search.trials=2", "search.workers=1").run()
+    search = Search(tmp_path, RATES, "search.trials=3", "search.workers=1")
+    last = search.trials[-1]
+    requeue, calls = Supervisor._requeue_lost, []
+
+    def requeue_and_leave(self: Supervisor) -> None:
+        requeue(self)
+        calls.append(1)
+        if len(calls) == 1:
+            left = {
+                attempts.ORIGIN: 2,
+                attempts.BEGUN: 2,
+                attempts.WORKER: "here:1",
+                f"{attempts.LEFT}2": "interrupted",
+            }
+            search.study.add_trial(
+                create_trial(
+                    state=TrialState.FAIL, params=last.params, distributions=last.distributions, user_attrs=left
+                )
+            )
+
+    monkeypatch.setattr(Supervisor, "_requeue_lost", requeue_and_leave)
+    assert search.run()
+    assert [(attempts.origin(t), t.state) for t in search.trials] == [(k, TrialState.COMPLETE) for k in range(3)]
 
 
 def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def statistics(name: str) -> bool:
     return "/moving_" in name
 
 
-@pytest.mark.parametrize("update_rule", ["tutorial", pytest.param("batch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("update_rule", ["tutorial", "batch"])
 def test_two_devices_train_as_one(update_rule: str, program: RunProgram, tmp_path: Path) -> None:
     """Dropout and fresh label noise are on; all updates come in one call.
 

@@ -122,7 +122,7 @@ class Server:
         while is_open or self._children:
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:
-                    if (request := self._answer()) is not None:
+                    if is_open and (request := self._answer()) is not None:
                         return request
                 elif key.fd == 0:
                     if not os.read(0, 1):
@@ -143,22 +143,26 @@ class Server:
         except (OSError, ValueError, TypeError, struct.error):  # the client is gone, or is none
             client.close()
             return None
-        if (reason := self._refusal(request)) is not None:
-            _send(client, {"refused": reason})
-            client.close()
-        elif (pid := os.fork()) == 0:
+        reason = self._refusal(request)
+        try:
+            pid = os.fork() if reason is None else None
+        except OSError as error:  # no memory, or too many processes
+            reason, pid = f"it cannot be forked: {error}", None
+        if pid == 0:
             self._leave()
-            if client.recv(1) != GO:  # the client has given it up, and may have started the program itself
+            if not _may_go(client):
                 os._exit(0)
-            client.close()
             return request
-        else:
-            descriptor = os.pidfd_open(pid)
-            self._children[descriptor] = pid, client
-            self._selector.register(descriptor, selectors.EVENT_READ)
-            _send(client, {"pid": pid})
         for stream in request.streams:
             os.close(stream)
+        if pid is None:
+            _send(client, {"refused": reason})
+            client.close()
+            return None
+        descriptor = os.pidfd_open(pid)
+        self._children[descriptor] = pid, client
+        self._selector.register(descriptor, selectors.EVENT_READ)
+        _send(client, {"pid": pid})
         return None
 
     def _refusal(self, request: Request) -> str | None:
@@ -209,6 +213,14 @@ def _receive(client: socket.socket) -> Request:
             request = Request(**json.loads(stream.read(length)), streams=list(streams))
         stack.pop_all()
         return request
+
+
+def _may_go(client: socket.socket) -> bool:
+    """Return whether the client of a child knows of it; otherwise it may have started the program itself."""
+    with client, contextlib.suppress(OSError):
+        client.settimeout(None)
+        return client.recv(1) == GO
+    return False
 
 
 def _send(client: socket.socket, answer: dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """Programs in processes of their own: a forked one is as one that was started."""
 
+import errno
 import json
 import logging
 import os
+import selectors
 import signal
 import socket
 import struct
@@ -11,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ import pytest
 from conftest import ROOT
 
 from experiments.processes import process
-from experiments.processes.fork_server import difference
+from experiments.processes.fork_server import Server, difference
 from experiments.processes.process import ADDRESS, UNKNOWN, ForkedProcess, fork_server, run, start
 from experiments.records import journal
 from experiments.records.folders import RunFolder
@@ -247,3 +250,23 @@ def test_a_forked_run_imports_nothing_large_and_gives_the_same(
     first, second = (run.checkpoints.latest().arrays for run in runs)
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_server_that_cannot_fork_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def no_memory() -> int:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)  # the test's input may be any file
+    monkeypatch.setattr(os, "fork", no_memory)
+    monkeypatch.setattr(Server, "_refusal", lambda self, request: None)
+    monkeypatch.setenv(ADDRESS, f"test-{os.getpid()}")
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as threads:
+        listener.bind(f"\0{os.environ[ADDRESS]}")
+        listener.listen()
+        answered = threads.submit(Server(listener, {}, signal.SIG_DFL)._answer)
+        with caplog.at_level(logging.DEBUG, process.__name__):
+            monkeypatch.setattr(subprocess, "Popen", lambda *arguments, **options: arguments)
+            start(PROGRAM)
+        assert answered.result() is None
+    reason = f"it cannot be forked: [Errno {errno.ENOMEM}] Cannot allocate memory"
+    assert caplog.messages == [f"{PROGRAM.name} is started and not forked: {reason}"]

@@ -35,10 +35,12 @@ from experiments import ROOT
 
 GO = b"g"  # what a client answers when it knows of its process: from then on the process runs
 REQUEST_SECONDS = 10.0  # for a client to send its request
-# What Python and libraries read when they are imported, by the beginnings of the names; but for what they read later.
+# What Python and libraries read when they are imported, by the beginnings of the names; but for what they read later,
+# and the two that scikit-learn sets in a client that imports it.
 READ_AT_IMPORT = ("CUDA_", "GOTO_", "HOME", "KERAS_", "KMP_", "LANG", "LC_", "LD_", "MALLOC_", "MKL_", "MLFLOW_LOGGING_",
                   "MPL", "NVIDIA_", "OMP_", "OPENBLAS_", "PYTHON", "TF_", "TMPDIR", "TZ", "XLA_")  # fmt: skip
-READ_LATER = ("CUDA_VISIBLE_DEVICES", "KERAS_HOME", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_NUM_")
+READ_LATER = ("CUDA_VISIBLE_DEVICES", "KERAS_HOME", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_NUM_",
+              "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # fmt: skip
 DEFAULTS = {"KERAS_BACKEND": "tensorflow"}  # what the library sets itself
 
 

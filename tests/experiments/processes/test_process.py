@@ -158,6 +158,7 @@ def test_what_the_server_cannot_fork_is_started(
 def test_differences_that_matter() -> None:
     assert difference({"PATH": "a", "TF_NUM_INTRAOP_THREADS": "1"}, {"PATH": "b"}) is None
     assert difference({"KERAS_BACKEND": "tensorflow"}, {}) is None
+    assert difference({}, {"KMP_INIT_AT_FORK": "FALSE"}) is None  # the client has imported scikit-learn
     assert difference({"KERAS_BACKEND": "jax"}, {}) == "KERAS_BACKEND"
     assert difference({}, {"PYTHONWARNINGS": "error"}) == "PYTHONWARNINGS"
 

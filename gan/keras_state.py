@@ -42,4 +42,5 @@ def keras_homes() -> list[Path]:
     homes = [home] if home.is_absolute() else []  # a container's user may have no home
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
+    # The last is Keras' own place where the home cannot be written (keras/src/utils/file_utils.py).
     return homes if homes and os.access(home, os.W_OK) else [*homes, Path("/tmp/.keras")]

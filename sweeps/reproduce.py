@@ -66,7 +66,7 @@ from sweeps.analysis.tables import (
     way_table,
 )
 from sweeps.search import throughput
-from sweeps.search.start import PRELOAD
+from sweeps.search.start import PRELOAD_WORKERS
 from sweeps.spec.plan import read_plan
 from sweeps.workers.early_stopping import COLLAPSED_COVERAGE
 
@@ -176,7 +176,7 @@ def main(args: Reproduction) -> int:
         return 0
     for folder in (out / "results", out / "images"):
         make_folder(folder, "out")
-    with fork_server([PRELOAD]):
+    with fork_server([PRELOAD_WORKERS]):
         for name in searches:
             if code := _search(name, args, out):
                 return code

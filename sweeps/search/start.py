@@ -24,7 +24,7 @@ from sweeps.study import identity, samplers, storage
 from sweeps.workers.launchers import check_launcher
 from sweeps.workers.protocol import CannotGoOn
 
-PRELOAD = "sweeps.workers.preload"
+PRELOAD_WORKERS = "sweeps.workers.preload"
 # What ends a search half-way, and the words for it.
 FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {
     **storage.FAILURES,
@@ -50,7 +50,7 @@ def search(plan: Plan, arguments: list[str]) -> int:
 
 def _fork_server(plan: Plan) -> AbstractContextManager[None]:
     """Return the server that forks workers and trials of this machine."""
-    return fork_server([PRELOAD]) if plan.search.launcher == "local" else nullcontext()
+    return fork_server([PRELOAD_WORKERS]) if plan.search.launcher == "local" else nullcontext()
 
 
 def _search(plan: Plan, arguments: list[str], console: Output) -> int:

@@ -145,7 +145,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             is_training=training,
         )
         if training:
-            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+            known = inputs.shape[:-1].num_elements()  # a constant adds fewer operations
+            count = np.float32(known) if known else tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
             biased = variance * ((count - 1) / count)  # the operation gives the unbiased one
             self._move(moving, mean, biased)
         return outputs

@@ -13,6 +13,7 @@ from gan import augment, labels, update
 from gan.labels import Labels
 from gan.losses import binary_crossentropy
 from gan.models import build_discriminator, build_generator, in_keras_layers
+from gan.optimizers import Adam
 from gan.randomness import stateless_seed
 from gan.update import VALUES, Update, dropout_states
 
@@ -31,10 +32,10 @@ def make(
     dropout: float = 0.25,
 ) -> Update:
     return Update(
-        build_generator(seed=seed, precision=precision),
-        build_discriminator(dropout=dropout, seed=seed, precision=precision),
-        keras.optimizers.Adam(2e-4, beta_1=0.5),
-        keras.optimizers.Adam(2e-4, beta_1=0.5),
+        build_generator(width=16, seed=seed, precision=precision),
+        build_discriminator(dropout=dropout, width=8, seed=seed, precision=precision),
+        Adam(2e-4, beta_1=0.5),
+        Adam(2e-4, beta_1=0.5),
         noise_images(100),
         update_rule=update_rule,
         batch_size=BATCH,
@@ -169,10 +170,10 @@ def test_discriminator_momentum_has_no_effect_on_training() -> None:
 
     def weights(update_rule: str, g_momentum: float, d_momentum: float) -> np.ndarray:
         update = Update(
-            build_generator(bn_momentum=[g_momentum] * 2, seed=0),
-            build_discriminator(bn_momentum=[d_momentum] * 3, seed=0),
-            keras.optimizers.Adam(2e-4, beta_1=0.5),
-            keras.optimizers.Adam(2e-4, beta_1=0.5),
+            build_generator(bn_momentum=[g_momentum] * 2, width=16, seed=0),
+            build_discriminator(bn_momentum=[d_momentum] * 3, width=8, seed=0),
+            Adam(2e-4, beta_1=0.5),
+            Adam(2e-4, beta_1=0.5),
             noise_images(100),
             update_rule=update_rule,
             batch_size=BATCH,

@@ -20,6 +20,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 import numpy as np
 import psutil
 import pytest
+from absl import logging as absl_logging
 
 if TYPE_CHECKING:
     from experiments.processes.process import Process
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 for inherited in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # a test's own make is no part of `make test`
     os.environ.pop(inherited, None)
+
+# Hydra closes all handlers, and this one the file that pytest captures with, unless it has the true standard error.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent

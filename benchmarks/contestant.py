@@ -9,8 +9,10 @@ their seconds; an empty line ends it with its peak memory in MB.
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,21 +27,34 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
 
 
-def networks_update(update_rule: str, precision: str, batch_size: int) -> "Update":
+def networks_update(update_rule: str, precision: str, batch_size: int, jit_compile: bool = False) -> "Update":
     from gan.models import build_discriminator, build_generator
     from gan.optimizers import Adam
     from gan.update import Update
 
     networks = [build(seed=0, precision=precision) for build in (build_generator, build_discriminator)]
     optimizers = [Adam(2e-4, beta_1=0.5) for _ in networks]
-    return Update(*networks, *optimizers, images(), update_rule=update_rule, batch_size=batch_size)
+    return Update(
+        *networks, *optimizers, images(), update_rule=update_rule, batch_size=batch_size, jit_compile=jit_compile
+    )
 
 
-def ours(update_rule: str = "tutorial", precision: str = "float32", batch_size: str = "32", threads: str = "") -> Run:
-    from experiments.runs.threads import use_threads
+def ours(
+    update_rule: str = "tutorial",
+    precision: str = "float32",
+    batch_size: str = "32",
+    threads: str = "",
+    xla: str = "no",
+    deterministic: str = "yes",
+) -> Run:
+    from experiments.runs.hardware import use_hardware
+    from experiments.settings.schema import TrainConfig
 
-    use_threads(int(threads) if threads else None)
-    update = networks_update(update_rule, precision, int(batch_size))
+    train = TrainConfig(
+        threads=int(threads) if threads else None, jit_compile=xla == "yes", deterministic=deterministic == "yes"
+    )
+    hardware = use_hardware(train, Path(tempfile.gettempdir()) / "gan-benchmarks")
+    update = networks_update(update_rule, precision, int(batch_size), hardware.jit_compile)
     return lambda count: update.run(1, count).numpy()
 
 
@@ -49,13 +64,30 @@ def tutorial(batch_size: str = "32") -> Run:
     return repeated(TutorialLoop(images(), int(batch_size)))
 
 
-def pytorch(update_rule: str = "tutorial", batch_size: str = "32", compiled: str = "no", bfloat16: str = "no") -> Run:
+def pytorch(
+    update_rule: str = "tutorial",
+    batch_size: str = "32",
+    compiled: str = "no",
+    bfloat16: str = "no",
+    graph: str = "no",
+    tf32: str = "no",
+) -> Run:
+    import torch
     from torch_loop import TorchLoop
 
+    torch.set_float32_matmul_precision("high" if tf32 == "yes" else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32 == "yes"
     loop = TorchLoop(
         images(), update_rule, batch_size=int(batch_size), compiled=compiled == "yes", bfloat16=bfloat16 == "yes"
     )
-    return repeated(loop)
+    update = loop.as_graph() if graph == "yes" else loop
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            value = update()
+        float(value)  # waits for the device
+
+    return run
 
 
 def repeated(update: Callable[[], object]) -> Run:

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to
-from experiments.runs.threads import use_threads
+from experiments.runs.hardware import use_threads
 
 if TYPE_CHECKING:
     from gan.update import Update

@@ -1,8 +1,8 @@
-"""Trials an hour of a search with one and with two workers, and what a trial costs beside its training.
+"""Trials an hour of a search with one and with more workers, and what a trial costs beside its training.
 
-    python benchmarks/search_throughput.py [ROUNDS] [STEPS]     (2 rounds of 300 steps by default: some ten minutes)
+    python benchmarks/search_throughput.py [rounds=2] [steps=300] [workers=1,2] [trials=4]     (some ten minutes)
 
-The two take turns, four trials each, nothing pruned, the built-in drawings. An hour
+They take turns, so many trials each, nothing pruned, the built-in drawings. An hour
 counts from the beginning of the first trial to the end of the last. A trial's fixed
 cost is what is left of its time after its updates and its scores, which grow with the
 steps: start-up, compilation, saving, delivery to MLflow, its process' end.
@@ -17,6 +17,7 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 from rich.table import Table
+from step_speed import arguments
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
@@ -24,28 +25,27 @@ from gan import metric_names
 from sweeps.study.attempts import run_name
 
 ROOT = Path(__file__).resolve().parents[1]
-TRIALS = 4
 
 
-def search(workers: int, steps: int, root: Path) -> tuple[float, list[float]]:
+def search(workers: int, steps: int, trials: int, root: Path) -> tuple[float, list[float]]:
     """Trials an hour, and the fixed cost of each in seconds."""
     settings = {
-        "data": "embedded", "records.root": root, "search.workers": workers, "search.trials": TRIALS,
+        "data": "embedded", "records.root": root, "search.workers": workers, "search.trials": trials,
         "search.steps": steps, "search.pruner": "none", "search.confirm.seeds": 0,
     }  # fmt: skip
     command = [sys.executable, str(ROOT / "sweeps/optuna_search.py"), *(f"{k}={v}" for k, v in settings.items())]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    trials = optuna.load_study(study_name="gan", storage=f"sqlite:///{root}/studies.db").get_trials()
-    begins = [trial.datetime_start for trial in trials if trial.datetime_start is not None]
-    ends = [trial.datetime_complete for trial in trials if trial.datetime_complete is not None]
-    assert len(ends) == len(begins) == TRIALS
+    done = optuna.load_study(study_name="gan", storage=f"sqlite:///{root}/studies.db").get_trials()
+    begins = [trial.datetime_start for trial in done if trial.datetime_start is not None]
+    ends = [trial.datetime_complete for trial in done if trial.datetime_complete is not None]
+    assert len(ends) == len(begins) == trials
     hours = (max(ends) - min(begins)).total_seconds() / 3600
     costs = []
-    for trial in trials:
+    for trial in done:
         assert trial.duration is not None
         training = seconds_of_training(RunFolder(root / "runs" / run_name("gan", trial.number)))
         costs.append(trial.duration.total_seconds() - training)
-    return TRIALS / hours, costs
+    return trials / hours, costs
 
 
 def seconds_of_training(folder: RunFolder) -> float:
@@ -63,24 +63,25 @@ def seconds_of_training(folder: RunFolder) -> float:
     return updates + scores
 
 
-def main(rounds: int, steps: int) -> None:
+def main(rounds: int, steps: int, workers: str, trials: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    rates: dict[int, list[float]] = {1: [], 2: []}
-    costs: dict[int, list[float]] = {1: [], 2: []}
+    numbers = [int(number) for number in workers.split(",")]
+    rates: dict[int, list[float]] = {number: [] for number in numbers}
+    costs: dict[int, list[float]] = {number: [] for number in numbers}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
-            for workers in rates:
-                rate, fixed = search(workers, steps, Path(folder) / f"{turn}-{workers}")
-                rates[workers].append(rate)
-                costs[workers] += fixed
-    table = Table("workers", "trials an hour", "of one worker's", "fixed cost of a trial, s (median, most)")
-    for workers in rates:
-        ratio = statistics.median(rate / one for rate, one in zip(rates[workers], rates[1], strict=True))
-        fixed = f"{statistics.median(costs[workers]):.1f}, {max(costs[workers]):.1f}"
-        table.add_row(str(workers), f"{statistics.median(rates[workers]):.0f}", f"{ratio:.2f}", fixed)
+            for number in numbers:
+                rate, fixed = search(number, steps, trials, Path(folder) / f"{turn}-{number}")
+                rates[number].append(rate)
+                costs[number] += fixed
+    first = numbers[0]
+    table = Table("workers", "trials an hour", f"of {first} worker's", "fixed cost of a trial, s (median, most)")
+    for number in numbers:
+        ratio = statistics.median(rate / one for rate, one in zip(rates[number], rates[first], strict=True))
+        fixed = f"{statistics.median(costs[number]):.1f}, {max(costs[number]):.1f}"
+        table.add_row(str(number), f"{statistics.median(rates[number]):.0f}", f"{ratio:.2f}", fixed)
     Console(width=120).print(table)
 
 
 if __name__ == "__main__":
-    arguments = [int(argument) for argument in sys.argv[1:]]
-    main(*arguments, *(2, 300)[len(arguments) :])
+    main(**arguments(rounds=2, steps=300, workers="1,2", trials=4))

@@ -1,6 +1,8 @@
 """How fast an update is, beside the tutorial's own loop and PyTorch, on this machine.
 
-    python benchmarks/step_speed.py [rounds=15] [updates=10] [peers=<python with tf_keras and torch>]
+    python benchmarks/step_speed.py [rounds=15] [updates=10] [batch_size=32] [peers=<python with tf_keras and torch>]
+
+On a GPU the rows are other ones: with XLA and without, PyTorch's CUDA graph with TF32 and without.
 
 Each contestant is warm in a process of its own; they take turns, `updates` at a time, so
 that all of them meet the machine's good and bad minutes. Times are medians over the
@@ -23,8 +25,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.runs import gpus
+
 FOLDER = Path(__file__).parent
 PACKAGES = {"tutorial": "tf_keras", "pytorch": "torch"}
+RULES, PRECISIONS = ("tutorial", "batch"), ("float32", "mixed_bfloat16")
+HAS_GPU = bool(gpus.visible())
 
 # Multiply-adds an image, from the layers' shapes; the generator's two upsampling convolutions at 16/36 of the plain
 # form's. Each network's pass back costs two passes forward, but the first layer's part that nobody asks for.
@@ -48,6 +54,12 @@ class Contestant:
     arguments: list[str]  # of benchmarks/contestant.py
 
     def start(self, python: str = sys.executable) -> "Contestant":
+        """Start the process, and wait until it is warm."""
+        self.launch(python)
+        self.wait()
+        return self
+
+    def launch(self, python: str) -> None:
         self._process = subprocess.Popen(
             [os.path.expanduser(python), str(FOLDER / "contestant.py"), *self.arguments],
             stdin=subprocess.PIPE,
@@ -57,9 +69,10 @@ class Contestant:
             env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
         )
         self.milliseconds: list[float] = []  # an update, one a turn
+
+    def wait(self) -> None:
         answer = self._ask(None)
         assert answer == "ready", f"{self.name} did not start: try python benchmarks/contestant.py {self.arguments}"
-        return self
 
     def begin(self, updates: int) -> None:
         self._updates = updates
@@ -127,36 +140,72 @@ def arguments(**defaults: Any) -> dict[str, Any]:
     return {key: type(value)(values.get(key, value)) for key, value in defaults.items()}
 
 
-def contestants(peers: str, console: Console) -> list[Contestant]:
-    everyone = [
-        Contestant("tutorial's loop, tf_keras", ["tutorial"]),
+def on_cpu(batch_size: int) -> list[Contestant]:
+    size = f"batch_size={batch_size}"
+    return [
+        Contestant("tutorial's loop, tf_keras", ["tutorial", size]),
         *(
-            Contestant(
-                f"ours, {update_rule}, {precision}", ["ours", f"update_rule={update_rule}", f"precision={precision}"]
-            )
-            for update_rule in ("tutorial", "batch")
-            for precision in ("float32", "mixed_bfloat16")
+            Contestant(f"ours, {rule}, {precision}", ["ours", f"update_rule={rule}", f"precision={precision}", size])
+            for rule in RULES
+            for precision in PRECISIONS
+        ),
+        Contestant(
+            "ours, tutorial, float32, XLA", ["ours", "update_rule=tutorial", "precision=float32", size, "xla=yes"]
         ),
         *(
-            Contestant(f"PyTorch {how}, {update_rule}", ["pytorch", f"update_rule={update_rule}", *flags])
-            for update_rule in ("tutorial", "batch")
+            Contestant(f"PyTorch {how}, {rule}", ["pytorch", f"update_rule={rule}", size, *flags])
+            for rule in RULES
             for how, flags in (("eager", []), ("compiled", ["compiled=yes"]), ("eager bfloat16", ["bfloat16=yes"]))
         ),
     ]
+
+
+def on_gpu(batch_size: int) -> list[Contestant]:
+    size = f"batch_size={batch_size}"
+    return [
+        *(
+            Contestant(
+                f"ours, {rule}, {precision}{', XLA' if xla == 'yes' else ''}{'' if exact == 'yes' else ', inexact'}",
+                ["ours", f"update_rule={rule}", f"precision={precision}", size, f"xla={xla}", f"deterministic={exact}"],
+            )
+            for rule in RULES
+            for precision in PRECISIONS
+            for xla, exact in (("no", "yes"), ("yes", "yes"), ("yes", "no"))
+        ),
+        *(
+            Contestant(f"PyTorch {how}, {rule}", ["pytorch", f"update_rule={rule}", size, *flags])
+            for rule in RULES
+            for how, flags in (
+                ("eager", []),
+                ("compiled", ["compiled=yes"]),
+                ("CUDA graph", ["graph=yes"]),
+                ("CUDA graph, TF32", ["graph=yes", "tf32=yes"]),
+                ("CUDA graph, bfloat16", ["graph=yes", "bfloat16=yes"]),
+            )
+        ),
+    ]
+
+
+def start(everyone: list[Contestant], peers: str, console: Console) -> list[Contestant]:
+    """Start those whose packages are installed, at once, and wait until all are warm."""
     missing = {kind for kind, package in PACKAGES.items() if not has(peers, package)}
     for kind in sorted(missing):
         console.print(f"{PACKAGES[kind]} is not installed in {peers}: left out")
     started = [c for c in everyone if c.arguments[0] not in missing]
-    for contestant in started:
-        with console.status(f"starting {contestant.name}"):
-            contestant.start(sys.executable if contestant.arguments[0] == "ours" else peers)
+    with console.status("starting"):
+        for contestant in started:
+            contestant.launch(sys.executable if contestant.arguments[0] == "ours" else peers)
+            if not HAS_GPU:  # whose machine has cores for all of them
+                contestant.wait()
+        for contestant in started if HAS_GPU else []:
+            contestant.wait()
     return started
 
 
-def main(rounds: int, updates: int, peers: str) -> None:
+def main(rounds: int, updates: int, batch_size: int, peers: str) -> None:
     console = Console(width=120)
     peaks = {precision: peak(dtype) for precision, dtype in (("float32", "float32"), ("mixed_bfloat16", "bfloat16"))}
-    started = contestants(peers, console)
+    started = start((on_gpu if HAS_GPU else on_cpu)(batch_size), peers, console)
     with console.status(f"{rounds} rounds"):
         for _ in range(rounds):
             for contestant in started:
@@ -165,30 +214,32 @@ def main(rounds: int, updates: int, peers: str) -> None:
     by_name = {c.name: c.milliseconds for c in started}
     base = by_name.get("tutorial's loop, tf_keras")
 
-    table = Table("batch 32", "ms an update", "tutorial's loop ÷ this", "floor, ms", "fraction of peak", "memory, MB")
+    table = Table(f"batch {batch_size}", "ms an update", "tutorial's loop ÷ this", "floor, ms", "of peak", "memory, MB")
     for contestant in started:
         name, times = contestant.name, contestant.milliseconds
         least_time = fraction = ""
         if contestant.arguments[0] == "ours":
-            update_rule, precision = (argument.partition("=")[2] for argument in contestant.arguments[1:])
-            least = 2 * 32 * MULTIPLY_ADDS[update_rule] / peaks[precision] / 1e6
-            least_time, fraction = f"{least:.0f}", f"{least / median(times):.0%}"
+            update_rule, precision = (argument.partition("=")[2] for argument in contestant.arguments[1:3])
+            least = 2 * batch_size * MULTIPLY_ADDS[update_rule] / peaks[precision] / 1e6
+            least_time, fraction = f"{least:.3g}", f"{least / median(times):.0%}"
         speed = f"{ratio(base, times):.2f}" if base else ""
-        table.add_row(name, f"{median(times):.1f}", speed, least_time, fraction, f"{contestant.stop():.0f}")
+        table.add_row(name, f"{median(times):.4g}", speed, least_time, fraction, f"{contestant.stop():.0f}")
     console.print(table)
     console.print(f"peak: {peaks['float32']:.0f} GFLOP/s in float32, {peaks['mixed_bfloat16']:.0f} in bfloat16")
-    for update_rule in ("tutorial", "batch"):
-        ours, mixed = (by_name[f"ours, {update_rule}, {precision}"] for precision in ("float32", "mixed_bfloat16"))
-        console.print(f"{update_rule}: float32 ÷ mixed_bfloat16 {ratio(ours, mixed):.2f}")
-        theirs = [
-            by_name[n] for n in (f"PyTorch eager, {update_rule}", f"PyTorch compiled, {update_rule}") if n in by_name
-        ]
-        if theirs:
-            best = min(theirs, key=median)
-            console.print(f"{update_rule}: PyTorch's best in float32 ÷ ours {ratio(best, ours):.2f}")
-            half = by_name[f"PyTorch eager bfloat16, {update_rule}"]
-            console.print(f"{update_rule}: PyTorch in bfloat16 ÷ ours {ratio(half, mixed):.2f}")
+    for rule in RULES:
+        ours = {name: times for name, times in by_name.items() if name.startswith(f"ours, {rule}")}
+        theirs = {name: times for name, times in by_name.items() if name.startswith("PyTorch") and rule in name}
+        for half in (False, True):
+            mine, peers_best = (
+                min((times for name, times in those.items() if ("bfloat16" in name) == half), key=median, default=None)
+                for those in (ours, theirs)
+            )
+            if mine and peers_best:
+                precision = "bfloat16" if half else "float32"
+                console.print(f"{rule}: PyTorch's best in {precision} ÷ our best {ratio(peers_best, mine):.2f}")
+    if (plain := by_name["ours, tutorial, float32"]) and (xla := by_name.get("ours, tutorial, float32, XLA")):
+        console.print(f"tutorial, float32: without XLA ÷ with XLA {ratio(plain, xla):.2f}")
 
 
 if __name__ == "__main__":
-    main(**arguments(rounds=15, updates=10, peers=sys.executable))
+    main(**arguments(rounds=15, updates=10, batch_size=32, peers=sys.executable))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from gan import devices
-from gan.randomness import stateless_seed
+from gan.randomness import stateless_seed, uniform
 
 SHIFT = 1 / 8  # of the image's side, either way
 HOLE = 1 / 2  # side of the square that is cut out, of the image's
@@ -60,7 +60,7 @@ def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
 
 def _draw_per_image(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draw a number for each image, (B, 1, 1, 1): this device's part of those for the whole batch."""
-    return devices.share(tf.random.stateless_uniform((devices.whole_shape(images)[0], 1, 1, 1), seed))
+    return devices.share(uniform((devices.whole_shape(images)[0], 1, 1, 1), seed))
 
 
 def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:

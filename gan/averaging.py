@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gan import randomness
+from gan import randomness, xla
 from gan.keras_state import keras_defaults
 
 BATCHES, BATCH = 8, 250  # of latents that `recalibrated` looks at
@@ -36,7 +36,7 @@ class MovingAverage:
 
     def move(self, step: tf.Tensor) -> None:
         step = tf.cast(step, tf.float32)
-        past = tf.minimum(self.decay, (1.0 + step) / (10.0 + step))
+        past = tf.minimum(xla.number(self.decay), (1.0 + step) / (10.0 + step))
         for average, weight in zip(self.model.variables, self.of.variables, strict=True):
             average.assign_sub((1.0 - past) * (average.value - weight.value))
 

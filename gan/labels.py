@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from gan import devices
-from gan.randomness import stateless_seed
+from gan import devices, xla
+from gan.randomness import stateless_seed, uniform
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Labels:
         """
         when = step if self.fresh else 0
         real, fake = (
-            self.noise * tf.random.stateless_uniform((batch_size, 1), stateless_seed(seed, f"labels/{side}", when))
+            xla.number(self.noise) * uniform((batch_size, 1), stateless_seed(seed, f"labels/{side}", when))
             for side in ("real", "fake")
         )
         return (1.0 - real if self.inward else 1.0 + real), (tf.zeros_like(fake) if self.real_only else fake)
@@ -54,10 +54,8 @@ class Labels:
             return labels
         swap_real, swap_fake = (
             devices.share(
-                tf.random.stateless_uniform(
-                    devices.whole_shape(label), stateless_seed(seed, f"label flip/{side}", step)
-                )
-                < self.flip
+                uniform(devices.whole_shape(label), stateless_seed(seed, f"label flip/{side}", step))
+                < xla.number(self.flip)
             )
             for side, label in zip(("real", "fake"), labels, strict=True)
         )

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from gan import devices
+from gan import devices, xla
+from gan.randomness import uniform
 
 # Of three neighbouring pixels in an image shown twice as large, two are the same one. Rows: the taps of a 4-tap
 # kernel of stride 2; columns: those of the 3-tap kernel that meet there.
@@ -160,8 +161,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return tf.cast(outputs, inputs.dtype), mean, variance
 
     def _move(self, old: tuple[tf.Tensor, tf.Tensor], mean: tf.Tensor, variance: tf.Tensor) -> None:
+        momentum = xla.number(self.momentum)
         for variable, past, new in zip((self.moving_mean, self.moving_variance), old, (mean, variance), strict=True):
-            variable.assign(past * self.momentum + new * (1.0 - self.momentum))
+            variable.assign(past * momentum + new * (1.0 - momentum))
 
 
 @keras.saving.register_keras_serializable("gan")
@@ -176,10 +178,20 @@ class Dropout(keras.layers.Dropout):
             size = tf.reduce_prod(shape)
             pairs = tf.random.stateless_uniform([(size + 1) // 2], seed, None, None, tf.uint32)
             bits = tf.reshape(tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size], shape)
-            kept = tf.cast(bits >= round(self.rate * 2**16), tf.float32)
+            kept = tf.cast(bits >= tf.cast(xla.number(round(self.rate * 2**16)), tf.uint16), tf.float32)
         else:  # floor is vectorised, a comparison of floats is not
-            kept = tf.floor(tf.random.stateless_uniform(shape, seed) + (1 - self.rate))
-        return inputs * tf.cast(devices.share(kept) * (1 / (1 - self.rate)), inputs.dtype)
+            kept = tf.floor(uniform(shape, seed) + xla.number(1 - self.rate))
+        return inputs * tf.cast(devices.share(kept) * xla.number(1 / (1 - self.rate)), inputs.dtype)
+
+
+@keras.saving.register_keras_serializable("gan")
+class LeakyReLU(keras.layers.LeakyReLU):
+    """Keras' layer, whose slope is an input of a program that XLA compiles."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not xla.is_tracing():
+            return super().call(inputs)
+        return tf.where(inputs > 0, inputs, inputs * tf.cast(xla.number(self.negative_slope), inputs.dtype))
 
 
 class _Spectral(keras.layers.Layer):

@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from gan.keras_state import keras_defaults
-from gan.layers import BatchNormalization, Conv2D, Dropout, SpectralConv2D, SpectralDense, UpsampleConv2D
+from gan.layers import BatchNormalization, Conv2D, Dropout, LeakyReLU, SpectralConv2D, SpectralDense, UpsampleConv2D
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -101,7 +101,7 @@ def build_discriminator(
             stack.append(layers.ZeroPadding2D(((0, 1), (0, 1)), name="pad", dtype=precision))
         if batch_norm and momentum is not None:
             stack.append(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
-        stack.append(layers.LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
+        stack.append(LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
         stack.append(
             Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
         )
@@ -128,6 +128,8 @@ def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
             stack.append(layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options))
         elif isinstance(layer, Dropout):
             stack.append(layers.Dropout(layer.rate, seed=layer.seed, **options))
+        elif isinstance(layer, LeakyReLU):
+            stack.append(layers.LeakyReLU.from_config(layer.get_config()))
         elif isinstance(layer, Conv2D):
             stack.append(layers.Conv2D.from_config(layer.get_config()))
         else:

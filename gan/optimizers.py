@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from gan.keras_state import keras_defaults
+from gan.xla import number
 
 
 @keras.saving.register_keras_serializable("gan")
@@ -24,7 +25,10 @@ class Adam(keras.optimizers.Adam):
 
     def apply(self, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable] | None = None) -> None:
         step = tf.cast(self.iterations + 1, tf.float32)
-        self._powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)  # once, not for each variable
+        self._powers = (
+            tf.pow(number(self.beta_1), step),
+            tf.pow(number(self.beta_2), step),
+        )  # once, not for each variable
         super().apply(gradients, variables)
 
     def update_step(self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor) -> None:
@@ -36,9 +40,9 @@ class Adam(keras.optimizers.Adam):
             beta1_power=self._powers[0],
             beta2_power=self._powers[1],
             lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
+            beta1=number(self.beta_1),
+            beta2=number(self.beta_2),
+            epsilon=number(self.epsilon),
             grad=gradient,
         )
 
@@ -54,6 +58,6 @@ class Decay:
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Return what update `step`, 1 for the first, multiplies the rates with: float32 in (0, 1]."""
         begin = self.start * self.steps
-        done = tf.maximum(tf.cast(step - 1, tf.float32) - begin, 0.0) / max(self.steps - begin, 1.0)
+        done = tf.maximum(tf.cast(step - 1, tf.float32) - number(begin), 0.0) / number(max(self.steps - begin, 1.0))
         done = tf.minimum(done, 1.0)
         return 1.0 - done if self.kind == "linear" else (1.0 + tf.cos(math.pi * done)) / 2

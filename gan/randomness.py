@@ -5,9 +5,13 @@ what it would have drawn anyway, and nothing about randomness needs to be saved.
 """
 
 import hashlib
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
+
+from gan import xla
 
 SEED_LIMIT = 2**31 - 2  # Keras folds seeds below this before it hands them to TensorFlow
 
@@ -29,7 +33,43 @@ def stateless_seed(seed: int, purpose: str, step: tf.Tensor | int) -> tf.Tensor:
     Returns:
         (2,) int32: a seed derived from `seed` and `purpose`, and the step.
     """
-    return tf.stack([tf.constant(derive(seed, purpose), tf.int32), tf.cast(step, tf.int32)])
+    return tf.stack([tf.convert_to_tensor(xla.integer(derive(seed, purpose)), tf.int32), tf.cast(step, tf.int32)])
+
+
+def uniform(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draw numbers in [0, 1), float32, the same ones with XLA and without.
+
+    Args:
+        shape: of what is drawn.
+        seed: as `stateless_seed` makes it.
+    """
+    if not xla.is_tracing():
+        return tf.random.stateless_uniform(shape, seed)
+    return _fractions(tf.random.stateless_uniform(shape, seed, None, None, tf.uint32))
+
+
+def normal(shape: tuple[int, int], seed: tf.Tensor) -> tf.Tensor:
+    """Draw standard normal numbers, float32, the same ones but for rounding with XLA and without.
+
+    Args:
+        shape: of what is drawn.
+        seed: as `stateless_seed` makes it.
+    """
+    if not xla.is_tracing():
+        return tf.random.stateless_normal(shape, seed)
+    size = math.prod(shape)
+    # Box and Muller (1958), as TensorFlow's own operation has it (random_distributions.h).
+    pairs = tf.reshape(uniform(((size + 1) // 2 * 2,), seed), (-1, 2))
+    radius = tf.sqrt(-2.0 * tf.math.log(tf.maximum(pairs[:, :1], 1e-7)))
+    angle = 2.0 * math.pi * pairs[:, 1:]
+    numbers = radius * tf.concat([tf.sin(angle), tf.cos(angle)], 1)
+    return tf.reshape(tf.reshape(numbers, (-1,))[:size], shape)
+
+
+def _fractions(bits: tf.Tensor) -> tf.Tensor:
+    """Return numbers in [0, 1) whose fractions are the low 23 of uint32 bits, as TensorFlow has it; XLA takes others."""
+    one = tf.constant(0x3F800000, tf.uint32)  # 1.0
+    return tf.bitcast(tf.bitwise.bitwise_or(tf.bitwise.bitwise_and(bits, 0x7FFFFF), one), tf.float32) - 1.0
 
 
 def latents(seed: int, purpose: str, count: int, latent_dim: int) -> tf.Tensor:

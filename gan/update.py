@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from gan import devices
+from gan import devices, xla
 from gan.augment import augment, mirrored
 from gan.averaging import MovingAverage
 from gan.images import scale
@@ -23,10 +23,11 @@ from gan.layers import power_iteration
 from gan.losses import LOSSES, r1
 from gan.metric_names import D_FAKE, D_LOSS, D_REAL, G_LOSS
 from gan.optimizers import Decay
-from gan.randomness import stateless_seed
+from gan.randomness import normal, stateless_seed
 
 ALIVE = "alive"  # fraction of all logits that carry a gradient: 0 when no weight gets one
 VALUES = (D_LOSS, G_LOSS, D_REAL, D_FAKE, ALIVE)  # what one update returns, in order
+XLA_ROWS = 64  # updates at most in one call of a program that XLA compiled
 AVERAGE = "ema_generator"  # owner, in a state, of the moving average of the generator
 
 
@@ -57,6 +58,7 @@ class Update:
         ema_decay: of the average of the generator, which `eval_generator` then is, in [0, 1). 0 for none.
         decay: of both learning rates; None for constant ones.
         seed: of all draws, which are a function of it and of the number of the update.
+        jit_compile: whether XLA compiles the update (`gan.xla`): on one device, with results equal but for rounding.
 
     Raises:
         KeyError: for an update rule or a loss of no such name.
@@ -81,6 +83,7 @@ class Update:
         ema_decay: float = 0.0,
         decay: Decay | None = None,
         seed: int = 0,
+        jit_compile: bool = False,
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
@@ -98,7 +101,11 @@ class Update:
         self._rates = [(optimizer, float(optimizer.learning_rate.numpy())) for optimizer in (g_optimizer, d_optimizer)]
         self._update_rule = {"tutorial": self._tutorial, "batch": self._batch}[update_rule]
         scalar = tf.TensorSpec((), tf.int32)
-        self._compiled = tf.function(self._updates, input_signature=[scalar, scalar], autograph=False)
+        self._compiled = (
+            xla.Program(self._updates_in_xla, arguments=2)
+            if jit_compile
+            else tf.function(self._updates, input_signature=[scalar, scalar], autograph=False)
+        )
 
     @property
     def eval_generator(self) -> keras.Model:
@@ -113,6 +120,9 @@ class Update:
 
         The results are those of single calls, to the bit; only the waiting in between is spared.
         """
+        if isinstance(self._compiled, xla.Program):
+            parts = [(first + done, min(XLA_ROWS, count - done)) for done in range(0, count, XLA_ROWS)]
+            return tf.concat([self._compiled(tf.constant(step), tf.constant(rows))[:rows] for step, rows in parts], 0)
         return self._compiled(tf.constant(first, tf.int32), tf.constant(count, tf.int32))
 
     def real_images(self, step: int) -> np.ndarray:
@@ -162,10 +172,20 @@ class Update:
         _, rows = tf.while_loop(lambda done, _: done < count, one_more, (0, rows), parallel_iterations=1)
         return rows.stack()
 
+    def _updates_in_xla(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """Return `XLA_ROWS` rows, as XLA has to know their number; those beyond `count` are 0."""
+
+        def one_more(done: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return done + 1, tf.tensor_scatter_nd_update(rows, [[done]], [self._one(first + done)])
+
+        rows = tf.zeros((XLA_ROWS, len(VALUES)))
+        _, rows = tf.while_loop(lambda done, _: done < count, one_more, (0, rows), parallel_iterations=1)
+        return rows
+
     def _one(self, step: tf.Tensor) -> tf.Tensor:
         if self.decay is not None:
             for optimizer, rate in self._rates:
-                optimizer.learning_rate.assign(rate * self.decay(step))
+                optimizer.learning_rate.assign(xla.number(rate) * self.decay(step))
         values = self._update_rule(step)
         if self.average is not None:
             self.average.move(step)
@@ -229,9 +249,7 @@ class Update:
         real = scale(images)
         if self.horizontal_flip:
             real = mirrored(real, self.seed, step)
-        z = tf.random.stateless_normal(
-            (self.batch_size, self.generator.input_shape[-1]), stateless_seed(self.seed, "latents", step)
-        )
+        z = normal((self.batch_size, self.generator.input_shape[-1]), stateless_seed(self.seed, "latents", step))
         return real, devices.share(z), *map(devices.share, self.labels.draw(self.seed, step, self.batch_size))
 
     def _generate(self, z: tf.Tensor) -> tf.Tensor:
@@ -273,12 +291,12 @@ class Update:
             return loss
 
         def penalty() -> tf.Tensor:
-            weight = fraction * self.r1_gamma * self.r1_every_steps
+            weight = xla.number(fraction * self.r1_gamma * self.r1_every_steps)
             return weight * r1(lambda images: self._discriminate(images, "real", step, update_statistics=False), real)
 
         if self.r1_every_steps == 1:
             return loss + penalty()
-        return loss + tf.cond(step % self.r1_every_steps == 0, penalty, lambda: tf.constant(0.0))
+        return loss + tf.cond(step % xla.integer(self.r1_every_steps) == 0, penalty, lambda: tf.constant(0.0))
 
     def _values(
         self, d_loss: tf.Tensor, g_loss: tf.Tensor, targets: Sequence[tf.Tensor], logits: Sequence[tf.Tensor]

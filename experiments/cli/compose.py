@@ -36,6 +36,7 @@ TYPES = {
     "bool": "true or false",
     "str | None": "text",
     "int | str": "an integer or a word",
+    "bool | str": "a word",
     "dict": "keys with their texts",
     "list": "a list of texts",
 }

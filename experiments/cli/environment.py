@@ -44,6 +44,8 @@ def prepare() -> None:
         os.environ["KERAS_HOME"] = str(KERAS_HOME)
         for name in UNWANTED:
             os.environ.pop(name, None)
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # or a process takes all memory of a GPU
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbers of GPUs are those that nvidia-smi shows
     if "tensorflow" not in sys.modules:
         os.environ.pop(LEGACY_KERAS, None)
 

@@ -39,7 +39,7 @@ REQUEST_SECONDS = 10.0  # for a client to send its request
 # and the two that scikit-learn sets in a client that imports it.
 READ_AT_IMPORT = ("CUDA_", "GOTO_", "HOME", "KERAS_", "KMP_", "LANG", "LC_", "LD_", "MALLOC_", "MKL_", "MLFLOW_LOGGING_",
                   "MPL", "NVIDIA_", "OMP_", "OPENBLAS_", "PYTHON", "TF_", "TMPDIR", "TZ", "XLA_")  # fmt: skip
-READ_LATER = ("CUDA_VISIBLE_DEVICES", "KERAS_HOME", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_NUM_",
+READ_LATER = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "KERAS_HOME", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_NUM_",
               "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # fmt: skip
 DEFAULTS = {"KERAS_BACKEND": "tensorflow"}  # what the library sets itself
 

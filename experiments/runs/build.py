@@ -25,12 +25,13 @@ def make_generator(config: Config) -> "keras.Model":
     )
 
 
-def build_update(config: Config, images: np.ndarray) -> "Update":
+def build_update(config: Config, images: np.ndarray, jit_compile: bool = False) -> "Update":
     """Build the networks, their optimizers and the update that trains them, on the devices of the settings.
 
     Args:
         config: the settings of a run.
         images: the training images, (N, 32, 32, 3) uint8.
+        jit_compile: whether XLA compiles the update.
 
     Raises:
         ConfigError: if the devices are not there.
@@ -38,10 +39,10 @@ def build_update(config: Config, images: np.ndarray) -> "Update":
     from gan.devices import count_devices, strategy_for
 
     with strategy_for(count_devices(config.train.devices, config.train.batch_size)).scope():
-        return _build_update(config, images)
+        return _build_update(config, images, jit_compile)
 
 
-def _build_update(config: Config, images: np.ndarray) -> "Update":
+def _build_update(config: Config, images: np.ndarray, jit_compile: bool) -> "Update":
     from gan.labels import Labels
     from gan.models import build_discriminator
     from gan.optimizers import Adam, Decay
@@ -61,8 +62,8 @@ def _build_update(config: Config, images: np.ndarray) -> "Update":
             precision=train.precision,
             seed=config.seed,
         ),
-        Adam(optim.generator_learning_rate, **adam),
-        Adam(optim.discriminator_learning_rate, **adam),
+        Adam(optim.generator_learning_rate, **adam, name="generator_adam"),  # Keras' own names count up
+        Adam(optim.discriminator_learning_rate, **adam, name="discriminator_adam"),
         images,
         update_rule=train.update_rule,
         batch_size=train.batch_size,
@@ -81,4 +82,5 @@ def _build_update(config: Config, images: np.ndarray) -> "Update":
         ema_decay=train.ema_decay,
         decay=None if optim.decay == "constant" else Decay(optim.decay, train.steps, optim.decay_from),
         seed=config.seed,
+        jit_compile=jit_compile,
     )

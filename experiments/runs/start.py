@@ -22,7 +22,7 @@ from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, default_root, write_json
 from experiments.runs.facts import NOT_SETTINGS, read_records, run_facts
-from experiments.runs.threads import use_threads
+from experiments.runs.hardware import use_threads
 from experiments.settings.rules import put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
 from gan.arrays import write_atomically
@@ -83,11 +83,11 @@ def load_data(config: Config, records: Records, console: Console, facts: dict[st
             dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress, trained_on)
     for warning in caught:
         if issubclass(warning.category, DataWarning):
-            _warn(console, str(warning.message))
+            warn(console, str(warning.message))
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if config.train.batch_size > len(dataset.train):
-        _warn(
+        warn(
             console,
             f"train.batch_size={config.train.batch_size} is more than the {len(dataset.train):,} images: "
             "a batch is drawn with replacement, and holds some of them several times",
@@ -170,7 +170,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
         warnings.simplefilter("always", CheckpointWarning)
         checkpoint = folder.checkpoints.latest() if folder.checkpoints.files() else None
     for warning in caught:
-        _warn(console, str(warning.message))
+        warn(console, str(warning.message))
 
     new_values, old_values = flatten(new), flatten(config)
     new_values["data.class_id"] = _recorded_class(new.data.class_id, config)
@@ -214,6 +214,8 @@ def _check_devices(config: Config) -> None:
     train = config.train
     if isinstance(train.devices, int):
         check_shares(train.batch_size, train.devices)
+    if train.jit_compile is True and train.devices != 1:
+        raise ConfigError("train.jit_compile", "auto or false on several devices, where XLA does not work", True)
     if train.devices != 1:
         use_threads(train.threads)  # before TensorFlow fixes the number
         # TensorFlow's logger keeps the stream that it finds now: the one that lasts.
@@ -249,7 +251,8 @@ def check_same_images(dataset: Dataset, facts: dict[str, Any], key: str) -> None
         )  # fmt: skip
 
 
-def _warn(console: Console, message: str) -> None:
+def warn(console: Console, message: str) -> None:
+    """Print a warning in a frame."""
     console.print(Panel(Text(message), title="warning", style="yellow"), soft_wrap=False)
 
 

@@ -19,8 +19,9 @@ from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, curve, curves
 from experiments.records.status import FailureKind, RunStatus
 from experiments.runs.facts import code_tags
-from experiments.runs.start import Run
-from experiments.runs.threads import use_threads
+from experiments.runs.gpus import GpuMetrics
+from experiments.runs.hardware import Hardware, is_out_of_memory, use_hardware
+from experiments.runs.start import Run, warn
 from experiments.tracking.address import serve_command
 from experiments.tracking.feeder import Feeder
 from gan import metric_names
@@ -97,13 +98,14 @@ def _train(
     final: bool,
     closing_tags: Callable[[Outcome], Mapping[str, str]],
 ) -> tuple[Outcome, Feeder, bool]:
-    threads = use_threads(run.config.train.threads)
-    import tensorflow as tf  # imported only after all checks
-
+    hardware = use_hardware(run.config.train, run.folder.records.cache)
     from gan.trainer import Diverged
 
     say(console, f"run      {run.folder.name}")
     say_words(console, f"data     {run.dataset.description}")
+    say_words(console, f"device   {hardware.words}")
+    for warning in hardware.warnings:
+        warn(console, warning)
     begin = time.monotonic()
     start = run.checkpoint.step if run.checkpoint is not None else 0
     if start >= run.config.train.steps:
@@ -113,13 +115,13 @@ def _train(
         journal.status(RunStatus.RUNNING)
         changes = {f"resumed.{key}": value for key, value in code_tags().items()}
         journal.tags({"resumed_from_step": str(start), "train.steps": str(run.config.train.steps), **changes})
-    journal.tags({"threads": str(threads)})
+    journal.tags(hardware.tags)
     feeder = Feeder(run.folder)
     feeder.start()
 
     with TrainingDisplay(console, run.config.train.steps, start, last_values(run.folder, start)) as display:
         try:
-            trainer = _build(run, [journal, display, *trackers], final)
+            trainer = _build(run, hardware, [journal, display, GpuMetrics(journal), *trackers], final)
             journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
             _draw_training_images(run, trainer.update, journal, console)
             reference = trainer.scorer.reference
@@ -149,19 +151,19 @@ def _train(
             outcome = Outcome(
                 RunStatus.FAILED, error.step, failure=f"{error}. {advice}", failure_kind=FailureKind.DIVERGED
             )
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            advice = "Try a smaller train.batch_size or model.latent_dim"
-            failure = f"out of memory: {first_line(error)[:200]}. {advice}"
-            outcome = Outcome(RunStatus.FAILED, display.step, failure=failure, failure_kind=FailureKind.OUT_OF_MEMORY)
         except OSError as error:
             last = run.folder.checkpoints.files()
             kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
             failure = f"records cannot be written ({explained(error)}); {kept}"
             outcome = Outcome(RunStatus.FAILED, display.step, failure=failure, failure_kind=FailureKind.RECORDS)
-        except BaseException:
-            _close(journal, RunStatus.FAILED, {})
-            feeder.finish(DELIVERY_SECONDS)
-            raise
+        except BaseException as error:
+            if not is_out_of_memory(error):
+                _close(journal, RunStatus.FAILED, {})
+                feeder.finish(DELIVERY_SECONDS)
+                raise
+            advice = "Try a smaller train.batch_size or model.latent_dim, or fewer runs at a time"
+            failure = f"out of memory: {first_line(error)[:200]}. {advice}"
+            outcome = Outcome(RunStatus.FAILED, display.step, failure=failure, failure_kind=FailureKind.OUT_OF_MEMORY)
     if outcome.failure_kind is not None:
         with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
             journal.failure(outcome.failure_kind, outcome.failure, outcome.step)
@@ -195,7 +197,7 @@ def _close(journal: Journal, status: RunStatus, tags: Mapping[str, str]) -> None
         journal.close()
 
 
-def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
+def _build(run: Run, hardware: Hardware, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     """Build the update, the scorer and the training loop from the settings."""
     from gan.evaluation.extractors import load_extractor
     from gan.evaluation.scorer import Reference, Scorer
@@ -203,7 +205,7 @@ def _build(run: Run, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     from gan.trainer import Schedule, Trainer
 
     c = run.config
-    update = build_update(c, run.dataset.train)
+    update = build_update(c, run.dataset.train, hardware.jit_compile)
     schedule = Schedule(
         steps=c.train.steps,
         steps_per_call=c.train.steps_per_call,

@@ -138,6 +138,19 @@ class Devices:
         return value in self.options or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
 
 
+@dataclass(frozen=True)
+class Switch:
+    """On, off, or what suits the machine."""
+
+    options = ("auto", "true", "false")
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(self.options)
+
+    def admits(self, value: Any) -> bool:
+        return value == "auto" or isinstance(value, bool)
+
+
 class Rule(Protocol):
     """What a value must be; its text completes "must be ..."."""
 
@@ -192,7 +205,7 @@ def _hint(spec: dict[str, Any], value: Any) -> str:
     if isinstance(spec["rule"], ClassId) and isinstance(value, bool | float):
         return QUOTE  # as YAML makes numbers of the names 1.50 and 1e3, and false of no
     stray = stray_character(value) if isinstance(value, str) else ""
-    has_options = isinstance(spec["rule"], Choice | Devices)
+    has_options = isinstance(spec["rule"], Choice | Devices | Switch)
     return stray or (nearest(str(value), spec["rule"].options) if has_options else "")
 
 

@@ -21,6 +21,7 @@ from experiments.settings.rules import (
     Interval,
     NotEmpty,
     PerLayer,
+    Switch,
     Utf8,
     check,
     describe,
@@ -153,6 +154,12 @@ class TrainConfig:
     devices: int | str = setting(
         1, "devices that share every batch: GPUs, or CPUs where there are none; auto: all GPUs, or one CPU", Devices()
     )
+    jit_compile: bool | str = setting(
+        "auto", "whether XLA compiles the update; auto: on a GPU, where it is several times as fast", Switch()
+    )
+    deterministic: bool = setting(
+        True, "on a GPU, only operations whose results repeat to the bit; those of a CPU always do"
+    )
     log_every_steps: int = setting(
         50, "updates between two points of the loss curves, each the mean since the last", COUNT
     )
@@ -267,6 +274,8 @@ RESUME_MAY_CHANGE = (
     "train.steps_per_call",
     "train.threads",  # moves results by rounding alone
     "train.devices",  # likewise
+    "train.jit_compile",  # likewise
+    "train.deterministic",  # likewise
     "train.log_every_steps",
     "train.grid_every_steps",
     "train.checkpoint_every_steps",

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.status import FailureKind, RunStatus
-from experiments.runs.threads import available_cores
+from experiments.runs.hardware import available_cores
 from gan import metric_names
 from sweeps.analysis.comparison import Candidate
 from sweeps.display.events import TrainingChanged

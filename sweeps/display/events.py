@@ -35,7 +35,14 @@ class TrialEnded:
     score: float | None = None
 
 
-Event = TrialBegan | TrialProgressed | TrialEnded
+@dataclass(frozen=True)
+class WorkersReduced:
+    """Memory is not enough for all workers: there are only so many from now on."""
+
+    workers: int
+
+
+Event = TrialBegan | TrialProgressed | TrialEnded | WorkersReduced
 
 
 class Listener(Protocol):

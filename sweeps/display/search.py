@@ -7,7 +7,7 @@ from rich.console import Console
 
 from experiments.cli.progress import say, short_names
 from gan.errors import first_line
-from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed
+from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.display.live import LiveDisplay
 from sweeps.display.table import FINISHED, Progress, Row, TrialsTable, best_of, three_digits
 from sweeps.display.time_left import ThroughputMeter, time_left
@@ -50,7 +50,10 @@ class SearchDisplay(LiveDisplay):
             self._console.print(self._table(all_rows=True))
 
     def event(self, event: Event) -> None:
-        """Show what happened to a trial: its start, a step, a score or its end."""
+        """Show what happened to a trial, its start, a step, a score or its end, or to the number of workers."""
+        if isinstance(event, WorkersReduced):
+            say(self._console, f"workers  {event.workers} from now on: there is not memory enough for more")
+            return
         if isinstance(event, TrialBegan):
             self._begin(event)
         row = self._rows[self._origins[event.number]]

@@ -16,6 +16,7 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.cli.overrides import as_text
 from experiments.processes.process import PRELOAD, fork_server, run
+from experiments.runs import gpus
 from sweeps.spec.plan import Plan
 
 UPDATES = 30  # that are timed
@@ -53,7 +54,8 @@ def measure(plan: Plan) -> TrialTiming:
         overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
         arguments = [json.dumps([overrides, plan.config_dir])]
         with fork_server([PRELOAD]), ThreadPoolExecutor(plan.workers) as threads:
-            done = list(threads.map(lambda _: run(Path(__file__), arguments), range(plan.workers)))
+            environments = [{**os.environ, **gpus.share_of(k, plan.config.train.devices)} for k in range(plan.workers)]
+            done = list(threads.map(lambda own: run(Path(__file__), arguments, environment=own), environments))
     for process in done:
         if process.returncode:
             words = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1]
@@ -75,15 +77,16 @@ def main(arguments: list[str]) -> int:
     from experiments.cli.compose import compose_config
     from experiments.cli.stderr import native_stderr_to
     from experiments.records.folders import Records
+    from experiments.runs.hardware import use_hardware
     from experiments.runs.start import load_data
-    from experiments.runs.threads import use_threads
 
     config = compose_config(overrides, config_dir)
-    use_threads(config.train.threads)
+    records = Records.at(config.records.root)
+    hardware = use_hardware(config.train, records.cache)
     with native_stderr_to(Path("/dev/null")):
         from experiments.runs.build import build_update
 
-        update = build_update(config, load_data(config, Records.at(config.records.root), Console(quiet=True)).train)
+        update = build_update(config, load_data(config, records, Console(quiet=True)).train, hardware.jit_compile)
         update.run(1, 1).numpy()
         start = time.perf_counter()
         update.run(2, UPDATES).numpy()

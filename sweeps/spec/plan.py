@@ -10,8 +10,9 @@ from typing import Any
 from experiments.cli.compose import GROUPS, compose_config, compose_settings, named_keys, preset_of
 from experiments.cli.overrides import parse, quote_texts
 from experiments.records.folders import Records, RunFolder
+from experiments.runs import gpus
 from experiments.runs.facts import settings
-from experiments.runs.threads import available_cores
+from experiments.runs.hardware import available_cores
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
 from gan.errors import ConfigError, without_password
@@ -72,8 +73,12 @@ class Plan:
     @property
     def workers(self) -> int:
         """How many trials run at the same time."""
-        cores = available_cores() if self.search.launcher == "local" else MOST_WORKERS
-        return self.search.workers or min(cores, MOST_WORKERS, self.search.trials)
+        if self.search.workers:
+            return self.search.workers
+        most = min(MOST_WORKERS, self.search.trials)
+        if self.search.launcher != "local":
+            return most
+        return min(available_cores(), gpus.places() or most, most)
 
     @property
     def budget(self) -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments import ROOT
+from experiments.runs import gpus
 from gan.errors import ConfigError, first_line
 from gan.keras_state import USER_HOME
 from sweeps.spec.plan import Plan
@@ -47,8 +48,8 @@ class Launcher(Protocol):
     def stop(self) -> None:
         """Let all save their trials and end."""
 
-    def last_exit(self) -> tuple[int, str]:
-        """Exit code and last words of a worker that ended badly, the last one that is known; 0 and none without."""
+    def exit(self, number: int) -> tuple[int, str]:
+        """Exit code and last words of a worker that ended badly; 0 and none of another."""
 
 
 class CannotLaunch(Exception):
@@ -69,7 +70,7 @@ def make_launcher(plan: Plan, logs: Path) -> Launcher:
         return RayLauncher(plan, logs)
     if plan.search.launcher == "slurm":
         return SlurmLauncher(plan, logs)
-    return LocalLauncher(logs)
+    return LocalLauncher(logs, plan.config.train.devices)
 
 
 class WorkerProcess(Child):
@@ -110,20 +111,24 @@ def last_line(log: Path) -> str:
 
 
 class LocalLauncher:
-    """Workers on this machine."""
+    """Workers on this machine, spread over its GPUs.
 
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
+    Args:
+        logs: the folder of the workers' logs.
+        devices: the setting train.devices.
+    """
+
+    def __init__(self, logs: Path, devices: int | str = 1) -> None:
+        self._logs, self._devices = logs, devices
         self._workers: dict[int, WorkerProcess] = {}
-        self._exit = (0, "")  # of those that were replaced
 
     def start(self, tasks: list[Task]) -> None:
         for task in tasks:
             if before := self._workers.get(task.number):
-                self._exit = max(self._exit, before.exit())
                 before.end()
             local = dataclasses.replace(task, compare=False)  # this very host has just compared
-            self._workers[task.number] = WorkerProcess(local, self._logs / f"worker-{task.number}.log")
+            log = self._logs / f"worker-{task.number}.log"
+            self._workers[task.number] = WorkerProcess(local, log, gpus.share_of(task.number, self._devices))
 
     def alive(self) -> set[int]:
         return {number for number, worker in self._workers.items() if worker.process.poll() is None}
@@ -135,8 +140,8 @@ class LocalLauncher:
         for worker in self._workers.values():
             worker.close(max(deadline - time.monotonic(), 0.0))
 
-    def last_exit(self) -> tuple[int, str]:
-        return max((self._exit, *(worker.exit() for worker in self._workers.values())))
+    def exit(self, number: int) -> tuple[int, str]:
+        return self._workers[number].exit()
 
 
 def work(line: str, log: str, environment: dict[str, str]) -> tuple[int, str]:
@@ -148,7 +153,7 @@ def work(line: str, log: str, environment: dict[str, str]) -> tuple[int, str]:
         environment: variables beside those of this process.
 
     Returns:
-        Exit code and last words, as `Launcher.last_exit` does.
+        Exit code and last words, as `Launcher.exit` does.
     """
     worker = WorkerProcess(Task(**json.loads(line)), Path(log), environment)
     try:
@@ -184,7 +189,7 @@ class RayLauncher:
 
         self._ray, self._logs, self._resources = ray, logs, plan.search.resources
         self._refs: dict[int, Any] = {}
-        self._exit = (0, "")
+        self._exits: dict[int, tuple[int, str]] = {}
         address = plan.search.ray_address or os.environ.get("RAY_ADDRESS") or ALONE
         # Not there, Ray would look for it for minutes.
         own = {"_node_ip_address": "127.0.0.1"} if address == ALONE else _reachable(address)
@@ -214,8 +219,6 @@ class RayLauncher:
 
     def start(self, tasks: list[Task]) -> None:
         environment = {key: os.environ[key] for key in HANDED_ON if os.environ.get(key)}
-        if 0 < self._resources.gpus < 1:
-            environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # or the first takes all of a shared GPU's memory
         remote = self._ray.remote(num_cpus=self._resources.cpus, num_gpus=self._resources.gpus, max_retries=-1)(work)
         for task in tasks:
             log = str(self._logs / f"worker-{task.number}.log")
@@ -228,10 +231,9 @@ class RayLauncher:
                 numbers.add(number)
                 continue
             try:
-                code, words = self._ray.get(ref)
-                self._exit = (code, words) if code else self._exit
+                self._exits[number] = self._ray.get(ref)
             except self._ray.exceptions.RayError as error:
-                self._exit = (1, first_line(error))
+                self._exits[number] = (1, first_line(error))
         return numbers
 
     def stop(self) -> None:
@@ -242,8 +244,8 @@ class RayLauncher:
             self._ray.wait(waiting, num_returns=len(waiting), timeout=STOP_SECONDS)
         self._ray.shutdown()
 
-    def last_exit(self) -> tuple[int, str]:
-        return self._exit
+    def exit(self, number: int) -> tuple[int, str]:
+        return self._exits[number]
 
 
 class SlurmWork:
@@ -326,10 +328,6 @@ class SlurmLauncher:
         while time.monotonic() < deadline and any(not job.done(force_check=True) for job in waiting):
             time.sleep(1.0)
 
-    def last_exit(self) -> tuple[int, str]:
-        exits = [(0, "")]
-        for number in self._jobs.keys() - self.alive():
-            error = self._jobs[number].exception()
-            last = (1, last_line(self._logs / f"worker-{number}.log"))
-            exits.append(self._jobs[number].result() if error is None else last)
-        return max(exits)
+    def exit(self, number: int) -> tuple[int, str]:
+        job = self._jobs[number]
+        return job.result() if job.exception() is None else (1, last_line(self._logs / f"worker-{number}.log"))

@@ -41,6 +41,9 @@ class Context(Protocol):
     def give_up(self, reason: str) -> None:
         """Begin no more trials, for all would fail of this."""
 
+    def make_room(self) -> None:
+        """Leave the memory to other workers, where there are any."""
+
 
 class Objective:
     """What Optuna minimises: a training in a process of its own, pruned by its scores on the way."""
@@ -141,6 +144,8 @@ class Objective:
         if ended is not None and ended.status == RunStatus.FAILED and ended.failure_kind != FailureKind.RECORDS:
             trial.set_user_attr(attempts.OUTCOME, ended.failure)
             self._worker.listener(TrialEnded(number, "FAIL", ended.failure))
+            if ended.failure_kind == FailureKind.OUT_OF_MEMORY:
+                self._worker.make_room()
             raise TrialFailed(ended.failure)
         reason = ended.failure if ended is not None and ended.failure else "interrupted"
         if ended is None and not self._worker.ended:

@@ -10,7 +10,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-NO_TRIAL_COULD_DO_BETTER = 3  # exit code of a worker whose trial failed for a reason that holds for all trials
+# Exit codes of a worker.
+NO_TRIAL_COULD_DO_BETTER = 3  # its trial failed for a reason that holds for all trials
+MAKES_ROOM = 4  # its trial had too little memory beside others
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.overrides import as_text
-from sweeps.display.events import Listener, TrialBegan, TrialEnded, TrialProgressed
+from sweeps.display.events import Listener, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, budget, published, storage
 from sweeps.workers.launchers import CannotLaunch, Launcher, make_launcher
-from sweeps.workers.protocol import NO_TRIAL_COULD_DO_BETTER, CannotGoOn, Task
+from sweeps.workers.protocol import MAKES_ROOM, NO_TRIAL_COULD_DO_BETTER, CannotGoOn, Task
 from sweeps.workers.trial_process import TRIAL
 
 POLL = 0.25  # seconds between two looks at the study
@@ -68,18 +68,24 @@ class Supervisor:
                 self._tell(self._trials())
 
     def _follow(self, launcher: Launcher, should_stop: Callable[[], bool]) -> bool:
-        deaths, finished, looked = 0, -1, time.monotonic()
+        deaths, finished, looked, words = 0, -1, time.monotonic(), ""
+        places = set(range(self._plan.workers))
         started: set[int] = set()
         while not should_stop():
             trials = self._trials()
             self._tell(trials)
             over = sum(trial.state.is_finished() for trial in trials)
             deaths, finished = (0, over) if over != finished else (deaths, finished)
-            dead = set(range(self._plan.workers)) - launcher.alive()
-            if dead & started:
-                code, words = launcher.last_exit()
+            dead = places - launcher.alive()
+            for number in dead & started:
+                code, words = launcher.exit(number)
                 if code == NO_TRIAL_COULD_DO_BETTER:
                     raise CannotGoOn(f"{words}; the same command resumes when that is fixed")
+                if code == MAKES_ROOM and len(places) > 1:
+                    places.remove(number)
+                    self._listener.event(WorkersReduced(len(places)))
+            if dead & started:
+                dead &= places
                 self._requeue_lost()
                 trials = self._trials()
             if self._is_over(trials):  # unless a worker of a killed search has just left its trial

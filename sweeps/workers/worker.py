@@ -32,7 +32,7 @@ from sweeps.spec.space import Value, same_params, sampled_params
 from sweeps.study import attempts, budget, optuna_log, pruners, published, samplers, storage
 from sweeps.workers.joining import check_own_settings, compare_with_study
 from sweeps.workers.objective import Objective, TrialFailed
-from sweeps.workers.protocol import NO_TRIAL_COULD_DO_BETTER, Job, Task
+from sweeps.workers.protocol import MAKES_ROOM, NO_TRIAL_COULD_DO_BETTER, Job, Task
 from sweeps.workers.trial_process import TRIAL, TrialProcess
 
 BEGUN_HERE = "one that a search has begun in this database"
@@ -57,6 +57,8 @@ class Worker:
         self.number, self._program = task.number, Path(task.program)
         self.listener: Callable[[Event], None] = lambda event: None
         self.failure = ""  # for which all trials would fail
+        self.is_supervised = False  # by the search that started it
+        self.makes_room = False  # for others, which need its memory
         self._arguments = task.arguments
         self._published: list[str] = []  # the search's arguments, as last seen
         self._trial = -1  # that it is or was at
@@ -189,6 +191,12 @@ class Worker:
     def ended(self) -> bool:
         return self._ended.is_set()
 
+    def make_room(self) -> None:
+        """Leave the memory to other workers, if a search has started this one: it decides how many there are."""
+        if self.is_supervised:
+            self.makes_room = True
+            self._ended.set()
+
     def give_up(self, reason: str) -> None:
         """End for a reason for which all trials would fail."""
         self.failure = reason
@@ -231,6 +239,7 @@ def work(task: Task, orders: TextIO | None = None) -> int:
         worker = Worker(task)
     except CodeChanged as error:
         raise ConfigError("the program", f"the study's version, {error}", published.code_version()) from None
+    worker.is_supervised = orders is not None
     if task.compare:
         compare_with_study(worker.plan, worker.study.user_attrs, console)
     logs = worker.plan.folder.path / "logs"
@@ -263,6 +272,9 @@ def work(task: Task, orders: TextIO | None = None) -> int:
     if worker.failure:
         print(f"error: {worker.failure}", file=sys.stderr)
         return NO_TRIAL_COULD_DO_BETTER
+    if worker.makes_room:
+        console.print("left     memory is not enough for so many trials at a time")
+        return MAKES_ROOM
     console.print("left     " + ("its trial is queued for others" if worker.ended else "nothing is left to do"))
     return 128 + caught[0] if caught else 0
 

@@ -417,4 +417,12 @@ FAULTS = [
         "if not is_last_attempt and not was_never_started:",
         ("tests/sweeps/analysis/test_report.py::test_what_is_known_of_interrupted_trials_is_shown_at_once",),
     ),
+    Fault(
+        "worker-comes-back",
+        "sweeps/workers/supervisor.py",
+        "A worker that made room for others is started again.",
+        "places.remove(number)\n",
+        "places.copy()\n",
+        ("tests/sweeps/search/test_session.py",),
+    ),
 ]

@@ -11,6 +11,7 @@ from experiments.records.folders import Records
 from experiments.records.journal import Failure, Status, all_tags, last_failure, read
 from experiments.records.status import FailureKind
 from experiments.runs import train
+from experiments.runs.hardware import Hardware
 from experiments.runs.start import Run, new_run
 from experiments.runs.train import Outcome
 from experiments.settings.schema import (
@@ -29,6 +30,8 @@ from gan.evaluation.weights import find_weights
 from gan.trainer import Diverged, Schedule
 
 QUIET = Console(quiet=True)
+
+PLAIN = Hardware("CPU, 2 cores", 2, jit_compile=False, deterministic=True)
 
 
 @pytest.fixture
@@ -105,8 +108,8 @@ def test_the_schedule_is_that_of_the_settings(run: Run) -> None:
     )
     changed = dataclasses.replace(run, config=settings, weights=find_weights("random_cnn"))
     expected = Schedule(**steps, score_every_steps=6, keep_checkpoints=9, num_images=7, final_num_images=8)
-    assert train._build(changed, [], final=True).schedule == expected
-    trial = train._build(changed, [], final=False)
+    assert train._build(changed, PLAIN, [], final=True).schedule == expected
+    trial = train._build(changed, PLAIN, [], final=False)
     assert trial.schedule == dataclasses.replace(expected, final_num_images=0)
     assert (trial.scorer.extractor.id, trial.recalibrate) == (find_weights("random_cnn").id, False)
 

@@ -30,7 +30,9 @@ def test_a_grid_shows_its_points_and_no_more_than_it_has() -> None:
 def test_the_slowest_of_the_trials_side_by_side_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = iter(["3.0 0.5", "5.0 0.25"])
     monkeypatch.setattr(throughput, "fork_server", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(throughput, "run", lambda *_: subprocess.CompletedProcess([], 0, next(numbers), ""))
+    monkeypatch.setattr(
+        throughput, "run", lambda *_, environment: subprocess.CompletedProcess([], 0, next(numbers), "")
+    )
     timing = throughput.measure(read_plan([*SPACE, "search.workers=2"]))
     assert (timing.start_seconds, timing.update_seconds) == (5.0, 0.5)
     assert timing.trial_seconds(100) == pytest.approx(5 + 1.1 * 100 * 0.5)
@@ -38,6 +40,8 @@ def test_the_slowest_of_the_trials_side_by_side_counts(monkeypatch: pytest.Monke
 
 def test_a_trial_that_fails_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "fork_server", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(throughput, "run", lambda *_: subprocess.CompletedProcess([], 1, "", "error: out of memory\n"))
+    monkeypatch.setattr(
+        throughput, "run", lambda *_, environment: subprocess.CompletedProcess([], 1, "", "error: out of memory\n")
+    )
     with pytest.raises(throughput.CannotMeasure, match="cannot be measured: error: out of memory"):
         throughput.measure(read_plan(SPACE))

@@ -17,7 +17,7 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json
 from gan import metric_names
 from gan.errors import ConfigError
-from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed
+from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.study import attempts, identity, pruners, published, storage
 from sweeps.workers.protocol import CannotGoOn
@@ -151,6 +151,29 @@ def test_failures_and_kills_are_trials_not_ends(tmp_path: Path) -> None:
     assert search.scores(killed)[0] == [2, 4, 6, 8, 10, 12]
     assert any(isinstance(e, TrialEnded) and e.reason.startswith("killed by signal 9") for e in search.events.heard)
     assert len(search.trials) == 4  # each choice once
+
+
+def test_out_of_memory_is_one_trials_end_and_fewer_workers_from_then_on(tmp_path: Path) -> None:
+    search = Search(
+        tmp_path,
+        "model.dropout=choice(0.25,0.45,0.1,0.2)",
+        "search.sampler=grid",
+        "search.trials=4",
+        "search.workers=2",
+    )
+    assert search.run()
+    states = {t.params["model.dropout"]: t.state.name for t in search.trials}
+    assert states == {0.25: "COMPLETE", 0.45: "FAIL", 0.1: "COMPLETE", 0.2: "COMPLETE"}
+    assert [e.workers for e in search.events.heard if isinstance(e, WorkersReduced)] == [1]
+
+
+def test_the_last_worker_stays_where_memory_is_not_enough(tmp_path: Path) -> None:
+    search = Search(
+        tmp_path, "model.dropout=choice(0.25,0.45,0.1)", "search.sampler=grid", "search.trials=3", "search.workers=1"
+    )
+    assert search.run()
+    assert sorted(t.state.name for t in search.trials) == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert not [e for e in search.events.heard if isinstance(e, WorkersReduced)]
 
 
 def test_the_baseline_is_the_preset_to_the_digit(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""What a run computes on: cores and GPUs, and what TensorFlow is told of them before it first computes."""
+
+import importlib.metadata
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from joblib import cpu_count
+
+from experiments.runs.gpus import CHOSEN, visible
+from experiments.settings.schema import TrainConfig
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+DRIVER = Path("/proc/driver/nvidia/version")  # is there while NVIDIA's driver is loaded, in a container as well
+OUT_OF_MEMORY = ("out of memory", "out_of_memory", "alloc_failed")  # in the words of CUDA, cuBLAS and cuDNN
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a run computes on, and how."""
+
+    device: str  # as a person knows it
+    threads: int  # cores of the CPU
+    jit_compile: bool  # whether XLA compiles the update
+    deterministic: bool  # whether results repeat to the bit
+    warnings: tuple[str, ...] = ()  # what the user should know of it
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What is recorded of it."""
+        return {
+            "device": self.device,
+            "threads": str(self.threads),
+            "jit_compile": str(self.jit_compile).lower(),
+            "deterministic": str(self.deterministic).lower(),
+        }
+
+    @property
+    def words(self) -> str:
+        """What a person is told of it."""
+        how = ["compiled by XLA"] if self.jit_compile else []
+        how += [] if self.deterministic else ["not deterministic: equal seeds give unlike runs, and so does a resume"]
+        return "; ".join([self.device, *how])
+
+
+def use_hardware(train: TrainConfig, cache: Path) -> Hardware:
+    """Tell TensorFlow what to compute on and how, and return it.
+
+    To be called before TensorFlow first computes.
+
+    Args:
+        train: the settings.
+        cache: a folder for programs that XLA has compiled, which other processes use, too.
+    """
+    threads = use_threads(train.threads)
+    import tensorflow as tf
+
+    from gan.xla import keep_programs
+
+    if train.jit_compile is True or (train.jit_compile == "auto" and visible()):
+        keep_programs(cache / "xla")  # before TensorFlow looks at its devices, and at flags
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    used = gpus[: train.devices if isinstance(train.devices, int) else None]
+    jit_compile = len(used) == 1 if train.jit_compile == "auto" else bool(train.jit_compile)
+    names = [f"GPU {index}, {name_of(gpu)}" for index, gpu in enumerate(used)]
+    return Hardware(
+        device=" and ".join(names) or f"CPU, {threads} core{'s' if threads > 1 else ''}",
+        threads=threads,
+        jit_compile=jit_compile,
+        deterministic=train.deterministic or not gpus,
+        warnings=tuple(_warnings(bool(gpus))),
+    )
+
+
+def name_of(gpu: "tf.config.PhysicalDevice") -> str:
+    """Return a GPU's name, as its maker has it."""
+    import tensorflow as tf
+
+    return str(tf.config.experimental.get_device_details(gpu).get("device_name", "of no known name"))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the memory of a device, or of the machine, was not enough."""
+    import tensorflow as tf
+
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return True
+    words = str(error).lower()  # CUDA's and its libraries' come as errors of any kind
+    return isinstance(error, RuntimeError | tf.errors.OpError) and any(sign in words for sign in OUT_OF_MEMORY)
+
+
+def use_threads(threads: int | None) -> int:
+    """Set the number of cores that TensorFlow computes on, and return it.
+
+    To be called before TensorFlow first computes. Without a number, TensorFlow's environment variables apply where the
+    user set them.
+
+    Args:
+        threads: the number of cores; None for all that this process may use.
+    """
+    if threads is None and os.environ.get(VARIABLES[0], "").isdigit():
+        return int(os.environ[VARIABLES[0]])
+    count = threads or available_cores()
+    for name in VARIABLES:
+        os.environ[name] = str(count)
+    return count
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use: its CPU affinity, limited by quotas and by SLURM."""
+    return max(1, min(cpu_count(), _slurm_share()))
+
+
+def _warnings(has_gpu: bool) -> list[str]:
+    """Say what stands in the way of a GPU that seems to be there."""
+    if sys.platform == "darwin" and _is_installed("tensorflow-metal"):
+        return [
+            "tensorflow-metal computes DCGANs wrongly: they diverge with it. Remedy: pip uninstall tensorflow-metal"
+        ]
+    if has_gpu or not DRIVER.exists() or os.environ.get(CHOSEN, "0") in ("", "-1"):
+        return []
+    if chosen := os.environ.get(CHOSEN):
+        return [f"{CHOSEN}={chosen} names no GPU that TensorFlow can use; this run computes on the CPU"]
+    remedy = "pip install -e '.[gpu]', an LD_LIBRARY_PATH without other CUDA libraries, and in a container --gpus all"
+    return [f"NVIDIA's driver is loaded, but TensorFlow finds no GPU; this run computes on the CPU. Remedy: {remedy}"]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _slurm_share() -> int:
+    """Cores of a task, or of a job on this node: SLURM binds processes to them only where its site has it so."""
+    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+        if (cores := os.environ.get(name, "")).isdigit():
+            return int(cores)
+    return sys.maxsize

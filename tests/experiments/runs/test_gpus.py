@@ -1,0 +1,165 @@
+"""GPUs as NVIDIA's library describes them, which is a stub here."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pynvml
+import pytest
+
+from experiments.runs import gpus
+from gan import metric_names
+from gan.tracker import NullTracker
+from sweeps.search import throughput
+from sweeps.spec.plan import read_plan
+from sweeps.workers import launchers
+from sweeps.workers.protocol import Task
+
+GIGABYTE = 2**30
+
+
+@dataclass
+class Memory:
+    total: int
+    used: int = 3 * GIGABYTE
+
+
+@dataclass
+class Load:
+    gpu: int = 42
+
+
+@dataclass
+class Library:
+    """Stands in for pynvml: a handle is an index."""
+
+    gigabytes: list[int]
+    opened: int = 0
+    is_there: bool = True
+    uuids: list[str] = field(default_factory=lambda: ["GPU-aa11", "GPU-bb22", "GPU-cc33"])
+
+    def nvmlInit(self) -> None:  # noqa: N802
+        if not self.is_there:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+        self.opened += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        self.opened -= 1
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return len(self.gigabytes)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:  # noqa: N802
+        if index >= len(self.gigabytes):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        return index
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
+        return self.uuids[handle]
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Memory:  # noqa: N802
+        return Memory(self.gigabytes[handle] * GIGABYTE)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> Load:  # noqa: N802
+        return Load()
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Library:
+    """Two GPUs, of 80 and of 1 GB, of which this process may use all."""
+    library = Library([80, 1])
+    for name in dir(library):
+        if name.startswith("nvml"):
+            monkeypatch.setattr(pynvml, name, getattr(library, name))
+    monkeypatch.delenv(gpus.CHOSEN, raising=False)
+    return library
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (None, ["0", "1"]),
+        ("", []),
+        ("-1", []),
+        ("1", ["1"]),
+        ("7", []),
+        ("1,0", ["1", "0"]),
+        ("0,7,1", ["0"]),  # CUDA ignores what follows a wrong one
+        ("GPU-bb", ["GPU-bb"]),
+    ],
+)
+def test_which_gpus_a_process_may_use(
+    chosen: str | None, expected: list[str], library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if chosen is not None:
+        monkeypatch.setenv(gpus.CHOSEN, chosen)
+    assert gpus.visible() == expected
+    assert library.opened == 0
+
+
+def test_without_the_library_there_are_none(library: Library) -> None:
+    library.is_there = False
+    assert gpus.visible() == []
+    assert gpus.places() == 0
+    assert gpus.share_of(0, 1) == {}
+    assert gpus.sample(["0"]) == {}
+
+
+def test_places_follow_the_memory_and_each_gpu_has_one(library: Library) -> None:
+    assert gpus.places() == 40 + 1
+
+
+def test_workers_take_turns_at_gpus(library: Library) -> None:
+    assert [gpus.share_of(number, 1) for number in range(3)] == [{gpus.CHOSEN: gpu} for gpu in ("0", "1", "0")]
+    assert gpus.share_of(0, 2) == gpus.share_of(0, "auto") == {}  # a trial on several sees them all
+
+
+def test_load_and_memory_are_recorded_beside_the_losses(library: Library) -> None:
+    seen: list[tuple[int, Mapping[str, float]]] = []
+
+    class Recorder(NullTracker):
+        def scalars(self, step: int, values: Mapping[str, float]) -> None:
+            seen.append((step, values))
+
+    tracker = gpus.GpuMetrics(Recorder())
+    tracker.scalars(5, {metric_names.FID_PROXY: 1.0})
+    assert seen == []
+    tracker.scalars(10, {metric_names.D_LOSS: 1.0})
+    ((step, values),) = seen
+    assert step == 10
+    assert values["system/gpu_0_utilization_percentage"] == 42
+    assert values["system/gpu_0_memory_usage_megabytes"] == pytest.approx(3 * GIGABYTE / 1e6)
+    assert values["system/gpu_0_memory_usage_percentage"] == pytest.approx(100 * 3 / 80)
+    assert len(values) == 6
+
+
+@pytest.mark.parametrize(("gigabytes", "workers"), [([80], 2), ([1], 1), ([3, 3], 2), ([], 2)])
+def test_a_search_has_as_many_workers_as_cores_and_memory_allow(
+    gigabytes: list[int], workers: int, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.gigabytes = gigabytes
+    monkeypatch.setattr("sweeps.spec.plan.available_cores", lambda: 2)
+    assert read_plan(["search=custom", "model.dropout=0.1,0.2"]).workers == workers
+
+
+def test_local_workers_and_the_dry_run_are_given_their_gpus(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(launchers, "WorkerProcess", lambda task, log, own: given.append(own[gpus.CHOSEN]))
+    plan = read_plan(["search=custom", "model.dropout=0.1,0.2", "search.workers=3"])
+    launchers.make_launcher(plan, tmp_path).start([Task([], number, "") for number in range(3)])
+    assert given == ["0", "1", "0"]
+
+    class Done:
+        returncode, stdout = 0, "1.5 0.25"
+
+    def run(program: Path, arguments: list[str], environment: dict[str, str]) -> Done:
+        given.append(environment[gpus.CHOSEN])
+        return Done()
+
+    monkeypatch.setattr(throughput, "run", run)
+    monkeypatch.setattr(throughput, "fork_server", lambda modules: contextlib.nullcontext())
+    assert throughput.measure(plan) == throughput.TrialTiming(1.5, 0.25)
+    assert sorted(given[3:]) == ["0", "0", "1"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import ROOT, SOAK, TESTS, Started, noise_images
+from conftest import NARROW, ROOT, SOAK, TESTS, Started, noise_images
 from mlflow import MlflowClient
 from test_search_under_fire import STUB
 
@@ -25,6 +25,7 @@ def test_they_do_not_meet(tmp_path: Path) -> None:
         f"data.path={images}",
         "eval.num_images=20",
         "eval.final_num_images=20",
+        *NARROW,
     ]
     train = ["train.steps=4", "train.batch_size=4", "train.log_every_steps=1", "eval.every_steps=2", "train.threads=1"]
     search = ["search=custom", "model.dropout=interval(0,0.5)", f"search.trials={TRIALS}", "search.steps=6"]

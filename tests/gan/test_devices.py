@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import RunProgram
+from conftest import NARROW, RunProgram
 
 from experiments.settings.schema import Config, TrainConfig
 from gan import devices
@@ -16,7 +16,7 @@ from gan.errors import ConfigError
 
 SCRIPT = "tests/two_devices.py"
 SMALL = (
-    "data=embedded",
+    *NARROW,
     "eval.extractor=random_cnn",
     "eval.num_images=20",
     "eval.final_num_images=20",
@@ -160,12 +160,12 @@ tf.get_logger().warning("hello")
     assert (done.returncode, done.stderr) == (0, "WARNING:tensorflow:hello\n")
 
 
-def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, tmp_path: Path) -> None:
+def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, npz: Path, tmp_path: Path) -> None:
     from experiments.records.folders import Records
     from experiments.records.journal import Tags, read
 
-    root = f"records.root={tmp_path / 'records'}"
-    done = program("run", *SMALL, "train.steps=3", "train.devices=2", root, script=SCRIPT)
+    root, images = f"records.root={tmp_path / 'records'}", ("data=npz", f"data.path={npz}")
+    done = program("run", *SMALL, *images, "train.steps=3", "train.devices=2", root, script=SCRIPT)
     assert done.returncode == 0, done.stderr
     (folder,) = Records(tmp_path / "records").all_runs()
     assert (folder.path / "samples.gif").exists()

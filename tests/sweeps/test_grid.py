@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RunProgram
+from conftest import NARROW, RunProgram
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
@@ -102,9 +102,9 @@ def test_a_map_is_not_widened(tmp_path: Path) -> None:
     assert "extend" not in str(caught.value)
 
 
-def test_a_map_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
+def test_a_map_from_beginning_to_end(program: RunProgram, npz: Path, tmp_path: Path) -> None:
     arguments = [
-        "data=embedded", "model.dropout=0.1,0.25", "optim.learning_rate=2e-4,4e-4", "search.steps=6",
+        "data=npz", f"data.path={npz}", *NARROW, "model.dropout=0.1,0.25", "optim.learning_rate=2e-4,4e-4", "search.steps=6",
         "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.workers=2", f"records.root={tmp_path}",
     ]  # fmt: skip
     result = program(*arguments, script="sweeps/grid.py", is_forked=False)

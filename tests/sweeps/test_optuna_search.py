@@ -24,7 +24,7 @@ from sweeps import grid, optuna_search
 
 SCRIPT = "sweeps/optuna_search.py"
 TINY = [
-    "data=embedded", "search.steps=6", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.pruner=none",
+    "search.steps=6", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.pruner=none",
     "search.confirm.top=1", "search.confirm.seeds=2", "search.workers=2", "train.batch_size=4", *NARROW,
 ]  # fmt: skip
 
@@ -121,9 +121,8 @@ def test_a_studies_db_that_is_no_database_is_left_alone(program: RunProgram, tmp
 
 def test_a_dry_run_writes_nothing(program: RunProgram, tmp_path: Path) -> None:
     """Nor does it stumble over the words of a download, which is tried in vain."""
-    rest = [option for option in TINY if option != "data=embedded"]
     root = f"records.root={tmp_path / 'records'}"
-    result = program(*rest, "search.dry_run=true", root, script=SCRIPT, https_proxy="http://127.0.0.1:9")
+    result = program(*TINY, "search.dry_run=true", root, script=SCRIPT, https_proxy="http://127.0.0.1:9")
     assert result.returncode == 0, result.stderr
     assert "interval(0.5, 0.99)" in result.stdout
     suggested = re.findall(r"^trial \d  (.*)", result.stdout, re.MULTILINE)
@@ -147,9 +146,9 @@ def mlflow_runs(root: Path) -> dict[str, dict[str, str]]:
         connection.close()
 
 
-def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgram, tmp_path: Path) -> None:
+def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgram, npz: Path, tmp_path: Path) -> None:
     """kill -9 of the search in the middle, the same command again, then Ctrl-C in the confirmation, then to the end."""
-    arguments = [*TINY, "search.trials=3", f"records.root={tmp_path}"]
+    arguments = ["data=npz", f"data.path={npz}", *TINY, "search.trials=3", f"records.root={tmp_path}"]
     log = tmp_path / "log"
 
     def until(done: Callable[[], bool]) -> Started:

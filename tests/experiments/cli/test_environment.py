@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, RunProgram
+from conftest import NARROW, ROOT, RunProgram
 from rich.console import Console
 
 import gan
@@ -80,7 +80,7 @@ def test_in_a_process_of_others_their_keras_stays(monkeypatch: pytest.MonkeyPatc
 def test_a_run_under_foreign_settings_is_the_same_run(program: RunProgram, npz: Path, tmp_path: Path) -> None:
     """Before TensorFlow is imported, so in processes of their own."""
     common = [f"records.root={tmp_path / 'r'}", "data=npz", f"data.path={npz}", "train.steps=2", "train.batch_size=4"]
-    common += ["eval.num_images=20", "eval.final_num_images=20"]
+    common += ["eval.num_images=20", "eval.final_num_images=20", *NARROW]
     home = Path(os.environ["KERAS_HOME"])
     home.mkdir()
     settings = {"floatx": "float16", "epsilon": 0.1, "image_data_format": "channels_first", "backend": "jax"}

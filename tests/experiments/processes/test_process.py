@@ -229,11 +229,11 @@ def test_what_is_imported_beforehand_runs_no_operation_and_opens_nothing(module:
 
 
 def test_a_forked_run_imports_nothing_large_and_gives_the_same(
-    forks: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    forks: None, npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = [
-        "data=embedded", f"records.root={tmp_path}", "train.steps=3", "train.log_every_steps=1", "eval.num_images=100",
-        "eval.final_num_images=100", "model.generator.width=8", "model.discriminator.width=8",
+        "data=npz", f"data.path={npz}", f"records.root={tmp_path}", "train.steps=3", "train.log_every_steps=1",
+        "eval.num_images=20", "eval.final_num_images=20", "model.generator.width=8", "model.discriminator.width=8",
     ]  # fmt: skip
     program = str(ROOT / "experiments/run.py")
     script, late = PROGRAM.with_name("late_imports.py"), tmp_path / "late.txt"

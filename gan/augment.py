@@ -18,7 +18,14 @@ HOLE = 1 / 2  # side of the square that is cut out, of the image's
 Draw = Callable[[str], tf.Tensor]  # (B, 1, 1, 1) float32 in [0, 1), for a purpose
 
 
-def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, step: tf.Tensor) -> tf.Tensor:
+def augment(
+    images: tf.Tensor,
+    kinds: Sequence[str],
+    seed: int,
+    purpose: str,
+    step: tf.Tensor,
+    probability: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Change images by each of some augmentations, with one draw an image.
 
     Args:
@@ -27,6 +34,7 @@ def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, st
         seed: of the run.
         purpose: names the batch: real, fake or generator. Each has draws of its own.
         step: scalar integer, the number of the update. Equal steps give equal draws.
+        probability: float32 scalar in [0, 1] with which each augmentation changes an image; None for always.
 
     Returns:
         (B, H, W, C) float32. `color` may take values beyond [-1, 1].
@@ -39,22 +47,24 @@ def augment(images: tf.Tensor, kinds: Sequence[str], seed: int, purpose: str, st
         return _draw_per_image(images, stateless_seed(seed, f"augment/{purpose}/{name}", step))
 
     for kind in kinds:
-        images = AUGMENTATIONS[kind](images, draw)
+        changed = AUGMENTATIONS[kind](images, draw)
+        images = changed if probability is None else tf.where(draw(f"{kind} or not") < probability, changed, images)
     return images
 
 
-def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor) -> tf.Tensor:
+def mirrored(images: tf.Tensor, seed: int, step: tf.Tensor, purpose: str = "mirror") -> tf.Tensor:
     """Turn about half of the images left to right.
 
     Args:
         images: (B, H, W, C). On several devices they are this device's rows of the batch.
         seed: of the run.
         step: scalar integer, the number of the update. Which images are turned is drawn anew each step.
+        purpose: what they are turned for. Each purpose has draws of its own.
 
     Returns:
         (B, H, W, C) of the same dtype.
     """
-    draw = _draw_per_image(images, stateless_seed(seed, "mirror", step))
+    draw = _draw_per_image(images, stateless_seed(seed, purpose, step))
     return tf.where(draw < 0.5, tf.reverse(images, [2]), images)
 
 

@@ -22,6 +22,15 @@ def copy_of(model: keras.Model) -> keras.Model:
     return copy
 
 
+def span(decay: float, step: tf.Tensor) -> tf.Tensor:
+    """Return the weight of the past in a moving average at update `step`, 1 for the first: it grows to `decay`.
+
+    It is min(decay, (1 + step) / (10 + step)), so that an average spans a ninth of the updates so far.
+    """
+    step = tf.cast(step, tf.float32)
+    return tf.minimum(xla.number(decay), (1.0 + step) / (10.0 + step))
+
+
 class MovingAverage:
     """Another model that follows all weights of a model, moving statistics included.
 
@@ -35,8 +44,7 @@ class MovingAverage:
         self.model = copy_of(of)
 
     def move(self, step: tf.Tensor) -> None:
-        step = tf.cast(step, tf.float32)
-        past = tf.minimum(xla.number(self.decay), (1.0 + step) / (10.0 + step))
+        past = span(self.decay, step)
         for average, weight in zip(self.model.variables, self.of.variables, strict=True):
             average.assign_sub((1.0 - past) * (average.value - weight.value))
 

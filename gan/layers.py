@@ -194,6 +194,26 @@ class LeakyReLU(keras.layers.LeakyReLU):
         return tf.where(inputs > 0, inputs, inputs * tf.cast(xla.number(self.negative_slope), inputs.dtype))
 
 
+@keras.saving.register_keras_serializable("gan")
+class MinibatchStddev(keras.layers.Layer):
+    """Adds a channel with how much the images of a batch differ: the standard deviation of all features, averaged.
+
+    (B, H, W, C) -> (B, H, W, C + 1), the same number everywhere. Karras et al. (2018), Progressive Growing of GANs,
+    section 3, over the whole batch. A generator whose images are all alike is told by it.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(inputs, tf.float32)
+        mean = devices.mean(tf.reduce_mean(x, 0))
+        variance = devices.mean(tf.reduce_mean(tf.math.squared_difference(x, mean), 0))
+        spread = tf.cast(tf.reduce_mean(tf.sqrt(variance + 1e-8)), inputs.dtype)
+        return tf.concat([inputs, tf.fill(tf.concat([tf.shape(inputs)[:-1], [1]], 0), spread)], -1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        *others, channels = input_shape
+        return (*others, None if channels is None else channels + 1)
+
+
 class _Spectral(keras.layers.Layer):
     """A layer that computes with its kernel divided by the estimate of its largest singular value.
 

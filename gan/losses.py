@@ -3,6 +3,7 @@
 A pair gives the discriminator's loss of one batch, real or fake, as the update rule
 `tutorial` updates D on each alone. Targets are (B, 1), near 1 for real and near 0 for
 fake; cross-entropy takes them as they are, the others see only which of the two is nearer.
+The relativistic loss compares a real batch with a fake one, and has no targets.
 """
 
 import math
@@ -36,15 +37,23 @@ def softplus(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softplus(-_toward(targets, logits)))
 
 
+def relativistic(winners: tf.Tensor, losers: tf.Tensor) -> tf.Tensor:
+    """Return the mean of softplus(loser - winner) over pairs of logits, each (B, 1); Huang et al. (2024), R3GAN.
+
+    For D the real images are to win, for G the fake ones.
+    """
+    return tf.reduce_mean(tf.nn.softplus(losers - winners))
+
+
 def within_bound(logits: tf.Tensor) -> tf.Tensor:
     """Return the fraction of the logits that carry a gradient under cross-entropy, a float32 scalar in [0, 1]."""
     return tf.reduce_mean(tf.cast(tf.abs(logits) < LOGIT_BOUND, tf.float32))
 
 
 def r1(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
-    """Return half the mean squared norm of the gradient of the logits to the real images, a float32 scalar.
+    """Return half the mean squared norm of the gradient of the logits to the images, a float32 scalar.
 
-    Mescheder et al. (2018), to be weighted by their gamma. images: (B, H, W, C); with batch
+    Mescheder et al. (2018): R1 on real images, R2 on fake ones, to be weighted by their gamma. images: (B, H, W, C); with batch
     normalisation the gradient to an image is that of all logits of its batch.
     """
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -67,16 +76,21 @@ def _hinge_alive(targets: Sequence[tf.Tensor], logits: Sequence[tf.Tensor]) -> t
 
 @dataclass(frozen=True)
 class Loss:
-    """A discriminator's and a generator's loss, each of (targets, logits), both (B, 1), a float32 scalar."""
+    """A discriminator's and a generator's loss, each of (targets, logits), both (B, 1), a float32 scalar.
+
+    Those of pairs are of (logits that are to be higher, logits that are to be lower).
+    """
 
     d: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     g: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     # Fraction of the logits that carry a gradient: of D's (real, fake) targets and the (real, fake, generator) logits.
     alive: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tf.Tensor]
+    is_of_pairs: bool = False
 
 
 LOSSES = {
     "bce": Loss(binary_crossentropy, binary_crossentropy, lambda targets, logits: within_bound(tf.concat(logits, 0))),
     "hinge": Loss(hinge, lambda targets, logits: -tf.reduce_mean(logits), _hinge_alive),
     "non_saturating": Loss(softplus, softplus, lambda targets, logits: tf.constant(1.0)),
+    "relativistic": Loss(relativistic, relativistic, lambda targets, logits: tf.constant(1.0), is_of_pairs=True),
 }

@@ -7,7 +7,16 @@ import keras
 from keras import layers
 
 from gan.keras_state import keras_defaults
-from gan.layers import BatchNormalization, Conv2D, Dropout, LeakyReLU, SpectralConv2D, SpectralDense, UpsampleConv2D
+from gan.layers import (
+    BatchNormalization,
+    Conv2D,
+    Dropout,
+    LeakyReLU,
+    MinibatchStddev,
+    SpectralConv2D,
+    SpectralDense,
+    UpsampleConv2D,
+)
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -66,6 +75,7 @@ def build_discriminator(
     width: int = 32,
     batch_norm: bool = True,
     spectral_norm: bool = False,
+    minibatch_stddev: bool = False,
     precision: str = "float32",
     seed: int | None = None,
 ) -> keras.Sequential:
@@ -80,6 +90,7 @@ def build_discriminator(
         width: number of channels of the first convolution, which each of the others doubles.
         batch_norm: whether batch normalisation follows the second to the fourth convolution.
         spectral_norm: whether all kernels are kept at spectral norm 1.
+        minibatch_stddev: whether the last layer sees how much the images of the batch differ, too.
         precision: a Keras dtype policy, such as float32 or mixed_bfloat16. The logits are float32 in any.
         seed: fixes the initial weights and the layers' dropout seeds. With None they are drawn anew.
 
@@ -105,6 +116,8 @@ def build_discriminator(
         stack.append(
             Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
         )
+    if minibatch_stddev:
+        stack.append(MinibatchStddev(name="minibatch_stddev", dtype=precision))
     stack += [
         layers.Flatten(name="flatten", dtype=precision),
         dense(1, name="logits", **_options(seed, "d/logits", "float32")),

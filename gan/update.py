@@ -8,7 +8,7 @@ In both, D normalises with batch statistics also while G learns, and its moving
 statistics are left alone there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -23,11 +23,13 @@ from gan.layers import power_iteration
 from gan.losses import LOSSES, r1
 from gan.metric_names import D_FAKE, D_LOSS, D_REAL, G_LOSS
 from gan.optimizers import Decay
-from gan.randomness import normal, stateless_seed
+from gan.randomness import derive, normal, stateless_seed
+from gan.regularizers import AdaptiveAugmentation, LeCam
 
 ALIVE = "alive"  # fraction of all logits that carry a gradient: 0 when no weight gets one
 VALUES = (D_LOSS, G_LOSS, D_REAL, D_FAKE, ALIVE)  # what one update returns, in order
 XLA_ROWS = 64  # updates at most in one call of a program that XLA compiled
+CONSISTENT_UNDER = ("translation",)  # and mirroring, as the paper's authors found best
 AVERAGE = "ema_generator"  # owner, in a state, of the moving average of the generator
 
 
@@ -52,7 +54,13 @@ class Update:
         loss: a name in `LOSSES`.
         r1_gamma: weight of `losses.r1`, added to D's loss on real images in every `r1_every_steps`-th update, times
             that number; `D_LOSS` is without it. 0 for none.
+        r2_gamma: the same on fake images.
         r1_every_steps: updates from one such penalty to the next, at least 1.
+        d_steps: steps of D, each on batches of its own, to one of the generator.
+        lecam: weight of `LeCam`'s penalty, 0 for none.
+        consistency: weight of the squared difference of D's logits of images and of the same ones moved and
+            mirrored, real and fake: Zhao et al. (2021), Improved Consistency Regularization for GANs. 0 for none.
+        augment_target: of `AdaptiveAugmentation`; 0 for augmentations that change every image.
         augmentations: names in `AUGMENTATIONS`, for whatever D sees.
         horizontal_flip: whether about half of the real images are turned left to right.
         ema_decay: of the average of the generator, which `eval_generator` then is, in [0, 1). 0 for none.
@@ -77,7 +85,12 @@ class Update:
         labels: Labels = TUTORIAL,
         loss: str = "bce",
         r1_gamma: float = 0.0,
+        r2_gamma: float = 0.0,
         r1_every_steps: int = 1,
+        d_steps: int = 1,
+        lecam: float = 0.0,
+        consistency: float = 0.0,
+        augment_target: float = 0.0,
         augmentations: Sequence[str] = (),
         horizontal_flip: bool = False,
         ema_decay: float = 0.0,
@@ -94,6 +107,11 @@ class Update:
         self.batch_size, self.labels, self.seed = batch_size, labels, seed
         self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
+        self.r2_gamma, self.consistency = r2_gamma, consistency
+        # Those of the first step of D are the run's own, so that what is drawn does not depend on how many there are.
+        self._seeds = [seed, *(derive(seed, f"step {number} of D") for number in range(2, d_steps + 1))]
+        self.lecam = LeCam(lecam) if lecam else None
+        self.adaptive = AdaptiveAugmentation(augment_target, batch_size) if augment_target else None
         self.average = MovingAverage(generator, ema_decay) if ema_decay else None
         for model in (generator, self.eval_generator):
             devices.predict_on_one(model)
@@ -131,8 +149,8 @@ class Update:
         Augmentation, where there is one, may go beyond.
         """
         number = tf.constant(step, tf.int32)
-        real, *_ = self._draw(number)
-        return np.asarray(augment(real, self.augmentations, self.seed, "real", number))
+        real, *_ = self._draw(number, self.seed)
+        return np.asarray(self._seen(real, "real", number, self.seed))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return a copy of everything that updates change, by name.
@@ -158,7 +176,12 @@ class Update:
             "d_optimizer": self.d_optimizer.variables,
             AVERAGE: [] if self.average is None else self.average.model.variables,
         }
-        return {
+        regularizers: dict[str, keras.Variable] = {}
+        if self.lecam is not None:
+            regularizers |= {f"lecam/{name}": average for name, average in self.lecam.averages.items()}
+        if self.adaptive is not None:
+            regularizers["augment/probability"] = self.adaptive.probability
+        return regularizers | {
             name: variable
             for owner, variables in owners.items()
             for name, variable in named(owner, [v for v in variables if id(v) not in seeds]).items()
@@ -192,55 +215,93 @@ class Update:
         return values
 
     def _tutorial(self, step: tf.Tensor) -> tf.Tensor:
-        real, z, *labels = self._draw(step)
-        targets = self.labels.flipped(labels, self.seed, step)
-        fake = self.generator(z, training=False)
-
-        losses, logits = [], []
-        for batch, target, name in ((real, targets[0], "real"), (fake, targets[1], "fake")):
-            power_iteration(self.discriminator)
-            with tf.GradientTape() as tape:
-                logits.append(self._discriminate(batch, name, step))
-                losses.append(self.loss.d(target, logits[-1]))
-                objective = self._penalised(losses[-1], real, step) if name == "real" else losses[-1]
-            self._apply(self.d_optimizer, tape, objective, self.discriminator)
+        d_losses = []
+        for seed in self._seeds:
+            real, z, *labels = self._draw(step, seed)
+            targets = self.labels.flipped(labels, seed, step)
+            fake = self.generator(z, training=False)
+            batches = {"real": (real, targets[0]), "fake": (fake, targets[1])}
+            if self.loss.is_of_pairs:  # which are not to be had of a batch alone
+                d_loss, logits = self._learn_d(batches, step, seed)
+            else:
+                losses, logits = [], {}
+                for name, batch in batches.items():
+                    loss, own = self._learn_d({name: batch}, step, seed)
+                    losses.append(loss)
+                    logits |= own
+                d_loss = (losses[0] + losses[1]) / 2
+            d_losses.append(d_loss)
 
         with tf.GradientTape() as tape:
             fake = self._generate(z)
-            logits.append(self._discriminate(fake, "generator", step, update_statistics=False))
-            g_loss = self.loss.g(labels[0], logits[-1])
+            logits["generator"] = self._discriminate(fake, "generator", step, seed, update_statistics=False)
+            g_loss = self._g_loss(logits["generator"], labels[0], real, step, seed)
         self._apply(self.g_optimizer, tape, g_loss, self.generator)
-        return self._values((losses[0] + losses[1]) / 2, g_loss, targets, logits)
+        return self._values(d_losses, g_loss, targets, logits)
 
     def _batch(self, step: tf.Tensor) -> tf.Tensor:
-        real, z, *labels = self._draw(step)
-        targets = self.labels.flipped(labels, self.seed, step)
-        with tf.GradientTape() as g_tape:
-            fake = self._generate(z)
-
-        power_iteration(self.discriminator)
-        with tf.GradientTape() as d_tape:
-            logits = [
-                self._discriminate(real, "real", step),
-                self._discriminate(tf.stop_gradient(fake), "fake", step),
-            ]
-            losses = [self.loss.d(target, x) for target, x in zip(targets, logits, strict=True)]
-            d_loss = (losses[0] + losses[1]) / 2
-            objective = self._penalised(d_loss, real, step, 1 / 2)
-        self._apply(self.d_optimizer, d_tape, objective, self.discriminator)
+        d_losses = []
+        for seed in self._seeds:
+            real, z, *labels = self._draw(step, seed)
+            targets = self.labels.flipped(labels, seed, step)
+            with tf.GradientTape() as g_tape:
+                fake = self._generate(z, update_statistics=seed == self._seeds[-1])
+            batches = {"real": (real, targets[0]), "fake": (tf.stop_gradient(fake), targets[1])}
+            d_loss, logits = self._learn_d(batches, step, seed)
+            d_losses.append(d_loss)
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(fake)
-            logits.append(self._discriminate(fake, "generator", step, update_statistics=False))
-            g_loss = self.loss.g(labels[0], logits[-1])
+            logits["generator"] = self._discriminate(fake, "generator", step, seed, update_statistics=False)
+            g_loss = self._g_loss(logits["generator"], labels[0], real, step, seed)
         self._apply(self.g_optimizer, g_tape, fake, self.generator, tape.gradient(g_loss, fake))
-        return self._values(d_loss, g_loss, targets, logits)
+        return self._values(d_losses, g_loss, targets, logits)
 
-    def _draw(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _learn_d(
+        self, batches: Mapping[str, tuple[tf.Tensor, tf.Tensor]], step: tf.Tensor, seed: int
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Take one step of D, on a batch or on a real and a fake one.
+
+        Args:
+            batches: images and their targets, by real and fake.
+            step: the number of the update.
+            seed: of the draws.
+
+        Returns:
+            The loss without penalties, and the logits by real and fake.
+        """
+        power_iteration(self.discriminator)
+        with tf.GradientTape() as tape:
+            seen = {name: self._seen(images, name, step, seed) for name, (images, _) in batches.items()}
+            logits = {name: self._logits(images, name, step, seed) for name, images in seen.items()}
+            if self.loss.is_of_pairs:
+                loss = self.loss.d(logits["real"], logits["fake"])
+            else:
+                losses = [self.loss.d(target, logits[name]) for name, (_, target) in batches.items()]
+                loss = losses[0] if len(losses) == 1 else (losses[0] + losses[1]) / 2
+            objective = loss
+            for name, (images, _) in batches.items():
+                objective = self._penalised(objective, name, images, step, seed, 1 / len(batches))
+                for penalty in self._penalties(name, seen[name], logits[name], step, seed):
+                    objective += penalty / len(batches)
+        self._apply(self.d_optimizer, tape, objective, self.discriminator)
+        for name, own in logits.items():
+            if self.lecam is not None:
+                self.lecam.move(name, own, step)
+            if self.adaptive is not None and name == "real":
+                self.adaptive.move(own)
+        return loss, logits
+
+    def _g_loss(self, logits: tf.Tensor, target: tf.Tensor, real: tf.Tensor, step: tf.Tensor, seed: int) -> tf.Tensor:
+        if not self.loss.is_of_pairs:
+            return self.loss.g(target, logits)
+        return self.loss.g(logits, self._discriminate(real, "rival", step, seed, update_statistics=False))
+
+    def _draw(self, step: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """Draw real images in [-1, 1], latents, and the targets for real and fake; of each, this device's rows."""
         index = tf.random.stateless_uniform(
             (self.batch_size,),
-            stateless_seed(self.seed, "batch", step),
+            stateless_seed(seed, "batch", step),
             maxval=self.images.shape[0],
             dtype=tf.int32,
         )
@@ -248,27 +309,37 @@ class Update:
             images = tf.gather(self.images, devices.share(index))
         real = scale(images)
         if self.horizontal_flip:
-            real = mirrored(real, self.seed, step)
-        z = normal((self.batch_size, self.generator.input_shape[-1]), stateless_seed(self.seed, "latents", step))
-        return real, devices.share(z), *map(devices.share, self.labels.draw(self.seed, step, self.batch_size))
+            real = mirrored(real, seed, step)
+        z = normal((self.batch_size, self.generator.input_shape[-1]), stateless_seed(seed, "latents", step))
+        return real, devices.share(z), *map(devices.share, self.labels.draw(seed, step, self.batch_size))
 
-    def _generate(self, z: tf.Tensor) -> tf.Tensor:
-        """Generate images on batch statistics; the moving ones are updated."""
+    def _generate(self, z: tf.Tensor, update_statistics: bool = True) -> tf.Tensor:
+        """Generate images on batch statistics."""
         images, state = self.generator.stateless_call(
             self.generator.trainable_variables, self.generator.non_trainable_variables, z, training=True
         )
-        _assign(self.generator.non_trainable_variables, state)
+        if update_statistics:
+            _assign(self.generator.non_trainable_variables, state)
         return images
 
     def _discriminate(
-        self, images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True
+        self, images: tf.Tensor, batch: str, step: tf.Tensor, seed: int, update_statistics: bool = True
     ) -> tf.Tensor:
         """Return logits on batch statistics; augmentation and dropout are drawn for this batch of this step."""
-        images = augment(images, self.augmentations, self.seed, batch, step)
+        return self._logits(self._seen(images, batch, step, seed), batch, step, seed, update_statistics)
+
+    def _seen(self, images: tf.Tensor, batch: str, step: tf.Tensor, seed: int) -> tf.Tensor:
+        """Return images as D sees them."""
+        probability = None if self.adaptive is None else self.adaptive.probability.value
+        return augment(images, self.augmentations, seed, batch, step, probability)
+
+    def _logits(
+        self, images: tf.Tensor, batch: str, step: tf.Tensor, seed: int, update_statistics: bool = True
+    ) -> tf.Tensor:
         variables = self.discriminator.non_trainable_variables
         seeds = {id(v): name for name, v in dropout_states(self.discriminator)}
         state = [
-            tf.cast(stateless_seed(self.seed, f"dropout/{batch}/{seeds[id(v)]}", step), v.dtype)
+            tf.cast(stateless_seed(seed, f"dropout/{batch}/{seeds[id(v)]}", step), v.dtype)
             if id(v) in seeds
             else v.value
             for v in variables
@@ -282,27 +353,49 @@ class Update:
                 variable.assign(new)
         return logits
 
-    def _penalised(self, loss: tf.Tensor, real: tf.Tensor, step: tf.Tensor, fraction: float = 1.0) -> tf.Tensor:
-        """Add R1 on the real images as D saw them where it is due.
+    def _penalised(
+        self, loss: tf.Tensor, name: str, images: tf.Tensor, step: tf.Tensor, seed: int, fraction: float
+    ) -> tf.Tensor:
+        """Add R1 on real images, or R2 on fake ones, as D saw them, where it is due.
 
         `fraction`: how much of the loss is theirs.
         """
-        if not self.r1_gamma:
+        gamma = self.r1_gamma if name == "real" else self.r2_gamma
+        if not gamma:
             return loss
 
         def penalty() -> tf.Tensor:
-            weight = xla.number(fraction * self.r1_gamma * self.r1_every_steps)
-            return weight * r1(lambda images: self._discriminate(images, "real", step, update_statistics=False), real)
+            weight = xla.number(fraction * gamma * self.r1_every_steps)
+            return weight * r1(lambda x: self._discriminate(x, name, step, seed, update_statistics=False), images)
 
         if self.r1_every_steps == 1:
             return loss + penalty()
         return loss + tf.cond(step % xla.integer(self.r1_every_steps) == 0, penalty, lambda: tf.constant(0.0))
 
+    def _penalties(
+        self, name: str, seen: tf.Tensor, logits: tf.Tensor, step: tf.Tensor, seed: int
+    ) -> Iterator[tf.Tensor]:
+        """Yield what else is added to D's loss on images that it has seen."""
+        if self.lecam is not None:
+            yield self.lecam.penalty(name, logits)
+        if self.consistency:
+            moved = augment(seen, CONSISTENT_UNDER, seed, f"{name} again", step)
+            moved = mirrored(moved, seed, step, f"mirror/{name} again")
+            again = self._logits(moved, name, step, seed, update_statistics=False)  # with the same dropout
+            yield xla.number(self.consistency) * tf.reduce_mean(tf.square(logits - again))
+
     def _values(
-        self, d_loss: tf.Tensor, g_loss: tf.Tensor, targets: Sequence[tf.Tensor], logits: Sequence[tf.Tensor]
+        self,
+        d_losses: Sequence[tf.Tensor],
+        g_loss: tf.Tensor,
+        targets: Sequence[tf.Tensor],
+        logits: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
-        real, fake = (tf.reduce_mean(tf.sigmoid(x)) for x in logits[:2])
-        return tf.stack([d_loss, g_loss, real, fake, self.loss.alive(targets, logits)])
+        """Return `VALUES`: the mean of D's losses, and of its last step the probabilities."""
+        d_loss = d_losses[0] if len(d_losses) == 1 else tf.add_n(d_losses) / len(d_losses)
+        real, fake = (tf.reduce_mean(tf.sigmoid(logits[name])) for name in ("real", "fake"))
+        alive = self.loss.alive(targets, [logits[name] for name in ("real", "fake", "generator")])
+        return tf.stack([d_loss, g_loss, real, fake, alive])
 
     @staticmethod
     def _apply(

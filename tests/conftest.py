@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+if "SOAK" not in os.environ:  # `make soak` kills trainings on a GPU where there is one
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import numpy as np

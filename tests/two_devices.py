@@ -30,14 +30,17 @@ def compare(update_rule: str, precision: str, file: str) -> None:
 
     options = {
         "loss": "hinge", "r1_gamma": 1.0, "augmentations": ["color", "translation", "cutout"],
-        "horizontal_flip": True, "ema_decay": 0.9, "decay": Decay("cosine", 6),
+        "horizontal_flip": True, "ema_decay": 0.9, "decay": Decay("cosine", 6), "r2_gamma": 0.5, "d_steps": 2,
+        "lecam": 0.3, "consistency": 1.0, "augment_target": 0.1,
     }  # fmt: skip
 
     def make(count: int, epsilon: float, with_options: bool = False) -> Update:
         with devices.strategy_for(count).scope():
             return Update(
                 build_generator(seed=0, precision=precision),
-                build_discriminator(seed=0, precision=precision, spectral_norm=with_options),
+                build_discriminator(
+                    seed=0, precision=precision, spectral_norm=with_options, minibatch_stddev=with_options
+                ),
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 Adam(2e-4, beta_1=0.5, epsilon=epsilon),
                 noise_images(100),

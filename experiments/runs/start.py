@@ -223,7 +223,9 @@ def _check_devices(config: Config) -> None:
             from gan.devices import count_devices
 
             count = count_devices(train.devices, train.batch_size)
-            if count > 1 and train.r1_gamma and train.r1_every_steps > 1:  # a branch cannot wait for other devices
+            if (
+                count > 1 and (train.r1_gamma or train.r2_gamma) and train.r1_every_steps > 1
+            ):  # a branch cannot wait for other devices
                 raise ConfigError("train.r1_every_steps", f"1 on {count} devices", train.r1_every_steps)
 
 

@@ -76,6 +76,9 @@ class ModelConfig:
     bn_momentum: float = setting(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
     leaky_relu_alpha: float = setting(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)
     dropout: float = setting(0.25, "fraction of the discriminator's activations dropped in training", FRACTION)
+    minibatch_stddev: bool = setting(
+        False, "show the discriminator how much the images of a batch differ, as one more channel"
+    )
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -104,7 +107,12 @@ class OptimConfig:
 class TrainConfig:
     steps: int = setting(15000, "updates of both networks (the tutorial calls them epochs)", Interval(1, 10**9))
     batch_size: int = setting(32, "real images an update, drawn with replacement", Interval(2, 65536))
-    loss: str = setting("bce", "what both networks minimise", Choice(("bce", "hinge", "non_saturating")))
+    loss: str = setting(
+        "bce", "what both networks minimise", Choice(("bce", "hinge", "non_saturating", "relativistic"))
+    )
+    d_steps: int = setting(
+        1, "the discriminator's updates to each of the generator's, each on batches of its own", Interval(1, 16)
+    )
     label_noise: float = setting(
         0.05,
         "greatest distance of a label from 0 or 1; acts in loss bce alone, the others have no labels",
@@ -127,9 +135,23 @@ class TrainConfig:
     r1_gamma: float = setting(
         0.0, "weight of R1, the penalty on the discriminator's gradient at real images; 0 for none", Interval(0)
     )
-    r1_every_steps: int = setting(1, "updates from one with R1 to the next; its weight grows by as much", COUNT)
+    r2_gamma: float = setting(
+        0.0, "weight of R2, the penalty on the discriminator's gradient at generated images; 0 for none", Interval(0)
+    )
+    r1_every_steps: int = setting(1, "updates from one with R1 and R2 to the next; the weights grow by as much", COUNT)
+    lecam: float = setting(
+        0.0, "weight of LeCam, the pull of logits to the moving average of the other images'; 0 for none", Interval(0)
+    )
+    consistency: float = setting(
+        0.0, "weight of the change of logits when images are moved and mirrored; 0 for none", Interval(0)
+    )
     augment: str = setting(
         "none", "differentiable augmentation of all that the discriminator sees", Choice(("none", *AUGMENTATIONS))
+    )
+    augment_target: float = setting(
+        0.0,
+        "how surely the discriminator may tell real images before it sees more augmented ones; 0: all are",
+        FRACTION,
     )
     horizontal_flip: bool = setting(False, "turn half of the real images left to right, drawn afresh each update")
     ema_decay: float = setting(
@@ -215,8 +237,9 @@ class Config:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.resume is None:  # else the run says what its classes are
+        if self.resume is None:  # else the run says what its classes and other settings are
             _check_class(self.data)
+            _check_together(self.train)
         for key, spec in describe(Config).items():
             if spec["same_as"]:
                 _fill(self, key, spec)
@@ -230,6 +253,15 @@ def _check_class(data: DataConfig) -> None:
         several = "several are several runs: --multirun" if "," in str(data.class_id) else ""
         remedy = several or nearest(str(data.class_id), (*CIFAR10_CLASSES, "all"))
         raise ConfigError("data.class_id", str(ClassId()), data.class_id, remedy)
+
+
+def _check_together(train: TrainConfig) -> None:
+    """Raise ConfigError for options that mean nothing together."""
+    if train.loss == "relativistic" and train.label_flip:
+        raise ConfigError("train.label_flip", "0 with train.loss=relativistic, which has no labels", train.label_flip)
+    if train.augment_target and train.augment == "none":
+        remedy = "train.augment=color+translation+cutout"
+        raise ConfigError("train.augment_target", "0 without train.augment", train.augment_target, remedy)
 
 
 def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:

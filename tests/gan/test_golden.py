@@ -182,7 +182,7 @@ def test_two_updates_agree_with_numpy(update_rule: str) -> None:
     g, d = weights_of(update.generator), weights_of(update.discriminator)
     g_adam, d_adam = Adam(), Adam()
     for step in (1, 2):
-        draws = [np.asarray(x, np.float64) for x in update._draw(tf.constant(step))]
+        draws = [np.asarray(x, np.float64) for x in update._draw(tf.constant(step), 0)]
         values = update(step).numpy()
         expected = expected_update(update_rule, g, d, draws, g_adam, d_adam)
         np.testing.assert_allclose(values, expected, rtol=2e-4, err_msg=str(VALUES))

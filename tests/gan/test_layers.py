@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan.layers import BatchNormalization, Conv2D, Dropout, SpectralConv2D, SpectralDense, UpsampleConv2D
+from gan.layers import (
+    BatchNormalization,
+    Conv2D,
+    Dropout,
+    MinibatchStddev,
+    SpectralConv2D,
+    SpectralDense,
+    UpsampleConv2D,
+)
 from gan.models import build_generator, in_keras_layers
 
 RNG = np.random.default_rng(0)
@@ -268,3 +276,15 @@ def test_no_pass_changes_a_spectral_layer_and_its_settings_come_back(
     half.set_weights(layer.get_weights())
     assert half(images).dtype == tf.bfloat16
     np.testing.assert_allclose(tf.cast(half(images), tf.float32), outputs, rtol=0.05, atol=0.05)
+
+
+def test_minibatch_stddev_is_the_mean_deviation_of_all_features() -> None:
+    x = np.random.default_rng(0).standard_normal((6, 3, 2, 4)).astype(np.float32)
+    out = MinibatchStddev()(x).numpy()
+    assert out.shape == (6, 3, 2, 5)
+    np.testing.assert_array_equal(out[..., :4], x)
+    np.testing.assert_allclose(out[..., 4], x.std(0).mean(), rtol=1e-5)
+    np.testing.assert_allclose(MinibatchStddev()(x[:1])[..., 4], 0, atol=1e-3)  # a batch of one
+    half = MinibatchStddev(dtype="mixed_bfloat16")(tf.cast(x, tf.bfloat16))
+    assert half.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(half[0, 0, 0, 4], tf.float32), x.std(0).mean(), rtol=2e-2)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import noise_images
+from conftest import THOROUGH, noise_images
 
 from experiments.settings.rules import Choice, describe
 from experiments.settings.schema import Config
@@ -16,6 +16,7 @@ from gan.labels import Labels
 from gan.losses import LOSSES
 from gan.models import build_discriminator, build_generator
 from gan.optimizers import Adam, Decay
+from gan.regularizers import AdaptiveAugmentation, LeCam
 from gan.update import VALUES, Update, restore_generator
 
 BATCH = 4
@@ -24,7 +25,12 @@ ALL: dict[str, Any] = {
     "loss": "hinge",
     "labels": Labels(0.1, fresh=True, real_only=True, flip=0.2),
     "r1_gamma": 1.0,
+    "r2_gamma": 0.5,
     "r1_every_steps": 2,
+    "d_steps": 2,
+    "lecam": 0.3,
+    "consistency": 2.0,
+    "augment_target": 0.5,
     "augmentations": ("color", "translation", "cutout"),
     "horizontal_flip": True,
     "ema_decay": 0.9,
@@ -94,10 +100,15 @@ def test_options_that_are_off_add_no_operation(update_rule: str) -> None:
         return sorted([n.op for n in graph.node] + [n.op for f in graph.library.function for n in f.node_def])
 
     plain = operations(small(update_rule))
-    off = {"loss": "bce", "r1_gamma": 0.0, "augmentations": (), "ema_decay": 0.0, "decay": None}
+    off = {
+        "loss": "bce", "r1_gamma": 0.0, "r2_gamma": 0.0, "augmentations": (), "ema_decay": 0.0, "decay": None, "d_steps": 1,
+        "lecam": 0.0, "consistency": 0.0, "augment_target": 0.0,
+    }  # fmt: skip
     assert operations(small(update_rule, labels=Labels(flip=0.0), **off)) == plain
-    for lever in ({"ema_decay": 0.9}, {"r1_gamma": 1.0}, {"labels": Labels(flip=0.1)}, {"augmentations": ("color",)}):
-        assert len(operations(small(update_rule, **lever))) > len(plain)
+    levers = [{"ema_decay": 0.9}, {"r1_gamma": 1.0}, {"labels": Labels(flip=0.1)}, {"augmentations": ("color",)}]
+    levers += [{"r2_gamma": 1.0}, {"d_steps": 2}, {"lecam": 1.0}, {"consistency": 1.0}, {"loss": "relativistic"}]
+    for lever in levers if THOROUGH else levers[:1] + levers[-2:]:
+        assert len(operations(small(update_rule, **lever))) > len(plain), lever
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -135,6 +146,201 @@ def test_r1_draws_a_linear_discriminator_to_zero(
         np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * fraction * start, atol=2e-4)
     else:
         np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * fraction * start, atol=1e-7)
+
+
+@pytest.mark.parametrize(("update_rule", "fraction"), [("tutorial", 1.0), ("batch", 0.5)])
+def test_r2_is_r1_on_fake_images(update_rule: str, fraction: float) -> None:
+    gamma, rate = 3.0, 0.01
+    plain, penalised = linear(update_rule), linear(update_rule, r2_gamma=gamma)
+    start = plain.state()["discriminator/out/kernel"]
+    ends = []
+    for each in (plain, penalised):
+        each(1)
+        ends.append(each.state()["discriminator/out/kernel"])
+    tolerance = 1e-7 if update_rule == "batch" else 2e-4  # after the step on real images the weights are others
+    np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * fraction * start, atol=tolerance)
+
+
+# --- pairs
+
+
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_the_relativistic_loss_is_of_pairs(update_rule: str) -> None:
+    """D steps once along the gradient of softplus(fake - real), G along that of softplus(real - fake); in NumPy."""
+    update = linear(update_rule, loss="relativistic")
+    state = {name: value.astype(np.float64) for name, value in update.state().items()}
+    real, z, *_ = (np.asarray(draw, np.float64) for draw in update._draw(tf.constant(1), 0))
+    values = update(1).numpy()
+    after = update.state()
+    w, bias = state["discriminator/out/kernel"], state["discriminator/out/bias"]
+    generate = state["generator/d/kernel"], state["generator/d/bias"]
+    fake = (z @ generate[0] + generate[1]).reshape(real.shape)
+    flat = real.reshape(BATCH, -1), fake.reshape(BATCH, -1)
+    margin = (flat[0] - flat[1]) @ w  # of real over fake
+    sigmoid = 1 / (1 + np.exp(margin))
+    gradient = -((flat[0] - flat[1]) * sigmoid).mean(0)[:, None]
+    np.testing.assert_allclose(values[0], np.log1p(np.exp(-margin)).mean(), rtol=1e-5)
+    new = w - 0.01 * gradient
+    np.testing.assert_allclose(after["discriminator/out/kernel"], new, atol=1e-6)
+    np.testing.assert_allclose(after["discriminator/out/bias"], bias, atol=1e-7)  # it is on both sides
+    margin = (flat[1] - flat[0]) @ new  # of fake over real
+    np.testing.assert_allclose(values[1], np.log1p(np.exp(-margin)).mean(), rtol=1e-4)
+    pull = -(z[:, :, None] * (1 / (1 + np.exp(margin)))[:, :, None] * new[:, 0]).mean(0)
+    moved = after["generator/d/kernel"] - generate[0]
+    np.testing.assert_allclose(moved, -0.01 * pull, atol=1e-6)
+
+
+# --- steps of D
+
+
+@pytest.mark.parametrize(("update_rule", "steps_in_one"), [("tutorial", 2), ("batch", 1)])
+def test_d_takes_so_many_steps_each_on_its_own_batch(
+    update_rule: str, steps_in_one: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = small(update_rule, d_steps=3)
+    seen: dict[str, list[np.ndarray]] = {"real": [], "fake": [], "generator": []}
+    original = update._logits
+
+    def spy(images: tf.Tensor, batch: str, *others: Any) -> tf.Tensor:
+        seen[batch].append(images.numpy())
+        return original(images, batch, *others)
+
+    monkeypatch.setattr(update, "_logits", spy)
+    monkeypatch.setattr(update, "_discriminate", lambda images, batch, *given, **_: spy(images, batch, *given))
+    getattr(update, f"_{update_rule}")(tf.constant(1))
+    assert {name: len(batches) for name, batches in seen.items()} == {"real": 3, "fake": 3, "generator": 1}
+    for batches in (seen["real"], seen["fake"]):
+        assert not np.array_equal(batches[0], batches[1])
+        assert not np.array_equal(batches[1], batches[2])
+    assert (int(update.d_optimizer.iterations), int(update.g_optimizer.iterations)) == (3 * steps_in_one, 1)
+    np.testing.assert_array_equal(seen["real"][0], small(update_rule)._draw(tf.constant(1), 0)[0])  # the run's own
+
+
+def test_the_generators_statistics_move_once_however_many_steps_d_takes() -> None:
+    several, fresh = small("batch", d_steps=2), small("batch")
+    several(1)
+    fresh._generate(fresh._draw(tf.constant(1), several._seeds[-1])[1])
+    for name, value in fresh.state().items():
+        if name.startswith("generator/") and "moving" in name:
+            np.testing.assert_allclose(several.state()[name], value, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+# --- LeCam
+
+
+@pytest.mark.parametrize(("update_rule", "fraction"), [("tutorial", 1.0), ("batch", 0.5)])
+def test_lecam_pulls_to_the_average_of_the_others(update_rule: str, fraction: float) -> None:
+    """Before the first update the averages are 0; after it, by (1 - 2/11) of the first mean logits."""
+    weight, rate = 2.0, 0.01
+    plain, pulled = linear(update_rule), linear(update_rule, lecam=weight)
+    real = np.asarray(plain._draw(tf.constant(1), 0)[0], np.float64).reshape(BATCH, -1)
+    start = plain.state()["discriminator/out/kernel"].astype(np.float64)
+    logits = real @ start
+    for each in (plain, pulled):
+        each(1)
+    state = pulled.state()
+    np.testing.assert_allclose(state["lecam/real"], (1 - 2 / 11) * logits.mean(), rtol=1e-4)
+    assert state["lecam/fake"] != 0
+    if update_rule == "batch":
+        fake = np.asarray(small_fakes(update_rule), np.float64).reshape(BATCH, -1)
+        pull = sum(2 * weight * (x * (x @ start)).mean(0)[:, None] for x in (real, fake))
+        moved = state["discriminator/out/kernel"] - plain.state()["discriminator/out/kernel"]
+        np.testing.assert_allclose(moved, -rate * fraction * pull, atol=1e-5)
+
+
+def small_fakes(update_rule: str) -> np.ndarray:
+    """What the linear generator makes of the latents of update 1, before it learns."""
+    update = linear(update_rule)
+    return update.generator(update._draw(tf.constant(1), 0)[1]).numpy()
+
+
+def test_the_average_of_logits_moves_by_its_decay() -> None:
+    lecam, expected = LeCam(1.0), 0.0
+    for step in range(1, 40):
+        logits = np.full((4, 1), step, np.float32)
+        lecam.move("fake", tf.constant(logits), tf.constant(step))
+        past = min(0.99, (1 + step) / (10 + step))
+        expected = past * expected + (1 - past) * step
+    assert float(lecam.averages["fake"]) == pytest.approx(expected, rel=1e-5)
+    assert float(lecam.averages["real"]) == 0
+    real = tf.constant([[1.0], [3.0]])
+    assert float(lecam.penalty("real", real)) == pytest.approx(
+        ((1 - expected) ** 2 + (3 - expected) ** 2) / 2, rel=1e-5
+    )
+
+
+# --- consistency
+
+
+@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+def test_consistency_is_the_squared_change_of_logits_under_the_same_dropout(
+    update_rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = small(update_rule, consistency=3.0)
+    passes: list[tuple[str, bool, np.ndarray, np.ndarray]] = []
+    original = update._logits
+
+    def spy(images: tf.Tensor, batch: str, step: tf.Tensor, seed: int, update_statistics: bool = True) -> tf.Tensor:
+        logits = original(images, batch, step, seed, update_statistics)
+        passes.append((batch, update_statistics, images.numpy(), logits.numpy()))
+        return logits
+
+    monkeypatch.setattr(update, "_logits", spy)
+    penalties: list[float] = []
+    of = update._penalties
+    monkeypatch.setattr(update, "_penalties", lambda *given: [penalties.append(float(p)) or p for p in of(*given)])
+    getattr(update, f"_{update_rule}")(tf.constant(1))
+    first = {name: (images, logits) for name, moves, images, logits in passes if moves}
+    again = {name: (images, logits) for name, moves, images, logits in passes if not moves and name != "generator"}
+    assert first.keys() == again.keys() == {"real", "fake"}
+    for penalty, name in zip(penalties, ("real", "fake"), strict=True):
+        assert penalty == pytest.approx(3 * np.square(first[name][1] - again[name][1]).mean(), rel=1e-4)
+        assert not np.array_equal(first[name][0], again[name][0])
+    assert not np.array_equal(again["real"][0] == 0, again["fake"][0] == 0)  # moved by draws of their own
+
+
+# --- adaptive augmentation
+
+
+def test_the_probability_follows_how_sure_d_is() -> None:
+    adaptive = AdaptiveAugmentation(0.5, batch_size=10_000)
+    seen = []
+    for positives in (8, 8, 8, 6, 1, 8):  # of eight: mean signs of 1, 0.5 and -0.75
+        logits = np.where(np.arange(8) < positives, 2.0, -3.0).astype(np.float32)[:, None]
+        adaptive.move(tf.constant(logits))
+        seen.append(round(float(adaptive.probability), 5))
+    assert seen == [0.1, 0.2, 0.3, 0.3, 0.2, 0.3]
+    for _ in range(12):
+        adaptive.move(tf.constant([[-1.0]]))
+    assert float(adaptive.probability) == 0
+    for _ in range(12):
+        adaptive.move(tf.constant([[1.0]]))
+    assert float(adaptive.probability) == 1
+
+
+def test_images_are_augmented_as_often_as_the_probability_says() -> None:
+    images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (400, 4, 4, 3)).astype(np.float32))
+
+    def changed(probability: float) -> float:
+        out = update.augment(images, ("color",), 0, "real", tf.constant(1), tf.constant(probability))
+        return float((np.abs(out - images).max((1, 2, 3)) > 0).mean())
+
+    assert (changed(0.0), changed(1.0)) == (0.0, 1.0)
+    assert changed(0.3) == pytest.approx(0.3, abs=0.07)
+    always = update.augment(images, ("color",), 0, "real", tf.constant(1))
+    np.testing.assert_array_equal(
+        update.augment(images, ("color",), 0, "real", tf.constant(1), tf.constant(1.0)), always
+    )
+
+
+def test_with_a_target_nothing_is_augmented_at_first() -> None:
+    plain, adaptive = (
+        small("tutorial", augmentations=("color",) if on else (), augment_target=0.6 if on else 0.0) for on in (0, 1)
+    )
+    np.testing.assert_array_equal(adaptive.real_images(1), plain.real_images(1))
+    adaptive.run(1, 3)
+    assert float(adaptive.adaptive.probability) in (0.0, pytest.approx(BATCH / 100_000))
+    assert "augment/probability" in adaptive.state()
 
 
 # --- labels
@@ -177,9 +383,9 @@ def test_real_and_fake_images_are_augmented_alike_in_every_pass(
     calls = []
     original = update.augment
 
-    def spy(images: tf.Tensor, kinds: tuple[str, ...], seed: int, purpose: str, step: tf.Tensor) -> tf.Tensor:
+    def spy(images: tf.Tensor, kinds: tuple[str, ...], seed: int, purpose: str, *others: Any) -> tf.Tensor:
         calls.append((purpose, kinds))
-        return original(images, kinds, seed, purpose, step)
+        return original(images, kinds, seed, purpose, *others)
 
     monkeypatch.setattr(update, "augment", spy)
     built = linear(update_rule, augmentations=("translation", "cutout"))
@@ -189,7 +395,7 @@ def test_real_and_fake_images_are_augmented_alike_in_every_pass(
 
 def test_flips_are_of_real_images_alone() -> None:
     plain, flipped = linear("tutorial"), linear("tutorial", horizontal_flip=True)
-    (real, z, *_), (turned, same_z, *_) = (update._draw(tf.constant(1)) for update in (plain, flipped))
+    (real, z, *_), (turned, same_z, *_) = (update._draw(tf.constant(1), 0) for update in (plain, flipped))
     np.testing.assert_array_equal(z, same_z)
     assert not np.array_equal(real, turned)
     for a, b in zip(real.numpy(), turned.numpy(), strict=True):

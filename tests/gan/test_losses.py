@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan.losses import LOGIT_BOUND, LOSSES, binary_crossentropy, r1, within_bound
+from gan.losses import LOGIT_BOUND, LOSSES, binary_crossentropy, r1, relativistic, within_bound
 
 
 def column(*values: float) -> tf.Tensor:
@@ -68,7 +68,7 @@ def test_fraction_of_logits_that_carry_a_gradient() -> None:
     targets = (column(1.0, 1.0), column(0.0, 0.0))
     logits = (column(0.0, 40.0), column(0.0, -40.0), column(50.0, 0.0))
     alive = {name: float(loss.alive(targets, logits)) for name, loss in LOSSES.items()}
-    assert alive == {"bce": 0.5, "hinge": pytest.approx(4 / 6), "non_saturating": 1.0}
+    assert alive == {"bce": 0.5, "hinge": pytest.approx(4 / 6), "non_saturating": 1.0, "relativistic": 1.0}
     wrong = (column(-40.0, -40.0), column(40.0, 40.0), column(0.0, 0.0))  # which the hinge pulls on for ever
     assert float(LOSSES["hinge"].alive(targets, wrong)) == 1
     right = (column(40.0, 40.0), column(-40.0, -40.0), column(-40.0, -40.0))  # G is still told where to go
@@ -81,3 +81,10 @@ def test_r1_in_closed_form() -> None:
     images, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4, 4, 2), (4, 4, 2)))
     penalty = r1(lambda x: tf.reduce_sum(w * x**2, (1, 2, 3))[:, None], tf.constant(images))
     assert float(penalty) == pytest.approx(((2 * w * images) ** 2).sum((1, 2, 3)).mean() / 2, rel=1e-5)
+
+
+def test_the_relativistic_loss_is_of_the_margin() -> None:
+    winners, losers = column(2.0, -1.0), column(0.5, 3.0)
+    expected = np.log1p(np.exp([-1.5, 4.0])).mean()
+    assert float(relativistic(winners, losers)) == pytest.approx(expected, rel=1e-6)
+    assert float(relativistic(column(50.0), column(-50.0))) == pytest.approx(0)

@@ -91,7 +91,7 @@ def test_optimiser_steps_an_update(update_rule: str, d_steps: int) -> None:
 def test_generators_moving_statistics_move_once_by_its_own_batch(update_rule: str) -> None:
     update = make(update_rule)
     before = update.state()
-    z = update._draw(tf.constant(1))[1]
+    z = update._draw(tf.constant(1), 0)[1]
     expected = statistics(update.generator, z)
     update(1)
     after = update.state()
@@ -105,15 +105,15 @@ def test_generators_moving_statistics_move_once_by_its_own_batch(update_rule: st
 def record_calls(update: Update, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
     """The discriminator's moving statistics before each of its passes, run without compilation."""
     seen: list[dict[str, np.ndarray]] = []
-    original: Callable[..., tf.Tensor] = update._discriminate
+    original: Callable[..., tf.Tensor] = update._logits
 
-    def spy(images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True) -> tf.Tensor:
+    def spy(images: tf.Tensor, batch: str, step: tf.Tensor, seed: int, update_statistics: bool = True) -> tf.Tensor:
         seen.append({"pass": np.array(batch), **group(update.state(), "discriminator/", moving=True)})
-        logits = original(images, batch, step, update_statistics)
+        logits = original(images, batch, step, seed, update_statistics)
         seen.append({"pass": np.array(f"after {batch}"), **group(update.state(), "discriminator/", moving=True)})
         return logits
 
-    monkeypatch.setattr(update, "_discriminate", spy)
+    monkeypatch.setattr(update, "_logits", spy)
     return seen
 
 
@@ -140,20 +140,20 @@ def test_discriminators_statistics_move_by_real_and_fake_and_not_while_g_learns(
 
 def fakes_seen(update: Update, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     seen = {}
-    original = update._discriminate
+    original = update._logits
 
-    def spy(images: tf.Tensor, batch: str, step: tf.Tensor, update_statistics: bool = True) -> tf.Tensor:
+    def spy(images: tf.Tensor, batch: str, step: tf.Tensor, seed: int, update_statistics: bool = True) -> tf.Tensor:
         seen[batch] = images.numpy()
-        return original(images, batch, step, update_statistics)
+        return original(images, batch, step, seed, update_statistics)
 
-    monkeypatch.setattr(update, "_discriminate", spy)
+    monkeypatch.setattr(update, "_logits", spy)
     return seen
 
 
 @pytest.mark.parametrize("update_rule", UPDATE_RULES)
 def test_which_statistics_the_fakes_are_drawn_with(update_rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     update = make(update_rule)
-    z = update._draw(tf.constant(1))[1]
+    z = update._draw(tf.constant(1), 0)[1]
     on_moving = update.generator(z, training=False).numpy()
     on_batch = update.generator.stateless_call(
         update.generator.trainable_variables, update.generator.non_trainable_variables, z, training=True
@@ -274,12 +274,12 @@ def test_a_state_of_other_networks_is_refused() -> None:
 
 def test_draws_depend_on_the_step_alone() -> None:
     update = make()
-    real, z, *_ = update._draw(tf.constant(5))
+    real, z, *_ = update._draw(tf.constant(5), 0)
     update(1)
-    again, z_again, *_ = update._draw(tf.constant(5))
+    again, z_again, *_ = update._draw(tf.constant(5), 0)
     np.testing.assert_array_equal(real, again)
     np.testing.assert_array_equal(z, z_again)
-    assert not np.array_equal(z, update._draw(tf.constant(6))[1])
+    assert not np.array_equal(z, update._draw(tf.constant(6), 0)[1])
     np.testing.assert_array_equal(update.real_images(5), real)
     scaled = noise_images(100).astype(np.float32) / 127.5 - 1
     for image in real.numpy():
@@ -308,12 +308,12 @@ def test_no_two_draws_of_an_update_share_a_seed(update_rule: str, monkeypatch: p
 
 def test_each_pass_has_its_own_dropout_and_the_layers_counters_stay() -> None:
     update = make()
-    images = update._draw(tf.constant(1))[0]
+    images = update._draw(tf.constant(1), 0)[0]
     passes = {
-        name: update._discriminate(images, name, tf.constant(1), update_statistics=False).numpy()
+        name: update._discriminate(images, name, tf.constant(1), 0, update_statistics=False).numpy()
         for name in ("real", "fake", "generator")
     }
-    again = update._discriminate(images, "real", tf.constant(1), update_statistics=False)
+    again = update._discriminate(images, "real", tf.constant(1), 0, update_statistics=False)
     np.testing.assert_array_equal(passes["real"], again)
     assert not np.array_equal(passes["real"], passes["fake"])
     assert not np.array_equal(passes["fake"], passes["generator"])
@@ -323,9 +323,9 @@ def test_each_pass_has_its_own_dropout_and_the_layers_counters_stay() -> None:
 
 def test_without_dropout_the_discriminator_has_no_randomness() -> None:
     update = make(dropout=0.0)
-    images = update._draw(tf.constant(1))[0]
+    images = update._draw(tf.constant(1), 0)[0]
     real, fake = (
-        update._discriminate(images, name, tf.constant(1), update_statistics=False) for name in ("real", "fake")
+        update._discriminate(images, name, tf.constant(1), 0, update_statistics=False) for name in ("real", "fake")
     )
     np.testing.assert_array_equal(real, fake)
     assert np.isfinite(update(1)).all()

@@ -209,9 +209,9 @@ FAULTS = [
     Fault(
         "rates-swapped",
         "experiments/runs/build.py",
-        "Each network gets the learning rate of the other.",
-        "        Adam(optim.generator_learning_rate, **adam),\n        Adam(optim.discriminator_learning_rate, **adam),\n",
-        "        Adam(optim.discriminator_learning_rate, **adam),\n        Adam(optim.generator_learning_rate, **adam),\n",
+        "Both networks get the learning rate of the discriminator.",
+        "Adam(optim.generator_learning_rate, **adam",
+        "Adam(optim.discriminator_learning_rate, **adam",
         ("tests/experiments/runs/test_build.py",),
     ),
     Fault(

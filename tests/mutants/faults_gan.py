@@ -73,9 +73,9 @@ FAULTS = [
         "flip-reaches-generator",
         "gan/update.py",
         "The generator's target is swapped along with the discriminator's labels.",
-        "            g_loss = self.loss.g(labels[0], logits[-1])\n"
+        'g_loss = self._g_loss(logits["generator"], labels[0], real, step, seed)\n'
         "        self._apply(self.g_optimizer, tape, g_loss, self.generator)",
-        "            g_loss = self.loss.g(targets[0], logits[-1])\n"
+        'g_loss = self._g_loss(logits["generator"], targets[0], real, step, seed)\n'
         "        self._apply(self.g_optimizer, tape, g_loss, self.generator)",
         ("tests/gan/test_levers.py::test_flipped_labels_are_ds_alone",),
     ),
@@ -84,8 +84,9 @@ FAULTS = [
         "gan/update.py",
         "The discriminator's batch-norm statistics move while the generator learns.",
         "            fake = self._generate(z)\n"
-        '            logits.append(self._discriminate(fake, "generator", step, update_statistics=False))',
-        '            fake = self._generate(z)\n            logits.append(self._discriminate(fake, "generator", step))',
+        '            logits["generator"] = self._discriminate(fake, "generator", step, seed, update_statistics=False)',
+        "            fake = self._generate(z)\n"
+        '            logits["generator"] = self._discriminate(fake, "generator", step, seed)',
         ("tests/gan/test_update.py::test_discriminators_statistics_move_by_real_and_fake_and_not_while_g_learns",),
     ),
     Fault(
@@ -108,8 +109,8 @@ FAULTS = [
         "r1-weight",
         "gan/update.py",
         "The weight of R1 does not grow with its interval.",
-        "self.r1_gamma * self.r1_every_steps",
-        "self.r1_gamma",
+        "gamma * self.r1_every_steps",
+        "gamma",
         ("tests/gan/test_levers.py::test_r1_draws_a_linear_discriminator_to_zero",),
     ),
     Fault(
@@ -124,8 +125,8 @@ FAULTS = [
         "average-decay",
         "gan/averaging.py",
         "The moving average ignores its decay.",
-        "past = tf.minimum(xla.number(self.decay), (1.0 + step) / (10.0 + step))",
-        "past = (1.0 + step) / (10.0 + step)",
+        "return tf.minimum(xla.number(decay), (1.0 + step) / (10.0 + step))",
+        "return (1.0 + step) / (10.0 + step)",
         ("tests/gan/test_averaging.py",),
     ),
     Fault(
@@ -148,8 +149,8 @@ FAULTS = [
         "seed-for-two-purposes",
         "gan/update.py",
         "Latents are drawn with the seed of the batch's images.",
-        'stateless_seed(self.seed, "latents", step)',
-        'stateless_seed(self.seed, "batch", step)',
+        'stateless_seed(seed, "latents", step)',
+        'stateless_seed(seed, "batch", step)',
         ("tests/gan/test_update.py::test_no_two_draws_of_an_update_share_a_seed",),
     ),
     Fault(

@@ -36,6 +36,7 @@ from experiments.reports.groups import (
     Group,
     check_alike,
     common_steps,
+    descent,
     differing,
     find_runs,
     grouped,
@@ -131,6 +132,8 @@ def main(args: Comparison) -> int:
     console.print(_table(groups), soft_wrap=False)
     if headline(groups) == metric_names.FID_PROXY:
         say_words(console, f"score    {IN_RUN}")
+    for line in filter(None, map(descent, runs)):
+        say_words(console, f"networks {line}")
     say(console, f"page     {shown(page)}")
     return 0
 
@@ -347,6 +350,7 @@ def _page(
         result=_result(groups),
         figures={title: section for title, section in sections.items() if isinstance(section, SavedFigure)},
         missing={title: section for title, section in sections.items() if isinstance(section, str)},
+        descents=list(filter(None, map(descent, runs))),
         tags=runs[0].facts["tags"],
         description=runs[0].facts["dataset"]["description"],
         num_images=runs[0].config.eval.num_images,

@@ -167,6 +167,24 @@ class Update:
         for name, variable in variables.items():
             variable.assign(state[name])
 
+    def start_from(self, state: Mapping[str, np.ndarray]) -> None:
+        """Give both networks, and the generator's average, the weights of another training; all else stays as it is.
+
+        Args:
+            state: as `state` returned it there. Where there was no average, this one begins as the generator.
+
+        Raises:
+            ValueError: if it is of other networks.
+        """
+        for name, variable in self._variables().items():
+            owner, _, rest = name.partition("/")
+            if owner not in ("generator", "discriminator", AVERAGE):
+                continue
+            source = name if name in state else f"generator/{rest}"
+            if source not in state or state[source].shape != variable.shape:
+                raise ValueError(f"the state belongs to other networks: it has no {name} of shape {variable.shape}")
+            variable.assign(state[source])
+
     def _variables(self) -> dict[str, keras.Variable]:
         seeds = {id(v) for _, v in dropout_states(self.discriminator)}
         owners = {

@@ -135,6 +135,23 @@ def read_run(folder: RunFolder) -> Compared:
     return Compared(folder, config, facts, journal.curves(folder.journal) if folder.journal.exists() else {})
 
 
+def descent(run: Compared) -> str:
+    """Return the runs that a run's networks come from, as `third <- second (step 500) <- first (step 2500)`.
+
+    It is empty for a run that started from nothing.
+    """
+    words, folder, seen = [run.name], run.folder, {run.folder.path}
+    facts = run.facts
+    while (name := facts["tags"].get("init_from")) is not None:
+        words.append(f"{name} (step {facts['tags'].get('init_from.step', 'unknown')})")
+        folder = RunFolder(folder.records.runs / name)
+        if folder.path in seen or not folder.facts.is_file():  # gone, or of other records
+            break
+        seen.add(folder.path)
+        facts = read_records(folder, "run")[1]
+    return " <- ".join(words) if len(words) > 1 else ""
+
+
 def check_alike(runs: Sequence[Compared]) -> None:
     """Raise ConfigError where scores must not be compared, with every difference."""
     differences = []

@@ -21,6 +21,7 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, default_root, write_json
+from experiments.runs.ancestor import find_ancestor
 from experiments.runs.facts import NOT_SETTINGS, read_records, run_facts
 from experiments.runs.hardware import use_threads
 from experiments.settings.rules import put
@@ -135,12 +136,16 @@ def new_run(
     records.check_writable()
     records.check_new(config.name)  # reading the data may take long
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
+    ancestor = find_ancestor(config.train.init_from, records, config) if config.train.init_from is not None else None
     dataset = load_data(config, records, console)
     folder = records.new_run(config.name, preset)
     # Resolved, as a resume may start in another folder.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _keep_place(config, weights)
     facts = run_facts(config, dataset, weights, folder, shlex.join(["python", "experiments/run.py", *overrides]))
+    if ancestor is not None:
+        config.train.init_from = str(ancestor.file)
+        facts["tags"] |= ancestor.tags
     if member is not None:
         facts["params"] |= member.params
         facts["tags"] |= member.tags

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,6 +105,8 @@ def _train(
     say(console, f"run      {run.folder.name}")
     say_words(console, f"data     {run.dataset.description}")
     say_words(console, f"device   {hardware.words}")
+    if run.config.train.init_from is not None:
+        say(console, f"from     {shown(Path(run.config.train.init_from))}")
     for warning in hardware.warnings:
         warn(console, warning)
     begin = time.monotonic()
@@ -199,6 +202,7 @@ def _close(journal: Journal, status: RunStatus, tags: Mapping[str, str]) -> None
 
 def _build(run: Run, hardware: Hardware, trackers: Sequence["Tracker"], final: bool) -> "Trainer":
     """Build the update, the scorer and the training loop from the settings."""
+    from gan import checkpoint
     from gan.evaluation.extractors import load_extractor
     from gan.evaluation.scorer import Reference, Scorer
     from gan.tracker import Trackers
@@ -224,6 +228,8 @@ def _build(run: Run, hardware: Hardware, trackers: Sequence["Tracker"], final: b
     )
     if run.checkpoint is not None:
         trainer.restore(run.checkpoint)
+    elif c.train.init_from is not None:
+        update.start_from(checkpoint.read(Path(c.train.init_from)).arrays)
     return trainer
 
 

@@ -107,6 +107,9 @@ class OptimConfig:
 class TrainConfig:
     steps: int = setting(15000, "updates of both networks (the tutorial calls them epochs)", Interval(1, 10**9))
     batch_size: int = setting(32, "real images an update, drawn with replacement", Interval(2, 65536))
+    init_from: str | None = setting(
+        None, "start from another run's networks: a run, best:<study>, or a checkpoint's file", NotEmpty()
+    )
     loss: str = setting(
         "bce", "what both networks minimise", Choice(("bce", "hinge", "non_saturating", "relativistic"))
     )

@@ -1,6 +1,7 @@
 """The plan of a search, read from its command line and checked before anything is written."""
 
 import os
+import re
 from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +19,18 @@ from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in
 from gan.errors import ConfigError, without_password
 from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings, split_password
 from sweeps.spec.space import (
+    WHEN,
     Dimension,
     Space,
     Value,
+    active,
     as_overrides,
     combinations,
     distinct_values,
     hydra_text,
     inherits_value,
     read_space,
+    without_fixed_conditions,
 )
 
 TUTORIAL = "tutorial"  # the preset that a search starts from unless it names another
@@ -59,6 +63,7 @@ class Plan:
     config: Config
     config_dir: str | None
     command: list[str]
+    left_out: tuple[str, ...] = ()  # dimensions that mean nothing with the fixed settings
 
     @property
     def records(self) -> Records:
@@ -111,7 +116,13 @@ class Plan:
 
     @property
     def baseline(self) -> dict[str, Value]:
-        """The point of the space that is nearest to the baseline. The sampler sees trial 0 as this point."""
+        """The point of the space that is nearest to the baseline. The sampler sees trial 0 as this point.
+
+        Dimensions that mean nothing there are not in it.
+        """
+        return active(self.space, self._values_of_baseline())
+
+    def _values_of_baseline(self) -> dict[str, Value]:
         point = {}
         for dimension in self.space:
             null = dimension.has_null and inherits_value(dimension.key, self.config)
@@ -124,7 +135,7 @@ class Plan:
 
         That is the baseline's value. A dimension whose space does not contain it is left out.
         """
-        return {key: value for key, value in self.baseline.items() if self.is_baseline({key: value})}
+        return {key: value for key, value in self._values_of_baseline().items() if self.is_baseline({key: value})}
 
     @property
     def baseline_for_tables(self) -> dict[str, Value]:
@@ -180,7 +191,12 @@ def read_plan(arguments: list[str]) -> Plan:
         ConfigError: for an argument, a setting or a combination of settings that is wrong.
     """
     args = _parse_arguments(arguments)
-    search_overrides, space_texts, other_overrides = _split_overrides(_quote_texts(args.overrides))
+    unconditional, conditions = _take_conditions(args.overrides)
+    search_overrides, space_texts, other_overrides = _split_overrides(_quote_texts(unconditional))
+    for key, condition in conditions.items():
+        if key not in space_texts:
+            raise ConfigError(key, "several values where it has a condition", f"one{WHEN}{condition}")
+        space_texts[key] += f"{WHEN}{condition}"
     search = compose_settings("optuna_search", Settings, ("search",), search_overrides, args.config_dir).search
 
     fixed_overrides = [*_quote_texts(search.overrides), *other_overrides]
@@ -200,9 +216,11 @@ def read_plan(arguments: list[str]) -> Plan:
             os.environ["PGPASSWORD"] = password
 
     preset_space = {key: text for key, text in search.space.items() if key not in fixed_keys}
-    space = read_space(preset_space | space_texts)
+    space, left_out = without_fixed_conditions(read_space(preset_space | space_texts), config)
+    if not space:
+        raise ConfigError("search.space", "one dimension or more that means something", "; ".join(left_out))
     command = [without_password(argument) for argument in _join_option_values(arguments)]
-    plan = Plan(search, space, fixed_overrides, overrides, config, args.config_dir, command)
+    plan = Plan(search, space, fixed_overrides, overrides, config, args.config_dir, command, tuple(left_out))
     _check(plan)
     return plan
 
@@ -220,6 +238,17 @@ def _parse_arguments(arguments: list[str]) -> Namespace:
     if args.config_dir is not None and not Path(args.config_dir).is_dir():
         raise ConfigError("--config-dir", "a folder", args.config_dir)
     return args
+
+
+def _take_conditions(overrides: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return overrides without the conditions of dimensions, which are not Hydra's, and these by key."""
+    plain, conditions = [], {}
+    for text in overrides:
+        found = re.fullmatch(r"([^=\s]+=.+?)\s+when\s+([\w.]+!?=.+)", text, re.DOTALL)
+        plain.append(found[1] if found else text)
+        if found:
+            conditions[found[1].partition("=")[0].lstrip("+")] = found[2]
+    return plain, conditions
 
 
 def _quote_texts(overrides: list[str]) -> list[str]:
@@ -296,6 +325,9 @@ def _check(plan: Plan) -> None:
     for dimension in plan.space:
         if dimension.key == BATCH_SIZE and isinstance(devices, int) and devices > 1:
             _check_batch_sizes(dimension, devices)
+    conditional = [dimension for dimension in plan.space if dimension.conditions]
+    if search.sampler == "grid" and conditional:
+        raise ConfigError(conditional[0].key, "without a condition in a grid", conditional[0].text)
     if search.sampler == "grid" and (count := combinations(plan.space)) > MOST_TRIALS:
         remedy = "fewer values of each setting, or another sampler"
         raise ConfigError("a grid", f"of at most {MOST_TRIALS:,} combinations", f"{count:,}", remedy)
@@ -304,13 +336,14 @@ def _check(plan: Plan) -> None:
 def _check_batch_sizes(dimension: Dimension, devices: int) -> None:
     """Raise ConfigError for a batch size that the devices cannot share: every trial that has it would fail."""
     rule = f"a choice or a range of multiples of {devices}, the number of devices"
-    if "interval" in dimension.text or any(int(str(size)) % devices for size in dimension.grid()):
+    if "interval" in dimension.values or any(int(str(size)) % devices for size in dimension.grid()):
         raise ConfigError(dimension.key, rule, dimension.text)
 
 
 def plan_warnings(plan: Plan) -> list[str]:
     """Return what the user should know before the search starts."""
-    return [*_warnings_of_settings_without_effect(plan), *_warnings_of_a_baseline_outside(plan)]
+    left_out = [f"{text}: left out, as its condition does not hold" for text in plan.left_out]
+    return [*left_out, *_warnings_of_settings_without_effect(plan), *_warnings_of_a_baseline_outside(plan)]
 
 
 def _warnings_of_settings_without_effect(plan: Plan) -> list[str]:

@@ -1,10 +1,13 @@
 """The space of a search: Hydra's grammar for sweeps, read into Optuna's distributions.
 
 A dimension is a key of run.py and the values that it may take: `interval(0.5, 0.99)`,
-`tag(log, interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choice(a, b)`.
+`tag(log, interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choice(a, b)`. One that means
+something only beside others says so: `interval(0, 0.3) when train.loss=bce`.
 """
 
+import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +20,11 @@ from experiments.cli.compose import check_keys
 from experiments.cli.overrides import exact, parse, range_length
 from experiments.cli.progress import brief
 from experiments.settings.rules import NONE, NULL, PerLayer, describe, get
-from experiments.settings.schema import Config
+from experiments.settings.schema import Config, effective
 from gan.errors import ConfigError
 
 Value = float | int | str | bool | None  # of one parameter, as Optuna stores it
+WHEN, AND = " when ", " and "
 
 FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, step) or choice(a, b, ...)"
 MAX_INTEGER = 2**53  # samplers compute in floating point, which cannot represent every integer above it
@@ -29,8 +33,25 @@ MAX_STEPS = 1_000_000  # from 0 to the end of a range: with more, rounding error
 FIXED_SECTIONS = ("data.", "eval.", "records.")
 FIXED_KEYS = {
     "name", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.devices",
+    "train.jit_compile", "train.deterministic", "train.init_from",
     "train.log_every_steps", "train.grid_every_steps", "train.checkpoint_every_steps", "train.keep_checkpoints",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Condition:
+    """That a setting has one of some values, or none of them: `train.loss=bce|hinge`, `train.r1_gamma!=0`."""
+
+    key: str
+    values: tuple[Value, ...]
+    is_negated: bool
+
+    def __str__(self) -> str:
+        return f"{self.key}{'!=' if self.is_negated else '='}{'|'.join(map(hydra_text, self.values))}"
+
+    def holds(self, value: Any) -> bool:
+        """Return whether it holds where the setting has this value."""
+        return any(same_value(value, each) for each in self.values) != self.is_negated
 
 
 @dataclass(frozen=True)
@@ -39,13 +60,24 @@ class Dimension:
 
     Attributes:
         key: the setting, such as model.dropout.
-        text: its values in Hydra's grammar.
+        values: its values in Hydra's grammar.
         distribution: its values as Optuna's distribution.
+        conditions: all of which hold where it means something.
     """
 
     key: str
-    text: str
+    values: str
     distribution: BaseDistribution
+    conditions: tuple[Condition, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """Its values in Hydra's grammar, and its conditions."""
+        return f"{self.values}{WHEN}{AND.join(map(str, self.conditions))}" if self.conditions else self.values
+
+    def is_active(self, params: Mapping[str, Value]) -> bool:
+        """Return whether it means something beside values of the dimensions before it."""
+        return all(each.key in params and each.holds(params[each.key]) for each in self.conditions)
 
     @property
     def has_null(self) -> bool:
@@ -96,7 +128,7 @@ class Dimension:
         if isinstance(d, CategoricalDistribution):
             return len(d.choices)
         assert isinstance(d, FloatDistribution | IntDistribution)
-        if d.step is None or (isinstance(d, IntDistribution) and "interval" in self.text):
+        if d.step is None or (isinstance(d, IntDistribution) and "interval" in self.values):
             raise ConfigError(self.key, "range(...) or choice(...) for search.sampler=grid", self.text)
         return round((d.high - d.low) / d.step) + 1
 
@@ -128,7 +160,69 @@ def read_space(texts: Mapping[str, str]) -> Space:
     """
     if not texts:
         raise ConfigError("search.space", "one key or more", "none", "for instance 'model.dropout=interval(0,0.5)'")
-    return tuple(_read_dimension(key, text) for key, text in texts.items())
+    space = {}
+    for key, text in texts.items():
+        values, conditions = split_conditions(text)
+        space[key] = dataclasses.replace(_read_dimension(key, values), conditions=_read_conditions(key, conditions))
+    _check_circles(space)
+    return tuple(space.values())
+
+
+def split_conditions(text: str) -> tuple[str, str]:
+    """Split the text of a dimension into its values and its conditions; these are empty where it has none."""
+    values, _, conditions = re.sub(r"\s+when\s+", WHEN, text.strip()).partition(WHEN)
+    return values, conditions
+
+
+def without_fixed_conditions(space: Space, config: Config) -> tuple[Space, list[str]]:
+    """Decide the conditions on settings that are not searched.
+
+    Args:
+        space: as it is written.
+        config: the settings of all trials.
+
+    Returns:
+        The space with conditions on its own dimensions alone, and the texts of the dimensions that mean nothing with
+        these settings and are not in it. A dimension that depends on one of those is not in it either.
+    """
+    kept: dict[str, Dimension] = {}
+    left_out: dict[str, str] = {}
+    for dimension in in_order(space):
+        own = {each.key for each in space}
+        fixed = [each for each in dimension.conditions if each.key not in own]
+        hopeless = any(each.key in left_out for each in dimension.conditions)
+        if hopeless or not all(each.holds(effective(config, each.key)) for each in fixed):
+            left_out[dimension.key] = f"{dimension.key} ({dimension.text.partition(WHEN)[2]})"
+            continue
+        kept[dimension.key] = dataclasses.replace(
+            dimension, conditions=tuple(each for each in dimension.conditions if each.key in own)
+        )
+    return tuple(kept[each.key] for each in space if each.key in kept), list(left_out.values())
+
+
+def in_order(space: Space) -> list[Dimension]:
+    """Return the dimensions, each after those that its conditions name."""
+    ordered: dict[str, Dimension] = {}
+    waiting = list(space)
+    keys = {dimension.key for dimension in space}
+    while waiting:
+        ready = [d for d in waiting if all(c.key in ordered or c.key not in keys for c in d.conditions)]
+        ordered |= {dimension.key: dimension for dimension in ready}
+        waiting = [dimension for dimension in waiting if dimension.key not in ordered]
+        assert ready, "a circle, which read_space refuses"
+    return list(ordered.values())
+
+
+def active(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values of those dimensions that mean something beside the others, in the order of the space.
+
+    A dimension without a value is not active.
+    """
+    found: dict[str, Value] = {}
+    for dimension in in_order(space):
+        if dimension.key in values and dimension.is_active(found):
+            found[dimension.key] = values[dimension.key]
+    return {dimension.key: found[dimension.key] for dimension in space if dimension.key in found}
 
 
 def combinations(space: Space) -> int:
@@ -141,8 +235,12 @@ def combinations(space: Space) -> int:
 
 
 def sampled_params(space: Space, trial: Trial) -> dict[str, Value]:
-    """Let a trial's sampler suggest a value for every dimension."""
-    return {dimension.key: dimension.suggest(trial) for dimension in space}
+    """Let a trial's sampler suggest a value for every dimension that means something beside the others."""
+    params: dict[str, Value] = {}
+    for dimension in in_order(space):
+        if dimension.is_active(params):
+            params[dimension.key] = dimension.suggest(trial)
+    return {dimension.key: params[dimension.key] for dimension in space if dimension.key in params}
 
 
 def as_overrides(params: Mapping[str, Value]) -> list[str]:
@@ -205,6 +303,43 @@ def hydra_text(value: Any) -> str:
 def table_text(value: Value) -> str:
     """Return a value for a table: a number with four digits, and null where a key inherits its value."""
     return "null" if value is None else brief(value)
+
+
+def _read_conditions(key: str, text: str) -> tuple[Condition, ...]:
+    return tuple(_read_condition(key, each.strip()) for each in text.split(AND)) if text else ()
+
+
+def _read_condition(owner: str, text: str) -> Condition:
+    """Return the condition of a dimension, or raise ConfigError."""
+    form = f"{owner}{WHEN}..."
+    found = re.fullmatch(r"([\w.]+)(!?=)(.+)", text)
+    if found is None:
+        raise ConfigError(form, "key=value, key=a|b or key!=value", text)
+    key, relation, values = found.groups()
+    check_keys([f"{key}=0"])
+    spec = describe(Config).get(key)
+    if spec is None or key == owner:
+        raise ConfigError(form, "a condition on another setting", text)
+    parsed = []
+    for word in values.split("|"):
+        (override,) = parse([f"{key}={word}"])
+        value = override.value()
+        parsed.append(_as_choice(value.text if isinstance(value, QuotedString) else value))
+    _check_values(form, text, spec, parsed)
+    return Condition(key, tuple(parsed), relation == "!=")
+
+
+def _check_circles(space: Mapping[str, Dimension]) -> None:
+    """Raise ConfigError for conditions that lead back to where they began."""
+
+    def follow(key: str, way: tuple[str, ...]) -> None:
+        if key in way:
+            raise ConfigError("search.space", "without a circle of conditions", " -> ".join([*way, key]))
+        for condition in space[key].conditions if key in space else ():
+            follow(condition.key, (*way, key))
+
+    for key in space:
+        follow(key, ())
 
 
 def _read_dimension(key: str, text: str) -> Dimension:

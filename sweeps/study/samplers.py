@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import Space, Value, remove_float_error, same_value
+from sweeps.spec.space import Space, Value, active, remove_float_error, same_value
 from sweeps.study.optuna_log import experimental
 
 STARTUP_TRIALS = 8  # suggested at random before TPE or GP use a model
@@ -45,7 +45,12 @@ def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
     search, space = plan.search, plan.space
     seed = int(np.random.SeedSequence([search.seed, worker, number]).generate_state(1)[0])
     makers: dict[str, Callable[[], BaseSampler]] = {
-        "tpe": lambda: TPESampler(n_startup_trials=STARTUP_TRIALS, multivariate=True, seed=seed),
+        "tpe": lambda: TPESampler(
+            n_startup_trials=STARTUP_TRIALS,
+            multivariate=True,
+            group=any(dimension.conditions for dimension in space),
+            seed=seed,
+        ),
         "random": lambda: RandomSampler(seed),
         # Grid, QMC and CMA-ES each go through one sequence that all workers share.
         "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed),
@@ -133,23 +138,21 @@ def trials_in_space(
 
     Returns:
         The trials themselves that are running or have the distributions of the space. Of the others copies with these,
-        without those whose values are outside of the space; none of the others where `convert` is False.
+        without those whose values are outside of the space; none of the others where `convert` is False. Dimensions
+        that mean nothing beside a trial's other values are in none.
     """
-    distributions = {dimension.key: dimension.distribution for dimension in space}
+    of_space = {dimension.key: dimension.distribution for dimension in space}
     shown = []
     for trial in trials:
+        values = active(space, {**values_before_extension, **trial.params})
+        distributions = {key: of_space[key] for key in values}
         if not trial.state.is_finished() or trial.distributions == distributions:
             shown.append(trial)
             continue
-        values = {**values_before_extension, **trial.params}
-        has_all_values = values.keys() >= distributions.keys()
-        if (
-            convert
-            and has_all_values
-            and all(is_in_distribution(distributions[key], values[key]) for key in distributions)
-        ):
+        is_whole = all(dimension.key in values or not dimension.is_active(values) for dimension in space)
+        if convert and is_whole and all(is_in_distribution(distributions[key], values[key]) for key in distributions):
             converted = copy.copy(trial)
-            converted.params = {key: values[key] for key in distributions}
+            converted.params = values
             converted.distributions = distributions
             shown.append(converted)
     return shown

@@ -71,7 +71,7 @@ def test_the_space_of_all_options_has_the_tutorial_in_it_and_only_valid_runs() -
         params = sampled_params(plan.space, study.ask())
         config = compose_config(plan.trial_overrides(params))
         assert {key: get(config, key) for key in params} == params
-    fixed = read_plan(["search=levers", "train.loss=hinge"])
+    fixed = read_plan(["search=custom", "train.loss=hinge", "train.label_noise=interval(0,0.3)"])
     assert "train.loss" not in {d.key for d in fixed.space}
     assert [line for line in plan_warnings(fixed) if "acts in train.loss=bce alone" in line]
 
@@ -243,3 +243,40 @@ def test_early_stopping_ends_hopeless_trials() -> None:
     looks = [early_stopping.look(FIRST_STEP, {"eval/coverage": 0.001}) for _ in range(COLLAPSED_SCORES)]
     assert looks == [""] * (COLLAPSED_SCORES - 1) + ["collapsed variety"]
     assert early_stopping.look(FIRST_STEP, {"eval/coverage": 0.03}) == ""
+
+
+def test_conditions_are_read_from_the_command_line() -> None:
+    plan = read_plan(["search=custom", "train.loss=bce,hinge", "train.label_noise=interval(0,0.3) when train.loss=bce"])
+    assert [dimension.text for dimension in plan.space] == [
+        "choice(bce, hinge)", "interval(0, 0.3) when train.loss=bce",
+    ]  # fmt: skip
+    assert plan.baseline == {"train.loss": "bce", "train.label_noise": 0.05}
+    assert plan.identity()["search.space.train.label_noise"] == "interval(0, 0.3) when train.loss=bce"
+    again = read_plan([argument for argument in plan.command if argument])
+    assert again.space == plan.space
+
+
+def test_what_means_nothing_is_left_out_with_a_word() -> None:
+    plan = read_plan(["search=levers", "train.loss=hinge", "train.augment=none"])
+    keys = {dimension.key for dimension in plan.space}
+    assert "train.label_flip" in keys
+    assert not keys & {"train.loss", "train.label_noise", "train.augment_target"}
+    words = [warning for warning in plan_warnings(plan) if "left out" in warning]
+    assert len(words) == 5
+    assert "train.augment_target (train.augment!=none): left out, as its condition does not hold" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.dropout=0.1 when train.loss=bce"], "model.dropout must be several values where it has a condition"),
+        (["train.label_noise=0.1,0.2 when train.loss=hinge"], "search.space must be one dimension or more that means"),
+        (
+            ["search.sampler=grid", "train.loss=bce,hinge", "train.label_noise=0.1,0.2 when train.loss=bce"],
+            "train.label_noise must be without a condition in a grid",
+        ),
+    ],
+)
+def test_mistakes_with_conditions(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_plan(["search=custom", *arguments])

@@ -9,7 +9,13 @@ from experiments.cli.progress import short_names
 from experiments.settings.schema import Config, effective
 from gan.errors import ConfigError
 from sweeps.spec.plan import read_plan
-from sweeps.spec.space import as_overrides, combinations, read_space, sampled_params
+from sweeps.spec.space import (
+    as_overrides,
+    combinations,
+    read_space,
+    sampled_params,
+    without_fixed_conditions,
+)
 
 
 @pytest.mark.parametrize(
@@ -189,3 +195,100 @@ def test_grid_values() -> None:
         (dimension,) = read_space({"train.batch_size" if "int(" in text else "model.dropout": text})
         with pytest.raises(ConfigError, match=r"range\(...\) or choice\(...\) for search.sampler=grid"):
             dimension.grid()
+
+
+# --- conditions
+
+
+CONDITIONAL = {
+    "train.label_noise": "interval(0, 0.3) when train.loss=bce",
+    "train.loss": "choice(bce, hinge, non_saturating)",
+    "train.r1_every_steps": "choice(1, 16)  when  train.r1_gamma!=0 and train.loss=hinge|non_saturating",
+    "train.r1_gamma": "choice(0, 1) when train.loss!=bce",
+}
+
+
+def test_a_condition_is_part_of_the_text() -> None:
+    texts = {dimension.key: dimension.text for dimension in read_space(CONDITIONAL)}
+    assert texts["train.label_noise"] == "interval(0, 0.3) when train.loss=bce"
+    assert texts["train.r1_every_steps"] == ("choice(1, 16) when train.r1_gamma!=0 and train.loss=hinge|non_saturating")
+    assert read_space(texts) == read_space(CONDITIONAL)
+
+
+@pytest.mark.parametrize("sampler", [optuna.samplers.RandomSampler(seed=0), optuna.samplers.TPESampler(seed=0)])
+def test_no_trial_has_a_value_that_does_nothing(sampler: optuna.samplers.BaseSampler) -> None:
+    space = read_space(CONDITIONAL)
+    seen: set[tuple[str, ...]] = set()
+
+    def objective(trial: optuna.Trial) -> float:
+        params = sampled_params(space, trial)
+        assert params == trial.params
+        assert list(params) == [dimension.key for dimension in space if dimension.key in params]
+        is_bce = params["train.loss"] == "bce"
+        assert ("train.label_noise" in params) == is_bce
+        assert ("train.r1_gamma" in params) != is_bce
+        assert ("train.r1_every_steps" in params) == (params.get("train.r1_gamma", 0) == 1)
+        seen.add(tuple(params))
+        return 0.0
+
+    optuna.create_study(sampler=sampler).optimize(objective, n_trials=40)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"model.dropout": "choice(0, 0.1) when train.los=bce"}, "did you mean 'train.loss'"),
+        ({"model.dropout": "choice(0, 0.1) when train.loss=bec"}, "model.dropout when ... must be one of bce, hinge"),
+        (
+            {"model.dropout": "choice(0, 0.1) when train.loss"},
+            "must be key=value, key=a|b or key!=value; got 'train.loss'",
+        ),
+        ({"model.dropout": "choice(0, 0.1) when model.dropout=0"}, "must be a condition on another setting"),
+        (
+            {
+                "model.dropout": "choice(0, 0.1) when train.loss=bce",
+                "train.loss": "choice(bce, hinge) when train.augment=none",
+                "train.augment": "choice(none, color) when model.dropout!=0",
+            },
+            "search.space must be without a circle of conditions; got 'model.dropout -> train.loss -> train.augment",
+        ),
+    ],
+)
+def test_mistakes_in_conditions(texts: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_space(texts)
+    assert message in str(caught.value)
+
+
+def test_conditions_on_fixed_settings_are_decided_at_once() -> None:
+    space, left_out = without_fixed_conditions(read_space(CONDITIONAL), compose_config(["experiment=tutorial"]))
+    assert (len(space), left_out) == (4, [])
+
+    def fixed(loss: str) -> tuple[list[str], list[str]]:
+        texts = {key: text for key, text in CONDITIONAL.items() if key != "train.loss"}
+        space, left_out = without_fixed_conditions(read_space(texts), compose_config([f"train.loss={loss}"]))
+        return [f"{dimension.key} {dimension.text}" for dimension in space], left_out
+
+    assert fixed("hinge") == (
+        ["train.r1_every_steps choice(1, 16) when train.r1_gamma!=0", "train.r1_gamma choice(0, 1)"],
+        ["train.label_noise (train.loss=bce)"],
+    )
+    kept, left_out = fixed("bce")
+    assert kept == ["train.label_noise interval(0, 0.3)"]
+    assert sorted(text.partition(" ")[0] for text in left_out) == ["train.r1_every_steps", "train.r1_gamma"]
+
+
+def test_every_trial_of_all_levers_can_be_composed() -> None:
+    plan = read_plan(["search=levers"])
+    assert not plan.left_out
+    assert plan.baseline.keys() < {dimension.key for dimension in plan.space}  # those of R1, ADA and decay idle there
+
+    def objective(trial: optuna.Trial) -> float:
+        config = compose_config(plan.trial_overrides(sampled_params(plan.space, trial)))
+        idle = {dimension.key for dimension in plan.space} - trial.params.keys()
+        assert ("train.label_flip" in idle) == (config.train.loss == "relativistic")
+        assert ("train.augment_target" in idle) == (config.train.augment == "none")
+        return 0.0
+
+    optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1)).optimize(objective, n_trials=8)

@@ -104,3 +104,50 @@ def test_suggestions_depend_on_seed_worker_and_number_alone(sampler: str) -> Non
 
     assert suggested(0, 1) == suggested(0, 1)
     assert len({suggested(0, 1), suggested(1, 1), suggested(0, 2), suggested(0, 1, seed=1)}) == 4
+
+
+CONDITIONAL = {
+    "train.loss": "choice(bce, hinge)",
+    "train.label_noise": "interval(0, 0.3) when train.loss=bce",
+    "model.dropout": "interval(0, 0.5)",
+}
+
+
+@pytest.mark.parametrize("sampler", [name for name in INSTALLED if name != "grid"])
+def test_a_dimension_idles_where_its_condition_does_not_hold(sampler: str) -> None:
+    space = read_space(CONDITIONAL)
+    study = optuna.create_study()
+    for number in range(16):
+        study.sampler = samplers.make_sampler(plan_of(space, sampler), 0, number)
+        study.tell(trial := study.ask(), float(str(sampled_params(space, trial)["model.dropout"])))
+        assert ("train.label_noise" in trial.params) == (trial.params["train.loss"] == "bce")
+    assert {trial.params["train.loss"] for trial in study.trials} == {"bce", "hinge"}
+    assert importances(study).keys() == {"train.loss", "model.dropout"}  # of what all trials have
+
+
+def test_tpe_models_a_conditional_dimension_from_the_trials_that_have_it() -> None:
+    space = read_space(CONDITIONAL)
+    study = optuna.create_study()
+    for number in range(40):
+        study.sampler = samplers.make_sampler(plan_of(space, "tpe"), 0, number)
+        params = sampled_params(space, trial := study.ask())
+        noise = params.get("train.label_noise")
+        study.tell(trial, 5.0 if noise is None else abs(float(str(noise)) - 0.2))
+    late = [trial.params["train.label_noise"] for trial in study.trials[20:] if "train.label_noise" in trial.params]
+    assert len(late) > 14
+    assert sum(abs(noise - 0.2) for noise in late) / len(late) < 0.05  # at random it would be 0.083
+
+
+def test_a_condition_that_is_new_keeps_the_trials_that_fit() -> None:
+    before = read_plan(["search=custom", "train.loss=bce,hinge", "train.label_noise=interval(0,0.3)"])
+    after = read_plan(
+        ["search=custom", "train.loss=bce,hinge", "train.label_noise=interval(0,0.3) when train.loss=bce"]
+    )
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(8):
+        study.tell(trial := study.ask(), float(len(sampled_params(before.space, trial))))
+    shown = trials_in_space(study.trials, after.space, after.values_before_extension)
+    assert len(shown) == 8
+    for trial in shown:
+        assert ("train.label_noise" in trial.params) == (trial.params["train.loss"] == "bce")
+        assert trial.params.keys() == trial.distributions.keys()

@@ -42,6 +42,7 @@ OPTIONS = (
     "model.discriminator.spectral_norm=true",
     "model.minibatch_stddev=true",
     "model.discriminator.batch_norm=false",
+    "model.architecture=resnet",
     "model.generator.width=64",
     "model.discriminator.width=16",
 )

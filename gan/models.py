@@ -50,13 +50,13 @@ def build_generator(
     """
     stack: list[keras.Layer] = [
         keras.Input((latent_dim,), name="latents"),
-        layers.Dense(8 * 8 * width, activation="relu", name="dense", **_options(seed, "g/dense", precision)),
+        layers.Dense(8 * 8 * width, activation="relu", name="dense", **layer_options(seed, "g/dense", precision)),
         layers.Reshape((8, 8, width), name="reshape", dtype=precision),
     ]
     for index, (filters, momentum) in enumerate(zip((width, width // 2), bn_momentum, strict=True), start=1):
         name = f"conv_{index}"
         stack += [
-            UpsampleConv2D(filters, name=name, **_options(seed, f"g/{name}", precision)),
+            UpsampleConv2D(filters, name=name, **layer_options(seed, f"g/{name}", precision)),
             BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision),
             layers.ReLU(name=f"relu_{index}", dtype=precision),
         ]
@@ -114,56 +114,69 @@ def build_discriminator(
             stack.append(BatchNormalization(momentum=momentum, name=f"bn_{index}", dtype=precision))
         stack.append(LeakyReLU(negative_slope=alpha, name=f"leaky_relu_{index}", dtype=precision))
         stack.append(
-            Dropout(dropout, seed=_layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
+            Dropout(dropout, seed=layer_seed(seed, f"d/dropout_{index}"), name=f"dropout_{index}", dtype=precision)
         )
     if minibatch_stddev:
         stack.append(MinibatchStddev(name="minibatch_stddev", dtype=precision))
     stack += [
         layers.Flatten(name="flatten", dtype=precision),
-        dense(1, name="logits", **_options(seed, "d/logits", "float32")),
+        dense(1, name="logits", **layer_options(seed, "d/logits", "float32")),
     ]
     return keras.Sequential(stack, name="discriminator")
 
 
 @keras_defaults()
-def in_keras_layers(model: keras.Sequential) -> keras.Sequential:
+def in_keras_layers(model: keras.Model) -> keras.Model:
     """Return the same network in Keras' own layers, for use without this package.
 
     Names and weights are equal, results equal up to rounding; it is slower.
     """
+    if not isinstance(model, keras.Sequential):
+        plain = keras.models.clone_model(model, clone_function=_in_one_keras_layer)
+        plain.set_weights(model.get_weights())
+        return plain
     stack: list[keras.Layer] = [keras.Input(model.input_shape[1:], name=model.inputs[0].name)]
     for layer in model.layers:
-        options = {"name": layer.name, "dtype": layer.dtype_policy}
-        if isinstance(layer, UpsampleConv2D):
-            stack.append(layers.UpSampling2D(name=f"{layer.name}_upsample", dtype=layer.dtype_policy))
-            stack.append(layers.Conv2D(layer.filters, 3, padding="same", **options))
-        elif isinstance(layer, BatchNormalization):
-            stack.append(layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options))
-        elif isinstance(layer, Dropout):
-            stack.append(layers.Dropout(layer.rate, seed=layer.seed, **options))
-        elif isinstance(layer, LeakyReLU):
-            stack.append(layers.LeakyReLU.from_config(layer.get_config()))
-        elif isinstance(layer, Conv2D):
-            stack.append(layers.Conv2D.from_config(layer.get_config()))
-        else:
-            stack.append(type(layer).from_config(layer.get_config()))
+        stack += _keras_layers(layer)
     plain = keras.Sequential(stack, name=model.name)
     plain.set_weights(model.get_weights())
     return plain
+
+
+def _in_one_keras_layer(layer: keras.Layer) -> keras.Layer:
+    """Return a layer in Keras' own ones; several become one model."""
+    same = _keras_layers(layer)
+    return same[0] if len(same) == 1 else keras.Sequential(same, name=layer.name)
+
+
+def _keras_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """Return Keras' own layers that do what a layer does, one after the other."""
+    options = {"name": layer.name, "dtype": layer.dtype_policy}
+    if isinstance(layer, UpsampleConv2D):
+        return [
+            layers.UpSampling2D(name=f"{layer.name}_upsample", dtype=layer.dtype_policy),
+            layers.Conv2D(layer.filters, 3, padding="same", **options),
+        ]
+    if isinstance(layer, BatchNormalization):
+        return [layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options)]
+    if isinstance(layer, Dropout):
+        return [layers.Dropout(layer.rate, seed=layer.seed, **options)]
+    own = {LeakyReLU: layers.LeakyReLU, Conv2D: layers.Conv2D}.get(type(layer), type(layer))
+    return [own.from_config(layer.get_config())]
 
 
 def _conv(
     filters: int, stride: int, name: str, seed: int | None, network: str, precision: str, layer: type = Conv2D
 ) -> keras.layers.Layer:
     return layer(
-        filters, 3, strides=stride, padding="same", name=name, **_options(seed, f"{network}/{name}", precision)
+        filters, 3, strides=stride, padding="same", name=name, **layer_options(seed, f"{network}/{name}", precision)
     )
 
 
-def _options(seed: int | None, purpose: str, precision: str) -> dict[str, Any]:
+def layer_options(seed: int | None, purpose: str, precision: str) -> dict[str, Any]:
     """Return Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy."""
-    return {"kernel_initializer": keras.initializers.GlorotUniform(_layer_seed(seed, purpose)), "dtype": precision}
+    return {"kernel_initializer": keras.initializers.GlorotUniform(layer_seed(seed, purpose)), "dtype": precision}
 
 
-def _layer_seed(seed: int | None, purpose: str) -> int | None:
+def layer_seed(seed: int | None, purpose: str) -> int | None:
     return None if seed is None else derive(seed, f"layers/{purpose}")

@@ -224,7 +224,7 @@ class Trainer:
 
     def _scores(self, when: str, num_images: int) -> dict[str, float]:
         """Return scores by the names in `gan.metric_names`; a generator that is not finite would draw images, too."""
-        self._check_finite({n: v.numpy() for n, v in named("generator", self.eval_generator().variables).items()})
+        self._check_finite({n: v.numpy() for n, v in named("generator", self.eval_generator()).items()})
         scores = metric_names.named(when, self.scorer.of_features(self._features(num_images)))
         for name, value in scores.items():
             if not math.isfinite(value):

@@ -188,12 +188,13 @@ class Update:
     def _variables(self) -> dict[str, keras.Variable]:
         seeds = {id(v) for _, v in dropout_states(self.discriminator)}
         owners = {
-            "generator": self.generator.variables,
-            "discriminator": self.discriminator.variables,
-            "g_optimizer": self.g_optimizer.variables,
-            "d_optimizer": self.d_optimizer.variables,
-            AVERAGE: [] if self.average is None else self.average.model.variables,
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "g_optimizer": self.g_optimizer,
+            "d_optimizer": self.d_optimizer,
         }
+        if self.average is not None:
+            owners[AVERAGE] = self.average.model
         regularizers: dict[str, keras.Variable] = {}
         if self.lecam is not None:
             regularizers |= {f"lecam/{name}": average for name, average in self.lecam.averages.items()}
@@ -201,8 +202,9 @@ class Update:
             regularizers["augment/probability"] = self.adaptive.probability
         return regularizers | {
             name: variable
-            for owner, variables in owners.items()
-            for name, variable in named(owner, [v for v in variables if id(v) not in seeds]).items()
+            for owner, of in owners.items()
+            for name, variable in named(owner, of).items()
+            if id(variable) not in seeds
         }
 
     def _updates(self, first: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
@@ -428,10 +430,11 @@ class Update:
         optimizer.apply(devices.summands(gradients), variables)
 
 
-def named(owner: str, variables: Sequence[keras.Variable]) -> dict[str, keras.Variable]:
-    """Return variables by the names that `Update.state` has them under."""
-    names = {f"{owner}/{v.path.partition('/')[2]}": v for v in variables}
-    assert len(names) == len(variables), "two variables share a name: layers need names of their own"
+def named(owner: str, of: keras.Model | keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
+    """Return the variables of a model or an optimiser by the names that `Update.state` has them under."""
+    # Keras puts the name of a sequential model before those of its variables, and of others not.
+    names = {f"{owner}/{v.path.removeprefix(f'{of.name}/')}": v for v in of.variables}
+    assert len(names) == len(of.variables), "two variables share a name: layers need names of their own"
     return names
 
 
@@ -441,7 +444,7 @@ def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -
     Raises ValueError if they are of another generator.
     """
     owner = AVERAGE if any(name.startswith(f"{AVERAGE}/") for name in state) else "generator"
-    for name, variable in named(owner, generator.variables).items():
+    for name, variable in named(owner, generator).items():
         if name not in state or state[name].shape != variable.shape:
             raise ValueError(f"the state belongs to another generator: it has no {name} of shape {variable.shape}")
         variable.assign(state[name])

@@ -272,6 +272,6 @@ def untrained_run(tmp_path: Path) -> "Run":
     run = new_run(config, None, [], Console(quiet=True))
     for step in (3, 6):
         generator = build_generator(seed=step)
-        arrays = {name: v.numpy() for name, v in named("generator", generator.variables).items()}
+        arrays = {name: v.numpy() for name, v in named("generator", generator).items()}
         run.folder.checkpoints.save(Checkpoint(step, arrays, {}))
     return run

@@ -15,7 +15,6 @@ from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning, read
 from gan.errors import ConfigError
 
 KEY = "train.init_from"
-SIDE = 8 * 8  # pixels of the generator's first feature map
 
 
 @dataclass(frozen=True)
@@ -85,17 +84,21 @@ def _newest(run: RunFolder) -> Path:
 
 def _settings_of(arrays: dict[str, np.ndarray], reference: str) -> dict[str, Any]:
     """Return what a state's shapes say of the settings of its networks. Raises ConfigError for another kind of file."""
+    is_resnet = "generator/block_1_conv_1/kernel" in arrays
+    first, norm = ("block_1_conv_1", "block_2_bn_1") if is_resnet else ("conv_1", "bn_2")
     try:
-        latent_dim, features = arrays["generator/dense/kernel"].shape
-        width = arrays["discriminator/conv_1/kernel"].shape[-1]
+        latent_dim = arrays["generator/dense/kernel"].shape[0]
+        channels = arrays[f"generator/{first}/kernel"].shape[-1]
+        d_channels = arrays[f"discriminator/{first}/kernel"].shape[-1]
         last = arrays["discriminator/logits/kernel"].shape[0]
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, IndexError) as error:
         raise ConfigError(KEY, "a checkpoint of a run", reference, "it has no such networks") from error
     return {
+        "model.architecture": "resnet" if is_resnet else "dcgan",
         "model.latent_dim": latent_dim,
-        "model.generator.width": features // SIDE,
-        "model.discriminator.width": width,
-        "model.discriminator.batch_norm": "discriminator/bn_2/gamma" in arrays,
-        "model.discriminator.spectral_norm": "discriminator/conv_1/u" in arrays,
-        "model.minibatch_stddev": last % (8 * width) != 0,
+        "model.generator.width": channels,
+        "model.discriminator.width": d_channels // 2 if is_resnet else d_channels,
+        "model.discriminator.batch_norm": f"discriminator/{norm}/gamma" in arrays,
+        "model.discriminator.spectral_norm": f"discriminator/{first}/u" in arrays,
+        "model.minibatch_stddev": last % d_channels != 0,
     }

@@ -1,5 +1,6 @@
 """Networks, optimizers and the compiled update of a `Config`."""
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,15 +15,20 @@ if TYPE_CHECKING:
 
 def make_generator(config: Config) -> "keras.Model":
     """Return a generator of the settings of a run, with its first weights."""
-    from gan.models import build_generator
-
-    return build_generator(
+    return _networks(config).build_generator(
         config.model.latent_dim,
         config.model.generator.bn_momentum,
         width=config.model.generator.width,
         precision=config.train.precision,
         seed=config.seed,
     )
+
+
+def _networks(config: Config) -> ModuleType:
+    """Return the module that builds the networks of an architecture."""
+    from gan import models, resnet
+
+    return resnet if config.model.architecture == "resnet" else models
 
 
 def build_update(config: Config, images: np.ndarray, jit_compile: bool = False) -> "Update":
@@ -44,7 +50,6 @@ def build_update(config: Config, images: np.ndarray, jit_compile: bool = False) 
 
 def _build_update(config: Config, images: np.ndarray, jit_compile: bool) -> "Update":
     from gan.labels import Labels
-    from gan.models import build_discriminator
     from gan.optimizers import Adam, Decay
     from gan.update import Update
 
@@ -52,7 +57,7 @@ def _build_update(config: Config, images: np.ndarray, jit_compile: bool) -> "Upd
     adam = {"beta_1": optim.beta_1, "beta_2": optim.beta_2, "epsilon": optim.epsilon}
     return Update(
         make_generator(config),
-        build_discriminator(
+        _networks(config).build_discriminator(
             model.discriminator.bn_momentum,
             model.discriminator.leaky_relu_alpha,
             model.dropout,

@@ -49,7 +49,9 @@ class GeneratorConfig:
         None, "the generator's batch normalisations, input to output", PerLayer(2, FRACTION), "model.bn_momentum"
     )
     width: int = setting(
-        128, "channels of the generator's 8x8 and 16x16 feature maps; the 32x32 one has half as many", Interval(2, 4096)
+        128,
+        "channels of the generator's 8x8 and 16x16 feature maps, half as many at 32x32; in resnet of all",
+        Interval(2, 4096),
     )
 
 
@@ -62,7 +64,9 @@ class DiscriminatorConfig:
         None, "the discriminator's LeakyReLUs, input to output", PerLayer(4, FRACTION), "model.leaky_relu_alpha"
     )
     width: int = setting(
-        32, "channels of the discriminator's first convolution; each of the three others doubles them", Interval(1, 512)
+        32,
+        "channels of the discriminator's first convolution, doubled by each other; in resnet half of all",
+        Interval(1, 512),
     )
     batch_norm: bool = setting(True, "whether the discriminator has batch normalisations")
     spectral_norm: bool = setting(
@@ -72,6 +76,9 @@ class DiscriminatorConfig:
 
 @dataclass
 class ModelConfig:
+    architecture: str = setting(
+        "dcgan", "the tutorial's networks, or residual ones as those of SNGAN", Choice(("dcgan", "resnet"))
+    )
     latent_dim: int = setting(100, "length of the generator's input vector z", Interval(1, 65536))
     bn_momentum: float = setting(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
     leaky_relu_alpha: float = setting(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)

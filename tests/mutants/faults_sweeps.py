@@ -131,8 +131,8 @@ FAULTS = [
         "sampler-not-seeded",
         "sweeps/study/samplers.py",
         "Suggestions differ from one search to the next of the same seed.",
-        "multivariate=True, seed=seed)",
-        "multivariate=True)",
+        "for dimension in space),\n            seed=seed,\n",
+        "for dimension in space),\n",
         (f"{SESSION}::test_one_worker_is_deterministic_and_interruptions_do_not_show",),
     ),
     Fault(
@@ -424,5 +424,21 @@ FAULTS = [
         "places.remove(number)\n",
         "places.copy()\n",
         ("tests/sweeps/search/test_session.py",),
+    ),
+    Fault(
+        "condition-turned-round",
+        "sweeps/spec/space.py",
+        "A dimension is searched where its condition does not hold.",
+        "!= self.is_negated",
+        "== self.is_negated",
+        ("tests/sweeps/spec/test_space.py",),
+    ),
+    Fault(
+        "idle-value-shown",
+        "sweeps/study/samplers.py",
+        "Trials are shown to the sampler with values that did nothing.",
+        "values = active(space, {**values_before_extension, **trial.params})",
+        "values = {key: value for key, value in {**values_before_extension, **trial.params}.items() if key in of_space}",
+        ("tests/sweeps/study/test_samplers.py",),
     ),
 ]

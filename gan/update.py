@@ -219,7 +219,8 @@ class Update:
         """Return `XLA_ROWS` rows, as XLA has to know their number; those beyond `count` are 0."""
 
         def one_more(done: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return done + 1, tf.tensor_scatter_nd_update(rows, [[done]], [self._one(first + done)])
+            is_this = tf.range(XLA_ROWS)[:, None] == done  # a scatter would not be deterministic on a GPU, or slow
+            return done + 1, tf.where(is_this, self._one(first + done), rows)
 
         rows = tf.zeros((XLA_ROWS, len(VALUES)))
         _, rows = tf.while_loop(lambda done, _: done < count, one_more, (0, rows), parallel_iterations=1)

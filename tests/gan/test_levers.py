@@ -38,13 +38,19 @@ ALL: dict[str, Any] = {
 }
 
 
-def small(update_rule: str, precision: str = "float32", spectral_norm: bool = False, **options: Any) -> Update:
-    """The project's networks, narrow."""
+def small(
+    update_rule: str,
+    precision: str = "float32",
+    spectral_norm: bool = False,
+    epsilon: float = 1e-7,
+    **options: Any,
+) -> Update:
+    """The project's networks, narrow. epsilon: Adam's; a large one does not blow rounding up."""
     return Update(
         build_generator(5, width=8, precision=precision, seed=0),
         build_discriminator(width=4, spectral_norm=spectral_norm, precision=precision, seed=0),
-        Adam(1e-3, beta_1=0.5),
-        Adam(1e-3, beta_1=0.5),
+        Adam(1e-3, beta_1=0.5, epsilon=epsilon),
+        Adam(1e-3, beta_1=0.5, epsilon=epsilon),
         noise_images(40),
         update_rule=update_rule,
         batch_size=BATCH,

@@ -18,7 +18,7 @@ from experiments.settings.rules import put
 from experiments.settings.schema import Config
 from gan import randomness, update, xla
 from gan.labels import Labels
-from gan.update import VALUES
+from gan.update import ALIVE, VALUES
 
 # Of each setting two numbers; those that are 0 by default have none, so that the option is on in both.
 NUMBERS: dict[str, tuple[Any, Any]] = {
@@ -104,21 +104,21 @@ def test_draws_are_the_same() -> None:
 def test_five_updates_are_those_of_the_plain_one(
     update_rule: str, precision: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until rounding is blown up by Adam's division and then by chaos: `test_fast_layers_and_optimisers_...`."""
     monkeypatch.setattr(update, "XLA_ROWS", 3)
-    plain, compiled = (small(update_rule, precision, jit_compile=on, **options) for on in (False, True))
+    plain, compiled = (small(update_rule, precision, epsilon=1e-2, jit_compile=on, **options) for on in (False, True))
     start = plain.state()
     rows, expected = compiled.run(1, 5), plain.run(1, 5)
     assert rows.shape == (5, len(VALUES))
-    tolerances = (1e-5, 5e-4, 2e-3, 5e-3, 5e-3) if precision == "float32" else (3e-3, 2e-2, 5e-2, 5e-2, 5e-2)
-    for row, want, tolerance in zip(rows, expected, tolerances, strict=True):
-        np.testing.assert_allclose(row, want, atol=tolerance)
+    within = 1e-4 if precision == "float32" else 5e-2
+    exact = len(VALUES) if precision == "float32" else VALUES.index(ALIVE)  # which counts logits beyond a bound
+    np.testing.assert_allclose(rows[:, :exact], expected[:, :exact], atol=within)
     state, wanted = compiled.state(), plain.state()
     assert state.keys() == wanted.keys()
-    assert state["d_optimizer/iteration"] == wanted["d_optimizer/iteration"]
-    for name in [name for name in start if name.endswith("kernel") and "optimizer" not in name]:
+    for name in [
+        name for name in start if name.endswith(("kernel", "iteration", "probability")) and "adam" not in name
+    ]:
         way = np.linalg.norm(wanted[name] - start[name])
-        assert np.linalg.norm(state[name] - wanted[name]) < (0.1 if precision == "float32" else 0.5) * way, name
+        assert np.linalg.norm(state[name] - wanted[name]) <= 20 * within * way, name
 
 
 def test_a_study_compiles_once(program: RunProgram, npz: Path, tmp_path: Path) -> None:

@@ -1,0 +1,170 @@
+"""What each option of docs/levers.md is worth: the FID proxy after so many updates, over seeds, beside the preset alone.
+
+    python benchmarks/lever_scores.py path=<CIFAR-10> [steps=2500] [seeds=0,1,2] [classes=ship,horse]
+        [preset=tutorial] [root=mlruns/levers] [table=docs/results/levers.csv] [at_once=2]
+
+Trainings that are in the table are not made again; one that was stopped is resumed. So the same command continues,
+and a new option below is all that it trains then. Every row was trained with the preset and its option alone.
+"""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+
+from rich.console import Console
+from rich.table import Table
+from step_speed import arguments
+
+from experiments.records import journal
+from experiments.records.folders import RunFolder
+from experiments.records.status import RunStatus
+from experiments.reports.statistics import compare_with_control
+from experiments.runs.facts import code_tags
+from experiments.runs.hardware import available_cores
+from gan import metric_names
+
+ROOT = Path(__file__).resolve().parents[1]
+NONE = ""  # the option of the preset alone
+OPTIONS = (
+    NONE,
+    "train.d_steps=2",
+    "train.loss=relativistic train.r1_gamma=0.1 train.r2_gamma=0.1 model.discriminator.batch_norm=false",
+    "train.r1_gamma=0.1 model.discriminator.batch_norm=false",
+    "train.r1_gamma=0.1 train.r2_gamma=0.1 model.discriminator.batch_norm=false",
+    "train.lecam=0.3",
+    "train.consistency=10",
+    "train.augment=translation+cutout",
+    "train.augment=color+translation+cutout",
+    "train.augment=color+translation+cutout train.augment_target=0.6",
+    "model.minibatch_stddev=true",
+    "model.architecture=resnet model.generator.width=64 model.discriminator.spectral_norm=true"
+    " model.discriminator.batch_norm=false train.loss=hinge",
+    "optim.beta_1=0",
+    "train.batch_size=64",
+    "train.ema_decay=0.999",
+)
+COLUMNS = ("preset", "option", "class", "seed", "steps", "fid_proxy", "seconds", "commit")
+Row = dict[str, str]
+
+
+class Rows:
+    """The table of results, on disk after each training."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._lock = file, threading.Lock()
+        self.rows: list[Row] = []
+        if file.exists():
+            with open(file, newline="") as stream:
+                self.rows = list(csv.DictReader(stream))
+
+    def has(self, wanted: Row) -> bool:
+        return any(all(row[key] == value for key, value in wanted.items()) for row in self.rows)
+
+    def add(self, row: Row) -> None:
+        with self._lock:
+            self.rows.append(row)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            half = self._file.with_suffix(".half")
+            with open(half, "w", newline="") as stream:
+                writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(self.rows)
+            os.replace(half, self._file)
+
+
+def train(wanted: Row, path: str, root: Path, threads: int) -> Row | None:
+    """Train, or resume that; return the row of the table, None for a training that was stopped."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", wanted["option"].replace("model.", "").replace("train.", "")) or "alone"
+    name = f"{wanted['preset']}-{words[:60]}-{wanted['class']}-{wanted['steps']}-seed-{wanted['seed']}"
+    folder = RunFolder(root / "runs" / name)
+    common = [f"records.root={root}", f"train.threads={threads}"]
+    if folder.config.is_file():
+        command = [f"resume={name}", *common]
+    else:
+        command = [
+            f"experiment={wanted['preset']}", *wanted["option"].split(), *common, f"name={name}", "data=cifar10",
+            f"data.path={path}", f"data.class_id={wanted['class']}", f"seed={wanted['seed']}",
+            f"train.steps={wanted['steps']}", "train.precision=mixed_bfloat16",
+        ]  # fmt: skip
+    if not is_over(folder):
+        subprocess.run([sys.executable, str(ROOT / "experiments/run.py"), *command], stdout=subprocess.DEVNULL)
+    if not is_over(folder):
+        return None
+    scores = journal.curves(folder.journal).get(metric_names.FINAL_FID_PROXY)
+    seconds = str(journal.all_tags(folder.journal).get("duration", "")).removesuffix(" s")
+    commit = code_tags().get("mlflow.source.git.commit", "")[:7]
+    return {**wanted, "fid_proxy": f"{scores[1][-1]:.5g}" if scores else "lost", "seconds": seconds, "commit": commit}
+
+
+def is_over(folder: RunFolder) -> bool:
+    """Return whether a training finished, or was lost for its settings."""
+    if not folder.journal.exists():
+        return False
+    return journal.last_status(folder.journal) == RunStatus.FINISHED or journal.last_failure(folder.journal) is not None
+
+
+def show(rows: list[Row], steps: int, preset: str, console: Console) -> None:
+    """Print mean and standard deviation over seeds, and by how much an option is better than the preset alone."""
+    mine = [row for row in rows if row["steps"] == str(steps) and row["preset"] == preset]
+    for of in sorted({row["class"] for row in mine}):
+        table = Table(f"{preset}, {of}, {steps:,} updates", "FID proxy", "lower by", "95 % interval", "seconds")
+        scores = {
+            option: [
+                float(r["fid_proxy"])
+                for r in mine
+                if (r["option"], r["class"]) == (option, of) and r["fid_proxy"] != "lost"
+            ]
+            for option in OPTIONS
+        }
+        trained = [option for option in OPTIONS if scores[option]]
+        others = [option for option in trained if option != NONE]
+        compared = compare_with_control([scores[option] for option in others], scores[NONE]) if scores[NONE] else []
+        differences = dict(zip(others, compared, strict=True)) if compared else {}
+        for option in trained:
+            values = scores[option]
+            spread = f" ± {stdev(values):.2g}" if len(values) > 1 else ""
+            lower = interval = ""
+            if option in differences:
+                difference = differences[option]
+                lower = f"{-difference.value:.3g}"
+                interval = f"{-difference.high:.3g} to {-difference.low:.3g}" if difference.has_interval else ""
+            seconds = [float(r["seconds"]) for r in mine if (r["option"], r["class"]) == (option, of) and r["seconds"]]
+            table.add_row(option or "alone", f"{mean(values):.3g}{spread}", lower, interval, f"{mean(seconds):.0f}")
+        console.print(table)
+
+
+def main(path: str, steps: int, seeds: str, classes: str, preset: str, root: str, table: str, at_once: int) -> None:
+    console = Console(width=140)
+    rows = Rows(ROOT / table)
+    left = [
+        {"preset": preset, "option": option, "class": of, "seed": seed, "steps": str(steps)}
+        for seed, option, of in product(seeds.split(","), OPTIONS, classes.split(","))
+    ]
+    left = [wanted for wanted in left if not rows.has(wanted)]
+    console.print(f"{len(left)} trainings left")
+
+    def one(wanted: Row) -> None:
+        row = train(wanted, path, ROOT / root, max(available_cores() // at_once, 1))
+        if row is not None:
+            rows.add(row)
+            console.print(f"{row['option'] or 'alone'}, {row['class']}, seed {row['seed']}: {row['fid_proxy']}")
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(one, left))
+    show(rows.rows, steps, preset, console)
+
+
+if __name__ == "__main__":
+    main(
+        **arguments(
+            path="", steps=2500, seeds="0,1,2", classes="ship,horse", preset="tutorial", root="mlruns/levers",
+            table="docs/results/levers.csv", at_once=2,
+        )
+    )  # fmt: skip

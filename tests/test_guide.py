@@ -79,6 +79,6 @@ def test_the_guide_from_beginning_to_end(program: RunProgram, tmp_path: Path) ->
         command = [*arguments, *EXTRA[script], f"records.root={tmp_path / 'records'}"]
         done = program(*command, script=script, cwd=tmp_path)
         assert done.returncode == 0, f"{script} {arguments}\n{done.stdout}{done.stderr}"
-    assert {file.name for file in tmp_path.glob("*.*")} >= {"winner.png", "banner.png", "walk.gif", "images.npz"}
+    assert {file.name for file in tmp_path.glob("*.*")} >= {"winner.png", "banner.png", "walk.gif", "samples.npz"}
     pages = [*(tmp_path / "records").glob("comparisons/*/compare.html")]
     assert len(pages) == 1

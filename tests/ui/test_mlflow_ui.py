@@ -64,8 +64,8 @@ def records(forks: None, tmp_path_factory: pytest.TempPathFactory, worker_id: st
         if not made.exists():
             images = base / "ui images.npz"
             np.savez(images, images=noise_images(64))
-            common = ["data=npz", f"data.path={images}", *NARROW, f"records.root={records.root}"]
-            for program, arguments in (("experiments/run.py", RUN), ("sweeps/optuna_search.py", SEARCH)):
+            common = ["data=npz", f"data.path={images}", f"records.root={records.root}"]
+            for program, arguments in (("experiments/run.py", RUN), ("sweeps/optuna_search.py", [*SEARCH, *NARROW])):
                 env = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
                 done = run(ROOT / program, [*common, *arguments], environment=env, folder=ROOT, seconds=900)
                 assert done.returncode == 0, done.stdout + done.stderr

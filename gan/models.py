@@ -174,7 +174,13 @@ def _conv(
 
 
 def layer_options(seed: int | None, purpose: str, precision: str) -> dict[str, Any]:
-    """Return Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy."""
+    """Return Keras' default kernel initialiser with a seed of the layer's own, and the dtype policy.
+
+    Args:
+        seed: of all initial weights; None for weights that are drawn anew.
+        purpose: names the layer. Each has weights of its own.
+        precision: a Keras dtype policy.
+    """
     return {"kernel_initializer": keras.initializers.GlorotUniform(layer_seed(seed, purpose)), "dtype": precision}
 
 

@@ -48,6 +48,22 @@ SCORERS: dict[str, "Scorer"] = {}  # `small_scorer`'s
 RunProgram = Callable[..., subprocess.CompletedProcess[str]]
 
 
+# Tests of half a minute or more: at the end of a session one process would be at them while the others have nothing to do.
+LONG = (
+    "test_hosts",
+    "test_optuna_search",
+    "test_grid",
+    "test_mlflow_ui",
+    "test_search_under_fire",
+    "test_xla",
+    "test_session",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture(autouse=True)
 def no_logs_left() -> Iterator[None]:
     """No test leaves what Hydra logs to, for a program, to the tests after it."""

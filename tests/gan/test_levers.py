@@ -199,7 +199,9 @@ def test_the_relativistic_loss_is_of_pairs(update_rule: str) -> None:
 # --- steps of D
 
 
-@pytest.mark.parametrize(("update_rule", "steps_in_one"), [("tutorial", 2), ("batch", 1)])
+@pytest.mark.parametrize(
+    ("update_rule", "steps_in_one"), [("tutorial", 2), pytest.param("batch", 1, marks=pytest.mark.slow)]
+)
 def test_d_takes_so_many_steps_each_on_its_own_batch(
     update_rule: str, steps_in_one: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +280,7 @@ def test_the_average_of_logits_moves_by_its_decay() -> None:
 # --- consistency
 
 
-@pytest.mark.parametrize("update_rule", UPDATE_RULES)
+@pytest.mark.parametrize("update_rule", ["batch", pytest.param("tutorial", marks=pytest.mark.slow)])
 def test_consistency_is_the_squared_change_of_logits_under_the_same_dropout(
     update_rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

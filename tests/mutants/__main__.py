@@ -1,6 +1,6 @@
 """Do the tests notice mistakes? Each fault is put into a copy of the code, and the tests that should fail are run on it.
 
-    python tests/mutants                    all faults (make mutants), 20 minutes on two busy cores
+    python tests/mutants                    all faults (make mutants), 40 minutes on two busy cores
     python tests/mutants r1-half fid-trace  these alone
     python tests/mutants --list             what there is; says whether each fault still fits the code
     python tests/mutants --markdown         the table of docs/testing.md

@@ -85,7 +85,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("model.bn_momentun=0.8", r"model\.bn_momentun must be a known setting.*did you mean 'model\.bn_momentum'"),
         ("model.bn_momentum=[0.8]", r"model\.bn_momentum must be a number.*model\.generator\.bn_momentum"),
         ("model={bn_momentun:0.8}", r"model\.bn_momentun must be a known.*did you mean 'model\.bn_momentum'"),
-        ("model=3", r"model must be given key by key; got '3' \(model\.latent_dim, "),
+        ("model=3", r"model must be given key by key; got '3' \(model\.architecture, "),
         ("~train.steps", r"must be key=value; got '~train\.steps'"),
         ("experiment=null", "experiment must be one of defaults, quick, tuned, tuned_four, tutorial; got None"),
         ("data.path=", r"data\.path must be absent or not empty; got ''"),

@@ -52,6 +52,7 @@ class Contestant:
 
     name: str
     arguments: list[str]  # of benchmarks/contestant.py
+    most: int = 10**9  # updates a turn
 
     def start(self, python: str = sys.executable) -> "Contestant":
         """Start the process, and wait until it is warm."""
@@ -75,8 +76,8 @@ class Contestant:
         assert answer == "ready", f"{self.name} did not start: try python benchmarks/contestant.py {self.arguments}"
 
     def begin(self, updates: int) -> None:
-        self._updates = updates
-        self._say(str(updates))
+        self._updates = min(updates, self.most)
+        self._say(str(self._updates))
 
     def end(self) -> None:
         self.milliseconds.append(float(self._ask(None)) / self._updates * 1e3)
@@ -150,7 +151,9 @@ def on_cpu(batch_size: int) -> list[Contestant]:
             for precision in PRECISIONS
         ),
         Contestant(
-            "ours, tutorial, float32, XLA", ["ours", "update_rule=tutorial", "precision=float32", size, "xla=yes"]
+            "ours, tutorial, float32, XLA",
+            ["ours", "update_rule=tutorial", "precision=float32", size, "xla=yes"],
+            most=1,  # of seconds each
         ),
         *(
             Contestant(f"PyTorch {how}, {rule}", ["pytorch", f"update_rule={rule}", size, *flags])

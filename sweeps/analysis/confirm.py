@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.status import FailureKind, RunStatus
+from experiments.runs import gpus
 from experiments.runs.hardware import available_cores
 from gan import metric_names
 from sweeps.analysis.comparison import Candidate
@@ -58,21 +59,25 @@ def confirm(
         CannotGoOn: if every training would fail.
     """
     seeds = [plan.config.seed + 1 + k for k in range(plan.search.confirm.seeds)]
-    jobs = [(candidate, seed) for seed in seeds for candidate in candidates]
+    jobs = list(enumerate((candidate, seed) for seed in seeds for candidate in candidates))
     running: set[TrialProcess] = set()
     lock = threading.Lock()
     events: queue.Queue[TrainingChanged] = queue.Queue()
     stopped: list[str] = []  # why every training would fail
     unscored: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
-    def train(candidate: Candidate, seed: int) -> None:
+    def train(number: int, candidate: Candidate, seed: int) -> None:
         run = _run(plan, candidate, seed)
         name = f"{candidate.title} seed {seed}"
         for _ in range(plan.search.retries + 1):
             if should_stop() or stopped or _is_done(run) or _failure(run):
                 break
             with lock:
-                process = TrialProcess(_job(plan, candidate, seed), plan.folder.path / "logs" / f"{run.name}.log")
+                process = TrialProcess(
+                    _job(plan, candidate, seed),
+                    plan.folder.path / "logs" / f"{run.name}.log",
+                    environment=gpus.share_of(number, plan.config.train.devices),
+                )
                 running.add(process)
             events.put(TrainingChanged(name, words="training"))
             ended: Ended | None = None
@@ -93,7 +98,7 @@ def confirm(
             events.put(TrainingChanged(name, words=words, is_over=True))
 
     with ThreadPoolExecutor(_at_a_time(plan)) as threads:
-        waiting = [threads.submit(train, *job) for job in jobs]
+        waiting = [threads.submit(train, number, *job) for number, job in jobs]
         while not all(future.done() for future in waiting) or not events.empty():
             with contextlib.suppress(queue.Empty):
                 on_event(events.get(timeout=0.25))

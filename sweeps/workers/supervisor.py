@@ -116,6 +116,7 @@ class Supervisor:
     def _task(self, number: int) -> Task:
         search = self._plan.search
         arguments = [f"search.study={search.study}", f"search.grace_seconds={search.grace_seconds}"]
+        arguments.append(f"search.workers={self._plan.workers}")  # a worker that sees one GPU would count fewer
         if search.storage is not None:
             arguments += ["search.role=worker", f"search.storage={search.storage}"]
         arguments.append(as_text(f"records.root={self._plan.records.root}"))

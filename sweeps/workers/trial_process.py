@@ -1,6 +1,6 @@
 """A trial's process, from the side of its worker: started, listened to, pruned or interrupted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sweeps.workers.child import Child
@@ -16,10 +16,13 @@ class TrialProcess(Child):
         job: what it trains.
         log: the file that its standard error is appended to.
         program: the Python file that it runs.
+        environment: variables beside those of this process.
     """
 
-    def __init__(self, job: Job, log: Path, program: Path = TRIAL) -> None:
-        super().__init__(program, job.line(), log, read=True)
+    def __init__(
+        self, job: Job, log: Path, program: Path = TRIAL, environment: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(program, job.line(), log, read=True, environment=environment)
 
     def messages(self) -> Iterator[Message]:
         """Yield what it says until it ends; the last is an `Ended`, unless it was killed."""

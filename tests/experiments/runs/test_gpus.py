@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pynvml
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from experiments.runs import gpus
 from gan import metric_names
 from gan.tracker import NullTracker
+from sweeps.analysis import confirm
 from sweeps.search import throughput
 from sweeps.spec.plan import read_plan
+from sweeps.study.published import merged
 from sweeps.workers import launchers
 from sweeps.workers.protocol import Task
+from sweeps.workers.supervisor import Supervisor
 
 GIGABYTE = 2**30
 
@@ -141,6 +145,49 @@ def test_a_search_has_as_many_workers_as_cores_and_memory_allow(
     library.gigabytes = gigabytes
     monkeypatch.setattr("sweeps.spec.plan.available_cores", lambda: 2)
     assert read_plan(["search=custom", "model.dropout=0.1,0.2"]).workers == workers
+
+
+def test_a_worker_that_sees_one_gpu_divides_the_cores_as_its_search_does(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.gigabytes = [3, 3]
+    monkeypatch.setattr("sweeps.spec.plan.available_cores", lambda: 8)
+    plan = read_plan(["search=custom", "model.dropout=0.1,0.2", f"records.root={tmp_path}"])
+    assert (plan.workers, plan.threads) == (2, 4)
+    task = Supervisor(plan, SimpleNamespace(user_attrs={}), None)._task(1)  # type: ignore[arg-type]
+    monkeypatch.setenv(gpus.CHOSEN, "1")
+    there = read_plan(merged(plan.command, task.arguments))
+    assert (there.workers, there.threads) == (2, 4)
+
+
+def test_a_confirmations_trainings_take_turns_at_gpus(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+
+    class Killed:
+        def __init__(self, job: object, log: Path, environment: Mapping[str, str]) -> None:
+            given.append(environment[gpus.CHOSEN])
+
+        def messages(self) -> list[object]:
+            return []
+
+        def ending(self) -> str:
+            return "killed"
+
+    monkeypatch.setattr(confirm, "TrialProcess", Killed)
+    plan = read_plan(
+        [
+            "search=custom",
+            "model.dropout=0.1,0.2",
+            "search.confirm.seeds=2",
+            "search.retries=0",
+            f"records.root={tmp_path}",
+        ]
+    )
+    candidates = [confirm.Candidate(f"trial-{number}", {}, 0.0) for number in range(2)]
+    confirm.confirm(plan, candidates, lambda event: None, lambda: False)
+    assert sorted(given) == ["0", "0", "1", "1"]
 
 
 def test_local_workers_and_the_dry_run_are_given_their_gpus(

@@ -49,8 +49,10 @@ def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
 
 def _print_space(plan: Plan, console: Console) -> None:
     table = Table("setting", "space", plan.preset, box=None, header_style="bold")
+    baseline = plan.baseline_for_tables
     for dimension in plan.space:
-        table.add_row(dimension.key, dimension.text, table_text(plan.baseline_for_tables[dimension.key]))
+        value = table_text(baseline[dimension.key]) if dimension.key in baseline else ""  # it means nothing there
+        table.add_row(dimension.key, dimension.text, value)
     console.print(table)
 
 

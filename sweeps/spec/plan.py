@@ -139,8 +139,8 @@ class Plan:
 
     @property
     def baseline_for_tables(self) -> dict[str, Value]:
-        """For each dimension the baseline's value as tables show it: 0.78/0.82/0.8 where layers differ."""
-        return {dimension.key: in_brief(effective(self.config, dimension.key)) for dimension in self.space}
+        """For each dimension of the baseline its value as tables show it: 0.78/0.82/0.8 where layers differ."""
+        return {key: in_brief(effective(self.config, key)) for key in self.baseline}
 
     def is_baseline(self, params: Mapping[str, Value]) -> bool:
         """Return whether these parameters are exactly the baseline's settings."""
@@ -154,7 +154,8 @@ class Plan:
         """Return what the scores of a study depend on, apart from the data and the extractor, which are read later."""
         fixed = {key: value for key, value in settings(self.config).items() if not self._may_vary(key)}
         space = {f"{SPACE_PREFIX}{dimension.key}": dimension.text for dimension in self.space}
-        baseline = {f"{BASELINE_PREFIX}{key}": value for key, value in self.baseline_for_tables.items()}
+        values = {dimension.key: in_brief(effective(self.config, dimension.key)) for dimension in self.space}
+        baseline = {f"{BASELINE_PREFIX}{key}": value for key, value in values.items()}
         return {**fixed, "search.steps": self.search.steps, **space, **baseline}
 
     def inherits_from_space(self, key: str) -> bool:

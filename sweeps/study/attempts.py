@@ -61,8 +61,14 @@ def is_baseline(plan: Plan, trial: FrozenTrial | Trial) -> bool:
 
 
 def shown_params(plan: Plan, trial: FrozenTrial | Trial) -> dict[str, Any]:
-    """Return the parameters of a trial for tables; for the baseline, the values in effect, layer by layer."""
-    return plan.baseline_for_tables if BASELINE in trial.user_attrs else trial.params
+    """Return the parameters of a trial for tables, in the order of the space.
+
+    For the baseline they are the values in effect, layer by layer.
+    """
+    if BASELINE in trial.user_attrs:
+        return plan.baseline_for_tables
+    order = {dimension.key: index for index, dimension in enumerate(plan.space)}
+    return {key: trial.params[key] for key in sorted(trial.params, key=lambda key: order.get(key, len(order)))}
 
 
 def is_repeat(trial: FrozenTrial) -> bool:

@@ -252,6 +252,10 @@ def test_conditions_are_read_from_the_command_line() -> None:
     ]  # fmt: skip
     assert plan.baseline == {"train.loss": "bce", "train.label_noise": 0.05}
     assert plan.identity()["search.space.train.label_noise"] == "interval(0, 0.3) when train.loss=bce"
+    assert plan.baseline_for_tables == plan.baseline
+    hinge = read_plan([*plan.command, "experiment=tutorial", "train.r1_every_steps=1,4 when train.loss=hinge"])
+    assert "train.r1_every_steps" not in hinge.baseline_for_tables
+    assert "baseline.train.r1_every_steps" in hinge.identity()
     again = read_plan([argument for argument in plan.command if argument])
     assert again.space == plan.space
 

@@ -14,7 +14,7 @@ from sweeps.analysis.plots import as_suggested, importances
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.schema import SAMPLERS
 from sweeps.spec.space import read_space, same_params, sampled_params
-from sweeps.study import identity, samplers
+from sweeps.study import attempts, identity, samplers
 from sweeps.study.samplers import DecimalGridSampler, trials_in_space
 
 INSTALLED = [name for name in SAMPLERS if importlib.util.find_spec(samplers.EXTRAS.get(name, "optuna"))]
@@ -123,6 +123,18 @@ def test_a_dimension_idles_where_its_condition_does_not_hold(sampler: str) -> No
         assert ("train.label_noise" in trial.params) == (trial.params["train.loss"] == "bce")
     assert {trial.params["train.loss"] for trial in study.trials} == {"bce", "hinge"}
     assert importances(study).keys() == {"train.loss", "model.dropout"}  # of what all trials have
+
+
+def test_what_is_shown_is_in_the_order_of_the_space_and_idles_in_the_baseline_too() -> None:
+    plan = read_plan(["search=custom", "train.r1_every_steps=1,4 when train.r1_gamma!=0", "train.r1_gamma=0,1"])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    study.enqueue_trial(plan.baseline, user_attrs={attempts.BASELINE: True})
+    study.enqueue_trial({"train.r1_gamma": 1})
+    trials = [study.ask(), study.ask()]
+    for trial in trials:
+        sampled_params(plan.space, trial)
+    assert attempts.shown_params(plan, trials[0]) == {"train.r1_gamma": 0.0}
+    assert list(attempts.shown_params(plan, trials[1])) == ["train.r1_every_steps", "train.r1_gamma"]
 
 
 def test_tpe_models_a_conditional_dimension_from_the_trials_that_have_it() -> None:

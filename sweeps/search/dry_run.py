@@ -7,7 +7,7 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.progress import say, say_words, stage
+from experiments.cli.progress import say_words, stage
 from sweeps.display.search import format_params
 from sweeps.display.time_left import duration
 from sweeps.search import throughput
@@ -48,7 +48,9 @@ def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
 
 
 def _print_space(plan: Plan, console: Console) -> None:
-    table = Table("setting", "space", plan.preset, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for title in ("setting", "space", plan.preset):
+        table.add_column(title, overflow="fold")  # nothing is cut
     baseline = plan.baseline_for_tables
     for dimension in plan.space:
         value = table_text(baseline[dimension.key]) if dimension.key in baseline else ""  # it means nothing there
@@ -58,7 +60,7 @@ def _print_space(plan: Plan, console: Console) -> None:
 
 def _print_suggestions(plan: Plan, console: Console) -> None:
     baseline = "" if plan.search.sampler == "grid" else f"{plan.baseline_name}, and "
-    say(console, f"{baseline}examples of the first suggestions:")
+    say_words(console, f"{baseline}examples of the first suggestions:")
     for number, params in enumerate(suggestions(plan)):
         say_words(console, f"trial {number}  {format_params(params)}")
 

@@ -49,7 +49,9 @@ class Compared:
     def settings(self) -> dict[str, object]:
         """Settings that the result depends on, without the seed."""
         free = {*RESUME_MAY_CHANGE, "seed"} - {"train.steps"}
-        return {key: value for key, value in settings(self.config).items() if key not in free}
+        own = {key: value for key, value in settings(self.config).items() if key not in free}
+        ancestor = _ancestor(self.facts)
+        return own | ({"train.init_from": ancestor} if ancestor else {})  # whose file may have been moved since
 
     @cached_property
     def samples(self) -> dict[int, Path]:
@@ -142,14 +144,20 @@ def descent(run: Compared) -> str:
     """
     words, folder, seen = [run.name], run.folder, {run.folder.path}
     facts = run.facts
-    while (name := facts["tags"].get("init_from")) is not None:
-        words.append(f"{name} (step {facts['tags'].get('init_from.step', 'unknown')})")
-        folder = RunFolder(folder.records.runs / name)
+    while ancestor := _ancestor(facts):
+        words.append(ancestor)
+        folder = RunFolder(folder.records.runs / facts["tags"]["init_from"])
         if folder.path in seen or not folder.facts.is_file():  # gone, or of other records
             break
         seen.add(folder.path)
         facts = read_records(folder, "run")[1]
     return " <- ".join(words) if len(words) > 1 else ""
+
+
+def _ancestor(facts: dict[str, Any]) -> str:
+    """Return whose networks a run started from, as `first (step 2500)`; empty for a run that started from nothing."""
+    name = facts["tags"].get("init_from")
+    return f"{name} (step {facts['tags'].get('init_from.step', 'unknown')})" if name else ""
 
 
 def check_alike(runs: Sequence[Compared]) -> None:

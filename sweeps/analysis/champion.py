@@ -90,7 +90,7 @@ def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
     return Winner(
         origin=attempts.origin(best),
         is_baseline=is_baseline,
-        params={} if is_baseline else dict(best.params),
+        params={} if is_baseline else attempts.shown_params(plan, best),
         shown=attempts.shown_params(plan, best),
         run=attempts.run_of(plan, best),
         search_score=best.value,

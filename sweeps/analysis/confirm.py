@@ -36,7 +36,9 @@ def candidates(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Candidate]:
         again = any(trial.params == candidate.params for candidate in chosen)
         if not again and not attempts.is_baseline(plan, trial) and len(chosen) <= plan.search.confirm.top:
             origin = attempts.origin(trial)
-            chosen.append(Candidate(f"trial-{origin:04d}", dict(trial.params), trial.value, origin=origin))
+            chosen.append(
+                Candidate(f"trial-{origin:04d}", attempts.shown_params(plan, trial), trial.value, origin=origin)
+            )
     return chosen
 
 

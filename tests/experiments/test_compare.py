@@ -141,7 +141,9 @@ def test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance() -> None:
 def test_groups_are_named_by_what_sets_them_apart_where_their_names_do_not() -> None:
     def names(*runs: tuple[str, int, float]) -> list[str]:
         made = [
-            Compared(RunFolder(Path(name)), Config(model=ModelConfig(bn_momentum=momentum), seed=seed), {}, {})
+            Compared(
+                RunFolder(Path(name)), Config(model=ModelConfig(bn_momentum=momentum), seed=seed), {"tags": {}}, {}
+            )
             for name, seed, momentum in runs
         ]
         return [group.name for group in grouped(made)]

@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.cli.compose import compose_config
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import all_tags
-from experiments.reports.groups import descent, read_run
+from experiments.reports.groups import descent, differing, read_run
 from experiments.runs.ancestor import find_ancestor
 from experiments.runs.build import build_update
 from experiments.runs.start import new_run
@@ -130,6 +130,8 @@ def test_the_line_of_descent_is_recorded_and_shown(program: RunProgram, config: 
     assert read_run(second).facts["tags"]["init_from.step"] == "6"
     assert descent(read_run(second)) == "second <- first (step 6)"
     assert descent(read_run(first)) == ""
+    pair = [read_run(first), read_run(second)]
+    assert differing(pair)["train.init_from"] == [None, "first (step 6)"]  # no path of this machine
     third = compose_config([*common, "train.init_from=second", "name=third"])
     run = new_run(third, None, [], Console(quiet=True))
     assert descent(read_run(run.folder)) == "third <- second (step 2) <- first (step 6)"

@@ -3,9 +3,10 @@
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from filelock import FileLock
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 EXPERIMENT = "gan"
 OWN = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
 UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
@@ -32,6 +35,7 @@ EXPERIMENT_NOTE = f"""GANs. `{metric_names.FID_PROXY}`: lower is better; compare
 *Scores* among the *Views* has the columns for it. Runs are made by `python experiments/run.py`, studies by
 `python sweeps/optuna_search.py`; a study's trials are below it. `{metric_names.FINAL_FID_PROXY}` is of more images, at the end.
 """
+DOUBLES = ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes for a row that is there already
 VIEW = "scores"  # the UI's name for the saved view
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 VIEW_COLUMNS = [
@@ -155,11 +159,29 @@ def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Expe
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
     file = sqlite_file(uri)
     with _creating(records, file):
-        experiment = client.get_experiment_by_name(name)
-        if experiment is None:
-            place = artifacts_of(file) if file is not None else None  # a server decides itself
-            experiment = client.get_experiment(client.create_experiment(name, place, _experiment_tags()))
-        return experiment
+        place = artifacts_of(file) if file is not None else None  # a server decides itself
+
+        def find_or_create() -> "Experiment":
+            found = client.get_experiment_by_name(name)
+            return found or client.get_experiment(client.create_experiment(name, place, _experiment_tags()))
+
+        return insert(find_or_create)
+
+
+def insert(write: Callable[[], T]) -> T:
+    """Write what MLflow looks for first and inserts if it is not there, where another process may do so in between.
+
+    Args:
+        write: is called a second time if the database refuses the first insertion. It finds the other's then.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return write()
+    except MlflowException as error:
+        if error.error_code not in DOUBLES:
+            raise
+        return write()
 
 
 def check_experiment(experiment: "Experiment") -> None:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.tracking.connection import NOTE, insert
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from experiments.tracking.connection import NOTE
+    from mlflow.entities.model_registry import RegisteredModel
 
 MODEL_NOTE = """Latents (N, {latent_dim}) float32, drawn from N(0, 1) -> images (N, 32, 32, 3) float32 in [-1, 1].
 
@@ -83,9 +85,7 @@ def register_version(
     if not models:
         raise ValueError("the run has no model")
     model = models[0]
-    registered = client.search_registered_models(f"name = '{name}'")
-    if not registered:
-        client.create_registered_model(name, description=f"Winners of the search `{name}`. {ALIASES_NOTE}")
+    registered = insert(lambda: _find_or_create(client, name))
     source = f"models:/{model.model_id}"
     same_source = [version for version in client.search_model_versions(f"name = '{name}'") if version.source == source]
     version = (
@@ -96,11 +96,17 @@ def register_version(
     if MODEL_VERSIONS not in model.tags:
         versions = json.dumps([{"name": name, "version": version.version}])
         client.set_logged_model_tags(model.model_id, {MODEL_VERSIONS: versions})
-    if registered and int(registered[0].tags.get(WON, 0)) > time:  # a later winner was delivered before
+    if int(registered.tags.get(WON, 0)) > time:  # a later winner was delivered before
         return
     client.set_registered_model_tag(name, WON, str(time))
     client.set_registered_model_alias(name, alias, version.version)
     client.delete_registered_model_alias(name, CANDIDATE if alias == CHAMPION else CHAMPION)
+
+
+def _find_or_create(client: "MlflowClient", name: str) -> "RegisteredModel":
+    known = client.search_registered_models(f"name = '{name}'")
+    description = f"Winners of the search `{name}`. {ALIASES_NOTE}"
+    return known[0] if known else client.create_registered_model(name, description=description)
 
 
 def log_model(file: Path, run_id: str, experiment_id: str, time: int, step: int) -> None:

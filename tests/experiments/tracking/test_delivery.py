@@ -9,14 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.store.tracking import sqlalchemy_store
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal, Scalars, Status, read
@@ -321,6 +325,33 @@ def test_a_request_that_fails_once_loses_and_doubles_nothing(
     assert len(run.inputs.dataset_inputs) == 1
     assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1]
     assert len(client.list_artifacts(run.info.run_id, "images")) == 2
+
+
+def test_two_runs_that_enter_the_same_images_at_once_both_do(
+    records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = records.new_run("other", None)
+    write_json(other.facts, FACTS)
+    Journal(other).close()
+    enter = SqlAlchemyStore._log_inputs_impl
+    between: list[str] = []
+
+    def uuid4() -> uuid.UUID:  # MLflow has looked for the images in vain, and is about to insert them
+        monkeypatch.undo()
+        between.append("other")
+        Delivery(other).deliver()
+        return uuid.uuid4()
+
+    def enter_late(*args: object) -> None:
+        monkeypatch.setattr(sqlalchemy_store, "uuid", SimpleNamespace(uuid4=uuid4))
+        enter(*args)
+
+    monkeypatch.setattr(SqlAlchemyStore, "_log_inputs_impl", enter_late)
+    Delivery(folder).deliver()
+    assert between == ["other"]
+    entries = [stored(records, of)[1].inputs.dataset_inputs for of in (folder, other)]
+    assert entries[0][0].dataset == entries[1][0].dataset
+    assert [len(inputs) for inputs in entries] == [1, 1]
 
 
 def test_a_run_whose_process_died_when_it_was_created_is_found(

@@ -2,7 +2,7 @@
 
     python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs
 
-Trains nine GANs of seven kinds and two reference networks first, which takes hours on two cores. All
+Trains nine GANs of seven kinds for each class, and two reference networks, which takes hours on two cores. All
 of it is kept under validation/ in the records: the next call continues what was interrupted.
 """
 
@@ -28,14 +28,13 @@ from experiments.runs.facts import code_tags
 from experiments.runs.start import find_extractor
 from experiments.settings.rules import Interval, NotEmpty, describe, get, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
+from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset, load_dataset
-from gan.errors import ConfigError
+from gan.errors import ConfigError, nearest
 from gan.evaluation.weights import FOLDER, Weights
 
 if TYPE_CHECKING:
     from experiments.fid_proxy.measure import Numbers
-
-SHIP = 8
 
 
 @dataclass
@@ -43,6 +42,10 @@ class Validation:
     steps: int = setting(2500, "updates of each GAN", Interval(4))
     checkpoints: int = setting(10, "of each GAN that are scored, evenly spaced", Interval(4))
     epochs: int = setting(10, "of the reference networks", Interval(1))
+    classes: list[str] = setting(
+        ["ship", "horse", "automobile"],
+        "of CIFAR-10: generators of all are ranked, everything else is measured on the first",
+    )
     num_images: int = setting(5000, "images a score", Interval(200))
     seeds: int = setting(5, "repetitions with other images or latents", Interval(2))
     inception: bool = setting(False, "compare with InceptionV3, too: minutes for each checkpoint")
@@ -57,6 +60,12 @@ def main(args: Validation) -> int:
     console = Output(highlight=False, soft_wrap=True, markup=False)
     if args.steps % args.checkpoints:
         raise ConfigError("checkpoints", f"a divisor of steps={args.steps}", args.checkpoints)
+    for name in args.classes:
+        if name not in CIFAR10_CLASSES:
+            rule = f"one or more of {', '.join(CIFAR10_CLASSES)}"
+            raise ConfigError("classes", rule, name, nearest(name, CIFAR10_CLASSES))
+    if len(set(args.classes)) < max(len(args.classes), 1):
+        raise ConfigError("classes", "one or more classes, each once", args.classes)
     records = Records(Records.at(args.records.root).root / "validation")
     records.check_writable()
     out = Path(args.out).expanduser() if args.out is not None else records.root
@@ -64,23 +73,26 @@ def main(args: Validation) -> int:
     weights = {name: find_extractor(name, None) for name in ("cifar_cnn", "random_cnn")}
     if args.inception:
         weights["inception"] = find_extractor("inception", None)
-    ships = load_dataset("cifar10", args.data.path, SHIP, records.cache)
+    datasets = {
+        name: load_dataset("cifar10", args.data.path, CIFAR10_CLASSES.index(name), records.cache)
+        for name in args.classes
+    }
     everything = load_dataset("cifar10", args.data.path, "all", records.cache)
     make_folder(records.root, "records.root")
     make_folder(out, "out")
     begin = time.monotonic()
 
     with _part(console, f"{args.steps} updates of each GAN, two at a time (logs in {shown(records.root)})"):
-        folders = train_all(records, ships, args.steps, args.steps // args.checkpoints)
+        folders = train_all(records, datasets, args.steps, args.steps // args.checkpoints)
     with native_stderr_to(records.root / "tensorflow.log"):
-        results = _measure(args, records, weights, ships, everything, folders, console)
+        results = _measure(args, records, weights, datasets, everything, folders, console)
 
     from experiments.fid_proxy.report import write_report
 
     minutes = (time.monotonic() - begin) / 60
     results["about"] = {
         **asdict(args), **code_tags(), "minutes_of_this_call": round(minutes, 1), "command": _command(args),
-        "trained_at": sorted({_commit(folder) for folder in folders}),
+        "trained_at": sorted({_commit(folder) for of_class in folders.values() for folder in of_class}),
     }  # fmt: skip
     write_json(records.root / "results.json", results)
     console.print(
@@ -93,9 +105,9 @@ def _measure(
     args: Validation,
     records: Records,
     weights: dict[str, Weights],
-    ships: Dataset,
+    datasets: dict[str, Dataset],
     everything: Dataset,
-    folders: list[RunFolder],
+    folders: dict[str, list[RunFolder]],
     console: Console,
 ) -> "Numbers":
     from experiments.fid_proxy import measure
@@ -117,8 +129,10 @@ def _measure(
     references |= {name: load_extractor(extractor) for name, extractor in weights.items() if name != "cifar_cnn"}
     references[measure.LAYERS] = LayerMeans(weights["cifar_cnn"].id, weights["cifar_cnn"].arrays)
     proxy = load_extractor(weights["cifar_cnn"])
-    scorer = Scorer(proxy, Reference.of(proxy, ships, records.cache))
-    others = everything.train[everything.train_labels != SHIP]
+    scorers = {name: Scorer(proxy, Reference.of(proxy, dataset, records.cache)) for name, dataset in datasets.items()}
+    first = args.classes[0]
+    scorer, real = scorers[first], datasets[first].train
+    others = everything.train[everything.train_labels != CIFAR10_CLASSES.index(first)]
     provenance = read_json(FOLDER / "cifar_cnn.json")
     assert provenance["id"] == proxy.id, "the weights and their provenance disagree"
     results: Numbers = {
@@ -129,24 +143,28 @@ def _measure(
         }
     }
     with _part(console, "disturbances"):
-        results["disturbances"] = dict(measure.disturbances(scorer, ships.train, others, args.seeds))
+        results["disturbances"] = dict(measure.disturbances(scorer, real, others, args.seeds))
     with _part(console, "missing modes"):
-        results["modes"] = dict(measure.mode_dropping(scorer, ships.train, references["resnet"], args.seeds))
+        results["modes"] = dict(measure.mode_dropping(scorer, real, references["resnet"], args.seeds))
     with _part(console, "numbers of images"):
-        config, _ = read_records(folders[0], "the run")
-        generator = load_generator(config, folders[0].checkpoints.latest())
+        config, _ = read_records(folders[first][0], "the run")
+        generator = load_generator(config, folders[first][0].checkpoints.latest())
         counts = [round(args.num_images * part) for part in (0.1, 0.2, 0.4, 0.6, 1.0)]
         results["sample_sizes"] = measure.sample_sizes(scorer, generator, counts, args.seeds)
-    with Progress(console=console) as progress:
-        task = progress.add_task("checkpoints", total=sum(len(f.checkpoints.files()) for f in folders))
+    results["agreement"] = {}
+    for name, dataset in datasets.items():
         scored = []
-        for folder in folders:
-            for checkpoint in measure.score_checkpoints(
-                folder, scorer, references, ships.train, args.num_images, records.cache
-            ):
-                scored.append(checkpoint)
-                progress.advance(task)
-    results["agreement"] = measure.agreement(scored, args.steps, references, ships.train, everything.train)
+        with Progress(console=console) as progress:
+            task = progress.add_task(
+                f"checkpoints, {name}", total=sum(len(f.checkpoints.files()) for f in folders[name])
+            )
+            for folder in folders[name]:
+                for checkpoint in measure.score_checkpoints(
+                    folder, scorers[name], references, dataset.train, args.num_images, records.cache
+                ):
+                    scored.append(checkpoint)
+                    progress.advance(task)
+        results["agreement"][name] = measure.agreement(scored, args.steps, references, dataset.train, everything.train)
     return results
 
 

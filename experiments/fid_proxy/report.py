@@ -23,9 +23,10 @@ def write_report(results: Numbers, out: Path) -> Path:
         ("disturbances", _draw_disturbances),
         ("modes", _draw_modes),
         ("sample_sizes", _draw_sample_sizes),
-        ("agreement", _draw_agreement),
     ):
         draw(results).savefig(out / "images" / f"fid_proxy_{name}.png", dpi=110)
+    for of, agreement in results["agreement"].items():
+        _draw_agreement(agreement, results["about"]["steps"]).savefig(out / "images" / _agreement_png(of), dpi=110)
     page = out / "fid_proxy.md"
     page.write_text(_page(results), encoding="utf-8")
     return page
@@ -40,7 +41,7 @@ def _page(results: Numbers) -> str:
         _sample_sizes(results),
         _agreement(results["agreement"], about),
         _noise(results),
-        _limits(),
+        _limits(about["classes"]),
         f"""## How this page was made
 
     {about["command"]}
@@ -65,7 +66,7 @@ ships with the program (`{proxy["id"]}`): six 3×3 convolutions, trained on all 
 (16×16, 8×8, 4×4), standardised (the 4×4 ones to twice the deviation of the others) and projected by a PCA that
 was fitted on all of CIFAR-10.
 
-A number needs a scale. For CIFAR-10's ships, two random halves of the real images are
+A number needs a scale. For CIFAR-10's {_plural(results["about"]["classes"][0])}, two random halves of the real images are
 **{proxy["real_baseline"]:.2f}** apart and uniform noise is at **{proxy["noise_baseline"]:.0f}**; a run prints both beside every score.
 Compare scores only with the same extractor id, number of images and data set.
 """
@@ -84,7 +85,7 @@ def _disturbances(disturbances: Numbers) -> str:
     table = _table(["disturbance", *(f"level {k}: score" for k in range(1, 6)), "rises for every seed"], rows)
     return f"""## Does it rise when images get worse?
 
-Four fifths of the real ships, chosen anew for each seed, are damaged more and more. Mean ± standard deviation over seeds.
+Four fifths of the real images, chosen anew for each seed, are damaged more and more. Mean ± standard deviation over seeds.
 
 ![Response to disturbances](images/fid_proxy_disturbances.png)
 
@@ -97,7 +98,7 @@ def _modes(modes: Numbers) -> str:
     rows = [[images, *(mean_and_std(scores[name]) for name in names)] for images, scores in modes.items()]
     return f"""## Does it rise when variety is lost?
 
-Real ships are put into ten clusters (k-means in the features of another network). Some clusters are removed, and the
+Real images are put into ten clusters (k-means in the features of another network). Some clusters are removed, and the
 rest is drawn with replacement. The last row repeats 100 images. (Both sets hold the same images here, so the kernel
 distance starts below 0, and the distance to the nearest image is 0.)
 
@@ -118,7 +119,7 @@ def _sample_sizes(results: Numbers) -> str:
     head = ["images", names[0], "expected excess", "what is left", *names[1:]]
     return f"""## How many images?
 
-One generator (`tutorial-0` at its end) with other latents for each seed. The Fréchet distance of few images is too
+One generator (the first of those below, at its end) with other latents for each seed. The Fréchet distance of few images is too
 high, by an amount that falls as 1/N. Therefore scores of different N are not comparable. (The expected excess is that of
 two samples of one Gaussian with the real images' covariance.)
 
@@ -128,7 +129,12 @@ two samples of one Gaussian with the real images' covariance.)
 """
 
 
-def _agreement(agreement: Numbers, about: Numbers) -> str:
+def _agreement_png(of: str) -> str:
+    return f"fid_proxy_agreement_{of}.png"
+
+
+def _agreement(by_class: Numbers, about: Numbers) -> str:
+    first, agreement = next(iter(by_class.items()))
     runs = list(dict.fromkeys(row["run"] for row in agreement["rows"]))
     rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in agreement["proxy"].items()]
     when = list(next(iter(agreement["proxy"].values())))
@@ -153,14 +159,9 @@ def _agreement(agreement: Numbers, about: Numbers) -> str:
         for run, row in last.items()
     ]
     collapsed = [run for run, row in last.items() if row["scores"]["coverage"] < COLLAPSED]
-    targets = "\n".join(
-        f"- {reference}: "
-        + ", ".join(f"{when} {'met' if ranks[when] >= target else 'NOT MET'}" for when, target in TARGETS.items())
-        for reference, ranks in agreement["proxy"].items()
-    )
     return f"""## Does it rank generators as others do?
 
-{len(agreement["rows"])} generators: checkpoints of {len(runs)} different trainings ({", ".join(runs)}), each of
+{len(agreement["rows"])} generators of {_plural(first)}: checkpoints of {len(runs)} different trainings ({", ".join(runs)}), each of
 {about["steps"]:,} updates. The references have other weights, seeds and tasks:
 
 - `resnet`: residual blocks trained on the classes, with the same images and the same optimiser;
@@ -173,7 +174,7 @@ Numbers are Spearman's rank correlation of the proxy with the Fréchet distance 
 after the middle of the training. *Better half* is the better half of the late generators by the reference, where ranking
 is hardest. The agreement of the references with each other shows how much can be expected of the proxy.
 
-![Agreement](images/fid_proxy_agreement.png)
+![Agreement, {_plural(first)}](images/{_agreement_png(first)})
 
 {_table(["reference", *when], rows)}
 
@@ -183,9 +184,9 @@ The same among the references:
 
 Our targets, {" and ".join(f"{when} ≥ {target}" for when, target in TARGETS.items())}:
 
-{targets}
-
-The last checkpoint of each training (proxy metrics, then the references); collapsed, with a coverage below {COLLAPSED}:
+{_targets(agreement)}
+{"".join(_other_class(of, other) for of, other in by_class.items() if of != first)}
+The last checkpoint of each training on {_plural(first)} (proxy metrics, then the references); collapsed, with a coverage below {COLLAPSED}:
 {", ".join(collapsed) or "none"}.
 
 {_table(["run", "step", *next(iter(last.values()))["scores"], *agreement["proxy"]], ends)}
@@ -197,17 +198,43 @@ by the checkpoints of this page, which flatters it a little:
 """
 
 
+def _targets(agreement: Numbers) -> str:
+    return "\n".join(
+        f"- {reference}: "
+        + ", ".join(f"{when} {'met' if ranks[when] >= target else 'NOT MET'}" for when, target in TARGETS.items())
+        for reference, ranks in agreement["proxy"].items()
+    )
+
+
+def _other_class(of: str, agreement: Numbers) -> str:
+    rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in agreement["proxy"].items()]
+    when = list(next(iter(agreement["proxy"].values())))
+    return f"""
+### {_plural(of).capitalize()}
+
+The same trainings with {_plural(of)}, {len(agreement["rows"])} generators, against the same references:
+
+![Agreement, {_plural(of)}](images/{_agreement_png(of)})
+
+{_table(["reference", *when], rows)}
+
+{_targets(agreement)}
+"""
+
+
+def _plural(of: str) -> str:
+    return f"{of}s"
+
+
 def _noise(results: Numbers) -> str:
     sizes = results["sample_sizes"]
-    rows = results["agreement"]["rows"]
+    rows = next(iter(results["agreement"].values()))["rows"]
     finals = {row["run"]: row["scores"]["fid_proxy"] for row in rows}
     curves: dict[str, list[float]] = {}
     for row in rows:
         curves.setdefault(row["run"], []).append(row["scores"]["fid_proxy"])
-    same = [score for run, score in finals.items() if run.startswith("tutorial-")]
-    late = [
-        np.abs(np.diff(curves[run][len(curves[run]) // 2 :])).mean() for run in curves if run.startswith("tutorial-")
-    ]
+    same = [score for run, score in finals.items() if "tutorial-" in run]
+    late = [np.abs(np.diff(curves[run][len(curves[run]) // 2 :])).mean() for run in curves if "tutorial-" in run]
     lines = [
         [
             f"latents, {int(count):,} images",
@@ -230,16 +257,17 @@ A difference between two settings must therefore be confirmed on fresh seeds.
 """
 
 
-def _limits() -> str:
-    return """## What it cannot see
+def _limits(classes: Sequence[str]) -> str:
+    return f"""## What it cannot see
 
 - **Memorisation.** A generator that repeats training images scores perfectly. `eval/nn_distance` watches for that: the
   median feature distance of generated images to the nearest training image, relative to that of held-out test images.
   New images have about 1; far below 1 they are copies. (Blurred, typical images also lie near: look at them.) It is left
   out if no images are held out, or all images are alike.
 - **What the mean of an activation loses**: where in the image something is, and fine texture beyond 32×32.
-- **Other kinds of images.** The network knows CIFAR-10's classes, and everything here was measured on its ships. This
-  page says nothing about drawings, faces or other classes.
+- **Other kinds of images.** The network knows CIFAR-10's classes. Generators were ranked for
+  {", ".join(map(_plural, classes))}, everything else was measured on {_plural(classes[0])}. This page says nothing about
+  drawings, faces or other classes.
 - **Differences below the noise above**, and generators whose scores lie that close together.
 """
 
@@ -301,13 +329,12 @@ def _draw_sample_sizes(results: Numbers) -> matplotlib.figure.Figure:
     return figure
 
 
-def _draw_agreement(results: Numbers) -> matplotlib.figure.Figure:
-    agreement = results["agreement"]
+def _draw_agreement(agreement: Numbers, steps: int) -> matplotlib.figure.Figure:
     references = list(agreement["proxy"])
     columns = 2
     figure, axes = _figure(-(-len(references) // columns), columns, 10, 4.2 * -(-len(references) // columns))
     runs = list(dict.fromkeys(row["run"] for row in agreement["rows"]))
-    middle = results["about"]["steps"] / 2
+    middle = steps / 2
     for axis in axes.flat[len(references) :]:
         axis.remove()
     for axis, reference in zip(axes.flat, references, strict=False):

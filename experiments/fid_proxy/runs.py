@@ -11,6 +11,7 @@ from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.records.status import FailureKind, RunStatus
 from experiments.runs.facts import read_records
+from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError
 
@@ -34,43 +35,55 @@ THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 PROGRAM = ROOT / "experiments" / "run.py"
 
 
-def train_all(records: Records, dataset: Dataset, steps: int, every: int) -> list[RunFolder]:
-    """Train RUNS, two at a time; finished runs stay, interrupted ones are resumed.
+def train_all(records: Records, datasets: dict[str, Dataset], steps: int, every: int) -> dict[str, list[RunFolder]]:
+    """Train RUNS with the images of each class, two at a time; finished runs stay, interrupted ones are resumed.
 
     Args:
         records: where the runs are.
-        dataset: real images.
+        datasets: real images by the name of their class.
         steps: updates of each run.
         every: updates between two checkpoints, all of which stay.
+
+    Returns:
+        The runs' folders by class, in the order of RUNS.
 
     Raises:
         ConfigError: for a run that cannot be trained.
     """
     common = [
-        f"data.path={dataset.path}", f"records.root={records.root}", f"train.steps={steps}",
+        f"records.root={records.root}", f"train.steps={steps}",
         f"train.checkpoint_every_steps={every}", "train.keep_checkpoints=1000000", "eval.every_steps=1000000",
     ]  # fmt: skip
-    folders = [RunFolder(records.runs / name) for name in RUNS]
+    folders = {of: [RunFolder(records.runs / _run_name(of, name)) for name in RUNS] for of in datasets}
+    trainings = [
+        (folder, of, settings) for of in datasets for folder, settings in zip(folders[of], RUNS.values(), strict=True)
+    ]
 
-    def finish(folder: RunFolder) -> bool:
-        if not _ended(folder, dataset, steps, every):
-            _train(folder, common)
-        return _ended(folder, dataset, steps, every)
+    def finish(training: tuple[RunFolder, str, list[str]]) -> bool:
+        folder, of, settings = training
+        if not _ended(folder, datasets[of], steps, every):
+            data = [f"data.path={datasets[of].path}"]
+            begin = [f"name={folder.name}", f"data.class_id={CIFAR10_CLASSES.index(of)}", *settings]
+            _train(folder, [f"resume={folder.name}"] if folder.config.exists() else begin, [*data, *common])
+        return _ended(folder, datasets[of], steps, every)
 
     with fork_server([PRELOAD]), ThreadPoolExecutor(AT_ONCE) as pool:
-        for folder, ended in zip(folders, pool.map(finish, folders), strict=True):
+        for (folder, *_), ended in zip(trainings, pool.map(finish, trainings), strict=True):
             if not ended or not folder.checkpoints.files():
                 raise ConfigError("the run", "one that can be trained", folder.name, f"see {_log(folder)}")
     return folders
 
 
-def _train(folder: RunFolder, common: list[str]) -> None:
+def _run_name(of: str, name: str) -> str:
+    return name if of == "ship" else f"{of}-{name}"  # ships were trained first, under their plain names
+
+
+def _train(folder: RunFolder, begin_or_resume: list[str], common: list[str]) -> None:
     threads = str(max((os.cpu_count() or 1) // AT_ONCE, 1))
     environment = {**os.environ, **dict.fromkeys(THREADS, threads)}
     environment.pop("MLFLOW_TRACKING_URI", None)  # they are nobody's experiments
-    resumption = [f"resume={folder.name}"] if folder.config.exists() else [f"name={folder.name}", *RUNS[folder.name]]
     with open(_log(folder), "a", encoding="utf-8") as log:
-        arguments = [*resumption, *common]
+        arguments = [*begin_or_resume, *common]
         start(PROGRAM, arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, environment=environment).wait()
 
 

@@ -11,7 +11,7 @@ from experiments import validate_proxy
 from experiments.fid_proxy import measure, runs
 from experiments.fid_proxy.disturbances import all_disturbances
 from experiments.fid_proxy.references import sliced_wasserstein
-from experiments.records.folders import Records, read_json
+from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import Journal
 from experiments.runs.start import new_run
 from experiments.settings.schema import Config, DataConfig, DataPlace, RecordsConfig, TrainConfig
@@ -114,18 +114,24 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
     monkeypatch.setattr(runs, "RUNS", {"tutorial-0": small, "tutorial-1": [*small, "seed=1"]})
     out, root = tmp_path / "docs", tmp_path / "records"
     args = Validation(
-        steps=4, checkpoints=4, epochs=1, num_images=200, seeds=2, out=str(out), data=DataPlace(str(cifar)),
+        steps=4, checkpoints=4, epochs=1, num_images=200, seeds=2, classes=["ship", "horse"], out=str(out), data=DataPlace(str(cifar)),
         records=RecordsConfig(str(root)),
     )  # fmt: skip
     assert validate_proxy.main(args) == 0
     page = (out / "fid_proxy.md").read_text()
     figures = re.findall(r"\]\((images/.*?)\)", page)
-    assert len(figures) == 4
+    assert len(figures) == 5
+    assert "### Horses" in page
     for figure in figures:
         assert (out / figure).stat().st_size > 10_000
     records = Records(root / "validation")
     results = read_json(records.root / "results.json")
-    rows = results["agreement"]["rows"]
+    rows = results["agreement"]["ship"]["rows"]
+    assert [row["run"] for row in results["agreement"]["horse"]["rows"]] == 4 * ["horse-tutorial-0"] + 4 * [
+        "horse-tutorial-1"
+    ]
+    ships, horses = (RunFolder(records.runs / name) for name in ("tutorial-0", "horse-tutorial-0"))
+    assert read_json(ships.facts)["dataset"]["sha256"] != read_json(horses.facts)["dataset"]["sha256"]
     assert [(row["run"], row["step"]) for row in rows] == [
         (f"tutorial-{k}", step) for k in (0, 1) for step in (1, 2, 3, 4)
     ]
@@ -135,7 +141,7 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
     before = {f: f.stat().st_mtime_ns for f in records.root.rglob("*.npz") if f.name != "best.npz"}
     assert validate_proxy.main(dataclasses.replace(args, epochs=2, steps=8)) == 0
     assert [f.name for f, then in before.items() if f.stat().st_mtime_ns != then] == []
-    other = read_json(records.root / "results.json")["agreement"]["rows"]
+    other = read_json(records.root / "results.json")["agreement"]["ship"]["rows"]
     assert [row["step"] for row in other] == 2 * [1, 2, 3, 4, 6, 8]
     assert other[0]["scores"] == rows[0]["scores"]
     assert other[0]["resnet"] != rows[0]["resnet"]
@@ -145,3 +151,16 @@ def test_the_page_is_made_anew_from_runs_that_are_kept(
 def test_checkpoints_are_evenly_spaced() -> None:
     with pytest.raises(ConfigError, match=r"checkpoints must be a divisor of steps=10; got 4"):
         validate_proxy.main(Validation(steps=10, checkpoints=4))
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["horses"], r"classes must be one or more of airplane, .*; got 'horses'.*horse"),
+        (["ship", "ship"], "classes must be one or more classes, each once"),
+        ([], "classes must be one or more classes, each once"),
+    ],
+)
+def test_classes_are_those_of_cifar(classes: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate_proxy.main(Validation(classes=classes))

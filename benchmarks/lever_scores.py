@@ -84,23 +84,33 @@ def train(wanted: Row, path: str, root: Path, threads: int) -> Row | None:
     words = re.sub(r"[^A-Za-z0-9]+", "-", wanted["option"].replace("model.", "").replace("train.", "")) or "alone"
     name = f"{wanted['preset']}-{words[:60]}-{wanted['class']}-{wanted['steps']}-seed-{wanted['seed']}"
     folder = RunFolder(root / "runs" / name)
-    common = [f"records.root={root}", f"train.threads={threads}"]
-    if folder.config.is_file():
-        command = [f"resume={name}", *common]
-    else:
-        command = [
-            f"experiment={wanted['preset']}", *wanted["option"].split(), *common, f"name={name}", "data=cifar10",
-            f"data.path={path}", f"data.class_id={wanted['class']}", f"seed={wanted['seed']}",
-            f"train.steps={wanted['steps']}", "train.precision=mixed_bfloat16",
-        ]  # fmt: skip
-    if not is_over(folder):
-        subprocess.run([sys.executable, str(ROOT / "experiments/run.py"), *command], stdout=subprocess.DEVNULL)
-    if not is_over(folder):
+    settings = [
+        f"experiment={wanted['preset']}", *wanted["option"].split(), "data=cifar10", f"data.path={path}",
+        f"data.class_id={wanted['class']}", f"seed={wanted['seed']}", f"train.steps={wanted['steps']}",
+        "train.precision=mixed_bfloat16",
+    ]  # fmt: skip
+    if not finish(folder, settings, threads):
         return None
     scores = journal.curves(folder.journal).get(metric_names.FINAL_FID_PROXY)
     seconds = str(journal.all_tags(folder.journal).get("duration", "")).removesuffix(" s")
     commit = code_tags().get("mlflow.source.git.commit", "")[:7]
     return {**wanted, "fid_proxy": f"{scores[1][-1]:.5g}" if scores else "lost", "seconds": seconds, "commit": commit}
+
+
+def finish(folder: RunFolder, settings: list[str], threads: int) -> bool:
+    """Train a run, or resume it; return whether it is over.
+
+    Args:
+        folder: of the run.
+        settings: of a run that is new.
+        threads: of the training.
+    """
+    if not is_over(folder):
+        common = [f"records.root={folder.records.root}", f"train.threads={threads}"]
+        new_or_resumed = [f"resume={folder.name}"] if folder.config.is_file() else [f"name={folder.name}", *settings]
+        command = [sys.executable, str(ROOT / "experiments/run.py"), *new_or_resumed, *common]
+        subprocess.run(command, stdout=subprocess.DEVNULL)
+    return is_over(folder)
 
 
 def is_over(folder: RunFolder) -> bool:

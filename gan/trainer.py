@@ -115,12 +115,12 @@ class Trainer:
         if self.step == 0:
             self._draw_grid()
         while self.step < self.schedule.steps:
-            self._update()
-            self._after_update()
-            if should_stop():
+            if self.step and should_stop():  # a resumed run may be where it is to stop
                 if self._saved_step != self.step:
                     self._save()
-                return self.step >= self.schedule.steps
+                return False
+            self._update()
+            self._after_update()
         return True
 
     def final_scores(self) -> dict[str, float]:

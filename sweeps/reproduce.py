@@ -68,6 +68,7 @@ from sweeps.analysis.tables import (
 from sweeps.search import throughput
 from sweeps.search.start import PRELOAD_WORKERS
 from sweeps.spec.plan import read_plan
+from sweeps.study import rungs
 from sweeps.workers.early_stopping import COLLAPSED_COVERAGE
 
 PRESETS = ("tutorial", "tuned_four", "tuned")
@@ -286,7 +287,7 @@ def _estimate(
     for preset in PRESETS:
         updates = sum(each.steps for each in left if each.preset == preset)
         if preset == "tutorial":  # where searches begin; trials that are pruned make it less
-            updates += sum(plan.budget * plan.search.steps for plan in (read_plan(SEARCHES[name]) for name in searches))
+            updates += sum(rungs.expected_updates(plan) for plan in (read_plan(SEARCHES[name]) for name in searches))
         if updates:
             with stage(console, f"measuring the throughput of {preset}, {workers} side by side"):
                 plan = read_plan([f"experiment={preset}", PRECISION, *_data(args), f"search.workers={workers}"])

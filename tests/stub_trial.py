@@ -50,9 +50,11 @@ def main() -> None:
     say = lambda message: print(to_line(message), end="", flush=True)  # noqa: E731
     say(Started(begun["step"]))
     journal = Journal(folder)
+    status, pause_at = RunStatus.KILLED, job.pause_at or config.train.steps + 1
     for step in range(begun["step"] + 1, config.train.steps + 1):
+        if step > pause_at:
+            break
         if ended.wait(SECONDS):
-            status = RunStatus.KILLED
             break
         if step % config.eval.every_steps == 0:
             scalars = {metric_names.FID_PROXY: score(config, step)}

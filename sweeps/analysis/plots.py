@@ -27,7 +27,7 @@ from gan import metric_names
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import table_text
-from sweeps.study import attempts
+from sweeps.study import attempts, rungs
 from sweeps.study.optuna_log import experimental
 from sweeps.study.samplers import trials_in_space, without_float_errors
 
@@ -46,6 +46,7 @@ def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
     """
     done = attempts.finished(study.get_trials(deepcopy=False))
     if plan is not None:
+        done = attempts.finished(_comparable(plan, study.get_trials(deepcopy=False)))
         done = trials_in_space(done, plan.space, plan.values_before_extension)
     if len(done) < FEWEST:
         return {}
@@ -53,6 +54,11 @@ def importances(study: Study, plan: Plan | None = None) -> dict[str, float]:
         done = [done[k] for k in np.random.default_rng(0).choice(len(done), MOST, replace=False)]
     with experimental():
         return get_param_importances(as_suggested(done), evaluator=FanovaImportanceEvaluator(seed=0))
+
+
+def _comparable(plan: Plan, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return trials whose scores can be compared: where they grow, those of one rung."""
+    return rungs.at_one_rung(plan, trials, FEWEST) if len(plan.rungs) > 1 else list(trials)
 
 
 class _FixedImportances(BaseImportanceEvaluator):
@@ -83,7 +89,8 @@ def draw_figures(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, SavedFi
         The saved figures by title.
     """
     plan.folder.plots.mkdir(exist_ok=True)
-    study = as_suggested(trials)
+    study = as_suggested(_comparable(plan, trials))
+    score = SCORE if len(plan.rungs) == 1 else f"{SCORE} at {rungs.common_rung(plan, trials, FEWEST):,} updates"
     done = attempts.finished(trials)
     if not done:
         return {}
@@ -94,7 +101,7 @@ def draw_figures(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, SavedFi
         drawn["contact sheet"] = sheet
     drawn["history"] = figures.save(
         "history", lambda theme: _history(theme, trials), plan.folder.plots / "history.png",
-        "A pruned trial stands at its last score.",
+        "A trial that was paused or pruned stands at its last score.",
     )  # fmt: skip
     drawn["scores on the way"] = figures.save(
         "scores on the way", lambda theme: _on_the_way(theme, done, trials), plan.folder.plots / "scores_on_the_way.png",
@@ -105,13 +112,13 @@ def draw_figures(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, SavedFi
         two = list(fractions)[:2]
         plotters |= {
             "importances": lambda: plots.plot_param_importances(
-                study, evaluator=_FixedImportances(fractions), target_name=SCORE
+                study, evaluator=_FixedImportances(fractions), target_name=score
             ),
-            "slices": lambda: plots.plot_slice(study, target_name=SCORE),
-            "parallel coordinates": lambda: plots.plot_parallel_coordinate(study, target_name=SCORE),
+            "slices": lambda: plots.plot_slice(study, target_name=score),
+            "parallel coordinates": lambda: plots.plot_parallel_coordinate(study, target_name=score),
         }
         if len(two) == 2:
-            plotters["contour"] = lambda: plots.plot_contour(study, params=two, target_name=SCORE)
+            plotters["contour"] = lambda: plots.plot_contour(study, params=two, target_name=score)
     for title, plotter in plotters.items():
         drawn[title] = _save(title, plotter, plan.folder.plots / f"{title.replace(' ', '_')}.png")
     return drawn
@@ -179,7 +186,7 @@ def _history(theme: str, trials: Sequence[FrozenTrial]) -> Figure:
     blue, orange, *_ = figures.COLOURS[theme]
     axes.scatter(*zip(*done, strict=True), color=blue, label="completed")
     if pruned:
-        axes.scatter(*zip(*pruned, strict=True), color=orange, marker="x", label="pruned")
+        axes.scatter(*zip(*pruned, strict=True), color=orange, marker="x", label="paused or pruned")
     numbers, values = zip(*done, strict=True)
     axes.step(numbers, np.minimum.accumulate(values), where="post", color=blue, alpha=0.6, label="best so far")
     axes.set(xlabel="trial", ylabel=f"{SCORE} (lower is better)", ylim=(0, None))
@@ -207,7 +214,7 @@ def _on_the_way(theme: str, done: Sequence[FrozenTrial], trials: Sequence[Frozen
             label = f"trial {attempts.origin(trial)}" if rank < NAMED else None
             axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=label)
     if any(map(_is_pruned, trials)):
-        axes.plot([], [], color=ink, alpha=0.4, linestyle="--", marker="x", markersize=4, label="pruned")
+        axes.plot([], [], color=ink, alpha=0.4, linestyle="--", marker="x", markersize=4, label="paused or pruned")
     axes.set(xlabel="updates", ylabel=f"{SCORE} (lower is better)", ylim=(0, None))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if axes.lines:

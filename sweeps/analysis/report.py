@@ -25,8 +25,9 @@ from sweeps.analysis.plots import draw_figures, importances
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import Value, as_overrides
-from sweeps.study import attempts, identity
+from sweeps.study import attempts, identity, rungs
 
+STATES = ("COMPLETE", "PAUSED", "PRUNED", "FAIL")
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
@@ -106,7 +107,7 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
         writer.writerow(
             [
                 attempts.origin(trial),
-                trial.state.name,
+                attempts.state_name(trial),
                 "" if trial.value is None or trial.state != TrialState.COMPLETE else repr(trial.value),
                 steps_of(trial),
                 seconds,
@@ -125,10 +126,10 @@ def steps_of(trial: FrozenTrial) -> int:
 
 
 def saved_steps(plan: Plan, trials: Sequence[FrozenTrial]) -> tuple[int, int]:
-    """Return the updates that pruning saved, and those that all trials would have made without it."""
+    """Return the updates that pruning and pausing saved, and those that all trials would have made without it."""
     over = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and not attempts.is_repeat(t)]
-    pruned = [t for t in over if t.state == TrialState.PRUNED]
-    return sum(plan.search.steps - steps_of(t) for t in pruned), plan.search.steps * len(over)
+    short = [t for t in over if t.state == TrialState.PRUNED]
+    return sum(plan.search.steps - steps_of(t) for t in short), plan.search.steps * len(over)
 
 
 def _page(
@@ -141,7 +142,7 @@ def _page(
 ) -> str:
     saved, without = saved_steps(plan, trials)
     winner = report.winner
-    states = {state: sum(t.state.name == state for t in trials) for state in ("COMPLETE", "PRUNED", "FAIL")}
+    states = {name: sum(attempts.state_name(t) == name for t in trials) for name in STATES}
     return render(
         TEMPLATE,
         study=plan.search.study,
@@ -156,6 +157,7 @@ def _page(
         last_scores=SCORES,
         identity=study.user_attrs[identity.IDENTITY],
         states=states,
+        rungs=rungs.counts(plan, study.get_trials(deepcopy=False)) if len(plan.rungs) > 1 else {},
         saved=saved,
         without=without,
         figures=report.figures,
@@ -177,7 +179,7 @@ def _row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
     run = attempts.run_of(plan, trial)
     return {
         "origin": attempts.origin(trial),
-        "state": trial.state.name.lower(),
+        "state": attempts.state_name(trial).lower(),
         "score": trial.value if trial.state == TrialState.COMPLETE else None,
         "steps": steps_of(trial),
         "params": attempts.shown_params(plan, trial),

@@ -170,9 +170,11 @@ def best_table(trials: Path, count: int = 8) -> str:
     for row in best:
         name = "0, the tutorial's" if row["trial"] == "0" else row["trial"]
         lines.append(f"| {name} | {float(row['score']):.3g} | " + " | ".join(_short(row[key]) for key in keys) + " |")
-    states = [sum(row["state"] == state for row in rows) for state in ("COMPLETE", "PRUNED", "FAIL")]
+    words = {"COMPLETE": "trials completed", "PAUSED": "paused", "PRUNED": "pruned", "FAIL": "failed"}
+    states = {word: sum(row["state"] == state for row in rows) for state, word in words.items()}
+    counts = ", ".join(f"{count} {word}" for word, count in states.items() if count or word != "paused")
     updates = sum(int(row["steps"]) for row in rows)
-    lines += ["", f"{states[0]} trials completed, {states[1]} pruned, {states[2]} failed; {updates:,} updates in all."]
+    lines += ["", f"{counts}; {updates:,} updates in all."]
     return "\n".join(lines) + "\n"
 
 

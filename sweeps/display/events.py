@@ -14,6 +14,7 @@ class TrialBegan:
     origin: int
     params: dict[str, Value]
     is_baseline: bool = False
+    promoted_to: int = 0  # the step that it trains on to, if it was paused before
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TrialProgressed:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial is over: COMPLETE with a score, PRUNED or FAIL with a reason."""
+    """A trial is over: COMPLETE with a score, PAUSED, PRUNED or FAIL with a reason."""
 
     number: int
     state: str

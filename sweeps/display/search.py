@@ -13,7 +13,7 @@ from sweeps.display.table import FINISHED, Progress, Row, TrialsTable, best_of, 
 from sweeps.display.time_left import ThroughputMeter, time_left
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value, table_text
-from sweeps.study import attempts
+from sweeps.study import attempts, rungs
 
 
 def format_params(params: Mapping[str, Value]) -> str:
@@ -72,7 +72,8 @@ class SearchDisplay(LiveDisplay):
         before = self._rows.get(event.origin, Row(event.origin, {}))  # of an attempt before this one
         preset = self._plan.preset if event.is_baseline else ""
         self._rows[event.origin] = Row(event.origin, event.params, preset, step=before.step, score=before.score)
-        self._line(event.origin, "begins: " + format_params(event.params))
+        goes_on = f"promoted: trains on to {event.promoted_to:,} updates" if event.promoted_to else ""
+        self._line(event.origin, goes_on or "begins: " + format_params(event.params))
 
     def stopping(self) -> None:
         """Show that the search stops and that its running trials save their state."""
@@ -103,7 +104,7 @@ class SearchDisplay(LiveDisplay):
             origin,
             params=attempts.shown_params(self._plan, started),
             preset=self._plan.preset if attempts.is_baseline(self._plan, started) else "",
-            state=last.state.name,
+            state=attempts.state_name(last),
             step=step,
             score=score,
             reason=str(last.user_attrs.get(attempts.OUTCOME, "")),
@@ -119,18 +120,27 @@ class SearchDisplay(LiveDisplay):
         rows = list(self._rows.values())
         finished = sum(row.state in FINISHED for row in rows)
         best = best_of(rows)
-        words = [f"{finished} of {self._plan.budget} trials"]
+        search = self._plan.search
+        done, budget = finished, self._plan.budget
+        words = [f"{finished} of {budget} trials"]
+        if search.updates is not None:
+            done, budget = sum(row.step for row in rows), search.updates
+            words = [f"{done:,} of {budget:,} updates"]
         if best is not None and best.score is not None:
             words.append(f"best {three_digits(best.score)} (trial {best.origin})")
         if not all_rows:  # the table of all rows stays on the terminal, where a time left would be wrong soon
             words.append(time_left(self._seconds_left()))
         title = f"study {self._plan.search.study}"
-        progress = Progress(title, finished, self._plan.budget, "  ".join(filter(None, words)))
+        progress = Progress(title, done, budget, "  ".join(filter(None, words)))
         return TrialsTable([dimension.key for dimension in self._plan.space], rows, best, progress, all_rows)
 
     def _seconds_left(self) -> float:
         """Estimate seconds for the trials that run or are still to start, and for the confirmation."""
         search, confirm = self._plan.search, self._plan.search.confirm
+        confirm_updates = confirm.seeds * (1 + confirm.top) * search.steps
+        if len(self._plan.rungs) > 1 or search.updates is not None:
+            left = rungs.expected_updates(self._plan) - sum(row.step for row in self._rows.values())
+            return self.throughput.seconds(max(left, 0)) + self.throughput.seconds(confirm_updates)
         running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in FINISHED)
         lengths = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
         mean_length = sum(lengths) / len(lengths) if lengths else search.steps
@@ -139,7 +149,6 @@ class SearchDisplay(LiveDisplay):
         if search.hours is not None:  # after which no trial starts
             hours_left_in_seconds = search.hours * 3600 - self._searched - self.throughput.elapsed
             seconds_to_start = min(seconds_to_start, max(hours_left_in_seconds, 0.0))
-        confirm_updates = confirm.seeds * (1 + confirm.top) * search.steps
         return seconds_to_start + self.throughput.seconds(running_updates + confirm_updates)
 
 
@@ -147,5 +156,7 @@ def _ending(row: Row) -> str:
     """Return how a trial ended."""
     if row.state == "COMPLETE":
         return f"score {row.score:.4g}" if row.score is not None else "complete"
+    if row.state == "PAUSED":
+        return f"{row.reason}: score {row.score:.4g}" if row.score is not None else row.reason
     word = {"PRUNED": "pruned", "FAIL": "failed"}[row.state]
     return f"{word}: {row.reason}"

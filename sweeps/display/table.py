@@ -16,11 +16,12 @@ from experiments.cli.progress import bar_line, short_names
 from sweeps.spec.space import Value, hydra_text
 
 MAX_FINISHED_ROWS = 12  # beside the trials that are running
-FINISHED = ("COMPLETE", "PRUNED", "FAIL")
+FINISHED = ("COMPLETE", "PAUSED", "PRUNED", "FAIL")
 STYLES = {
     "WAITING": "cyan",
     TrialState.RUNNING.name: "cyan",
     "COMPLETE": "green",
+    "PAUSED": "blue",
     "PRUNED": "yellow",
     "FAIL": "red",
     "STOPPED": "yellow",
@@ -38,7 +39,7 @@ class Row:
         origin: the number of the suggestion's first trial.
         params: its parameters.
         preset: the preset whose settings they are, if they are the baseline's.
-        state: Optuna's name of the state, or STOPPED.
+        state: Optuna's name of the state, or PAUSED or STOPPED.
         step: the last step that is known.
         score: the objective, or what it would be if the trial ended now.
         reason: why the trial ended.

@@ -13,7 +13,7 @@ from sweeps.display.time_left import duration
 from sweeps.search import throughput
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value, sampled_params, table_text
-from sweeps.study import attempts, samplers
+from sweeps.study import attempts, rungs, samplers
 
 SUGGESTIONS = 5  # that a dry run shows
 
@@ -67,12 +67,22 @@ def _print_suggestions(plan: Plan, console: Console) -> None:
 
 def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -> None:
     trial_seconds = timing.trial_seconds(plan.search.steps)
-    search_rounds = math.ceil(plan.budget / plan.workers)  # of trials side by side
+    search_seconds = math.ceil(plan.budget / plan.workers) * trial_seconds  # in rounds of trials side by side
+    trials, saved = f"{plan.budget} trials", ", less what pruning saves,"
+    if len(plan.rungs) > 1 or plan.search.updates is not None:
+        saved = ""
+        updates = rungs.expected_updates(plan)
+        starts = 0 if plan.search.updates is not None else sum(count for _, count in rungs.ladder(plan))
+        search_seconds = starts / plan.workers * timing.start_seconds + timing.seconds(updates) / plan.workers
+        trials = f"{updates:,} updates"
+        if plan.search.updates is None:
+            steps = ", ".join(f"{count} to {step:,}" for step, count in rungs.ladder(plan))
+            say_words(console, f"ladder   {plan.budget} trials: {steps} updates, {updates:,} in all")
     confirm = plan.search.confirm
     confirm_rounds = math.ceil((confirm.top + 1) * confirm.seeds / plan.workers)
     say_words(
         console,
         f"time     {1000 * timing.update_seconds:.0f} ms an update with {plan.workers} at a time: about "
-        f"{duration(trial_seconds)} a trial, {duration(search_rounds * trial_seconds)} for {plan.budget} trials, "
-        f"less what pruning saves, and {duration(confirm_rounds * trial_seconds)} to confirm",
+        f"{duration(trial_seconds)} a trial of {plan.search.steps:,}, {duration(search_seconds)} for {trials}{saved} "
+        f"and {duration(confirm_rounds * trial_seconds)} to confirm",
     )

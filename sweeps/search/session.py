@@ -31,7 +31,7 @@ from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
 from sweeps.spec.plan import Plan
-from sweeps.study import attempts, published
+from sweeps.study import attempts, published, rungs
 from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor
 
@@ -105,12 +105,10 @@ class SearchSession:
         published.publish(self.study, plan)
         trials = self.study.get_trials(deepcopy=False)
         done = len([t for t in attempts.counted(trials) if t.state.is_finished()])
-        goes_on = f", {done} of {plan.budget} trials done" if done else ""
+        goes_on = f", {done} trials done" if done else ""
         self._say(f"study    {plan.search.study}{goes_on}")
         cores = f"{plan.threads} core{'s' if plan.threads > 1 else ''}"
-        self._say(
-            f"search   {plan.budget} trials of up to {plan.search.steps:,} updates, {plan.workers} at a time on {cores} each"
-        )
+        self._say(f"search   {rungs.in_words(plan)}, {plan.workers} at a time on {cores} each")
         searched = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
         with SearchDisplay(self.console, plan, trials, searched) as display:
             listeners = Listeners(display, self)

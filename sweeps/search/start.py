@@ -67,6 +67,11 @@ def _search(plan: Plan, arguments: list[str], console: Output) -> int:
     database = remote or storage.open_storage(plan)
     if identity.starts_from_defaults(database, plan.search.study) and not plan.names_preset:
         plan = read_plan([*arguments, f"experiment={DEFAULTS}"])
+    if former := identity.settings_of_former_searches(database, plan):
+        console.print(
+            f"study    {plan.search.study}: begun without promotions, resumed with {' '.join(former)}", markup=False
+        )
+        plan = read_plan([*plan.command, *former])
     plan.folder.path.mkdir(parents=True, exist_ok=True)
     with plan.folder.owned("search.study"):
         facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}

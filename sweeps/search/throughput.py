@@ -41,7 +41,11 @@ class TrialTiming:
 
     def trial_seconds(self, steps: int) -> float:
         """Return how long a trial of so many updates takes."""
-        return self.start_seconds + OVERHEAD_FACTOR * steps * self.update_seconds
+        return self.start_seconds + self.seconds(steps)
+
+    def seconds(self, updates: int) -> float:
+        """Return how long so many updates take, with scores, samples and records."""
+        return OVERHEAD_FACTOR * updates * self.update_seconds
 
 
 def measure(plan: Plan) -> TrialTiming:

@@ -1,5 +1,6 @@
 """The plan of a search, read from its command line and checked before anything is written."""
 
+import math
 import os
 import re
 from argparse import ArgumentError, ArgumentParser, Namespace
@@ -93,6 +94,21 @@ class Plan:
         return min(self.search.trials, combinations(self.space))
 
     @property
+    def rungs(self) -> tuple[int, ...]:
+        """The steps at which trials are paused, and the last of all, with search.pruner=asha; else that alone.
+
+        They grow by about search.eta from search.min_steps on, and are multiples of eval.every_steps.
+        """
+        steps, every = self.search.steps, self.config.eval.every_steps
+        if self.search.pruner != "asha":
+            return (steps,)
+        first = self.search.min_steps or max(round(steps / 10 / every), 1) * every
+        count = max(round(math.log(steps / first, self.search.eta)), 1) if first < steps else 0
+        growth = [first * (steps / first) ** (rung / count) for rung in range(count)]
+        rounded = [max(round(step / every), 1) * every for step in growth]
+        return (*dict.fromkeys(step for step in rounded if step < steps), steps)
+
+    @property
     def threads(self) -> int:
         """How many processor cores each trial computes on."""
         if self.search.launcher != "local":
@@ -156,7 +172,8 @@ class Plan:
         space = {f"{SPACE_PREFIX}{dimension.key}": dimension.text for dimension in self.space}
         values = {dimension.key: in_brief(effective(self.config, dimension.key)) for dimension in self.space}
         baseline = {f"{BASELINE_PREFIX}{key}": value for key, value in values.items()}
-        return {**fixed, "search.steps": self.search.steps, **space, **baseline}
+        grows = {"search.rungs": ", ".join(map(str, self.rungs))} if self.search.pruner == "asha" else {}
+        return {**fixed, "search.steps": self.search.steps, **grows, **space, **baseline}
 
     def inherits_from_space(self, key: str) -> bool:
         """Return whether a setting takes its value from a shared setting that is searched."""
@@ -208,8 +225,10 @@ def read_plan(arguments: list[str]) -> Plan:
     overrides = [*fixed_overrides, *_search_run_overrides(search, fixed_keys)]
     config = compose_config(overrides, args.config_dir)
 
-    names_top = any(override.key_or_group == "search.confirm.top" for override in parse(search_overrides))
-    if not names_top:
+    named = {override.key_or_group for override in parse(search_overrides)}
+    if search.updates is not None and "search.trials" not in named:
+        search.trials = MOST_TRIALS
+    if "search.confirm.top" not in named:
         search.confirm.top = min(search.confirm.top, search.trials - 1)
     if search.storage is not None:
         search.storage, password = split_password(search.storage)
@@ -287,11 +306,21 @@ def _check_fixed_keys(fixed_keys: set[str]) -> None:
 def _search_run_overrides(search: SearchConfig, fixed_keys: set[str]) -> list[str]:
     """Return the overrides of run.py that a search adds to those of the user."""
     defaults = {
-        "eval.every_steps": -(-search.steps // FEWEST_SCORES),  # rounded up
+        "eval.every_steps": _score_every_steps(search),
         "train.keep_checkpoints": KEEP_CHECKPOINTS,
     }
     added = [f"{key}={value}" for key, value in defaults.items() if key not in fixed_keys]
     return [f"train.steps={search.steps}", *added]
+
+
+def _score_every_steps(search: SearchConfig) -> int:
+    """Return how often a trial is scored unless the user says it: at the least twice on its lowest rung."""
+    if search.pruner != "asha":
+        return -(-search.steps // FEWEST_SCORES)  # rounded up
+    if search.min_steps is None:
+        return max(round(search.steps / 20), 1)
+    divisors = (search.min_steps // k for k in range(2, search.min_steps + 1) if search.min_steps % k == 0)
+    return next((steps for steps in divisors if search.steps >= FEWEST_SCORES * steps), 1)
 
 
 def _join_option_values(arguments: Sequence[str]) -> list[str]:
@@ -309,11 +338,23 @@ def _check(plan: Plan) -> None:
     """Raise ConfigError where settings do not go together. The rule of a single key is checked before."""
     search = plan.search
     every_steps = plan.config.eval.every_steps
+    if search.min_steps is not None:
+        if search.pruner != "asha":
+            raise ConfigError("search.min_steps", "absent unless search.pruner=asha", search.min_steps)
+        if search.min_steps > search.steps:
+            raise ConfigError("search.min_steps", f"at most search.steps={search.steps}", search.min_steps)
+        if search.min_steps % every_steps:
+            rule = f"a multiple of eval.every_steps={every_steps}"
+            raise ConfigError("search.min_steps", rule, search.min_steps, "scores are compared at that step")
     if search.steps // every_steps < SCORES:
         remedy = f"eval.every_steps={search.steps // SCORES} or more steps"
         raise ConfigError(
             "search.steps", f"at least {SCORES} times eval.every_steps={every_steps}", search.steps, remedy
         )
+    least = 2 * plan.rungs[0] if search.sampler == "grid" else search.steps + plan.rungs[0]
+    if search.updates is not None and search.updates < least:
+        rule = f"at least {least:,}: {search.steps:,} of {plan.baseline_name} and {plan.rungs[0]:,} of another trial"
+        raise ConfigError("search.updates", rule, search.updates)
     if search.confirm.seeds and search.confirm.top > search.trials - 1:
         rule = f"at most {search.trials - 1}, the trials beside the tutorial's"
         raise ConfigError("search.confirm.top", rule, search.confirm.top)

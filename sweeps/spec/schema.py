@@ -13,7 +13,7 @@ from gan import metric_names
 from gan.errors import ConfigError
 
 SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
-PRUNERS = ("halving", "median", "hyperband", "none")
+PRUNERS = ("asha", "halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")
 SCORES = metric_names.LAST_SCORES  # the objective is the mean of so many in-run scores, the last of a trial
@@ -61,12 +61,19 @@ class SearchConfig:
         20, "settings to try, the baseline (experiment=, or the tutorial's) among them", Interval(2, MOST_TRIALS)
     )
     hours: float | None = setting(None, "after which no more trials start, all sessions together", POSITIVE)
-    steps: int = setting(1500, "updates of a trial that is not pruned", Interval(SCORES, 10**9))
+    updates: int | None = setting(None, "of all trials together, after which none trains on", COUNT)
+    steps: int = setting(5000, "updates of the longest trials", Interval(SCORES, 10**9))
+    min_steps: int | None = setting(
+        None, "updates that every trial makes, with pruner=asha; by default about a tenth of steps", COUNT
+    )
+    eta: int = setting(3, "of so many trials of one length the best trains on, with pruner=asha", Interval(2, 100))
     workers: int | None = setting(
         None, "trials at a time, which share the cores; by default as many as cores, up to 4", COUNT
     )
     sampler: str = setting("tpe", "what suggests settings", Choice(SAMPLERS))
-    pruner: str = setting("halving", "what ends trials that fall behind", Choice(PRUNERS))
+    pruner: str = setting(
+        "asha", "what shortens trials: asha promotes the best, the others end the worst", Choice(PRUNERS)
+    )
     seed: int = setting(0, "of the suggestions; trials are trained on seed=", Interval(0))
     retries: int = setting(2, "times that a trial whose process was killed is requeued", Interval(0, 100))
     extend: bool = setting(False, "resume a study of the same name although its space was another")

@@ -25,6 +25,7 @@ from sweeps.study.optuna_log import experimental
 # Attributes of trials.
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
 OUTCOME = "outcome"  # how it ended; a failed trial without one is requeued
+PAUSED = "paused at step "  # and which: an outcome that may be followed by a promotion
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
@@ -76,7 +77,18 @@ def is_repeat(trial: FrozenTrial) -> bool:
     return str(trial.user_attrs.get(OUTCOME, "")).startswith(REPEATS)
 
 
-def origin(trial: FrozenTrial) -> int:
+def paused_at(trial: FrozenTrial) -> int | None:
+    """Return the step at which a trial is paused, None for any other."""
+    outcome = str(trial.user_attrs.get(OUTCOME, ""))
+    return int(outcome.removeprefix(PAUSED)) if outcome.startswith(PAUSED) else None
+
+
+def state_name(trial: FrozenTrial) -> str:
+    """Return Optuna's word for the state of a trial, or PAUSED, which it does not know."""
+    return "PAUSED" if paused_at(trial) is not None else trial.state.name
+
+
+def origin(trial: FrozenTrial | Trial) -> int:
     return int(trial.user_attrs.get(ORIGIN, trial.number))
 
 

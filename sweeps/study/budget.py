@@ -1,15 +1,18 @@
-"""The budget of a search: how many trials are used, and whether another may begin."""
+"""The budget of a search: how much is used, and what may begin with the rest."""
 
+import math
 from collections.abc import Sequence
 
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.spec.plan import Plan
+from sweeps.study import rungs
 from sweeps.study.attempts import BASELINE, counted, is_repeat
 
 
 def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool:
-    """Return whether a trial waits to be resumed, or there is budget for another.
+    """Return whether a trial waits to be resumed or promoted, or there is budget for another.
 
     Args:
         plan: of the search.
@@ -20,7 +23,29 @@ def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool
         return True
     hours = plan.search.hours
     in_time = hours is None or seconds < hours * 3600
-    return in_time and used(plan, trials) < plan.budget
+    return in_time and (_next_promotion(plan, trials) is not None or _may_begin_another(plan, trials))
+
+
+def promote_next(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) -> None:
+    """Queue the next promotion, if there is one; trials that wait already come first. The caller has the turn."""
+    if not any(trial.state == TrialState.WAITING for trial in trials):
+        promoted = _next_promotion(plan, trials)
+        if promoted is not None:
+            rungs.promote(plan, study, promoted)
+
+
+def _next_promotion(plan: Plan, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    return rungs.next_promotion(plan, trials, updates_left(plan, trials))
+
+
+def _may_begin_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
+    return used(plan, trials) < plan.budget and plan.rungs[0] <= updates_left(plan, trials)
+
+
+def updates_left(plan: Plan, trials: Sequence[FrozenTrial]) -> float:
+    """Return how many updates of the budget are left, without those of running trials; infinite without a limit."""
+    limit = plan.search.updates
+    return math.inf if limit is None else limit - rungs.updates_spent(plan, trials)
 
 
 def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:

@@ -26,6 +26,7 @@ from sweeps.study.samplers import MODEL_BASED, trials_in_space
 IDENTITY = "identity"  # the attribute of a study that holds its identity
 Identity = dict[str, Any]
 Difference = tuple[str, Any, Any]  # a key, its value in the study, its value in this search
+RUNGS = "search.rungs"  # in the identity of a study whose trials grow
 OTHER_STUDY = "search.study=<new> begins another"
 
 
@@ -94,6 +95,27 @@ def starts_from_defaults(storage: RDBStorage, name: str) -> bool:
     return bool(stored) and not any(key.startswith(BASELINE_PREFIX) for key in stored)
 
 
+def settings_of_former_searches(storage: RDBStorage, plan: Plan) -> list[str]:
+    """Return what continues a study of a version whose trials did not grow, unless the command line says it.
+
+    Args:
+        storage: where the study may be.
+        plan: of this search.
+    """
+    name = plan.search.study
+    if plan.search.pruner != "asha" or name not in optuna.get_all_study_names(storage):
+        return []
+    stored = optuna.load_study(study_name=name, storage=storage).user_attrs.get(IDENTITY, {})
+    if (
+        not stored
+        or RUNGS in stored
+        or any(word.startswith(("search.pruner=", "search.min_steps=")) for word in plan.command)
+    ):
+        return []
+    names_steps = any(word.startswith("search.steps=") for word in plan.command)
+    return ["search.pruner=halving", *([] if names_steps else [f"search.steps={stored['search.steps']}"])]
+
+
 def check_identity(name: str, stored: Identity, current: Identity, plan: Plan) -> None:
     """Check that the scores of a study and of this search can be compared.
 
@@ -120,6 +142,8 @@ def check_identity(name: str, stored: Identity, current: Identity, plan: Plan) -
     if plan.search.extend and can_extend:
         return
     remedy = OTHER_STUDY + (", search.extend=true widens this one" if can_extend else "")
+    if RUNGS in current and RUNGS not in stored:
+        remedy += ", search.pruner=halving continues this one"
     texts = [f"{key}: {_or_absent(a)} in the study, {_or_absent(b)} now" for key, a, b in differences]
     raise ConfigError("search.study", f"one made with the same settings ({remedy})", name, "; ".join(texts))
 

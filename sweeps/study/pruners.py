@@ -52,5 +52,6 @@ def make_pruner(plan: Plan) -> BasePruner:
         "median": MedianPruner(n_startup_trials=4, n_warmup_steps=third - 1),
         "hyperband": HyperbandPruner(min_resource=third, max_resource=search.steps, reduction_factor=2),
         "none": NopPruner(),
+        "asha": NopPruner(),  # trials are paused and promoted: sweeps/study/rungs.py
     }[search.pruner]
     return CountedPruner(pruner)

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Space, Value, active, remove_float_error, same_value
+from sweeps.study import rungs
 from sweeps.study.optuna_log import experimental
 
 STARTUP_TRIALS = 8  # suggested at random before TPE or GP use a model
@@ -64,7 +65,7 @@ def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
         "gp": lambda: GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS),
     }
     with experimental():
-        return CurrentSpaceSampler(makers[search.sampler](), space, plan.values_before_extension)
+        return CurrentSpaceSampler(makers[search.sampler](), plan)
 
 
 class CurrentSpaceSampler(BaseSampler):
@@ -74,15 +75,17 @@ class CurrentSpaceSampler(BaseSampler):
     search.extend=true it would sample a dimension with another interval independently, for good.
     So trials are shown as if they had been suggested in the current space, and those outside of it not at all.
 
+    A sampler that learns from scores sees those of one rung alone, where trials are promoted.
+
     Args:
         sampler: one of Optuna's.
-        space: the current space.
-        values_before_extension: for dimensions that earlier trials did not search, the value that those had.
+        plan: of the search, with the current space.
     """
 
-    def __init__(self, sampler: BaseSampler, space: Space, values_before_extension: Mapping[str, Value]) -> None:
-        self._sampler, self._space, self._values_before_extension = sampler, space, values_before_extension
-        self._dimensions = {dimension.key: dimension for dimension in space}
+    def __init__(self, sampler: BaseSampler, plan: Plan) -> None:
+        self._sampler, self._plan, self._space = sampler, plan, plan.space
+        self._dimensions = {dimension.key: dimension for dimension in plan.space}
+        self._at_one_rung = len(plan.rungs) > 1 and isinstance(sampler, TPESampler | GPSampler)
         # CMA-ES stores its state in coordinates of the space that a trial was suggested in.
         self._convert = not isinstance(sampler, CmaEsSampler)
 
@@ -117,8 +120,13 @@ class CurrentSpaceSampler(BaseSampler):
         def get_trials(
             deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
         ) -> list[FrozenTrial]:
-            trials = study._get_trials(deepcopy, states, use_cache)
-            return trials_in_space(trials, self._space, self._values_before_extension, self._convert)
+            if self._at_one_rung:
+                every = study._get_trials(deepcopy, None, use_cache)
+                trials = rungs.at_one_rung(self._plan, every, STARTUP_TRIALS)
+                trials = [trial for trial in trials if states is None or trial.state in states]
+            else:
+                trials = study._get_trials(deepcopy, states, use_cache)
+            return trials_in_space(trials, self._space, self._plan.values_before_extension, self._convert)
 
         # Replaced on the copy and not in a subclass, as Optuna itself makes its studies.
         view.get_trials = view._get_trials = get_trials  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from gan import metric_names
 from sweeps.display.events import Event, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value
-from sweeps.study import attempts
+from sweeps.study import attempts, rungs
 from sweeps.workers.early_stopping import EarlyStopping
 from sweeps.workers.protocol import Ended, Job, Scalars
 from sweeps.workers.resumption import prepare_resumption, record_mlflow_run
@@ -62,6 +62,8 @@ class Objective:
         self._is_baseline = attempts.is_baseline(plan, trial)
         name = attempts.run_name(plan.search.study, origin)
         self._run = RunFolder(plan.records.runs / name)
+        target = rungs.target(plan, trial)
+        self._pause_at = target if target < plan.search.steps else None
         tags = {"optuna.study_name": plan.search.study, "optuna.trial_number": str(trial.number)}
         self._job = Job(
             overrides=[
@@ -75,8 +77,10 @@ class Objective:
             params={"optuna.trial_number": origin},
             tags=tags | prepare_resumption(plan, trial, self._run),
             upload_minutes=plan.search.checkpoint_upload_minutes,
+            pause_at=self._pause_at,
         )
         self._scores: dict[int, float] = {}  # by step
+        self._last_value: float | None = None  # what a pruner compares
         self._early_stopping = EarlyStopping()
         self._pruned = ""  # why
         self._written = 0.0  # when its step was
@@ -85,7 +89,7 @@ class Objective:
         """Train, and return the objective.
 
         Raises:
-            optuna.TrialPruned: if it fell behind or early stopping ended it.
+            optuna.TrialPruned: if it is paused at its rung, fell behind, or early stopping ended it.
             TrialFailed: if it failed or was interrupted.
         """
         for step, score in zip(*attempts.scores_of(self._run), strict=True):  # of an attempt before this one
@@ -125,10 +129,15 @@ class Objective:
     def _report(self, step: int, score: float) -> float:
         """Report what a pruner compares: the objective as it would be if the trial ended here."""
         self._scores[step] = score
-        value = attempts.objective(list(self._scores.values()))
+        self._last_value = value = attempts.objective(list(self._scores.values()))
         self._trial.report(value, step)
         record_mlflow_run(self._worker.plan, self._trial, self._run)
         return value
+
+    def _is_paused(self, ended: Ended | None) -> bool:
+        if self._pause_at is None or ended is None or ended.status != RunStatus.KILLED:
+            return False
+        return ended.step >= self._pause_at and self._pause_at in self._scores
 
     def _end(self, process: TrialProcess, ended: Ended | None) -> float:
         number, trial = self._trial.number, self._trial
@@ -141,6 +150,11 @@ class Objective:
             trial.set_user_attr(attempts.OUTCOME, self._pruned)
             self._worker.listener(TrialEnded(number, "PRUNED", self._pruned))
             raise optuna.TrialPruned(self._pruned)
+        if self._is_paused(ended):
+            reason = f"{attempts.PAUSED}{self._pause_at}"
+            trial.set_user_attr(attempts.OUTCOME, reason)
+            self._worker.listener(TrialEnded(number, "PAUSED", reason, self._last_value))
+            raise optuna.TrialPruned(reason)
         if ended is not None and ended.status == RunStatus.FAILED and ended.failure_kind != FailureKind.RECORDS:
             trial.set_user_attr(attempts.OUTCOME, ended.failure)
             self._worker.listener(TrialEnded(number, "FAIL", ended.failure))

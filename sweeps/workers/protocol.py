@@ -49,6 +49,7 @@ class Job:
         tags: likewise.
         final: whether the trained generator gets the records and scores of a finished run.
         upload_minutes: between two uploads of its state to MLflow, or None.
+        pause_at: the step after which it saves its state and ends, though its settings say more steps; or None.
     """
 
     overrides: list[str]
@@ -60,6 +61,7 @@ class Job:
     tags: dict[str, str] = field(default_factory=dict)
     final: bool = False
     upload_minutes: float | None = None
+    pause_at: int | None = None
 
     def line(self) -> str:
         return json.dumps(dataclasses.asdict(self)) + "\n"

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.cli.overrides import as_text
 from sweeps.display.events import Listener, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.spec.plan import Plan
-from sweeps.study import attempts, budget, published, storage
+from sweeps.study import attempts, budget, published, rungs, storage
 from sweeps.workers.launchers import CannotLaunch, Launcher, make_launcher
 from sweeps.workers.protocol import MAKES_ROOM, NO_TRIAL_COULD_DO_BETTER, CannotGoOn, Task
 from sweeps.workers.trial_process import TRIAL
@@ -171,13 +171,14 @@ class Supervisor:
             if before is None:
                 params = attempts.shown_params(self._plan, trial)
                 is_baseline = attempts.is_baseline(self._plan, trial)
-                self._listener.event(TrialBegan(number, attempts.origin(trial), params, is_baseline))
+                promoted_to = rungs.promoted_to(self._plan, trial)
+                self._listener.event(TrialBegan(number, attempts.origin(trial), params, is_baseline, promoted_to))
             if now[1]:
                 scores = trial.intermediate_values
                 self._listener.event(TrialProgressed(number, now[1], scores[max(scores)] if scores else None))
             if trial.state.is_finished():
                 score = trial.value if trial.state == TrialState.COMPLETE else None
-                self._listener.event(TrialEnded(number, trial.state.name, _reason(trial), score))
+                self._listener.event(TrialEnded(number, attempts.state_name(trial), _reason(trial), score))
 
 
 def _state(trial: FrozenTrial) -> tuple[TrialState, int]:

@@ -9,6 +9,7 @@ the worker dies, interrupts it, to be resumed from its checkpoint.
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -66,6 +67,7 @@ class Messages:
     """A `gan.tracker.Tracker` that tells the worker."""
 
     def __init__(self, descriptor: int) -> None:
+        self.step = 0
         self._stream = os.fdopen(descriptor, "w", buffering=1)
         self._last = 0.0
 
@@ -80,6 +82,7 @@ class Messages:
         pass
 
     def tick(self, step: int) -> None:
+        self.step = step
         if time.monotonic() - self._last >= TICK:
             self._last = time.monotonic()
             self.say(Progress(step))
@@ -98,14 +101,16 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, orders.end)
     try:
         with _prepared(job, console) as run, uploading(run.folder, job.upload_minutes):
-            messages.say(Started(run.checkpoint.step if run.checkpoint is not None else 0))
+            messages.step = run.checkpoint.step if run.checkpoint is not None else 0
+            messages.say(Started(messages.step))
+            pause_at = job.pause_at if job.pause_at is not None else math.inf
             outcome = train(
                 run,
                 console,
                 trackers=[messages],
-                should_stop=lambda: orders.stop,
+                should_stop=lambda: orders.stop or messages.step >= pause_at,
                 final=job.final,
-                closing_tags=lambda outcome: _tags(job, outcome, orders.reason),
+                closing_tags=lambda outcome: _tags(job, outcome, orders.reason, outcome.step >= pause_at),
             )
             if job.upload_minutes is not None and outcome.status == RunStatus.KILLED and not orders.reason:
                 upload(run.folder)  # another host may resume it
@@ -166,13 +171,13 @@ def _patiently_owned(folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def _tags(job: Job, outcome: Outcome, reason: str) -> dict[str, str]:
+def _tags(job: Job, outcome: Outcome, reason: str, paused: bool) -> dict[str, str]:
     """What MLflow says of a trial that is over; one that was interrupted is not."""
     interrupted = RunStatus.RUNNING.value  # Optuna has the same word; importing it here would slow every trial
     states = {
         RunStatus.FINISHED: "COMPLETE",
         RunStatus.FAILED: "FAIL",
-        RunStatus.KILLED: "PRUNED" if reason else interrupted,
+        RunStatus.KILLED: "PRUNED" if reason else "PAUSED" if paused else interrupted,
     }
     pruned = {"pruned_because": reason} if reason else {}
     return {**job.tags, "optuna.trial_state": states[outcome.status], **pruned}

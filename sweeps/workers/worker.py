@@ -29,7 +29,7 @@ from sweeps.display.events import Event, TrialBegan, TrialEnded
 from sweeps.display.search import SearchDisplay
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import Value, same_params, sampled_params
-from sweeps.study import attempts, budget, optuna_log, pruners, published, samplers, storage
+from sweeps.study import attempts, budget, optuna_log, pruners, published, rungs, samplers, storage
 from sweeps.workers.joining import check_own_settings, compare_with_study
 from sweeps.workers.objective import Objective, TrialFailed
 from sweeps.workers.protocol import MAKES_ROOM, NO_TRIAL_COULD_DO_BETTER, Job, Task
@@ -118,6 +118,7 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             seconds = float(attributes.get(attempts.SECONDS, 0.0))
             if budget.may_begin(self.plan, trials, seconds) and not self.ended:
+                budget.promote_next(self.plan, self.study, trials)
                 self._optimize(len(attempts.counted(trials)))
                 return True
         if all(trial.state.is_finished() for trial in trials):
@@ -144,7 +145,8 @@ class Worker:
         attempts.begin(self._storage, trial)
         self._turn.close()  # others may begin theirs
         settings, is_baseline = attempts.shown_params(self.plan, trial), attempts.is_baseline(self.plan, trial)
-        self.listener(TrialBegan(trial.number, origin, settings, is_baseline))
+        promoted_to = rungs.promoted_to(self.plan, trial)
+        self.listener(TrialBegan(trial.number, origin, settings, is_baseline, promoted_to))
         earlier = self._same_settings(trial, params)
         if earlier is not None:
             return self._repeat(trial, earlier)
@@ -153,7 +155,12 @@ class Worker:
     def _same_settings(self, trial: Trial, params: dict[str, Value]) -> FrozenTrial | None:
         """Find an earlier trial of the very same settings, which would give the same result."""
         over = (TrialState.COMPLETE, TrialState.PRUNED)
-        same = [t for t in self.study.get_trials(deepcopy=False, states=over) if same_params(t.params, params)]
+        others = [
+            t
+            for t in self.study.get_trials(deepcopy=False, states=over)
+            if attempts.origin(t) != attempts.origin(trial)
+        ]
+        same = [t for t in others if same_params(t.params, params)]
         # The baseline's settings may lie beside the point of the space that it is seen as.
         is_baseline = attempts.is_baseline(self.plan, trial)
         same = [t for t in same if attempts.is_baseline(self.plan, t) == is_baseline]

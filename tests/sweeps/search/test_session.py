@@ -358,7 +358,7 @@ def test_what_cannot_be_compared_is_not_extended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1000, 1500, 2500])
 def test_halving_begins_at_a_third(steps: int) -> None:
-    plan = read_plan(["search=custom", RATES, f"search.steps={steps}"])
+    plan = read_plan(["search=custom", RATES, f"search.steps={steps}", "search.pruner=halving"])
     every = plan.config.eval.every_steps
     study = optuna.create_study(pruner=pruners.make_pruner(plan))
     lengths = []

@@ -30,9 +30,16 @@ def job(folder: RunFolder, *overrides: str) -> Job:
     ],
 )
 def test_mlflow_is_told_how_a_trial_ended(status: RunStatus, reason: str, state: str, tmp_path: Path) -> None:
-    tags = trial._tags(job(RunFolder(tmp_path)), Outcome(status, 4), reason)
+    tags = trial._tags(job(RunFolder(tmp_path)), Outcome(status, 4), reason, paused=False)
     assert tags.pop("optuna.trial_number") == "3"
     assert tags == {"optuna.trial_state": state, **({"pruned_because": reason} if reason else {})}
+
+
+def test_mlflow_is_told_that_a_trial_is_paused(tmp_path: Path) -> None:
+    assert trial._tags(job(RunFolder(tmp_path)), Outcome(RunStatus.KILLED, 4), "", paused=True) == {
+        "optuna.trial_number": "3",
+        "optuna.trial_state": "PAUSED",
+    }
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -1,0 +1,162 @@
+"""Trials that grow: each begins short, and the best of those of one length train on to the next (search.pruner=asha).
+
+Asynchronous successive halving by promotion, algorithm 2 of Li et al. (2020), A System for Massively Parallel
+Hyperparameter Tuning. A trial that reaches its rung is paused: its state is kept, and whenever it is among the best
+third there, it is promoted: another attempt resumes it from its checkpoint, in the same run.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from sweeps.spec.plan import Plan
+from sweeps.study import attempts
+from sweeps.study.optuna_log import experimental
+
+RUNG = "rung"  # attribute of a trial that was promoted: the rung that it trains to, 0 is the lowest
+
+
+def rung_of(plan: Plan, trial: FrozenTrial | Trial) -> int:
+    """Return the rung that a trial trains to. The baseline's is the highest: all others are compared with it."""
+    if attempts.is_baseline(plan, trial):
+        return len(plan.rungs) - 1
+    return int(trial.user_attrs.get(RUNG, 0))
+
+
+def target(plan: Plan, trial: FrozenTrial | Trial) -> int:
+    """Return the step at which a trial is paused, or ends."""
+    return plan.rungs[rung_of(plan, trial)]
+
+
+def promoted_to(plan: Plan, trial: FrozenTrial | Trial) -> int:
+    """Return the step that a promoted trial trains on to; 0 for one that was not promoted."""
+    return target(plan, trial) if RUNG in trial.user_attrs else 0
+
+
+def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = math.inf) -> FrozenTrial | None:
+    """Return the paused trial that is to train on, from the highest rung that has one; None where none is to.
+
+    Args:
+        plan: of the search.
+        trials: all attempts of its study.
+        updates: that are left.
+    """
+    lasts, scores = _suggestions(trials)
+    for rung in reversed(range(len(plan.rungs) - 1)):
+        step = plan.rungs[rung]
+        if plan.rungs[rung + 1] - step > updates:
+            continue
+        ranked = []
+        for origin, trial in lasts.items():
+            if step in scores[origin]:
+                ranked.append((scores[origin][step], origin))
+            elif trial.state.is_finished() and rung_of(plan, trial) >= rung:  # it failed before it came there
+                ranked.append((math.inf, origin))
+        for _, origin in sorted(ranked)[: len(ranked) // plan.search.eta]:
+            if attempts.paused_at(lasts[origin]) == step:
+                return lasts[origin]
+    return None
+
+
+def promote(plan: Plan, study: Study, trial: FrozenTrial) -> None:
+    """Queue an attempt that trains a paused trial on to its next rung. The caller has the turn."""
+    trial = copy.deepcopy(trial)
+    trial.user_attrs[RUNG] = rung_of(plan, trial) + 1
+    del trial.user_attrs[attempts.OUTCOME]
+    with experimental():
+        RetryHeartbeatStaleTrialCallback()(study, trial)
+
+
+def counts(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Return how many suggestions have a score at each rung, by its step."""
+    lasts, scores = _suggestions(trials)
+    return {step: sum(step in scores[origin] for origin in lasts) for step in plan.rungs}
+
+
+def common_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> int:
+    """Return the step of the highest rung with enough scores to learn from (Falkner et al. 2018, BOHB).
+
+    Args:
+        plan: of the search.
+        trials: all attempts of its study.
+        enough: scores that a rung above the lowest must have.
+    """
+    return max((step for step, count in counts(plan, trials).items() if count >= enough), default=plan.rungs[0])
+
+
+def at_one_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> list[FrozenTrial]:
+    """Return each suggestion once, those with a score at `common_rung` as complete trials of that score.
+
+    So scores of unlike lengths are never compared. Trials that are paused below that rung are left out.
+
+    Args:
+        plan: of the search.
+        trials: all attempts of its study.
+        enough: scores that a rung above the lowest must have.
+    """
+    step, (_, scores) = common_rung(plan, trials, enough), _suggestions(trials)
+    shown = []
+    for trial in attempts.counted(trials):
+        known = scores.get(attempts.origin(trial), {})
+        if step in known and not attempts.is_repeat(trial):
+            trial = copy.copy(trial)
+            trial.state, trial.values = TrialState.COMPLETE, [known[step]]
+        elif attempts.paused_at(trial) is not None:  # below that rung
+            continue
+        shown.append(trial)
+    return shown
+
+
+def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
+    """Return the updates of all trials together; of one that is not over, those that it was begun for."""
+    lasts, scores = _suggestions(trials, begun=False)
+    return sum(
+        max([*scores[origin], int(trial.user_attrs.get(attempts.STEP, 0))], default=0)
+        if trial.state.is_finished()
+        else target(plan, trial)
+        for origin, trial in lasts.items()
+    )
+
+
+def ladder(plan: Plan) -> list[tuple[int, int]]:
+    """Return the rungs and how many of the plan's trials come there, the baseline among them, if all are sound."""
+    eta = plan.search.eta
+    return [(step, max(plan.budget // eta**rung, 1)) for rung, step in enumerate(plan.rungs)]
+
+
+def in_words(plan: Plan) -> str:
+    """Return how many trials there will be and how long they are, for the terminal."""
+    search, steps = plan.search, plan.search.steps
+    count = f"{plan.budget:,} trials" if search.updates is None else f"{search.updates:,} updates in trials"
+    if len(plan.rungs) == 1:
+        return f"{count} of up to {steps:,} updates"
+    first, *others = (f"{step:,}" for step in plan.rungs)
+    return f"{count} of {first} updates, the best of every {search.eta} promoted to {' and then '.join(others)}"
+
+
+def expected_updates(plan: Plan) -> int:
+    """Return about how many updates all trials of a search make together, if none is pruned."""
+    if plan.search.updates is not None:
+        return plan.search.updates
+    before = [0, *plan.rungs]
+    return sum((step - before[rung]) * count for rung, (step, count) in enumerate(ladder(plan)))
+
+
+def _suggestions(
+    trials: Sequence[FrozenTrial], begun: bool = True
+) -> tuple[dict[int, FrozenTrial], dict[int, dict[int, float]]]:
+    """Return the last attempt at each suggestion, and its scores by step, by the number of its first attempt.
+
+    Args:
+        trials: all attempts.
+        begun: whether only those are wanted that a worker has had, and that took a training.
+    """
+    scores: dict[int, dict[int, float]] = {}
+    for trial in trials:
+        scores.setdefault(attempts.origin(trial), {}).update(trial.intermediate_values)
+    lasts = {attempts.origin(trial): trial for trial in attempts.counted(trials) if not attempts.is_repeat(trial)}
+    return {o: trial for o, trial in lasts.items() if not begun or attempts.ORIGIN in trial.user_attrs}, scores

@@ -1,0 +1,112 @@
+"""A search whose trials grow, from its plan to its trials, with `tests/stub_trial.py` in place of trainings."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_session import RATES, Search
+
+from gan.errors import ConfigError
+from sweeps.display.events import TrialBegan, TrialEnded
+from sweeps.spec.plan import read_plan
+from sweeps.study import attempts, identity, rungs, storage
+
+pytestmark = pytest.mark.usefixtures("forks")
+
+GROWING = [RATES, "search.steps=18", "eval.every_steps=2", "search.min_steps=2", "search.pruner=asha"]  # 2, 6, 18
+
+
+def state(search: Search, origin: int) -> dict[str, object]:
+    """What the stub keeps of a training."""
+    run = search.plan.records.runs / attempts.run_name(search.plan.search.study, origin)
+    return json.loads((run / "stub.json").read_text())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_best_train_on_from_where_they_were_paused(workers: int, tmp_path: Path) -> None:
+    search = Search(tmp_path, *GROWING, "search.trials=14", f"search.workers={workers}")
+    assert search.run()
+    assert len(search.trials) == 14
+    steps = {attempts.origin(t): max(t.intermediate_values) for t in search.trials}
+    assert steps[0] == 18  # the baseline is never paused
+    assert sorted(set(steps.values())) == [2, 6, 18]
+    counts = rungs.counts(search.plan, search.study.get_trials())
+    assert counts[2] == 14
+    assert counts[6] >= 4
+    assert counts[18] >= 2
+    for origin, step in steps.items():
+        rung = search.plan.rungs.index(step)
+        assert state(search, origin)["step"] == step  # not one update more
+        assert state(search, origin)["attempts"] == (1 if origin == 0 else rung + 1)
+        recorded, scores = search.scores(origin)
+        assert recorded == list(range(2, step + 1, 2))  # one run, none of its updates made twice
+        assert len(scores) == step // 2
+    # Whoever trains on was among the best third of those below when the search ended or before.
+    at_first = {attempts.origin(t): t.intermediate_values[2] for t in search.trials}
+    best = min(at_first, key=lambda origin: at_first[origin])
+    assert steps[best] > 2
+    ended = [e for e in search.events.heard if isinstance(e, TrialEnded)]
+    assert {e.state for e in ended} == {"PAUSED", "COMPLETE"}
+    assert len(ended) == sum(search.plan.rungs.index(step) + 1 for step in steps.values()) - 2  # the baseline's two
+    promoted = [e for e in search.events.heard if isinstance(e, TrialBegan) and e.promoted_to]
+    assert {e.promoted_to for e in promoted} == {6, 18}
+    assert search.run()  # nothing is left to do
+    assert search.study.best_trial.intermediate_values[18] == search.study.best_value
+
+
+def test_the_budget_of_updates_is_kept_to_the_update(tmp_path: Path) -> None:
+    search = Search(tmp_path, *GROWING, "search.updates=60", "search.workers=2")
+    assert search.run()
+    spent = sum(int(str(state(search, attempts.origin(t))["step"])) for t in search.trials)
+    assert spent == rungs.updates_spent(search.plan, search.study.get_trials())
+    assert 60 - search.plan.rungs[0] < spent <= 60
+
+
+def test_a_longer_search_goes_on_with_the_paused(tmp_path: Path) -> None:
+    short = Search(tmp_path, *GROWING, "search.trials=5", "search.workers=1")
+    assert short.run()
+    before = {attempts.origin(t): max(t.intermediate_values) for t in short.trials}
+    longer = Search(tmp_path, *GROWING, "search.trials=12", "search.workers=1")
+    assert longer.run()
+    after = {attempts.origin(t): max(t.intermediate_values) for t in longer.trials}
+    assert len(after) == 12
+    assert all(after[origin] >= step for origin, step in before.items())
+    assert rungs.next_promotion(longer.plan, longer.study.get_trials()) is None
+
+
+def test_a_search_killed_between_a_pause_and_its_word_trains_no_update_twice(tmp_path: Path) -> None:
+    """The trial has saved its state at its rung, but its worker died before the study knew."""
+    search = Search(tmp_path, *GROWING, "search.trials=3", "search.workers=1")
+    assert search.run()
+    trial = next(t for t in search.trials if attempts.paused_at(t) == 2)
+    again = search.study.ask(fixed_distributions=trial.distributions)  # as a worker left it
+    again.set_user_attr(attempts.ORIGIN, attempts.origin(trial))
+    for key, value in (("retry_history", [trial.number]), ("failed_trial", trial.number)):
+        search.study._storage.set_trial_system_attr(again._trial_id, key, value)
+    again.set_user_attr(attempts.BEGUN, again.number)
+    again.set_user_attr(attempts.WORKER, "here:1")
+    again.set_user_attr(attempts.HOST, "another boot 1")
+    assert search.run()
+    last = next(t for t in search.trials if attempts.origin(t) == attempts.origin(trial))
+    assert last.number > again.number
+    assert attempts.paused_at(last) == 2
+    assert state(search, attempts.origin(trial))["step"] == 2
+    assert search.scores(attempts.origin(trial))[0] == [2]
+
+
+def test_a_study_of_the_former_kind_says_how_to_go_on(tmp_path: Path) -> None:
+    former = Search(
+        tmp_path, RATES, "search.steps=18", "eval.every_steps=2", "search.trials=2", "search.pruner=halving"
+    )
+    now = read_plan([*former.arguments[:-5], *GROWING, f"records.root={tmp_path}"])
+    opened = storage.open_storage(now)
+    with pytest.raises(
+        ConfigError, match=r"search.pruner=halving continues this one.*search.rungs: absent in the study"
+    ):
+        identity.open_study(opened, now, now.identity())
+    assert identity.settings_of_former_searches(opened, now) == []  # the command line says asha
+    unsaid = read_plan(["search=custom", RATES, "eval.every_steps=2", f"records.root={tmp_path}"])
+    continued = identity.settings_of_former_searches(opened, unsaid)
+    assert continued == ["search.pruner=halving", "search.steps=18"]
+    resumed = read_plan([*unsaid.command, *continued])
+    identity.open_study(opened, resumed, resumed.identity())

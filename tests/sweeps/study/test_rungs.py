@@ -1,0 +1,196 @@
+"""Trials that grow: the rungs, who is promoted, what a sampler sees of it, and what it costs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from gan.errors import ConfigError
+from sweeps.spec.plan import Plan, read_plan
+from sweeps.study import attempts, budget, rungs
+
+DROPOUT = "model.dropout=interval(0,0.5)"
+
+
+def plan(*arguments: str, root: Path | str = "/nowhere") -> Plan:
+    return read_plan(["search=custom", DROPOUT, f"records.root={root}", *arguments])
+
+
+class Study:
+    """A study whose trials are told by hand."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.study = plan, optuna.create_study()
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials()
+
+    def tell(self, scores: Sequence[float], outcome: str | None = None, baseline: bool = False) -> int:
+        """Add a trial with a score at each rung from the lowest on; it is paused at the last unless that is the top."""
+        if baseline:
+            self.study.enqueue_trial({"model.dropout": 0.1}, user_attrs={attempts.BASELINE: True})
+        trial = self.study.ask()
+        trial.suggest_float("model.dropout", 0, 0.5)
+        return self._end(trial, attempts.suggestion(self.trials, trial.number), scores, outcome)
+
+    def go_on(self, scores: Sequence[float]) -> int:
+        """Tell the scores of the trial that waits: it is promoted."""
+        trial = self.study.ask()
+        return self._end(trial, int(trial.user_attrs[attempts.ORIGIN]), scores, None)
+
+    def _end(self, trial: optuna.Trial, origin: int, scores: Sequence[float], outcome: str | None) -> int:
+        trial.set_user_attr(attempts.ORIGIN, origin)
+        for step, score in zip(self.plan.rungs, scores, strict=False):
+            trial.report(score, step)
+        if outcome is None and len(scores) < len(self.plan.rungs):
+            outcome = f"{attempts.PAUSED}{self.plan.rungs[len(scores) - 1]}"
+        trial.set_user_attr(attempts.OUTCOME, outcome or "complete")
+        complete = outcome is None
+        state = TrialState.COMPLETE if complete else TrialState.PRUNED
+        self.study.tell(trial, scores[-1] if complete else None, state)
+        return origin
+
+    def promoted(self) -> int | None:
+        trial = rungs.next_promotion(self.plan, self.trials)
+        return None if trial is None else attempts.origin(trial)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], (500, 1500, 5000)),
+        (["search.min_steps=200"], (200, 600, 1700, 5000)),
+        (["search.min_steps=500", "search.eta=2"], (500, 1000, 2250, 5000)),
+        (["search.steps=6", "eval.every_steps=2"], (2, 6)),
+        (["search.min_steps=5000"], (5000,)),
+        (["search.min_steps=4000"], (4000, 5000)),
+        (["search.pruner=halving"], (5000,)),
+    ],
+)
+def test_rungs_grow_from_the_shortest_trials_to_the_longest(settings: list[str], expected: tuple[int, ...]) -> None:
+    assert plan(*settings).rungs == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["search.eta=1"], "search.eta must be in [2, 100]; got 1"),
+        (["search.min_steps=6000"], "search.min_steps must be at most search.steps=5000; got 6000"),
+        (
+            ["search.min_steps=500", "eval.every_steps=200"],
+            "search.min_steps must be a multiple of eval.every_steps=200",
+        ),
+        (["search.min_steps=500", "search.pruner=none"], "search.min_steps must be absent unless search.pruner=asha"),
+        (["search.updates=5000"], "search.updates must be at least 5,500: 5,000 of the tutorial's settings and 500 of"),
+    ],
+)
+def test_what_makes_no_rungs_is_refused(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan(*settings)
+    assert message in str(caught.value)
+
+
+def test_the_best_third_of_a_rung_is_promoted_the_best_first() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1"))  # 1, 2, 6
+    assert study.plan.rungs == (1, 2, 6)
+    study.tell([9.0, 8.0, 7.0], baseline=True)
+    study.tell([5.0])
+    assert study.promoted() is None  # of two there is no third
+    study.tell([6.0])
+    assert study.promoted() == 1
+    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials))  # type: ignore[arg-type]
+    assert study.promoted() is None  # it is the only one, and waits
+    assert study.go_on([5.0, 4.0]) == 1
+    assert attempts.state_name(attempts.counted(study.trials)[-1]) == "PAUSED"
+    study.tell([4.0])
+    assert study.promoted() == 3  # of four there is one, and it is the best now
+    study.tell([3.0])
+    assert study.promoted() == 4
+    study.tell([2.0])
+    assert study.promoted() == 5
+    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials))  # type: ignore[arg-type]
+    assert study.promoted() == 4  # of six there are two
+    study.go_on([2.0, 1.0])
+    assert rungs.counts(study.plan, study.trials) == {1: 6, 2: 3, 6: 1}  # the baseline among them
+
+
+def test_what_failed_counts_as_the_worst_of_its_rung() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1"))
+    study.tell([5.0])
+    study.tell([], "saturated discriminator")
+    assert study.promoted() is None
+    study.tell([], "d_loss is nan")
+    assert study.promoted() == 0
+
+
+def test_a_repeat_is_never_promoted() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1"))
+    first = study.tell([5.0])
+    study.tell([5.0], f"{attempts.REPEATS}{first}")
+    study.tell([6.0])
+    assert study.promoted() is None
+    study.tell([7.0])
+    assert study.promoted() == first
+
+
+def test_samplers_see_scores_of_one_length_alone() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1"))
+    study.tell([9.0, 8.0, 7.0], baseline=True)
+    for score in (5.0, 6.0, 7.0):
+        study.tell([score])
+    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials))  # type: ignore[arg-type]
+    study.go_on([5.0, 1.0])
+    lowest = rungs.at_one_rung(study.plan, study.trials, enough=3)
+    assert sorted(trial.value for trial in lowest) == [5.0, 6.0, 7.0, 9.0]  # 1.0 is of a longer training
+    second = rungs.at_one_rung(study.plan, study.trials, enough=2)
+    assert sorted(trial.value for trial in second) == [1.0, 8.0]
+    assert {trial.state for trial in (*lowest, *second)} == {TrialState.COMPLETE}
+    assert rungs.common_rung(study.plan, study.trials, 2) == 2
+
+
+def test_updates_are_a_budget_that_is_never_exceeded() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.updates=10"))
+    study.tell([9.0, 8.0, 7.0], baseline=True)
+    study.tell([5.0])
+    study.tell([6.0])
+    assert rungs.updates_spent(study.plan, study.trials) == 8
+    assert budget.updates_left(study.plan, study.trials) == 2
+    assert budget.may_begin(study.plan, study.trials, 0.0)
+    budget.promote_next(study.plan, study.study, study.trials)
+    assert rungs.updates_spent(study.plan, study.trials) == 9  # the promotion is paid for from its beginning on
+    study.go_on([5.0, 4.0])
+    study.tell([4.0])
+    assert budget.updates_left(study.plan, study.trials) == 0
+    assert not budget.may_begin(study.plan, study.trials, 0.0)
+
+
+def test_a_promotion_that_the_rest_cannot_pay_is_not_begun() -> None:
+    study = Study(plan("search.steps=12", "eval.every_steps=1", "search.min_steps=4", "search.updates=26"))
+    assert study.plan.rungs == (4, 12)
+    study.tell([9.0, 8.0], baseline=True)
+    study.tell([5.0])
+    study.tell([6.0])
+    assert rungs.next_promotion(study.plan, study.trials, 7) is None
+    assert rungs.next_promotion(study.plan, study.trials, 8) is not None
+    assert budget.updates_left(study.plan, study.trials) == 6  # enough for another setting
+    before = len(study.trials)
+    budget.promote_next(study.plan, study.study, study.trials)
+    assert len(study.trials) == before
+    assert budget.may_begin(study.plan, study.trials, 0.0)
+    study.tell([7.0])
+    assert not budget.may_begin(study.plan, study.trials, 0.0)
+
+
+def test_the_expected_length_of_a_search() -> None:
+    one = plan("search.trials=27")
+    assert rungs.ladder(one) == [(500, 27), (1500, 9), (5000, 3)]
+    assert rungs.expected_updates(one) == 27 * 500 + 9 * 1000 + 3 * 3500
+    assert rungs.expected_updates(plan("search.updates=60000")) == 60_000
+    assert rungs.expected_updates(plan("search.trials=4", "search.pruner=none")) == 4 * 5000
+    assert rungs.in_words(one) == "27 trials of 500 updates, the best of every 3 promoted to 1,500 and then 5,000"
+    assert rungs.in_words(plan("search.updates=60000", "search.pruner=none")) == (
+        "60,000 updates in trials of up to 5,000 updates"
+    )

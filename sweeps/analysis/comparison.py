@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from experiments.reports.statistics import CONFIDENCE, Difference, compare_with_control, mean, standard_deviation
+from sweeps.analysis import race
 from sweeps.spec.space import Value
 
 
@@ -19,6 +20,8 @@ class Candidate:
     final: list[float] = field(default_factory=list)  # the score of each at its end, of more images
     failures: list[str] = field(default_factory=list)
     origin: int | None = None  # of the trial; None for the baseline
+    is_racing: bool = True  # not behind the others after some seeds
+    difference: Difference | None = None  # from the baseline, after the last seed
 
     @property
     def mean(self) -> float:
@@ -83,13 +86,42 @@ class Comparison:
         return f"{CONFIDENCE:.0%} interval {self.difference.low:+.3g} to {self.difference.high:+.3g}"
 
 
-def _rank(candidate: Candidate) -> tuple[int, float]:
-    return len(candidate.failures), candidate.mean
+def _rank(candidate: Candidate) -> tuple[int, bool, float]:
+    return len(candidate.failures), not candidate.is_racing, candidate.mean
+
+
+def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int, seeds: int) -> tuple[bool, str]:
+    """Take out of the race those candidates that are behind after a seed, or failed on it.
+
+    Args:
+        baseline: with its scores so far.
+        racing: the candidates that trained on the last seed.
+        candidates: how many began the race.
+        seeds: of the whole race, at most.
+
+    Returns:
+        Whether the race is over, and how it stands in words; none where there is nothing to say.
+    """
+    for candidate in racing:
+        candidate.is_racing = not candidate.failures
+    sound = [candidate for candidate in racing if candidate.is_racing]
+    if not sound or len(baseline.scores) < race.FEWEST or baseline.failures:
+        return not sound, ""
+    standing = race.look([candidate.scores for candidate in sound], baseline.scores, candidates, seeds)
+    for k, candidate in enumerate(sound):
+        candidate.difference = standing.differences[k]
+        # The last one stays: there is always a best trial to speak of.
+        candidate.is_racing = k in standing.racing or (not standing.racing and k == standing.leader)
+    leader = sound[standing.leader]
+    words = [f"{leader.title} leads by {-standing.differences[standing.leader].value:.3g}"]
+    words += [f"{candidate.title} is behind" for candidate in sound if not candidate.is_racing]
+    return standing.is_over, ", ".join(words)
 
 
 def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Comparison | None:
     """Compare the best of the candidates with the baseline, the first of them.
 
+    The interval is that of the race; where there was none, or seeds of the baseline failed, it is Dunnett's (1955).
     A candidate that fails on a seed comes after those that do not, and is not better, whatever its other seeds say.
     Returns None where the baseline or all others could not be trained.
     """
@@ -97,5 +129,7 @@ def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial
     others = sorted((candidate for candidate in others if candidate.scores), key=_rank)
     if not baseline.scores or not others:
         return None
-    best, *_ = compare_with_control([candidate.scores for candidate in others], baseline.scores)
-    return Comparison(baseline, others, best, baseline_words)
+    difference = others[0].difference
+    if difference is None or baseline.failures:
+        difference, *_ = compare_with_control([candidate.scores for candidate in others], baseline.scores)
+    return Comparison(baseline, others, difference, baseline_words)

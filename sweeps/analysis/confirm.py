@@ -4,7 +4,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -15,7 +15,7 @@ from experiments.records.status import FailureKind, RunStatus
 from experiments.runs import gpus
 from experiments.runs.hardware import available_cores
 from gan import metric_names
-from sweeps.analysis.comparison import Candidate
+from sweeps.analysis.comparison import Candidate, after_seed
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.plan import DEFAULTS, Plan
 from sweeps.study import attempts
@@ -47,21 +47,23 @@ def confirm(
     candidates: Sequence[Candidate],
     on_event: Callable[[TrainingChanged], None],
     should_stop: Callable[[], bool],
+    say: Callable[[str], None] = lambda words: None,
 ) -> None:
     """Train what is not trained yet, and fill in the candidates' scores.
 
+    All train on one seed after the other, until it is decided which is better: see sweeps/analysis/race.py.
+
     Args:
         plan: of the search.
-        candidates: to be trained, each on as many seeds as the plan says.
+        candidates: the baseline and those to be compared with it, to be trained on as many seeds as the plan says.
         on_event: called with what happens to a training.
         should_stop: asked again and again.
+        say: called with how the race stands after a seed.
 
     Raises:
         Stopped: if the user stopped it.
         CannotGoOn: if every training would fail.
     """
-    seeds = [plan.config.seed + 1 + k for k in range(plan.search.confirm.seeds)]
-    jobs = list(enumerate((candidate, seed) for seed in seeds for candidate in candidates))
     running: set[TrialProcess] = set()
     lock = threading.Lock()
     events: queue.Queue[TrainingChanged] = queue.Queue()
@@ -99,8 +101,12 @@ def confirm(
             words = f"failed: {_failure(run) or unscored.get(run.name, '')}"
             events.put(TrainingChanged(name, words=words, is_over=True))
 
-    with ThreadPoolExecutor(_at_a_time(plan)) as threads:
-        waiting = [threads.submit(train, number, *job) for number, job in jobs]
+    def train_all(seed: int, racing: Sequence[Candidate]) -> None:
+        with ThreadPoolExecutor(_at_a_time(plan)) as threads:
+            waiting = [threads.submit(train, number, candidate, seed) for number, candidate in enumerate(racing)]
+            follow(waiting)
+
+    def follow(waiting: Sequence[Future[None]]) -> None:
         while not all(future.done() for future in waiting) or not events.empty():
             with contextlib.suppress(queue.Empty):
                 on_event(events.get(timeout=0.25))
@@ -110,18 +116,33 @@ def confirm(
                         process.interrupt()
         for training in waiting:
             training.result()
-    if stopped:
-        raise CannotGoOn(f"{stopped[0]}; the same command resumes when that is fixed")
-    if should_stop():
-        raise Stopped
-    for candidate in candidates:
-        runs = [(seed, _run(plan, candidate, seed)) for seed in seeds]
-        done = [(seed, run) for seed, run in runs if _is_done(run)]
-        failures = [(s, _failure(run) or ("" if _is_done(run) else unscored.get(run.name, ""))) for s, run in runs]
-        candidate.failures = [f"seed {seed}: {words}" for seed, words in failures if words]
-        candidate.seeds = [seed for seed, _ in done]
-        candidate.scores = [attempts.score_of(run) for _, run in done]
-        candidate.final = [journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1][-1] for _, run in done]
+        if stopped:
+            raise CannotGoOn(f"{stopped[0]}; the same command resumes when that is fixed")
+        if should_stop():
+            raise Stopped
+
+    def add_result(candidate: Candidate, seed: int) -> None:
+        run = _run(plan, candidate, seed)
+        if _is_done(run):
+            candidate.seeds.append(seed)
+            candidate.scores.append(attempts.score_of(run))
+            candidate.final.append(journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1][-1])
+        elif words := _failure(run) or unscored.get(run.name, ""):
+            candidate.failures.append(f"seed {seed}: {words}")
+
+    baseline, *racing = candidates
+    most = plan.search.confirm.seeds
+    for count in range(1, most + 1):
+        seed = plan.config.seed + count
+        train_all(seed, [baseline, *racing])
+        for candidate in (baseline, *racing):
+            add_result(candidate, seed)
+        is_over, words = after_seed(baseline, racing, len(candidates) - 1, most)
+        if words:
+            say(f"         after {count} seeds: {words}")
+        racing = [candidate for candidate in racing if candidate.is_racing]
+        if is_over:
+            break
 
 
 def best_run(plan: Plan, candidate: Candidate) -> RunFolder:

@@ -179,10 +179,11 @@ class SearchSession:
             return None
         seeds = plan.search.confirm.seeds
         self._say(
-            f"confirm  {', '.join(each.title for each in wanted)} on {seeds} fresh seed{'s' if seeds > 1 else ''} each"
+            f"confirm  {', '.join(each.title for each in wanted)} on "
+            + (f"up to {seeds} fresh seeds each, until one is better" if seeds > 1 else "1 fresh seed each")
         )
         with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
-            confirm(plan, wanted, display.event, self.should_stop)
+            confirm(plan, wanted, display.event, self.should_stop, self._say)
         return compare(wanted, plan.baseline_name)
 
     def _record(self, report: "Report", comparison: Comparison | None) -> None:

@@ -47,7 +47,9 @@ class SlurmConfig:
 @dataclass
 class ConfirmConfig:
     top: int = setting(3, "best trials that are trained again, beside the baseline", COUNT)
-    seeds: int = setting(3, "fresh seeds that each is trained on; 0 for no confirmation", Interval(0, 1000))
+    seeds: int = setting(
+        4, "fresh seeds at most that each is trained on, until it is decided; 0 for no confirmation", Interval(0, 1000)
+    )
 
 
 @dataclass

@@ -1,16 +1,23 @@
 """The result of a search's confirmation."""
 
 import functools
-import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import TESTS
 
+from experiments.records.folders import RunFolder
+from experiments.records.journal import Journal
+from experiments.records.status import FailureKind, RunStatus
+from gan import metric_names
+from sweeps.analysis import race
 from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import _at_a_time, best_run, confirm
 from sweeps.spec.plan import read_plan
+from sweeps.workers.protocol import Ended, Job, Message
 from sweeps.workers.trial_process import TrialProcess
 
 STUB = TESTS / "stub_trial.py"
@@ -131,19 +138,115 @@ def test_no_result_without_scores_of_both() -> None:
     assert compare([candidate("tutorial", 1, 2), candidate("trial-0003")]) is None
 
 
-def test_each_candidate_is_trained_on_seeds_that_the_search_did_not_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", functools.partial(TrialProcess, program=STUB))
-    arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "search.retries=0", "seed=7"]
-    plan = read_plan([*arguments, "search.confirm.seeds=2", f"records.root={tmp_path}"])
-    failing = Candidate("trial-0001", {"model.dropout": 0.4}, 9.0)
-    confirm(plan, [failing], lambda _: None, lambda: False)
-    runs = sorted(plan.records.runs.glob("gan-confirm-*"))
-    assert [run.name.rpartition("-")[2] for run in runs] == ["8", "9"]
-    for run, seed in zip(runs, ("8", "9"), strict=True):
-        overrides = json.loads((run / "stub.json").read_text())["overrides"]
-        assert [each for each in overrides if each.startswith("seed=")] == [f"seed={seed}"]
+SCORES: dict[str, list[float]] = {}  # of each candidate, by seed from 8 on
+
+
+class Training:
+    """Stands in for the process of a training that ends with one of SCORES, or is killed where there is none."""
+
+    def __init__(self, job: Job, log: Path, environment: dict[str, str]) -> None:
+        self._job = job
+
+    def messages(self) -> Iterator[Message]:
+        title, _, seed = self._job.title.removeprefix("confirm ").partition(", seed ")
+        assert [each for each in self._job.overrides if each.startswith("seed=")] == [f"seed={seed}"]
+        run = RunFolder(Path(self._job.study).parents[1] / "runs" / self._job.name)
+        run.path.mkdir(parents=True)
+        journal = Journal(run)
+        score = SCORES[title][int(seed) - 8]
+        status = RunStatus.FAILED if math.isnan(score) else RunStatus.FINISHED
+        if status == RunStatus.FAILED:
+            journal.failure(FailureKind.DIVERGED, "d_loss is nan", 1)
+        else:
+            journal.scalars(1, {metric_names.FID_PROXY: score, metric_names.FINAL_FID_PROXY: score})
+        journal.status(status)
+        journal.close()
+        yield Ended(status, 1)
+
+    def ending(self) -> str:
+        return "killed"
+
+
+def race_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch, seeds: int, **scores: list[float]
+) -> tuple[list[Candidate], list[str]]:
+    """Confirm candidates that will have these scores; the first is the baseline."""
+    monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", Training)
+    SCORES.clear()
+    SCORES.update(scores)
+    arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "seed=7"]
+    plan = read_plan([*arguments, f"search.confirm.seeds={seeds}", f"records.root={root}"])
+    wanted = [Candidate(title, {}, None, origin=None if k == 0 else k) for k, title in enumerate(scores)]
+    words: list[str] = []
+    confirm(plan, wanted, lambda _: None, lambda: False, words.append)
+    for each in wanted:
+        runs = plan.records.runs.glob(f"gan-confirm-{each.title}-seed-*")
+        assert sorted(int(run.name.rpartition("-")[2]) for run in runs) == [
+            8 + k for k in range(len(each.seeds) + len(each.failures))
+        ]
+    return wanted, words
+
+
+def test_a_race_ends_as_soon_as_it_is_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, words = race_of(tmp_path, monkeypatch, 5, tutorial=[20, 21], first=[5, 6], second=[7, 6])
+    assert [each.scores for each in wanted] == [[20, 21], [5, 6], [7, 6]]
+    assert words == ["         after 2 seeds: first leads by 15"]
+    result = compare(wanted)
+    assert result is not None
+    assert result.better
+    assert result.winner.title == "first"
+    assert result.words().startswith(
+        "first is better: 5.5 against 20.5 for the tutorial's settings (2 fresh seeds each"
+    )
+
+
+def test_who_is_behind_trains_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"tutorial": [20.0, 22, 21, 20], "first": [19.0, 21, 18, 20], "lost": [90.0, 92]}
+    wanted, words = race_of(tmp_path, monkeypatch, 4, **scores)
+    assert [len(each.scores) for each in wanted] == [4, 4, 2]
+    assert words[0].endswith("lost is behind")
+    result = compare(wanted)
+    assert result is not None
+    assert not result.better
+    assert [each.title for each in result.candidates] == ["first", "lost"]
+
+
+def test_a_lead_that_is_luck_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, _ = race_of(tmp_path, monkeypatch, 3, tutorial=[20, 24, 22], lucky=[23, 21, 24])
+    result = compare(wanted)
+    assert result is not None
+    assert result.winner is wanted[0]
+
+
+def test_who_fails_on_a_seed_is_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, _ = race_of(tmp_path, monkeypatch, 3, tutorial=[20, 21, 22], failing=[1, math.nan], sound=[19, 22, 20])
+    assert wanted[1].failures == ["seed 9: d_loss is nan"]
+    assert [len(each.scores) for each in wanted] == [3, 1, 3]
+    result = compare(wanted)
+    assert result is not None
+    assert result.best is wanted[2]
+
+
+def test_a_race_of_one_seed_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, words = race_of(tmp_path, monkeypatch, 1, tutorial=[20], first=[1])
+    result = compare(wanted)
+    assert result is not None
+    assert (words, result.better, result.difference.has_interval) == ([], False, False)
+
+
+@pytest.mark.parametrize(("candidates", "seeds"), [(1, 2), (1, 4), (3, 4)])
+def test_races_between_equals_are_decided_in_one_of_twenty(candidates: int, seeds: int) -> None:
+    rng, decided, races = np.random.default_rng(7), 0, 2000
+    for _ in range(races):
+        scores = rng.standard_normal((candidates + 1, seeds))
+        racing, is_over, count = list(range(candidates)), False, race.FEWEST
+        while not is_over:
+            look = race.look([scores[1 + k, :count] for k in racing], scores[0, :count], candidates, seeds)
+            if any(difference.low > 0 or difference.high < 0 for difference in look.differences):
+                decided += 1
+                break
+            racing, is_over, count = [racing[k] for k in look.racing], look.is_over, count + 1
+    assert decided / races == pytest.approx(0.05, abs=0.015)  # three standard errors
 
 
 def test_the_run_of_the_best_seed_is_registered(tmp_path: Path) -> None:

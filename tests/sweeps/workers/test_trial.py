@@ -4,16 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import noise_images
+from conftest import NARROW, noise_images
 from rich.console import Console
 
+from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.status import RunStatus
 from experiments.runs.train import Outcome
+from gan import metric_names
+from gan.checkpoint import read
 from gan.data.dataset import pixel_hash
 from gan.errors import ConfigError
 from sweeps.workers import trial
-from sweeps.workers.protocol import Job
+from sweeps.workers.protocol import Ended, Job, Message
+from sweeps.workers.trial_process import TrialProcess
 
 
 def job(folder: RunFolder, *overrides: str) -> Job:
@@ -40,6 +44,43 @@ def test_mlflow_is_told_that_a_trial_is_paused(tmp_path: Path) -> None:
         "optuna.trial_number": "3",
         "optuna.trial_state": "PAUSED",
     }
+
+
+def trained(study: RunFolder, name: str, pause_at: int | None, *overrides: str) -> list[Message]:
+    """Return what the process of a trial says."""
+    wanted = Job([*overrides], None, str(study.path), name, name, pause_at=pause_at)
+    process = TrialProcess(wanted, study.path / f"{name}.log")
+    return list(process.messages())
+
+
+@pytest.mark.usefixtures("forks")
+def test_a_paused_trial_trains_on_as_if_it_had_never_been(npz: Path, tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    study = RunFolder(records.studies / "gan")
+    study.path.mkdir(parents=True)
+    facts = {"dataset": {"sha256": pixel_hash(np.load(npz)["images"]), "description": "the study's images"}, "tags": {}}
+    write_json(study.facts, facts)
+    settings = [
+        "data=npz", f"data.path={npz}", f"records.root={records.root}", *NARROW, "train.steps=6", "train.batch_size=4",
+        "train.log_every_steps=1", "eval.every_steps=2", "eval.num_images=20", "train.threads=1", "train.steps_per_call=4",
+    ]  # fmt: skip
+    ends = [trained(study, "grown", pause_at, *settings)[-1] for pause_at in (2, 2, 4, None)]
+    assert ends == [
+        Ended(RunStatus.KILLED, 2),
+        Ended(RunStatus.KILLED, 2),  # it was there already, and makes no update
+        Ended(RunStatus.KILLED, 4),
+        Ended(RunStatus.FINISHED, 6),
+    ]
+    assert trained(study, "straight", None, *settings)[-1] == Ended(RunStatus.FINISHED, 6)
+    grown, straight = (RunFolder(records.runs / name) for name in ("grown", "straight"))
+    timing = metric_names.STEPS_PER_SECOND
+    curves = [
+        {key: curve for key, curve in journal.curves(run.journal).items() if key != timing} for run in (grown, straight)
+    ]
+    assert curves[0] == curves[1]
+    last = [read(run.checkpoints.files()[-1]).arrays for run in (grown, straight)]
+    assert last[0].keys() == last[1].keys()
+    assert all((last[0][key] == last[1][key]).all() for key in last[0])
 
 
 @pytest.mark.parametrize("same", [True, False])

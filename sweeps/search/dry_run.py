@@ -54,7 +54,7 @@ def _print_space(plan: Plan, console: Console) -> None:
     baseline = plan.baseline_for_tables
     for dimension in plan.space:
         value = table_text(baseline[dimension.key]) if dimension.key in baseline else ""  # it means nothing there
-        table.add_row(dimension.key, dimension.text, value)
+        table.add_row(dimension.key, dimension.full_text, value)
     console.print(table)
 
 

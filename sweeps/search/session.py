@@ -196,7 +196,7 @@ class SearchSession:
     def _write_facts(self, dataset: Dataset, weights: Weights) -> None:
         plan = self.plan
         facts = run_facts(plan.config, dataset, weights, self.plan.folder, resume_command(self.plan))
-        space = {f"space.{dimension.key}": dimension.text for dimension in plan.space}
+        space = {f"space.{dimension.key}": dimension.full_text for dimension in plan.space}
         search = {
             f"search.{key}": value for key, value in vars(plan.search).items() if isinstance(value, int | float | str)
         }

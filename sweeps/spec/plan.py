@@ -20,7 +20,6 @@ from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in
 from gan.errors import ConfigError, without_password
 from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings, split_password
 from sweeps.spec.space import (
-    WHEN,
     Dimension,
     Space,
     Value,
@@ -213,8 +212,8 @@ def read_plan(arguments: list[str]) -> Plan:
     search_overrides, space_texts, other_overrides = _split_overrides(_quote_texts(unconditional))
     for key, condition in conditions.items():
         if key not in space_texts:
-            raise ConfigError(key, "several values where it has a condition", f"one{WHEN}{condition}")
-        space_texts[key] += f"{WHEN}{condition}"
+            raise ConfigError(key, "several values where it has a prior or a condition", f"one{condition}")
+        space_texts[key] += condition
     search = compose_settings("optuna_search", Settings, ("search",), search_overrides, args.config_dir).search
 
     fixed_overrides = [*_quote_texts(search.overrides), *other_overrides]
@@ -261,13 +260,17 @@ def _parse_arguments(arguments: list[str]) -> Namespace:
 
 
 def _take_conditions(overrides: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Return overrides without the conditions of dimensions, which are not Hydra's, and these by key."""
+    """Return overrides without the priors and conditions of dimensions, which are not Hydra's, and these by key."""
     plain, conditions = [], {}
     for text in overrides:
-        found = re.fullmatch(r"([^=\s]+=.+?)\s+when\s+([\w.]+!?=.+)", text, re.DOTALL)
-        plain.append(found[1] if found else text)
-        if found:
-            conditions[found[1].partition("=")[0].lstrip("+")] = found[2]
+        found = re.fullmatch(r"([^=\s]+=.+?)(\s+when\s+[\w.]+!?=.+)", text, re.DOTALL)
+        override, condition = found.groups() if found else (text, "")
+        # Only behind several values, as a path may have the word in it.
+        found = re.fullmatch(r"([^=\s]+=(?:.+\)|[^\s]+,[^\s]+))(\s+prior\s.+)", override, re.DOTALL)
+        override, prior = found.groups() if found else (override, "")
+        plain.append(override)
+        if prior or condition:
+            conditions[override.partition("=")[0].lstrip("+")] = prior + condition
     return plain, conditions
 
 

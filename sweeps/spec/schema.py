@@ -12,7 +12,7 @@ from experiments.settings.rules import COUNT, POSITIVE, Choice, FolderName, Inte
 from gan import metric_names
 from gan.errors import ConfigError
 
-SAMPLERS = ("tpe", "random", "grid", "qmc", "cmaes", "gp")
+SAMPLERS = ("tpe", "priorband", "random", "grid", "qmc", "cmaes", "gp")
 PRUNERS = ("asha", "halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")

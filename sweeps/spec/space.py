@@ -2,7 +2,8 @@
 
 A dimension is a key of run.py and the values that it may take: `interval(0.5, 0.99)`,
 `tag(log, interval(5e-5, 1e-3))`, `int(interval(64, 256))`, `range(16, 129, 16)` or `choice(a, b)`. One that means
-something only beside others says so: `interval(0, 0.3) when train.loss=bce`.
+something only beside others says so: `interval(0, 0.3) when train.loss=bce`; what is known of it before the search
+stands behind its values: `choice(0, 0.5, 0.9) prior 0 high`.
 """
 
 import dataclasses
@@ -24,7 +25,8 @@ from experiments.settings.schema import Config, effective
 from gan.errors import ConfigError
 
 Value = float | int | str | bool | None  # of one parameter, as Optuna stores it
-WHEN, AND = " when ", " and "
+WHEN, AND, PRIOR = " when ", " and ", " prior "
+CONFIDENCES = ("low", "medium", "high")  # of a prior; medium where it says none
 
 FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, step) or choice(a, b, ...)"
 MAX_INTEGER = 2**53  # samplers compute in floating point, which cannot represent every integer above it
@@ -55,6 +57,17 @@ class Condition:
 
 
 @dataclass(frozen=True)
+class Prior:
+    """What is known of a dimension before a search: a good value, and how sure that is."""
+
+    value: Value
+    confidence: str
+
+    def __str__(self) -> str:
+        return f"{hydra_text(self.value)} {self.confidence}"
+
+
+@dataclass(frozen=True)
 class Dimension:
     """One key of the space.
 
@@ -63,17 +76,26 @@ class Dimension:
         values: its values in Hydra's grammar.
         distribution: its values as Optuna's distribution.
         conditions: all of which hold where it means something.
+        prior: what is known of it; scores do not depend on that.
     """
 
     key: str
     values: str
     distribution: BaseDistribution
     conditions: tuple[Condition, ...] = ()
+    prior: Prior | None = None
 
     @property
     def text(self) -> str:
         """Its values in Hydra's grammar, and its conditions."""
         return f"{self.values}{WHEN}{AND.join(map(str, self.conditions))}" if self.conditions else self.values
+
+    @property
+    def full_text(self) -> str:
+        """The text with the prior, for a person."""
+        if self.prior is None:
+            return self.text
+        return f"{self.values}{PRIOR}{self.prior}{self.text.removeprefix(self.values)}"
 
     def is_active(self, params: Mapping[str, Value]) -> bool:
         """Return whether it means something beside values of the dimensions before it."""
@@ -162,8 +184,12 @@ def read_space(texts: Mapping[str, str]) -> Space:
         raise ConfigError("search.space", "one key or more", "none", "for instance 'model.dropout=interval(0,0.5)'")
     space = {}
     for key, text in texts.items():
-        values, conditions = split_conditions(text)
-        space[key] = dataclasses.replace(_read_dimension(key, values), conditions=_read_conditions(key, conditions))
+        values_and_prior, conditions = split_conditions(text)
+        values, _, prior = re.sub(r"\s+prior\s+", PRIOR, values_and_prior).partition(PRIOR)
+        dimension = _read_dimension(key, values)
+        space[key] = dataclasses.replace(
+            dimension, conditions=_read_conditions(key, conditions), prior=_read_prior(dimension, prior)
+        )
     _check_circles(space)
     return tuple(space.values())
 
@@ -303,6 +329,29 @@ def hydra_text(value: Any) -> str:
 def table_text(value: Value) -> str:
     """Return a value for a table: a number with four digits, and null where a key inherits its value."""
     return "null" if value is None else brief(value)
+
+
+def _read_prior(dimension: Dimension, text: str) -> Prior | None:
+    """Return the prior of a dimension, None where it has none, or raise ConfigError."""
+    if not text:
+        return None
+    word, _, confidence = text.strip().partition(" ")
+    confidence = confidence.strip() or "medium"
+    if confidence not in CONFIDENCES:
+        rule = f"a value, and low, medium or high where it says how sure that is, as in {dimension.values} prior {word} high"
+        raise ConfigError(f"{dimension.key} prior", rule, text)
+    (override,) = parse([f"{dimension.key}={word}"])
+    value = override.value()
+    value = _as_choice(value.text if isinstance(value, QuotedString) else value)
+    d = dimension.distribution
+    if isinstance(d, CategoricalDistribution):
+        inside = any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in d.choices)
+    else:
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        inside = isinstance(value, int | float) and not isinstance(value, bool) and d.low <= value <= d.high
+    if not inside:
+        raise ConfigError(f"{dimension.key} prior", f"one of {dimension.values}", word)
+    return Prior(value, confidence)
 
 
 def _read_conditions(key: str, text: str) -> tuple[Condition, ...]:

@@ -16,9 +16,10 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.space import Space, Value, active, remove_float_error, same_value
 from sweeps.study import rungs
 from sweeps.study.optuna_log import experimental
+from sweeps.study.priorband import PriorBandSampler
 
 STARTUP_TRIALS = 8  # suggested at random before TPE or GP use a model
-MODEL_BASED = ("tpe", "gp", "cmaes")  # samplers that learn from earlier trials
+MODEL_BASED = ("tpe", "priorband", "gp", "cmaes")  # samplers that learn from earlier trials
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna, the extras of pyproject.toml
 
 
@@ -52,6 +53,7 @@ def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
             group=any(dimension.conditions for dimension in space),
             seed=seed,
         ),
+        "priorband": lambda: PriorBandSampler(space, seed, search.eta, STARTUP_TRIALS),
         "random": lambda: RandomSampler(seed),
         # Grid, QMC and CMA-ES each go through one sequence that all workers share.
         "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed),
@@ -85,7 +87,7 @@ class CurrentSpaceSampler(BaseSampler):
     def __init__(self, sampler: BaseSampler, plan: Plan) -> None:
         self._sampler, self._plan, self._space = sampler, plan, plan.space
         self._dimensions = {dimension.key: dimension for dimension in plan.space}
-        self._at_one_rung = len(plan.rungs) > 1 and isinstance(sampler, TPESampler | GPSampler)
+        self._at_one_rung = len(plan.rungs) > 1 and isinstance(sampler, TPESampler | GPSampler | PriorBandSampler)
         # CMA-ES stores its state in coordinates of the space that a trial was suggested in.
         self._convert = not isinstance(sampler, CmaEsSampler)
 

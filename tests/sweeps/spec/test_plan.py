@@ -42,7 +42,7 @@ def test_no_argument_searches_the_four_settings() -> None:
     assert (momentum.generator.bn_momentum, momentum.discriminator.bn_momentum) == ([0.9] * 2, [0.9] * 3)
     assert momentum.discriminator.leaky_relu_alpha == [0.2, 0.25, 0.2, 0.25]
     assert plan.config.train.steps == plan.search.steps
-    assert plan.search.steps // plan.config.eval.every_steps == 6
+    assert (plan.rungs, plan.config.eval.every_steps) == ((500, 1500, 5000), 250)
     assert not plan_warnings(plan)
 
 
@@ -163,7 +163,52 @@ def test_few_trials_need_no_word_about_the_confirmation() -> None:
 
 def test_scores_come_at_even_distances() -> None:
     for steps, every in ((1500, 250), (1000, 167), (100, 17), (3, 1)):
-        assert read_plan([f"search.steps={steps}"]).config.eval.every_steps == every
+        assert read_plan([f"search.steps={steps}", "search.pruner=halving"]).config.eval.every_steps == every
+    # Twice until the first rung: a tenth of the steps, or what the user says.
+    for steps, shortest, every in (
+        (5000, None, 250),
+        (1500, None, 75),
+        (12, None, 1),
+        (5000, 600, 300),
+        (5000, 999, 333),
+    ):
+        settings = [f"search.steps={steps}"] + ([f"search.min_steps={shortest}"] if shortest else [])
+        assert read_plan(settings).config.eval.every_steps == every
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["model.dropout=interval(0,0.5) prior 0.6"],
+            r"model.dropout prior must be one of interval\(0, 0.5\); got '0.6'",
+        ),
+        (["train.loss=bce,hinge prior lsgan"], r"train.loss prior must be one of choice\(bce, hinge\); got 'lsgan'"),
+        (["train.loss=bce,hinge prior bce sure"], "train.loss prior must be a value, and low, medium or high where"),
+        (["train.loss=bce,hinge prior"], "train.loss"),
+        (["model.minibatch_stddev=true,false prior 1"], "model.minibatch_stddev prior must be one of"),
+    ],
+)
+def test_mistakes_with_priors(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_plan(arguments)
+
+
+def test_priors_are_read_beside_conditions_and_left_out_of_what_makes_a_study() -> None:
+    plan = read_plan(
+        [
+            "search=custom",
+            "train.loss=bce,hinge prior hinge high",
+            "train.label_noise=interval(0,0.3) prior 0.1 when train.loss=bce",
+        ]
+    )
+    assert [d.full_text for d in plan.space] == [
+        "choice(bce, hinge) prior hinge high",
+        "interval(0, 0.3) prior 0.1 medium when train.loss=bce",
+    ]
+    bare = read_plan(["search=custom", "train.loss=bce,hinge", "train.label_noise=interval(0,0.3) when train.loss=bce"])
+    assert plan.identity() == bare.identity()
+    assert read_plan(["data=folder", "data.path=/a prior b"]).config.data.path == "/a prior b"
 
 
 def test_the_baseline_is_known_in_any_form() -> None:
@@ -273,7 +318,10 @@ def test_what_means_nothing_is_left_out_with_a_word() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["model.dropout=0.1 when train.loss=bce"], "model.dropout must be several values where it has a condition"),
+        (
+            ["model.dropout=0.1 when train.loss=bce"],
+            "model.dropout must be several values where it has a prior or a condition",
+        ),
         (["train.label_noise=0.1,0.2 when train.loss=hinge"], "search.space must be one dimension or more that means"),
         (
             ["search.sampler=grid", "train.loss=bce,hinge", "train.label_noise=0.1,0.2 when train.loss=bce"],

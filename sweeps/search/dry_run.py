@@ -40,6 +40,8 @@ def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
     study = optuna.create_study()
     if plan.search.sampler != "grid":
         study.enqueue_trial(plan.baseline, user_attrs={attempts.BASELINE: True})
+    for point in plan.start_points().values():
+        study.enqueue_trial(point, skip_if_exists=True)
     for number in range(min(SUGGESTIONS, plan.budget)):
         study.sampler = samplers.make_sampler(plan, 0, number)
         trial = study.ask()

@@ -37,6 +37,7 @@ def search(plan: Plan, arguments: list[str]) -> int:
     """Search as planned, by the plan of these arguments, and return the exit code. Raises ConfigError and FAILURES."""
     samplers.check_sampler(plan.search.sampler)
     check_launcher(plan.search.launcher)
+    plan.start_points()  # a mistake in them is said before anything else
     console = Output(highlight=False)
     say_what_is_set_aside(console)
     for notice in plan_warnings(plan):

@@ -13,7 +13,7 @@ from experiments.cli.compose import GROUPS, compose_config, compose_settings, na
 from experiments.cli.overrides import parse, quote_texts
 from experiments.records.folders import Records, RunFolder
 from experiments.runs import gpus
-from experiments.runs.facts import settings
+from experiments.runs.facts import read_records, settings
 from experiments.runs.hardware import available_cores
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
@@ -38,6 +38,7 @@ DEFAULTS = "defaults"  # the preset that searches of earlier versions started fr
 SPACE_PREFIX = "search.space."  # of the dimensions in a study's identity
 BASELINE_PREFIX = "baseline."  # of the baseline's settings in a study's identity
 BATCH_SIZE = "train.batch_size"
+START_FROM = "search.start_from"
 KEEP_CHECKPOINTS = 2  # the latest of a trial, 17 MB each; the best by score is kept beside them
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
 
@@ -138,11 +139,7 @@ class Plan:
         return active(self.space, self._values_of_baseline())
 
     def _values_of_baseline(self) -> dict[str, Value]:
-        point = {}
-        for dimension in self.space:
-            null = dimension.has_null and inherits_value(dimension.key, self.config)
-            point[dimension.key] = dimension.nearest(None if null else effective(self.config, dimension.key))
-        return point
+        return {dimension.key: dimension.nearest(_or_inherited(dimension, self.config)) for dimension in self.space}
 
     @property
     def values_before_extension(self) -> dict[str, Value]:
@@ -160,6 +157,38 @@ class Plan:
     def is_baseline(self, params: Mapping[str, Value]) -> bool:
         """Return whether these parameters are exactly the baseline's settings."""
         return all(self._is_baseline_value(key, value) for key, value in params.items())
+
+    def start_points(self) -> dict[str, dict[str, Value]]:
+        """Return the points of the space that search.start_from names, by the words that name them.
+
+        Raises:
+            ConfigError: where there are no such settings, or they differ from all trials outside of the space.
+        """
+        return {name: self._start_point(name) for name in self.search.start_from}
+
+    def _start_point(self, name: str) -> dict[str, Value]:
+        config = self._named_settings(name)
+        theirs, ours = settings(config), settings(self.config)
+        trained_with = [key for key in ours if not self._may_vary(key) and key not in (*RESUME_MAY_CHANGE, "seed")]
+        fixed = [key for key in trained_with if theirs[key] != ours[key]]
+        if fixed:
+            words = ", ".join(
+                f"{key} is {hydra_text(theirs[key])} there, {hydra_text(ours[key])} here" for key in fixed
+            )
+            remedy = f"{words}; a dimension for it, or the same value for all trials"
+            raise ConfigError(START_FROM, "settings that differ from all trials in the space alone", name, remedy)
+        values = {d.key: d.nearest(_or_inherited(d, config)) for d in self.space}
+        return active(self.space, values)
+
+    def _named_settings(self, name: str) -> Config:
+        if name.startswith(("run:", "best:")):
+            run = self.records.find_run(name.removeprefix("run:"), START_FROM)
+            return read_records(run, START_FROM)[0]
+        rest = [override for override in self.overrides if not override.startswith("experiment=")]
+        try:
+            return compose_config([f"experiment={name}", *rest], self.config_dir)
+        except ConfigError as error:
+            raise ConfigError(START_FROM, "presets, run:<name> or best:<study>", name, str(error)) from error
 
     def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
         """Return the overrides of run.py for a trial with these parameters; with none, for the baseline."""
@@ -196,6 +225,12 @@ class Plan:
         if key.startswith("data."):  # the data themselves are compared, not where they lie
             return True
         return key in RESUME_MAY_CHANGE and key != "eval.every_steps"
+
+
+def _or_inherited(dimension: Dimension, config: Config) -> Any:
+    """Return a setting in effect, null where a dimension has that for a value that another setting gives."""
+    is_null = dimension.has_null and inherits_value(dimension.key, config)
+    return None if is_null else effective(config, dimension.key)
 
 
 def read_plan(arguments: list[str]) -> Plan:
@@ -358,6 +393,11 @@ def _check(plan: Plan) -> None:
     if search.updates is not None and search.updates < least:
         rule = f"at least {least:,}: {search.steps:,} of {plan.baseline_name} and {plan.rungs[0]:,} of another trial"
         raise ConfigError("search.updates", rule, search.updates)
+    if search.start_from and search.sampler == "grid":
+        raise ConfigError(START_FROM, "absent in a grid, which is all of its points", hydra_text(search.start_from))
+    if len(search.start_from) >= search.trials:
+        rule = f"fewer than search.trials={search.trials}, the baseline among them"
+        raise ConfigError(START_FROM, rule, hydra_text(search.start_from))
     if search.confirm.seeds and search.confirm.top > search.trials - 1:
         rule = f"at most {search.trials - 1}, the trials beside the tutorial's"
         raise ConfigError("search.confirm.top", rule, search.confirm.top)

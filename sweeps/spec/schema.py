@@ -72,6 +72,9 @@ class SearchConfig:
     workers: int | None = setting(
         None, "trials at a time, which share the cores; by default as many as cores, up to 4", COUNT
     )
+    start_from: list[str] = setting(
+        [], "settings that are tried first after the baseline: presets, run:<name>, best:<study>"
+    )
     sampler: str = setting("tpe", "what suggests settings", Choice(SAMPLERS))
     pruner: str = setting(
         "asha", "what shortens trials: asha promotes the best, the others end the worst", Choice(PRUNERS)

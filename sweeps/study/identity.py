@@ -26,6 +26,7 @@ from sweeps.study.samplers import MODEL_BASED, trials_in_space
 IDENTITY = "identity"  # the attribute of a study that holds its identity
 Identity = dict[str, Any]
 Difference = tuple[str, Any, Any]  # a key, its value in the study, its value in this search
+NAMED = "named"  # attribute of a trial: the words of search.start_from that named its settings
 RUNGS = "search.rungs"  # in the identity of a study whose trials grow
 OTHER_STUDY = "search.study=<new> begins another"
 
@@ -79,6 +80,8 @@ def open_study(
         study.set_user_attr(IDENTITY, identity)
     if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
         study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
+    for name, point in plan.start_points().items():
+        study.enqueue_trial(point, user_attrs={NAMED: name}, skip_if_exists=True)
     return study
 
 

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from test_session import RATES, Search
 
+from experiments.cli.compose import compose_config
+from experiments.records.folders import RunFolder, write_json
 from gan.errors import ConfigError
 from sweeps.display.events import TrialBegan, TrialEnded
 from sweeps.spec.plan import read_plan
@@ -110,3 +113,22 @@ def test_a_study_of_the_former_kind_says_how_to_go_on(tmp_path: Path) -> None:
     assert continued == ["search.pruner=halving", "search.steps=18"]
     resumed = read_plan([*unsaid.command, *continued])
     identity.open_study(opened, resumed, resumed.identity())
+
+
+def test_named_settings_come_right_after_the_baseline(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "runs" / "first")
+    run.path.mkdir(parents=True)
+    write_json(run.facts, {"dataset": {}, "tags": {}})
+    OmegaConf.save(
+        OmegaConf.structured(compose_config(["experiment=tutorial", "optim.learning_rate=3e-4"])), run.config
+    )
+    settings = [*GROWING, "search.trials=4", "search.workers=1", "search.start_from=[run:first]"]
+    search = Search(tmp_path, *settings)
+    assert search.run()
+    first, second, *_ = sorted(search.trials, key=lambda trial: attempts.origin(trial))
+    assert attempts.is_baseline(search.plan, first)
+    assert second.params == {"optim.learning_rate": 3e-4}
+    assert second.user_attrs[identity.NAMED] == "run:first"
+    assert len(search.trials) == 4
+    again = Search(tmp_path, *settings)
+    assert len(again.trials) == 4  # a resumed search has it already

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 
 from experiments.cli.compose import compose_config
+from experiments.records.folders import RunFolder, write_json
 from experiments.settings.rules import get
 from gan.errors import ConfigError
 from sweeps.spec.plan import plan_warnings, read_plan
@@ -332,3 +334,64 @@ def test_what_means_nothing_is_left_out_with_a_word() -> None:
 def test_mistakes_with_conditions(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read_plan(["search=custom", *arguments])
+
+
+TUNED_SPACE = ["search=custom", "optim.learning_rate=tag(log,interval(5e-5,1e-3))", "train.loss=bce,hinge"]
+
+
+def test_a_search_may_begin_with_settings_that_are_known(tmp_path: Path) -> None:
+    quick = read_plan([*TUNED_SPACE, "search.start_from=[quick]"])
+    learning_rate = compose_config(["experiment=quick"]).optim.learning_rate
+    assert quick.start_points() == {"quick": {"optim.learning_rate": learning_rate, "train.loss": "bce"}}
+    run = RunFolder(tmp_path / "runs" / "first")
+    run.path.mkdir(parents=True)
+    write_json(run.facts, {"dataset": {}, "tags": {}})
+
+    def of_run(*settings: str) -> dict[str, object]:
+        config = compose_config(["experiment=tutorial", *settings])
+        OmegaConf.save(OmegaConf.structured(config), run.config)
+        return read_plan([*TUNED_SPACE, "search.start_from=[run:first]", f"records.root={tmp_path}"]).start_points()[
+            "run:first"
+        ]
+
+    assert of_run("optim.learning_rate=3e-4", "train.loss=hinge") == {
+        "optim.learning_rate": 3e-4,
+        "train.loss": "hinge",
+    }
+    assert of_run("optim.learning_rate=3e-3")["optim.learning_rate"] == 1e-3  # the nearest in the space
+    with pytest.raises(
+        ConfigError, match=r"search.start_from must be settings that differ .*model.dropout is 0.4 there, 0.25 here"
+    ):
+        of_run("model.dropout=0.4")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("[tunedd]", "search.start_from must be presets, run:<name> or best:<study>; got 'tunedd'"),
+        ("[run:none]", "search.start_from must be a run"),
+        ("[best:none]", "search.start_from"),
+    ],
+)
+def test_settings_to_begin_with_that_are_not_there(settings: str, message: str, tmp_path: Path) -> None:
+    plan = read_plan([*TUNED_SPACE, f"search.start_from={settings}", f"records.root={tmp_path}"])
+    with pytest.raises(ConfigError) as caught:
+        plan.start_points()
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["search.start_from=[quick]", "search.trials=1"], "search.trials must be in"),
+        (
+            ["search.start_from=[quick,tuned]", "search.trials=2"],
+            "search.start_from must be fewer than search.trials=2",
+        ),
+        (["search.start_from=[quick]", "search.sampler=grid", "optim.learning_rate=1e-4,2e-4"], "absent in a grid"),
+    ],
+)
+def test_more_beginnings_than_trials(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_plan([*TUNED_SPACE, *settings])
+    assert message in str(caught.value)

@@ -35,7 +35,7 @@ class ConfirmDisplay(LiveDisplay):
         if event.is_over:
             self._over.add(event.name)
         if event.words:
-            rest = "; ".join(filter(None, [f"{len(self._over)} of at most {self._trainings}", self.time_left()]))
+            rest = "; ".join(filter(None, [f"{len(self._over)} of up to {self._trainings}", self.time_left()]))
             say_words(self._console, f"         {event.name}: {event.words}" + (f" ({rest})" if event.is_over else ""))
         self.refresh()
 
@@ -50,6 +50,6 @@ class ConfirmDisplay(LiveDisplay):
     def _live_area(self) -> Table:
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=self._steps_each * self._trainings, completed=self._updates_made(), width=12)
-        words = f"{len(self._over)} of at most {self._trainings} trainings"
+        words = f"{len(self._over)} of up to {self._trainings}"
         line.add_row("confirm", bar, "  ".join(filter(None, [words, self.time_left()])))
         return line

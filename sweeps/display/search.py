@@ -137,18 +137,19 @@ class SearchDisplay(LiveDisplay):
     def _seconds_left(self) -> float:
         """Estimate seconds for the trials that run or are still to start, and for the confirmation."""
         search, confirm = self._plan.search, self._plan.search.confirm
-        confirm_updates = confirm.seeds * (1 + confirm.top) * search.steps
         if len(self._plan.rungs) > 1 or search.updates is not None:
-            left = rungs.expected_updates(self._plan) - sum(row.step for row in self._rows.values())
-            return self.throughput.seconds(max(left, 0)) + self.throughput.seconds(confirm_updates)
-        running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in FINISHED)
-        lengths = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
-        mean_length = sum(lengths) / len(lengths) if lengths else search.steps
-        trials_to_start = max(self._plan.budget - len(self._rows), 0)
-        seconds_to_start = self.throughput.seconds(trials_to_start * mean_length)
+            running_updates = 0
+            to_start = max(rungs.expected_updates(self._plan) - sum(row.step for row in self._rows.values()), 0)
+        else:
+            running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in FINISHED)
+            lengths = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
+            mean_length = sum(lengths) / len(lengths) if lengths else search.steps
+            to_start = round(max(self._plan.budget - len(self._rows), 0) * mean_length)
+        seconds_to_start = self.throughput.seconds(to_start)
         if search.hours is not None:  # after which no trial starts
             hours_left_in_seconds = search.hours * 3600 - self._searched - self.throughput.elapsed
             seconds_to_start = min(seconds_to_start, max(hours_left_in_seconds, 0.0))
+        confirm_updates = confirm.seeds * (1 + confirm.top) * search.steps
         return seconds_to_start + self.throughput.seconds(running_updates + confirm_updates)
 
 

@@ -27,7 +27,13 @@ def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool
 
 
 def promote_next(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) -> None:
-    """Queue the next promotion, if there is one; trials that wait already come first. The caller has the turn."""
+    """Queue the next promotion, if there is one; trials that wait already come first.
+
+    Args:
+        plan: of the search.
+        study: whose turn the caller has.
+        trials: all attempts of the study.
+    """
     if not any(trial.state == TrialState.WAITING for trial in trials):
         promoted = _next_promotion(plan, trials)
         if promoted is not None:

@@ -63,7 +63,13 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = m
 
 
 def promote(plan: Plan, study: Study, trial: FrozenTrial) -> None:
-    """Queue an attempt that trains a paused trial on to its next rung. The caller has the turn."""
+    """Queue an attempt that trains a paused trial on to its next rung.
+
+    Args:
+        plan: of the search.
+        study: whose turn the caller has.
+        trial: that is paused.
+    """
     trial = copy.deepcopy(trial)
     trial.user_attrs[RUNG] = rung_of(plan, trial) + 1
     del trial.user_attrs[attempts.OUTCOME]

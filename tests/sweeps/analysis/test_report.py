@@ -33,6 +33,7 @@ SPACE = ["search=custom", "model.bn_momentum=interval(0.5,0.99)", "optim.learnin
 
 def made_plan(root: Path, *more: str) -> Plan:
     options = [f"records.root={root}", "search.steps=600", "search.trials=8", "eval.every_steps=100"]
+    options.append("search.pruner=halving")
     return read_plan([*SPACE, *options, *more])
 
 
@@ -334,3 +335,39 @@ def test_ten_thousand_trials_have_a_report(tmp_path: Path) -> None:
     page = report.page.read_text()
     assert page.count("<tr") > 10_000
     assert len(page) < 20_000_000
+
+
+def test_a_report_of_trials_that_grow(tmp_path: Path) -> None:
+    options = ["search.steps=600", "search.min_steps=100", "search.trials=8", "search.confirm.seeds=0"]
+    plan = read_plan([*SPACE, *options, f"records.root={tmp_path}"])
+    assert plan.rungs == (100, 250, 600)
+    plan.folder.path.mkdir(parents=True)
+    study = optuna.create_study()
+    study.set_user_attr(identity.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
+    distributions = {dimension.key: dimension.distribution for dimension in plan.space}
+    for number, length in enumerate((3, 1, 1, 1, 2, 1, 1)):
+        steps = plan.rungs[:length]
+        is_baseline = number == 0
+        attributes = {attempts.ORIGIN: number, attempts.BASELINE: True} if is_baseline else {attempts.ORIGIN: number}
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if is_baseline else TrialState.PRUNED,
+                value=20.0 if is_baseline else None,
+                params={"model.bn_momentum": 0.5 + number / 20, "optim.learning_rate": 1e-4 * (number + 1)},
+                distributions=distributions,
+                user_attrs={
+                    **attributes,
+                    attempts.OUTCOME: "complete" if is_baseline else f"paused at step {steps[-1]}",
+                },
+                intermediate_values={step: 50.0 - number - step / 100 for step in steps},
+            )
+        )
+    report = write_report(plan, study, None, None)
+    rows = list(csv.DictReader(report.trials.read_text().splitlines()))
+    assert [row["state"] for row in rows] == ["COMPLETE"] + ["PAUSED"] * 6
+    assert [row["steps"] for row in rows] == ["600", "100", "100", "100", "250", "100", "100"]
+    page = " ".join(report.page.read_text().split())
+    assert "1 trials completed, 6 paused, 0 pruned, 0 failed" in page
+    assert "Trials grow: 7 came to 100 updates, 2 came to 250 updates, 1 came to 600 updates." in page
+    assert "Short trials saved 2,850 of 4,200 updates" in page
+    assert set(importances(study, plan)) == {"model.bn_momentum", "optim.learning_rate"}  # of seven scores, all at 100

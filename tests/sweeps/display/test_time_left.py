@@ -51,12 +51,15 @@ def test_durations() -> None:
 def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock: Clock) -> None:
     """Two of four trials of 1,000 updates are over after 100 s; two and nine trainings to confirm are left."""
     space = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=1000", "search.trials=4"]
-    for confirm, words in (
-        ("search.confirm.seeds=0", "about 2 min left"),
-        ("search.confirm.top=2", "about 9 min left"),
-        ("search.hours=0.03", "about 10 min left"),  # two trials would take 100 s, but after 8 s none starts
+    full, grown = ["search.pruner=none"], ["search.min_steps=100"]
+    for settings, words in (
+        ([*full, "search.confirm.seeds=0"], "about 2 min left"),
+        ([*full, "search.confirm.seeds=3", "search.confirm.top=2"], "about 9 min left"),
+        ([*full, "search.confirm.seeds=3", "search.hours=0.03"], "about 10 min left"),  # after 8 s none starts
+        ([*grown, "search.confirm.seeds=0"], ""),  # all that the ladder of 100, 300 and 1,000 updates has is made
+        ([*grown, "search.confirm.seeds=0", "search.updates=3000"], "about 50 s left"),
     ):
-        plan = read_plan([*space, confirm, f"records.root={tmp_path}"])
+        plan = read_plan([*space, *settings, f"records.root={tmp_path}"])
         console = Console(width=120, force_terminal=True, record=True, color_system=None)
         with SearchDisplay(console, plan, []) as display:
             for trial in (0, 1):
@@ -80,9 +83,9 @@ def test_a_confirmation_says_how_far_it_is(clock: Clock) -> None:
         display.event(TrainingChanged("trial-0003 seed 1", step=100))
         display.event(TrainingChanged("trial-0003 seed 1", words="score 11.5", is_over=True))
     assert [line.strip() for line in console.export_text().splitlines()] == [
-        "tutorial seed 1: score 12.5 (1 of 4; about 2 min left)",
+        "tutorial seed 1: score 12.5 (1 of up to 4; about 2 min left)",
         "trial-0003 seed 1: training",
-        "trial-0003 seed 1: score 11.5 (2 of 4; about 20 s left)",
+        "trial-0003 seed 1: score 11.5 (2 of up to 4; about 20 s left)",
     ]
 
 
@@ -93,4 +96,4 @@ def test_a_confirmation_has_a_bar_on_a_terminal(clock: Clock) -> None:
         display.event(TrainingChanged("tutorial seed 1", step=0))
         assert display.time_left() == "about 30 min left"
         console.print(display._live_area())
-    assert "0 of 12 trainings  about 30 min left" in console.export_text()
+    assert "0 of up to 12  about 30 min left" in console.export_text()

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from optuna.study import Study
@@ -17,11 +16,11 @@ from experiments.cli.terminal import printable
 from experiments.reports.figures import SavedFigure
 from experiments.reports.page import render
 from experiments.tracking.address import serve_command
-from experiments.tracking.delivery import Delivery
 from gan.arrays import write_atomically
 from sweeps.analysis.champion import Winner, find_winner
 from sweeps.analysis.comparison import Comparison
 from sweeps.analysis.plots import draw_figures, importances
+from sweeps.analysis.trial_rows import by_score, row, steps_of
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import Value, as_overrides
@@ -120,11 +119,6 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
     return text.getvalue()
 
 
-def steps_of(trial: FrozenTrial) -> int:
-    """Return the step of a trial's last score."""
-    return max(trial.intermediate_values, default=0)
-
-
 def saved_steps(plan: Plan, trials: Sequence[FrozenTrial]) -> tuple[int, int]:
     """Return the updates that pruning and pausing saved, and those that all trials would have made without it."""
     over = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and not attempts.is_repeat(t)]
@@ -166,23 +160,5 @@ def _page(
         space=plan.space,
         search=plan.search,
         serve=serve_command(plan.records),
-        rows=[_row(plan, trial) for trial in sorted(trials, key=_by_score)],
+        rows=[row(plan, trial) for trial in sorted(trials, key=by_score)],
     )
-
-
-def _by_score(trial: FrozenTrial) -> tuple[bool, float, int]:
-    complete = trial.state == TrialState.COMPLETE
-    return not complete, float(trial.value or 0.0) if complete else -steps_of(trial), trial.number
-
-
-def _row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
-    run = attempts.run_of(plan, trial)
-    return {
-        "origin": attempts.origin(trial),
-        "state": attempts.state_name(trial).lower(),
-        "score": trial.value if trial.state == TrialState.COMPLETE else None,
-        "steps": steps_of(trial),
-        "params": attempts.shown_params(plan, trial),
-        "outcome": trial.user_attrs.get(attempts.OUTCOME, ""),
-        "url": Delivery(run).url if run.config.is_file() else None,
-    }

@@ -39,9 +39,13 @@ class ConfirmDisplay(LiveDisplay):
             say_words(self._console, f"         {event.name}: {event.words}" + (f" ({rest})" if event.is_over else ""))
         self.refresh()
 
+    def seconds_left(self) -> float:
+        """Return how long the race takes at most, infinite while it is not known."""
+        return self._throughput.seconds(self._steps_each * self._trainings - self._updates_made())
+
     def time_left(self) -> str:
         """Return the time left in words, an empty text while it is not known."""
-        return time_left(self._throughput.seconds(self._steps_each * self._trainings - self._updates_made()))
+        return time_left(self.seconds_left())
 
     def _updates_made(self) -> int:
         running = sum(step for name, step in self._steps.items() if name not in self._over)

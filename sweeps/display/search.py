@@ -129,12 +129,12 @@ class SearchDisplay(LiveDisplay):
         if best is not None and best.score is not None:
             words.append(f"best {three_digits(best.score)} (trial {best.origin})")
         if not all_rows:  # the table of all rows stays on the terminal, where a time left would be wrong soon
-            words.append(time_left(self._seconds_left()))
+            words.append(time_left(self.seconds_left()))
         title = f"study {self._plan.search.study}"
         progress = Progress(title, done, budget, "  ".join(filter(None, words)))
         return TrialsTable([dimension.key for dimension in self._plan.space], rows, best, progress, all_rows)
 
-    def _seconds_left(self) -> float:
+    def seconds_left(self) -> float:
         """Estimate seconds for the trials that run or are still to start, and for the confirmation."""
         search, confirm = self._plan.search, self._plan.search.confirm
         if len(self._plan.rungs) > 1 or search.updates is not None:

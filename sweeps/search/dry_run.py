@@ -86,5 +86,5 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         console,
         f"time     {1000 * timing.update_seconds:.0f} ms an update with {plan.workers} at a time: about "
         f"{duration(trial_seconds)} a trial of {plan.search.steps:,}, {duration(search_seconds)} for {trials}{saved} "
-        f"and {duration(confirm_rounds * trial_seconds)} to confirm",
+        f"and up to {duration(confirm_rounds * trial_seconds)} to confirm",
     )

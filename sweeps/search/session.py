@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from optuna.exceptions import StorageInternalError
 from optuna.study import Study
 from optuna.trial import TrialState
 from rich.console import Console
@@ -28,7 +29,7 @@ from sweeps.analysis.champion import Winner, register, rescore
 from sweeps.analysis.comparison import Comparison, compare
 from sweeps.analysis.confirm import Stopped, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
-from sweeps.display.events import Event, TrialEnded
+from sweeps.display.events import Event, TrainingChanged, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, published, rungs
@@ -57,6 +58,9 @@ class SearchSession:
         self.alias = ""  # of its model
         self._scored = 0  # trials with a score, at the last point of that curve
         self.rate = 0.0  # updates a second, of all trials together
+        from sweeps.analysis.live_page import LivePage  # slow to import: a mistake should be answered before
+
+        self._page = LivePage(plan, study, resume_command(plan))
 
     def run(self, dataset: Dataset, weights: Weights) -> None:
         """Search, confirm and report.
@@ -84,6 +88,9 @@ class SearchSession:
     def _deliver(self, feeder: Feeder, status: RunStatus) -> None:
         """Let MLflow have the rest, and say where everything is."""
         delivered = feeder.finish(DELIVERY_SECONDS if status == RunStatus.FINISHED else 5.0)
+        if status != RunStatus.FINISHED:
+            with contextlib.suppress(OSError, StorageInternalError):  # the failure itself, perhaps, which is reported
+                self._page.write("", is_over=True)
         if status == RunStatus.KILLED:
             say(self.console, f"stopped; resume with\n         {resume_command(self.plan)}")
         problem = feeder.problem
@@ -110,6 +117,8 @@ class SearchSession:
         cores = f"{plan.threads} core{'s' if plan.threads > 1 else ''}"
         self._say(f"search   {rungs.in_words(plan)}, {plan.workers} at a time on {cores} each")
         searched = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
+        self._page.write("")
+        self._say(f"page     {shown(self._page.file)}, which reloads itself")
         with SearchDisplay(self.console, plan, trials, searched) as display:
             listeners = Listeners(display, self)
             finished = Supervisor(plan, self.study, listeners).run(self.should_stop)
@@ -140,8 +149,14 @@ class SearchSession:
             self._say_result(comparison, report.winner)
         return RunStatus.FINISHED
 
-    def note(self, event: Event) -> None:
-        """Keep the best score so far as a curve."""
+    def note(self, event: Event, seconds_left: float) -> None:
+        """Keep the best score so far as a curve, and the page up to date.
+
+        Args:
+            event: of a worker or a trial.
+            seconds_left: of the whole search.
+        """
+        self._page.update(seconds_left)
         if isinstance(event, TrialEnded) and event.state == TrialState.COMPLETE.name:
             scores = [t.value for t in attempts.finished(self.study.get_trials(deepcopy=False)) if t.value is not None]
             if len(scores) > self._scored:
@@ -183,7 +198,12 @@ class SearchSession:
             + (f"up to {seeds} fresh seeds each, until one is better" if seeds > 1 else "1 fresh seed each")
         )
         with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
-            confirm(plan, wanted, display.event, self.should_stop, self._say)
+
+            def on_event(event: TrainingChanged) -> None:
+                display.event(event)
+                self._page.update(display.seconds_left(), wanted)
+
+            confirm(plan, wanted, on_event, self.should_stop, self._say)
         return compare(wanted, plan.baseline_name)
 
     def _record(self, report: "Report", comparison: Comparison | None) -> None:
@@ -253,7 +273,7 @@ class Listeners:
 
     def event(self, event: Event) -> None:
         self._display.event(event)
-        self._search.note(event)
+        self._search.note(event, self._display.seconds_left())
 
     def refresh(self) -> None:
         self._display.refresh()

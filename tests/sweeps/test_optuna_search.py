@@ -158,12 +158,16 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgr
         return search
 
     killed = until(lambda: "trial    2  begins" in log.read_text())
+    assert 'http-equiv="refresh"' in (tmp_path / "studies" / "gan" / "report.html").read_text()
     killed.process.kill()
     killed.end()
     stopped = until(lambda: any(tmp_path.glob("runs/gan-confirm-*/metrics.jsonl")))
     os.killpg(stopped.process.pid, signal.SIGINT)  # as a terminal sends it
     assert stopped.process.wait(120) == 130
     assert "stopped; resume with" in log.read_text()
+    page = (tmp_path / "studies" / "gan" / "report.html").read_text()
+    assert "Stopped. The command below resumes it." in page
+    assert 'http-equiv="refresh"' not in page
     begun = sorted((tmp_path / "runs").glob("gan-confirm-*/metrics.jsonl"))
     assert begun
     assert {last_status(file) for file in begun} <= {"KILLED", "FINISHED", ""}  # none FAILED

@@ -303,9 +303,9 @@ def test_the_best_score_so_far_counts_each_trial_once(tmp_path: Path) -> None:
     search.journal = Journal(plan.folder)
     done = attempts.finished(study.get_trials())
     for trial in done[:2]:
-        search.note(TrialEnded(trial.number, "COMPLETE", score=trial.value))
+        search.note(TrialEnded(trial.number, "COMPLETE", score=trial.value), seconds_left=60.0)
     study.add_trial(create_trial(params=done[0].params, distributions=done[0].distributions, value=12.5))
-    search.note(TrialEnded(study.trials[-1].number, "COMPLETE", score=12.5))
+    search.note(TrialEnded(study.trials[-1].number, "COMPLETE", score=12.5), seconds_left=60.0)
     search.journal.close()
     assert curve(plan.folder.journal, BEST_SCORE) == ([len(done), len(done) + 1], [15.5, 12.5])
 

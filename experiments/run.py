@@ -27,8 +27,9 @@ from experiments.cli import entry, hydra_app
 from experiments.cli.compose import GROUPS, compose, compose_config, preset_of
 from experiments.cli.entry import FAILED, USAGE_ERROR
 from experiments.cli.environment import say_what_is_set_aside
+from experiments.cli.notify import check_program, notify
 from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again
-from experiments.cli.progress import Output
+from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected, handled
 from experiments.processes.process import PRELOAD, fork_server
 from experiments.processes.process import start as start_program
@@ -38,6 +39,7 @@ from experiments.runs import start, train
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config
 from experiments.tracking.address import fix_tracking_uri
+from gan import metric_names
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
 
@@ -63,12 +65,15 @@ def main(arguments: list[str]) -> int:
     named = {override.key_or_group for override in parse(overrides)}
     console = Output()
     say_what_is_set_aside(console)
+    check_program("notify", config.notify)
+    command, config.notify, composed.node.notify = config.notify, None, None  # it may hold a secret: not recorded
     if config.resume is None:
         # What the command on record needs beside overrides, which Hydra takes only in one piece.
         flags = [argument for argument in arguments if argument not in args.overrides]
-        run = start.new_run(config, preset_of(overrides), [*flags, *args.overrides], console)
+        recorded = [override for override in args.overrides if not override.startswith("notify=")]
+        run = start.new_run(config, preset_of(overrides), [*flags, *recorded], console)
         with run.folder.owned():
-            return _train(run, composed.node, console)
+            return _train(run, composed.node, command, console)
     if groups := {"data", "experiment"} & named:
         raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
     if config.name is not None:
@@ -77,7 +82,7 @@ def main(arguments: list[str]) -> int:
     keys = {key for key in describe(Config) for name in named if key == name or key.startswith(f"{name}.")}
     with folder.owned():
         run = start.resumed_run(folder, config, keys, console)
-        return _train(run, composed.node, console)
+        return _train(run, composed.node, command, console)
 
 
 def _check_flags(args: Namespace) -> None:
@@ -108,7 +113,7 @@ def _check_flags(args: Namespace) -> None:
         raise ConfigError("--shell-completion", rule, " ".join(args.overrides))
 
 
-def _train(run: start.Run, node: DictConfig, console: Console) -> int:
+def _train(run: start.Run, node: DictConfig, command: str | None, console: Console) -> int:
     with first_collected(run.resume_command) as caught:
         outcome = hydra_app.record(
             node,
@@ -118,7 +123,21 @@ def _train(run: start.Run, node: DictConfig, console: Console) -> int:
         )
     if outcome.status == RunStatus.KILLED:
         return entry.stopped_by(caught[0])
+    notify(command, outcome_in_words(run.folder.name, outcome), lambda words: say_words(console, f"notify   {words}"))
     return 0 if outcome.status == RunStatus.FINISHED else FAILED
+
+
+def outcome_in_words(name: str, outcome: train.Outcome) -> str:
+    """Return how a run ended, in a line for a message.
+
+    Args:
+        name: of the run.
+        outcome: of its training.
+    """
+    if outcome.status != RunStatus.FINISHED:
+        return f"{name} failed at step {outcome.step:,}: {outcome.failure}"
+    score = outcome.scores.get(metric_names.FINAL_FID_PROXY)
+    return f"{name}: {outcome.step:,} updates" + (f", FID proxy {score:.4g}" if score is not None else "")
 
 
 def _multirun(overrides: list[str], args: Namespace) -> int:

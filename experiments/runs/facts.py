@@ -25,7 +25,7 @@ from gan.errors import ConfigError, first_line
 from gan.evaluation.weights import Weights
 
 COMMAND_WIDTH = 80  # characters
-NOT_SETTINGS = ("name", "resume", "records.root")  # where a run is kept, not what it is
+NOT_SETTINGS = ("name", "resume", "notify", "records.root")  # where a run is kept, not what it is
 
 
 def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[str, Any]]:

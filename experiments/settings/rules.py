@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -107,6 +108,20 @@ class NotEmpty:
 
     def admits(self, value: Any) -> bool:
         return bool(value.strip())
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program and its arguments, quoted as in a shell, which it is not given to."""
+
+    def __str__(self) -> str:
+        return "a program and its arguments, as 'notify-send GAN {}'"
+
+    def admits(self, value: Any) -> bool:
+        try:
+            return bool(shlex.split(value))
+        except ValueError:  # a quotation mark alone
+            return False
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from experiments.settings.rules import (
     POSITIVE,
     Choice,
     ClassId,
+    Command,
     Devices,
     FolderName,
     Interval,
@@ -244,6 +245,11 @@ class Config:
     seed: int = setting(0, "seed of every random number of the run", Interval(0))
     name: str | None = setting(None, "name of the run; by default date, time and preset", FolderName())
     resume: str | None = setting(None, "run to resume: MLflow run id, name, folder or last", NotEmpty())
+    notify: str | None = setting(
+        None,
+        "program that is told at the end, by its standard input and where it says {}: 'notify-send GAN {}'",
+        Command(),
+    )
 
     def __post_init__(self) -> None:
         check(self)

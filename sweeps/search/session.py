@@ -56,6 +56,7 @@ class SearchSession:
         self.plan, self.study, self.console, self.should_stop = plan, study, console, should_stop
         self.registered: RunFolder | None = None  # the winner's run
         self.alias = ""  # of its model
+        self.result = ""  # in a sentence
         self._scored = 0  # trials with a score, at the last point of that curve
         self.rate = 0.0  # updates a second, of all trials together
         from sweeps.analysis.live_page import LivePage  # slow to import: a mistake should be answered before
@@ -145,7 +146,7 @@ class SearchSession:
         if report.winner is not None:
             with stage(self.console, "registering the winner's generator"):
                 self.registered = register(report.winner, plan.search.study, self._say)
-            self.alias = report.winner.alias
+            self.alias, self.result = report.winner.alias, report.winner.words
             self._say_result(comparison, report.winner)
         return RunStatus.FINISHED
 
@@ -220,6 +221,7 @@ class SearchSession:
         search = {
             f"search.{key}": value for key, value in vars(plan.search).items() if isinstance(value, int | float | str)
         }
+        search.pop("search.notify", None)  # it may hold a secret
         searched = {dimension.key for dimension in plan.space}
         fixed = {key: value for key, value in settings(plan.config).items() if key not in searched}
         facts["params"] = {**fixed, **search, **space}

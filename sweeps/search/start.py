@@ -9,7 +9,8 @@ from rich.text import Text
 
 from experiments.cli.entry import stopped_by
 from experiments.cli.environment import say_what_is_set_aside
-from experiments.cli.progress import Output
+from experiments.cli.notify import check_program, notify
+from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected
 from experiments.processes.process import fork_server
 from experiments.records.folders import make_folder
@@ -38,6 +39,7 @@ def search(plan: Plan, arguments: list[str]) -> int:
     samplers.check_sampler(plan.search.sampler)
     check_launcher(plan.search.launcher)
     plan.start_points()  # a mistake in them is said before anything else
+    check_program("search.notify", plan.search.notify)
     console = Output(highlight=False)
     say_what_is_set_aside(console)
     for notice in plan_warnings(plan):
@@ -67,17 +69,31 @@ def _search(plan: Plan, arguments: list[str], console: Output) -> int:
     make_folder(plan.records.root, "records.root")
     database = remote or storage.open_storage(plan)
     if identity.starts_from_defaults(database, plan.search.study) and not plan.names_preset:
-        plan = read_plan([*arguments, f"experiment={DEFAULTS}"])
+        arguments = [*arguments, f"experiment={DEFAULTS}"]
+        plan = read_plan(arguments)
     if former := identity.settings_of_former_searches(database, plan):
         console.print(
             f"study    {plan.search.study}: begun without promotions, resumed with {' '.join(former)}", markup=False
         )
-        plan = read_plan([*plan.command, *former])
+        plan = read_plan([*arguments, *former])
     plan.folder.path.mkdir(parents=True, exist_ok=True)
     with plan.folder.owned("search.study"):
         facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
         with storage.turn(plan):
             study = identity.open_study(database, plan, facts, lambda words: console.print(words, markup=False))
         with first_collected(resume_command(plan)) as caught:
-            SearchSession(plan, study, console, lambda: bool(caught)).run(dataset, weights)
-            return stopped_by(caught[0]) if caught else 0
+            session = SearchSession(plan, study, console, lambda: bool(caught))
+            try:
+                session.run(dataset, weights)
+            except tuple(FAILURES) as error:
+                _notify(plan, f"stopped: {first_line(error)}", console)
+                raise
+            if caught:
+                return stopped_by(caught[0])
+            _notify(plan, session.result, console)
+            return 0
+
+
+def _notify(plan: Plan, words: str, console: Output) -> None:
+    text = f"Study {plan.search.study}: {words}"
+    notify(plan.search.notify, text, lambda words: say_words(console, f"notify   {words}"))

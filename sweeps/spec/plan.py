@@ -39,6 +39,7 @@ SPACE_PREFIX = "search.space."  # of the dimensions in a study's identity
 BASELINE_PREFIX = "baseline."  # of the baseline's settings in a study's identity
 BATCH_SIZE = "train.batch_size"
 START_FROM = "search.start_from"
+NOTIFY = "search.notify"
 KEEP_CHECKPOINTS = 2  # the latest of a trial, 17 MB each; the best by score is kept beside them
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
 
@@ -54,7 +55,7 @@ class Plan:
         overrides: the same, and those that every trial of a search has, such as train.steps.
         config: the settings that `overrides` compose. These are the baseline's; other trials differ in the space.
         config_dir: a folder of the user's with more presets.
-        command: the arguments of the command line, without a password.
+        command: the arguments of the command line, without a password and without search.notify.
     """
 
     search: SearchConfig
@@ -274,6 +275,7 @@ def read_plan(arguments: list[str]) -> Plan:
     if not space:
         raise ConfigError("search.space", "one dimension or more that means something", "; ".join(left_out))
     command = [without_password(argument) for argument in _join_option_values(arguments)]
+    command = [argument for argument in command if not argument.startswith(f"{NOTIFY}=")]  # it may hold a secret
     plan = Plan(search, space, fixed_overrides, overrides, config, args.config_dir, command, tuple(left_out))
     _check(plan)
     return plan
@@ -336,7 +338,12 @@ def _split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str], l
 
 def _check_fixed_keys(fixed_keys: set[str]) -> None:
     """Raise ConfigError for a setting of run.py that a search has another setting for."""
-    for key, instead in (("train.steps", "search.steps"), ("name", "search.study"), ("resume", "search.study")):
+    for key, instead in (
+        ("train.steps", "search.steps"),
+        ("name", "search.study"),
+        ("resume", "search.study"),
+        ("notify", "search.notify"),
+    ):
         if key in fixed_keys:
             raise ConfigError(key, f"absent in a search, which has {instead}", "a value")
 

@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.cli.compose import store_schema
-from experiments.settings.rules import COUNT, POSITIVE, Choice, FolderName, Interval, NotEmpty, setting
+from experiments.settings.rules import COUNT, POSITIVE, Choice, Command, FolderName, Interval, NotEmpty, setting
 from gan import metric_names
 from gan.errors import ConfigError
 
@@ -82,6 +82,11 @@ class SearchConfig:
     seed: int = setting(0, "of the suggestions; trials are trained on seed=", Interval(0))
     retries: int = setting(2, "times that a trial whose process was killed is requeued", Interval(0, 100))
     extend: bool = setting(False, "resume a study of the same name although its space was another")
+    notify: str | None = setting(
+        None,
+        "program that is told at the end, by its standard input and where it says {}: 'notify-send GAN {}'",
+        Command(),
+    )
     dry_run: bool = setting(False, "print the space, five suggestions and the time it would take; write nothing")
     role: str = setting("search", "what this process is: the whole search, or one more worker of it", Choice(ROLES))
     storage: str | None = setting(

@@ -172,8 +172,11 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgr
     assert begun
     assert {last_status(file) for file in begun} <= {"KILLED", "FINISHED", ""}  # none FAILED
 
-    result = program(*arguments, script=SCRIPT)
+    told = tmp_path / "told"
+    result = program(*arguments, f"search.notify='tee {told}'", script=SCRIPT)
     assert result.returncode == 0, result.stderr
+    assert re.match(r"Study gan: (trial-000\d is |Keep the tutorial's settings: )", told.read_text())
+    assert str(told) not in (tmp_path / "studies" / "gan" / "run.json").read_text()  # it may hold a secret
     assert re.search(r"^result   (trial-000\d is |Keep the tutorial's settings: )", result.stdout, re.MULTILINE)
     folder = tmp_path / "studies" / "gan"
     with open(folder / "trials.csv") as stream:

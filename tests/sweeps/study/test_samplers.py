@@ -29,7 +29,10 @@ RANGES = [
 
 def plan_of(space: Any, sampler: str, before: dict[str, Any] | None = None) -> Any:
     return SimpleNamespace(
-        space=space, values_before_extension=before or {}, rungs=(1,), search=SimpleNamespace(seed=0, sampler=sampler)
+        space=space,
+        values_before_extension=before or {},
+        rungs=(1,),
+        search=SimpleNamespace(seed=0, sampler=sampler, eta=3),
     )
 
 

@@ -1,0 +1,48 @@
+"""Tell the user's own program that something long is over: a desktop message, a mail, a web hook."""
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+
+from gan.errors import ConfigError, first_line
+
+PLACE = "{}"  # in the command, for the text
+SECONDS = 30.0  # that the program may take
+
+
+def check_program(key: str, command: str | None) -> None:
+    """Check that the program of a command is here.
+
+    Args:
+        key: the setting in whose name ConfigError is raised.
+        command: of the user; None for no program.
+
+    Raises:
+        ConfigError: where it is not.
+    """
+    if command is not None and shutil.which(shlex.split(command)[0]) is None:
+        raise ConfigError(key, "a program that is here, and its arguments", command)
+
+
+def notify(command: str | None, text: str, say: Callable[[str], None]) -> None:
+    """Run the user's command with a text, without a shell: on its standard input, and wherever it says {}.
+
+    Args:
+        command: of the user; None for no program.
+        text: what is over, and how it ended.
+        say: called with a line where the program cannot be run or fails: nothing else fails with it.
+    """
+    if command is None:
+        return
+    words = [word.replace(PLACE, text) for word in shlex.split(command)]
+    try:
+        done = subprocess.run(
+            words, input=f"{text}\n", capture_output=True, timeout=SECONDS, encoding="utf-8", errors="backslashreplace"
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        say(f"{words[0]} was not told: {first_line(error)}")
+        return
+    if done.returncode:
+        last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
+        say(f"{words[0]} failed when it was told: {last}")

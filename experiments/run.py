@@ -66,11 +66,15 @@ def main(arguments: list[str]) -> int:
     console = Output()
     say_what_is_set_aside(console)
     check_program("notify", config.notify)
-    command, config.notify, composed.node.notify = config.notify, None, None  # it may hold a secret: not recorded
+    command, recorded = config.notify, args.overrides
+    if command is not None:  # it may hold a secret, and is not recorded
+        recorded = [override for override in args.overrides if not override.startswith("notify=")]
+        composed = compose([override for override in overrides if not override.startswith("notify=")], args.config_dir)
+        config = composed.config
+        config.notify = composed.node.notify = None
     if config.resume is None:
         # What the command on record needs beside overrides, which Hydra takes only in one piece.
         flags = [argument for argument in arguments if argument not in args.overrides]
-        recorded = [override for override in args.overrides if not override.startswith("notify=")]
         run = start.new_run(config, preset_of(overrides), [*flags, *recorded], console)
         with run.folder.owned():
             return _train(run, composed.node, command, console)

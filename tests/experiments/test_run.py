@@ -431,5 +431,5 @@ def test_the_exit_code_says_how_a_training_ended(status: RunStatus, code: int, m
 
     monkeypatch.setattr(training_program, "first_collected", caught)
     monkeypatch.setattr(training_program.hydra_app, "record", lambda *_, **__: Outcome(status, 3))
-    run = SimpleNamespace(resume_command="", resumed=False, folder=SimpleNamespace(path=Path()))
-    assert training_program._train(run, None, None) == code  # type: ignore[arg-type]
+    run = SimpleNamespace(resume_command="", resumed=False, folder=SimpleNamespace(path=Path(), name="first"))
+    assert training_program._train(run, None, None, None) == code  # type: ignore[arg-type]

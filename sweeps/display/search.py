@@ -136,7 +136,7 @@ class SearchDisplay(LiveDisplay):
 
     def seconds_left(self) -> float:
         """Estimate seconds for the trials that run or are still to start, and for the confirmation."""
-        search, confirm = self._plan.search, self._plan.search.confirm
+        search = self._plan.search
         if len(self._plan.rungs) > 1 or search.updates is not None:
             running_updates = 0
             to_start = max(rungs.expected_updates(self._plan) - sum(row.step for row in self._rows.values()), 0)
@@ -149,7 +149,7 @@ class SearchDisplay(LiveDisplay):
         if search.hours is not None:  # after which no trial starts
             hours_left_in_seconds = search.hours * 3600 - self._searched - self.throughput.elapsed
             seconds_to_start = min(seconds_to_start, max(hours_left_in_seconds, 0.0))
-        confirm_updates = confirm.seeds * (1 + confirm.top) * search.steps
+        confirm_updates = rungs.race_updates(self._plan)
         return seconds_to_start + self.throughput.seconds(running_updates + confirm_updates)
 
 

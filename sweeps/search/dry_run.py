@@ -80,8 +80,7 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         if plan.search.updates is None:
             steps = ", ".join(f"{count} to {step:,}" for step, count in rungs.ladder(plan))
             say_words(console, f"ladder   {plan.budget} trials: {steps} updates, {updates:,} in all")
-    confirm = plan.search.confirm
-    confirm_rounds = math.ceil((confirm.top + 1) * confirm.seeds / plan.workers)
+    confirm_rounds = math.ceil(rungs.race_updates(plan) / plan.search.steps / plan.workers)
     say_words(
         console,
         f"time     {1000 * timing.update_seconds:.0f} ms an update with {plan.workers} at a time: about "

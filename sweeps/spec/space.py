@@ -350,7 +350,7 @@ def _read_prior(dimension: Dimension, text: str) -> Prior | None:
         assert isinstance(d, FloatDistribution | IntDistribution)
         inside = isinstance(value, int | float) and not isinstance(value, bool) and d.low <= value <= d.high
     if not inside:
-        raise ConfigError(f"{dimension.key} prior", f"one of {dimension.values}", word)
+        raise ConfigError(f"{dimension.key} prior", f"a value of {dimension.values}", word)
     return Prior(value, confidence)
 
 

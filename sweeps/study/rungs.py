@@ -134,6 +134,13 @@ def ladder(plan: Plan) -> list[tuple[int, int]]:
     return [(step, max(plan.budget // eta**rung, 1)) for rung, step in enumerate(plan.rungs)]
 
 
+def race_updates(plan: Plan) -> int:
+    """Return how many updates the confirmation makes at most: of the trials that come to the end, and the baseline."""
+    search = plan.search
+    candidates = search.confirm.top if len(plan.rungs) == 1 else min(search.confirm.top, ladder(plan)[-1][1])
+    return search.confirm.seeds * (1 + candidates) * search.steps
+
+
 def in_words(plan: Plan) -> str:
     """Return how many trials there will be and how long they are, for the terminal."""
     search, steps = plan.search, plan.search.steps

@@ -183,12 +183,15 @@ def test_scores_come_at_even_distances() -> None:
     [
         (
             ["model.dropout=interval(0,0.5) prior 0.6"],
-            r"model.dropout prior must be one of interval\(0, 0.5\); got '0.6'",
+            r"model.dropout prior must be a value of interval\(0, 0.5\); got '0.6'",
         ),
-        (["train.loss=bce,hinge prior lsgan"], r"train.loss prior must be one of choice\(bce, hinge\); got 'lsgan'"),
+        (
+            ["train.loss=bce,hinge prior lsgan"],
+            r"train.loss prior must be a value of choice\(bce, hinge\); got 'lsgan'",
+        ),
         (["train.loss=bce,hinge prior bce sure"], "train.loss prior must be a value, and low, medium or high where"),
         (["train.loss=bce,hinge prior"], "train.loss"),
-        (["model.minibatch_stddev=true,false prior 1"], "model.minibatch_stddev prior must be one of"),
+        (["model.minibatch_stddev=true,false prior 1"], "model.minibatch_stddev prior must be a value of"),
     ],
 )
 def test_mistakes_with_priors(arguments: list[str], message: str) -> None:

@@ -113,7 +113,10 @@ def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int
         # The last one stays: there is always a best trial to speak of.
         candidate.is_racing = k in standing.racing or (not standing.racing and k == standing.leader)
     leader = sound[standing.leader]
-    words = [f"{leader.title} leads by {-standing.differences[standing.leader].value:.3g}"]
+    lead = -standing.differences[standing.leader].value
+    words = [
+        f"{leader.title} leads by {lead:.3g}" if lead > 0 else f"{baseline.title} leads {leader.title} by {-lead:.3g}"
+    ]
     words += [f"{candidate.title} is behind" for candidate in sound if not candidate.is_racing]
     return standing.is_over, ", ".join(words)
 

@@ -212,7 +212,8 @@ def test_who_is_behind_trains_no_further(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_lead_that_is_luck_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted, _ = race_of(tmp_path, monkeypatch, 3, tutorial=[20, 24, 22], lucky=[23, 21, 24])
+    wanted, words = race_of(tmp_path, monkeypatch, 3, tutorial=[20, 24, 22], lucky=[23, 21, 24])
+    assert words[-1] == "         after 3 seeds: tutorial leads lucky by 0.667"
     result = compare(wanted)
     assert result is not None
     assert result.winner is wanted[0]

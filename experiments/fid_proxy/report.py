@@ -136,7 +136,6 @@ def _agreement_png(of: str) -> str:
 def _agreement(by_class: Numbers, about: Numbers) -> str:
     first, agreement = next(iter(by_class.items()))
     runs = list(dict.fromkeys(row["run"] for row in agreement["rows"]))
-    rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in agreement["proxy"].items()]
     when = list(next(iter(agreement["proxy"].values())))
     among = [
         [pair, *(f"{value:.3f}" for value in ranks.values())] for pair, ranks in agreement["among_references"].items()
@@ -176,7 +175,7 @@ is hardest. The agreement of the references with each other shows how much can b
 
 ![Agreement, {_plural(first)}](images/{_agreement_png(first)})
 
-{_table(["reference", *when], rows)}
+{_ranks(agreement)}
 
 The same among the references:
 
@@ -198,6 +197,11 @@ by the checkpoints of this page, which flatters it a little:
 """
 
 
+def _ranks(agreement: Numbers) -> str:
+    rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in agreement["proxy"].items()]
+    return _table(["reference", *next(iter(agreement["proxy"].values()))], rows)
+
+
 def _targets(agreement: Numbers) -> str:
     return "\n".join(
         f"- {reference}: "
@@ -207,8 +211,6 @@ def _targets(agreement: Numbers) -> str:
 
 
 def _other_class(of: str, agreement: Numbers) -> str:
-    rows = [[name, *(f"{value:.3f}" for value in ranks.values())] for name, ranks in agreement["proxy"].items()]
-    when = list(next(iter(agreement["proxy"].values())))
     return f"""
 ### {_plural(of).capitalize()}
 
@@ -216,7 +218,7 @@ The same trainings with {_plural(of)}, {len(agreement["rows"])} generators, agai
 
 ![Agreement, {_plural(of)}](images/{_agreement_png(of)})
 
-{_table(["reference", *when], rows)}
+{_ranks(agreement)}
 
 {_targets(agreement)}
 """

@@ -45,6 +45,8 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = m
         trials: all attempts of its study.
         updates: that are left.
     """
+    if len(plan.rungs) == 1:  # asked at every turn, of thousands of trials
+        return None
     lasts, scores = _suggestions(trials)
     for rung in reversed(range(len(plan.rungs) - 1)):
         step = plan.rungs[rung]

@@ -21,9 +21,9 @@ from step_speed import arguments
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder
 from experiments.reports.statistics import compare_with_control, mean_and_std
-from experiments.runs.facts import read_records
-from experiments.runs.generator import load_generator
-from experiments.runs.hardware import available_cores
+from experiments.training.facts import read_records
+from experiments.training.generator import load_generator
+from experiments.training.hardware import available_cores
 from gan import metric_names
 from gan.data.dataset import load_dataset
 from gan.evaluation.extractors import load_extractor

@@ -26,8 +26,8 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.status import RunStatus
 from experiments.reports.statistics import compare_with_control
-from experiments.runs.facts import code_tags
-from experiments.runs.hardware import available_cores
+from experiments.training.facts import code_tags
+from experiments.training.hardware import available_cores
 from gan import metric_names
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to
-from experiments.runs.hardware import use_threads
+from experiments.training.hardware import use_threads
 
 if TYPE_CHECKING:
     from gan.update import Update
@@ -61,7 +61,7 @@ def main(common: list[str]) -> None:
 
 
 def _update(settings: list[str]) -> "Update":
-    from experiments.runs.build import build_update
+    from experiments.training.build import build_update
 
     images = np.random.default_rng(0).integers(0, 256, (5000, 32, 32, 3), np.uint8)
     update = build_update(compose_config(settings), images)

@@ -68,9 +68,9 @@ class Calls:
 def child(folder: str, tracking: str) -> None:
     from experiments.cli.compose import compose_config
     from experiments.cli.stderr import native_stderr_to
-    from experiments.runs.start import new_run
-    from experiments.runs.train import train
     from experiments.tracking.feeder import Feeder
+    from experiments.training.start import new_run
+    from experiments.training.train import train
 
     logging.getLogger("experiments").setLevel(logging.CRITICAL)  # that the server is away is the point
     if tracking == "none":

@@ -23,7 +23,7 @@ from turns import Runner, say
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.status import RunStatus
-from experiments.runs.start import Run, new_run
+from experiments.training.start import Run, new_run
 
 
 class Milestones:
@@ -48,7 +48,7 @@ class Milestones:
 
 
 def with_everything(run: Run) -> None:
-    from experiments.runs.train import train
+    from experiments.training.train import train
 
     with run.folder.owned():
         outcome = train(run, Console(quiet=True), trackers=[Milestones(run.config.train.steps)])
@@ -58,7 +58,7 @@ def with_everything(run: Run) -> None:
 
 def bare(run: Run) -> None:
     """Make updates without an end."""
-    from experiments.runs.build import build_update
+    from experiments.training.build import build_update
 
     update, per_call = build_update(run.config, run.dataset.train), run.config.train.steps_per_call
     for call in itertools.count():

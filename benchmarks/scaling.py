@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from step_speed import Contestant, arguments, ratio
 
-from experiments.runs.hardware import available_cores
+from experiments.training.hardware import available_cores
 
 BATCH_SIZES = (16, 32, 64, 128, 256)
 

@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from experiments.runs import gpus
+from experiments.training import gpus
 
 FOLDER = Path(__file__).parent
 PACKAGES = {"tutorial": "tf_keras", "pytorch": "torch"}

@@ -56,7 +56,7 @@ SEARCH = [
     ("study", "sweeps.study.identity"),
     ("worker", "sweeps.workers.worker"),
     ("trial process", "sweeps.workers.trial"),
-    ("training", "experiments.runs.train"),
+    ("training", "experiments.training.train"),
 ]
 RESULT = [
     ("session", "sweeps.search.session"),

@@ -46,11 +46,11 @@ from experiments.reports.groups import (
 )
 from experiments.reports.page import render
 from experiments.reports.statistics import CONFIDENCE, compare_with_control, mean, standard_deviation
-from experiments.runs.start import check_same_images, load_data
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri, serve_command
 from experiments.tracking.delivery import Delivery
+from experiments.training.start import check_same_images, load_data
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError

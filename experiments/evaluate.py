@@ -21,12 +21,12 @@ from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
-from experiments.runs.facts import read_records
-from experiments.runs.start import check_same_images, find_extractor, load_data
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import EXTRACTORS, Config, DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
 from experiments.tracking.sync import deliver
+from experiments.training.facts import read_records
+from experiments.training.start import check_same_images, find_extractor, load_data
 from gan import metric_names
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
@@ -34,7 +34,7 @@ from gan.evaluation.weights import Weights
 
 if TYPE_CHECKING:
     from gan.evaluation.scorer import Scorer
-from experiments.runs.generator import find_checkpoint, load_generator
+from experiments.training.generator import find_checkpoint, load_generator
 
 
 @dataclass

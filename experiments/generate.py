@@ -25,10 +25,10 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, check_folder, make_folder
-from experiments.runs.facts import read_records
-from experiments.runs.generator import find_checkpoint, load_generator, write_generator
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
+from experiments.training.facts import read_records
+from experiments.training.generator import find_checkpoint, load_generator, write_generator
 from gan.arrays import read_npy, write_npz
 from gan.errors import ConfigError
 from gan.images import grid, save_frames, save_png

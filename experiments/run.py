@@ -35,10 +35,10 @@ from experiments.processes.process import PRELOAD, fork_server
 from experiments.processes.process import start as start_program
 from experiments.records.folders import Records, new_folder
 from experiments.records.status import RunStatus
-from experiments.runs import start, train
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config
 from experiments.tracking.address import fix_tracking_uri
+from experiments.training import start, train
 from gan import metric_names
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError

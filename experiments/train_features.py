@@ -22,9 +22,9 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
-from experiments.runs.facts import code_tags
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
+from experiments.training.facts import code_tags
 from gan.arrays import Arrays, write_npz
 from gan.data.dataset import Dataset, load_dataset, pixel_hash
 from gan.errors import ConfigError, first_line

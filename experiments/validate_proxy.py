@@ -24,10 +24,10 @@ from experiments.cli.progress import Output
 from experiments.cli.stderr import native_stderr_to
 from experiments.fid_proxy.runs import train_all
 from experiments.records.folders import Records, RunFolder, check_folder, make_folder, read_json, write_json
-from experiments.runs.facts import code_tags
-from experiments.runs.start import find_extractor
 from experiments.settings.rules import Interval, NotEmpty, describe, get, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
+from experiments.training.facts import code_tags
+from experiments.training.start import find_extractor
 from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset, load_dataset
 from gan.errors import ConfigError, nearest
@@ -112,8 +112,8 @@ def _measure(
 ) -> "Numbers":
     from experiments.fid_proxy import measure
     from experiments.fid_proxy.references import NETWORKS, reference_network
-    from experiments.runs.facts import read_records
-    from experiments.runs.generator import load_generator
+    from experiments.training.facts import read_records
+    from experiments.training.generator import load_generator
     from gan.evaluation.extractors import LayerMeans, load_extractor
     from gan.evaluation.scorer import Reference, Scorer
 

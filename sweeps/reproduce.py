@@ -38,12 +38,12 @@ from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, make_folder
 from experiments.records.status import FailureKind, RunStatus
 from experiments.reports import figures
-from experiments.runs.facts import read_records, settings
-from experiments.runs.hardware import available_cores
-from experiments.runs.start import load_data
 from experiments.settings.renamed import FIRST_NAMES
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, DataPlace, RecordsConfig
+from experiments.training.facts import read_records, settings
+from experiments.training.hardware import available_cores
+from experiments.training.start import load_data
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError, first_line, nearest

@@ -25,7 +25,7 @@ from absl import logging as absl_logging
 
 if TYPE_CHECKING:
     from experiments.processes.process import Process
-    from experiments.runs.start import Run
+    from experiments.training.start import Run
     from gan.data.dataset import Dataset
     from gan.evaluation.scorer import Scorer
 
@@ -275,8 +275,8 @@ def untrained_run(tmp_path: Path) -> "Run":
     """A run with two checkpoints that no training was needed for."""
     from rich.console import Console
 
-    from experiments.runs.start import new_run
     from experiments.settings.schema import Config, DataConfig, RecordsConfig
+    from experiments.training.start import new_run
     from gan.checkpoint import Checkpoint
     from gan.models import build_generator
     from gan.update import named

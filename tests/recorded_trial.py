@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from experiments.cli import entry
-from experiments.runs.start import Run
-from experiments.runs.train import Outcome
 from experiments.tracking.feeder import Feeder
+from experiments.training.start import Run
+from experiments.training.train import Outcome
 from sweeps.workers import trial
 
 sys.path.insert(0, str(Path(__file__).parent / "chaos"))

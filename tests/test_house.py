@@ -23,7 +23,7 @@ ORDER = {
         ["records"],
         ["cli"],
         ["tracking"],
-        ["runs"],
+        ["training"],
         ["reports"],
         ["fid_proxy"],
     ],
@@ -35,8 +35,8 @@ STARTS_ITSELF = {"sweeps.search.throughput"}  # a library whose function runs it
 USERS = {
     "mlflow": ["experiments.tracking"],
     "optuna": ["sweeps"],
-    "hydra": ["experiments.cli", "experiments.run", "experiments.runs.preload", "sweeps.spec.space"],
-    "omegaconf": ["experiments.cli", "experiments.run", "experiments.runs"],
+    "hydra": ["experiments.cli", "experiments.run", "experiments.training.preload", "sweeps.spec.space"],
+    "omegaconf": ["experiments.cli", "experiments.run", "experiments.training"],
     "rich": ["experiments", "sweeps"],
 }
 Imports = dict[str, set[str]]

@@ -13,8 +13,8 @@ from scipy.stats import rankdata, spearmanr
 from experiments.fid_proxy.disturbances import all_disturbances
 from experiments.fid_proxy.references import NETWORKS, sliced_wasserstein
 from experiments.records.folders import RunFolder
-from experiments.runs.facts import read_records
-from experiments.runs.generator import load_generator
+from experiments.training.facts import read_records
+from experiments.training.generator import load_generator
 from gan import metric_names
 from gan.arrays import Arrays
 from gan.cache import prepared

@@ -10,7 +10,7 @@ from experiments.processes.process import PRELOAD, fork_server, start
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.records.status import FailureKind, RunStatus
-from experiments.runs.facts import read_records
+from experiments.training.facts import read_records
 from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError

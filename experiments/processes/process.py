@@ -21,7 +21,7 @@ ADDRESS = "GAN_FORK_SERVER"  # the environment variable with a server's address,
 UNKNOWN = 255  # exit code of a process whose server was killed
 END_SECONDS = 0.2  # to wait for a server to end by itself
 ANSWER_SECONDS = 60.0  # for a server to import everything and fork
-PRELOAD = "experiments.runs.preload"  # a module that imports all that a run needs
+PRELOAD = "experiments.training.preload"  # a module that imports all that a run needs
 GO = b"g"  # to a server: the process may run
 _log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def fork_server(modules: Sequence[str], log: Path | None = None) -> Iterator[Non
     Where a server runs already, or forking is not there, nothing is done.
 
     Args:
-        modules: what the server imports, such as `experiments.runs.preload`.
+        modules: what the server imports, such as `experiments.training.preload`.
         log: the file that its standard error is appended to; None for nowhere.
     """
     if ADDRESS in os.environ or not _can_fork():

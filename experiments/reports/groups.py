@@ -13,9 +13,9 @@ from experiments.cli.progress import brief, short_names
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.reports.statistics import mean_and_std
-from experiments.runs.facts import read_records, settings
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
+from experiments.training.facts import read_records, settings
 from gan import metric_names
 from gan.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""Importing this module imports all that deliveries to MLflow need, sooner or later: see experiments/runs/preload.py."""
+"""Importing this module imports all that deliveries to MLflow need, sooner or later: see experiments/training/preload.py."""
 
 from experiments.tracking.connection import import_mlflow
 

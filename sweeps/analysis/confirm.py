@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.status import FailureKind, RunStatus
-from experiments.runs import gpus
-from experiments.runs.hardware import available_cores
+from experiments.training import gpus
+from experiments.training.hardware import available_cores
 from gan import metric_names
 from sweeps.analysis.comparison import Candidate, after_seed
 from sweeps.display.events import TrainingChanged

@@ -18,10 +18,10 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
-from experiments.runs.facts import described, run_facts, settings
 from experiments.tracking.address import serve_command
 from experiments.tracking.feeder import Feeder
 from experiments.tracking.sync import deliver
+from experiments.training.facts import described, run_facts, settings
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError
 from gan.evaluation.weights import Weights

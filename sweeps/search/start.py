@@ -14,8 +14,8 @@ from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected
 from experiments.processes.process import fork_server
 from experiments.records.folders import make_folder
-from experiments.runs.start import find_extractor, load_data
 from experiments.tracking.address import fix_tracking_uri
+from experiments.training.start import find_extractor, load_data
 from gan.errors import first_line
 from sweeps.search.dry_run import dry_run
 from sweeps.search.session import SearchSession, resume_command

@@ -16,7 +16,7 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.cli.overrides import as_text
 from experiments.processes.process import PRELOAD, fork_server, run
-from experiments.runs import gpus
+from experiments.training import gpus
 from sweeps.spec.plan import Plan
 
 UPDATES = 30  # that are timed
@@ -81,14 +81,14 @@ def main(arguments: list[str]) -> int:
     from experiments.cli.compose import compose_config
     from experiments.cli.stderr import native_stderr_to
     from experiments.records.folders import Records
-    from experiments.runs.hardware import use_hardware
-    from experiments.runs.start import load_data
+    from experiments.training.hardware import use_hardware
+    from experiments.training.start import load_data
 
     config = compose_config(overrides, config_dir)
     records = Records.at(config.records.root)
     hardware = use_hardware(config.train, records.cache)
     with native_stderr_to(Path("/dev/null")):
-        from experiments.runs.build import build_update
+        from experiments.training.build import build_update
 
         update = build_update(config, load_data(config, records, Console(quiet=True)).train, hardware.jit_compile)
         update.run(1, 1).numpy()

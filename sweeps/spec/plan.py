@@ -12,11 +12,11 @@ from typing import Any
 from experiments.cli.compose import GROUPS, compose_config, compose_settings, named_keys, preset_of
 from experiments.cli.overrides import parse, quote_texts
 from experiments.records.folders import Records, RunFolder
-from experiments.runs import gpus
-from experiments.runs.facts import read_records, settings
-from experiments.runs.hardware import available_cores
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
+from experiments.training import gpus
+from experiments.training.facts import read_records, settings
+from experiments.training.hardware import available_cores
 from gan.errors import ConfigError, without_password
 from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings, split_password
 from sweeps.spec.space import (

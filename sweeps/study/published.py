@@ -11,9 +11,9 @@ from optuna.study import Study
 
 from experiments import ROOT
 from experiments.records.folders import RunFolder, read_json
-from experiments.runs.facts import code_tags
 from experiments.tracking.address import VARIABLE, public
 from experiments.tracking.connection import OWN
+from experiments.training.facts import code_tags
 from sweeps.spec.plan import Plan
 
 # Attributes of the study: what a worker needs beside its name and address.

@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from experiments.records.folders import write_json
-from experiments.runs.start import check_same_images, find_extractor, load_data
 from experiments.tracking.address import VARIABLE, fix_tracking_uri
+from experiments.training.start import check_same_images, find_extractor, load_data
 from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
 from sweeps.study import published

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments import ROOT
-from experiments.runs import gpus
+from experiments.training import gpus
 from gan.errors import ConfigError, first_line
 from gan.keras_state import USER_HOME
 from sweeps.spec.plan import Plan

@@ -8,9 +8,9 @@ from optuna.trial import Trial
 from rich.console import Console
 
 from experiments.records.folders import RunFolder, write_json
-from experiments.runs import snapshot
-from experiments.runs.start import load_data
 from experiments.tracking.transfer import fetch_file, give_up_run
+from experiments.training import snapshot
+from experiments.training.start import load_data
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, published
 

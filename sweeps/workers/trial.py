@@ -28,11 +28,11 @@ from experiments.cli import entry
 from experiments.cli.compose import compose, flags
 from experiments.records.folders import RunFolder, read_json
 from experiments.records.status import FailureKind, RunStatus
-from experiments.runs.snapshot import upload, uploading
-from experiments.runs.start import Membership, Run, check_same_images, new_run, resumed_run
-from experiments.runs.train import Outcome, train
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
+from experiments.training.snapshot import upload, uploading
+from experiments.training.start import Membership, Run, check_same_images, new_run, resumed_run
+from experiments.training.train import Outcome, train
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError, explained
 from sweeps.workers.protocol import Ended, Job, Message, Progress, Scalars, Started, to_line

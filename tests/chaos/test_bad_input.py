@@ -30,9 +30,9 @@ from experiments.cli.compose import GROUPS, compose_config
 from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.evaluate import Evaluation
 from experiments.records.folders import Records, RunFolder
-from experiments.runs.facts import read_records
 from experiments.settings.rules import check, describe, text_keys
 from experiments.settings.schema import Config
+from experiments.training.facts import read_records
 from gan.checkpoint import Checkpoint, CheckpointError, Checkpoints, read
 from gan.data.contract import DataWarning
 from gan.data.dataset import load_dataset

@@ -13,9 +13,9 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
-from experiments.runs.start import Run
-from experiments.runs.train import Outcome
 from experiments.settings.schema import Config
+from experiments.training.start import Run
+from experiments.training.train import Outcome
 from gan import metric_names
 from gan.checkpoint import Checkpoint
 from gan.tracker import Tracker, Trackers

@@ -17,8 +17,8 @@ from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
 from experiments.reports import figures
 from experiments.reports.groups import Compared, Group, common_steps, differing, find_runs, grouped, marks, read_run
-from experiments.runs.start import new_run
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
+from experiments.training.start import new_run
 from gan import metric_names
 from gan.errors import ConfigError
 

@@ -7,9 +7,9 @@ from mlflow import MlflowClient
 
 from experiments.evaluate import Evaluation, main
 from experiments.records.journal import curve, curves
-from experiments.runs.generator import load_generator
-from experiments.runs.start import Run
 from experiments.settings.schema import DataPlace, RecordsConfig
+from experiments.training.generator import load_generator
+from experiments.training.start import Run
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError

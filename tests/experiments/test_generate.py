@@ -9,9 +9,9 @@ from conftest import RunProgram
 from PIL import Image
 
 from experiments.generate import FRAMES, Generation, main
-from experiments.runs.generator import load_generator
-from experiments.runs.start import Run
 from experiments.settings.schema import RecordsConfig
+from experiments.training.generator import load_generator
+from experiments.training.start import Run
 from gan import randomness
 from gan.errors import ConfigError
 from gan.images import grid, unscale

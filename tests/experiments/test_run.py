@@ -24,7 +24,7 @@ from experiments.cli import entry
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import curve
 from experiments.records.status import RunStatus
-from experiments.runs.train import Outcome
+from experiments.training.train import Outcome
 
 SMALL = (
     "train.batch_size=4",
@@ -152,7 +152,7 @@ def test_a_full_disk_before_the_training_is_one_line(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "config.yaml")
 
-    monkeypatch.setattr("experiments.runs.start.write_atomically", full)
+    monkeypatch.setattr("experiments.training.start.write_atomically", full)
     monkeypatch.setattr(sys, "argv", ["experiments/run.py", *common])
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as end:

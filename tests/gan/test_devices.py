@@ -137,7 +137,7 @@ def test_mistakes_end_in_one_line_before_anything_is_written(
 
 
 def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    from experiments.runs.start import _check_devices
+    from experiments.training.start import _check_devices
 
     monkeypatch.setattr(devices, "_names", lambda: ["CPU:0", "CPU:1"])
     rare = TrainConfig(devices=2, r1_gamma=1.0, r1_every_steps=4)
@@ -150,7 +150,7 @@ def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch
 def test_tensorflow_asked_early_keeps_its_voice(tmp_path: Path) -> None:
     """It is imported while the terminal is kept clean of it, and must not hold on to a stream that is closed then."""
     code = """
-from experiments.runs.start import _check_devices
+from experiments.training.start import _check_devices
 from experiments.settings.schema import Config, TrainConfig
 _check_devices(Config(train=TrainConfig(devices="auto")))
 import tensorflow as tf

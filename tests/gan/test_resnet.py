@@ -10,7 +10,7 @@ from conftest import noise_images
 from test_levers import ALL, BATCH
 
 from experiments.cli.compose import compose_config
-from experiments.runs.build import build_update, make_generator
+from experiments.training.build import build_update, make_generator
 from gan.averaging import copy_of
 from gan.layers import BatchNormalization, Conv2D, Dropout, LeakyReLU, SpectralConv2D, UpsampleConv2D
 from gan.models import in_keras_layers

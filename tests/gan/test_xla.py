@@ -13,9 +13,9 @@ from test_levers import ALL, small
 
 from experiments.records.folders import Records
 from experiments.records.journal import all_tags
-from experiments.runs.build import build_update
 from experiments.settings.rules import put
 from experiments.settings.schema import Config
+from experiments.training.build import build_update
 from gan import randomness, update, xla
 from gan.labels import Labels
 from gan.update import ALIVE, VALUES

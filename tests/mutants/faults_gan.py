@@ -665,6 +665,6 @@ FAULTS = [
         "A run that starts from another one takes over its optimisers.",
         'if owner not in ("generator", "discriminator", AVERAGE):',
         'if owner == "lecam":',
-        ("tests/experiments/runs/test_ancestor.py",),
+        ("tests/experiments/training/test_ancestor.py",),
     ),
 ]

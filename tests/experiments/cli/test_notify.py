@@ -10,7 +10,7 @@ from experiments.cli.compose import compose_config
 from experiments.cli.notify import check_program, notify
 from experiments.records.status import FailureKind, RunStatus
 from experiments.run import outcome_in_words
-from experiments.runs.train import Outcome
+from experiments.training.train import Outcome
 from gan import metric_names
 from gan.errors import ConfigError
 

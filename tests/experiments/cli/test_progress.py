@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.cli.progress import TrainingDisplay, counted, say_words, stage
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal
-from experiments.runs.train import last_values
+from experiments.training.train import last_values
 from gan import metric_names
 
 

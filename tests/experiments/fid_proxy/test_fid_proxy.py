@@ -13,8 +13,8 @@ from experiments.fid_proxy.disturbances import all_disturbances
 from experiments.fid_proxy.references import sliced_wasserstein
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import Journal
-from experiments.runs.start import new_run
 from experiments.settings.schema import Config, DataConfig, DataPlace, RecordsConfig, TrainConfig
+from experiments.training.start import new_run
 from experiments.validate_proxy import Validation
 from gan.data.dataset import Dataset, load_dataset
 from gan.errors import ConfigError

@@ -212,7 +212,7 @@ def test_where_forking_is_not_safe(monkeypatch: pytest.MonkeyPatch, caplog: pyte
 @pytest.mark.parametrize(
     "module",
     [
-        pytest.param("experiments.runs.preload", marks=pytest.mark.slow),
+        pytest.param("experiments.training.preload", marks=pytest.mark.slow),
         "sweeps.workers.preload",
     ],  # which imports the first
 )

@@ -10,7 +10,7 @@ from rich.console import Console
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.status import RunStatus
-from experiments.runs.train import Outcome
+from experiments.training.train import Outcome
 from gan import metric_names
 from gan.checkpoint import read
 from gan.data.dataset import pixel_hash

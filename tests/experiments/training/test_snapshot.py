@@ -6,9 +6,9 @@ import pytest
 
 from experiments.records.folders import Records, RunFolder, read_json, write_json
 from experiments.records.journal import Journal, curve
-from experiments.runs import snapshot
-from experiments.runs.facts import read_records
-from experiments.runs.start import Run
+from experiments.training import snapshot
+from experiments.training.facts import read_records
+from experiments.training.start import Run
 
 
 @pytest.fixture

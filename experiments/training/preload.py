@@ -9,15 +9,15 @@ from hydra.core.plugins import Plugins
 from PIL import Image
 
 import experiments.cli.hydra_app
-import experiments.runs.snapshot
 import experiments.tracking.models
 import experiments.tracking.preload
+import experiments.training.snapshot
 import gan.averaging
 import gan.evaluation.extractors
 import gan.models
 import gan.trainer
 import gan.update
-from experiments.runs.facts import code_tags
+from experiments.training.facts import code_tags
 
 Image.init()  # imports the plugins of file formats
 Plugins.instance()  # likewise

@@ -19,12 +19,12 @@ from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, curve, curves
 from experiments.records.status import FailureKind, RunStatus
-from experiments.runs.facts import code_tags
-from experiments.runs.gpus import GpuMetrics
-from experiments.runs.hardware import Hardware, is_out_of_memory, use_hardware
-from experiments.runs.start import Run, warn
 from experiments.tracking.address import serve_command
 from experiments.tracking.feeder import Feeder
+from experiments.training.facts import code_tags
+from experiments.training.gpus import GpuMetrics
+from experiments.training.hardware import Hardware, is_out_of_memory, use_hardware
+from experiments.training.start import Run, warn
 from gan import metric_names
 from gan.errors import explained, first_line
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gan.tracker import Tracker
     from gan.trainer import Trainer
     from gan.update import Update
-from experiments.runs.build import build_update
+from experiments.training.build import build_update
 
 DELIVERY_SECONDS = 120.0  # that a finished run waits for MLflow
 STOPPED_SECONDS = 5.0  # the same, for a run that the user stopped

@@ -13,10 +13,10 @@ from experiments.cli.compose import compose_config
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import all_tags
 from experiments.reports.groups import descent, differing, read_run
-from experiments.runs.ancestor import find_ancestor
-from experiments.runs.build import build_update
-from experiments.runs.start import new_run
 from experiments.settings.schema import Config
+from experiments.training.ancestor import find_ancestor
+from experiments.training.build import build_update
+from experiments.training.start import new_run
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
 

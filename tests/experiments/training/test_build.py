@@ -2,7 +2,6 @@
 
 from conftest import noise_images
 
-from experiments.runs.build import build_update
 from experiments.settings.schema import (
     Config,
     DiscriminatorConfig,
@@ -11,6 +10,7 @@ from experiments.settings.schema import (
     OptimConfig,
     TrainConfig,
 )
+from experiments.training.build import build_update
 from gan.labels import TUTORIAL, Labels
 from gan.losses import LOSSES
 from gan.optimizers import Adam, Decay

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs import gpus, hardware
-from experiments.runs.hardware import VARIABLES, available_cores, use_threads
 from experiments.settings.schema import TrainConfig
+from experiments.training import gpus, hardware
+from experiments.training.hardware import VARIABLES, available_cores, use_threads
 from gan import xla
 
 BOUND = len(os.sched_getaffinity(0))
@@ -24,7 +24,7 @@ def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_more_cores_than_the_process_is_bound_to() -> None:
     code = (
         "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from experiments.runs.hardware import available_cores\nprint(available_cores())"
+        "from experiments.training.hardware import available_cores\nprint(available_cores())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
@@ -51,7 +51,7 @@ def test_a_number_wins_over_the_environment_and_that_over_the_default(monkeypatc
 
 def test_tensorflow_computes_on_so_many() -> None:
     code = (
-        "from experiments.runs.hardware import use_threads\nuse_threads(1)\nimport os, tensorflow as tf\n"
+        "from experiments.training.hardware import use_threads\nuse_threads(1)\nimport os, tensorflow as tf\n"
         "a = tf.random.normal((1500, 1500))\nf = tf.function(lambda a: [a := a @ a for _ in range(10)][-1])\nf(a)\n"
         "print(len(os.listdir('/proc/self/task')))"
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from experiments.records.folders import RunFolder
-from experiments.runs.build import make_generator
 from experiments.settings.schema import Config
+from experiments.training.build import make_generator
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.errors import ConfigError
 

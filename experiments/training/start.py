@@ -21,11 +21,11 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, default_root, write_json
-from experiments.runs.ancestor import find_ancestor
-from experiments.runs.facts import NOT_SETTINGS, read_records, run_facts
-from experiments.runs.hardware import use_threads
 from experiments.settings.rules import put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
+from experiments.training.ancestor import find_ancestor
+from experiments.training.facts import NOT_SETTINGS, read_records, run_facts
+from experiments.training.hardware import use_threads
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
 from gan.data.classes import class_index

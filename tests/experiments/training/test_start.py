@@ -12,8 +12,6 @@ from rich.console import Console
 
 from experiments.cli.paths import shown
 from experiments.records.folders import Records, read_json, write_json
-from experiments.runs.facts import run_facts
-from experiments.runs.start import Run, new_run, resumed_run
 from experiments.settings.rules import describe
 from experiments.settings.schema import (
     RESUME_MAY_CHANGE,
@@ -24,6 +22,8 @@ from experiments.settings.schema import (
     TrainConfig,
     flatten,
 )
+from experiments.training.facts import run_facts
+from experiments.training.start import Run, new_run, resumed_run
 from gan.cache import fingerprint, prepared
 from gan.checkpoint import Checkpoint, CheckpointError
 from gan.data.dataset import pixel_hash

@@ -10,10 +10,6 @@ from rich.console import Console
 from experiments.records.folders import Records
 from experiments.records.journal import Failure, Status, all_tags, last_failure, read
 from experiments.records.status import FailureKind
-from experiments.runs import train
-from experiments.runs.hardware import Hardware
-from experiments.runs.start import Run, new_run
-from experiments.runs.train import Outcome
 from experiments.settings.schema import (
     Config,
     DataConfig,
@@ -26,6 +22,10 @@ from experiments.settings.schema import (
 )
 from experiments.tracking.address import database_uri
 from experiments.tracking.feeder import Feeder
+from experiments.training import train
+from experiments.training.hardware import Hardware
+from experiments.training.start import Run, new_run
+from experiments.training.train import Outcome
 from gan.evaluation.weights import find_weights
 from gan.trainer import Diverged, Schedule
 

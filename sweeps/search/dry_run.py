@@ -14,6 +14,8 @@ from sweeps.search import throughput
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value, sampled_params, table_text
 from sweeps.study import attempts, rungs, samplers
+from sweeps.study.learn_from import learn_from
+from sweeps.study.learned import LEARNED
 
 SUGGESTIONS = 5  # that a dry run shows
 
@@ -38,6 +40,8 @@ def dry_run(plan: Plan, console: Console) -> None:
 def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
     """Yield the parameters of the first trials, as an empty study would suggest them."""
     study = optuna.create_study()
+    if learned := learn_from(plan):
+        study.set_user_attr(LEARNED, learned)
     if plan.search.sampler != "grid":
         study.enqueue_trial(plan.baseline, user_attrs={attempts.BASELINE: True})
     for point in plan.start_points().values():

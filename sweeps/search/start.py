@@ -22,6 +22,7 @@ from sweeps.search.session import SearchSession, resume_command
 from sweeps.search.throughput import CannotMeasure
 from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan
 from sweeps.study import identity, samplers, storage
+from sweeps.study.learn_from import learn_from
 from sweeps.workers.launchers import check_launcher
 from sweeps.workers.protocol import CannotGoOn
 
@@ -63,6 +64,7 @@ def _search(plan: Plan, arguments: list[str], console: Output) -> int:
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     is_file = plan.search.storage is None or plan.search.storage.startswith("sqlite")
     remote = None if is_file else storage.open_storage(plan)  # a server may be away: said before all else
+    learned = learn_from(plan)
     dataset = load_data(config, plan.records, console)
     if plan.search.storage is None and not plan.records.studies_database.exists():
         identity.check_runs_left(plan, ())  # before a database is made
@@ -76,11 +78,15 @@ def _search(plan: Plan, arguments: list[str], console: Output) -> int:
             f"study    {plan.search.study}: begun without promotions, resumed with {' '.join(former)}", markup=False
         )
         plan = read_plan([*arguments, *former])
+    for name, points in learned.items():
+        say_words(console, f"learns   of {name}, {len(points)} trials in this space")
     plan.folder.path.mkdir(parents=True, exist_ok=True)
     with plan.folder.owned("search.study"):
         facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
         with storage.turn(plan):
-            study = identity.open_study(database, plan, facts, lambda words: console.print(words, markup=False))
+            study = identity.open_study(
+                database, plan, facts, lambda words: console.print(words, markup=False), learned
+            )
         with first_collected(resume_command(plan)) as caught:
             session = SearchSession(plan, study, console, lambda: bool(caught))
             try:

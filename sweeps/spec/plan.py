@@ -39,6 +39,8 @@ SPACE_PREFIX = "search.space."  # of the dimensions in a study's identity
 BASELINE_PREFIX = "baseline."  # of the baseline's settings in a study's identity
 BATCH_SIZE = "train.batch_size"
 START_FROM = "search.start_from"
+LEARN_FROM = "search.learn_from"
+LEARNING = ("tpe", "priorband", "gp")  # samplers that can learn from the trials of other studies
 NOTIFY = "search.notify"
 KEEP_CHECKPOINTS = 2  # the latest of a trial, 17 MB each; the best by score is kept beside them
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
@@ -402,6 +404,10 @@ def _check(plan: Plan) -> None:
         raise ConfigError("search.updates", rule, search.updates)
     if search.start_from and search.sampler == "grid":
         raise ConfigError(START_FROM, "absent in a grid, which is all of its points", hydra_text(search.start_from))
+    if search.learn_from and search.sampler not in LEARNING:
+        raise ConfigError("search.sampler", f"one of {', '.join(LEARNING)} with {LEARN_FROM}", search.sampler)
+    if search.study in search.learn_from:
+        raise ConfigError(LEARN_FROM, "other studies than the search's own", search.study)
     if len(search.start_from) >= search.trials:
         rule = f"fewer than search.trials={search.trials}, the baseline among them"
         raise ConfigError(START_FROM, rule, hydra_text(search.start_from))

@@ -75,6 +75,9 @@ class SearchConfig:
     start_from: list[str] = setting(
         [], "settings that are tried first after the baseline: presets, run:<name>, best:<study>"
     )
+    learn_from: list[str] = setting(
+        [], "earlier studies whose ranks guide the sampler from the first suggestion on; their trials do not count"
+    )
     sampler: str = setting("tpe", "what suggests settings", Choice(SAMPLERS))
     pruner: str = setting(
         "asha", "what shortens trials: asha promotes the best, the others end the worst", Choice(PRUNERS)

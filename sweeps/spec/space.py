@@ -239,6 +239,19 @@ def in_order(space: Space) -> list[Dimension]:
     return list(ordered.values())
 
 
+def is_in_distribution(distribution: BaseDistribution, value: Any) -> bool:
+    """Return whether a distribution contains a value. Of a range of floats only the ends count, not its steps."""
+    if isinstance(distribution, FloatDistribution):
+        if not isinstance(value, int | float):
+            return False
+        nearest = min(max(value, distribution.low), distribution.high)
+        return same_value(float(value), nearest)
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # no such choice
+        return False
+
+
 def active(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
     """Return the values of those dimensions that mean something beside the others, in the order of the space.
 

@@ -19,6 +19,7 @@ from experiments.settings.schema import Config
 from gan.errors import ConfigError
 from sweeps.spec.plan import BASELINE_PREFIX, SPACE_PREFIX, Plan
 from sweeps.study.attempts import BASELINE, ORIGIN
+from sweeps.study.learned import LEARNED, Learned
 from sweeps.study.optuna_log import experimental
 from sweeps.study.pruners import make_pruner
 from sweeps.study.samplers import MODEL_BASED, trials_in_space
@@ -45,7 +46,11 @@ def check_runs_left(plan: Plan, names: Container[str]) -> None:
 
 
 def open_study(
-    storage: RDBStorage, plan: Plan, identity: Identity, say: Callable[[str], None] = lambda words: None
+    storage: RDBStorage,
+    plan: Plan,
+    identity: Identity,
+    say: Callable[[str], None] = lambda words: None,
+    learned: Learned | None = None,
 ) -> Study:
     """Make the study of a plan, or load and check the one that exists.
 
@@ -56,6 +61,7 @@ def open_study(
         plan: of the search.
         identity: what the scores of this search depend on.
         say: called with a line for each change to the space of an existing study.
+        learned: what the sampler knows of other studies. What the study has learned of one before, it keeps.
 
     Returns:
         The study, with `identity` as its attribute.
@@ -78,6 +84,8 @@ def open_study(
             say(line)
     if stored != identity:
         study.set_user_attr(IDENTITY, identity)
+    if learned:
+        study.set_user_attr(LEARNED, {**learned, **study.user_attrs.get(LEARNED, {})})
     if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
         study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
     for name, point in plan.start_points().items():

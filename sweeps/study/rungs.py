@@ -81,8 +81,12 @@ def promote(plan: Plan, study: Study, trial: FrozenTrial) -> None:
 
 def counts(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[int, int]:
     """Return how many suggestions have a score at each rung, by its step."""
+    return _counts(plan.rungs, trials)
+
+
+def _counts(steps: Sequence[int], trials: Sequence[FrozenTrial]) -> dict[int, int]:
     lasts, scores = _suggestions(trials)
-    return {step: sum(step in scores[origin] for origin in lasts) for step in plan.rungs}
+    return {step: sum(step in scores[origin] for origin in lasts) for step in steps}
 
 
 def common_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> int:
@@ -93,7 +97,12 @@ def common_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> int:
         trials: all attempts of its study.
         enough: scores that a rung above the lowest must have.
     """
-    return max((step for step, count in counts(plan, trials).items() if count >= enough), default=plan.rungs[0])
+    return _highest_rung(plan.rungs, trials, enough)
+
+
+def _highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough: int) -> int:
+    counted = _counts(steps, trials)
+    return max((step for step, count in counted.items() if count >= enough), default=steps[0])
 
 
 def at_one_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> list[FrozenTrial]:
@@ -106,7 +115,18 @@ def at_one_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> list[
         trials: all attempts of its study.
         enough: scores that a rung above the lowest must have.
     """
-    step, (_, scores) = common_rung(plan, trials, enough), _suggestions(trials)
+    return at_highest_rung(plan.rungs, trials, enough)
+
+
+def at_highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough: int) -> list[FrozenTrial]:
+    """Do what `at_one_rung` does for a study whose plan is not at hand.
+
+    Args:
+        steps: the study's rungs, lowest first.
+        trials: all attempts of its study.
+        enough: scores that a rung above the lowest must have.
+    """
+    step, (_, scores) = _highest_rung(steps, trials, enough), _suggestions(trials)
     shown = []
     for trial in attempts.counted(trials):
         known = scores.get(attempts.origin(trial), {})

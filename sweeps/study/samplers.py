@@ -6,15 +6,16 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, GridSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import Space, Value, active, remove_float_error, same_value
+from sweeps.spec.space import Space, Value, active, is_in_distribution, remove_float_error, same_value
 from sweeps.study import rungs
+from sweeps.study.learned import LEARNED, with_learned
 from sweeps.study.optuna_log import experimental
 from sweeps.study.priorband import PriorBandSampler
 
@@ -87,7 +88,8 @@ class CurrentSpaceSampler(BaseSampler):
     def __init__(self, sampler: BaseSampler, plan: Plan) -> None:
         self._sampler, self._plan, self._space = sampler, plan, plan.space
         self._dimensions = {dimension.key: dimension for dimension in plan.space}
-        self._at_one_rung = len(plan.rungs) > 1 and isinstance(sampler, TPESampler | GPSampler | PriorBandSampler)
+        self._learns = isinstance(sampler, TPESampler | GPSampler | PriorBandSampler)
+        self._at_one_rung = len(plan.rungs) > 1 and self._learns
         # CMA-ES stores its state in coordinates of the space that a trial was suggested in.
         self._convert = not isinstance(sampler, CmaEsSampler)
 
@@ -116,8 +118,9 @@ class CurrentSpaceSampler(BaseSampler):
         self._sampler.reseed_rng()
 
     def _view(self, study: Study) -> Study:
-        """Return a copy of a study whose trials are all in the current space."""
+        """Return a copy of a study whose trials are all in the current space, after those that it learns from."""
         view = copy.copy(study)
+        learned = study.user_attrs.get(LEARNED) if self._learns else None
 
         def get_trials(
             deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -128,7 +131,10 @@ class CurrentSpaceSampler(BaseSampler):
                 trials = [trial for trial in trials if states is None or trial.state in states]
             else:
                 trials = study._get_trials(deepcopy, states, use_cache)
-            return trials_in_space(trials, self._space, self._plan.values_before_extension, self._convert)
+            trials = trials_in_space(trials, self._space, self._plan.values_before_extension, self._convert)
+            if learned and (states is None or TrialState.COMPLETE in states):
+                trials = with_learned(trials, learned, self._space)
+            return trials
 
         # Replaced on the copy and not in a subclass, as Optuna itself makes its studies.
         view.get_trials = view._get_trials = get_trials  # type: ignore[method-assign]
@@ -173,19 +179,6 @@ def without_float_errors(trial: FrozenTrial) -> FrozenTrial:
     copied = copy.copy(trial)
     copied.params = {key: remove_float_error(trial.distributions[key], value) for key, value in trial.params.items()}
     return copied
-
-
-def is_in_distribution(distribution: BaseDistribution, value: Any) -> bool:
-    """Return whether a distribution contains a value. Of a range of floats only the ends count, not its steps."""
-    if isinstance(distribution, FloatDistribution):
-        if not isinstance(value, int | float):
-            return False
-        nearest = min(max(value, distribution.low), distribution.high)
-        return same_value(float(value), nearest)
-    try:
-        return distribution._contains(distribution.to_internal_repr(value))
-    except ValueError:  # no such choice
-        return False
 
 
 class DecimalGridSampler(GridSampler):

@@ -1,0 +1,81 @@
+"""Reading what earlier studies of the same database learned, for search.learn_from."""
+
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.study import Study
+
+from experiments.settings.renamed import with_present_keys
+from experiments.settings.rules import describe
+from experiments.settings.schema import Config
+from gan.errors import ConfigError, nearest
+from sweeps.spec.plan import LEARN_FROM, SPACE_PREFIX, Plan
+from sweeps.spec.space import Value, active
+from sweeps.study import attempts, rungs, storage
+from sweeps.study.identity import IDENTITY, RUNGS, with_present_names
+from sweeps.study.learned import is_inside
+from sweeps.study.samplers import STARTUP_TRIALS
+
+
+def learn_from(plan: Plan) -> dict[str, list[dict[str, Value]]]:
+    """Return for each study of search.learn_from the parameters of its trials in this search's space, best first.
+
+    A setting that the study did not search has there the value that all of its trials had.
+
+    Raises:
+        ConfigError: for a study that is not there, or that has no scored trial in this space.
+    """
+    if not plan.search.learn_from:
+        return {}
+    there = storage.is_there(storage.address_of(plan))
+    database = storage.open_storage(plan) if there else None
+    return {name: _ranked(database, plan, name) for name in plan.search.learn_from}
+
+
+def _ranked(database: RDBStorage | None, plan: Plan, name: str) -> list[dict[str, Value]]:
+    names = optuna.get_all_study_names(database) if database is not None else []
+    if database is None or name not in names:
+        raise ConfigError(LEARN_FROM, "studies of this database", name, nearest(name, names))
+    study = optuna.load_study(study_name=name, storage=database)
+    identity = with_present_names(study.user_attrs.get(IDENTITY, {}))
+    searched = [key.removeprefix(SPACE_PREFIX) for key in identity if key.startswith(SPACE_PREFIX)]
+    if not {dimension.key for dimension in plan.space} & set(searched):
+        remedy = f"it searched {', '.join(searched)}" if searched else "it has no trials"
+        raise ConfigError(LEARN_FROM, "studies that searched some of the same settings", name, remedy)
+    points = [_in_space(plan, identity, params) for params in _best_first(study, identity)]
+    inside = [point for point in points if is_inside(plan.space, point)]
+    if not inside:
+        remedy = f"{len(points)} trials with a score, none of them inside"
+        raise ConfigError(LEARN_FROM, "studies with trials in this search's space", name, remedy)
+    return inside
+
+
+def _best_first(study: Study, identity: dict[str, Any]) -> list[dict[str, Value]]:
+    """Return the parameters of the trials with a score, of one length, best first."""
+    trials = study.get_trials(deepcopy=False)
+    if RUNGS in identity:
+        steps = [int(step) for step in identity[RUNGS].split(",")]
+        trials = rungs.at_highest_rung(steps, trials, STARTUP_TRIALS)
+    return [with_present_keys(trial.params) for trial in attempts.finished(trials)]
+
+
+def _in_space(plan: Plan, identity: dict[str, Any], params: dict[str, Value]) -> dict[str, Value]:
+    """Return a trial's parameters in this search's space; those that were not searched have what all trials had."""
+    values = {d.key: (d, _value(d.key, identity, params)) for d in plan.space}
+    known = {
+        key: d.nearest(value) if key not in params else value for key, (d, value) in values.items() if value is not None
+    }
+    return active(plan.space, known)
+
+
+def _value(key: str, identity: dict[str, Any], params: dict[str, Value]) -> Any:
+    """Return what a setting was in a trial: a list where it is shared by others that differ, None where it had none."""
+    specs, theirs = describe(Config), {**identity, **params}
+    followers = [theirs[name] for name, spec in specs.items() if spec["same_as"] == key and name in theirs]
+    if key not in params and followers:
+        return [number for value in followers for number in (value if isinstance(value, list) else [value])]
+    shared = specs[key]["same_as"]
+    was_searched = f"{SPACE_PREFIX}{key}" in identity
+    default = theirs.get(shared) if shared else None if was_searched else specs[key]["default"]
+    return theirs.get(key, default)

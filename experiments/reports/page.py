@@ -1,6 +1,16 @@
-"""Self-contained HTML pages in one look: `page.html` is what all of them extend."""
+"""Self-contained HTML pages in one look: `page.html` is what all of them extend.
+
+A template takes from it, `{% from "page.html" import figure, interactive, slider with context %}`:
+
+- `figure(saved)`: a picture in two themes (`figures.SavedFigure`).
+- `interactive(chart)`: a chart to hover, zoom and mark things in (`charts.Chart`).
+- `slider(frames, caption)`: samples over steps (`slider.make_slider`).
+
+The scripts that these need are added to pages that use them. No page asks the network for anything.
+"""
 
 import base64
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +20,7 @@ from markupsafe import Markup, escape
 
 from experiments.cli.progress import brief
 from experiments.cli.terminal import printable
+from experiments.reports.charts import plotly
 from experiments.reports.figures import COLOURS, GROUND, INK
 
 FOLDER = Path(__file__).parent
@@ -26,7 +37,25 @@ def render(template: Path, **values: Any) -> str:
     )
     environment.filters |= {"brief": brief, "inline": inline, "breakable": breakable}
     themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
-    return str(printable(environment.get_template(template.name).render(themes=themes, **values)))
+    page = str(printable(environment.get_template(template.name).render(themes=themes, **values)))
+    return page.replace("<!-- scripts -->", _scripts(page), 1)
+
+
+def _scripts(page: str) -> str:
+    """Return the scripts that a page needs. Text of a user cannot look like a figure's class: its quotes are escaped."""
+    scripts = []
+    if 'class="steps"' in page:
+        scripts.append(f"<script>{_script('slider.js')}</script>")
+    if 'class="chart"' in page:
+        scripts.append('<p id="marked" role="status" hidden></p>')
+        scripts.append(f'<script type="text/plain" id="plotly">{plotly()}</script>')
+        scripts.append(f"<script>{_script('charts.js')}</script>")
+    return "\n".join(scripts)
+
+
+@functools.cache
+def _script(name: str) -> str:
+    return (FOLDER / name).read_text()
 
 
 def breakable(key: str) -> Markup:

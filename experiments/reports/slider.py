@@ -1,0 +1,69 @@
+"""Samples over steps: the same latents of one run, or of several side by side, and a slider that chooses the step."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+from PIL import Image
+
+MOST_STEPS = 12  # more would make the page large
+QUALITY = 85  # of the JPEGs
+
+
+@dataclass(frozen=True)
+class Slider:
+    """What the macro `slider` shows.
+
+    Attributes:
+        steps: to choose from, at least one, in order.
+        frames: by name, a picture for each step.
+        keys: by name, the `data-key` of what is marked with it in charts; see charts.py.
+    """
+
+    steps: list[int]
+    frames: dict[str, list[str]]
+    keys: dict[str, str]
+
+    @property
+    def json(self) -> Markup:
+        """All pictures but the last ones, which stand in the page anyway."""
+        return Markup(json.dumps({"steps": self.steps, "frames": [each[:-1] for each in self.frames.values()]}))
+
+
+def make_slider(
+    samples: Mapping[str, Mapping[int, Path]], keys: Mapping[str, str] | None = None, most: int = MOST_STEPS
+) -> Slider | None:
+    """Return a slider over the steps that all runs have samples of.
+
+    Args:
+        samples: files by step, by the name of the run.
+        keys: of runs that charts mark, by name.
+        most: steps, evenly chosen, the last always among them.
+
+    Returns:
+        The slider; None where no step is common to all.
+    """
+    steps = evenly(sorted(set.intersection(*(set(files) for files in samples.values()))) if samples else [], most)
+    if not steps:
+        return None
+    frames = {name: [as_jpeg(files[step]) for step in steps] for name, files in samples.items()}
+    return Slider(steps, frames, dict(keys or {}))
+
+
+def evenly(steps: list[int], most: int) -> list[int]:
+    """Return at most so many of the steps, evenly chosen, the first and the last among them."""
+    if len(steps) <= most:
+        return steps
+    return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]
+
+
+def as_jpeg(file: Path, quality: int = QUALITY) -> str:
+    """Return a picture as the source of an <img>, a quarter of a PNG's size."""
+    buffer = io.BytesIO()
+    with Image.open(file) as image:
+        image.convert("RGB").save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -28,12 +28,11 @@ from experiments.records.folders import Records, RunFolder, check_folder, make_f
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.training.facts import read_records
-from experiments.training.generator import find_checkpoint, load_generator, write_generator
+from experiments.training.generator import find_checkpoint, load_generator, sample_latents, write_generator
 from gan.arrays import read_npy, write_npz
 from gan.errors import ConfigError
 from gan.images import grid, save_frames, save_png
 
-PURPOSE = "pictures"  # of the latents: not those that runs are scored and watched with
 FRAMES = 16  # of a walk from one image to another
 MOST_IN_A_GRID = 10_000
 NUM_IMAGES = 64  # by default
@@ -81,7 +80,7 @@ def main(args: Generation) -> int:
         generator = load_generator(config, checkpoint)
         latents = file_latents
         if latents is None:
-            latents = np.asarray(randomness.latents(args.seed, PURPOSE, count, config.model.latent_dim))
+            latents = sample_latents(args.seed, count, config.model.latent_dim)
         if ends is not None:
             latents = randomness.slerp(latents[ends[0]], latents[ends[1]], FRAMES)
         if kind == "generator":

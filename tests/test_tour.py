@@ -23,6 +23,7 @@ print(json.dumps({
     "scored_in_training": tracker.values[metric_names.FID_PROXY],
     "samples": sorted(tracker.samples),
     "walk": walk.shape,
+    "steps": list(map(int, history.index[[0, -1]])),
 }))
 """
 
@@ -45,11 +46,14 @@ def test_words_come_before_each_piece_of_code() -> None:
     assert all(before == "markdown" for before, kind in itertools.pairwise(kinds) if kind == "code")
 
 
-def test_it_uses_the_library_alone() -> None:
+def test_it_uses_the_library_and_the_door_for_notebooks_alone() -> None:
     tree = ast.parse("\n".join(cell.source for cell in tour().cells if cell.cell_type == "code"))
     modules = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
     modules += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert {name.partition(".")[0] for name in modules} == {"collections", "gan", "matplotlib", "numpy", "pathlib", "tempfile"}  # fmt: skip
+    assert {name.partition(".")[0] for name in modules} == {
+        "collections", "experiments", "gan", "matplotlib", "numpy", "pathlib", "subprocess", "sys", "tempfile"
+    }  # fmt: skip
+    assert {name for name in modules if name.startswith("experiments")} == {"experiments.notebook"}
 
 
 @pytest.mark.slow
@@ -66,4 +70,9 @@ def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert result["samples"] == [0, 100, 200]
     assert result["walk"] == [10, 32, 32, 3]
     images = [out for cell in notebook.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
-    assert len(images) == 5
+    assert len(images) == 6  # the last one drawn by a run of the program
+    assert result["steps"][-1] == 40
+    (page,) = [
+        out.data["text/html"] for cell in notebook.cells for out in cell.get("outputs", []) if "first" in str(out)
+    ]
+    assert page.startswith("<iframe srcdoc=")

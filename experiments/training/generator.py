@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 
 from experiments.records.folders import RunFolder
@@ -15,6 +16,8 @@ from gan.errors import ConfigError
 
 if TYPE_CHECKING:
     import keras
+
+PURPOSE = "pictures"  # of latents that a user asks for: not those that runs are scored and watched with
 
 
 def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoint:
@@ -52,6 +55,19 @@ def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
     generator = make_generator(config)
     restore_generator(generator, checkpoint.arrays)
     return recalibrated(generator) if config.eval.recalibrate_batch_norm else generator
+
+
+def sample_latents(seed: int, count: int, latent_dim: int) -> np.ndarray:
+    """Return the latents of a seed, (count, latent_dim) float32: the same in every run that takes so many numbers.
+
+    Args:
+        seed: at least 0.
+        count: how many.
+        latent_dim: numbers in each.
+    """
+    from gan import randomness
+
+    return np.asarray(randomness.latents(seed, PURPOSE, count, latent_dim))
 
 
 def write_generator(out: Path, generator: "keras.Model") -> None:

@@ -86,7 +86,9 @@ def test_shared_settings_stand_for_those_that_follow_them(tmp_path: Path) -> Non
         "search=custom",
         *(f"optim.{net}_learning_rate=interval(1e-5,1e-3)" for net in ("generator", "discriminator")),
     ]
-    with pytest.raises(ConfigError, match=r"search\.learn_from must be studies that searched some of the same settings"):
+    with pytest.raises(
+        ConfigError, match=r"search\.learn_from must be studies that searched some of the same settings"
+    ):
         learn_from(plan_of(tmp_path, "now", "search.learn_from=[earlier]", space=both))
     plan = plan_of(
         tmp_path, "now", "search.learn_from=[earlier]", space=[*both, "optim.learning_rate=interval(1e-5,1e-3)"]

@@ -1,0 +1,186 @@
+"""Runs in a notebook: their settings, curves, samples and generators.
+
+    from experiments.notebook import best, load
+
+    load("first")                          # shows the run: scores, settings, samples over steps
+    load("first").history()["eval/fid_proxy"].plot()
+    best("ships").generate(16, seed=7)     # an array of images that shows itself
+
+Nothing here writes anything.
+"""
+
+import html
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+
+from experiments.records import journal
+from experiments.records.folders import BEST, Records, RunFolder
+from experiments.reports.page import FOLDER, render
+from experiments.reports.slider import make_slider
+from experiments.settings.schema import Config
+from experiments.training.facts import read_records, settings
+from experiments.training.generator import find_checkpoint, load_generator, sample_latents
+from gan import metric_names
+from gan.errors import ConfigError
+from gan.images import grid
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+COLUMNS = 8  # of a grid of images
+FRAME_HEIGHT = 560  # of a run in a notebook, pixels
+
+
+def load(name: str = "last", root: str | Path | None = None) -> "Run":
+    """Return a run.
+
+    Args:
+        name: its name, folder or MLflow id; `last`; or `best:<study>`.
+        root: of the records; by default the project's `mlruns`.
+
+    Raises:
+        ConfigError: where there is no such run, or its records are damaged.
+    """
+    folder = Records.at(str(root) if root is not None else None).find_run(name, "name")
+    config, facts = read_records(folder, "name")
+    return Run(folder, config, facts)
+
+
+def best(study: str, root: str | Path | None = None) -> "Run":
+    """Return the run of a finished search's winner.
+
+    Args:
+        study: the search's name.
+        root: of the records; by default the project's `mlruns`.
+
+    Raises:
+        ConfigError: where there is no such study, or its search is not over.
+    """
+    return load(f"{BEST}{study}", root)
+
+
+class Images(np.ndarray):
+    """Images (N, H, W, 3) uint8, an array that a notebook shows as a picture."""
+
+    def _repr_png_(self) -> bytes | None:
+        if self.ndim != 4 or not len(self):  # a part of it, such as one channel
+            return None
+        pixels = np.asarray(self)
+        columns = min(len(pixels), COLUMNS)
+        rows = -(-len(pixels) // columns)
+        blank = np.full((rows * columns - len(pixels), *pixels.shape[1:]), 255, np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(grid(np.concatenate([pixels, blank]), rows, columns)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, as its folder has it.
+
+    Attributes:
+        folder: of the run.
+        config: its settings, by section: `run.config.model.bn_momentum`.
+        facts: what else is recorded: command, data, code.
+    """
+
+    folder: RunFolder
+    config: Config
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings by key: `run.settings["model.bn_momentum"]`."""
+        return settings(self.config)
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """The scores of a finished run by name: `fid_proxy`, `kid_proxy`, ..."""
+        prefix = "final/"
+        return {
+            name.removeprefix(prefix): values[-1]
+            for name, (_, values) in self._curves.items()
+            if name.startswith(prefix)
+        }
+
+    @property
+    def score(self) -> float:
+        """The FID proxy at the end; of a run that is not over, the last one. NaN for a run without any."""
+        in_run = self._curves.get(metric_names.FID_PROXY, ([], []))[1]
+        return self.scores.get(metric_names.FID, in_run[-1] if in_run else float("nan"))
+
+    def history(self) -> "pd.DataFrame":
+        """Return all curves: a row for each step, a column for each metric, NaN where a metric has no value."""
+        import pandas as pd
+
+        columns = {name: dict(zip(steps, values, strict=True)) for name, (steps, values) in self._curves.items()}
+        return pd.DataFrame(columns).sort_index().rename_axis("step")
+
+    def generator(self, step: int | str = "last") -> "keras.Model":
+        """Return the generator as it was scored: latents (N, latent_dim) float32 -> images (N, 32, 32, 3) in [-1, 1].
+
+        Args:
+            step: `last`, `best` (by in-run score) or a step that there is a checkpoint of.
+
+        Raises:
+            ConfigError: where there is no such checkpoint.
+        """
+        return load_generator(self.config, find_checkpoint(self.folder, str(step), Console(stderr=True)))
+
+    def generate(self, num_images: int = 64, seed: int = 0, step: int | str = "last") -> Images:
+        """Return samples. Equal seeds give equal latents in every run, here and in generate.py.
+
+        Args:
+            num_images: how many, at least 1.
+            seed: of the latents, at least 0.
+            step: of the checkpoint, as in `generator`.
+
+        Returns:
+            (num_images, 32, 32, 3) uint8.
+
+        Raises:
+            ConfigError: for a number or a checkpoint that cannot be.
+        """
+        for key, value, least in (("num_images", num_images, 1), ("seed", seed, 0)):
+            if value < least:
+                raise ConfigError(key, f"at least {least}", value)
+        from gan.evaluation.scorer import images_of
+
+        latents = sample_latents(seed, num_images, self.config.model.latent_dim)
+        return images_of(self.generator(step), latents).view(Images)
+
+    @cached_property
+    def _curves(self) -> dict[str, tuple[list[int], list[float]]]:
+        return journal.curves(self.folder.journal) if self.folder.journal.exists() else {}
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name}: FID proxy {self.score:.4g} after {self._step:,} updates>"
+
+    @property
+    def _step(self) -> int:
+        return max((steps[-1] for steps, _ in self._curves.values() if steps), default=0)
+
+    def _repr_html_(self) -> str:
+        slider = make_slider({self.name: self.folder.sample_files(metric_names.SAMPLES)})
+        page = render(FOLDER / "run.html", run=self, step=self._step, frames=slider)
+        return (
+            f'<iframe srcdoc="{html.escape(page)}" style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
+        )

@@ -71,6 +71,7 @@ from sweeps.spec.plan import read_plan
 from sweeps.study import rungs
 from sweeps.workers.early_stopping import COLLAPSED_COVERAGE
 
+PAGES = ("results.md", "how_found.md")
 PRESETS = ("tutorial", "tuned_four", "tuned")
 SEEDS = tuple(range(101, 107))  # none of a search, whose trials and confirmations count from 0
 CLASS_SEEDS = SEEDS[:3]  # for a class that no search saw
@@ -185,7 +186,7 @@ def main(args: Reproduction) -> int:
         with stage(console, "drawing"):
             _draw(out, runs.all, curves.all, every)
             drawn = _same_latents(out, every, args, console)
-    console.print(f"page      {shown(out / 'results.md')}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
+    console.print(f"page      {shown(out / PAGES[0])}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
     return 0 if drawn and not failed else 1
 
 
@@ -201,7 +202,7 @@ def _check(runs: Rows, digests: dict[str, str], args: Reproduction, console: Con
 
 
 def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence[Training]) -> None:
-    """Write the tables of the page and draw its curves; its words are left as they are."""
+    """Write the tables of the pages and draw the curves; words are left as they are."""
     steps = sorted({each.steps for each in every})
     usual = SCORED[-1] if SCORED[-1] in steps else steps[-1]
     tables = {f"{of} {count}": scores_table(runs, of, count) for of in CLASSES for count in steps}
@@ -213,12 +214,12 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
             tables |= {f"search {name}": best_table(trials), f"importances {name}": importances_table(trials)}
             tables[f"ranks {name}"] = ranks_table(trials)
     tables |= {file.stem: look_table(file) for file in sorted((out / "results").glob("*_look.csv"))}
-    page = out / "results.md"
-    if page.exists():
+    pages = [out / name for name in PAGES if (out / name).exists()]
+    for page in pages:
         write_atomically(page, fill(page.read_text(), tables).encode())
-    else:
+    if not pages:
         text = "".join(f"## {name}\n\n<!-- {name} -->\n{table}<!-- end -->\n\n" for name, table in tables.items())
-        write_atomically(page, f"# Results\n\n{text}".encode())
+        write_atomically(out / PAGES[0], f"# Results\n\n{text}".encode())
     if curves:
         drawn = figures.save(
             "scores over updates",

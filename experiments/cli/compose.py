@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from experiments import ROOT
 from experiments.cli import presets
 from experiments.cli.overrides import nearest_key, parse, plain_line, value_text
+from experiments.settings.precision import AUTO, fastest_precision
 from experiments.settings.renamed import refuse_renamed
 from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, text_keys
 from experiments.settings.schema import Config
@@ -25,6 +26,7 @@ from gan.errors import ConfigError, nearest
 Settings = TypeVar("Settings")
 
 CONF = ROOT / "conf"
+PRECISION = "train.precision"
 VERSION_BASE = "1.3"  # of Hydra, whose behaviour is kept
 GROUPS = ("data", "experiment")
 TYPES = {
@@ -67,7 +69,9 @@ class Composed:
     """The configuration that a command line of run.py makes."""
 
     config: Config
-    overrides: list[str]  # completed: a shared key reaches every layer that the command line does not name
+    overrides: list[
+        str
+    ]  # completed: a shared key reaches every layer that the command line does not name, auto is said
     node: DictConfig  # the configuration as Hydra has it, with Hydra's own part
 
 
@@ -92,6 +96,10 @@ def compose(overrides: list[str], search_folder: str | None = None) -> Composed:
         cleared = [key for key in shadowed if OmegaConf.select(node, key) is not None]
         for key in cleared:
             OmegaConf.update(node, key, None)
+        completed = [f"{key}=null" for key in cleared]
+        if OmegaConf.select(node, PRECISION) == AUTO:
+            OmegaConf.update(node, PRECISION, fastest_precision())
+            completed.append(f"{PRECISION}={node.train.precision}")
         with open_dict(node):
             hydra_part = node.pop("hydra")
         config = to_config(node)
@@ -100,7 +108,6 @@ def compose(overrides: list[str], search_folder: str | None = None) -> Composed:
         raise _placed(error, overrides, search_folder) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise _one_line(error, overrides, search_folder) from error
-    completed = [f"{key}=null" for key in cleared]
     hydra_part.overrides.task.extend(completed)
     with open_dict(node):
         node["hydra"] = hydra_part

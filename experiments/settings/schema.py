@@ -10,6 +10,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
+from experiments.settings.precision import AUTO, FULL, HALF
 from experiments.settings.rules import (
     COUNT,
     FRACTION,
@@ -174,7 +175,9 @@ class TrainConfig:
         "tutorial", "how one update goes: what batch normalisation sees, and when", Choice(("tutorial", "batch"))
     )
     precision: str = setting(
-        "float32", "what layers compute in; weights stay float32", Choice(("float32", "mixed_bfloat16"))
+        FULL,
+        "what layers compute in; weights stay float32. auto is mixed_bfloat16 where the hardware has it, else float32",
+        Choice((FULL, HALF, AUTO)),
     )
     steps_per_call: int = setting(
         10,

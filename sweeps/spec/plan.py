@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.compose import GROUPS, compose_config, compose_settings, named_keys, preset_of
+from experiments.cli.compose import GROUPS, PRECISION, compose_config, compose_settings, named_keys, preset_of
 from experiments.cli.overrides import parse, quote_texts
 from experiments.records.folders import Records, RunFolder
+from experiments.settings.precision import AUTO
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
 from experiments.training import gpus
@@ -259,8 +260,11 @@ def read_plan(arguments: list[str]) -> Plan:
         fixed_overrides = [f"experiment={TUTORIAL}", *fixed_overrides]
     fixed_keys = {override.key_or_group for override in parse(fixed_overrides)}
     _check_fixed_keys(fixed_keys)
-    overrides = [*fixed_overrides, *_search_run_overrides(search, fixed_keys)]
-    config = compose_config(overrides, args.config_dir)
+    added = _search_run_overrides(search, fixed_keys)
+    config = compose_config([*fixed_overrides, *added], args.config_dir)
+    precision = f"{PRECISION}={config.train.precision}"
+    fixed_overrides = [precision if each == f"{PRECISION}={AUTO}" else each for each in fixed_overrides]
+    overrides = [*fixed_overrides, *added]
 
     named = {override.key_or_group for override in parse(search_overrides)}
     if search.updates is not None and "search.trials" not in named:

@@ -1,0 +1,48 @@
+"""What train.precision=auto stands for on this machine."""
+
+import contextlib
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import pynvml
+
+AUTO, FULL, HALF = "auto", "float32", "mixed_bfloat16"
+# How Linux names a processor's instructions for bfloat16: x86's two, and Arm's.
+INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
+FIRST_GPU_WITH_IT = 8  # major number of CUDA's compute capability
+
+
+def fastest_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return mixed_bfloat16 where a GPU or else the processor computes in bfloat16 by itself, otherwise float32.
+
+    Args:
+        cpuinfo: what Linux says of the processor.
+    """
+    gpus = _compute_capabilities()
+    if gpus:
+        return HALF if min(gpus) >= FIRST_GPU_WITH_IT else FULL
+    return HALF if _processor_has_it(cpuinfo) else FULL
+
+
+def _compute_capabilities() -> list[int]:
+    """Return the major numbers of all NVIDIA GPUs; none without NVIDIA's driver."""
+    with contextlib.suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        try:
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            return [pynvml.nvmlDeviceGetCudaComputeCapability(handle)[0] for handle in handles]
+        finally:
+            pynvml.nvmlShutdown()
+    return []
+
+
+def _processor_has_it(cpuinfo: Path) -> bool:
+    if platform.system() == "Darwin":  # Apple's M2 and later
+        command = ["sysctl", "-n", "hw.optional.arm.FEAT_BF16"]
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() == "1"
+    with contextlib.suppress(OSError):
+        return bool(INSTRUCTIONS & set(re.split(r"\s+", cpuinfo.read_text())))
+    return False

@@ -83,6 +83,9 @@ def main(arguments: list[str]) -> int:
     if config.name is not None:
         raise ConfigError("name", "absent with resume, the run keeps its own", config.name)
     folder = Records.at(config.records.root).find_run(config.resume)
+    if why := folder.checkpoints.removed_because:
+        remedy = f"its checkpoints were removed: {why}; without resume= its settings train anew"
+        raise ConfigError("resume", "a run with its checkpoints", config.resume, remedy)
     keys = {key for key in describe(Config) for name in named if key == name or key.startswith(f"{name}.")}
     with folder.owned():
         run = start.resumed_run(folder, config, keys, console)

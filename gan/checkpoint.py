@@ -48,6 +48,26 @@ class Checkpoints:
         """Return the files of the last steps, oldest first."""
         return sorted(self.folder.glob("step_*.npz"))
 
+    @property
+    def note(self) -> Path:  # why there are none any more
+        return self.folder / "removed.txt"
+
+    def all_files(self) -> list[Path]:
+        """Return the files of the last steps and of the best one."""
+        return [*self.files(), *([self.best_file] if self.best_file.exists() else [])]
+
+    def remove(self, why: str) -> None:
+        """Remove all checkpoints, and leave a note that says why."""
+        self.folder.mkdir(exist_ok=True)
+        self.note.write_text(f"{why}\n", encoding="utf-8")
+        for file in self.all_files():
+            file.unlink(missing_ok=True)
+
+    @property
+    def removed_because(self) -> str:
+        """Why there are no checkpoints any more; empty where there are some, or never were."""
+        return self.note.read_text(encoding="utf-8").strip() if self.note.exists() and not self.all_files() else ""
+
     def save(self, checkpoint: Checkpoint, keep: int = 3) -> Path:
         """Write a checkpoint and drop those before the last `keep`. Raises OSError, as where the run's folder is gone."""
         self.folder.mkdir(exist_ok=True)
@@ -55,6 +75,7 @@ class Checkpoints:
         _write(file, checkpoint)
         for old in self.files()[:-keep]:
             old.unlink()
+        self.note.unlink(missing_ok=True)
         return file
 
     def save_best(self, checkpoint: Checkpoint) -> None:
@@ -63,6 +84,8 @@ class Checkpoints:
 
     def find(self, step: str) -> Checkpoint:
         """Read the checkpoint of a step, `last` or `best`. Raises CheckpointError if it is not there or damaged."""
+        if why := self.removed_because:
+            raise CheckpointError(f"the checkpoints in {self.folder} were removed: {why}")
         if step == "last":
             return self.latest()
         if step == "best":
@@ -83,7 +106,8 @@ class Checkpoints:
                 return read(file)
             except CheckpointError as error:
                 warnings.warn(f"{error}; it is skipped", CheckpointWarning, stacklevel=2)
-        raise CheckpointError(f"no readable checkpoint in {self.folder}")
+        removed = f", which were removed: {why}" if (why := self.removed_because) else ""
+        raise CheckpointError(f"no readable checkpoint in {self.folder}{removed}")
 
 
 def read(file: Path) -> Checkpoint:

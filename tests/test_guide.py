@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, RunProgram
 
+from experiments import runs
 from experiments.cli.arguments import parse_arguments
 from experiments.cli.compose import GROUPS, compose_config
 from experiments.cli.overrides import expand_sweep, quote_texts
@@ -26,6 +27,7 @@ EXTRA = {  # what makes a command of the guide a short one
     "sweeps/grid.py": [*SMALL, "search.steps=6"],
     "experiments/evaluate.py": ["num_images=20"],
     "experiments/compare.py": [],
+    "experiments/runs.py": [],
     "experiments/generate.py": [],
 }
 
@@ -49,6 +51,9 @@ def accepted(program: str, arguments: list[str]) -> None:
         read_plan(arguments)
     elif program == "sweeps/grid.py":
         read_plan([PRESET, *arguments])
+    elif program == "experiments/runs.py":
+        of_command, _, rest = runs.parse(arguments)
+        parse_arguments(of_command, rest)
     else:
         settings = {"compare": Comparison, "evaluate": Evaluation, "generate": Generation}.get(Path(program).stem)
         if settings is not None:

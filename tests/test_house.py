@@ -25,6 +25,7 @@ ORDER = {
         ["tracking"],
         ["training"],
         ["reports"],
+        ["housekeeping"],
         ["fid_proxy"],
     ],
     "sweeps": [["spec"], ["study"], ["display"], ["workers"], ["analysis"], ["search"]],

@@ -132,6 +132,10 @@ class Records:
         return self.root / "multirun"
 
     @property
+    def removed(self) -> Path:  # runs that are being removed
+        return self.root / "removed"
+
+    @property
     def comparisons(self) -> Path:
         return self.root / "comparisons"
 
@@ -158,12 +162,17 @@ class Records:
         for folder in (self.root, self.runs, self.cache):
             check_folder(folder, "records.root")
 
-    def new_run(self, name: str | None, preset: str | None) -> RunFolder:
-        """Make a folder that no other process has, under `name` or date, time and preset.
+    def new_run(self, name: str | None, stem: str | None = None) -> RunFolder:
+        """Make a folder that no other process has.
 
-        Raises ConfigError for a name that is taken.
+        Args:
+            name: that the user chose; None for none.
+            stem: its name without that, which a number follows where it is taken.
+
+        Raises:
+            ConfigError: if the user's name is taken.
         """
-        return RunFolder(new_folder(self.runs, name or f"{_now()}-{preset or 'run'}", lambda: self.check_new(name)))
+        return RunFolder(new_folder(self.runs, name or stem or "run", lambda: self.check_new(name)))
 
     def check_new(self, name: str | None) -> None:
         """Raise ConfigError if a folder of this name exists."""

@@ -241,7 +241,7 @@ def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
         for line in stream:
             if not line.endswith(b"\n"):
                 return
-            record = _parsed(line)
+            record = parse(line)
             if record is None:
                 raise _damaged(file, offset)
             offset += len(line)
@@ -320,7 +320,8 @@ def _keys(record: Scalars | Image) -> list[str]:
     return [record.key] if isinstance(record, Image) else list(record.values)
 
 
-def _parsed(line: bytes) -> Record | None:
+def parse(line: bytes) -> Record | None:
+    """Return the record of a line; None for what is none."""
     try:
         return from_json(_decode(line.decode()))
     except (ValueError, KeyError, TypeError):
@@ -340,7 +341,7 @@ def _drop_torn_end(file: Path) -> None:
     whole, torn = 0, False
     with open(file, "r+b") as stream:
         for line in stream:
-            good = line.endswith(b"\n") and _parsed(line) is not None
+            good = line.endswith(b"\n") and parse(line) is not None
             if good and torn:
                 raise _damaged(file, whole)
             torn = torn or not good

@@ -246,7 +246,9 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
     seed: int = setting(0, "seed of every random number of the run", Interval(0))
-    name: str | None = setting(None, "name of the run; by default date, time and preset", FolderName())
+    name: str | None = setting(
+        None, "name of the run; by default the preset and what is changed of it, as quick-lr1e-4-seed1", FolderName()
+    )
     resume: str | None = setting(None, "run to resume: MLflow run id, name, folder or last", NotEmpty())
     notify: str | None = setting(
         None,

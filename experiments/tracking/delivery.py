@@ -62,6 +62,12 @@ class Delivery:
         return self._state.get("run_id")
 
     @property
+    def is_behind(self) -> bool:
+        """Whether the journal holds more than was delivered, as the note of deliveries has it."""
+        journal_file = self._folder.journal
+        return journal_file.exists() and self._state["offset"] < journal_file.stat().st_size
+
+    @property
     def url(self) -> str | None:
         """Return the run's address in the UI, the server's or that of `make ui`; None before the run is in MLflow."""
         if self.run_id is None:

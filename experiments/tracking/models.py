@@ -36,7 +36,7 @@ def models_at(client: "MlflowClient", run_id: str, experiment_id: str, time: int
         experiment_id: of the run's experiment.
         time: of the record, in milliseconds since 1970.
     """
-    return [m for m in _models(client, run_id, experiment_id) if m.tags.get("journal_time") == str(time)]
+    return [m for m in models_of(client, run_id, experiment_id) if m.tags.get("journal_time") == str(time)]
 
 
 def is_whole(client: "MlflowClient", model: Any) -> bool:
@@ -55,8 +55,14 @@ def has_version(client: "MlflowClient", run_id: str, name: str) -> bool:
     return any(version.run_id == run_id for version in client.search_model_versions(f"name = '{name}'"))
 
 
-def _models(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any]:
-    """Return the run's models, newest first."""
+def models_of(client: "MlflowClient", run_id: str, experiment_id: str) -> list[Any]:
+    """Return the run's models, newest first.
+
+    Args:
+        client: of the store.
+        run_id: of MLflow.
+        experiment_id: of the run's experiment.
+    """
     models = client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'")
     return sorted(models, key=lambda model: -int(model.creation_timestamp))
 
@@ -81,7 +87,7 @@ def register_version(
     Raises:
         ValueError: if the run has no model.
     """
-    models = _models(client, run_id, experiment_id)
+    models = models_of(client, run_id, experiment_id)
     if not models:
         raise ValueError("the run has no model")
     model = models[0]

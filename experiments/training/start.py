@@ -20,6 +20,7 @@ from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
 from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
+from experiments.records.differences import differences, run_name
 from experiments.records.folders import Records, RunFolder, default_root, write_json
 from experiments.settings.rules import put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
@@ -123,7 +124,7 @@ def new_run(
     Args:
         config: the run's settings; the source, path and class that the data came to, and the absolute path of the
             extractor's file, are written into it.
-        preset: part of the folder's name where `config.name` is None.
+        preset: that the folder is named by, with what the overrides change of it, where `config.name` is None.
         overrides: the arguments of the command line, for the run's records.
         console: where progress and warnings are printed.
         member: what a run of a study has in its records besides; None for a run by itself.
@@ -138,7 +139,7 @@ def new_run(
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     ancestor = find_ancestor(config.train.init_from, records, config) if config.train.init_from is not None else None
     dataset = load_data(config, records, console)
-    folder = records.new_run(config.name, preset)
+    folder = records.new_run(config.name, run_name(preset, differences(overrides)))
     # Resolved, as a resume may start in another folder.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _keep_place(config, weights)

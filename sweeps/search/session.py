@@ -14,9 +14,11 @@ from rich.table import Table
 
 from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
+from experiments.housekeeping.needless import free_of_study
 from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json
 from experiments.records.journal import Journal
+from experiments.records.overview import in_bytes
 from experiments.records.status import RunStatus
 from experiments.tracking.address import serve_command
 from experiments.tracking.feeder import Feeder
@@ -148,7 +150,15 @@ class SearchSession:
                 self.registered = register(report.winner, plan.search.study, self._say)
             self.alias, self.result = report.winner.alias, report.winner.words
             self._say_result(comparison, report.winner)
+            self._free_checkpoints()
         return RunStatus.FINISHED
+
+    def _free_checkpoints(self) -> None:
+        """Remove the checkpoints that nothing needs now: a paused trial may still be promoted, and keeps its own."""
+        if self.plan.search.keep_checkpoints == "winners":
+            count, size = free_of_study(self.plan.records, self.plan.search.study)
+            if size:
+                self._say(f"freed    {in_bytes(size)}: checkpoints of {count} runs that never train on")
 
     def note(self, event: Event, seconds_left: float) -> None:
         """Keep the best score so far as a curve, and the page up to date.

@@ -84,6 +84,11 @@ class SearchConfig:
     )
     seed: int = setting(0, "of the suggestions; trials are trained on seed=", Interval(0))
     retries: int = setting(2, "times that a trial whose process was killed is requeued", Interval(0, 100))
+    keep_checkpoints: str = setting(
+        "winners",
+        "after the confirmation: those of the winner, of the baseline and of paused trials, or all",
+        Choice(("winners", "all")),
+    )
     extend: bool = setting(False, "resume a study of the same name although its space was another")
     notify: str | None = setting(
         None,

@@ -189,6 +189,11 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgr
         assert won.discriminator.bn_momentum == [0.82, 0.82, 0.8]
     else:
         assert won.bn_momentum == float(rows[best["trial"]]["model.bn_momentum"])
+    kept = {path.parent.name for path in tmp_path.glob("runs/*/checkpoints") if list(path.glob("*.npz"))}
+    lowest = min(rows, key=lambda row: float(row["score"]))["run"]
+    needed = {"gan-trial-0000", f"gan-trial-{best['trial']:04d}", lowest}
+    assert {row["run"] for row in rows} & kept == needed
+    assert best["run"] in kept
     page = (folder / "report.html").read_text()
     assert "data:image/png" in page
     assert "trial-000" in page

@@ -1,0 +1,1 @@
+"""What experiments/runs.py does: the list of runs, removing, tidying and checking the records."""

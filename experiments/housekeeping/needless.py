@@ -1,0 +1,143 @@
+"""Checkpoints and files that nothing needs any more.
+
+A trial can be promoted, and so needs its checkpoints, as long as it is paused: a search with a larger budget ranks it
+anew, whatever its score. A trial that was pruned, that failed of its settings or that came to its end never trains on.
+"""
+
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.records import journal
+from experiments.records.folders import Records
+from experiments.records.overview import Overview, Search, read_runs, read_searches, size_of
+from experiments.records.status import FailureKind
+from gan.errors import ConfigError
+
+BASELINE = 0  # the trial with the settings that all others are compared with
+RESTING_SECONDS = 3600.0  # after which what a process was writing is not written any more
+PAUSED, PRUNED, FAILED, BEATEN = "paused", "pruned", "failed", "beaten"
+
+
+@dataclass(frozen=True)
+class Needless:
+    """A run whose checkpoints nothing needs.
+
+    Attributes:
+        run: the run.
+        why: PAUSED, PRUNED, FAILED or BEATEN.
+    """
+
+    run: Overview
+    why: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the checkpoints."""
+        return size_of(self.run.folder.checkpoints.folder)
+
+
+def needless_checkpoints(search: Search, is_over: bool, paused: bool = False) -> list[Needless]:
+    """Return the runs of a search whose checkpoints nothing needs.
+
+    Those of the winner, the baseline and the trial with the lowest score stay. Before a search is over its winner is not known, and what came to its end
+    stays too.
+
+    Args:
+        search: whose runs.
+        is_over: whether its confirmation is over and best.yaml names the winner.
+        paused: whether paused trials count, which cannot be resumed without their checkpoints.
+    """
+    scored = [run for run in search.trials if run.state == "finished" and run.score is not None]
+    best = min(scored, key=lambda run: (run.score, run.name), default=None)  # wins where nothing is confirmed
+    needed = {BASELINE, search.winner_trial, _trial(best) if best is not None else BASELINE}
+    found = []
+    for run in search.runs:
+        is_needed = run.name == search.winner or _trial(run) in needed or (run.confirms and _trial(run) is None)
+        if is_needed or not run.folder.checkpoints.all_files():
+            continue
+        if (why := _why(search, run, is_over)) and (why != PAUSED or paused):
+            found.append(Needless(run, why))
+    return found
+
+
+def _why(search: Search, run: Overview, is_over: bool) -> str:
+    """Return why a run's checkpoints are not needed; empty where they are."""
+    if run.state == "paused":
+        return PAUSED
+    if run.state == "pruned":
+        return PRUNED
+    if run.state == "failed":
+        failure = journal.last_failure(run.folder.journal)
+        is_its_own = failure is not None and failure.kind != FailureKind.RECORDS and journal.FAILURE in run.tags
+        return FAILED if is_its_own else ""
+    return BEATEN if run.state == "finished" and is_over and search.winner else ""
+
+
+def _trial(run: Overview) -> int | None:
+    """Return the number of the trial that a run is or confirms; None for a training that confirms the baseline."""
+    match = re.search(r"trial-(\d+)$", run.confirms or run.name)
+    return int(match[1]) if match else None
+
+
+def free(needless: Iterable[Needless], why: str) -> int:
+    """Remove checkpoints, and return how many bytes that freed.
+
+    Args:
+        needless: whose.
+        why: a sentence that stands in their place, for whoever looks for them.
+    """
+    freed = 0
+    for each in needless:
+        with contextlib.suppress(ConfigError), each.run.folder.owned():  # else a process is at it
+            before = each.size
+            each.run.folder.checkpoints.remove(why)
+            freed += before - each.size
+    return freed
+
+
+def free_of_study(records: Records, study: str) -> tuple[int, int]:
+    """Remove the checkpoints that nothing needs of a search whose result was just written.
+
+    Args:
+        records: where it is.
+        study: its name.
+
+    Returns:
+        How many runs had any, and how many bytes are freed.
+    """
+    runs = [run for run in read_runs(records) if run.study == study]
+    (search,) = (each for each in read_searches(records, runs) if each.name == study)
+    needless = needless_checkpoints(search, is_over=True)
+    return len(needless), free(needless, "the search is over (search.keep_checkpoints=winners)")
+
+
+def leftovers(records: Records) -> Iterator[Path]:
+    """Yield what processes that were killed have left: half files, and folders in which no run began."""
+    for folder in (records.root, records.runs, records.studies, *records.runs.glob("*/"), *records.studies.glob("*/")):
+        for file in folder.glob(".*.tmp"):
+            if re.fullmatch(r"\..+\.\d+\.tmp", file.name) and _rests(file):
+                yield file
+    yield from (file for file in records.root.glob(".unfinished-mlflow-*") if _rests(file))
+    for folder in records.runs.glob("*/"):
+        files = {file.name for file in folder.iterdir()}
+        if not files - {"run.json", ".lock"} and _rests(folder):
+            yield folder
+
+
+def remove_leftover(path: Path) -> None:
+    """Remove a file or a folder that `leftovers` found."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _rests(path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return time.time() - path.stat().st_mtime > RESTING_SECONDS
+    return False

@@ -1,0 +1,76 @@
+"""Removing runs: their folders, and what MLflow has of them."""
+
+import contextlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from experiments.cli import entry
+from experiments.cli.progress import Output, say, say_words, stage
+from experiments.housekeeping.words import agreed, counted, say_left
+from experiments.records.folders import Records, RunFolder
+from experiments.records.overview import Overview, in_bytes, is_in_use, read_best, read_run, size_of
+from experiments.reports.groups import find_runs
+from experiments.settings.rules import setting
+from experiments.settings.schema import RecordsConfig
+from experiments.tracking.address import fix_tracking_uri
+from experiments.tracking.removal import finish, set_aside, unfinished
+from gan.errors import ConfigError
+
+
+@dataclass
+class Removal:
+    run: list[str] = setting([], "runs, also without run=: name, folder, MLflow id, last, best:<study>, or a pattern")
+    force: bool = setting(False, "remove the winner of a search, too")
+    yes: bool = setting(False, "do not ask")
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def remove(args: Removal) -> int:
+    fix_tracking_uri()
+    records = Records.at(args.records.root)
+    console = Output(highlight=False, markup=False, soft_wrap=True)
+    begun = unfinished(records)
+    references = [reference for reference in args.run if reference not in begun or (records.runs / reference).is_dir()]
+    if not args.run:
+        raise ConfigError("run", "given", None, "python experiments/runs.py lists them")
+    runs = [read_run(folder) for folder in find_runs(records, references, None, 0)]
+    with contextlib.ExitStack() as studies:
+        for study in sorted({run.study for run in runs} - {""}):
+            if (folder := RunFolder(records.studies / study)).path.is_dir():
+                studies.enter_context(_idle(folder))
+        for run in runs:
+            _check_removable(run, args.force)
+            score = f", FID proxy {run.score:.4g}" if run.score is not None else ""
+            say(console, f"run      {run.name}: {run.state}, {in_bytes(run.size)}{score}")
+        if begun:
+            say(console, f"begun    {', '.join(begun)}: removed before, but not wholly")
+        size = sum(run.size for run in runs) + size_of(records.removed)
+        if not agreed(f"remove {counted(len(runs), 'run')} here and in MLflow, {in_bytes(size)}?", args.yes):
+            say(console, "kept     nothing is removed")
+            return entry.FAILED
+        for run in runs:
+            set_aside(run.folder)
+    before = size_of(records.root)
+    with stage(console, "removing"):
+        removed = finish(records)
+    say_words(
+        console, f"removed  {counted(len(removed.names), 'run')}, {in_bytes(max(before - size_of(records.root), 0))}"
+    )
+    return say_left(removed, console)
+
+
+def _idle(study: RunFolder) -> AbstractContextManager[None]:
+    """Return a context in which a study is not searched. Raises ConfigError if it is."""
+    if is_in_use(study):
+        raise ConfigError("run", "of no search that is running", study.name, "stop that first; it can be resumed")
+    return study.owned("run")
+
+
+def _check_removable(run: Overview, force: bool) -> None:
+    if is_in_use(run.folder):
+        raise ConfigError("run", "one that no process trains or delivers", run.name, "stop that first")
+    records = run.folder.records
+    won = {folder.name for folder in records.all_studies() if read_best(folder).get("run") == run.name} | {*run.won}
+    if won and not force:
+        names = ", ".join(f"best:{name}" for name in sorted(won))
+        raise ConfigError("run", "no winner of a search, unless force=true", run.name, f"it is {names}, and registered")

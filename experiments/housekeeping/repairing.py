@@ -1,0 +1,97 @@
+"""Checking the records after a move, or a removal that was interrupted."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.cli import entry
+from experiments.cli.progress import Output, say, say_words, stage
+from experiments.cli.stderr import native_stderr_to
+from experiments.housekeeping.words import agreed, counted, say_left
+from experiments.records.folders import Records
+from experiments.settings.rules import setting
+from experiments.settings.schema import RecordsConfig
+from experiments.tracking.address import fix_tracking_uri, tracking_uri
+from experiments.tracking.connection import connect
+from experiments.tracking.consistency import Findings, check, correct_places
+from experiments.tracking.removal import finish, remove_from_mlflow, unfinished
+from experiments.tracking.sync import reason
+
+NAMED = 3  # runs of a kind that are named
+
+
+@dataclass
+class Repair:
+    remove: bool = setting(False, "remove MLflow's runs whose folders are gone")
+    yes: bool = setting(False, "do not ask, with remove=true")
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def repair(args: Repair) -> int:
+    fix_tracking_uri()
+    records = Records.at(args.records.root)
+    console = Output(highlight=False, markup=False, soft_wrap=True)
+    code = entry.FINISHED
+    for former in correct_places(records):
+        say(console, f"moved    from {former}: the places of files in MLflow's database are corrected")
+    if names := unfinished(records):
+        with stage(console, "removing"):
+            removed = finish(records)
+        say_words(console, f"begun    {', '.join(names)}: removed before, but not wholly; now {_how(removed.left)}")
+        code = say_left(removed, console)
+    try:
+        with stage(console, "comparing the records with MLflow"), native_stderr_to(Path(os.devnull)):
+            found = check(records)
+    except Exception as error:  # whatever MLflow, its database or the network raise
+        say_words(console, f"MLflow   cannot be asked: {reason(error, records)}")
+        return entry.FAILED
+    if found.without_folder and args.remove:
+        _remove(records, found, args.yes, console)
+    return max(code, _say(records, found, console))
+
+
+def _how(left: dict[str, str]) -> str:
+    return "as far as MLflow can be reached" if left else "gone"
+
+
+def _remove(records: Records, found: Findings, yes: bool, console: Console) -> None:
+    """Remove MLflow's runs without folders, after asking."""
+    count = counted(len(found.without_folder), "run")
+    if agreed(f"remove {count} of MLflow, with files: {_some(list(found.without_folder.values()))}?", yes):
+        with native_stderr_to(Path(os.devnull)):
+            client = connect(records, tracking_uri(records))
+            for run_id in found.without_folder:
+                remove_from_mlflow(client, run_id, tracking_uri(records))
+        found.without_folder = {}
+        say_words(console, f"removed  {count} of MLflow without folders")
+
+
+def _say(records: Records, found: Findings, console: Console) -> int:
+    """Say what is not as it should be and what helps, and return the exit code."""
+    if found.behind:
+        say_words(console, f"behind   MLflow lacks records of {_some(found.behind)}")
+    if found.deleted:
+        say_words(
+            console, f"deleted  in MLflow alone: {_some(found.deleted)}; `mlflow runs restore` or rm makes them alike"
+        )
+    if found.without_folder:
+        say_words(
+            console, f"lost     {_some(list(found.without_folder.values()))}: in MLflow alone; remove=true removes them"
+        )
+    for problem in found.broken:
+        say_words(console, f"broken   {problem}")
+    if found.behind:
+        say(console, "next     python experiments/sync.py all")
+    if found != Findings():
+        return entry.FAILED
+    runs, studies = len(records.all_runs()), len(records.all_studies())
+    searches = f"{studies:,} search{'es' if studies != 1 else ''}"
+    say_words(console, f"whole    {counted(runs, 'run')} and {searches}: folders and MLflow say the same")
+    return entry.FINISHED
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

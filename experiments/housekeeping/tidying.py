@@ -1,0 +1,98 @@
+"""Freeing disk of what nothing needs."""
+
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from experiments.cli.paths import shown
+from experiments.cli.progress import Output, say, say_words
+from experiments.housekeeping.needless import PAUSED, free, leftovers, needless_checkpoints, remove_leftover
+from experiments.housekeeping.words import agreed, counted, say_left
+from experiments.records.folders import Records
+from experiments.records.overview import Search, in_bytes, is_in_use, read_runs, read_searches, size_of
+from experiments.settings.rules import NotEmpty, setting
+from experiments.settings.schema import RecordsConfig
+from experiments.tracking.address import fix_tracking_uri
+from experiments.tracking.removal import finish, unfinished
+from gan.errors import ConfigError
+
+
+@dataclass
+class Tidying:
+    study: str | None = setting(None, "tidy this search alone", NotEmpty())
+    paused: bool = setting(False, "with study=: free the checkpoints of paused trials, which then cannot be resumed")
+    dry_run: bool = setting(False, "say what would be freed, and remove nothing")
+    yes: bool = setting(False, "do not ask, with paused=true")
+    records: RecordsConfig = field(default_factory=RecordsConfig)
+
+
+def tidy(args: Tidying) -> int:
+    fix_tracking_uri()
+    records = Records.at(args.records.root)
+    console = Output(highlight=False, markup=False, soft_wrap=True)
+    searches = [s for s in read_searches(records, read_runs(records)) if args.study in (None, s.name)]
+    if args.study is not None and not searches:
+        names = ", ".join(folder.name for folder in records.all_studies()) or "none"
+        raise ConfigError("study", "a search", args.study, f"known: {names}")
+    if args.paused and args.study is None:
+        raise ConfigError("paused", "false without study=<name>, whose trials are meant", True)
+    verb, freed = ("would free" if args.dry_run else "freed"), 0
+    for search in searches:
+        freed += _tidy_search(search, args, verb, console)
+    if args.study is None:
+        freed += _tidy_rest(records, args.dry_run, console)
+    say_words(console, f"{'would' if args.dry_run else 'freed':<9}{'free ' if args.dry_run else ''}{in_bytes(freed)}")
+    return 0
+
+
+def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> int:
+    """Free what nothing needs of a search, say so, and return the bytes."""
+    if is_in_use(search.folder):
+        if args.study is not None:
+            raise ConfigError("study", "one that no process searches", search.name, "stop that first")
+        say_words(console, f"search   {search.name}: left alone, it is running")
+        return 0
+    with search.folder.owned("study") if not args.dry_run else nullcontext():
+        every = needless_checkpoints(search, search.state == "finished", paused=True)
+        needless = [each for each in every if each.why != PAUSED or args.paused]
+        paused = [each for each in every if each.why == PAUSED]
+        counts = Counter(each.why for each in needless)
+        if needless:
+            size = in_bytes(sum(each.size for each in needless))
+            trials = ", ".join(f"{count} {why}" for why, count in counts.items())
+            say_words(
+                console, f"search   {search.name}: checkpoints of {counted(len(needless), 'run')} ({trials}), {size}"
+            )
+        if paused and not args.paused and args.study is not None:
+            size = in_bytes(sum(each.size for each in paused))
+            say_words(
+                console,
+                f"paused   {counted(len(paused), 'trial')} with {size}: a larger budget may promote them; paused=true frees that",
+            )
+        if args.dry_run:
+            return sum(each.size for each in needless)
+        if paused and args.paused:
+            say_words(
+                console,
+                f"paused   {counted(len(paused), 'trial')}: an extended search that promotes one trains it from its beginning",
+            )
+            if not agreed(f"free the checkpoints of {counted(len(paused), 'paused trial')}?", args.yes):
+                needless = [each for each in needless if each.why != PAUSED]
+        return free(needless, f"{verb} by python experiments/runs.py tidy")
+
+
+def _tidy_rest(records: Records, dry_run: bool, console: Console) -> int:
+    """Remove what killed processes have left, say so, and return the bytes."""
+    left, begun = list(leftovers(records)), unfinished(records)
+    size = sum(map(size_of, left)) + size_of(records.removed)
+    for path in left:
+        say(console, f"left     {shown(path)}: by a process that was killed")
+    if begun:
+        say(console, f"begun    {', '.join(begun)}: removed before, but not wholly")
+    if not dry_run:
+        for path in left:
+            remove_leftover(path)
+        say_left(finish(records), console)
+    return size

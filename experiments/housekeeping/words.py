@@ -1,0 +1,37 @@
+"""What the commands of experiments/runs.py ask and say alike."""
+
+import sys
+
+from rich.console import Console
+
+from experiments.cli.entry import FAILED, FINISHED
+from experiments.cli.progress import say, say_words
+from experiments.tracking.removal import Removed
+from gan.errors import ConfigError
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with a noun, as `2 runs`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def agreed(question: str, isagreed: bool) -> bool:
+    """Ask a person. Raises ConfigError where there is none to ask."""
+    if isagreed:
+        return True
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigError("yes", "true where nobody can be asked", False, question)
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def say_left(removed: Removed, console: Console) -> int:
+    """Say what MLflow still has, and return the exit code."""
+    for server in removed.marked:
+        say_words(
+            console, f"MLflow   {server} keeps the runs' rows as deleted ones; `mlflow gc` on its host drops them"
+        )
+    for store, problem in removed.left.items():
+        say_words(console, f"left     what {store} has of them: {problem}")
+    if removed.left:
+        say(console, "next     python experiments/runs.py repair")
+    return FAILED if removed.left else FINISHED

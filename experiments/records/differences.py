@@ -1,0 +1,79 @@
+"""What the arguments of a command change of a preset, in full and as the name of a run."""
+
+import re
+from collections.abc import Iterable
+
+from experiments.settings.rules import FolderName
+from experiments.settings.schema import RESUME_MAY_CHANGE
+
+# Where a run is kept, how it is watched and what its scores are in: nothing that makes it another run.
+LEFT_OUT = {"name", "resume", "notify", "records.root", "experiment", "eval.num_images", "eval.final_num_images"}
+LEFT_OUT |= {*RESUME_MAY_CHANGE} - {"train.steps"}
+SHORT = {  # in names of runs
+    "optim.learning_rate": "lr",
+    "optim.generator_learning_rate": "g_lr",
+    "optim.discriminator_learning_rate": "d_lr",
+    "optim.beta_1": "beta",
+    "model.bn_momentum": "momentum",
+    "model.leaky_relu_alpha": "alpha",
+    "model.latent_dim": "z",
+    "train.batch_size": "batch",
+    "train.label_noise": "noise",
+    "train.ema_decay": "ema",
+    "train.r1_gamma": "r1",
+}
+LONGEST = 60  # characters of a name
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+ALONE = 4  # letters from which on a word says enough without its key: hinge, translation, horse
+
+
+def differences(arguments: Iterable[str]) -> dict[str, str]:
+    """Return what arguments `key=value` change, by key, without what makes no other run; the last of a key counts."""
+    changed: dict[str, str] = {}
+    for argument in arguments:
+        key, is_setting, value = argument.lstrip("+").partition("=")
+        value = value.strip("'\"")
+        if is_setting and re.fullmatch(r"[a-z][\w.]*", key) and key not in LEFT_OUT and not key.startswith("hydra"):
+            changed.pop(key, None)
+            if value != "null":  # a layer that follows the shared key
+                changed[key] = value
+    return changed
+
+
+def run_name(preset: str | None, changed: dict[str, str]) -> str:
+    """Return a name that says what a run changes of its preset, as quick-lr1e-4-seed1.
+
+    Args:
+        preset: of the run; None for none.
+        changed: what `differences` returns. The seed comes last, and is never left out where the rest is too long.
+    """
+    seed = [_part(key, value) for key, value in changed.items() if key == "seed"]
+    parts = [_plain(preset or "run")]
+    for key, value in changed.items():
+        if key != "seed" and len("-".join([*parts, _part(key, value), *seed])) <= LONGEST:
+            parts.append(_part(key, value))
+    name = "-".join([*parts, *seed])[:LONGEST].rstrip("-_.")
+    return name if FolderName().admits(name) else f"run-{name}"
+
+
+def _part(key: str, value: str) -> str:
+    short = SHORT.get(key, key.rpartition(".")[2])
+    plain = _plain(value)
+    if value.lower() in ("true", "false"):
+        return short if value.lower() == "true" else f"no_{short}"
+    if NUMBER.fullmatch(value):
+        return f"{short}{short_number(value)}"
+    return plain if len(plain) >= ALONE and plain[0].isalpha() else f"{short}_{plain}"
+
+
+def short_number(text: str) -> str:
+    """Return a number as a person writes it: 1e-4 for 0.0001, which Hydra makes of it."""
+    if "e" not in text.lower() and not 0 < abs(float(text)) < 1e-3:
+        return text.lstrip("+")
+    mantissa, exponent = f"{float(text):e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _plain(text: str) -> str:
+    """Return a text of the characters that a folder's name may have."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", text).strip("_.-") or "x"

@@ -1,0 +1,336 @@
+"""What a list says of runs and searches, read from their folders alone: quickly, as there may be thousands."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from experiments.records import journal
+from experiments.records.differences import differences
+from experiments.records.folders import Records, RunFolder, read_json
+from experiments.records.journal import FAILURE, Scalars, Status, Tags, Winner
+from experiments.records.status import RunStatus
+from gan import metric_names
+
+TRIAL_STATE = "optuna.trial_state"  # the tag of a trial that says more than its status
+STATES = ("running", "finished", "stopped", "interrupted", "failed", "paused", "pruned", "new", "damaged")
+WORDS = {  # that lines of a journal have which matter here: others are not decoded
+    f'"{word}"'.encode()
+    for word in (metric_names.FID_PROXY, metric_names.FINAL_FID_PROXY, "status", "tags", "champion")
+}
+STEP = re.compile(rb'"step": ?(\d+)')
+MAKES_ALIKE = ("fid_proxy_id", "dataset_sha256")  # tags of runs whose scores of equally many images can be compared
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a list says of a run.
+
+    Attributes:
+        folder: the run's folder.
+        facts: its run.json; empty where that is damaged.
+        state: one of STATES.
+        tags: of its journal.
+        step: the last update that is recorded.
+        scores: in-run scores, by step.
+        final: the last score at its end; None for a run that has none, or trained on since.
+        won: names of the searches that it was registered as the winner of.
+        searched: the settings that its study searches.
+    """
+
+    folder: RunFolder
+    facts: dict[str, Any]
+    state: str
+    tags: dict[str, str] = field(default_factory=dict)
+    step: int = 0
+    scores: dict[int, float] = field(default_factory=dict)
+    final: float | None = None
+    won: tuple[str, ...] = ()
+    searched: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def study(self) -> str:
+        """The search that it is a trial of, or confirms; empty for none."""
+        return str(self.facts.get("parent", "")).rpartition("/")[2]
+
+    @property
+    def confirms(self) -> str:
+        """The candidate that it is a training on a fresh seed of, as `trial-0007`; empty for any other run."""
+        return str(self._all_tags.get("confirms", ""))
+
+    @property
+    def score(self) -> float | None:
+        """The FID proxy at its end, or of the last in-run scores, as a search minimises it."""
+        if self.final is not None or not self.scores:
+            return self.final
+        return metric_names.in_run_score(list(self.scores.values()))
+
+    @property
+    def num_images(self) -> int | None:
+        """How many images the score is of."""
+        counts = re.findall(r"\d+", str(self._all_tags.get("fid_proxy_images", "")))
+        if len(counts) < 2 or self.score is None:
+            return None
+        return int(counts[1] if self.final is not None else counts[0])
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """What the scores of two runs must have in common to be compared."""
+        return (*(str(self._all_tags.get(tag, "unknown")) for tag in MAKES_ALIKE), str(self.num_images))
+
+    @property
+    def created(self) -> float:
+        """When it was made, in seconds since 1970."""
+        try:
+            return float(self.facts["created"]) / 1000
+        except (KeyError, TypeError, ValueError):
+            return self.folder.path.stat().st_mtime
+
+    @cached_property
+    def preset(self) -> str:
+        """The preset that it was started with; empty for none."""
+        return next((word.partition("=")[2] for word in reversed(self._words) if word.startswith("experiment=")), "")
+
+    @cached_property
+    def changed(self) -> dict[str, str]:
+        """What it changes of its preset, by key; of a trial the settings that are searched."""
+        changed = differences(self._words)
+        return {key: value for key, value in changed.items() if not self.study or key in self.searched}
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes on the disk, with its files in the MLflow of the records."""
+        files = [self.folder.records.artifacts / run_id for run_id in self.folder.mlflow_run_ids()]
+        return sum(map(size_of, [self.folder.path, *files]))
+
+    @property
+    def _all_tags(self) -> dict[str, Any]:
+        return {**self.facts.get("tags", {}), **self.tags}
+
+    @cached_property
+    def _words(self) -> list[str]:
+        try:
+            return shlex.split(str(self.facts.get("command", "")))[2:]
+        except ValueError:
+            return []
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a list says of a search.
+
+    Attributes:
+        folder: of the study.
+        state: of the search, one of STATES.
+        result: a sentence on what it found; empty before its end.
+        runs: its trials and the trainings that confirm the best of them.
+        winner: name of the run that won; empty before the search is over.
+        winner_trial: the number of the trial that won.
+    """
+
+    folder: RunFolder
+    facts: dict[str, Any]
+    state: str
+    result: str
+    runs: tuple[Overview, ...]
+    winner: str
+    winner_trial: int | None
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def created(self) -> float:
+        return float(self.facts.get("created", 0)) / 1000
+
+    @property
+    def trials(self) -> list[Overview]:
+        return [run for run in self.runs if not run.confirms]
+
+    @property
+    def best(self) -> Overview | None:
+        """The winner's run; before the search is over the trial with the lowest score of the longest ones."""
+        won = [run for run in self.runs if run.name == self.winner]
+        scored = [run for run in self.trials if run.score is not None]
+        return won[0] if won else min(scored, key=lambda run: (-run.step, run.score or 0.0), default=None)
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes on the disk, those of its runs included."""
+        return size_of(self.folder.path) + sum(run.size for run in self.runs)
+
+
+def read_runs(records: Records) -> list[Overview]:
+    """Read what a list says of all runs, the newest first."""
+    searched = {f"studies/{folder.name}": _searched_keys(folder.path) for folder in records.all_studies()}
+    runs = []
+    for folder in records.all_runs():
+        run = read_run(folder)
+        runs.append(replace(run, searched=searched.get(str(run.facts.get("parent")), frozenset())))
+    return sorted(runs, key=lambda run: -run.created)
+
+
+def read_run(folder: RunFolder) -> Overview:
+    """Read what a list says of a run; what is damaged is said as its state."""
+    try:
+        facts = read_json(folder.facts)
+        return _of_journal(folder, facts)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return Overview(folder, {}, "damaged")
+
+
+def read_searches(records: Records, runs: Iterable[Overview]) -> list[Search]:
+    """Read what a list says of all searches, the newest first.
+
+    Args:
+        records: where they are.
+        runs: all runs of the records.
+    """
+    by_study: dict[str, list[Overview]] = {}
+    for run in runs:
+        by_study.setdefault(run.study, []).append(run)
+    searches = []
+    for folder in records.all_studies():
+        study = read_run(folder)
+        best = read_best(folder)
+        members = sorted(by_study.get(folder.name, []), key=lambda run: run.name)
+        number = best.get("trial")
+        searches.append(
+            Search(
+                folder, study.facts, study.state, study.tags.get("result", "") if best else "", tuple(members),
+                str(best.get("run", "")), number if isinstance(number, int) else None,
+            )
+        )  # fmt: skip
+    return sorted(searches, key=lambda search: -search.created)
+
+
+def read_best(study: RunFolder) -> dict[str, Any]:
+    """Return what best.yaml says of a study's winner: empty before the search is over, or where it is damaged."""
+    try:
+        best = yaml.safe_load((study.path / "best.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return best if isinstance(best, dict) else {}
+
+
+def is_in_use(folder: RunFolder) -> bool:
+    """Return whether a process trains or delivers a run, or searches a study."""
+    file = folder.path / ".lock"
+    if not file.exists():
+        return False
+    try:
+        with FileLock(file, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # records of somebody else
+        return False
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; links are not followed."""
+    try:
+        with os.scandir(path) as entries:
+            return sum(_entry_size(entry) for entry in entries)
+    except NotADirectoryError:
+        return path.lstat().st_size
+    except OSError:  # it is gone, or somebody else's
+        return 0
+
+
+def in_bytes(size: float) -> str:
+    """Return a size for a person, as 68 MB."""
+    for unit in ("B", "kB", "MB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was, as `5 min`."""
+    for unit, length in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _entry_size(entry: "os.DirEntry[str]") -> int:
+    try:
+        is_folder = entry.is_dir(follow_symlinks=False)
+        return size_of(Path(entry.path)) if is_folder else entry.stat(follow_symlinks=False).st_size
+    except OSError:  # it is gone meanwhile
+        return 0
+
+
+def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
+    content = folder.journal.read_bytes() if folder.journal.exists() else b""
+    lines = content.split(b"\n")[:-1]  # what follows the last end of a line is half a record
+    scores: dict[int, float] = {}
+    status: RunStatus | None = None
+    tags: dict[str, str] = {}
+    final: tuple[int, float] | None = None
+    won: list[str] = []
+    for line in lines:
+        if not any(word in line for word in WORDS):
+            continue
+        match journal.parse(line):
+            case Scalars(_, step, values):
+                if metric_names.FID_PROXY in values:
+                    scores[step] = values[metric_names.FID_PROXY]
+                if metric_names.FINAL_FID_PROXY in values:
+                    final = step, values[metric_names.FINAL_FID_PROXY]
+            case Status(_, status):
+                if status == RunStatus.RUNNING:
+                    tags.pop(FAILURE, None)
+            case Tags(_, new):
+                tags |= new
+            case Winner(_, name):
+                won.append(name)
+            case None:
+                return Overview(folder, facts, "damaged")
+    step = max(map(int, STEP.findall(content)), default=0)
+    is_last = final is not None and final[0] >= max(scores, default=0)
+    state = _state(folder, status, tags)
+    return Overview(folder, facts, state, tags, step, scores, final[1] if final and is_last else None, tuple(won))
+
+
+def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str]) -> str:
+    match status:
+        case RunStatus.FINISHED:
+            return "finished"
+        case RunStatus.FAILED:
+            return "failed"
+        case RunStatus.KILLED:
+            return {"PRUNED": "pruned", "PAUSED": "paused"}.get(tags.get(TRIAL_STATE, ""), "stopped")
+    if is_in_use(folder):
+        return "running"
+    return "interrupted" if status == RunStatus.RUNNING else "new"
+
+
+def _searched_keys(study: Path) -> frozenset[str]:
+    """Return the settings that a study searches."""
+    try:
+        params = read_json(study / "run.json").get("params", {})
+    except (OSError, ValueError):
+        params = {}
+    return frozenset(key.removeprefix("space.") for key in params if key.startswith("space."))
+
+
+def compare_command(runs: Sequence[Overview]) -> str | None:
+    """Return the command that compares runs; None for fewer than two, or where their scores cannot be compared."""
+    if len(runs) < 2 or len({run.alike for run in runs}) > 1:
+        return None
+    return shlex.join(["python", "experiments/compare.py", *(f"run={run.name}" for run in runs)])

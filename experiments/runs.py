@@ -1,0 +1,49 @@
+"""All runs: list them, remove some, free disk, and check that the records are whole.
+
+    python experiments/runs.py                                # runs and searches, the newest first
+    python experiments/runs.py study=ships state=paused sort=score
+    python experiments/runs.py rm first 'quick-lr*'           # folder, MLflow's run and its files; asks first
+    python experiments/runs.py tidy dry_run=true              # what disk could be freed: checkpoints that nothing needs
+    python experiments/runs.py repair                         # after a move, or a removal that was interrupted
+
+The first word says what is done: list (also without it), rm, tidy or repair; it takes --help. A search is one line of the
+list, its best run's score in it; study=<name> lists its trials.
+"""
+
+from collections.abc import Callable
+
+from experiments.cli import entry
+from experiments.cli.arguments import with_arguments
+from experiments.housekeeping.listing import Listing, list_runs
+from experiments.housekeeping.removing import Removal, remove
+from experiments.housekeeping.repairing import Repair, repair
+from experiments.housekeeping.tidying import Tidying, tidy
+from gan.errors import ConfigError, nearest
+
+COMMANDS: dict[str, tuple[type, Callable[..., int]]] = {
+    "list": (Listing, list_runs),
+    "rm": (Removal, remove),
+    "tidy": (Tidying, tidy),
+    "repair": (Repair, repair),
+}
+
+
+def parse(arguments: list[str]) -> tuple[type, Callable[..., int], list[str]]:
+    """Return the settings of a command, what does it, and its arguments `key=value`. Raises ConfigError."""
+    word = arguments[0] if arguments and "=" not in arguments[0] and not arguments[0].startswith("-") else None
+    if word is not None and word not in COMMANDS:
+        raise ConfigError("the command", f"one of {', '.join(COMMANDS)}", word, nearest(word, COMMANDS))
+    settings, command = COMMANDS[word or "list"]
+    rest = arguments[word is not None :]
+    if settings is Removal:
+        rest = [f"run={each}" if "=" not in each and not each.startswith("-") else each for each in rest]
+    return settings, command, rest
+
+
+def main(arguments: list[str]) -> int:
+    settings, command, rest = parse(arguments)
+    return with_arguments(settings, command, __doc__)(rest)
+
+
+if __name__ == "__main__":
+    entry.run(main)

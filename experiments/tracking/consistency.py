@@ -1,0 +1,125 @@
+"""Whether the records and MLflow say the same: runs that one of them lacks, and places that are gone."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.records.folders import Records, RunFolder, read_json
+from experiments.records.overview import read_best
+from experiments.tracking.address import sqlite_file, tracking_uri
+from experiments.tracking.connection import EXPERIMENT, VIEW_TAG, connect, find_experiment, is_gone
+from experiments.tracking.delivery import Delivery
+from experiments.tracking.relocation import relocate
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+PAGE = 1000  # runs a request
+
+
+@dataclass
+class Findings:
+    """What is not as it should be.
+
+    Attributes:
+        behind: runs of which MLflow lacks some records, or all.
+        deleted: runs that are in MLflow's trash.
+        without_folder: MLflow's runs whose folders are gone: names by id.
+        broken: sentences on what names something that is gone.
+    """
+
+    behind: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    without_folder: dict[str, str] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+
+def correct_places(records: Records) -> list[Path]:
+    """Correct the places of files in MLflow's database after a move, and return the former folders.
+
+    Every program that uses MLflow does the same when it connects.
+    """
+    file = sqlite_file(tracking_uri(records))
+    if file is None or is_gone(file):
+        return []
+    return relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)
+
+
+def check(records: Records) -> Findings:
+    """Compare the records with MLflow.
+
+    Raises:
+        Exception: what MLflow, its database or the network raise if MLflow cannot be reached.
+    """
+    found = Findings()
+    uri = tracking_uri(records)
+    known = {} if is_gone(sqlite_file(uri)) else _runs_of(records, uri)
+    folders = [*records.all_studies(), *records.all_runs()]
+    for folder in folders:
+        run = known.get(Delivery(folder).run_id or "")
+        if run is not None and run.info.lifecycle_stage == "deleted":
+            found.deleted.append(folder.name)
+        elif folder.journal.exists() and (run is None or Delivery(folder).is_behind):
+            found.behind.append(folder.name)
+    if sqlite_file(uri) == records.database:  # in another store are runs of other records, too
+        mine = {run_id for folder in folders for run_id in folder.mlflow_run_ids()}
+        for run_id, run in known.items():
+            place = run.data.tags.get("run_folder")
+            if place and run_id not in mine and not (records.root / place / "run.json").is_file():
+                found.without_folder[run_id] = f"{run.info.run_name} ({place})"
+    found.broken = [*_broken_studies(records), *_broken_runs(records)]
+    return found
+
+
+def _runs_of(records: Records, uri: str) -> dict[str, "Run"]:
+    """Return all runs of the experiment that the records go to, by id, those in the trash too."""
+    from mlflow.entities import ViewType
+
+    client = connect(records, uri)
+    experiment = find_experiment(client, records, uri)
+    runs: dict[str, Run] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment.experiment_id], run_view_type=ViewType.ALL, max_results=PAGE, page_token=token
+        )
+        runs |= {run.info.run_id: run for run in page}
+        token = page.token
+        if not token:
+            return runs
+
+
+def _broken_studies(records: Records) -> list[str]:
+    """Say which winners of searches are gone."""
+    broken = []
+    for study in records.all_studies():
+        name = read_best(study).get("run")
+        if name is not None and not (records.runs / str(name) / "config.yaml").is_file():
+            broken.append(f"best:{study.name} is {name}, which is gone")
+    return broken
+
+
+def _broken_runs(records: Records) -> list[str]:
+    """Say which runs name a search or images that are gone."""
+    by_problem: dict[str, list[str]] = {}
+    for run in records.all_runs():
+        for problem in _problems(records, run):
+            by_problem.setdefault(problem, []).append(run.name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {problem}"
+        for problem, names in by_problem.items()
+    ]
+
+
+def _problems(records: Records, run: RunFolder) -> list[str]:
+    try:
+        facts = read_json(run.facts)
+    except (OSError, ValueError):
+        return ["its run.json is damaged"]
+    problems = []
+    if (parent := facts.get("parent")) and not (records.root / str(parent) / "run.json").is_file():
+        problems.append(f"its search {parent} is gone")
+    place = facts.get("params", {}).get("data.path")
+    if place and not Path(str(place)).exists():
+        problems.append(f"its images are not at {place} any more; data.path=<place> says where they are")
+    return problems

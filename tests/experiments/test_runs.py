@@ -1,0 +1,363 @@
+"""The list of runs, removing some, and freeing disk: on recorded runs."""
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+from recorded_runs import CHECKPOINT, make_old, make_run, make_study, make_trial
+from rich.console import Console
+
+from experiments import runs
+from experiments.housekeeping import words
+from experiments.records.folders import Records, RunFolder, read_json, write_json
+from experiments.records.journal import Journal
+from experiments.records.status import RunStatus
+from experiments.reports.run_rows import read_rows
+from experiments.reports.run_table import lines as list_lines
+from experiments.tracking import removal
+from experiments.tracking.address import database_uri
+from experiments.tracking.delivery import Delivery
+from gan.checkpoint import CheckpointError
+from gan.errors import ConfigError
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(tmp_path / "r")
+
+
+@pytest.fixture
+def tracked(records: Records, mlflow_database: Path) -> Records:
+    """Records whose MLflow has its tables."""
+    records.root.mkdir()
+    shutil.copy(mlflow_database, records.database)
+    return records
+
+
+def call(records: Records, *arguments: str) -> int:
+    return runs.main([*arguments, f"records.root={records.root}"])
+
+
+def delivered(run: RunFolder) -> str:
+    """Deliver a run to MLflow with a file, a model and a registered version; return its id there."""
+    file = run.path / "note.txt"
+    file.write_text("x" * 100)
+    journal = Journal(run)
+    journal.artifact(file)
+    journal.close()
+    Delivery(run).deliver()
+    (run_id,) = run.mlflow_run_ids()
+    client = MlflowClient(database_uri(run.records))
+    model = client.create_logged_model(client.get_run(run_id).info.experiment_id, "generator", source_run_id=run_id)
+    client.log_model_artifact(model.model_id, str(file))
+    client.create_registered_model(run.name)
+    client.create_model_version(run.name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
+    return run_id
+
+
+def lines(text: str) -> list[list[str]]:
+    return [re.split(r" {2,}", line.strip()) for line in text.splitlines()]
+
+
+def test_the_list_says_what_each_run_is(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(records, "old", ["experiment=quick", "optim.learning_rate=1e-4", "name=old"], age=7200)
+    make_run(records, "broken", status=RunStatus.FAILED, final=None, scores=[50.0], age=600)
+    make_run(records, "killed", status=RunStatus.RUNNING, final=None, scores=[], age=300)
+    make_study(records, "ships", "ships-trial-0001", 1)
+    make_trial(records, "ships", 0, "COMPLETE", scores=[40, 30, 20])
+    make_trial(records, "ships", 1, "COMPLETE", rate=3e-4, scores=[12, 8, 7])
+    make_trial(records, "ships", 2, "PAUSED", scores=[1])
+    assert call(records) == 0
+    header, ships, killed, broken, old, disk = lines(capsys.readouterr().out)
+    assert header == ["name", "state", "FID proxy", "images", "step", "size", "age", "differs", "study"]
+    assert ships[:5] == ["ships", "finished", "9", "2,000", "300"]
+    assert ships[-2:] == ["3 trials, learning_rate 3e-4", "a search"]
+    assert killed[:2] == ["killed", "interrupted"]
+    assert broken[:5] == ["broken", "failed", "50", "2,000", "100"]
+    assert old[:5] == ["old", "finished", "9", "5,000", "300"]
+    assert old[-2:] == ["2 h", "quick, learning_rate 1e-4"]
+    assert disk[0] == "disk" and disk[1].endswith("kB")
+    call(records, "study=ships", "sort=score")
+    assert [line[0] for line in lines(capsys.readouterr().out)[1:4]] == [f"ships-trial-000{n}" for n in (2, 1, 0)]
+    call(records, "trials=true", "state=paused", "state=failed")
+    assert [line[0] for line in lines(capsys.readouterr().out)[1:3]] == ["ships-trial-0002", "broken"]
+    call(records, "name=o*", "top=1")
+    assert [line[0] for line in lines(capsys.readouterr().out)] == ["name", "old", "rows", "disk"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_list_fits_a_terminal(records: Records, width: int) -> None:
+    make_run(records, "quick-lr1e-4-momentum0.85-translation-seed12", [
+        "experiment=quick", "optim.learning_rate=1e-4", "model.bn_momentum=0.85", "train.augment=translation", "seed=12"
+    ])  # fmt: skip
+    make_run(records, "mine", ["experiment=quick", "optim.learning_rate=0.0001", "model.bn_momentum=0.85"])
+    make_study(records, "ships")
+    make_trial(records, "ships", 0, "RUNNING")
+    console = Console(width=width, force_terminal=True, file=io.StringIO())
+    text = [line.plain for line in list_lines(read_rows(records), console)]
+    assert max(map(len, text)) <= width
+    for title in ("name", "state", "FID proxy", "size", "age"):
+        assert title in text[0]
+    assert ("images" in text[0]) == (width >= 80)
+    assert "  quick, learning_rate 1e-4, bn_momentum 0.85" in text
+    assert any(line.startswith("quick-lr1e-4-momentum0.85-translation-seed12") for line in text)  # whole, to be copied
+    assert sum("momentum" in line for line in text) == 2  # what a name says is not said again
+
+
+def test_markup_and_damage_are_shown_as_they_are(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(records, "bold", ["experiment=quick", "'train.augment=[red]x'"])
+    damaged = make_run(records, "damaged")
+    damaged.facts.write_text("{")
+    half = make_run(records, "half", status=RunStatus.KILLED)
+    with open(half.journal, "a") as stream:
+        stream.write('{"time": 1, "status"')  # a kill in the middle of a line
+    assert call(records) == 0
+    shown = {line[0]: line for line in lines(capsys.readouterr().out)}
+    assert shown["damaged"][1] == "damaged"
+    assert shown["half"][1] == "stopped"
+    assert "augment [red]x" in shown["bold"][-1]
+
+
+def test_mistakes_are_one_line(records: Records) -> None:
+    make_run(records, "first")
+    make_study(records, "ships")
+    make_trial(records, "ships", 1, "PAUSED")
+    for arguments, message in (
+        (["remove", "first"], "the command must be one of list, rm, tidy, repair; got 'remove'"),
+        (["state=done"], "state must be one of running, finished"),
+        (["study=shops"], r"study must be a search with trials; got 'shops' \(known: ships\)"),
+        (["rm"], "run must be given"),
+        (["rm", "second"], "run must be last, or a run's MLflow id, name or folder; got 'second'"),
+        (["rm", "first"], "yes must be true where nobody can be asked"),
+        (["tidy", "paused=true"], "paused must be false without study=<name>"),
+        (["tidy", "study=shops"], "study must be a search; got 'shops'"),
+        (["tidy", "study=ships", "paused=true"], "yes must be true where nobody can be asked"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            call(records, *arguments)
+    assert {run.name for run in records.all_runs()} == {"first", "ships-trial-0001"}
+
+
+def test_rm_removes_folder_row_files_and_models(tracked: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = make_run(tracked, "first"), make_run(tracked, "second")
+    run_id, kept_id = delivered(first), delivered(second)
+    assert call(tracked, "rm", "fir*", "yes=true") == 0
+    assert "removed  1 run" in capsys.readouterr().out
+    client = MlflowClient(database_uri(tracked))
+    experiment = client.get_run(kept_id).info.experiment_id
+    assert [run.info.run_id for run in client.search_runs([experiment], run_view_type=ViewType.ALL)] == [kept_id]
+    assert [model.source_run_id for model in client.search_logged_models([experiment])] == [kept_id]
+    assert [model.name for model in client.search_registered_models()] == ["second"]
+    assert not list(tracked.artifacts.glob(f"{run_id}*"))
+    assert len(list(tracked.artifacts.glob("models/*"))) == 1
+    assert [run.name for run in tracked.all_runs()] == ["second"]
+    assert not tracked.removed.exists()
+
+
+def test_rm_asks(records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(records, "first")
+    monkeypatch.setattr(words.sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or "n")
+    assert call(records, "rm", "first") == 1
+    assert asked[0].startswith("remove 1 run here and in MLflow, 4")
+    assert (records.runs / "first").exists()
+    monkeypatch.setattr("builtins.input", lambda question: "y")
+    assert call(records, "rm", "first") == 0
+    assert not (records.runs / "first").exists()
+
+
+def test_rm_refuses_what_is_in_use_and_winners(records: Records) -> None:
+    busy = make_run(records, "busy")
+    study = make_study(records, "ships", "ships-trial-0001", 1)
+    for number in (0, 1):
+        make_trial(records, "ships", number, "COMPLETE")
+    with (
+        busy.owned(),
+        pytest.raises(ConfigError, match="run must be one that no process trains or delivers; got 'busy'"),
+    ):
+        call(records, "rm", "busy", "yes=true", "force=true")
+    with study.owned(), pytest.raises(ConfigError, match="run must be of no search that is running; got 'ships'"):
+        call(records, "rm", "ships-trial-0000", "yes=true")
+    with pytest.raises(ConfigError, match="no winner of a search, unless force=true; got 'ships-trial-0001'"):
+        call(records, "rm", "ships-trial-000*", "yes=true")
+    assert len(records.all_runs()) == 3  # not even the other trial
+    assert call(records, "rm", "best:ships", "yes=true", "force=true") == 0
+    assert {run.name for run in records.all_runs()} == {"busy", "ships-trial-0000"}
+
+
+def test_rm_says_what_an_unreachable_mlflow_still_has(
+    tracked: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tracked, "first")
+    run_id = delivered(run)
+    away = "http://127.0.0.1:9"
+    note = read_json(run.delivery)
+    note["stores"][away] = {"offset": 0, "refused": [], "run_id": "cd" * 16}
+    write_json(run.delivery, note)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert call(tracked, "rm", "first", "yes=true") == 1
+    out = capsys.readouterr().out
+    assert f"left     what {away} has of them: " in out and "next     python experiments/runs.py repair" in out
+    assert not (tracked.runs / "first").exists()
+    assert not list(tracked.artifacts.glob(f"{run_id}*"))  # what could be removed is
+    (left,) = tracked.removed.rglob("*.*")
+    assert list(read_json(left)["stores"]) == [away]
+    monkeypatch.setattr(removal, "connect", lambda records, uri: None)  # it can be reached again, and has nothing
+    monkeypatch.setattr(removal, "remove_from_mlflow", lambda client, run_id, uri: True)
+    assert call(tracked, "rm", "first", "yes=true") == 0
+    assert f"{away} keeps the runs' rows as deleted ones" in " ".join(capsys.readouterr().out.split())
+    assert not tracked.removed.exists()
+
+
+@pytest.mark.parametrize("place", ["_remove_from", "_remove_files"])
+def test_a_killed_rm_is_finished_by_the_same_command(
+    tracked: Records, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = delivered(make_run(tracked, "first"))
+    make_run(tracked, "second")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> str:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(removal, place, kill)
+        with pytest.raises(Killed):
+            call(tracked, "rm", "first", "yes=true")
+    assert [run.name for run in tracked.all_runs()] == ["second"]  # no program sees half a run
+    assert tracked.find_run("last").name == "second"
+    assert call(tracked, "rm", "first", "yes=true") == 0
+    assert not tracked.removed.exists()
+    client = MlflowClient(database_uri(tracked))
+    assert not client.search_runs(["1"], run_view_type=ViewType.ALL)
+    assert not list(tracked.artifacts.glob(f"{run_id}*"))
+
+
+def checkpoints(records: Records) -> set[str]:
+    return {run.name for run in records.all_runs() if run.checkpoints.all_files()}
+
+
+@pytest.fixture
+def search(records: Records) -> Records:
+    """A search that is over: a trial in each state, and a race that trial 1 won against trial 2 and the baseline."""
+    make_study(records, "s", "s-confirm-trial-0001-seed-1", 1)
+    for number, state in enumerate(["COMPLETE", "COMPLETE", "COMPLETE", "PAUSED", "PRUNED", "FAIL", "KILLED"]):
+        make_trial(records, "s", number, state)
+    make_trial(
+        records, "s", 8, "COMPLETE", scores=[3, 2, 1]
+    )  # the lowest score of the search, that the race did not confirm
+    make_trial(
+        records, "s", 7, "FAIL", tags={"optuna.trial_state": "FAIL", "failure_kind": "records", "failure": "full"}
+    )
+    for title in ("tutorial", "trial-0001", "trial-0002"):
+        make_run(records, f"s-confirm-{title}-seed-1", study="s", tags={"confirms": title})
+    make_run(records, "mine")
+    return records
+
+
+NEEDED = {f"s-trial-000{number}" for number in (0, 1, 3, 6, 7, 8)}  # baseline, winner, paused, interrupted, a full disk
+NEEDED |= {"s-confirm-tutorial-seed-1", "s-confirm-trial-0001-seed-1", "mine"}
+NEEDLESS = {"s-trial-0002", "s-trial-0004", "s-trial-0005", "s-confirm-trial-0002-seed-1"}
+
+
+def test_tidy_frees_what_never_trains_on(search: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(search, "tidy", "dry_run=true") == 0
+    assert checkpoints(search) == NEEDED | NEEDLESS
+    assert f"would    free {4 * 3 * CHECKPOINT // 1000} kB" in capsys.readouterr().out
+    assert call(search, "tidy") == 0
+    out = capsys.readouterr().out
+    assert "checkpoints of 4 runs (2 beaten, 1 pruned, 1 failed), 12 kB" in " ".join(out.split())
+    assert "freed    12 kB" in out
+    assert checkpoints(search) == NEEDED
+    freed = RunFolder(search.runs / "s-trial-0004")
+    assert freed.journal.exists() and freed.config.exists()
+    with pytest.raises(CheckpointError, match=r"were removed: freed by python experiments/runs\.py tidy"):
+        freed.checkpoints.find("last")
+    assert call(search, "tidy") == 0
+    assert "freed    0 B" in capsys.readouterr().out
+
+
+def test_paused_trials_lose_theirs_only_when_asked(search: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    call(search, "tidy", "study=s")
+    assert "1 trial with 3.0 kB: a larger budget may promote" in " ".join(capsys.readouterr().out.split())
+    assert checkpoints(search) == NEEDED
+    assert call(search, "tidy", "study=s", "paused=true", "yes=true") == 0
+    assert "trains it from its beginning" in " ".join(capsys.readouterr().out.split())
+    assert checkpoints(search) == NEEDED - {"s-trial-0003"}
+
+
+def test_before_a_search_is_over_nobody_is_beaten(records: Records) -> None:
+    make_study(records, "s", state=RunStatus.KILLED)
+    for number, state in enumerate(["COMPLETE", "COMPLETE", "PRUNED"]):
+        make_trial(records, "s", number, state)
+    call(records, "tidy")
+    assert checkpoints(records) == {"s-trial-0000", "s-trial-0001"}
+
+
+def test_tidy_leaves_a_running_search_alone(search: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    with RunFolder(search.studies / "s").owned():
+        assert call(search, "tidy") == 0
+        assert "s: left alone, it is running" in capsys.readouterr().out
+        with pytest.raises(ConfigError, match="study must be one that no process searches; got 's'"):
+            call(search, "tidy", "study=s")
+    assert checkpoints(search) == NEEDED | NEEDLESS
+
+
+def test_tidy_removes_what_killed_processes_left(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(records, "first")
+    left = [records.runs / "never-began", run.path / ".config.yaml.123.tmp", records.root / ".unfinished-mlflow-ab.db"]
+    left[0].mkdir()
+    (left[0] / "run.json").write_text("{}")
+    young = records.runs / "begins"
+    young.mkdir()
+    for file in left[1:]:
+        file.write_text("half")
+    for path in left:
+        make_old(path)
+    assert call(records, "tidy", "dry_run=true") == 0
+    assert all(path.exists() for path in left)
+    assert call(records, "tidy") == 0
+    assert not any(path.exists() for path in left)
+    assert young.exists() and run.config.exists()
+
+
+def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(tracked, "s", "s-trial-0001", 1)
+    trial, first, gone = make_trial(tracked, "s", 0, "COMPLETE"), make_run(tracked, "first"), make_run(tracked, "gone")
+    for run in (RunFolder(tracked.studies / "s"), trial, first, gone):
+        facts = read_json(run.facts)
+        facts["dataset"] = read_json(first.facts)["dataset"]
+        facts["tags"]["run_folder"] = run.path.relative_to(tracked.root).as_posix()
+        write_json(run.facts, facts)
+        Delivery(run).deliver()
+    late, deleted = make_run(tracked, "late"), make_run(tracked, "deleted")
+    Delivery(deleted).deliver()
+    MlflowClient(database_uri(tracked)).delete_run(deleted.mlflow_run_ids()[0])
+    shutil.rmtree(gone.path)
+    moved = Records(tracked.root.rename(tracked.root.with_name("moved")))
+    assert call(moved, "repair") == 1
+    said = {line[0]: " ".join(line[1:]) for line in lines(capsys.readouterr().out)}
+    assert said["moved"].startswith(f"from {tracked.root}: ")
+    assert said["behind"] == "MLflow lacks records of late"
+    assert said["deleted"].startswith("in MLflow alone: deleted")
+    assert said["lost"] == "gone (runs/gone): in MLflow alone; remove=true removes them"
+    assert said["broken"] == "best:s is s-trial-0001, which is gone"
+    assert said["next"] == "python experiments/sync.py all"
+    Delivery(RunFolder(moved.runs / late.name)).deliver()
+    call(moved, "rm", "deleted", "yes=true")
+    (moved.studies / "s" / "best.yaml").write_text("trial: 0\nrun: s-trial-0000\n")
+    assert call(moved, "repair", "remove=true", "yes=true") == 0
+    assert "whole    3 runs and 1 search: folders and MLflow say the same" in capsys.readouterr().out
+
+
+def test_commands_have_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, settings in runs.COMMANDS.items():
+        assert runs.main([command, "--help"]) == 0
+        assert "records.root" in capsys.readouterr().out, settings

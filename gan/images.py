@@ -107,12 +107,12 @@ def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) 
     """
     import matplotlib.figure
 
-    figure = matplotlib.figure.Figure(figsize=(13, 4.6), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(8.6, 3.1), layout="constrained")
     for axes, images, title in zip(figure.subplots(1, 2), (real, generated), ("real", "generated"), strict=True):
         axes.imshow(grid(images, 5, 8, zoom=1), interpolation="nearest")
         axes.set_title(title)
         axes.axis("off")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=100)  # as wide as MLflow's page of a run has room for
 
 
 def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str, real_baseline: float) -> None:

@@ -14,8 +14,8 @@ from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.reports.statistics import mean_and_std
 from experiments.settings.rules import describe
-from experiments.settings.schema import RESUME_MAY_CHANGE, Config
-from experiments.training.facts import read_records, settings
+from experiments.settings.schema import Config
+from experiments.training.facts import ancestor_of, read_records, settings_of_result
 from gan import metric_names
 from gan.errors import ConfigError
 
@@ -48,10 +48,7 @@ class Compared:
     @property
     def settings(self) -> dict[str, object]:
         """Settings that the result depends on, without the seed."""
-        free = {*RESUME_MAY_CHANGE, "seed"} - {"train.steps"}
-        own = {key: value for key, value in settings(self.config).items() if key not in free}
-        ancestor = _ancestor(self.facts)
-        return own | ({"train.init_from": ancestor} if ancestor else {})  # whose file may have been moved since
+        return settings_of_result(self.config, ancestor_of(self.facts))
 
     @cached_property
     def samples(self) -> dict[int, Path]:
@@ -144,7 +141,7 @@ def descent(run: Compared) -> str:
     """
     words, folder, seen = [run.name], run.folder, {run.folder.path}
     facts = run.facts
-    while ancestor := _ancestor(facts):
+    while ancestor := ancestor_of(facts):
         words.append(ancestor)
         folder = RunFolder(folder.records.runs / facts["tags"]["init_from"])
         if folder.path in seen or not folder.facts.is_file():  # gone, or of other records
@@ -152,12 +149,6 @@ def descent(run: Compared) -> str:
         seen.add(folder.path)
         facts = read_records(folder, "run")[1]
     return " <- ".join(words) if len(words) > 1 else ""
-
-
-def _ancestor(facts: dict[str, Any]) -> str:
-    """Return whose networks a run started from, as `first (step 2500)`; empty for a run that started from nothing."""
-    name = facts["tags"].get("init_from")
-    return f"{name} (step {facts['tags'].get('init_from.step', 'unknown')})" if name else ""
 
 
 def check_alike(runs: Sequence[Compared]) -> None:

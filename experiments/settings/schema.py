@@ -226,6 +226,11 @@ class EvalConfig:
 
 
 @dataclass
+class TrackingConfig:
+    system_metrics: bool = setting(False, "record the processor's load and the memory of the process beside the losses")
+
+
+@dataclass
 class RecordsConfig:
     root: str | None = setting(None, "folder of all records; by default the project's mlruns/", Utf8())
 
@@ -244,6 +249,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     data: DataConfig = field(default_factory=DataConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     records: RecordsConfig = field(default_factory=RecordsConfig)
     seed: int = setting(0, "seed of every random number of the run", Interval(0))
     name: str | None = setting(
@@ -337,4 +343,7 @@ RESUME_MAY_CHANGE = (
     "data.source",
     "data.path",
     "eval.extractor_weights",
+    "tracking.system_metrics",
 )
+# What the result of a run does not depend on, and the seed.
+FREE_KEYS = frozenset(RESUME_MAY_CHANGE) - {"train.steps"} | {"seed"}

@@ -1,11 +1,9 @@
 """MLflow's store: the experiment and its view, the database of the records, and the connection to both."""
 
-import json
 import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from time import time_ns
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -13,8 +11,8 @@ from filelock import FileLock
 
 from experiments.records.folders import Records, make_folder
 from experiments.tracking.address import VARIABLE, sqlite_file, sqlite_uri, tracking_uri
+from experiments.tracking.experiment import FOUR, VIEW, VIEW_TAG, differing_settings, experiment_tags
 from experiments.tracking.relocation import artifacts_of, own_default_experiment, relocate
-from gan import metric_names
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,26 +25,7 @@ T = TypeVar("T")
 EXPERIMENT = "gan"
 OWN = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
 UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
-NOTE = "mlflow.note.content"  # the tag that the UI shows as a description
-# The UI shows the first line, and the rest on a click.
-EXPERIMENT_NOTE = f"""GANs. `{metric_names.FID_PROXY}`: lower is better; compare runs with the same `fid_proxy_id`, image count and \
-`dataset_sha256`.
-
-*Scores* among the *Views* has the columns for it. Runs are made by `python experiments/run.py`, studies by
-`python sweeps/optuna_search.py`; a study's trials are below it. `{metric_names.FINAL_FID_PROXY}` is of more images, at the end.
-"""
 DOUBLES = ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes for a row that is there already
-VIEW = "scores"  # the UI's name for the saved view
-VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-VIEW_COLUMNS = [
-    "attributes.`Dataset`",
-    f"metrics.`{metric_names.FINAL_FID_PROXY}`",
-    f"metrics.`{metric_names.FID_PROXY}`",
-    "params.`model.bn_momentum`",
-    "params.`model.leaky_relu_alpha`",
-    "params.`train.label_noise`",
-    "params.`optim.learning_rate`",
-]
 WORKFLOW = "workflowType=machine_learning"  # without it MLflow 3 shows its views of language models
 
 # Set before MLflow is imported. Its own retries would hold a dead server's run open for
@@ -163,7 +142,7 @@ def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Expe
 
         def find_or_create() -> "Experiment":
             found = client.get_experiment_by_name(name)
-            return found or client.get_experiment(client.create_experiment(name, place, _experiment_tags()))
+            return found or client.get_experiment(client.create_experiment(name, place, experiment_tags(FOUR)))
 
         return insert(find_or_create)
 
@@ -191,16 +170,6 @@ def check_experiment(experiment: "Experiment") -> None:
         raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
 
 
-def _experiment_tags() -> dict[str, str]:
-    view = {"selectedColumns": VIEW_COLUMNS}
-    saved = {"name": VIEW.capitalize(), "createdAt": time_ns() // 1_000_000, "state": json.dumps(view)}
-    return {
-        "mlflow.experimentKind": "custom_model_development",
-        NOTE: EXPERIMENT_NOTE,
-        VIEW_TAG: json.dumps(saved),
-    }
-
-
 def open_store(records: Records) -> str:
     """Make the database and its experiment if they are not there.
 
@@ -213,7 +182,8 @@ def open_store(records: Records) -> str:
     experiment = find_experiment(client, records, uri)
     if experiment.lifecycle_stage == "deleted":
         return f"/#/experiments?{WORKFLOW}"
-    for key, value in _experiment_tags().items():  # an earlier version made it with fewer
-        if key not in experiment.tags:
+    columns = differing_settings(client, experiment.experiment_id)
+    for key, value in experiment_tags(columns).items():
+        if key == VIEW_TAG or key not in experiment.tags:  # an earlier version made it with fewer
             client.set_experiment_tag(experiment.experiment_id, key, value)
     return f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey={VIEW}&{WORKFLOW}"

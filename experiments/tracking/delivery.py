@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PARENT = "mlflow.parentRunId"
+SCORES = ("eval/", "final/", "evaluate/", "search/")  # begin the names of scores; the journal has them exactly
 REFUSALS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes, of a run that is gone or deleted
 
 _log = logging.getLogger(__name__)
@@ -229,7 +230,7 @@ class Delivery:
     def _scalars(self, client: "MlflowClient", records: list[Scalars]) -> None:
         from mlflow.entities import Metric
 
-        points = [Metric(key, value, r.time, r.step) for r in records for key, value in r.values.items()]
+        points = [Metric(key, _shown(key, value), r.time, r.step) for r in records for key, value in r.values.items()]
         if self._state.get("restored"):  # the former host may have delivered more than its snapshot has
             points = [point for point in points if point.step > self._delivered(client, point.key)]
         client.log_batch(self.run_id, metrics=points)
@@ -240,6 +241,11 @@ class Delivery:
             history = client.get_metric_history(self._state["run_id"], key)
             self._last_steps[key] = max((point.step for point in history), default=-1)
         return self._last_steps[key]
+
+
+def _shown(metric: str, value: float) -> float:
+    """Return a metric's value for MLflow: scores with four digits, as its list shows all that a number has."""
+    return float(f"{value:.4g}") if metric.startswith(SCORES) else value
 
 
 def _name(record: journal.Record) -> str:

@@ -3,10 +3,9 @@
 import logging
 import threading
 import traceback
-from typing import Any
 
 from experiments.records.folders import RunFolder
-from experiments.tracking.address import public, tracking_uri
+from experiments.tracking.address import public
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.sync import reason
 
@@ -21,7 +20,7 @@ class Feeder:
     def __init__(self, folder: RunFolder) -> None:
         self.delivery = Delivery(folder)
         self.problem: str | None = None  # why MLflow is behind, if it is
-        self._records, self._uri = folder.records, tracking_uri(folder.records)
+        self._records = folder.records
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow-feeder", daemon=True)
 
@@ -38,20 +37,11 @@ class Feeder:
         return self.problem is None
 
     def _run(self) -> None:
-        monitor = None
         while True:
             last = self._done.is_set()  # looked at first, so that the last delivery misses nothing
-            if last and monitor is not None:
-                monitor.finish()
             try:
                 refused = self.delivery.deliver(again=last)
                 self.problem = refused[0] if refused else None
-                if (
-                    not last
-                    and self.delivery.run_id is not None
-                    and (monitor is None or not monitor._process.is_alive())
-                ):
-                    monitor = _system_monitor(self.delivery.run_id, self._uri)  # an outage ends MLflow's own thread
             except Exception as error:  # whatever MLflow, its database or the network raise: training continues
                 if self.problem is None:
                     _log.warning("MLflow is behind, will try again\n%s", public(traceback.format_exc()))
@@ -59,12 +49,3 @@ class Feeder:
             if last:
                 return
             self._done.wait(INTERVAL)
-
-
-def _system_monitor(run_id: str, uri: str) -> Any:
-    """Start MLflow's sampler of CPU, memory, disk and network, one point every 10 s."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-    monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
-    monitor.start()
-    return monitor

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.tracking.connection import NOTE, insert
+from experiments.tracking.connection import insert
+from experiments.tracking.experiment import NOTE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -9,7 +9,6 @@ import git
 import mlflow.pyfunc
 import mlflow.store.tracking.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_workspace_store
-import mlflow.system_metrics.system_metrics_monitor
 import mlflow.tensorflow
 import mlflow.tracing.processor.otel
 import sqlalchemy.dialects.sqlite

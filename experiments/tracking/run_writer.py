@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL.Image import open as open_image
@@ -14,6 +15,7 @@ from experiments.records import journal
 from experiments.records.journal import Artifact, Image, Model, Scalars, Status, Tags, Winner
 from experiments.records.status import RunStatus
 from experiments.tracking.delivered import images_of
+from experiments.tracking.experiment import NOTE
 from experiments.tracking.models import is_whole, log_model, models_at, register_version
 from gan import metric_names
 
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 BATCH = 1000  # metrics a request, MLflow's limit
+RUN_ID = "{run_id}"  # stands for the run's id in a link of its description: each store has another
+
+
+def artifact_link(path: str) -> str:
+    """Return a link to an artifact of the run in whose description it stands.
+
+    Args:
+        path: of the artifact, relative to the run's others.
+    """
+    return f"get-artifact?path={quote(path, safe='')}&run_uuid={RUN_ID}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ class RunWriter:
                 register_version(client, run_id, self.experiment_id, name, alias, printable(note), time)
             case Tags(tags=tags):
                 for key, value in printable(tags).items():
-                    client.set_tag(run_id, key, value)
+                    client.set_tag(run_id, key, value.replace(RUN_ID, run_id) if key == NOTE else value)
             case Status(status=RunStatus.RUNNING):
                 client.update_run(run_id, RunStatus.RUNNING.value)
             case Status(time, status):

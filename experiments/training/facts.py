@@ -2,8 +2,9 @@
 
 import functools
 import getpass
+import hashlib
+import json
 import os
-import shlex
 import subprocess
 import time
 from collections.abc import Mapping
@@ -14,17 +15,20 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import ROOT
+from experiments.cli.progress import brief, short_names
 from experiments.records.folders import RunFolder, read_json
 from experiments.settings.renamed import rename_sections
 from experiments.settings.rules import describe
-from experiments.settings.schema import Config, effective, flatten, in_brief
-from gan import metric_names
+from experiments.settings.schema import FREE_KEYS, Config, effective, flatten, in_brief
+from experiments.tracking.experiment import NOTE
+from experiments.training.description import description
 from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError, first_line
 from gan.evaluation.weights import Weights
 
-COMMAND_WIDTH = 80  # characters
+GROUP = "settings_group"  # the tag of runs that differ in the seed alone
+NAMED = 3  # settings in it, at most
 NOT_SETTINGS = ("name", "resume", "notify", "records.root")  # where a run is kept, not what it is
 
 
@@ -109,10 +113,9 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
         "mlflow.user": _user(),
         "mlflow.source.name": program,
         "mlflow.source.type": "LOCAL",
-        "mlflow.note.content": described(command, f"Trained on {dataset.description}.", folder),
         **code_tags(),
     }
-    return {
+    facts: dict[str, Any] = {
         "created": time.time_ns() // 1_000_000,
         "command": command,
         "params": shown_settings(config),
@@ -126,34 +129,52 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
             "class_names": _class_names(dataset),
         },
     }
+    facts["tags"][NOTE] = description("No score yet.", facts)
+    return facts
 
 
-def described(command: str, sentence: str, folder: RunFolder) -> str:
-    """Return MLflow's description of a run or a study, in Markdown: what it is, its score, its command.
+def settings_of_result(config: Config, ancestor: str = "") -> dict[str, object]:
+    """Return the settings that a run's result depends on, without the seed.
 
     Args:
-        command: the command line that made it.
-        sentence: a sentence on what it is.
-        folder: its folder, shown relative to the records' root.
+        config: the run's settings.
+        ancestor: the run and step that its networks come from, as `first (step 2500)`; empty for none.
     """
-    score = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end; lower is better."
-    return f"{sentence} {score}\n\n    {_wrapped(command)}\n\nFolder: `{_place(folder)}` of the records"
+    chosen = {key: value for key, value in settings(config).items() if key not in FREE_KEYS}
+    return chosen | ({"train.init_from": ancestor} if ancestor else {})  # whose file may have been moved since
+
+
+def ancestor_of(facts: Mapping[str, Any]) -> str:
+    """Return whose networks a run started from, as `first (step 2500)`; empty for a run that started from nothing."""
+    name = facts["tags"].get("init_from")
+    return f"{name} (step {facts['tags'].get('init_from.step', 'unknown')})" if name else ""
+
+
+def group_of(config: Config, facts: Mapping[str, Any]) -> str:
+    """Return what runs have in common that differ in the seed alone: settings that are no default, and a hash of all.
+
+    MLflow's list can group runs by it, and shows the means over the seeds.
+
+    Args:
+        config: the run's settings.
+        facts: of the run, with its data set and extractor.
+    """
+    chosen = settings_of_result(config, ancestor_of(facts))
+    images = {key: facts["tags"].get(key) for key in ("dataset_sha256", "fid_proxy_id")}
+    digest = hashlib.sha256(json.dumps([chosen, images], sort_keys=True).encode()).hexdigest()
+    defaults = shown_settings(Config())
+    values = {key: value for key, value in shown_settings(config).items() if key in chosen and value != defaults[key]}
+    followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
+    told = [key for key in values if key not in followers and not key.startswith(("data.", "eval."))]
+    names = short_names(sorted(told, key=lambda key: "/" in str(values[key])))  # those of layers are long, and come last
+    words = [f"{name} {brief(values[key])}" for key, name in names.items()]
+    more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
+    return f"{', '.join([*words[:NAMED], *more]) or 'defaults'} ({digest[:6]})"
 
 
 def _place(folder: RunFolder) -> str:
     """Return where a run is within the records, which may be moved."""
     return folder.path.relative_to(folder.records.root).as_posix()
-
-
-def _wrapped(command: str) -> str:
-    """Break a command into lines as a shell takes them: MLflow's page grows as wide as its longest line."""
-    lines: list[str] = []
-    for word in map(shlex.quote, shlex.split(command)):
-        if lines and len(lines[-1]) + len(word) < COMMAND_WIDTH:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return " \\\n        ".join(lines)
 
 
 def _class_names(dataset: Dataset) -> list[str]:

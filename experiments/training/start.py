@@ -25,7 +25,7 @@ from experiments.records.folders import Records, RunFolder, default_root, write_
 from experiments.settings.rules import put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
 from experiments.training.ancestor import find_ancestor
-from experiments.training.facts import NOT_SETTINGS, read_records, run_facts
+from experiments.training.facts import GROUP, NOT_SETTINGS, group_of, read_records, run_facts
 from experiments.training.hardware import use_threads
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
@@ -147,6 +147,7 @@ def new_run(
     if ancestor is not None:
         config.train.init_from = str(ancestor.file)
         facts["tags"] |= ancestor.tags
+    facts["tags"][GROUP] = group_of(config, facts)
     if member is not None:
         facts["params"] |= member.params
         facts["tags"] |= member.tags

@@ -16,14 +16,17 @@ from experiments import ROOT
 from experiments.cli.paths import shown
 from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
-from experiments.records.folders import RunFolder
+from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Journal, curve, curves
 from experiments.records.status import FailureKind, RunStatus
 from experiments.tracking.address import serve_command
+from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
+from experiments.training.description import CEILING, FLOOR, PICTURES, description, headline
 from experiments.training.facts import code_tags
 from experiments.training.gpus import GpuMetrics
 from experiments.training.hardware import Hardware, is_out_of_memory, use_hardware
+from experiments.training.process_metrics import ProcessMetrics
 from experiments.training.start import Run, warn
 from gan import metric_names
 from gan.errors import explained, first_line
@@ -124,7 +127,8 @@ def _train(
 
     with TrainingDisplay(console, run.config.train.steps, start, last_values(run.folder, start)) as display:
         try:
-            trainer = _build(run, hardware, [journal, display, GpuMetrics(journal), *trackers], final)
+            system = [ProcessMetrics(journal)] if run.config.tracking.system_metrics else []
+            trainer = _build(run, hardware, [journal, display, GpuMetrics(journal), *system, *trackers], final)
             journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
             _draw_training_images(run, trainer.update, journal, console)
             reference = trainer.scorer.reference
@@ -132,8 +136,8 @@ def _train(
             say_words(console, f"scale    FID proxy {scale}; lower is better")
             journal.tags(
                 {
-                    "fid_proxy_floor": f"{reference.real_baseline:.4g}",
-                    "fid_proxy_ceiling": f"{reference.noise_baseline:.4g}",
+                    FLOOR: f"{reference.real_baseline:.4g}",
+                    CEILING: f"{reference.noise_baseline:.4g}",
                 }
             )
             finished = trainer.run(should_stop)
@@ -170,10 +174,18 @@ def _train(
     if outcome.failure_kind is not None:
         with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
             journal.failure(outcome.failure_kind, outcome.failure, outcome.step)
-    _close(journal, outcome.status, {"duration": f"{time.monotonic() - begin:.0f} s", **closing_tags(outcome)})
+    tags = {"duration": f"{time.monotonic() - begin:.0f} s", **closing_tags(outcome)}
+    with contextlib.suppress(OSError):  # records that cannot be read were the failure itself
+        tags[NOTE] = _description(run, outcome)
+    _close(journal, outcome.status, tags)
     with stage(console, "bringing MLflow up to date"):
         delivered = feeder.finish(STOPPED_SECONDS if outcome.status == RunStatus.KILLED else DELIVERY_SECONDS)
     return outcome, feeder, delivered
+
+
+def _description(run: Run, outcome: Outcome) -> str:
+    pictures = PICTURES if outcome.status == RunStatus.FINISHED and outcome.scores else {}
+    return description(headline(run.folder, run.config, outcome.status), read_json(run.folder.facts), pictures)
 
 
 def last_values(folder: RunFolder, step: int) -> dict[str, float]:

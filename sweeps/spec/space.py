@@ -32,7 +32,7 @@ FORMS = "interval(low, high), tag(log, interval(low, high)), range(start, stop, 
 MAX_INTEGER = 2**53  # samplers compute in floating point, which cannot represent every integer above it
 MAX_STEPS = 1_000_000  # from 0 to the end of a range: with more, rounding errors would confuse its values
 # Keys that decide how a trial is scored, stored or run. Trials that differ in them cannot be ranked.
-FIXED_SECTIONS = ("data.", "eval.", "records.")
+FIXED_SECTIONS = ("data.", "eval.", "records.", "tracking.")
 FIXED_KEYS = {
     "name", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.devices",
     "train.jit_compile", "train.deterministic", "train.init_from",

@@ -218,7 +218,14 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
     assert run.data.tags["fid_proxy_id"].startswith("cifar_cnn-")
     for name in ("fid_proxy_floor", "fid_proxy_ceiling"):  # of noise images these are alike
         assert 0 < float(run.data.tags[name]) < 5
-    assert "experiments/run.py" in run.data.tags["mlflow.note.content"]
+    note = run.data.tags["mlflow.note.content"]
+    _, (score,) = curve(folder.journal, "final/fid_proxy")
+    assert note.startswith(f"**FID proxy {score:.4g}** of ")
+    assert " images after 6 updates; two halves of the real images get " in note.splitlines()[0]
+    for picture in ("samples.gif", "plots%2Freal_vs_generated.png"):
+        assert f"get-artifact?path={picture}&run_uuid={run.info.run_id}" in note
+    assert "experiments/run.py" in note
+    assert "steps 6" in run.data.tags["settings_group"]
     if (ROOT / ".git").exists():
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
         assert run.data.tags["mlflow.source.git.commit"] == commit

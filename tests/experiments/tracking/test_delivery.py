@@ -7,8 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +28,7 @@ from experiments.tracking.address import public, tracking_uri
 from experiments.tracking.connection import UNFINISHED
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.feeder import Feeder
+from experiments.tracking.run_writer import artifact_link
 
 FACTS = {
     "created": 1_700_000_000_000,
@@ -159,12 +158,20 @@ def test_a_store_can_be_opened_before_any_run_and_again(tmp_path: Path) -> None:
     state = json.loads(json.loads(made.tags["mlflow.sharedViewState.scores"])["state"])
     assert "metrics.`final/fid_proxy`" in state["selectedColumns"]
 
+    assert "params.`optim.learning_rate`" in state["selectedColumns"]
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`final/fid_proxy`", True)
+    for name, rate in (("a", "1e-4"), ("b", "2e-4")):
+        run = client.create_run("1", run_name=name)
+        for key, value in {"optim.learning_rate": rate, "seed": rate, "model.dropout": "0.25"}.items():
+            client.log_param(run.info.run_id, key, value)
+
     client.set_experiment_tag("1", "mlflow.note.content", "my own")
     client.delete_experiment_tag("1", "mlflow.sharedViewState.scores")
     assert connection.open_store(records) == place
     again = client.get_experiment("1").tags
     assert again["mlflow.note.content"] == "my own"
-    assert "mlflow.sharedViewState.scores" in again
+    state = json.loads(json.loads(again["mlflow.sharedViewState.scores"])["state"])
+    assert [column for column in state["selectedColumns"] if "param" in column] == ["params.`optim.learning_rate`"]
 
     client.delete_experiment("1")
     assert connection.open_store(records) == "/#/experiments?workflowType=machine_learning"
@@ -415,31 +422,20 @@ def test_a_deleted_experiment_is_named_with_the_remedy(records: Records, folder:
         Delivery(another).deliver()
 
 
-def test_system_metrics_are_sampled_also_after_an_outage(
-    records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
-    real, failed = MlflowClient.get_run, []
+def test_scores_arrive_with_four_digits_and_losses_whole(records: Records, folder: RunFolder, journal: Journal) -> None:
+    journal.scalars(1, {"final/fid_proxy": 112.596160301, "eval/fid_proxy": 0.0698712, "train/d_loss": 0.6931471805})
+    Delivery(folder).deliver()
+    metrics = stored(records, folder)[1].data.metrics
+    assert metrics == {"final/fid_proxy": 112.6, "eval/fid_proxy": 0.06987, "train/d_loss": 0.6931471805}
 
-    def fails_once(client: MlflowClient, run_id: str) -> Run:
-        if threading.current_thread().name == "SystemMetricsMonitor" and not failed:
-            failed.append(run_id)
-            raise ConnectionError("away for a moment")
-        return real(client, run_id)
 
-    monkeypatch.setattr(MlflowClient, "get_run", fails_once)
-    feeder = Feeder(folder)
-    feeder.start()
-    journal.scalars(1, {"a": 1.0})
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        time.sleep(0.2)
-        if folder.mlflow_run_ids() and any(k.startswith("system/") for k in stored(records, folder)[1].data.metrics):
-            break
-    journal.status(RunStatus.FINISHED)
-    assert feeder.finish(60)
-    assert len(failed) == 1
-    assert "system/cpu_utilization_percentage" in stored(records, folder)[1].data.metrics
+def test_a_description_links_the_files_of_its_own_run(records: Records, folder: RunFolder, journal: Journal) -> None:
+    journal.tags({"mlflow.note.content": f"![a]({artifact_link('plots/a b.png')})", "other": "{run_id}"})
+    Delivery(folder).deliver()
+    run = stored(records, folder)[1]
+    link = f"get-artifact?path=plots%2Fa%20b.png&run_uuid={run.info.run_id}"
+    assert run.data.tags["mlflow.note.content"] == f"![a]({link})"
+    assert run.data.tags["other"] == "{run_id}"
 
 
 def test_passwords_are_not_shown(folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

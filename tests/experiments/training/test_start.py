@@ -245,10 +245,11 @@ def test_the_description_has_the_command_in_lines_that_a_shell_takes(config: Con
     overrides = ["records.root='/a b/c'", "data.path=" + "x" * 100, *(f"train.steps={k}" for k in range(20))]
     run = new_run(config, None, overrides, QUIET)
     note = read_json(run.folder.facts)["tags"]["mlflow.note.content"]
-    sentence, code, where = note.split("\n\n")
-    assert "64 images. The score is `eval/fid_proxy`" in sentence
-    assert sentence.endswith("lower is better.")
-    assert where == f"Folder: `runs/{run.folder.name}` of the records"
+    result, changed, code, about = note.split("\n\n")
+    assert result == "No score yet."
+    assert changed == "No preset, and `train.steps=19`."
+    assert "64 images. The score is `eval/fid_proxy`" in about
+    assert about.endswith(f"Folder: `runs/{run.folder.name}` of the records.")
     lines = code.split(" \\\n")
     assert all(line.startswith("    ") for line in lines)
     assert [len(line) for line in lines if len(line.split()) > 1] <= [90] * len(lines)

@@ -1,25 +1,23 @@
 """Which run is better, and why: one HTML page, and its figures as PNGs.
 
-    python experiments/compare.py run=last run=best:gan
-    python experiments/compare.py 'run=20261125-*' run=baseline
+    python experiments/compare.py last best:gan
+    python experiments/compare.py '20261125-*' baseline
     python experiments/compare.py study=gan top=5
     python experiments/compare.py study=gan top=3 run=baseline out=~/pages/gan
 
-The page has the settings that differ, curves of scores and losses, the same latents at
-equal steps, real images, and final scores with their standard deviation over seeds. Runs that differ
-in nothing but the seed stand together. Scores in different extractors, of different
-numbers of images or on different data are refused.
+The page says first which settings are better and by how much, with an interval from two
+seeds on, and shows the same latents drawn by each. Then come final scores with their
+standard deviation over seeds, the settings that differ, curves of scores and losses, and
+real images. Runs that differ in nothing but the seed stand together, and a group is named
+by its settings. Scores in different extractors, of different numbers of images at the end
+or on different data are refused.
 """
 
-import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -30,12 +28,12 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import Output, say, say_words, stage
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
 from experiments.reports import figures
+from experiments.reports.comparison_figures import Mark, counts, draw
 from experiments.reports.figures import SavedFigure
 from experiments.reports.groups import (
     Compared,
     Group,
     check_alike,
-    common_steps,
     descent,
     differing,
     find_runs,
@@ -45,7 +43,8 @@ from experiments.reports.groups import (
     read_run,
 )
 from experiments.reports.page import render
-from experiments.reports.statistics import CONFIDENCE, compare_with_control, mean, standard_deviation
+from experiments.reports.result import columns, heading, ranking, result
+from experiments.reports.slider import Slider, as_jpeg, make_slider
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri, serve_command
@@ -54,40 +53,23 @@ from experiments.training.start import check_same_images, load_data
 from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError
-from gan.images import grid
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Mark = tuple[int, int]  # indices of a run's colour and line
 
 TEMPLATE = ROOT / "experiments" / "reports" / "compare.html"
 MOST_RUNS = 18  # that colours and lines can tell apart
 CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
 FIGURES = ("scores", "losses", "latents", "final")  # file names
-COLUMNS = 5  # steps whose samples stand side by side
-SCORES = {  # by name: title, what is better
-    metric_names.FID: ("FID proxy", "lower is better"),
-    metric_names.KID: ("KID proxy", "lower is better"),
-    metric_names.DENSITY: ("density", "1 is like real images"),
-    metric_names.COVERAGE: ("coverage", "higher is better"),
-    metric_names.NN_DISTANCE: ("nn_distance", "1 is like held-out images; far less means copies"),
-}
+MOST_SHOWN = 6  # groups whose samples stand first
 IN_RUN = (
     "Some of these runs, as the trials of a search, have no score of their own at the end. So they are compared by "
     f"the score in the run: the mean of its last {metric_names.LAST_SCORES}, which a search minimises too."
 )
-LOSSES = {
-    metric_names.D_LOSS: ("discriminator's loss", "mean"),
-    metric_names.G_LOSS: ("generator's loss", "mean"),
-    metric_names.D_REAL: ("D's probability for real images", "mean"),
-    metric_names.D_FAKE: ("D's probability for generated ones", "mean"),
-}
 
 
 @dataclass
 class Comparison:
-    run: list[str] = setting([], "runs, one run= each: MLflow id, name, folder, last, best:<study>, or a pattern")
+    run: list[str] = setting(
+        [], "runs: MLflow id, name, folder, last, best:<study>, or a pattern; run= may be left out"
+    )
     study: str | None = setting(None, "a search whose best trials are compared", NotEmpty())
     top: int = setting(5, "how many of them", Interval(1, MOST_RUNS))
     out: str | None = setting(None, "folder for page and figures; by default a new one in the records", NotEmpty())
@@ -129,8 +111,10 @@ def main(args: Comparison) -> int:
             file.unlink(missing_ok=True)  # of an earlier comparison
         page = out / "compare.html"
         write_atomically(page, _page(runs, groups, styles, sections).encode())
+    if words := result(groups):
+        say_words(console, f"result   {words}")
     console.print(_table(groups), soft_wrap=False)
-    if headline(groups) == metric_names.FID_PROXY:
+    if ranking(groups) == metric_names.FID_PROXY:
         say_words(console, f"score    {IN_RUN}")
     for line in filter(None, map(descent, runs)):
         say_words(console, f"networks {line}")
@@ -179,139 +163,39 @@ def real_images(run: Compared, path: str | None, records: Records) -> np.ndarray
     return dataset.train
 
 
-def draw(
-    runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], real: np.ndarray | str, out: Path
-) -> dict[str, SavedFigure | str]:
-    """Draw the figures of a comparison.
+def _samples(groups: Sequence[Group]) -> tuple[Slider | None, dict[str, str], str]:
+    """Return what shows the same latents by each group: a slider, the last samples where no step is common, and words.
 
-    Args:
-        runs: in the order of the groups.
-        groups: of these runs.
-        styles: colour and line of each run.
-        real: images, (N, 32, 32, 3) uint8, or why there are none.
-        out: folder of the figures.
-
-    Returns:
-        The figures by section, or a sentence that says why one cannot be drawn.
+    Of each group it is one run, of a seed that all groups have, if there is one.
     """
-    count = runs[0].config.eval.num_images
-    sections: dict[str, SavedFigure | str] = {}
-    if any(metric_names.FID_PROXY in run.curves for run in runs):
-        panels = {f"eval/{name}": title for name, title in SCORES.items() if name != metric_names.NN_DISTANCE}
-        caption = f"Scores of {count:,} images during the runs, always of the same latents."
-        sections["Scores"] = figures.save(
-            "scores over updates", lambda theme: _curves(theme, runs, styles, panels), out / "scores.png", caption
-        )
-    else:
-        sections["Scores"] = "No run has been scored yet."
-    sections["Losses"] = figures.save(
-        "losses over updates", lambda theme: _curves(theme, runs, styles, LOSSES), out / "losses.png",
-        "Means since the point before.",
-    )  # fmt: skip
-    sections["The same latents"] = _same_latents(runs, real, out)
-    metric = headline(groups)
-    if len(groups) > 1 and any(group.values(metric) for group in groups):
-        evaluation = runs[0].config.eval
-        count = evaluation.final_num_images if metric == metric_names.FINAL_FID_PROXY else evaluation.num_images
-        sections["Final scores"] = figures.save(
-            "FID proxy", lambda theme: _finals(theme, groups, styles, metric), out / "final.png",
-            f"{count:,} images; each dot a seed, the bar mean ± standard deviation.",
-        )  # fmt: skip
-    return sections
-
-
-def _curves(
-    theme: str, runs: Sequence[Compared], styles: Sequence[Mark], panels: dict[str, tuple[str, str]]
-) -> "Figure":
-    figure = figures.new_figure(10, 6.6 + 0.22 * math.ceil(len(runs) / 2))
-    for axes, (metric, (title, unit)) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
-        for run, mark in zip(runs, styles, strict=True):
-            steps, values = run.curves.get(metric, ([], []))
-            marker = "o" if len(steps) < 20 else ""
-            axes.plot(steps, values, marker=marker, markersize=3, label=run.name, **figures.style(theme, mark))
-        axes.set(title=title, xlabel="updates", ylabel=unit)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        if "lower" in unit:
-            axes.set_ylim(bottom=0)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(runs) > 1 else 1)
-    return figure
-
-
-def _same_latents(runs: Sequence[Compared], real: np.ndarray | str, out: Path) -> SavedFigure | str:
-    dims = {run.config.model.latent_dim for run in runs}
-    if len(dims) > 1:
-        return f"The runs have latents of {' and '.join(map(str, sorted(dims)))} numbers: none are the same."
-    steps = common_steps(runs, COLUMNS)
-    if not steps:
-        return "There is no step at which all runs drew samples."
-    caption = "Each row a run, each column a step; the same place in all samples is the same latent."
-    caption += f" No real images: {real}" if isinstance(real, str) else " Below, real images."
-    return figures.save(
-        "the same latents at equal steps", lambda _: _sheet(runs, steps, real), out / "latents.png", caption
-    )
-
-
-def _sheet(runs: Sequence[Compared], steps: Sequence[int], real: np.ndarray | str) -> "Figure":
-    """Draw rows of samples, one a run, and one of real images."""
-    rows = len(runs) + (not isinstance(real, str))
-    figure = figures.new_figure(2.1 * len(steps) + 0.4, 2.25 * rows + 0.3)
-    axes = figure.subplots(rows, len(steps), squeeze=False)
-    for row, run in zip(axes, runs, strict=False):
-        for place, step in zip(row, steps, strict=True):
-            with Image.open(run.samples[step]) as image:
-                figures.show_pixels(place, np.asarray(image))
-        row[0].set_ylabel("\n".join(textwrap.wrap(run.name, 26)))
-    for place, step in zip(axes[0], steps, strict=True):
-        place.set_title(f"{step:,} updates")
-    if not isinstance(real, str):
-        tiles = np.resize(np.arange(len(real)), 16 * len(steps)).reshape(len(steps), 16)
-        for place, indices in zip(axes[-1], tiles, strict=True):
-            figures.show_pixels(place, grid(real[indices], 4, 4))
-        axes[-1, 0].set_ylabel("real images")
-    return figure
-
-
-def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> "Figure":
-    figure = figures.new_figure(10, 1.2 + 0.5 * len(groups))
-    axes = figure.subplots()
-    index = 0
-    for place, group in enumerate(groups):
-        values = group.values(metric)
-        colour = figures.style(theme, styles[index])["color"]
-        axes.scatter(values, [place] * len(values), color=colour, s=30, zorder=3)
-        if len(values) > 1:
-            std = standard_deviation(values)
-            axes.errorbar(mean(values), place + 0.2, xerr=std, fmt="|", color=colour, capsize=4, markersize=10)
-        index += len(group.runs)
-    axes.set_yticks(range(len(groups)), ["\n".join(textwrap.wrap(group.name, 40)) for group in groups])
-    axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlabel("FID proxy (lower is better)")
-    axes.set_xlim(left=0)
-    return figure
-
-
-def headline(groups: Sequence[Group]) -> str:
-    """Return the metric that ranks groups: the final score, or where some have none, the one during the runs."""
-    return (
-        metric_names.FINAL_FID_PROXY
-        if all(group.values(metric_names.FINAL_FID_PROXY) for group in groups)
-        else metric_names.FID_PROXY
-    )
-
-
-def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
-    """Return title and direction of each score that some group has; the one that ranks them comes first."""
-    metrics = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
-    metrics[metric_names.FID_PROXY] = ("FID proxy in the run", "lower is better")
-    order = sorted(metrics, key=lambda metric: metric != headline(groups))
-    return {metric: metrics[metric] for metric in order if any(group.values(metric) for group in groups)}
+    seeds = set.intersection(*({run.config.seed for run in group.runs} for group in groups))
+    seed = min(seeds, default=None)
+    shown_runs = {
+        group.name: next((run for run in group.runs if run.config.seed == seed), group.runs[0])
+        for group in groups[:MOST_SHOWN]
+    }
+    last = {name: run.last_samples for name, run in shown_runs.items()}
+    if not any(last.values()):
+        return None, {}, "No run has samples."
+    words = "The same latents by each"
+    if len({run.config.model.latent_dim for run in shown_runs.values()}) > 1:
+        words = "Latents of other lengths are other latents"
+    words += f", seed {seed}" if seed is not None else ""
+    words += f"; the first {MOST_SHOWN} of {len(groups)}" if len(groups) > MOST_SHOWN else ""
+    slider = make_slider({name: run.samples for name, run in shown_runs.items()})
+    steps = {each[0] for each in last.values() if each is not None}
+    if slider is not None and steps == {slider.steps[-1]}:
+        return slider, {}, f"{words}."
+    ends = {f"{name}, {each[0]:,} updates": as_jpeg(each[1]) for name, each in last.items() if each is not None}
+    missing = [name for name, each in last.items() if each is None]
+    words += f"; no samples of {', '.join(missing)}" if missing else ""
+    return slider, ends, f"{words}."
 
 
 def _table(groups: Sequence[Group]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("runs", overflow="fold")  # nothing is cut
-    scores = [metric for metric in (headline(groups), f"final/{metric_names.COVERAGE}") if metric in columns(groups)]
+    scores = [metric for metric in (ranking(groups), f"final/{metric_names.COVERAGE}") if metric in columns(groups)]
     for title in (*(columns(groups)[metric][0] for metric in scores), "seeds", "updates"):
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
@@ -327,6 +211,7 @@ def _page(
     runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], sections: dict[str, SavedFigure | str]
 ) -> str:
     scores = columns(groups)
+    slider, ends, shown_words = _samples(groups)
     rows = [
         {
             "name": group.name,
@@ -345,43 +230,23 @@ def _page(
         differing={key: [in_words(value) for value in values] for key, values in differing(runs).items()},
         rows=rows,
         scores=list(scores.values()),
-        in_run=IN_RUN if headline(groups) == metric_names.FID_PROXY else "",
+        in_run=IN_RUN if ranking(groups) == metric_names.FID_PROXY else "",
         partly=any(not group.values(metric) for metric in scores for group in groups),
-        result=_result(groups),
+        title=heading(groups),
+        result=result(groups),
+        samples=slider,
+        ends=ends,
+        shown=shown_words,
         figures={title: section for title, section in sections.items() if isinstance(section, SavedFigure)},
         missing={title: section for title, section in sections.items() if isinstance(section, str)},
         descents=list(filter(None, map(descent, runs))),
         tags=runs[0].facts["tags"],
         description=runs[0].facts["dataset"]["description"],
-        num_images=runs[0].config.eval.num_images,
+        num_images=counts(runs),
         final_num_images=runs[0].config.eval.final_num_images,
         unequal=len({run.step for run in runs}) > 1,
         serve=serve_command(runs[0].folder.records),
     )
-
-
-def _result(groups: Sequence[Group]) -> str:
-    """Say which settings have the lowest mean, and whether it is shown to be lower than that of all others.
-
-    The control of Dunnett's intervals is the group with the lowest mean. If the intervals of all others lie above 0,
-    it is the best; equal groups are so told apart in at most 5 % of comparisons (Hsu, 1984).
-    """
-    metric = headline(groups)
-    scored = sorted((group for group in groups if group.values(metric)), key=lambda group: mean(group.values(metric)))
-    if len(scored) < 2:
-        return ""
-    first, second, *_ = scored
-    words = f"{first.name} has the lowest {columns(groups)[metric][0]}: {first.summary(metric)} against "
-    words += f"{second.summary(metric)} of {second.name}"
-    differences = compare_with_control([group.values(metric) for group in scored[1:]], first.values(metric))
-    if not differences[0].has_interval:
-        return f"{words}. One seed of one of them says little: seeds of equal settings differ by units."
-    words += (
-        f" (difference {differences[0].value:.3g}, {CONFIDENCE:.0%} interval "
-        f"{differences[0].low:.3g} to {differences[0].high:.3g})."
-    )
-    unsure = [group.name for group, other in zip(scored[1:], differences, strict=True) if not other.low > 0]
-    return f"{words} It is not shown to be lower than that of {', '.join(unsure)}." if unsure else words
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Command lines of the smaller programs: key=value, in the grammar of run.py and checked like its settings."""
 
-from collections.abc import Callable, Collection
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from hydra.core.override_parser.types import QuotedString
 from omegaconf import OmegaConf
@@ -15,11 +15,14 @@ from experiments.settings.rules import check, describe, text_keys
 from gan.errors import ConfigError, first_line
 
 Settings = TypeVar("Settings")
+RUN = "run"  # the setting whose key may be left out
 Main = Callable[[list[str]], int]  # of a program: from its arguments to its exit code
 
 
 def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
     """Parse key=value arguments into a dataclass of settings; each `key=value` of a list adds to it.
+
+    A word alone is a run, if there is a setting of that name.
 
     Args:
         settings: the dataclass.
@@ -29,6 +32,7 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
         ConfigError: if an argument is no setting, or its value breaks the setting's rule.
     """
     keys = describe(settings)
+    arguments = _runs_named(arguments, keys)
     lists: dict[str, list[object]] = {key: [] for key, spec in keys.items() if spec["type"] == list[str]}
     node = OmegaConf.structured(settings)
     for override in parse(_as_typed(arguments, text_keys(settings), lists)):
@@ -57,6 +61,20 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
     check(result)
     refuse_none(result)
     return result
+
+
+def _runs_named(arguments: list[str], keys: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the arguments with run= before those that are no key=value, if the program takes runs.
+
+    Raises ConfigError for several where it takes one.
+    """
+    if RUN not in keys:
+        return arguments
+    is_run = [bool(text) and "=" not in text and text[0] not in "~+-" and text not in keys for text in arguments]
+    names = [text for text, is_name in zip(arguments, is_run, strict=True) if is_name]
+    if keys[RUN]["type"] != list[str] and len(names) + sum(text.startswith(f"{RUN}=") for text in arguments) > 1:
+        raise ConfigError(RUN, "one run", " ".join(arguments))
+    return [f"{RUN}={text}" if is_name else text for text, is_name in zip(arguments, is_run, strict=True)]
 
 
 def _as_typed(arguments: list[str], texts: Collection[str], lists: Collection[str]) -> list[str]:

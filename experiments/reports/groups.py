@@ -14,17 +14,18 @@ from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.reports.statistics import mean_and_std
 from experiments.settings.rules import describe
-from experiments.settings.schema import Config
-from experiments.training.facts import ancestor_of, read_records, settings_of_result
+from experiments.settings.schema import FREE_KEYS, Config
+from experiments.training.facts import ancestor_of, read_records, settings_of_result, shown_settings
 from gan import metric_names
 from gan.errors import ConfigError
 
 Curves = dict[str, tuple[list[int], list[float]]]
 NAMED = 3  # settings in the name of a group, at most
+IMAGES = "fid_proxy_images"  # tag: how many images were scored, as `2000 in the run, 5000 at the end`
 ALIKE = {  # tags that must be equal in all runs, and what they say
     "fid_proxy_id": "extractor",
     "dataset_sha256": "images",
-    "fid_proxy_images": "numbers of scored images",
+    IMAGES: "numbers of scored images",
 }
 
 
@@ -62,13 +63,27 @@ class Compared:
         values = self.curves[metric][1]
         return metric_names.in_run_score(values) if metric == metric_names.FID_PROXY else values[-1]
 
+    @property
+    def last_samples(self) -> tuple[int, Path] | None:
+        """The step and the file of its newest samples; None where it has none."""
+        return max(self.samples.items(), default=None)
+
 
 @dataclass(frozen=True)
 class Group:
     """Runs that differ in nothing but their seeds."""
 
     runs: list[Compared]
-    name: str
+    name: str  # what sets it apart
+
+    def name_of(self, run: Compared) -> str:
+        """Return the name of one of its runs: that of the group, and the seed where it has several."""
+        seeds = [each.config.seed for each in self.runs]
+        if len(self.runs) == 1 or self.name == run.name:
+            return self.name
+        return (
+            f"{self.name}, seed {run.config.seed}" if seeds.count(run.config.seed) == 1 else f"{self.name}, {run.name}"
+        )
 
     def values(self, metric: str) -> list[float]:
         return [value for run in self.runs if (value := run.value(metric)) is not None]
@@ -155,6 +170,8 @@ def check_alike(runs: Sequence[Compared]) -> None:
     """Raise ConfigError where scores must not be compared, with every difference."""
     differences = []
     for tag, meaning in ALIKE.items():
+        if tag == IMAGES and not in_run_alike(runs) and _final_alike(runs):
+            continue
         by_value: dict[str, list[str]] = {}
         for run in runs:
             by_value.setdefault(str(run.facts["tags"].get(tag, "unknown")), []).append(run.name)
@@ -165,6 +182,17 @@ def check_alike(runs: Sequence[Compared]) -> None:
     if differences:
         names = ", ".join(run.name for run in runs)
         raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences))
+
+
+def in_run_alike(runs: Sequence[Compared]) -> bool:
+    """Return whether the scores during the runs are of equally many images."""
+    return len({str(run.facts["tags"].get(IMAGES, "")).partition(",")[0] for run in runs}) <= 1
+
+
+def _final_alike(runs: Sequence[Compared]) -> bool:
+    """Return whether all runs have a score at the end, of equally many images."""
+    counts = {str(run.facts["tags"].get(IMAGES, "")).partition(",")[2] for run in runs}
+    return len(counts) == 1 and all(run.value(metric_names.FINAL_FID_PROXY) is not None for run in runs)
 
 
 def _in_words(run: Compared, tag: str) -> str:
@@ -188,21 +216,36 @@ def grouped(runs: Sequence[Compared]) -> list[Group]:
 
 
 def _names(groups: Sequence[list[Compared]]) -> list[str]:
-    """Name each group: by its run, by the common name before the seed, or by the settings that differ."""
+    """Name each group by the settings that differ; where they are many, by what its runs' names have in common."""
     common = [_common_name(group) for group in groups]
-    unlike = differing([group[0] for group in groups])
-    short = short_names(key for key in unlike if key != "seed")
-    names = []
-    for index, group in enumerate(groups):
-        parts = [
-            f"{name} {in_words(unlike[key][index])}" for key, name in short.items() if unlike[key][index] is not None
-        ]
-        more = [f"{len(parts) - NAMED} settings more"] if len(parts) > NAMED else []
-        name = common[index] if common.count(common[index]) == 1 else ""
-        name = name or ", ".join([*parts[:NAMED], *more]) or f"{group[0].name} and its like"
-        members = "seeds" if len({run.config.seed for run in group}) == len(group) else "runs"
-        names.append(name if len(group) == 1 else f"{name}, {len(group)} {members}")
-    return names
+    if len(groups) == 1:
+        return [common[0] or f"{groups[0][0].name} and its like"]
+    unlike = told_apart(groups)
+    if len(unlike) > NAMED and all(common) and len(set(common)) == len(groups):
+        return common
+    short = short_names(unlike)
+    parts = [[f"{short[key]} {value}" for value in values] for key, values in list(unlike.items())[:NAMED]]
+    if (more := len(unlike) - NAMED) > 0:
+        parts.append([f"{more} more"] * len(groups))
+    names = [", ".join(words) for words in zip(*parts, strict=True)] or [group[0].name for group in groups]
+    return [
+        f"{name} ({group[0].name})" if names.count(name) > 1 else name
+        for name, group in zip(names, groups, strict=True)
+    ]
+
+
+def told_apart(groups: Sequence[list[Compared]]) -> dict[str, list[str]]:
+    """Return the settings that differ among groups, each with every group's value as it is in effect."""
+    followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
+    rows = [{**shown_settings(group[0].config), **_ancestry(group[0])} for group in groups]
+    keys = [key for key in rows[0] if key not in followers | FREE_KEYS]
+    unlike = {key: [brief(row[key]) or "none" for row in rows] for key in keys}
+    return {key: values for key, values in unlike.items() if len(set(values)) > 1}
+
+
+def _ancestry(run: Compared) -> dict[str, object]:
+    ancestor = ancestor_of(run.facts)
+    return {"train.init_from": ancestor} if ancestor else {}
 
 
 def _common_name(group: Sequence[Compared]) -> str:

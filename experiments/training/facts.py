@@ -166,7 +166,8 @@ def group_of(config: Config, facts: Mapping[str, Any]) -> str:
     values = {key: value for key, value in shown_settings(config).items() if key in chosen and value != defaults[key]}
     followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
     told = [key for key in values if key not in followers and not key.startswith(("data.", "eval."))]
-    names = short_names(sorted(told, key=lambda key: "/" in str(values[key])))  # those of layers are long, and come last
+    told.sort(key=lambda key: "/" in str(values[key]))  # values of layers are long, and come last
+    names = short_names(told)
     words = [f"{name} {brief(values[key])}" for key, name in names.items()]
     more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
     return f"{', '.join([*words[:NAMED], *more]) or 'defaults'} ({digest[:6]})"

@@ -12,11 +12,12 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.cli.arguments import parse_arguments
-from experiments.compare import Comparison, _page, _result, _table, headline, main
+from experiments.compare import Comparison, _page, _samples, _table, main
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
 from experiments.reports import figures
 from experiments.reports.groups import Compared, Group, common_steps, differing, find_runs, grouped, marks, read_run
+from experiments.reports.result import heading, ranking, result
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 from experiments.training.start import new_run
 from gan import metric_names
@@ -69,7 +70,13 @@ def test_runs_that_differ_in_the_seed_alone_stand_together(root: Path) -> None:
     runs = [read_run(folder) for folder in find_runs(Records(root), ["b", "a-*", "a-seed-0"], None, 5)]
     assert [run.name for run in runs] == ["b", "a-seed-0", "a-seed-1"]
     groups = grouped(runs)
-    assert [group.name for group in groups] == ["b", "a, 2 seeds"]
+    assert [group.name for group in groups] == ["bn_momentum 0.9", "bn_momentum 0.8"]
+    assert [group.name_of(run) for group in groups for run in group.runs] == [
+        "bn_momentum 0.9",
+        "bn_momentum 0.8, seed 0",
+        "bn_momentum 0.8, seed 1",
+    ]
+    assert heading(groups) == "bn_momentum: 0.9 or 0.8"
     assert groups[1].summary(metric_names.FINAL_FID_PROXY) == "13 ± 1.4"  # sqrt 2
     assert groups[0].summary(metric_names.FINAL_FID_PROXY) == "30"
     assert groups[0].summary("final/nn_distance") == ""
@@ -90,7 +97,13 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     out = tmp_path / "page"
     assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"a, 2 seeds +13 ± 1.4 +13 ± 1.4 +2 +40", printed)
+    assert re.search(r"bn_momentum 0.8 +13 ± 1.4 +13 ± 1.4 +2 +40", printed)
+    words = "bn_momentum 0.8 has the lowest score: FID proxy 13 ± 1.4 against 30 of bn_momentum 0.9 "
+    words += (
+        "(difference 17, one seed of bn_momentum 0.9: no interval, and seeds of equal settings may differ by as much; "
+    )
+    words += "lower is better)."
+    assert f"result   {words}" in printed
     names = {f"{name}{dark}.png" for name in ("scores", "losses", "latents", "final") for dark in ("", "_dark")}
     assert {file.name for file in out.iterdir()} == {*names, "compare.html"}
     for name in names:
@@ -101,41 +114,57 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
         assert tuple(pixels[0, -1]) == ground
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20  # something is on it
     page = (out / "compare.html").read_text()
-    assert "a, 2 seeds has the lowest FID proxy: 13 ± 1.4 against 30 of b." in page
-    assert "One seed of one of them says little" in page
+    assert f'<h1>bn_momentum: 0.8 or 0.9</h1>\n<p class="result none">{words}</p>' in page
+    frames = page[page.index('<figure class="steps">') : page.index("<h2>")]  # before all tables
+    assert frames.count('<img src="data:image/jpeg') == 2
+    assert "The same latents by each, seed 0." in frames
     assert page.count("data:image/png;base64,") == 8
     assert not re.search(r'(src|srcset|href)="(?!data:|http://127)', page)  # self-contained
     assert "<th>settings of</th>" in page
     heads = re.findall(r'<th title="[^"]*">([^<]*)</th>', page)
     assert heads == ["FID proxy", "KID proxy", "density", "coverage", "FID proxy in the run"]  # no empty nn_distance
-    for words in ("<td>model<wbr>.bn<wbr>_momentum</td>", "64 images", "cifar_cnn-", "13 ± 1.4", "b</td>"):
+    for words in (
+        "<td>model<wbr>.bn<wbr>_momentum</td>",
+        "64 images",
+        "cifar_cnn-",
+        "13 ± 1.4",
+        "bn_momentum 0.9</td>",
+    ):
         assert words in page
     assert "model<wbr>.generator" not in page  # it only follows
 
 
-def test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance() -> None:
-    def result(*groups: tuple[float, ...]) -> str:
-        made = [
-            Group(
-                [
-                    Compared(RunFolder(Path(name)), Config(), {}, {metric_names.FINAL_FID_PROXY: ([9], [score])})
-                    for score in scores
-                ],
-                name,
-            )
-            for name, scores in zip("abc", groups, strict=False)
-        ]
-        return _result(made)
+def scored(*groups: tuple[float, ...]) -> list[Group]:
+    metric = metric_names.FINAL_FID_PROXY
+    return [
+        Group(
+            [Compared(RunFolder(Path(name)), Config(), {"tags": {}}, {metric: ([9], [score])}) for score in scores],
+            name,
+        )
+        for name, scores in zip("abc", groups, strict=False)
+    ]
 
-    words = result((12.0, 10.0, 14.0), (6.0, 8.0, 7.0))  # by the t test with 4 degrees of freedom
-    assert words == "b has the lowest FID proxy: 7 ± 1 against 12 ± 2 of a (difference 5, 95% interval 1.42 to 8.58)."
-    words = result((12.0, 10.0, 14.0), (6.0, 8.0, 7.0), (8.0, 9.0, 9.0))
-    assert words.endswith("It is not shown to be lower than that of c.")
-    assert result((5.0, 5.0), (5.0, 5.0)).endswith(
-        "(difference 0, 95% interval 0 to 0). It is not shown to be lower than that of b."
+
+def test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance() -> None:
+    def words(*groups: tuple[float, ...]) -> str:
+        return result(scored(*groups))
+
+    assert words((12.0, 10.0, 14.0), (6.0, 8.0, 7.0)) == (  # by the t test with 4 degrees of freedom
+        "b is better: FID proxy 7 ± 1 against 12 ± 2 of a (difference 5, 95% interval 1.42 to 8.58, 3 seeds each; lower is better)."
     )
-    assert "One seed of one of them says little" in result((5.0,), (6.0, 7.0), (8.0, 9.0))
-    assert result((5.0, 6.0)) == ""
+    three = words((12.0, 10.0, 14.0), (6.0, 8.0, 7.0), (8.0, 9.0, 9.0))
+    assert three.startswith("b has the lowest score, but is not shown to be better than c: FID proxy 7 ± 1 against ")
+    assert "of c, the next of 3 (" in three
+    equal = words((5.0, 5.0), (5.0, 5.0))
+    assert equal.startswith("a has the lowest score, but is not shown to be better: ")
+    assert "(difference 0, 95% interval 0 to 0, 2 seeds each; " in equal
+    assert words((5.0,), (6.0,)) == (
+        "a has the lowest score: FID proxy 5 against 6 of b (difference 1, "
+        "one seed: no interval, and seeds of equal settings may differ by as much; lower is better)."
+    )
+    assert "one seed of a: no interval" in words((5.0,), (6.0, 7.0), (8.0, 9.0))
+    assert words((5.0, 6.0)) == "a: FID proxy 5.5 ± 0.71, 2 seeds."
+    assert words(()) == ""
 
 
 def test_groups_are_named_by_what_sets_them_apart_where_their_names_do_not() -> None:
@@ -150,14 +179,60 @@ def test_groups_are_named_by_what_sets_them_apart_where_their_names_do_not() -> 
 
     early, late = ("20261127-065147-run", 0, 0.8), ("20261127-065210-run", 1, 0.8)
     other, same = [("20261127-065212-run", 0, 0.9), ("20261127-065213-run", 1, 0.9)], ("20261127-065147-run-2", 2, 0.8)
-    assert names(early, late, *other) == ["bn_momentum 0.8, 2 seeds", "bn_momentum 0.9, 2 seeds"]
-    assert names(early, late, other[0]) == ["bn_momentum 0.8, 2 seeds", "20261127-065212-run"]
-    assert names(early, same) == ["20261127-065147-run, 2 seeds"]
-    assert names(early, late) == ["20261127-065147-run and its like, 2 seeds"]
-    assert names(("x-seed-10", 10, 0.8), ("x-seed-11", 11, 0.8)) == ["x, 2 seeds"]
-    assert names(("again", 0, 0.8), ("again-2", 0, 0.8)) == ["again, 2 runs"]
-    both = names(("y-1", 1, 0.8), ("y-2", 2, 0.8), ("y-3", 1, 0.9), ("y-4", 2, 0.9))
-    assert both == ["bn_momentum 0.8, 2 seeds", "bn_momentum 0.9, 2 seeds"]
+    assert names(early, late, *other) == ["bn_momentum 0.8", "bn_momentum 0.9"]
+    assert names(("first", 0, 0.8), ("slower", 0, 0.9)) == ["bn_momentum 0.8", "bn_momentum 0.9"]
+    assert names(early, same) == ["20261127-065147-run"]
+    assert names(early, late) == ["20261127-065147-run and its like"]
+    assert names(("x-seed-10", 10, 0.8), ("x-seed-11", 11, 0.8)) == ["x"]
+
+
+def test_where_many_settings_differ_the_names_of_runs_are_shorter() -> None:
+    many = Config(
+        model=ModelConfig(bn_momentum=0.9, dropout=0.1, leaky_relu_alpha=0.1), train=TrainConfig(label_noise=0.2)
+    )
+
+    def groups(first: str, second: str) -> list[Group]:
+        return grouped(
+            [
+                Compared(RunFolder(Path(first)), Config(), {"tags": {}}, {}),
+                Compared(RunFolder(Path(second)), many, {"tags": {}}, {}),
+            ]
+        )
+
+    assert [group.name for group in groups("first", "second")] == ["first", "second"]
+    assert heading(groups("first", "second")) == "bn_momentum, leaky_relu_alpha, dropout and 1 more"
+    alike = [group.name for group in groups("t-1", "t-2")]
+    assert alike == ["t-1", "t-2"]
+
+
+def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root: Path, tmp_path: Path) -> None:
+    facts = json.loads((root / "runs" / "b" / "run.json").read_text())
+    facts["tags"]["fid_proxy_images"] = "7 in the run, 5000 at the end"
+    (root / "runs" / "b" / "run.json").write_text(json.dumps(facts))
+    out = tmp_path / "page"
+    assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
+    page = (out / "compare.html").read_text()
+    assert "bn_momentum 0.8 has the lowest score: FID proxy 13 ± 1.4" in page
+    assert "Their scores on the way cannot be compared" in page
+    assert "FID proxy in the run" not in page
+    assert not (out / "scores.png").exists()
+
+
+def test_samples_stand_first_whatever_there_is_of_them(tmp_path: Path) -> None:
+    root = tmp_path / "records"
+    short, long = (read_run(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 40), ("long", 60)))
+    slider, ends, words = _samples(grouped([short, long]))
+    assert slider is not None and slider.steps == [0, 20, 40]
+    assert list(ends) == ["steps 40, 40 updates", "steps 60, 60 updates"]
+    assert words == "The same latents by each, seed 0."
+    for file in short.folder.samples.iterdir():
+        file.unlink()
+    slider, ends, words = _samples(grouped([read_run(short.folder), long]))
+    assert slider is None and list(ends) == ["steps 60, 60 updates"]
+    assert words == "The same latents by each, seed 0; no samples of steps 40."
+    for file in long.folder.samples.iterdir():
+        file.unlink()
+    assert _samples(grouped([read_run(run.folder) for run in (short, long)])) == (None, {}, "No run has samples.")
 
 
 def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
@@ -168,16 +243,16 @@ def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
         runs.append(read_run(folder))
     expected = [score + sum(100 / step for step in (60, 80, 100)) / 3 for score in (20.0, 10.0)]
     groups = grouped(runs)
-    assert headline(groups) == metric_names.FID_PROXY
+    assert ranking(groups) == metric_names.FID_PROXY
     console = Console(width=80, record=True)
     console.print(_table(groups))
     printed = console.export_text()
-    assert re.search(rf"gan-trial-0001 +{expected[1]:.4g} +1 +100\n", printed)
+    assert re.search(rf"bn_momentum 0.9 +{expected[1]:.4g} +1 +100\n", printed)
     assert "coverage" not in printed  # an empty column
     page = _page(runs, groups, marks(groups, 6, 3), dict.fromkeys(("The same latents", "Scores", "Losses"), "None."))
     assert re.findall(r'<th title="[^"]*">([^<]*)</th>', page) == ["FID proxy in the run"]
-    assert f"<td>gan-trial-0000</td><td>{expected[0]:.4g}</td>" in page
-    assert f"gan-trial-0001 has the lowest FID proxy in the run: {expected[1]:.4g} against" in page
+    assert f"<td>bn_momentum 0.8</td><td>{expected[0]:.4g}</td>" in page
+    assert f"bn_momentum 0.9 has the lowest score: FID proxy in the run {expected[1]:.4g} against" in page
     assert "have no score of their own at the end" in page
     assert "the mean of its last 3, which a search minimises too" in page
 
@@ -202,7 +277,7 @@ def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> N
 def test_runs_of_other_lengths_do_not_stand_together(tmp_path: Path) -> None:
     root = tmp_path / "records"
     runs = [read_run(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 40), ("long", 60))]
-    assert [group.name for group in grouped(runs)] == ["short", "long"]
+    assert [group.name for group in grouped(runs)] == ["steps 40", "steps 60"]
     assert differing(runs) == {"train.steps": [40, 60]}
 
 
@@ -288,10 +363,11 @@ def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> 
 def test_a_list_grows_by_each_argument() -> None:
     assert parse_arguments(Comparison, ["run=a", "top=3", "run=b"]).run == ["a", "b"]
     assert parse_arguments(Comparison, ["study=gan"]).run == []
+    assert parse_arguments(Comparison, ["first", "top=3", "run=b", "1e3", "a-*"]).run == ["first", "b", "1e3", "a-*"]
 
 
 def test_the_program(root: Path, program: RunProgram) -> None:
-    done = program("run=a-seed-0", "run=b", f"records.root={root}", script="experiments/compare.py")
+    done = program("a-seed-0", "b", f"records.root={root}", script="experiments/compare.py")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     (page,) = root.glob("comparisons/*/compare.html")

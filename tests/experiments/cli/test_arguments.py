@@ -27,6 +27,10 @@ def test_arguments_become_a_checked_dataclass() -> None:
     args = parse_arguments(Arguments, ["run=20261122", "count=7", "overwrite=true", "records.root=~/a=b"])
     assert args == Arguments("20261122", 7, "a", True, RecordsConfig("~/a=b"))
     assert parse_arguments(Arguments, []) == Arguments()
+    assert parse_arguments(Arguments, ["1e3", "count=7"]) == Arguments("1e3", 7)  # a word alone is a run
+    for several in (["a", "b"], ["a", "run=b"]):
+        with pytest.raises(ConfigError, match=f"run must be one run; got '{' '.join(several)}'"):
+            parse_arguments(Arguments, several)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,7 @@ def test_arguments_become_a_checked_dataclass() -> None:
                     "got 'cuont=3' (did you mean 'count'?)"),
         ("count=1,2", "with one value; got 'count=1,2'"),
         ("~count", "with one value; got '~count'"),
-        ("last", "an override must be key=value; got 'last'"),
+        ("overwrite", "an override must be key=value; got 'overwrite'"),
         ("run=${nope}", "an argument must be a plain value; got 'run=${nope}' (Interpolation key 'nope' not found"),
         ("run=", "run must be absent or not empty; got ''"),
     ],

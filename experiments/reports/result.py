@@ -1,0 +1,90 @@
+"""What a comparison says first: which settings are better, by how much, and whether that is more than luck."""
+
+from collections.abc import Sequence
+
+from experiments.reports.groups import Group, in_run_alike, told_apart
+from experiments.reports.statistics import CONFIDENCE, Difference, compare_with_control, mean
+from gan import metric_names
+
+NAMED = 3  # settings in the title, at most
+SCORES = {  # by name: title, what is better
+    metric_names.FID: ("FID proxy", "lower is better"),
+    metric_names.KID: ("KID proxy", "lower is better"),
+    metric_names.DENSITY: ("density", "1 is like real images"),
+    metric_names.COVERAGE: ("coverage", "higher is better"),
+    metric_names.NN_DISTANCE: ("nn_distance", "1 is like held-out images; far less means copies"),
+}
+
+
+def ranking(groups: Sequence[Group]) -> str:
+    """Return the metric that ranks groups: the final score, or where some have none, the one during the runs."""
+    return (
+        metric_names.FINAL_FID_PROXY
+        if all(group.values(metric_names.FINAL_FID_PROXY) for group in groups)
+        else metric_names.FID_PROXY
+    )
+
+
+def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
+    """Return title and direction of each score that some group has; the one that ranks them comes first."""
+    metrics = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
+    if in_run_alike([run for group in groups for run in group.runs]):
+        metrics[metric_names.FID_PROXY] = ("FID proxy in the run", "lower is better")
+    order = sorted(metrics, key=lambda metric: metric != ranking(groups))
+    return {metric: metrics[metric] for metric in order if any(group.values(metric) for group in groups)}
+
+
+def heading(groups: Sequence[Group]) -> str:
+    """Return what is compared: `learning_rate: 0.0002 or 5e-05`, or the settings that differ."""
+    if len(groups) == 1:
+        return f"{groups[0].name}: equal settings"
+    unlike = told_apart([group.runs for group in groups])
+    keys = [key.rpartition(".")[2] for key in unlike]
+    if len(keys) == 1:
+        values = list(dict.fromkeys(*unlike.values()))
+        return f"{keys[0]}: {', '.join(values[:-1])} or {values[-1]}"
+    if not keys:
+        return " or ".join(group.name for group in groups)
+    more = [f"{len(keys) - NAMED} more"] if len(keys) > NAMED else []
+    *first, last = [*keys[:NAMED], *more]
+    return f"{', '.join(first)} and {last}"
+
+
+def result(groups: Sequence[Group]) -> str:
+    """Say which settings are better, and by how much; empty where no two groups have scores.
+
+    The control of Dunnett's intervals is the group with the lowest mean. If the intervals of all others lie above 0,
+    it is the best; equal groups are so told apart in at most 5 % of comparisons (Hsu, 1984).
+    """
+    metric = ranking(groups)
+    scored = sorted((group for group in groups if group.values(metric)), key=lambda group: mean(group.values(metric)))
+    name = columns(groups)[metric][0] if scored else ""
+    if len(scored) < 2:
+        of = f" {scored[0].summary(metric)}, {_counted(scored)}" if scored and len(groups) == 1 else ""
+        return f"{scored[0].name}: {name}{of}." if of else ""
+    first, second, *_ = scored
+    differences = compare_with_control([group.values(metric) for group in scored[1:]], first.values(metric))
+    scores = f"{name} {first.summary(metric)} against {second.summary(metric)}"
+    facts = f"difference {differences[0].value:.3g}, {_interval(differences[0], scored[:2])}; lower is better"
+    unsure = [group for group, other in zip(scored[1:], differences, strict=True) if not other.low > 0]
+    other = f"{second.name}" if len(scored) == 2 else f"{second.name}, the next of {len(scored)}"
+    if not differences[0].has_interval:
+        return f"{first.name} has the lowest score: {scores} of {other} ({facts})."
+    if not unsure:
+        return f"{first.name} is better: {scores} of {other} ({facts})."
+    names = "" if len(scored) == 2 else f" than {', '.join(group.name for group in unsure)}"
+    return f"{first.name} has the lowest score, but is not shown to be better{names}: {scores} of {other} ({facts})."
+
+
+def _interval(difference: Difference, groups: Sequence[Group]) -> str:
+    if not difference.has_interval:
+        alone = [group for group in groups if len(group.runs) == 1]
+        which = "one seed" if len(alone) == len(groups) else f"one seed of {alone[0].name}" if alone else "one score"
+        return f"{which}: no interval, and seeds of equal settings may differ by as much"
+    return f"{CONFIDENCE:.0%} interval {difference.low:.3g} to {difference.high:.3g}, {_counted(groups)}"
+
+
+def _counted(groups: Sequence[Group]) -> str:
+    counts = [len(group.runs) for group in groups]
+    words = f"{' and '.join(map(str, dict.fromkeys(counts)))} seed{'s' if counts != [1] * len(counts) else ''}"
+    return f"{words} each" if len(set(counts)) == 1 and len(counts) > 1 else words

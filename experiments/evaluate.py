@@ -1,8 +1,8 @@
 """Score the generator of a run anew: all metrics, printed and logged to the run.
 
-    python experiments/evaluate.py run=last
-    python experiments/evaluate.py run=<MLflow id, name or folder> extractor=random_cnn
-    python experiments/evaluate.py run=last step=best num_images=10000
+    python experiments/evaluate.py last
+    python experiments/evaluate.py <MLflow id, name or folder> extractor=random_cnn
+    python experiments/evaluate.py last step=best num_images=10000
 
 The run gets them as evaluate/<extractor id>/<number of images>/..., so that scores which
 cannot be compared never stand under one name.

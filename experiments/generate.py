@@ -1,10 +1,10 @@
 """Samples from the generator of a run; the data set is not needed.
 
     python experiments/generate.py                                     # 64 samples of the last run
-    python experiments/generate.py run=best:gan num_images=1000 out=samples.npz
-    python experiments/generate.py run=last seed=1 grid=4x12 out=grid.png
-    python experiments/generate.py run=last interpolate=3:7 out=walk.gif
-    python experiments/generate.py run=last latents=mine.npy out=folder/
+    python experiments/generate.py best:gan num_images=1000 out=samples.npz
+    python experiments/generate.py last seed=1 grid=4x12 out=grid.png
+    python experiments/generate.py last interpolate=3:7 out=walk.gif
+    python experiments/generate.py last latents=mine.npy out=folder/
 
 `out` says by its name what is made: an image (.png), an animation (.gif), arrays `images`
 (N, 32, 32, 3) uint8 and `latents` (N, latent_dim) float32 (.npz), a folder of one image

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.overview import read_best
 from experiments.tracking.address import sqlite_file, tracking_uri
-from experiments.tracking.connection import EXPERIMENT, VIEW_TAG, connect, find_experiment, is_gone
+from experiments.tracking.connection import EXPERIMENT, connect, find_experiment, is_gone
 from experiments.tracking.delivery import Delivery
+from experiments.tracking.experiment import VIEW_TAG
 from experiments.tracking.relocation import relocate
 
 if TYPE_CHECKING:

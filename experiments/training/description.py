@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.records import journal
+from experiments.records.differences import differences
 from experiments.records.folders import RunFolder
 from experiments.records.status import RunStatus
 from experiments.settings.schema import Config
@@ -14,8 +15,6 @@ from gan import metric_names
 FLOOR, CEILING = "fid_proxy_floor", "fid_proxy_ceiling"  # tags: the scores of real images and of noise
 PICTURES = {"samples.gif": "samples over the updates", "plots/real_vs_generated.png": "real images, generated images"}
 COMMAND_WIDTH = 80  # characters
-# Overrides that do not say how a run was trained.
-NOT_SHOWN = ("name", "notify", "records.root", "data", "data.path", "search", "hydra.sweep.dir")
 METRICS = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end."
 
 
@@ -70,11 +69,11 @@ def headline(folder: RunFolder, config: Config, status: RunStatus) -> str:
 
 
 def _changed(command: str) -> str:
-    """Return what a command line sets beside the preset, as code; empty where that is nothing."""
-    values = {key: value for key, mark, value in (word.partition("=") for word in shlex.split(command)) if mark}
-    preset = values.pop("experiment", None)
-    settings = [f"`{key}={value}`".replace("\n", " ") for key, value in values.items() if key not in NOT_SHOWN]
-    begin = f"Preset `{preset}`" if preset else "No preset"
+    """Return what a command line changes of its preset, as code."""
+    words = shlex.split(command)
+    presets = [word.partition("=")[2] for word in words if word.startswith("experiment=")]
+    settings = [f"`{key}={value}`".replace("\n", " ") for key, value in differences(words).items()]
+    begin = f"Preset `{presets[-1]}`" if presets else "No preset"
     return f"{begin}, and {', '.join(settings)}." if settings else f"{begin}."
 
 

@@ -457,7 +457,7 @@ FAULTS = [
     ),
     Fault(
         "difference-is-shown",
-        "experiments/compare.py",
+        "experiments/reports/result.py",
         "The lowest mean is said to be lower, though that may be chance.",
         "if not other.low > 0]",
         "if not other.value > 0]",

@@ -333,4 +333,4 @@ def compare_command(runs: Sequence[Overview]) -> str | None:
     """Return the command that compares runs; None for fewer than two, or where their scores cannot be compared."""
     if len(runs) < 2 or len({run.alike for run in runs}) > 1:
         return None
-    return shlex.join(["python", "experiments/compare.py", *(f"run={run.name}" for run in runs)])
+    return shlex.join(["python", "experiments/compare.py", *(run.name for run in runs)])

@@ -1,7 +1,8 @@
 """Runs in a notebook: their settings, curves, samples and generators.
 
-    from experiments.notebook import best, load
+    from experiments.notebook import best, load, runs
 
+    runs()                                 # a table of all runs, trials of searches among them
     load("first")                          # shows the run: scores, settings, samples over steps
     load("first").history()["eval/fid_proxy"].plot()
     best("ships").generate(16, seed=7)     # an array of images that shows itself
@@ -22,6 +23,7 @@ from rich.console import Console
 
 from experiments.records import journal
 from experiments.records.folders import BEST, Records, RunFolder
+from experiments.records.overview import read_runs
 from experiments.reports.page import FOLDER, render
 from experiments.reports.slider import make_slider
 from experiments.settings.schema import Config
@@ -49,7 +51,7 @@ def load(name: str = "last", root: str | Path | None = None) -> "Run":
     Raises:
         ConfigError: where there is no such run, or its records are damaged.
     """
-    folder = Records.at(str(root) if root is not None else None).find_run(name, "name")
+    folder = _records(root).find_run(name, "name")
     config, facts = read_records(folder, "name")
     return Run(folder, config, facts)
 
@@ -65,6 +67,36 @@ def best(study: str, root: str | Path | None = None) -> "Run":
         ConfigError: where there is no such study, or its search is not over.
     """
     return load(f"{BEST}{study}", root)
+
+
+def runs(root: str | Path | None = None) -> "pd.DataFrame":
+    """Return a row for each run, the newest first: name, study, state, score and of how many images, step, preset.
+
+    The settings that a run changes of its preset have columns of their own.
+
+    Args:
+        root: of the records; by default the project's `mlruns`.
+    """
+    import pandas as pd
+
+    overviews = sorted(read_runs(_records(root)), key=lambda run: -run.created)
+    rows = [
+        {
+            "study": run.study,
+            "state": run.state,
+            "fid_proxy": run.score,
+            "num_images": run.num_images,
+            "step": run.step,
+            "preset": run.preset,
+            **run.changed,
+        }
+        for run in overviews
+    ]
+    return pd.DataFrame(rows, index=pd.Index([run.name for run in overviews], name="run"))
+
+
+def _records(root: str | Path | None) -> Records:
+    return Records.at(str(root) if root is not None else None)
 
 
 class Images(np.ndarray):

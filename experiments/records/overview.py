@@ -303,11 +303,11 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
                 return Overview(folder, facts, "damaged")
     step = max(map(int, STEP.findall(content)), default=0)
     is_last = final is not None and final[0] >= max(scores, default=0)
-    state = _state(folder, status, tags)
+    state = _state(folder, status, tags, step)
     return Overview(folder, facts, state, tags, step, scores, final[1] if final and is_last else None, tuple(won))
 
 
-def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str]) -> str:
+def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str], step: int) -> str:
     match status:
         case RunStatus.FINISHED:
             return "finished"
@@ -317,7 +317,7 @@ def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str]) ->
             return {"PRUNED": "pruned", "PAUSED": "paused"}.get(tags.get(TRIAL_STATE, ""), "stopped")
     if is_in_use(folder):
         return "running"
-    return "interrupted" if status == RunStatus.RUNNING else "new"
+    return "interrupted" if status == RunStatus.RUNNING or step else "new"  # a first start has no status
 
 
 def _searched_keys(study: Path) -> frozenset[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.notebook import Images, best, load
+from experiments.notebook import Images, best, load, runs
 from experiments.records.journal import Journal
 from experiments.training.generator import sample_latents
 from gan import metric_names
@@ -77,6 +77,14 @@ def test_a_run_without_anything_shows_itself_too(untrained_run: "Started") -> No
     assert math.isnan(run.score)
     assert run.history().empty
     assert "No samples yet" in run._repr_html_()
+
+
+def test_all_runs_are_a_table(run: "Run") -> None:
+    table = runs(run.folder.records.root)
+    assert list(table.index) == ["mine"]
+    row = table.loc["mine"]
+    assert (row["fid_proxy"], row["step"]) == (9.5, 6)
+    assert row["state"] == "interrupted"  # it has updates, no end, and no process
 
 
 def test_mistakes(run: "Run", tmp_path: Path) -> None:

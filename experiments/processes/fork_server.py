@@ -5,11 +5,12 @@ a program, its arguments, environment, working directory and standard streams. A
 of its own would have them, and ends as one. The server ends when its standard input does, after its last child.
 
 The standard library's server (multiprocessing's forkserver) does not do: a process that it forked cannot use it, so
-each worker of a search would import TensorFlow for itself; its children end without Python's own shutdown, so exit
-handlers of libraries are not called; and they have the streams of the server.
+each worker of a search would import TensorFlow for itself; its children end without the exit handlers of libraries;
+and they have the streams of the server.
 """
 
 import array
+import atexit
 import contextlib
 import gc
 import importlib
@@ -242,6 +243,29 @@ def main() -> Request | None:
     return Server(socket.socket(fileno=int(sys.argv[1])), environment, sigint).serve()
 
 
+def run_to_the_end(request: Request) -> None:
+    """Run a program in this process and end it, as Python does but for one thing: no object is freed one by one.
+
+    That would take 0.4 s of a core, as the server's imports are copied to be freed. An uncaught error ends as usual.
+    """
+    code: Any = None
+    try:
+        request.run()
+    except SystemExit as end:
+        code = end.code
+        if not isinstance(code, int | None):  # a text, which Python prints
+            raise
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python and multiprocessing do
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):  # Python's own end says it
+        sys.exit(code)
+    os._exit((code or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     if (request := main()) is not None:
-        request.run()
+        run_to_the_end(request)

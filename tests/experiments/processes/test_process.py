@@ -107,6 +107,9 @@ def test_exit_codes(is_forked: bool, server: psutil.Process, monkeypatch: pytest
     if not is_forked:
         monkeypatch.delenv(ADDRESS)
     assert run(PROGRAM, ["end=3"]).returncode == 3
+    told = run(PROGRAM, ["end=alas", "late=last"])
+    assert (told.returncode, told.stderr, told.stdout.split()[-2:]) == (1, "alas\n", ["last", "over"])
+    assert run(PROGRAM, ["late=last"]).stdout.split()[-2:] == ["last", "over"]  # after the last thread, and written
     sleeping = start(PROGRAM, ["sleep=60"], stdout=subprocess.DEVNULL)
     assert isinstance(sleeping, ForkedProcess) == is_forked
     with pytest.raises(subprocess.TimeoutExpired):

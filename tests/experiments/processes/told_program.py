@@ -1,4 +1,4 @@
-"""What a program finds when it begins, as JSON on its standard output; `end` and `sleep` say how it ends."""
+"""What a program finds when it begins, as JSON on its standard output; `end`, `sleep` and others say how it ends."""
 
 import atexit
 import json
@@ -45,6 +45,9 @@ if __name__ == "__main__":
     time.sleep(float(words.get("sleep", 0)))
     if "file" in words:
         open(words["file"], "w").close()
+    if "late" in words:
+        threading.Timer(0.2, print, [words["late"]]).start()
     if "raise" in words:
         raise RuntimeError(words["raise"])
-    sys.exit(int(words.get("end", 0)))
+    end = words.get("end", "0")
+    sys.exit(int(end) if end.isdigit() else end)

@@ -83,12 +83,19 @@ def no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[None]:
-    """Has programs forked from now on, by the tests themselves and by the programs that they start."""
+def forks(mlflow_database: Path) -> Iterator[None]:
+    """Has programs forked from now on, by the tests themselves and by the programs that they start.
+
+    `preloaded/cheaper_programs.py` says what they do not do, unlike those that are not forked.
+    """
     from experiments.processes.process import fork_server
 
-    with fork_server(["sweeps.workers.preload", "sweeps.search.start"]):
-        yield
+    path = os.pathsep.join([str(TESTS / "preloaded"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", path)
+        patch.setenv("TESTS_MLFLOW_DATABASE", str(mlflow_database))
+        with fork_server(["sweeps.workers.preload", "sweeps.search.start", "cheaper_programs"]):
+            yield
 
 
 @pytest.fixture
@@ -224,15 +231,17 @@ def dataset(train: np.ndarray, test: np.ndarray | None = None) -> "Dataset":
 
 def small_scorer(train: np.ndarray, test: np.ndarray | None = None) -> "Scorer":
     """Scores against some images in the features of the random network; of the same images only once a process."""
+    from gan.evaluation import scorer
     from gan.evaluation.extractors import load_extractor
-    from gan.evaluation.scorer import Reference, Scorer
     from gan.evaluation.weights import find_weights
 
     key = hashlib.sha256(b"%d" % len(train) + train.tobytes() + (b"" if test is None else test.tobytes())).hexdigest()
     if key not in SCORERS:
         extractor = load_extractor(find_weights("random_cnn"))
-        with tempfile.TemporaryDirectory() as cache:
-            SCORERS[key] = Scorer(extractor, Reference.of(extractor, dataset(train, test), Path(cache)))
+        with tempfile.TemporaryDirectory() as cache, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scorer, "NOISE_IMAGES", 500)  # a tenth, as scoring them takes longest
+            reference = scorer.Reference.of(extractor, dataset(train, test), Path(cache))
+        SCORERS[key] = scorer.Scorer(extractor, reference)
     return SCORERS[key]
 
 

@@ -107,7 +107,7 @@ def test_a_map_from_beginning_to_end(program: RunProgram, npz: Path, tmp_path: P
         "data=npz", f"data.path={npz}", *NARROW, "model.dropout=0.1,0.25", "optim.learning_rate=2e-4,4e-4", "search.steps=6",
         "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20", "search.workers=2", f"records.root={tmp_path}",
     ]  # fmt: skip
-    result = program(*arguments, script="sweeps/grid.py", is_forked=False)
+    result = program(*arguments, script="sweeps/grid.py")
     assert result.returncode == 0, result.stdout + result.stderr
     folder = tmp_path / "studies" / "grid"
     with open(folder / "trials.csv") as stream:

@@ -107,11 +107,15 @@ def test_keras_own_layers_make_the_same_images() -> None:
 
 
 @pytest.mark.parametrize(
-    ("update_rule", "precision"),
-    [("tutorial", "float32"), pytest.param("batch", "mixed_bfloat16", marks=pytest.mark.slow)],
+    ("update_rule", "precision", "options"),
+    [
+        ("tutorial", "float32", {"loss": "hinge", "ema_decay": 0.9}),
+        pytest.param("batch", "mixed_bfloat16", {**ALL, "d_steps": 1}, marks=pytest.mark.slow),
+    ],
 )
-def test_they_train_and_a_restored_state_trains_on_exactly(update_rule: str, precision: str) -> None:
-    options = {name: ALL[name] for name in ("loss", "labels", "r1_gamma", "r1_every_steps", "ema_decay")}
+def test_they_train_and_a_restored_state_trains_on_exactly(
+    update_rule: str, precision: str, options: dict[str, Any]
+) -> None:
     first, second = (resnet_update(update_rule, precision, **options) for _ in range(2))
     start = first.state()
     first.run(1, 2)

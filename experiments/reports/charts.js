@@ -57,6 +57,7 @@
 
   // What is marked is drawn by hand above the chart: Plotly would compute all of it anew, seconds of a thousand trials.
   function overlay({ plot, figure, pairs }) {
+    if (!plot._fullLayout) return; // not drawn yet
     plot.querySelector(".overlay")?.remove();
     if (marked === null) return;
     const svg = element("svg", { class: "overlay" }), origin = plot.getBoundingClientRect();
@@ -98,13 +99,25 @@
     const still = chart.querySelector(".still");
     entry.plot.className = "plot";
     still.before(entry.plot);
+    drawn.push(entry);
     await Plotly.newPlot(entry.plot, coloured(figure.data), layoutOf(figure), config);
     still.remove();
-    drawn.push(entry);
     entry.plot.on("plotly_afterplot", () => overlay(entry)); // zoomed or resized
+    if (figure.data[0].type === "parcoords") entry.plot.on("plotly_restyle", () => brush(entry));
     entry.plot.on("plotly_hover", (event) => mark(keyOf(entry, event), false));
     entry.plot.on("plotly_unhover", () => mark(pinned, false));
     entry.plot.on("plotly_click", (event) => pin(keyOf(entry, event)));
+    overlay(entry);
+  }
+
+  // What lies within the parts that were chosen of the axes of parallel coordinates; the rest of the tables is dimmed.
+  function brush({ plot, figure }) {
+    const chosen = plot.data[0].dimensions.filter(({ constraintrange }) => constraintrange && constraintrange.length);
+    const inside = ({ constraintrange: chosen, values }, k) =>
+      (Array.isArray(chosen[0]) ? chosen : [chosen]).some(([low, high]) => low <= values[k] && values[k] <= high);
+    const keys = figure.data[0].customdata.filter((_, k) => chosen.every((dimension) => inside(dimension, k))).map(String);
+    for (const row of document.querySelectorAll("[data-key]"))
+      row.classList.toggle("outside", chosen.length > 0 && !keys.includes(row.dataset.key));
   }
 
   function keyOf(entry, event) {
@@ -155,13 +168,17 @@
   }
 
   await unpack();
-  for (const chart of document.querySelectorAll(".chart")) {
-    await draw(chart);
-    await new Promise(requestAnimationFrame); // the page stays usable meanwhile
-  }
+  // Each when it comes near: a search of all settings has dozens, and while it runs the page reloads itself.
+  const near = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries)
+      if (isIntersecting) {
+        near.unobserve(target);
+        draw(target).then(() => document.dispatchEvent(new Event("drawn")));
+      }
+  }, { rootMargin: "600px" });
+  for (const chart of document.querySelectorAll(".chart")) near.observe(chart);
   tables();
   dark.addEventListener("change", async () => {
     for (const entry of drawn) await Plotly.react(entry.plot, coloured(entry.figure.data), layoutOf(entry.figure), config);
   });
-  document.documentElement.dataset.charts = "drawn";
 })();

@@ -47,12 +47,27 @@ def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str =
     """
     saved = SavedFigure(title, file, file.with_name(f"{file.stem}_dark{file.suffix}"), caption)
     for theme, place in (("light", saved.light), ("dark", saved.dark)):
-        with matplotlib.rc_context(_settings(theme)):  # type: ignore[arg-type]
-            figure = draw(theme)
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND[theme], bbox_inches="tight", pad_inches=0.1)
-        write_atomically(place, buffer.getvalue())
+        save_png(lambda theme=theme: draw(theme), place, theme)  # type: ignore[misc]
     return saved
+
+
+def save_png(draw: Callable[[], "Figure"], file: Path, theme: str = "light") -> Path:
+    """Draw a figure in one theme and save it.
+
+    Args:
+        draw: makes the figure, in Matplotlib's settings of the theme.
+        file: a PNG.
+        theme: "light" or "dark".
+
+    Returns:
+        The file.
+    """
+    with matplotlib.rc_context(_settings(theme)):  # type: ignore[arg-type]
+        figure = draw()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND[theme], bbox_inches="tight", pad_inches=0.1)
+    write_atomically(file, buffer.getvalue())
+    return file
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -72,37 +87,6 @@ def ink_on(colour: Sequence[float] | np.ndarray) -> str:
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3])
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return "black" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "white"
-
-
-def recolour(figure: "Figure", theme: str) -> None:
-    """Give a figure that a library drew in a style of its own this look's ground, ink and grid."""
-    from matplotlib.collections import LineCollection, PathCollection
-    from matplotlib.ticker import NullFormatter
-
-    ink, ground = INK[theme], GROUND[theme]
-    figure.patch.set_facecolor(ground)
-    for text in figure.texts:
-        text.set_color(ink)
-    for axes in figure.axes:
-        axes.set_facecolor(ground)
-        axes.tick_params(colors=ink, which="both")
-        for drawn in axes.collections:
-            if theme == "dark" and isinstance(drawn, PathCollection | LineCollection) and drawn.get_array() is not None:
-                drawn.set_cmap(drawn.get_cmap().reversed())  # libraries draw what matters dark, for light grounds
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = axis.get_view_interval()
-            if axis.get_scale() == "log" and sum(low <= tick <= high for tick in axis.get_majorticklocs()) > 1:
-                axis.set_minor_formatter(NullFormatter())  # or they run into each other
-        for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
-            line.set(color=ink, alpha=0.15)
-        for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts):
-            text.set_color(ink)
-        for spine in axes.spines.values():
-            spine.set_color(ink)
-        if (legend := axes.get_legend()) is not None:
-            legend.get_frame().set(facecolor=ground, edgecolor="none")
-            for text in legend.get_texts():
-                text.set_color(ink)
 
 
 def show_pixels(axes: "Axes", pixels: np.ndarray) -> None:

@@ -28,17 +28,22 @@ FOLDER = Path(__file__).parent
 
 def render(template: Path, **values: Any) -> str:
     """Render a template that extends page.html, with the filters `brief`, `inline` and `breakable`."""
+    themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
+    page = str(printable(_environment(template.parent).get_template(template.name).render(themes=themes, **values)))
+    return page.replace("<!-- scripts -->", _scripts(page), 1)
+
+
+@functools.cache  # with its compiled templates: the page of a search is rendered again and again
+def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([template.parent, FOLDER]),
+        loader=jinja2.FileSystemLoader([folder, FOLDER]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"brief": brief, "inline": inline, "breakable": breakable}
-    themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
-    page = str(printable(environment.get_template(template.name).render(themes=themes, **values)))
-    return page.replace("<!-- scripts -->", _scripts(page), 1)
+    return environment
 
 
 def _scripts(page: str) -> str:

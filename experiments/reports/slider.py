@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from gan.images import ZOOM
+
 MOST_STEPS = 12  # more would make the page large
-QUALITY = 85  # of the JPEGs
+QUALITY = 90  # of the JPEGs
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,15 @@ def evenly(steps: list[int], most: int) -> list[int]:
     return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]
 
 
-def as_jpeg(file: Path, quality: int = QUALITY) -> str:
-    """Return a picture as the source of an <img>, a quarter of a PNG's size."""
-    buffer = io.BytesIO()
+def as_jpeg(file: Path) -> str:
+    """Return samples as the source of an <img>, without the zoom that they are saved with: the page enlarges them."""
     with Image.open(file) as image:
-        image.convert("RGB").save(buffer, "JPEG", quality=quality)
+        pixels = np.asarray(image.convert("RGB"))
+    small = pixels[::ZOOM, ::ZOOM]
+    if pixels.shape == (ZOOM * small.shape[0], ZOOM * small.shape[1], 3) and np.array_equal(
+        small.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1), pixels
+    ):
+        pixels = small
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

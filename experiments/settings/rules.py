@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import math
 import re
 import shlex
@@ -252,7 +253,12 @@ def misplaced_character(text: str) -> str:
 
 
 def describe(settings: type) -> dict[str, dict[str, Any]]:
-    """Return all keys, dotted, in order, each with its `type`, `default`, `doc`, `rule` and `same_as`."""
+    """Return all keys, dotted, in order, each with its `type`, `default`, `doc`, `rule` and `same_as`; only to be read."""
+    return _described(settings)
+
+
+@functools.cache  # a search with thousands of trials asks again and again
+def _described(settings: type) -> dict[str, dict[str, Any]]:
     return dict(_describe(settings, ""))
 
 

@@ -71,7 +71,7 @@ def confirm(
     unscored: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
     def train(number: int, candidate: Candidate, seed: int) -> None:
-        run = _run(plan, candidate, seed)
+        run = run_of_seed(plan, candidate, seed)
         name = f"{candidate.title} seed {seed}"
         for _ in range(plan.search.retries + 1):
             if should_stop() or stopped or _is_done(run) or _failure(run):
@@ -122,7 +122,7 @@ def confirm(
             raise Stopped
 
     def add_result(candidate: Candidate, seed: int) -> None:
-        run = _run(plan, candidate, seed)
+        run = run_of_seed(plan, candidate, seed)
         if _is_done(run):
             candidate.seeds.append(seed)
             candidate.scores.append(attempts.score_of(run))
@@ -152,10 +152,17 @@ def best_run(plan: Plan, candidate: Candidate) -> RunFolder:
         plan: of the search.
         candidate: with the seeds and final scores of its confirmation.
     """
-    return _run(plan, candidate, candidate.seeds[int(np.argmin(candidate.final))])
+    return run_of_seed(plan, candidate, candidate.seeds[int(np.argmin(candidate.final))])
 
 
-def _run(plan: Plan, candidate: Candidate, seed: int) -> RunFolder:
+def run_of_seed(plan: Plan, candidate: Candidate, seed: int) -> RunFolder:
+    """Return the run in which a candidate trains on a seed.
+
+    Args:
+        plan: of the search.
+        candidate: or the baseline.
+        seed: one of those that the confirmation trains on.
+    """
     before = plan.records.runs / f"{plan.search.study}-confirm-tutorial-seed-{seed}"
     if candidate.title == DEFAULTS and before.exists():  # what a version called so that started from the defaults
         return RunFolder(before)
@@ -187,7 +194,7 @@ def _job(plan: Plan, candidate: Candidate, seed: int) -> Job:
         overrides=[*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"],
         config_dir=plan.config_dir,
         study=str(plan.folder.path),
-        name=_run(plan, candidate, seed).name,
+        name=run_of_seed(plan, candidate, seed).name,
         title=f"confirm {candidate.title}, seed {seed}",
         params={"confirms": candidate.title},
         tags={"optuna.study_name": plan.search.study, "confirms": candidate.title},

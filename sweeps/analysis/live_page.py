@@ -2,17 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.reports.page import render
+from experiments.reports.slider import as_jpeg
 from gan import metric_names
 from gan.arrays import write_atomically
 from sweeps.analysis import trial_rows
 from sweeps.analysis.comparison import Candidate
+from sweeps.analysis.importances import length
+from sweeps.analysis.race_chart import race_chart
+from sweeps.analysis.space_charts import space_charts
+from sweeps.analysis.trial_charts import trial_charts
 from sweeps.display.time_left import time_left
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, rungs
@@ -21,16 +25,6 @@ TEMPLATE = Path(__file__).with_name("live.html")
 LEAST_SECONDS = 5.0  # between two versions of the page; more where it takes long to make one
 MOST_OF_TIME = 0.01  # that making it may take
 RELOAD_SECONDS = 10
-WIDTH, HEIGHT, MARGIN = 720, 300, 44  # of the curves, in pixels
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The scores of one trial as a line of an SVG."""
-
-    title: str
-    points: str
-    kind: str  # a class of the page's style: best, baseline, running or other
 
 
 class LivePage:
@@ -76,7 +70,7 @@ class LivePage:
         spent, budget, unit = len(finished), plan.budget, "trials"
         if plan.search.updates is not None:
             spent, budget, unit = rungs.updates_spent(plan, every), plan.search.updates, "updates"
-        curves, highest, longest = _curves(plan, trials, best)
+        parallel, slice_charts = space_charts(plan, every)
         page = render(
             TEMPLATE,
             study=plan.search.study,
@@ -90,11 +84,12 @@ class LivePage:
             baseline=plan.baseline_name,
             candidates=candidates,
             seeds=plan.search.confirm.seeds,
-            rungs=rungs.counts(plan, every) if len(plan.rungs) > 1 else {},
-            curves=curves,
-            size=(WIDTH, HEIGHT, MARGIN),
-            highest=highest,
-            longest=longest,
+            race=race_chart(candidates) if candidates else None,
+            rungs=trial_rows.rung_rows(plan, every),
+            charts=trial_charts(plan, every),
+            parallel=parallel,
+            slice_charts=slice_charts,
+            steps=length(plan, every),
             pictures=[_picture(plan, trial) for trial in trials if trial.state == TrialState.RUNNING],
             keys=[dimension.key for dimension in plan.space],
             rows=[trial_rows.row(plan, trial) for trial in sorted(trials, key=trial_rows.by_score)],
@@ -102,39 +97,9 @@ class LivePage:
         write_atomically(self.file, page.encode())
 
 
-def _curves(plan: Plan, trials: Sequence[FrozenTrial], best: FrozenTrial | None) -> tuple[list[Curve], float, int]:
-    """Return the trials' scores as lines, those that matter last, and the ends of both axes."""
-    scores = sorted(score for trial in trials for score in trial.intermediate_values.values())
-    highest = (
-        scores[int(0.95 * (len(scores) - 1))] * 1.05 if scores else 1.0
-    )  # a few that failed do not flatten the rest
-    longest = plan.search.steps
-
-    def line(trial: FrozenTrial) -> str:
-        across, down = (WIDTH - MARGIN) / longest, (HEIGHT - MARGIN) / highest
-        points = sorted(trial.intermediate_values.items())
-        return " ".join(f"{MARGIN + s * across:.1f},{(highest - min(v, highest)) * down:.1f}" for s, v in points)
-
-    def kind(trial: FrozenTrial) -> str:
-        if best is not None and trial.number == best.number:
-            return "best"
-        if attempts.is_baseline(plan, trial):
-            return "baseline"
-        return "running" if trial.state == TrialState.RUNNING else "other"
-
-    curves = []
-    for trial in trials:
-        if trial.intermediate_values:
-            last = trial.intermediate_values[max(trial.intermediate_values)]
-            title = f"trial {attempts.origin(trial)}: {last:.4g} after {trial_rows.steps_of(trial):,} updates"
-            curves.append(Curve(title, line(trial), kind(trial)))
-    order = ("other", "running", "baseline", "best")
-    return sorted(curves, key=lambda curve: order.index(curve.kind)), highest, longest
-
-
-def _picture(plan: Plan, trial: FrozenTrial) -> tuple[str, Path | None]:
-    """Return what a running trial is called, and its newest samples."""
+def _picture(plan: Plan, trial: FrozenTrial) -> tuple[int, str, str]:
+    """Return a running trial's number, what it is called, and its newest samples as the source of an <img>."""
     samples = attempts.run_of(plan, trial).sample_files(metric_names.SAMPLES)
     newest = max(samples, default=None)
     words = f"trial {attempts.origin(trial)}" + (f", step {newest:,}" if newest is not None else "")
-    return words, samples[newest] if newest is not None else None
+    return attempts.origin(trial), words, as_jpeg(samples[newest]) if newest is not None else ""

@@ -13,18 +13,26 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.compose import flags
 from experiments.cli.terminal import printable
-from experiments.reports.figures import SavedFigure
+from experiments.records.folders import RunFolder
 from experiments.reports.page import render
+from experiments.reports.slider import Slider, make_slider
+from experiments.reports.stills import with_still
 from experiments.tracking.address import serve_command
+from gan import metric_names
 from gan.arrays import write_atomically
+from sweeps.analysis import plots
 from sweeps.analysis.champion import Winner, find_winner
 from sweeps.analysis.comparison import Comparison
-from sweeps.analysis.plots import draw_figures, importances
-from sweeps.analysis.trial_rows import by_score, row, steps_of
+from sweeps.analysis.confirm import run_of_seed
+from sweeps.analysis.importances import FEWEST, fanova, length, ped_anova
+from sweeps.analysis.race_chart import race_chart
+from sweeps.analysis.space_charts import importance_charts, space_charts
+from sweeps.analysis.trial_charts import trial_charts
+from sweeps.analysis.trial_rows import by_score, row, rung_rows, steps_of
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import Value, as_overrides
-from sweeps.study import attempts, identity, rungs
+from sweeps.study import attempts, identity
 
 STATES = ("COMPLETE", "PAUSED", "PRUNED", "FAIL")
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -37,7 +45,7 @@ class Report:
     best: Path
     trials: Path
     page: Path
-    figures: dict[str, SavedFigure]  # by title, those that could be drawn
+    pictures: list[Path]  # PNGs, those that could be drawn
     winner: Winner | None
 
 
@@ -58,7 +66,7 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
         plan.folder.path / "best.yaml",
         plan.folder.path / "trials.csv",
         plan.folder.path / "report.html",
-        draw_figures(plan, trials),
+        plots.save_pictures(plan, trials),
         find_winner(plan, trials, comparison),
     )
     if report.winner is not None:
@@ -135,13 +143,26 @@ def _page(
     report: Report,
 ) -> str:
     saved, without = saved_steps(plan, trials)
-    winner = report.winner
+    winner, done = report.winner, attempts.finished(trials)
+    every = study.get_trials(deepcopy=False)
+    fractions, decisive = fanova(study, plan), ped_anova(study, plan)
+    parallel, slice_charts = space_charts(plan, every)
+    charts = [*trial_charts(plan, every), *([parallel] if parallel is not None else [])]
+    charts += importance_charts(plan, every, fractions, decisive)
+    confirmed = [comparison.baseline, *comparison.candidates] if comparison is not None else []
+    race = race_chart(confirmed)
+    is_map = plots.is_map(plan) and bool(done)
     states = {name: sum(attempts.state_name(t) == name for t in trials) for name in STATES}
     return render(
         TEMPLATE,
         study=plan.search.study,
         comparison=comparison,
-        confirmed=[comparison.baseline, *comparison.candidates] if comparison is not None else [],
+        confirmed=confirmed,
+        race=with_still(race) if race is not None else None,
+        frames=_frames(plan, trials, comparison),
+        map=with_still(plots.map_chart(plan, done)) if is_map else None,
+        sample_map=plots.sample_map(plan, done) if is_map else None,
+        sheet=[] if is_map else plots.contact_sheet(plan, done),
         winner=winner,
         baseline=plan.baseline_name,
         rescored=rescored,
@@ -151,14 +172,42 @@ def _page(
         last_scores=SCORES,
         identity=study.user_attrs[identity.IDENTITY],
         states=states,
-        rungs=rungs.counts(plan, study.get_trials(deepcopy=False)) if len(plan.rungs) > 1 else {},
+        rungs=rung_rows(plan, every),
         saved=saved,
         without=without,
-        figures=report.figures,
-        importances=importances(study, plan),
+        charts=[with_still(chart) for chart in charts],
+        slice_charts=[with_still(chart) for chart in slice_charts],
+        steps=length(plan, every),
+        fanova=fractions,
+        ped_anova=decisive,
+        fewest=FEWEST,
         keys=[dimension.key for dimension in plan.space],
         space=plan.space,
         search=plan.search,
         serve=serve_command(plan.records),
         rows=[row(plan, trial) for trial in sorted(trials, key=by_score)],
     )
+
+
+def _frames(plan: Plan, trials: Sequence[FrozenTrial], comparison: Comparison | None) -> Slider | None:
+    """Return the samples of the best trial on the way, beside the baseline's: of one fresh seed, or of the search."""
+    done = attempts.finished(trials)
+    baseline = [trial for trial in done if attempts.is_baseline(plan, trial)][:1]
+    best = [trial for trial in done if not attempts.is_baseline(plan, trial)][:1]
+    names = [plan.preset] * len(baseline) + [f"trial {attempts.origin(trial)}" for trial in best]
+    shown = dict(zip(names, [*baseline, *best], strict=True))
+    keys = {name: str(attempts.origin(trial)) for name, trial in shown.items()}
+    runs = {name: attempts.run_of(plan, trial) for name, trial in shown.items()}
+    seeds = set(comparison.best.seeds) & set(comparison.baseline.seeds) if comparison is not None else set()
+    if comparison is not None and seeds:
+        title = f"trial {comparison.best.origin}"
+        pair = {plan.preset: comparison.baseline, title: comparison.best}
+        confirmed = {name: run_of_seed(plan, candidate, min(seeds)) for name, candidate in pair.items()}
+        fresh = {plan.preset: "0", title: str(comparison.best.origin)}
+        if (frames := make_slider({name: _samples(run) for name, run in confirmed.items()}, fresh)) is not None:
+            return frames
+    return make_slider({name: _samples(run) for name, run in runs.items()}, keys)
+
+
+def _samples(run: RunFolder) -> dict[int, Path]:
+    return run.sample_files(metric_names.SAMPLES)

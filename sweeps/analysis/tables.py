@@ -180,7 +180,7 @@ def best_table(trials: Path, count: int = 8) -> str:
 
 def importances_table(trials: Path) -> str:
     """Return what the score of the completed trials depends on, by Optuna's fANOVA."""
-    from sweeps.analysis.plots import importances
+    from sweeps.analysis.importances import fanova
 
     rows, keys = read_search(trials)
     done = [row for row in rows if row["state"] == "COMPLETE"]
@@ -192,7 +192,7 @@ def importances_table(trials: Path) -> str:
             optuna.trial.create_trial(value=float(row["score"]), params=values, distributions=distributions)
         )
     lines = ["| setting | fraction of the score's variance |", "|---" * 2 + "|"]
-    lines += [f"| `{key}` | {fraction:.2f} |" for key, fraction in importances(study).items()]
+    lines += [f"| `{key}` | {fraction:.2f} |" for key, fraction in fanova(study).items()]
     return "\n".join(lines) + "\n"
 
 

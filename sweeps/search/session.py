@@ -224,7 +224,7 @@ class SearchSession:
     def _record(self, report: "Report", comparison: Comparison | None, rescored: float | None) -> None:
         words = comparison.words() if comparison is not None else "not confirmed"
         better = str(comparison is not None and comparison.better).lower()
-        for file in (report.best, report.trials, report.page, *(each.light for each in report.figures.values())):
+        for file in (report.best, report.trials, report.page, *report.pictures):
             if file.exists():
                 self.journal.artifact(file)
         sheet = "plots/contact_sheet.png"

@@ -12,7 +12,7 @@ from PIL import Image
 from experiments.records.folders import RunFolder
 from experiments.reports import figures
 from gan.errors import ConfigError
-from sweeps.analysis.plots import draw_figures
+from sweeps.analysis.plots import map_chart, sample_map, save_pictures
 from sweeps.grid import main
 from sweeps.spec.plan import read_plan
 from sweeps.study import attempts, identity
@@ -62,24 +62,19 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     again = {"params": trials[1].params, "value": trials[1].value, "distributions": distributions}
     trials.append(create_trial(**again, user_attrs={attempts.ORIGIN: 6}))
     plan.folder.path.mkdir(parents=True)
-    drawn = draw_figures(plan, trials)
-    assert list(drawn)[:3] == ["map", "map of samples", "contact sheet"]
+    done = attempts.finished(trials)
+    placed = sample_map(plan, done)
+    assert placed is not None
+    assert (placed.columns, [name for name, _ in placed.rows]) == (["0.1", "0.2", "0.3"], ["0.0001", "0.0004"])
+    assert [[cell and cell.origin for cell in cells] for _, cells in placed.rows] == [[0, 1, 2], [3, None, 5]]
+    (heat_map,) = map_chart(plan, done).figure["data"]
+    assert heat_map["z"] == [[10, 11, 12], [13, None, 15]]
+    assert heat_map["text"][1] == ["13", "none", "15"]
 
-    sheet = np.asarray(Image.open(drawn["map of samples"].light).convert("RGB")).astype(int)
-    centres = {}
-    for number in range(6):
-        where = np.argwhere((sheet == (40 * number, 0, 0)).all(axis=-1))
-        if len(where) > 2000:  # an image, not the ink of a label
-            centres[number] = where.mean(axis=0)
-    assert set(centres) >= {1, 2, 3, 5}
-    assert 4 not in centres
-    assert centres[1][0] == pytest.approx(centres[2][0], abs=2)  # one row
-    assert centres[2][1] == pytest.approx(centres[5][1], abs=2)  # one column
-    assert centres[1][1] < centres[2][1]
-    assert centres[2][0] < centres[5][0]
-
-    heat = np.asarray(Image.open(drawn["map"].dark).convert("RGB"))
-    ground = tuple(int(figures.GROUND["dark"][k : k + 2], 16) for k in (1, 3, 5))
+    map_file, sheet_file = save_pictures(plan, trials)
+    assert (map_file.name, sheet_file.name) == ("map.png", "contact_sheet.png")
+    heat = np.asarray(Image.open(map_file).convert("RGB"))
+    ground = tuple(int(figures.GROUND["light"][k : k + 2], 16) for k in (1, 3, 5))
     colours = {tuple(colour) for colour in heat[:, : heat.shape[1] * 3 // 4].reshape(-1, 3)[::7]}
     assert ground in colours
     assert (253, 231, 36) in colours or (253, 231, 37) in colours  # viridis' brightest: the best score
@@ -118,5 +113,5 @@ def test_a_map_from_beginning_to_end(program: RunProgram, npz: Path, tmp_path: P
     assert len(trained) == 4  # each combination once
     assert (folder / "plots" / "map.png").exists()
     page = (folder / "report.html").read_text()
-    assert page.index("<h2>Map</h2>") < page.index("<h2>Contact sheet</h2>")
+    assert page.index("<h2>Map</h2>") < page.index("<h2>Map of samples</h2>")
     assert f"map      {folder / 'plots' / 'map.png'}" in result.stdout

@@ -89,10 +89,10 @@ def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_pat
     file = tmp_path / "trials.csv"
     lines = ["trial,state,score,steps,seconds,model.dropout,train.loss,outcome,run"]
     lines.append("0,COMPLETE,9.75,60,1.0,0.25,bce,complete,s-trial-0000")
-    for number in range(1, 13):  # the score is ten times the dropout, and the loss means nothing
+    for number in range(1, 17):  # the score is ten times the dropout, and the loss means nothing
         loss = ("bce", "hinge")[number % 2]
         lines.append(f"{number},COMPLETE,{number / 2},60,1.0,{number / 20},{loss},complete,s-trial-{number:04d}")
-    lines.append("13,PRUNED,,20,1.0,0.1,bce,behind at step 20,s-trial-0013")
+    lines.append("17,PRUNED,,20,1.0,0.1,bce,behind at step 20,s-trial-0017")
     file.write_text("\n".join(lines) + "\n")
     table = best_table(file, count=2).splitlines()
     assert table == [
@@ -102,7 +102,7 @@ def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_pat
         "| 2 | 1 | 0.1 | bce |",
         "| 0, the tutorial's | 9.75 | 0.25 | bce |",
         "",
-        "13 trials completed, 1 pruned, 0 failed; 800 updates in all.",
+        "17 trials completed, 1 pruned, 0 failed; 1,040 updates in all.",
     ]
     fractions = dict(line.strip("| ").split(" | ") for line in importances_table(file).splitlines()[2:])
     assert list(fractions) == ["`model.dropout`", "`train.loss`"]

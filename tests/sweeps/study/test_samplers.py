@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from sweeps.analysis.plots import as_suggested, importances
+from sweeps.analysis.importances import as_suggested, fanova
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.schema import SAMPLERS
 from sweeps.spec.space import read_space, same_params, sampled_params
@@ -77,7 +77,7 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     before = read_plan([*space, "model.dropout=interval(0,0.3)"])
     after = read_plan([*space, "model.dropout=interval(0.05,0.5)", "train.label_noise=interval(0,0.3)"])
     study = optuna.create_study()
-    for number in range(12):
+    for number in range(24):
         study.sampler = samplers.make_sampler(before, 0, number)
         study.tell(trial := study.ask(), sampled_params(before.space, trial)["model.dropout"] or 0)  # type: ignore[arg-type]
     assert joint(before, study).keys() == {"model.dropout", "optim.learning_rate"}
@@ -89,9 +89,9 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     words = list(identity.describe_extension(study, after, before.identity()))
     assert words[0] == "extends  model.dropout: interval(0, 0.3) -> interval(0.05, 0.5)"
     assert words[1] == "extends  train.label_noise: one value -> interval(0, 0.3)"
-    assert words[2].strip().startswith(f"{len(shown)} of 12 trials guide the search")
-    assert importances(study, after).keys() == present.keys()
-    study.sampler = samplers.make_sampler(after, 0, 13)
+    assert words[2].strip().startswith(f"{len(shown)} of 24 trials guide the search")
+    assert fanova(study, after).keys() == present.keys()
+    study.sampler = samplers.make_sampler(after, 0, 25)
     assert sampled_params(after.space, study.ask()).keys() == present.keys()
 
 
@@ -125,7 +125,7 @@ def test_a_dimension_idles_where_its_condition_does_not_hold(sampler: str) -> No
         study.tell(trial := study.ask(), float(str(sampled_params(space, trial)["model.dropout"])))
         assert ("train.label_noise" in trial.params) == (trial.params["train.loss"] == "bce")
     assert {trial.params["train.loss"] for trial in study.trials} == {"bce", "hinge"}
-    assert importances(study).keys() == {"train.loss", "model.dropout"}  # of what all trials have
+    assert fanova(study).keys() == {"train.loss", "model.dropout"}  # of what all trials have
 
 
 def test_what_is_shown_is_in_the_order_of_the_space_and_idles_in_the_baseline_too() -> None:

@@ -1,0 +1,59 @@
+"""The chart of a confirmation: scores on fresh seeds, and how far each candidate is from the baseline."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.reports.charts import Chart
+from sweeps.analysis.comparison import Candidate
+from sweeps.analysis.trial_charts import escaped
+
+
+def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
+    """Return the scores of each seed, and the differences from the baseline with their intervals.
+
+    Args:
+        candidates: the baseline first; each with its scores so far.
+    """
+    scored = [candidate for candidate in candidates if candidate.scores]
+    if not scored:
+        return None
+    names = [escaped(candidate.title) for candidate in scored]
+    colours = {True: "var(--ink)", False: "var(--c0)"}  # whether it is the baseline
+    data: list[dict[str, Any]] = []
+    for candidate, name in zip(scored, names, strict=True):
+        colour = colours[candidate.origin is None]
+        keys = {"customdata": [candidate.origin or 0] * len(candidate.scores)}
+        data.append(
+            {"type": "scatter", "mode": "markers", "x": candidate.scores, "y": [name] * len(candidate.scores), **keys,
+             "marker": {"color": colour, "symbol": "circle-open", "size": 9}, "showlegend": False,
+             "text": [f"seed {seed}" for seed in candidate.seeds] or None,
+             "hovertemplate": "%{x:.4g}, %{text}<extra></extra>"}
+        )  # fmt: skip
+        data.append(
+            {"type": "scatter", "mode": "markers", "x": [candidate.mean], "y": [name], "showlegend": False,
+             "customdata": [candidate.origin or 0], "hovertemplate": "mean %{x:.4g}<extra></extra>",
+             "marker": {"color": colour, "symbol": "diamond", "size": 13}}
+        )  # fmt: skip
+        difference, baseline = candidate.difference, candidates[0]
+        if difference is not None and difference.has_interval and baseline.scores:
+            # Beside its own mean: where the interval ends left of the baseline's mean, it is better.
+            data.append(
+                {"type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip", "y": [name] * 2,
+                 "x": [baseline.mean + difference.low, baseline.mean + difference.high],
+                 "line": {"color": colour, "width": 5}, "opacity": 0.35}
+            )  # fmt: skip
+    shapes = []
+    if candidates[0].scores:
+        middle = candidates[0].mean
+        shapes = [{"type": "line", "x0": middle, "x1": middle, "y0": 0, "y1": 1, "yref": "paper",
+                   "line": {"color": "var(--ink)", "dash": "dash", "width": 1}}]  # fmt: skip
+    layout = {
+        "height": 120 + 40 * len(scored), "shapes": shapes,
+        "xaxis": {"title": {"text": "score (lower is better)"}},
+        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1], "range": [-0.6, len(names) - 0.4]},
+    }  # fmt: skip
+    words = (
+        "Circles: fresh seeds; diamonds: their means. Bars: the 95 % interval of the difference from the baseline, whose "
+        "mean is the dashed line. A bar that lies left of it shows that a trial is better."
+    )
+    return Chart("race", {"data": data, "layout": layout}, words)

@@ -1,0 +1,278 @@
+"""Charts of a search's space: what the score depends on, of trials that were trained equally long."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+from experiments.cli.progress import short_names
+from experiments.reports.charts import Chart
+from sweeps.analysis.importances import BEST_FRACTION, comparable, length
+from sweeps.analysis.trial_charts import STATES, escaped
+from sweeps.spec.plan import Plan
+from sweeps.spec.space import Dimension, Value, table_text
+from sweeps.study import attempts
+from sweeps.study.priorband import to_unit
+
+WIDTH = 110  # of a dimension in the parallel coordinates, in pixels
+GRID = 60  # points of a contour along each axis
+POOR = 0.9  # of the scores; those above it have the colour of the worst
+NOTHING = "none"  # tick for a setting that a trial does not have
+
+
+def space_charts(plan: Plan, every: Sequence[FrozenTrial]) -> tuple[Chart | None, list[Chart]]:
+    """Return parallel coordinates, and a slice for each setting.
+
+    Args:
+        plan: of the search.
+        every: all attempts of its study.
+
+    Returns:
+        The parallel coordinates, None of fewer than two trials; and the slices, by the names of their settings.
+    """
+    trials = comparable(plan, every)
+    if len(trials) < 2:
+        return None, []
+    steps = length(plan, every)
+    slices = [_slice(plan, dimension, trials) for dimension in plan.space]
+    return _parallel(plan, trials, steps), [chart for chart in slices if chart is not None]
+
+
+def importance_charts(
+    plan: Plan, every: Sequence[FrozenTrial], fanova: Mapping[str, float], ped_anova: Mapping[str, float]
+) -> list[Chart]:
+    """Return the importances of the settings, and the score over the two most important numbers.
+
+    Args:
+        plan: of the search.
+        every: all attempts of its study.
+        fanova: fractions of the score's variance by setting; none where there are too few trials.
+        ped_anova: how much each decides about being among the best.
+    """
+    if not fanova:
+        return []
+    names = short_names(fanova)
+    order = sorted(fanova, key=lambda key: fanova[key])
+    kinds = (("fANOVA", fanova, "circle"), ("PED-ANOVA", ped_anova, "diamond-open"))
+    data = [
+        {
+            "type": "scatter", "mode": "markers", "name": kind, "y": [names[key] for key in order],
+            "x": [fractions.get(key) for key in order], "marker": {"color": "var(--ink)", "symbol": symbol, "size": 11},
+            "hovertemplate": f"%{{y}}: %{{x:.0%}}<extra>{kind}</extra>",
+        }
+        for kind, fractions, symbol in kinds
+    ]  # fmt: skip
+    layout = {
+        "height": 120 + 26 * len(order), "xaxis": {"tickformat": ".0%", "rangemode": "tozero"},
+        "yaxis": {"type": "category"},
+    }  # fmt: skip
+    trials = comparable(plan, every)
+    words = (
+        f"Of {len(trials)} trials at {length(plan, every):,} updates. fANOVA: the fraction of the score's variance that "
+        f"a setting explains. PED-ANOVA: how much it decides about being among the best {BEST_FRACTION:.0%}."
+    )
+    charts = [Chart("importances", {"data": data, "layout": layout}, words)]
+    numbers = [d for key in reversed(order) for d in plan.space if d.key == key and _is_number(d)]
+    if len(numbers) > 1 and (contour := _contour(plan, numbers[0], numbers[1], trials)) is not None:
+        charts.append(contour)
+    return charts
+
+
+def _is_number(dimension: Dimension) -> bool:
+    d = dimension.distribution
+    return isinstance(d, FloatDistribution | IntDistribution) and d.low < d.high
+
+
+def _slice(plan: Plan, dimension: Dimension, trials: Sequence[FrozenTrial]) -> Chart | None:
+    """Return the score over one setting."""
+    key = dimension.key
+    groups: dict[str, list[FrozenTrial]] = {"complete": [], "baseline": [], "best": []}
+    for trial in trials:
+        if key in trial.params:
+            name = "baseline" if attempts.is_baseline(plan, trial) else "best" if trial is trials[0] else "complete"
+            groups[name].append(trial)
+    if not any(groups.values()):
+        return None
+    is_number = _is_number(dimension)
+    data = [
+        {
+            "type": "scatter", "mode": "markers", "showlegend": False,
+            "x": [t.params[key] if is_number else escaped(table_text(t.params[key])) for t in group],
+            "y": [t.value for t in group], "customdata": [attempts.origin(t) for t in group],
+            "hovertemplate": "trial %{customdata}: %{y:.4g} at %{x}<extra></extra>",
+            "marker": {"color": STATES[name][0], "symbol": STATES[name][1], "size": 7 if name == "complete" else 12},
+        }
+        for name, group in groups.items() if group
+    ]  # fmt: skip
+    values = sorted(trial.value for trial in trials if trial.value is not None)
+    layout = {
+        "height": 240, "xaxis": _axis(dimension), "yaxis": {"range": _padded(values[0], _highest(values))},
+        "meta": {"width": 320},
+    }  # fmt: skip
+    return Chart(key, {"data": data, "layout": layout})
+
+
+def _highest(values: Sequence[float]) -> float:
+    finite = sorted(value for value in values if math.isfinite(value))
+    return finite[int(POOR * (len(finite) - 1))] or 1.0 if finite else 1.0
+
+
+def _axis(dimension: Dimension) -> dict[str, Any]:
+    """Return an axis with the range of a dimension, and a few ticks."""
+    d = dimension.distribution
+    if not _is_number(dimension):
+        choices = [escaped(table_text(choice)) for choice in _choices(dimension)]
+        return {"type": "category", "categoryorder": "array", "categoryarray": choices}
+    assert isinstance(d, FloatDistribution | IntDistribution)
+    ticks = _ticks(dimension)
+    low, high = (math.log10(d.low), math.log10(d.high)) if d.log else (d.low, d.high)
+    axis = {
+        "range": _padded(low, high),
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
+    return axis | ({"type": "log"} if d.log else {})
+
+
+def _choices(dimension: Dimension) -> list[Value]:
+    d = dimension.distribution
+    if isinstance(d, CategoricalDistribution):
+        return list(d.choices)
+    assert isinstance(d, FloatDistribution | IntDistribution)
+    return [d.low]  # a range of one number
+
+
+def _ticks(dimension: Dimension) -> list[float]:
+    """Return round numbers in the range of a dimension."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    d = dimension.distribution
+    assert isinstance(d, FloatDistribution | IntDistribution)
+    if not d.log:
+        ticks = MaxNLocator(4, integer=isinstance(d, IntDistribution), steps=[1, 2, 5, 10]).tick_values(d.low, d.high)
+    else:
+        parts = (1, 2, 5) if d.high / d.low < 30 else (1, 3) if d.high / d.low < 300 else (1,)
+        ticks = LogLocator(subs=parts, numticks=9).tick_values(d.low, d.high)
+    return [float(f"{tick:.6g}") for tick in ticks if d.low <= tick <= d.high]
+
+
+def _parallel(plan: Plan, trials: Sequence[FrozenTrial], steps: int) -> Chart:
+    """Return a line for each trial through all of its settings and its score."""
+    scores = [trial.value if trial.value is not None else math.nan for trial in trials]
+    highest = _highest(scores)
+    low, top = min(scores), max((score for score in scores if math.isfinite(score)), default=1.0)
+    top = top if low < top else low + 1
+    axis = _with_ends(low, top, {}, (f"{low:.4g}", f"{top:.4g}"))
+    dimensions: list[dict[str, Any]] = [{"label": "score", "values": [min(s, top) for s in scores]} | axis]
+    names = short_names([dimension.key for dimension in plan.space])
+    for dimension in plan.space:
+        if (each := _parallel_axis(dimension, trials)) is not None:
+            dimensions.append({"label": names[dimension.key]} | each)
+    trace = {
+        "type": "parcoords", "customdata": [attempts.origin(trial) for trial in trials], "dimensions": dimensions,
+        "line": {
+            "color": [-min(score, highest) for score in scores], "cmin": -highest, "cmax": -min(scores),
+            "colorscale": [[0, "#999999"], [0.5, "#999999"], [1, "var(--good)"]],
+        },
+        "labelangle": -20, "unselected": {"line": {"color": "#888888", "opacity": 0.08}},
+    }  # fmt: skip
+    if highest <= min(scores):
+        trace["line"] = {"color": "var(--good)"}
+    words = (
+        f"{len(trials)} trials at {steps:,} updates, the better the bluer. Drag along an axis to choose a part of it, also "
+        "for the table; click it to let go. Drag a name to move its axis."
+    )
+    layout = {"height": 440, "margin": {"l": 60, "r": 60, "t": 90, "b": 20}}
+    return Chart("parallel coordinates", {"data": [trace], "layout": layout}, words, WIDTH * len(dimensions))
+
+
+def _padded(low: float, high: float) -> list[float]:
+    """Return a range with some space at both ends."""
+    pad = 0.05 * (high - low) or 1.0
+    return [low - pad, high + pad]
+
+
+def _with_ends(low: float, high: float, ticks: Mapping[float, str], ends: tuple[str, str]) -> dict[str, Any]:
+    """Return range and ticks of an axis, one at each end: Plotly draws it from the first to the last."""
+    inner = {at: text for at, text in ticks.items() if 0.06 < (at - low) / (high - low) < 0.94}
+    shown = {low: ends[0], **inner, high: ends[1]}
+    return {"range": [low, high], "tickvals": list(shown), "ticktext": [escaped(text) for text in shown.values()]}
+
+
+def _parallel_axis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
+    """Return where each trial lies along one dimension; those without a value lie below all others."""
+    key, d = dimension.key, dimension.distribution
+    if not any(key in trial.params for trial in trials):
+        return None
+    place: Callable[[Any], float]
+    if _is_number(dimension):
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        place = math.log10 if d.log else float
+        ticks = _ticks(dimension)
+        low, high, values, texts = place(d.low), place(d.high), [place(t) for t in ticks], [f"{t:g}" for t in ticks]
+    else:
+        choices = _choices(dimension)
+        place = choices.index
+        low, high = 0.0, max(len(choices) - 1.0, 1.0)
+        values, texts = [float(k) for k in range(len(choices))], [table_text(choice) for choice in choices]
+    at = [place(trial.params[key]) if key in trial.params else None for trial in trials]
+    known = [each for each in at if each is not None]
+    low, high = min([low, *known]), max([high, *known])
+    marks = dict(zip(values, texts, strict=True))
+    ends = (marks.get(low, f"{_unplaced(dimension, low):.4g}"), marks.get(high, f"{_unplaced(dimension, high):.4g}"))
+    if None in at:
+        marks, ends = {low: ends[0], **marks}, (NOTHING, ends[1])
+        low -= 0.2 * (high - low)
+    return {"values": [low if each is None else each for each in at]} | _with_ends(low, high, marks, ends)
+
+
+def _unplaced(dimension: Dimension, place: float) -> float:
+    """Return the number at a place of an axis, which may be logarithmic."""
+    d = dimension.distribution
+    return (
+        10**place if isinstance(d, FloatDistribution | IntDistribution) and d.log and _is_number(dimension) else place
+    )
+
+
+def _contour(plan: Plan, across: Dimension, down: Dimension, trials: Sequence[FrozenTrial]) -> Chart | None:
+    """Return the score over two settings, linear between the trials."""
+    from scipy.interpolate import griddata
+    from scipy.spatial import QhullError
+
+    both = [t for t in trials if across.key in t.params and down.key in t.params and math.isfinite(t.value or math.nan)]
+    units = np.array([[to_unit(d.distribution, t.params[d.key]) for d in (across, down)] for t in both])
+    places = np.linspace(0, 1, GRID)
+    values = [float(trial.value or math.nan) for trial in both]
+    try:
+        scores = griddata(units, np.minimum(values, _highest(values)), tuple(np.meshgrid(places, places)))
+    except (QhullError, ValueError):  # all on one line
+        return None
+    axes = {name: _axis(dimension) for name, dimension in (("xaxis", across), ("yaxis", down))}
+    for name, dimension in (("xaxis", across), ("yaxis", down)):
+        axes[name]["title"] = {"text": dimension.key}
+    data = [
+        {
+            "type": "contour", "z": scores, "x": [_at(across, p) for p in places], "y": [_at(down, p) for p in places],
+            "colorscale": "Viridis", "reversescale": True, "line": {"width": 0}, "hoverinfo": "skip",
+            "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": "score"}},
+        },
+        {
+            "type": "scatter", "mode": "markers", "x": [t.params[across.key] for t in both],
+            "y": [t.params[down.key] for t in both], "customdata": [attempts.origin(t) for t in both],
+            "showlegend": False, "hovertemplate": "trial %{customdata}: %{text}<extra></extra>",
+            "text": [f"{value:.4g}" for value in values],
+            "marker": {"color": "#ffffff", "size": 7, "line": {"color": "#000000", "width": 1}},
+        },
+    ]  # fmt: skip
+    words = "Over the two most important numbers, linear between the trials (dots); all other settings differ as well."
+    return Chart("contour", {"data": data, "layout": axes | {"height": 480}}, words)
+
+
+def _at(dimension: Dimension, place: float) -> Any:
+    """Return the number at a place between 0 and 1; not rounded where it is whole, as that would bend the picture."""
+    d = dimension.distribution
+    assert isinstance(d, FloatDistribution | IntDistribution)
+    return d.low * (d.high / d.low) ** place if d.log else d.low + place * (d.high - d.low)

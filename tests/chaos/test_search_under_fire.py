@@ -24,7 +24,7 @@ from sweeps.study import attempts
 
 STUB = "chaos/trial_without_training.py"
 STEPS, EVERY = 80, 8
-TRIALS, KILLS = (12, 50) if SOAK else (5, 15) if THOROUGH else (3, 4)
+TRIALS, KILLS = (12, 50) if SOAK else (5, 15) if THOROUGH else (3, 5)
 
 
 def start(root: Path, images: Path, log: Path) -> "subprocess.Popen[bytes]":

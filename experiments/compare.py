@@ -13,6 +13,7 @@ by its settings. Scores in different extractors, of different numbers of images 
 or on different data are refused.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +30,10 @@ from experiments.cli.progress import Output, say, say_words, stage
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
 from experiments.reports import figures
 from experiments.reports.comparison_figures import Mark, counts, draw
+from experiments.reports.ending import end
 from experiments.reports.figures import SavedFigure
 from experiments.reports.groups import (
+    MOST_RUNS,
     Compared,
     Group,
     check_alike,
@@ -55,7 +58,6 @@ from gan.arrays import write_atomically
 from gan.errors import ConfigError
 
 TEMPLATE = ROOT / "experiments" / "reports" / "compare.html"
-MOST_RUNS = 18  # that colours and lines can tell apart
 CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
 FIGURES = ("scores", "losses", "latents", "final")  # file names
 MOST_SHOWN = 6  # groups whose samples stand first
@@ -119,6 +121,9 @@ def main(args: Comparison) -> int:
     for line in filter(None, map(descent, runs)):
         say_words(console, f"networks {line}")
     say(console, f"page     {shown(page)}")
+    scores = {run.name: run.value(ranking(groups)) for run in runs}
+    _, lowest = min((math.inf if score is None else score, name) for name, score in scores.items())
+    end(records, console, "experiments/generate.py", lowest)
     return 0
 
 

@@ -21,6 +21,7 @@ from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
+from experiments.reports.ending import end_of_run
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import EXTRACTORS, Config, DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
@@ -128,7 +129,9 @@ def _log(folder: RunFolder, step: int, scores: dict[str, float], console: Consol
     except ConfigError:
         console.print("not logged: the run is still training, and only its own process writes its records")
         return 1
-    return 0 if deliver(folder, console) else 1
+    is_delivered = deliver(folder, console)
+    end_of_run(folder.records, console, folder.name)
+    return 0 if is_delivered else 1
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, check_folder, make_folder
+from experiments.reports.ending import end
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.training.facts import read_records
@@ -90,6 +91,7 @@ def main(args: Generation) -> int:
 
     many = "" if kind == "generator" else f" ({len(latents):,} images)"
     console.print(f"run      {folder.name}, step {checkpoint.step:,}\n{kind:<8} {shown(out)}{many}")
+    end(folder.records, console, "experiments/evaluate.py", folder.name)
     return 0
 
 

@@ -10,6 +10,7 @@ checked before anything is written.
 
 import contextlib
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -33,8 +34,12 @@ from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected, handled
 from experiments.processes.process import PRELOAD, fork_server
 from experiments.processes.process import start as start_program
-from experiments.records.folders import Records, new_folder
-from experiments.records.status import RunStatus
+from experiments.records.folders import Records, new_folder, read_json
+from experiments.records.overview import read_runs
+from experiments.records.status import FailureKind, RunStatus
+from experiments.reports.ending import command, end, end_of_run, say_next
+from experiments.reports.groups import MOST_RUNS
+from experiments.reports.index import refresh
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config
 from experiments.tracking.address import fix_tracking_uri
@@ -120,7 +125,7 @@ def _check_flags(args: Namespace) -> None:
         raise ConfigError("--shell-completion", rule, " ".join(args.overrides))
 
 
-def _train(run: start.Run, node: DictConfig, command: str | None, console: Console) -> int:
+def _train(run: start.Run, node: DictConfig, notified: str | None, console: Console) -> int:
     with first_collected(run.resume_command) as caught:
         outcome = hydra_app.record(
             node,
@@ -128,10 +133,23 @@ def _train(run: start.Run, node: DictConfig, command: str | None, console: Conso
             lambda: train.train(run, console, should_stop=lambda: bool(caught)),
             resumed=run.resumed,
         )
+    if outcome.status == RunStatus.FINISHED:
+        end_of_run(run.folder.records, console, run.folder.name)
+    else:
+        refresh(run.folder.records, console)
+        say_next(console, run.resume_command if outcome.failure_kind != FailureKind.DIVERGED else _slower(run))
     if outcome.status == RunStatus.KILLED:
         return entry.stopped_by(caught[0])
-    notify(command, outcome_in_words(run.folder.name, outcome), lambda words: say_words(console, f"notify   {words}"))
+    notify(notified, outcome_in_words(run.folder.name, outcome), lambda words: say_words(console, f"notify   {words}"))
     return 0 if outcome.status == RunStatus.FINISHED else FAILED
+
+
+def _slower(run: start.Run) -> str:
+    """Return the command of a run that diverged with half of its learning rate."""
+    _, program, *arguments = shlex.split(read_json(run.folder.facts)["command"])
+    kept = [word for word in arguments if word.partition("=")[0] not in ("name", "optim.learning_rate", "records.root")]
+    rate = f"optim.learning_rate={run.config.optim.learning_rate / 2:g}"
+    return command(run.folder.records, program, *kept, rate)
 
 
 def outcome_in_words(name: str, outcome: train.Outcome) -> str:
@@ -169,10 +187,12 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
             own_part = [each for each in job if each not in common] or job
             failures.append(f"{' '.join(own_part)} (exit code {code})")
 
-    say_what_is_set_aside(Output())
+    console = Output()
+    say_what_is_set_aside(console)
+    records = Records.at(config.records.root)
+    before = {run.name for run in records.all_runs()}
     folder: Path | None = None  # of the multirun itself
     if not any(override.key_or_group == "hydra.sweep.dir" for override in parse(overrides)):
-        records = Records.at(config.records.root)
         records.check_writable()
         folder = new_folder(records.multiruns)
         overrides = [*overrides, f"hydra.sweep.dir={quote(str(folder))}"]
@@ -181,12 +201,27 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
     if set(codes) != {USAGE_ERROR}:
+        _end_multirun(records, before, console)
         return FAILED if failures else 0
     if folder is not None:  # no run began, so there is nothing to record
         shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # others' multiruns are there
             folder.parent.rmdir()
     return USAGE_ERROR
+
+
+def _end_multirun(records: Records, before: set[str], console: Console) -> None:
+    """End with the command that compares what was trained.
+
+    Args:
+        records: of the runs.
+        before: names of the runs that were there before.
+        console: where the command is printed.
+    """
+    made = [run for run in read_runs(records) if run.name not in before and not run.study and run.score is not None]
+    alike = len({run.alike for run in made}) == 1 and 2 <= len(made) <= MOST_RUNS
+    words = [run.name for run in reversed(made)] if alike else []
+    end(records, console, f"experiments/{'compare' if alike else 'runs'}.py", *words)
 
 
 def _child(arguments: list[str]) -> tuple[int, int | None]:

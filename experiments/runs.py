@@ -29,15 +29,12 @@ COMMANDS: dict[str, tuple[type, Callable[..., int]]] = {
 
 
 def parse(arguments: list[str]) -> tuple[type, Callable[..., int], list[str]]:
-    """Return the settings of a command, what does it, and its arguments `key=value`. Raises ConfigError."""
+    """Return the settings of a command, what does it, and its arguments. Raises ConfigError."""
     word = arguments[0] if arguments and "=" not in arguments[0] and not arguments[0].startswith("-") else None
     if word is not None and word not in COMMANDS:
         raise ConfigError("the command", f"one of {', '.join(COMMANDS)}", word, nearest(word, COMMANDS))
     settings, command = COMMANDS[word or "list"]
-    rest = arguments[word is not None :]
-    if settings is Removal:
-        rest = [f"run={each}" if "=" not in each and not each.startswith("-") else each for each in rest]
-    return settings, command, rest
+    return settings, command, arguments[word is not None :]
 
 
 def main(arguments: list[str]) -> int:

@@ -12,9 +12,11 @@ from experiments.cli import entry
 from experiments.cli.arguments import parse_arguments
 from experiments.cli.progress import Output
 from experiments.records.folders import Records
+from experiments.reports.ending import say_next
+from experiments.reports.index import refresh
 from experiments.settings.rules import misplaced_character
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking.address import fix_tracking_uri
+from experiments.tracking.address import fix_tracking_uri, serve_command
 from experiments.tracking.sync import deliver, with_study
 from gan.errors import ConfigError
 
@@ -47,6 +49,10 @@ def main(arguments: list[str]) -> int:
     if not runs:
         console.print(f"no runs in {records.runs}")
     delivered = [deliver(folder, console) for folder in runs]
+    refresh(records, console)
+    serve = serve_command(records)
+    if all(delivered) and serve is not None:
+        say_next(console, serve)
     return 0 if all(delivered) else entry.FAILED
 
 

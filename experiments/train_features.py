@@ -16,10 +16,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from experiments import ROOT
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
+from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
-from experiments.cli.progress import Output, stage
+from experiments.cli.progress import Output, say, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
 from experiments.settings.rules import Interval, NotEmpty, setting
@@ -84,6 +86,10 @@ def main(args: FeatureTraining) -> int:
     write_json(file.with_suffix(".json"), provenance)
     console.print(f"{extractor.id}: {accuracy:.1%} of the test images; trained in {provenance['minutes']} minutes")
     console.print(f"weights  {shown(file)} ({file.stat().st_size / 1e6:.2f} MB)")
+    say(
+        console,
+        f"next     python {shown(ROOT / 'experiments/run.py')} {as_text(f'eval.extractor_weights={shown(file)}')}",
+    )
     return 0
 
 

@@ -24,9 +24,10 @@ from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
 from experiments.cli.entry import FAILED
 from experiments.cli.paths import shown
-from experiments.cli.progress import Output, stage
+from experiments.cli.progress import Output, say, stage
 from experiments.cli.signals import first_collected, is_ours
 from experiments.records.folders import Records
+from experiments.reports.index import file_of, refresh
 from experiments.settings.rules import Interval, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import database_uri
@@ -59,6 +60,7 @@ def main(args: Ui) -> int:
     with first_collected() as caught:
         with stage(console, f"starting MLflow on {shown(records.root)}"):
             place = open_store(records)
+            refresh(records, console)
         with _server(records, port, log) as server:
             if not _answers(server, port, caught):
                 if caught:
@@ -66,7 +68,7 @@ def main(args: Ui) -> int:
                 console.print(f"error: MLflow did not start: {_last_line(log)} (all of it: {shown(log)})")
                 return FAILED
             remember_port(records, port)
-            _say(console, port, place, log)
+            _say(console, records, port, place, log)
             while server.poll() is None and not caught:
                 time.sleep(POLL)
         if not caught:
@@ -134,7 +136,8 @@ def _answers(process: "subprocess.Popen[bytes]", port: int, caught: list[int]) -
     return False
 
 
-def _say(console: Console, port: int, place: str, log: Path) -> None:
+def _say(console: Console, records: Records, port: int, place: str, log: Path) -> None:
+    say(console, f"index      {file_of(records).as_uri()}")
     console.print(f"all runs:  http://{HOST}:{port}{place}")
     console.print(f"           links that runs print go there from now on; log: {shown(log)}; Ctrl-C ends it")
 

@@ -69,7 +69,7 @@ def first_collected(resume_command: str = "") -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         if caught:
             if resume_command:  # not by print(), which may have been interrupted
-                words = f"\nstopped at once; resume with\n         {resume_command}\n"
+                words = f"\nstopped  at once\nnext     {resume_command}\n"
                 cursor = SHOW_CURSOR if os.isatty(1) else ""
                 os.write(1, f"{cursor}{words}".encode(errors="backslashreplace"))
             leave_at_once(number, frame)

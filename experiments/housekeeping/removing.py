@@ -10,6 +10,7 @@ from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records, RunFolder
 from experiments.records.overview import Overview, in_bytes, is_in_use, read_best, read_run, size_of
 from experiments.reports.groups import find_runs
+from experiments.reports.index import refresh
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
@@ -56,6 +57,7 @@ def remove(args: Removal) -> int:
     say_words(
         console, f"removed  {counted(len(removed.names), 'run')}, {in_bytes(max(before - size_of(records.root), 0))}"
     )
+    refresh(records, console)
     return say_left(removed, console)
 
 

@@ -12,6 +12,7 @@ from experiments.housekeeping.needless import PAUSED, free, leftovers, needless_
 from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records
 from experiments.records.overview import Search, in_bytes, is_in_use, read_runs, read_searches, size_of
+from experiments.reports.index import refresh
 from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
@@ -43,6 +44,8 @@ def tidy(args: Tidying) -> int:
         freed += _tidy_search(search, args, verb, console)
     if args.study is None:
         freed += _tidy_rest(records, args.dry_run, console)
+    if not args.dry_run:
+        refresh(records, console)
     say_words(console, f"{'would' if args.dry_run else 'freed':<9}{'free ' if args.dry_run else ''}{in_bytes(freed)}")
     return 0
 

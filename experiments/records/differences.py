@@ -45,14 +45,18 @@ def run_name(preset: str | None, changed: dict[str, str]) -> str:
 
     Args:
         preset: of the run; None for none.
-        changed: what `differences` returns. The seed comes last, and is never left out where the rest is too long.
+        changed: what `differences` returns. Where that is too long, seed and the keys of SHORT stay.
     """
-    seed = [_part(key, value) for key, value in changed.items() if key == "seed"]
-    parts = [_plain(preset or "run")]
-    for key, value in changed.items():
-        if key != "seed" and len("-".join([*parts, _part(key, value), *seed])) <= LONGEST:
-            parts.append(_part(key, value))
-    name = "-".join([*parts, *seed])[:LONGEST].rstrip("-_.")
+    parts = {key: _part(key, value) for key, value in changed.items()}
+    order = sorted(parts, key=lambda key: (key != "seed", key not in SHORT))  # what is kept first
+    kept: set[str] = set()
+    length = len(start := _plain(preset or "run"))
+    for key in order:
+        if length + 1 + len(parts[key]) <= LONGEST:
+            kept.add(key)
+            length += 1 + len(parts[key])
+    shown = [*(key for key in parts if key != "seed"), "seed"]
+    name = "-".join([start, *(parts[key] for key in shown if key in kept)])[:LONGEST].rstrip("-_.")
     return name if FolderName().admits(name) else f"run-{name}"
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +21,10 @@ from gan import metric_names
 
 TRIAL_STATE = "optuna.trial_state"  # the tag of a trial that says more than its status
 STATES = ("running", "finished", "stopped", "interrupted", "failed", "paused", "pruned", "new", "damaged")
-WORDS = {  # that lines of a journal have which matter here: others are not decoded
-    f'"{word}"'.encode()
-    for word in (metric_names.FID_PROXY, metric_names.FINAL_FID_PROXY, "status", "tags", "champion")
-}
+# What lines of a journal have which matter here: others are not decoded.
+MATTERS = re.compile(
+    rf'"(?:{metric_names.FID_PROXY}|{metric_names.FINAL_FID_PROXY}|status|tags|champion)"'.encode()
+).search
 STEP = re.compile(rb'"step": ?(\d+)')
 MAKES_ALIKE = ("fid_proxy_id", "dataset_sha256")  # tags of runs whose scores of equally many images can be compared
 
@@ -120,8 +120,11 @@ class Overview:
 
     @cached_property
     def _words(self) -> list[str]:
+        command = str(self.facts.get("command", ""))
+        if not set(command) & set("\\'\""):  # shlex takes milliseconds
+            return command.split()[2:]
         try:
-            return shlex.split(str(self.facts.get("command", "")))[2:]
+            return shlex.split(command)[2:]
         except ValueError:
             return []
 
@@ -284,7 +287,7 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
     final: tuple[int, float] | None = None
     won: list[str] = []
     for line in lines:
-        if not any(word in line for word in WORDS):
+        if not MATTERS(line):
             continue
         match journal.parse(line):
             case Scalars(_, step, values):
@@ -327,10 +330,3 @@ def _searched_keys(study: Path) -> frozenset[str]:
     except (OSError, ValueError):
         params = {}
     return frozenset(key.removeprefix("space.") for key in params if key.startswith("space."))
-
-
-def compare_command(runs: Sequence[Overview]) -> str | None:
-    """Return the command that compares runs; None for fewer than two, or where their scores cannot be compared."""
-    if len(runs) < 2 or len({run.alike for run in runs}) > 1:
-        return None
-    return shlex.join(["python", "experiments/compare.py", *(run.name for run in runs)])

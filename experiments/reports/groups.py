@@ -20,6 +20,7 @@ from gan import metric_names
 from gan.errors import ConfigError
 
 Curves = dict[str, tuple[list[int], list[float]]]
+MOST_RUNS = 18  # runs that colours and lines can tell apart
 NAMED = 3  # settings in the name of a group, at most
 IMAGES = "fid_proxy_images"  # tag: how many images were scored, as `2000 in the run, 5000 at the end`
 ALIKE = {  # tags that must be equal in all runs, and what they say

@@ -87,7 +87,7 @@ def train(
         Console(stderr=True, markup=False).print(f"error: {outcome.failure}", style="red", soft_wrap=True)
     elif outcome.status == RunStatus.KILLED:
         at = f"step {outcome.step} of {run.config.train.steps}"
-        say(console, f"stopped  at {at}; resume with\n         {run.resume_command}")
+        say(console, f"stopped  at {at}")
     elif outcome.scores:
         _say_scores(run, outcome, console)
     _say_where(run, feeder, delivered, console)

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
+from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
 from experiments.housekeeping.needless import free_of_study
@@ -20,6 +21,8 @@ from experiments.records.folders import RunFolder, read_json, write_json
 from experiments.records.journal import Journal
 from experiments.records.overview import in_bytes
 from experiments.records.status import RunStatus
+from experiments.reports.ending import end, say_next
+from experiments.reports.index import refresh
 from experiments.reports.statistics import mean
 from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
@@ -99,7 +102,7 @@ class SearchSession:
             with contextlib.suppress(OSError, StorageInternalError):  # the failure itself, perhaps, which is reported
                 self._page.write("", is_over=True)
         if status == RunStatus.KILLED:
-            say(self.console, f"stopped; resume with\n         {resume_command(self.plan)}")
+            say(self.console, "stopped")
         problem = feeder.problem
         if delivered and status == RunStatus.FINISHED:  # a trial cannot be delivered before its study is
             quiet = Console(quiet=True)
@@ -112,6 +115,11 @@ class SearchSession:
             say(self.console, "         python experiments/sync.py all")
         if status == RunStatus.FINISHED:
             self._say_where(feeder)
+            self._say_next()
+        else:
+            refresh(self.plan.records, self.console)
+        if status == RunStatus.KILLED:
+            say_next(self.console, resume_command(self.plan))
 
     def _search(self) -> RunStatus:
         """Return MLflow's word for how it ended."""
@@ -126,6 +134,7 @@ class SearchSession:
         searched = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
         self._page.write("")
         self._say(f"page     {shown(self._page.file)}, which reloads itself")
+        refresh(self.plan.records, self.console)
         with SearchDisplay(self.console, plan, trials, searched) as display:
             listeners = Listeners(display, self)
             finished = Supervisor(plan, self.study, listeners).run(self.should_stop)
@@ -297,6 +306,14 @@ class SearchSession:
         if feeder.delivery.url is not None:
             serve = serve_command(self.plan.records)
             say(self.console, f"browse   {f'{serve}, then ' if serve else ''}{feeder.delivery.url}")
+
+    def _say_next(self) -> None:
+        """End with the command that makes sense now."""
+        study = self.plan.search.study
+        if self.plan.search.sampler == "grid":
+            end(self.plan.records, self.console, "experiments/compare.py", as_text(f"study={study}"))
+        else:
+            end(self.plan.records, self.console, "experiments/generate.py", f"best:{study}")
 
 
 class Listeners:

@@ -1,5 +1,6 @@
 """A search from its command line to its exit code: what every program that searches does."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,6 +15,7 @@ from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected
 from experiments.processes.process import fork_server
 from experiments.records.folders import make_folder
+from experiments.reports.ending import say_next
 from experiments.tracking.address import fix_tracking_uri
 from experiments.training.start import find_extractor, load_data
 from gan.errors import first_line
@@ -47,6 +49,8 @@ def search(plan: Plan, arguments: list[str]) -> int:
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
         dry_run(plan, console)
+        arguments = [argument for argument in plan.command if not argument.startswith("search.dry_run=")]
+        say_next(console, shlex.join(["python", "sweeps/optuna_search.py", *arguments]))
         return 0
     with _fork_server(plan):
         return _search(plan, arguments, console)

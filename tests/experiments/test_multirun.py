@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from recorded_runs import make_run
+from rich.console import Console
 
 from experiments import run as training_program
 from experiments.cli.compose import GROUPS, compose_config
 from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote_texts, quoted_again
+from experiments.records.folders import Records
+from experiments.records.status import RunStatus
 from experiments.settings.rules import get, text_keys
 from experiments.settings.schema import Config
 from gan.errors import ConfigError
@@ -132,4 +136,22 @@ def test_a_multirun_whose_runs_are_all_refused_is_a_mistake_and_leaves_nothing(
     assert multirun(root, "seed=0", ends_with=(2,))[0] == 2
     assert f"1 of 1 runs failed: {root} seed=0 (exit code 2)" in capsys.readouterr().err
     assert multirun(root, "seed=0,1", ends_with=(2, 0))[0] == 1
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["multirun"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["index.html", "multirun"]
+
+
+def test_a_multirun_ends_with_the_command_that_compares_what_it_trained(tmp_path: Path) -> None:
+    records, root = Records(tmp_path), f"records.root={tmp_path}"
+
+    def last_line(before: set[str]) -> str:
+        console = Console(record=True, width=200)
+        training_program._end_multirun(records, before, console)
+        return console.export_text().strip().splitlines()[-1]
+
+    make_run(records, "before", age=90)
+    for age, name in ((30, "first"), (20, "second")):
+        make_run(records, name, age=age)
+    assert last_line({"before"}) == f"next     python experiments/compare.py first second {root}"
+    make_run(records, "failed", scores=[], final=None, status=RunStatus.FAILED)
+    assert last_line({"before"}) == f"next     python experiments/compare.py first second {root}"
+    make_run(records, "horses", tags={"dataset_sha256": "cd" * 32})  # whose scores cannot be compared with theirs
+    assert last_line({"before"}) == f"next     python experiments/runs.py {root}"

@@ -164,7 +164,7 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgr
     stopped = until(lambda: any(tmp_path.glob("runs/gan-confirm-*/metrics.jsonl")))
     os.killpg(stopped.process.pid, signal.SIGINT)  # as a terminal sends it
     assert stopped.process.wait(120) == 130
-    assert "stopped; resume with" in log.read_text()
+    assert re.search(r"^next     python sweeps/optuna_search\.py ", log.read_text(), re.MULTILINE)
     page = (tmp_path / "studies" / "gan" / "report.html").read_text()
     assert "Stopped. The command below resumes it." in page
     assert 'http-equiv="refresh"' not in page

@@ -58,7 +58,7 @@ def test_there_the_second_one_is_an_exception_and_says_how_to_go_on(capfd: pytes
         assert caught == [signal.SIGINT]
         assert capfd.readouterr().out == ""
         interrupted([])
-    assert "stopped at once; resume with\n         python experiments/run.py resume=x\n" in capfd.readouterr().out
+    assert "stopped  at once\nnext     python experiments/run.py resume=x\n" in capfd.readouterr().out
 
 
 def test_what_ends_a_process_of_others_stays_theirs() -> None:

@@ -30,10 +30,12 @@ def test_a_name_says_what_differs(arguments: list[str], name: str) -> None:
 
 
 def test_a_long_name_keeps_its_seed() -> None:
-    changed = differences([f"model.x{number}=0.123456" for number in range(20)] + ["seed=17"])
+    changed = differences(
+        [f"model.x{number}=0.123456" for number in range(20)] + ["optim.learning_rate=1e-4", "seed=17"]
+    )
     name = run_name("quick", changed)
     assert len(name) <= LONGEST
-    assert name.startswith("quick-x00.123456-") and name.endswith("-seed17")
+    assert name.startswith("quick-x00.123456-") and name.endswith("-lr1e-4-seed17")
 
 
 def test_a_name_that_means_something_else_is_not_taken() -> None:

@@ -1,0 +1,75 @@
+"""How programs end: the index of all runs is written anew, and the last line is the command that makes sense now."""
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from experiments import ROOT
+from experiments.cli.overrides import as_text
+from experiments.cli.paths import shown
+from experiments.cli.progress import say
+from experiments.records.folders import Records, default_root
+from experiments.records.overview import Overview, read_run
+from experiments.reports.index import refresh
+from experiments.reports.run_rows import Row
+
+
+def end(records: Records, console: Console, program: str, *arguments: str) -> None:
+    """Write the index, and print a command as the last line.
+
+    Args:
+        records: of the index, which the command works on.
+        console: where it is printed.
+        program: of the command, as experiments/compare.py.
+        arguments: of the command, texts among them quoted.
+    """
+    refresh(records, console)
+    say_next(console, command(records, program, *arguments))
+
+
+def end_of_run(records: Records, console: Console, name: str) -> None:
+    """End a program that trained or scored a run: it is compared with the newest one that it can be compared with.
+
+    Args:
+        records: of the run.
+        console: where the last line is printed.
+        name: of the run.
+    """
+    rows = refresh(records, console)
+    run = read_run(records.find_run(name))
+    rival = _rival(run, rows)
+    if rival is not None:
+        say_next(console, command(records, "experiments/compare.py", run.name, rival.name))
+    else:
+        say_next(console, command(records, "experiments/generate.py", run.name))
+
+
+def say_next(console: Console, command: str) -> None:
+    """Print the command that makes sense now, as the last line of a program."""
+    say(console, f"next     {command}")
+
+
+def command(records: Records, program: str, *arguments: str) -> str:
+    """Return a command line as it works in this folder, on these records.
+
+    Args:
+        records: that it works on.
+        program: as experiments/compare.py.
+        arguments: texts among them quoted.
+    """
+    root = [as_text(f"records.root={records.root}")] if records.root != default_root() else []
+    return shlex.join(["python", shown(ROOT / program), *arguments, *root])
+
+
+def _rival(run: Overview, rows: Sequence[Row]) -> Overview | None:
+    """Return the newest other run, of no search, whose score can be compared with a run's. rows: the newest first."""
+    for row in rows:
+        if (
+            isinstance(row.of, Overview)
+            and row.name != run.name
+            and row.score is not None
+            and row.of.alike == run.alike
+        ):
+            return row.of
+    return None

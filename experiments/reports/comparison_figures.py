@@ -90,6 +90,8 @@ def _curves(
     styles: Sequence[Mark],
     panels: dict[str, tuple[str, str]],
 ) -> "Figure":
+    from matplotlib.ticker import MaxNLocator
+
     figure = figures.new_figure(10, 6.6 + 0.22 * math.ceil(len(runs) / 2))
     for axes, (metric, (title, unit)) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         for run, name, mark in zip(runs, names, styles, strict=True):
@@ -97,6 +99,7 @@ def _curves(
             marker = "o" if len(steps) < 20 else ""
             axes.plot(steps, values, marker=marker, markersize=3, label=name, **figures.style(theme, mark))
         axes.set(title=title, xlabel="updates", ylabel=unit)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         if "lower" in unit:
             axes.set_ylim(bottom=0)

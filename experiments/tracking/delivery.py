@@ -230,7 +230,9 @@ class Delivery:
     def _scalars(self, client: "MlflowClient", records: list[Scalars]) -> None:
         from mlflow.entities import Metric
 
-        points = [Metric(key, _shown(key, value), r.time, r.step) for r in records for key, value in r.values.items()]
+        points = [
+            Metric(key, in_mlflow(key, value), r.time, r.step) for r in records for key, value in r.values.items()
+        ]
         if self._state.get("restored"):  # the former host may have delivered more than its snapshot has
             points = [point for point in points if point.step > self._delivered(client, point.key)]
         client.log_batch(self.run_id, metrics=points)
@@ -243,7 +245,7 @@ class Delivery:
         return self._last_steps[key]
 
 
-def _shown(metric: str, value: float) -> float:
+def in_mlflow(metric: str, value: float) -> float:
     """Return a metric's value for MLflow: scores with four digits, as its list shows all that a number has."""
     return float(f"{value:.4g}") if metric.startswith(SCORES) else value
 

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from experiments.processes.process import ADDRESS
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
+from experiments.tracking.delivery import in_mlflow
 from gan import metric_names
 from sweeps.study import attempts
 
@@ -116,7 +117,8 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
         assert steps == list(range(EVERY, steps[-1] + 1, EVERY))  # no gap, nothing twice
         run = runs[f"trial-{number:04d}"]
         history = client.get_metric_history(run.info.run_id, metric_names.FID_PROXY)
-        assert [(point.step, point.value) for point in history] == list(zip(steps, scores, strict=True))
+        points = [(step, in_mlflow(metric_names.FID_PROXY, score)) for step, score in zip(steps, scores, strict=True)]
+        assert [(point.step, point.value) for point in history] == points
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.tags["optuna.trial_state"] == trial.state.name
         assert run.info.status == {"COMPLETE": "FINISHED", "PRUNED": "KILLED"}[trial.state.name]

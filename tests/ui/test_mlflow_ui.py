@@ -216,19 +216,31 @@ def test_the_experiment_is_described(page: Page, address: str) -> None:
     shown(page, "1_experiments")
 
 
-def test_the_list_has_runs_scores_and_children_below_their_study(page: Page, address: str) -> None:
+def test_the_list_begins_with_the_best_score(page: Page, address: str, short: RunFolder) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
     opened(page, address)
     study, run = (page.get_by_role("link", name=name, exact=True) for name in ("study gan", "short"))
     expect(study).to_be_visible()
     expect(run).to_be_visible()
     expect(page.get_by_text("lower is better")).to_be_visible()
-    for column in (metric_names.FID_PROXY, metric_names.FINAL_FID_PROXY, "model.bn_momentum"):
-        expect(page.get_by_role("columnheader", name=column, exact=True).first).to_be_visible()
-    trials = [page.get_by_role("link", name=f"trial-{number:04d}", exact=True) for number in range(TRIALS)]
-    for trial in trials:
-        expect(trial).to_have_count(0)
+    for column in (metric_names.FINAL_FID_PROXY, metric_names.FID_PROXY, "model.bn_momentum"):
+        expect(page.get_by_role("columnheader", name=column, exact=True).first).to_be_in_viewport()
+    _, (score,) = curve(short.journal, metric_names.FINAL_FID_PROXY)
+    expect(page.get_by_role("gridcell", name=f"{score:.4g}", exact=True).first).to_be_in_viewport()
+    column = page.locator(f"[role=gridcell][col-id='metrics.`{metric_names.FINAL_FID_PROXY}`']")
+    scores = [float(text) for text in column.all_inner_texts() if text != "-"]
+    assert len(scores) == 2 and scores == sorted(scores)  # of the run, and of the study's winner
     shown(page, "2_runs")
 
+
+@pytest.mark.slow
+def test_trials_stand_below_their_study_where_runs_are_sorted_by_time(page: Page, address: str) -> None:
+    opened(page, f"{address}&orderByKey=attributes.start_time&orderByAsc=false")
+    study, run = (page.get_by_role("link", name=name, exact=True) for name in ("study gan", "short"))
+    trials = [page.get_by_role("link", name=f"trial-{number:04d}", exact=True) for number in range(TRIALS)]
+    expect(study).to_be_visible()
+    for trial in trials:
+        expect(trial).to_have_count(0)
     page.get_by_role("gridcell").filter(has=study).get_by_role("button").click()
     for trial in trials:
         expect(trial).to_be_visible()
@@ -243,7 +255,11 @@ def test_a_run_says_how_it_was_made(page: Page, address: str, short: RunFolder) 
     run_page(page, address, "short")
     page.get_by_text("Show more", exact=True).click()
     description = page.get_by_text("Trained on npz").locator("xpath=..")
+    _, (score,) = curve(short.journal, metric_names.FINAL_FID_PROXY)
+    expect(description).to_contain_text(re.compile(rf"^FID proxy {score:.4g} of 50 images after {STEPS} updates; "))
     expect(description).to_contain_text("lower is better")
+    for picture in ("samples over the updates", "real images, generated images"):
+        expect(description.get_by_alt_text(picture)).not_to_have_js_property("naturalWidth", 0)
     expect(description).to_contain_text(f"runs/{short.name} of the records")
     assert command_in(description) == shlex.split(facts["command"])
     expect(page.get_by_text("About this run")).to_be_in_viewport(ratio=1)  # no long line pushes it out
@@ -328,7 +344,7 @@ def test_the_model_has_its_scores_signature_and_input_example(page: Page, addres
     _, (score,) = curve(short.journal, metric_names.FINAL_FID_PROXY)
     value = row(page, metric_names.FINAL_FID_PROXY)
     value.scroll_into_view_if_needed()
-    expect(value).to_contain_text(f"{score:.4f}"[:-1])
+    expect(value).to_contain_text(f"{score:.4g}")
     shown(page, "9_model")
 
     page.get_by_role("link", name="Artifacts").click()

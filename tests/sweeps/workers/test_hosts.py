@@ -13,6 +13,7 @@ from test_shared_study import Shared, make, server, wait_for  # noqa: F401
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
+from experiments.tracking.delivery import in_mlflow
 from gan import metric_names
 from sweeps.study import attempts
 
@@ -74,7 +75,8 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
         steps, scores = journal.curve(run.journal, metric_names.FID_PROXY)
         assert steps == list(range(8, 161, 8))
         history = client.get_metric_history(run_id, metric_names.FID_PROXY)
-        assert [(point.step, point.value) for point in history] == list(zip(steps, scores, strict=True))
+        points = [(step, in_mlflow(metric_names.FID_PROXY, score)) for step, score in zip(steps, scores, strict=True)]
+        assert [(point.step, point.value) for point in history] == points
         assert again.value == pytest.approx(np.mean(scores[-3:]))
         (experiment,) = [e for e in client.search_experiments() if e.name == "gan"]
         runs = client.search_runs([experiment.experiment_id])

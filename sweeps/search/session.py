@@ -4,7 +4,6 @@ import contextlib
 import math
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from optuna.exceptions import StorageInternalError
 from optuna.study import Study
@@ -17,20 +16,18 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
 from experiments.housekeeping.needless import free_of_study
 from experiments.records import journal
-from experiments.records.folders import RunFolder, read_json, write_json
+from experiments.records.folders import RunFolder, write_json
 from experiments.records.journal import Journal
 from experiments.records.overview import in_bytes
 from experiments.records.status import RunStatus
 from experiments.reports.ending import end, say_next
 from experiments.reports.index import refresh
-from experiments.reports.statistics import mean
 from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
 from experiments.tracking.sync import deliver
 from experiments.training.description import description
 from experiments.training.facts import run_facts, settings
-from gan import metric_names
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError
 from gan.evaluation.weights import Weights
@@ -45,8 +42,6 @@ from sweeps.study import attempts, published, rungs
 from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor
 
-if TYPE_CHECKING:
-    from sweeps.analysis.report import Report
 DELIVERY_SECONDS = 120.0  # how long a finished search waits for MLflow
 BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those completed
 
@@ -143,6 +138,7 @@ class SearchSession:
             return RunStatus.KILLED
         self._close_runs()
         from sweeps.analysis.report import write_report  # slow to import: a mistake should be answered before
+        from sweeps.analysis.study_record import record_result
 
         done_trials = attempts.finished(self.study.get_trials(deepcopy=False))
         if not done_trials:
@@ -157,7 +153,7 @@ class SearchSession:
             return RunStatus.KILLED
         with stage(self.console, "drawing the report"):
             report = write_report(plan, self.study, comparison, rescored)
-        self._record(report, comparison, rescored)
+        record_result(plan, self.journal, report, comparison, rescored)
         if report.winner is not None:
             with stage(self.console, "registering the winner's generator"):
                 self.registered = register(report.winner, plan.search.study, self._say)
@@ -229,35 +225,6 @@ class SearchSession:
 
             confirm(plan, wanted, on_event, self.should_stop, self._say)
         return compare(wanted, plan.baseline_name)
-
-    def _record(self, report: "Report", comparison: Comparison | None, rescored: float | None) -> None:
-        words = comparison.words() if comparison is not None else "not confirmed"
-        better = str(comparison is not None and comparison.better).lower()
-        for file in (report.best, report.trials, report.page, *report.pictures):
-            if file.exists():
-                self.journal.artifact(file)
-        sheet = "plots/contact_sheet.png"
-        pictures = {sheet: "the same latents by each trial"} if (self.plan.folder.path / sheet).exists() else {}
-        result = report.winner.words if report.winner is not None else "no trial was completed"
-        if report.winner is not None and comparison is None:
-            best = self.plan.baseline_name if report.winner.is_baseline else f"trial {report.winner.origin}"
-            result = f"{best} has the best score, {report.winner.search_score:.4g}; {result}"
-        scale = "" if "lower is better" in result else " Lower is better."
-        headline = f"**{result[0].upper()}{result[1:]}.**{scale}"
-        note = description(headline, read_json(self.plan.folder.facts), pictures)
-        self.journal.tags({"result": words, "result.better": better, NOTE: note})
-        if report.winner is not None:
-            self._record_scores(report.winner, comparison, rescored)
-
-    def _record_scores(self, winner: Winner, comparison: Comparison | None, rescored: float | None) -> None:
-        """Record the winner's scores as the study's own, under the names that runs have them by."""
-        score = winner.confirmed_score if winner.confirmed_score is not None else winner.search_score
-        final = comparison.winner.final if comparison is not None else [rescored]
-        scores = {metric_names.FID_PROXY: [score], metric_names.FINAL_FID_PROXY: final}
-        known = {key: [value for value in values if value is not None] for key, values in scores.items()}
-        trained = len(attempts.finished(self.study.get_trials(deepcopy=False)))
-        trained += sum(len(each.scores) for each in [comparison.baseline, *comparison.candidates]) if comparison else 0
-        self.journal.scalars(trained, {key: mean(values) for key, values in known.items() if values})
 
     def _write_facts(self, dataset: Dataset, weights: Weights) -> None:
         plan = self.plan

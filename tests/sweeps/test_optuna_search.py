@@ -222,6 +222,14 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgr
         == f"confirm {best['run'].split('-', 2)[2].replace('-seed-', ', seed ')}"
     )
     assert winner.description in result.stdout
+    shown = client.get_run(study["id"]).data
+    result_line = re.search(r"^result   (.*)", result.stdout, re.MULTILINE)
+    assert result_line is not None and shown.tags["result"].startswith(result_line[1][:20])
+    note = shown.tags["mlflow.note.content"]
+    assert note.startswith(f"**{shown.tags['result']}.**")
+    assert f"get-artifact?path=plots%2Fcontact_sheet.png&run_uuid={study['id']}" in note
+    assert shown.metrics["eval/fid_proxy"] == float(f"{best['confirmed_score']:.4g}")
+    assert shown.metrics["final/fid_proxy"] > 0
     registered = client.get_logged_model(winner.source.removeprefix("models:/")).tags["mlflow.modelVersions"]
     assert json.loads(registered) == [{"name": "gan", "version": winner.version}]
 

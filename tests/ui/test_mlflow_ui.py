@@ -258,8 +258,9 @@ def test_a_run_says_how_it_was_made(page: Page, address: str, short: RunFolder) 
     _, (score,) = curve(short.journal, metric_names.FINAL_FID_PROXY)
     expect(description).to_contain_text(re.compile(rf"^FID proxy {score:.4g} of 50 images after {STEPS} updates; "))
     expect(description).to_contain_text("lower is better")
-    for picture in ("samples over the updates", "real images, generated images"):
-        expect(description.get_by_alt_text(picture)).not_to_have_js_property("naturalWidth", 0)
+    expect(description.locator("img")).to_have_count(2)
+    for number, width in enumerate((414, 860)):  # of the samples, and of real images beside generated ones
+        expect(description.locator("img").nth(number)).to_have_js_property("naturalWidth", width)
     expect(description).to_contain_text(f"runs/{short.name} of the records")
     assert command_in(description) == shlex.split(facts["command"])
     expect(page.get_by_text("About this run")).to_be_in_viewport(ratio=1)  # no long line pushes it out

@@ -70,6 +70,8 @@ def with_still(chart: Chart) -> Chart:
         figure.patch.set_alpha(0)
         axes = figure.subplots()
         axes.patch.set_alpha(0)
+        if order := layout["xaxis"].get("categoryarray"):
+            axes.xaxis.update_units(order)  # type: ignore[no-untyped-call]  # or they would stand in the order of the points
         for trace in chart.figure["data"]:
             _draw(axes, trace, colours)
         _arrange(axes, layout, colours)

@@ -189,3 +189,10 @@ def test_names_with_markup_are_shown_to_the_letter(plan: Plan, every: list[optun
     assert chart is not None
     assert chart.figure["data"][0]["y"] == ["&lt;b&gt;x&lt;/b&gt;"]  # Plotly would take markup for its own
     assert "<b>x" not in with_still(chart).still
+
+
+def test_choices_stand_in_their_order_in_a_still() -> None:
+    layout = {"xaxis": {"type": "category", "categoryarray": ["5e-05", "0.0002", "0.001"]}, "yaxis": {}}
+    points = {"type": "scatter", "mode": "markers", "x": ["0.001", "5e-05"], "y": [1.0, 2.0]}
+    still = str(with_still(Chart("slice", {"data": [points], "layout": layout})).still)
+    assert re.findall(r">(5e-05|0.0002|0.001)<", still) == ["5e-05", "0.0002", "0.001"]

@@ -4,6 +4,7 @@ Matplotlib draws it from the same figure as Plotly: points, lines and heat maps.
 and times there is none.
 """
 
+import html
 import io
 import re
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ MARKERS = {
 DASHES = {"solid": "-", "dash": "--", "dot": ":"}
 SETTINGS = {
     "svg.fonttype": "none", "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": True, "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 9, "font.size": 9,
+    "axes.grid": True, "axes.axisbelow": True, "legend.frameon": False, "legend.fontsize": 9, "font.size": 9, "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -87,16 +88,16 @@ def with_still(chart: Chart) -> Chart:
 
 def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours) -> None:
     """Draw one of Plotly's traces."""
-    label = trace.get("name") if trace.get("showlegend", True) else None
+    label = html.unescape(trace["name"]) if "name" in trace and trace.get("showlegend", True) else None
     marker, line = trace.get("marker", {}), trace.get("line", {})
     if trace["type"] == "heatmap":
         axes.imshow(trace["z"], cmap="viridis_r", aspect="auto", origin="lower")
-        axes.set_xticks(range(len(trace["x"])), trace["x"])
-        axes.set_yticks(range(len(trace["y"])), trace["y"])
+        axes.set_xticks(range(len(trace["x"])), map(html.unescape, trace["x"]))
+        axes.set_yticks(range(len(trace["y"])), map(html.unescape, trace["y"]))
         return
     mode = trace.get("mode", "lines")
     colour = colours(line.get("color") or marker.get("color") or "var(--c0)")
-    x, y = ([float("nan") if v is None else v for v in trace[name]] for name in ("x", "y"))
+    x, y = ([_shown(value) for value in trace[name]] for name in ("x", "y"))
     if trace.get("stackgroup"):
         bottom = getattr(axes, "_stacked", [0.0] * len(y))
         top = [a + b for a, b in zip(bottom, y, strict=True)]
@@ -112,6 +113,11 @@ def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours) -> None:
         marker=MARKERS[symbol] if has_markers else "none", markersize=marker.get("size", 6) * 0.75,
         markerfacecolor="none" if symbol.endswith("open") else colour,
     )  # fmt: skip
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as Matplotlib has it: no gap is None, and markup is no more escaped."""
+    return float("nan") if value is None else html.unescape(value) if isinstance(value, str) else value
 
 
 def _arrange(axes: "Axes", layout: Mapping[str, Any], colours: _Colours) -> None:

@@ -196,10 +196,13 @@ def _padded(low: float, high: float) -> list[float]:
 
 
 def _with_ends(low: float, high: float, ticks: Mapping[float, str], ends: tuple[str, str]) -> dict[str, Any]:
-    """Return range and ticks of an axis, one at each end: Plotly draws it from the first to the last."""
+    """Return range and ticks of an axis of parallel coordinates, one at each end: it is drawn from the first to the last.
+
+    Their texts are not escaped: here alone Plotly takes no markup.
+    """
     inner = {at: text for at, text in ticks.items() if 0.06 < (at - low) / (high - low) < 0.94}
     shown = {low: ends[0], **inner, high: ends[1]}
-    return {"range": [low, high], "tickvals": list(shown), "ticktext": [escaped(text) for text in shown.values()]}
+    return {"range": [low, high], "tickvals": list(shown), "ticktext": list(shown.values())}
 
 
 def _parallel_axis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:

@@ -71,7 +71,10 @@ class SearchDisplay(LiveDisplay):
         self._origins[event.number] = event.origin
         before = self._rows.get(event.origin, Row(event.origin, {}))  # of an attempt before this one
         preset = self._plan.preset if event.is_baseline else ""
-        self._rows[event.origin] = Row(event.origin, event.params, preset, step=before.step, score=before.score)
+        self._rows[event.origin] = Row(
+            event.origin, event.params, preset, step=before.step, score=before.score,
+            promoted_to=event.promoted_to or before.promoted_to,
+        )  # fmt: skip
         goes_on = f"promoted: trains on to {event.promoted_to:,} updates" if event.promoted_to else ""
         self._line(event.origin, goes_on or "begins: " + format_params(event.params))
 
@@ -108,6 +111,7 @@ class SearchDisplay(LiveDisplay):
             step=step,
             score=score,
             reason=str(last.user_attrs.get(attempts.OUTCOME, "")),
+            promoted_to=rungs.promoted_to(self._plan, last),
         )
 
     def _line(self, origin: int, text: str) -> None:
@@ -132,7 +136,8 @@ class SearchDisplay(LiveDisplay):
             words.append(time_left(self.seconds_left()))
         title = f"study {self._plan.search.study}"
         progress = Progress(title, done, budget, "  ".join(filter(None, words)))
-        return TrialsTable([dimension.key for dimension in self._plan.space], rows, best, progress, all_rows)
+        keys = [dimension.key for dimension in self._plan.space]
+        return TrialsTable(keys, rows, best, progress, all_rows, self._plan.rungs)
 
     def seconds_left(self) -> float:
         """Estimate seconds for the trials that run or are still to start, and for the confirmation."""

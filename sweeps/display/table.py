@@ -43,6 +43,7 @@ class Row:
         step: the last step that is known.
         score: the objective, or what it would be if the trial ended now.
         reason: why the trial ended.
+        promoted_to: the step that it was promoted to, 0 if it was not.
     """
 
     origin: int
@@ -52,6 +53,7 @@ class Row:
     step: int = 0
     score: float | None = None
     reason: str = ""
+    promoted_to: int = 0
 
     @property
     def note(self) -> str:
@@ -98,6 +100,7 @@ class TrialsTable:
         best: the best of them.
         progress: for the last line.
         all_rows: whether to show all rows, also where the terminal has fewer lines.
+        rungs: the lengths of trials that grow, one where they do not.
     """
 
     keys: Sequence[str]
@@ -105,12 +108,16 @@ class TrialsTable:
     best: Row | None
     progress: Progress
     all_rows: bool = False
+    rungs: Sequence[int] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
         titles = {key: re.sub(r"[._]", "\n", name) for key, name in short_names(self.keys).items()}
         title_lines = 1 + max((title.count("\n") for title in titles.values()), default=0)
-        rows = self._visible_rows(math.inf if self.all_rows else console.height - title_lines - MAX_FAILURES - 3)
+        grows = len(self.rungs) > 1
+        rows = self._visible_rows(
+            math.inf if self.all_rows else console.height - title_lines - MAX_FAILURES - 3 - grows
+        )
         columns = self._columns(titles, rows)
         visible, with_notes = self._visible_columns(columns, rows, width)
         yield self._table([columns[key] for key in visible], rows, with_notes)
@@ -119,6 +126,8 @@ class TrialsTable:
         left_out = [key for key in self.keys if key not in visible]
         if left_out:
             yield Text(f"{len(left_out)} of {len(self.keys)} settings have no room here; MLflow has all", "dim")
+        if grows:
+            yield Text(self._ladder(width))
         progress = self.progress
         yield bar_line(progress.title, progress.done, progress.budget, Text(progress.words), width)
 
@@ -174,6 +183,15 @@ class TrialsTable:
             notes = [Text(row.note)] if with_notes else []
             table.add_row(*cells, *notes, style="bold" if row is self.best else "")
         return table
+
+    def _ladder(self, width: int) -> str:
+        """Return how many trials came to each length, and how many of them were promoted."""
+        counts = [(step, sum(row.step >= step for row in self.rows)) for step in self.rungs]
+        promoted = [sum(row.promoted_to > step for row in self.rows) for step in self.rungs]
+        parts = [f"{step:,}: {count}" for step, count in counts]
+        more = [f"{part}, {up} promoted" if up else part for part, up in zip(parts, promoted, strict=True)]
+        line = f"updates  {'; '.join(more)}"
+        return line if len(line) <= width else f"updates  {'; '.join(parts)}"
 
     def _failures(self, rows: Sequence[Row]) -> list[str]:
         """Return why the latest trials failed."""

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def page(browser: Browser) -> Iterator[Page]:
     page.on("pageerror", lambda error: problems.append(f"exception: {error}"))
 
     def check(response: Response) -> None:
-        if not response.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+        if not response.url.startswith(("http://127.0.0.1:", "file:", "data:", "blob:")):
             problems.append(f"outside: {response.url}")
         elif response.status >= 400 and ASKED_IN_VAIN not in response.url:
             problems.append(f"{response.status}: {response.url}")
@@ -376,6 +377,42 @@ def test_a_study_names_its_children_and_has_its_report(page: Page, address: str,
     report = page.frame_locator("iframe")
     expect(report.get_by_role("heading").first).to_be_visible()
     shown(page, "13_report")
+
+
+def test_a_report_answers_to_the_hand(page: Page, browser: Browser, records: Records) -> None:
+    """Plotly unpacks itself and draws; a trial under the pointer is marked where it is; without JavaScript stills are there."""
+    report = (records.root / "studies" / "gan" / "report.html").as_uri()
+    page.goto(report)
+    history, parallel = (
+        page.locator(f"h2:text-is('{title}') + .chart") for title in ("History", "Parallel coordinates")
+    )
+    for chart in (history, parallel):
+        chart.scroll_into_view_if_needed()
+        expect(chart.locator(".main-svg").first).to_be_visible()
+        expect(chart.locator(".still")).to_have_count(0)
+    page.locator("tr[data-key='1'] td").nth(2).click()
+    expect(page.locator("#marked")).to_contain_text("trial 1: ")
+    circle = history.locator(".overlay circle")
+    expect(circle).to_have_count(1)
+    points = [box for point in history.locator(".points path").all() if (box := point.bounding_box()) is not None]
+    x, y = middle(circle.bounding_box())
+    assert min(abs(x - at[0]) + abs(y - at[1]) for at in map(middle, points)) < 2  # on the trial's point
+    assert str(parallel.locator(".overlay polyline").get_attribute("points")).count(",") > 1
+    shown(page, "8_report")
+    page.keyboard.press("Escape")
+    expect(circle).to_have_count(0)
+
+    context = browser.new_context(java_script_enabled=False, color_scheme="dark")
+    plain = context.new_page()
+    plain.goto(report)
+    expect(plain.locator("h2:text-is('History') + .chart .still svg")).to_be_visible()
+    expect(plain.locator("tr[data-key='1']")).to_be_visible()
+    context.close()
+
+
+def middle(box: Any) -> tuple[float, float]:
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
 @pytest.mark.slow

@@ -98,3 +98,26 @@ def test_the_best_trial_and_those_going_on_stay_on_a_low_terminal() -> None:
 )  # fmt: skip
 def test_three_digits(value: Value, text: str) -> None:
     assert three_digits(value) == text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_trials_that_grow_have_a_line_of_their_lengths(width: int) -> None:
+    lines = rows(FOUR)
+    for row in lines:
+        row.step, row.promoted_to = (500, 0) if row.origin else (5000, 0)
+    for number, step in ((3, 5000), (4, 1500), (5, 5000)):  # the last is on its way
+        lines[number].step, lines[number].promoted_to = min(step, 4000 if number == 5 else step), step
+    console = Console(file=io.StringIO(), width=width, height=40, record=True, color_system=None)
+    progress = Progress("study gan", 18, 20, "18 of 20 trials")
+    console.print(TrialsTable(FOUR, lines, best_of(lines), progress, rungs=(500, 1500, 5000)))
+    assert "updates  500: 20, 3 promoted; 1,500: 4, 2 promoted; 5,000: 2" in console.export_text().splitlines()
+
+
+def test_a_line_of_lengths_is_never_cut() -> None:
+    lines = rows(FOUR)
+    table = TrialsTable(FOUR, lines, None, Progress("x", 1, 2, ""), rungs=(500, 1000, 1500))
+    assert table._ladder(40) == "updates  500: 19; 1,000: 18; 1,500: 16"
+    lines[0].promoted_to = 1000
+    assert table._ladder(40) == "updates  500: 19; 1,000: 18; 1,500: 16"
+    assert table._ladder(60) == "updates  500: 19, 1 promoted; 1,000: 18; 1,500: 16"
+    assert not any(line.startswith("updates") for line in shown(FOUR, 100))

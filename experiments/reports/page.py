@@ -41,6 +41,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,  # another version of the program may be checked out while a search runs
     )
     environment.filters |= {"brief": brief, "inline": inline, "breakable": breakable}
     return environment

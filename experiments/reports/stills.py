@@ -71,8 +71,9 @@ def with_still(chart: Chart) -> Chart:
         figure.patch.set_alpha(0)
         axes = figure.subplots()
         axes.patch.set_alpha(0)
-        if order := layout["xaxis"].get("categoryarray"):
-            axes.xaxis.update_units(order)  # type: ignore[no-untyped-call]  # or they would stand in the order of the points
+        for name, axis in (("xaxis", axes.xaxis), ("yaxis", axes.yaxis)):
+            if order := layout.get(name, {}).get("categoryarray"):  # or they would stand in the order of the points
+                axis.update_units(list(map(html.unescape, order)))  # type: ignore[no-untyped-call]
         for trace in chart.figure["data"]:
             _draw(axes, trace, colours)
         _arrange(axes, layout, colours)

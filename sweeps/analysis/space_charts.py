@@ -16,6 +16,7 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, table_text
 from sweeps.study import attempts
 from sweeps.study.priorband import to_unit
+from sweeps.study.samplers import trials_in_space
 
 WIDTH = 110  # of a dimension in the parallel coordinates, in pixels
 GRID = 60  # points of a contour along each axis
@@ -33,7 +34,7 @@ def space_charts(plan: Plan, every: Sequence[FrozenTrial]) -> tuple[Chart | None
     Returns:
         The parallel coordinates, None of fewer than two trials; and the slices, by the names of their settings.
     """
-    trials = comparable(plan, every)
+    trials = _shown(plan, every)
     if len(trials) < 2:
         return None, []
     steps = length(plan, every)
@@ -69,7 +70,7 @@ def importance_charts(
         "height": 120 + 26 * len(order), "xaxis": {"tickformat": ".0%", "rangemode": "tozero"},
         "yaxis": {"type": "category"},
     }  # fmt: skip
-    trials = comparable(plan, every)
+    trials = _shown(plan, every)
     words = (
         f"Of {len(trials)} trials at {length(plan, every):,} updates. fANOVA: the fraction of the score's variance that "
         f"a setting explains. PED-ANOVA: how much it decides about being among the best {BEST_FRACTION:.0%}."
@@ -79,6 +80,12 @@ def importance_charts(
     if len(numbers) > 1 and (contour := _contour(plan, numbers[0], numbers[1], trials)) is not None:
         charts.append(contour)
     return charts
+
+
+def _shown(plan: Plan, every: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that can be compared, best first, in the present space: a study may have been extended."""
+    trials = trials_in_space(comparable(plan, every), plan.space, plan.values_before_extension)
+    return [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
 
 
 def _is_number(dimension: Dimension) -> bool:
@@ -245,7 +252,7 @@ def _contour(plan: Plan, across: Dimension, down: Dimension, trials: Sequence[Fr
     from scipy.interpolate import griddata
     from scipy.spatial import QhullError
 
-    both = [t for t in trials if across.key in t.params and down.key in t.params and math.isfinite(t.value or math.nan)]
+    both = [trial for trial in trials if across.key in trial.params and down.key in trial.params]
     units = np.array([[to_unit(d.distribution, t.params[d.key]) for d in (across, down)] for t in both])
     places = np.linspace(0, 1, GRID)
     values = [float(trial.value or math.nan) for trial in both]

@@ -239,7 +239,7 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
                  "hovertemplate": f"trial %{{customdata}} {word}<br>%{{x}}<extra></extra>"}
             )  # fmt: skip
     layout = {
-        "height": 140 + 32 * len(workers), "xaxis": {"type": "date", "nticks": 6, "tickangle": 0},
+        "height": 140 + 32 * len(workers), "xaxis": {"type": "date", "nticks": 4, "tickangle": 0},
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": list(names.values())[::-1],
                   "range": [-0.6, len(names) - 0.4]},
     }  # fmt: skip

@@ -197,3 +197,19 @@ def test_choices_stand_in_their_order_in_a_still() -> None:
     points = {"type": "scatter", "mode": "markers", "x": ["0.001", "5e-05"], "y": [1.0, 2.0]}
     still = str(with_still(Chart("slice", {"data": [points], "layout": layout})).still)
     assert re.findall(r">(5e-05|0.0002|0.001)<", still) == ["5e-05", "0.0002", "0.001"]
+
+
+def test_trials_outside_of_the_present_space_and_failed_scores_break_nothing(
+    plan: Plan, every: list[optuna.trial.FrozenTrial]
+) -> None:
+    """As a page that cannot be drawn would end the search."""
+    narrow = read_plan(
+        [*SPACE[:2], "model.dropout=interval(0,0.2)", "train.loss=choice(bce,relativistic)", *SPACE[-2:]]
+    )
+    study = optuna.create_study()
+    study.add_trials([*every[:19], trial(plan, 19, {100: math.inf}, "paused")])
+    parallel, _ = space_charts(narrow, study.get_trials())
+    assert parallel is not None
+    (lines,) = parallel.figure["data"]
+    assert set(lines["customdata"]) <= {n for n in range(19) if n % 2 == 0}  # of bce alone
+    assert set(lines["dimensions"][3]["values"]) == {0}

@@ -118,7 +118,7 @@ def served(root: Path) -> Iterator[str]:
         listener.join(60)  # it ends when all that could write are gone
         assert not listener.is_alive()
         output.close()
-    assert len(lines) <= 5 and "Traceback" not in "".join(lines), lines
+    assert len(lines) <= 6 and "Traceback" not in "".join(lines), lines
 
 
 @pytest.fixture(scope="module")

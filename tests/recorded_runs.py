@@ -44,7 +44,7 @@ def make_run(
     """
     folder = records.new_run(name)
     facts = {
-        "created": (time.time() - age) * 1000,
+        "created": int((time.time() - age) * 1000),
         "command": " ".join(["python experiments/run.py", *arguments]),
         "params": {"train.steps": 300},
         "tags": {
@@ -100,7 +100,7 @@ def make_study(
     """Make the folder of a search of the learning rate; winner: the run that best.yaml names, None before its end."""
     folder = RunFolder(records.studies / study)
     folder.path.mkdir(parents=True)
-    facts = {"created": (time.time() - 30) * 1000, "command": "python sweeps/optuna_search.py", "tags": {}}
+    facts = {"created": int((time.time() - 30) * 1000), "command": "python sweeps/optuna_search.py", "tags": {}}
     write_json(folder.facts, {**facts, "params": {"space.optim.learning_rate": "interval(1e-5, 1e-3)"}})
     journal = Journal(folder)
     journal.status(RunStatus.RUNNING)

@@ -103,8 +103,8 @@ def _groups(records: Records, rows: Sequence[Row]) -> list[Group]:
         images = str(run.facts.get("dataset", {}).get("description", "unknown images"))
         count = f"{run.num_images:,}" if run.num_images is not None else "an unknown number of"
         extractor = f", in the features of {alike[0]}" if several else ""
-        words = f"FID proxy of {count} images{extractor}; lower is better. These scores can be compared."
-        groups.append(Group(images[:1].upper() + images[1:], words, [_card(records, row) for row in members]))
+        words = f"On {images}. Lower is better{extractor}; these scores can be compared."
+        groups.append(Group(f"FID proxy of {count} images", words, [_card(records, row) for row in members]))
     if unscored:
         groups.append(Group("Without a score", "", [_card(records, row) for row in unscored]))
     return groups

@@ -42,9 +42,9 @@ def test_cards_stand_by_what_can_be_compared_the_lowest_first(records: Records) 
     make_run(records, "began", final=None, scores=[], age=50)
     page = written(records)
     heads = re.findall(r"<h2>(.*?)</h2>\s*(?:<p class=\"small\">(.*?)</p>)?", page)
-    assert [(title, re.sub(r" images.*", "", words)) for title, words in heads] == [
-        ("Some ships", "FID proxy of 5,000"), ("Some ships", "FID proxy of 2,000"), ("Horses", "FID proxy of 5,000"),
-        ("Without a score", ""),
+    assert [(title, words.partition(".")[0]) for title, words in heads] == [
+        ("FID proxy of 5,000 images", "On some ships"), ("FID proxy of 2,000 images", "On some ships"),
+        ("FID proxy of 5,000 images", "On horses"), ("Without a score", ""),
     ]  # fmt: skip
     names = re.findall(r"<h3><a [^>]*>(.*?)</a>", page)
     assert names == ["better", "worse", "stopped", "horses", "began"]
@@ -56,7 +56,7 @@ def test_a_search_is_one_card_with_its_trials_folded(records: Records) -> None:
     for number, scores in enumerate([[30, 20, 10], [9, 8, 7], [99, 98, 97]]):
         make_trial(records, "ships", number, "COMPLETE", rate=(number + 1) * 1e-4, scores=scores, picture=True)
     page = written(records)
-    assert sections(page) == {"Some ships": ["ships"]}
+    assert sections(page) == {"FID proxy of 2,000 images": ["ships"]}
     (details,) = re.findall(r"<details>(.*?)</details>", page, re.DOTALL)
     assert "3 trials: 3 finished" in details
     assert re.findall(r'href="runs/ships-trial-(\d+)/"', details) == ["0001", "0000", "0002"]

@@ -18,6 +18,8 @@ import yaml
 from conftest import NARROW, ROOT, RunProgram, Started, noise_images
 from mlflow import MlflowClient
 from PIL import Image
+from recorded_runs import make_run
+from rich.console import Console
 
 from experiments import run as training_program
 from experiments.cli import entry
@@ -431,12 +433,18 @@ def test_json_lines_are_plain(tmp_path: Path) -> None:
     ("status", "code"),
     [(RunStatus.FINISHED, 0), (RunStatus.FAILED, 1), (RunStatus.KILLED, 128 + signal.SIGTERM)],
 )
-def test_the_exit_code_says_how_a_training_ended(status: RunStatus, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exit_code_says_how_a_training_ended(
+    status: RunStatus, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     @contextlib.contextmanager
     def caught(resume_command: str) -> Iterator[list[int]]:
         yield [signal.SIGTERM] if status == RunStatus.KILLED else []
 
     monkeypatch.setattr(training_program, "first_collected", caught)
     monkeypatch.setattr(training_program.hydra_app, "record", lambda *_, **__: Outcome(status, 3))
-    run = SimpleNamespace(resume_command="", resumed=False, folder=SimpleNamespace(path=Path(), name="first"))
-    assert training_program._train(run, None, None, None) == code  # type: ignore[arg-type]
+    folder = make_run(Records(tmp_path), "first")
+    console = Console(record=True, width=200)
+    run = SimpleNamespace(resume_command="resume it", resumed=False, folder=folder)
+    assert training_program._train(run, None, None, console) == code  # type: ignore[arg-type]
+    last = console.export_text().strip().splitlines()[-1]
+    assert last.startswith("next     python experiments/generate.py first" if not code else "next     resume it")

@@ -1,7 +1,7 @@
 """The page of a search while it runs: report.html, from the first score to the last seed of the confirmation."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from optuna.study import Study
@@ -11,6 +11,7 @@ from experiments.reports.page import render
 from experiments.reports.slider import as_jpeg
 from gan import metric_names
 from gan.arrays import write_atomically
+from gan.errors import first_line
 from sweeps.analysis import trial_rows
 from sweeps.analysis.comparison import Candidate
 from sweeps.analysis.importances import length
@@ -34,10 +35,12 @@ class LivePage:
         plan: of the search.
         study: with its trials.
         command: that resumes the search.
+        say: called with a sentence where the page cannot be drawn.
     """
 
-    def __init__(self, plan: Plan, study: Study, command: str) -> None:
-        self._plan, self._study, self._command = plan, study, command
+    def __init__(self, plan: Plan, study: Study, command: str, say: Callable[[str], None] = print) -> None:
+        self._plan, self._study, self._command, self._say = plan, study, command, say
+        self._failed = False  # it was said that the page cannot be drawn
         self.file = plan.folder.path / "report.html"
         self._next = 0.0  # when it may be written again
 
@@ -62,8 +65,20 @@ class LivePage:
             candidates: of the confirmation, once that has begun.
             is_over: whether this session of the search has ended, so that the page need not reload itself.
         """
-        plan = self._plan
         every = self._study.get_trials(deepcopy=False)
+        try:
+            page = self._draw(every, left, candidates, is_over)
+        except Exception as error:  # a mistake of ours in a chart must not end hours of training
+            if not self._failed:
+                self._say(
+                    f"page     cannot be drawn, and the search goes on: {type(error).__name__}: {first_line(error)}"
+                )
+            self._failed = True
+        else:
+            write_atomically(self.file, page.encode())
+
+    def _draw(self, every: Sequence[FrozenTrial], left: str, candidates: Sequence[Candidate], is_over: bool) -> str:
+        plan = self._plan
         trials = [trial for trial in attempts.counted(every) if attempts.ORIGIN in trial.user_attrs]
         finished = [trial for trial in trials if trial.state.is_finished()]
         best = next(iter(attempts.finished(every)), None)
@@ -71,7 +86,7 @@ class LivePage:
         if plan.search.updates is not None:
             spent, budget, unit = rungs.updates_spent(plan, every), plan.search.updates, "updates"
         parallel, slice_charts = space_charts(plan, every)
-        page = render(
+        return render(
             TEMPLATE,
             study=plan.search.study,
             reload=None if is_over else RELOAD_SECONDS,
@@ -94,7 +109,6 @@ class LivePage:
             keys=[dimension.key for dimension in plan.space],
             rows=[trial_rows.row(plan, trial) for trial in sorted(trials, key=trial_rows.by_score)],
         )
-        write_atomically(self.file, page.encode())
 
 
 def _picture(plan: Plan, trial: FrozenTrial) -> tuple[int, str, str]:

@@ -65,7 +65,7 @@ class SearchSession:
         self.rate = 0.0  # updates a second, of all trials together
         from sweeps.analysis.live_page import LivePage  # slow to import: a mistake should be answered before
 
-        self._page = LivePage(plan, study, resume_command(plan))
+        self._page = LivePage(plan, study, resume_command(plan), self._say)
 
     def run(self, dataset: Dataset, weights: Weights) -> None:
         """Search, confirm and report.

@@ -134,3 +134,16 @@ def test_a_page_before_the_first_trial(tmp_path: Path) -> None:
     plan, _ = made(tmp_path, "search.updates=9000")
     LivePage(plan, optuna.create_study(), COMMAND).write("")
     assert "Searching: 0 of 9,000 updates." in text(plan.folder.path / "report.html")
+
+
+def test_a_page_that_cannot_be_drawn_ends_no_search(tmp_path: Path) -> None:
+    plan, study = made(tmp_path)
+    samples = attempts.run_of(plan, study.trials[3]).path / "samples"
+    samples.mkdir(parents=True)
+    (samples / "samples_00000100.png").write_bytes(b"no picture")
+    said: list[str] = []
+    page = LivePage(plan, study, COMMAND, said.append)
+    page.write("")
+    page.write("")
+    assert [line.partition(":")[0] for line in said] == ["page     cannot be drawn, and the search goes on"]
+    assert not page.file.exists()

@@ -1,6 +1,6 @@
 # make help lists the targets. All of them set up .venv first, once.
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all soak mutants lint ui cluster-demo reproduce-results reproduce-quick lock clean
+.PHONY: help install run test test-all soak mutants lint ui demo cluster-demo reproduce-results reproduce-quick lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md): hours"
 	@echo "make mutants  faults put into the program on purpose, and whether the tests catch them (docs/testing.md)"
 	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:5000 (PORT=5001 takes another port, and keeps it)"
+	@echo "make demo     a finished search to look at, in seconds and without training"
 	@echo "make cluster-demo  PostgreSQL, MLflow and Ray on this machine, and a search that loses a node of it"
 	@echo "make reproduce-results  docs/results.md anew: searches and trainings, many hours; says how many, goes on where it was"
 	@echo "make reproduce-quick    the same in a few updates of built-in drawings, to see that it works"
@@ -63,6 +64,9 @@ lint: install
 
 ui: install
 	@$(BIN)/python experiments/ui.py "records.root=$(RECORDS)" $(if $(PORT),port=$(PORT))
+
+demo: install
+	@$(BIN)/python sweeps/demo.py
 
 cluster-demo: install
 	$(BIN)/python tests/cluster_demo.py

@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
     console = Output(soft_wrap=True, highlight=False, markup=False)
     if not runs:
         console.print(f"no runs in {records.runs}")
+        return 0
     delivered = [deliver(folder, console) for folder in runs]
     refresh(records, console)
     serve = serve_command(records)

@@ -23,6 +23,7 @@ def test_help_names_every_target() -> None:
         "soak",
         "mutants",
         "ui",
+        "demo",
         "cluster-demo",
         "install",
         "lint",
@@ -37,6 +38,7 @@ def test_help_names_every_target() -> None:
     [
         ("run", "experiments/run.py experiment=quick model.dropout=0.3"),
         ("ui", '/mlruns"'),
+        ("demo", "sweeps/demo.py"),
         ("ui", 'experiments/ui.py "records.root='),
         ("test", 'pytest -q -n 2 --dist worksteal -m "not slow"'),
         ("test-all", "THOROUGH=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal\n"),

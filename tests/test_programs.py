@@ -14,7 +14,7 @@ PROGRAMS = [
     file.relative_to(ROOT)
     for folder in ("experiments", "sweeps")
     for file in sorted((ROOT / folder).glob("*.py"))
-    if file.name != "__init__.py"
+    if 'if __name__ == "__main__":' in file.read_text()
 ]
 
 

@@ -64,6 +64,9 @@ def save_pictures(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Path]:
     saved = []
     if is_map(plan) and done:
         saved.append(figures.save_png(lambda: _draw_map(plan, done), plan.folder.plots / "map.png"))
+        if sample_map(plan, done) is not None:
+            file = plan.folder.plots / "map_of_samples.png"
+            saved.append(figures.save_png(lambda: _draw_sample_map(plan, done), file))
     if cells := contact_sheet(plan, done):
         saved.append(
             figures.save_png(lambda: _draw_sheet(plan, done, len(cells)), plan.folder.plots / "contact_sheet.png")
@@ -144,6 +147,28 @@ def _draw_map(plan: Plan, done: Sequence[FrozenTrial]) -> Figure:
     axes.set(xlabel=plan.space[0].key, ylabel=plan.space[1].key)
     axes.grid(False)
     figure.colorbar(image, label=f"{SCORE} (lower is better)")
+    return figure
+
+
+def _draw_sample_map(plan: Plan, done: Sequence[FrozenTrial]) -> Figure:
+    """Draw the same latents by each combination of two settings, with its score."""
+    columns, rows, by_place = _places(plan, done)
+    figure = figures.new_figure(2.4 * len(columns) + 0.6, 2.5 * len(rows) + 0.6)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for place, axis in np.ndenumerate(axes):
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        trial = by_place.get((place[0], place[1]))
+        if trial is not None and (file := last_samples(plan, trial)) is not None:
+            with Image.open(file) as image:
+                axis.imshow(np.asarray(image), interpolation="nearest")
+            axis.set_title(f"{trial.value:.3g}", fontsize=9)
+    for axis, name in zip(axes[-1], columns, strict=True):
+        axis.set_xlabel(name)
+    for axis, name in zip(axes[:, 0], rows, strict=True):
+        axis.set_ylabel(name)
+    figure.supxlabel(plan.space[0].key)
+    figure.supylabel(plan.space[1].key)
     return figure
 
 

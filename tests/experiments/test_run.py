@@ -391,7 +391,7 @@ def test_an_absent_server_does_not_stop_a_run_and_sync_delivers_later(
     done = program(*common, "train.steps=4", MLFLOW_TRACKING_URI="http://me:secret@127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     folder = only_run(records)
-    printed = done.stdout.splitlines()[-1].strip()
+    (printed,) = [line.strip() for line in done.stdout.splitlines() if "experiments/sync.py" in line]
     assert printed.startswith("python experiments/sync.py ")
     assert "secret" not in done.stdout + done.stderr + (folder.path / "run.log").read_text()
     root = f"records.root={records.root}"

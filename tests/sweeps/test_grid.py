@@ -71,8 +71,13 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     assert heat_map["z"] == [[10, 11, 12], [13, None, 15]]
     assert heat_map["text"][1] == ["13", "none", "15"]
 
-    map_file, sheet_file = save_pictures(plan, trials)
-    assert (map_file.name, sheet_file.name) == ("map.png", "contact_sheet.png")
+    map_file, samples_file, sheet_file = save_pictures(plan, trials)
+    assert [each.name for each in (map_file, samples_file, sheet_file)] == [
+        "map.png", "map_of_samples.png", "contact_sheet.png"
+    ]  # fmt: skip
+    drawn = np.asarray(Image.open(samples_file).convert("RGB"))
+    reds = [drawn[(np.abs(drawn.astype(int) - (40 * k, 0, 0)) <= 1).all(axis=-1)].size > 3000 for k in range(6)]
+    assert reds[1:] == [True, True, True, False, True]  # 0 is the ink's black
     heat = np.asarray(Image.open(map_file).convert("RGB"))
     ground = tuple(int(figures.GROUND["light"][k : k + 2], 16) for k in (1, 3, 5))
     colours = {tuple(colour) for colour in heat[:, : heat.shape[1] * 3 // 4].reshape(-1, 3)[::7]}

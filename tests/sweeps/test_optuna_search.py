@@ -195,7 +195,7 @@ def test_a_search_killed_and_taken_up_again_ends_with_a_result(program: RunProgr
     assert {row["run"] for row in rows} & kept == needed
     assert best["run"] in kept
     page = (folder / "report.html").read_text()
-    assert "data:image/png" in page
+    assert "data:image/jpeg" in page  # the contact sheet
     assert "trial-000" in page
     assert "http://127.0.0.1:5000/#/experiments/" in page
     assert 'src="http' not in page  # self-contained

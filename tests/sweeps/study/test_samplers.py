@@ -77,7 +77,7 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     before = read_plan([*space, "model.dropout=interval(0,0.3)"])
     after = read_plan([*space, "model.dropout=interval(0.05,0.5)", "train.label_noise=interval(0,0.3)"])
     study = optuna.create_study()
-    for number in range(24):
+    for number in range(40):
         study.sampler = samplers.make_sampler(before, 0, number)
         study.tell(trial := study.ask(), sampled_params(before.space, trial)["model.dropout"] or 0)  # type: ignore[arg-type]
     assert joint(before, study).keys() == {"model.dropout", "optim.learning_rate"}
@@ -89,9 +89,9 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     words = list(identity.describe_extension(study, after, before.identity()))
     assert words[0] == "extends  model.dropout: interval(0, 0.3) -> interval(0.05, 0.5)"
     assert words[1] == "extends  train.label_noise: one value -> interval(0, 0.3)"
-    assert words[2].strip().startswith(f"{len(shown)} of 24 trials guide the search")
+    assert words[2].strip().startswith(f"{len(shown)} of 40 trials guide the search")
     assert fanova(study, after).keys() == present.keys()
-    study.sampler = samplers.make_sampler(after, 0, 25)
+    study.sampler = samplers.make_sampler(after, 0, 41)
     assert sampled_params(after.space, study.ask()).keys() == present.keys()
 
 

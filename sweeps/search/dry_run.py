@@ -14,33 +14,33 @@ from sweeps.search import throughput
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value, sampled_params, table_text
 from sweeps.study import attempts, rungs, samplers
-from sweeps.study.learn_from import learn_from
-from sweeps.study.learned import LEARNED
+from sweeps.study.learned import LEARNED, Learned
 
 SUGGESTIONS = 5  # that a dry run shows
 
 
-def dry_run(plan: Plan, console: Console) -> None:
+def dry_run(plan: Plan, console: Console, learned: Learned) -> None:
     """Print what a search would do and how long it would take. Write nothing.
 
     Args:
         plan: of the search.
         console: where to print.
+        learned: what the sampler knows of other studies.
 
     Raises:
         CannotMeasure: where no trial can be timed.
     """
     _print_space(plan, console)
-    _print_suggestions(plan, console)
+    _print_suggestions(plan, console, learned)
     with stage(console, f"measuring the throughput of {plan.workers} trials side by side"):
         timing = throughput.measure(plan)
     _print_times(plan, timing, console)
 
 
-def suggestions(plan: Plan) -> Iterator[dict[str, Value]]:
-    """Yield the parameters of the first trials, as an empty study would suggest them."""
+def suggestions(plan: Plan, learned: Learned | None = None) -> Iterator[dict[str, Value]]:
+    """Yield the parameters of the first trials, as a study without any would suggest them; learned: of other studies."""
     study = optuna.create_study()
-    if learned := learn_from(plan):
+    if learned:
         study.set_user_attr(LEARNED, learned)
     if plan.search.sampler != "grid":
         study.enqueue_trial(plan.baseline, user_attrs={attempts.BASELINE: True})
@@ -64,10 +64,10 @@ def _print_space(plan: Plan, console: Console) -> None:
     console.print(table)
 
 
-def _print_suggestions(plan: Plan, console: Console) -> None:
+def _print_suggestions(plan: Plan, console: Console, learned: Learned) -> None:
     baseline = "" if plan.search.sampler == "grid" else f"{plan.baseline_name}, and "
     say_words(console, f"{baseline}examples of the first suggestions:")
-    for number, params in enumerate(suggestions(plan)):
+    for number, params in enumerate(suggestions(plan, learned)):
         say_words(console, f"trial {number}  {format_params(params)}")
 
 

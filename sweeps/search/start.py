@@ -25,6 +25,7 @@ from sweeps.search.throughput import CannotMeasure
 from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan
 from sweeps.study import identity, samplers, storage
 from sweeps.study.learn_from import learn_from
+from sweeps.study.learned import Learned
 from sweeps.workers.launchers import check_launcher
 from sweeps.workers.protocol import CannotGoOn
 
@@ -42,18 +43,19 @@ def search(plan: Plan, arguments: list[str]) -> int:
     samplers.check_sampler(plan.search.sampler)
     check_launcher(plan.search.launcher)
     plan.start_points()  # a mistake in them is said before anything else
+    learned = learn_from(plan)
     check_program("search.notify", plan.search.notify)
     console = Output(highlight=False)
     say_what_is_set_aside(console)
     for notice in plan_warnings(plan):
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
-        dry_run(plan, console)
+        dry_run(plan, console, learned)
         arguments = [argument for argument in plan.command if not argument.startswith("search.dry_run=")]
         say_next(console, shlex.join(["python", "sweeps/optuna_search.py", *arguments]))
         return 0
     with _fork_server(plan):
-        return _search(plan, arguments, console)
+        return _search(plan, arguments, console, learned)
 
 
 def _fork_server(plan: Plan) -> AbstractContextManager[None]:
@@ -61,14 +63,13 @@ def _fork_server(plan: Plan) -> AbstractContextManager[None]:
     return fork_server([PRELOAD_WORKERS]) if plan.search.launcher == "local" else nullcontext()
 
 
-def _search(plan: Plan, arguments: list[str], console: Output) -> int:
+def _search(plan: Plan, arguments: list[str], console: Output, learned: Learned) -> int:
     fix_tracking_uri()
     plan.records.check_writable()
     config = plan.config
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     is_file = plan.search.storage is None or plan.search.storage.startswith("sqlite")
     remote = None if is_file else storage.open_storage(plan)  # a server may be away: said before all else
-    learned = learn_from(plan)
     dataset = load_data(config, plan.records, console)
     if plan.search.storage is None and not plan.records.studies_database.exists():
         identity.check_runs_left(plan, ())  # before a database is made

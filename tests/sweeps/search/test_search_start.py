@@ -23,9 +23,9 @@ def test_a_study_that_is_searched_is_not_searched_by_another(
     arguments = ["search=custom", "model.dropout=interval(0,0.5)", "data=npz", f"data.path={npz}"]
     plan = read_plan([*arguments, f"records.root={tmp_path / 'records'}"])
     console = Output(file=io.StringIO())
-    assert start._search(plan, arguments, console) == 0
+    assert start._search(plan, arguments, console, {}) == 0
     with plan.folder.owned("search.study"), pytest.raises(ConfigError, match=r"search\.study must be free; got 'gan'"):
-        start._search(plan, arguments, console)
+        start._search(plan, arguments, console, {})
     assert searched == [True]
 
 
@@ -46,5 +46,5 @@ def test_the_end_of_a_search_is_told(
     plan = read_plan([*arguments, f"records.root={tmp_path / 'records'}", f"search.notify='tee {told}'"])
     assert not any(argument.startswith("search.notify") for argument in plan.command)  # what is recorded
     with pytest.raises(CannotGoOn) if failure is not None else contextlib.nullcontext():
-        start._search(plan, arguments, Output(file=io.StringIO()))
+        start._search(plan, arguments, Output(file=io.StringIO()), {})
     assert told.read_text() == f"{words}\n"

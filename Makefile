@@ -46,7 +46,7 @@ run: install
 	@$(BIN)/python experiments/run.py experiment=quick $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m "not slow"
 
 test-all: lint
 	THOROUGH=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal

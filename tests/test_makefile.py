@@ -40,7 +40,7 @@ def test_help_names_every_target() -> None:
         ("ui", '/mlruns"'),
         ("demo", "sweeps/demo.py"),
         ("ui", 'experiments/ui.py "records.root='),
-        ("test", 'pytest -q -n 2 --dist worksteal -m "not slow"'),
+        ("test", 'pytest -q -n 3 --dist worksteal -m "not slow"'),
         ("test-all", "THOROUGH=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal\n"),
         ("soak", "SOAK=1"),
         ("mutants", "tests/mutants"),

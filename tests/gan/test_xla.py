@@ -125,6 +125,7 @@ def test_five_updates_are_those_of_the_plain_one(
         assert np.linalg.norm(state[name] - wanted[name]) <= 20 * within * way, name
 
 
+@pytest.mark.slow  # the short tests see that such runs are one program, and that a program is kept
 def test_a_study_compiles_once(program: RunProgram, npz: Path, tmp_path: Path) -> None:
     """Two runs of unlike numbers, each in a process of its own."""
     records = Records(tmp_path / "the records")

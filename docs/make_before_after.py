@@ -45,8 +45,9 @@ def main(args: Pair) -> int:
     chosen = [steps[round(k * (len(steps) - 1) / (FRAMES - 1))] for k in range(FRAMES)]
     frames = [_frame(step, [files[step] for files in samples], runs) for step in dict.fromkeys(chosen)]
     durations = [*[MILLISECONDS] * (len(frames) - 1), AT_THE_END]
-    palette = frames[-1].quantize(200, dither=Image.Dither.NONE)
-    sheets = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    sheets = [
+        frame.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE) for frame in frames
+    ]
     sheets[0].save(FILE, save_all=True, append_images=sheets[1:], duration=durations, loop=0, optimize=True)
     print(f"{FILE.relative_to(Path.cwd())}, {len(sheets)} frames, {FILE.stat().st_size / 1e6:.2f} MB")
     return 0

@@ -12,6 +12,7 @@ Nothing here writes anything.
 
 import html
 import io
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
+from experiments.cli.stderr import native_stderr_to
 from experiments.records import journal
 from experiments.records.folders import BEST, Records, RunFolder
 from experiments.records.overview import read_runs
@@ -175,7 +177,9 @@ class Run:
         Raises:
             ConfigError: where there is no such checkpoint.
         """
-        return load_generator(self.config, find_checkpoint(self.folder, str(step), Console(stderr=True)))
+        checkpoint = find_checkpoint(self.folder, str(step), Console(stderr=True))
+        with native_stderr_to(Path(os.devnull)):  # what TensorFlow says of the hardware as it is imported
+            return load_generator(self.config, checkpoint)
 
     def generate(self, num_images: int = 64, seed: int = 0, step: int | str = "last") -> Images:
         """Return samples. Equal seeds give equal latents in every run, here and in generate.py.
@@ -194,10 +198,11 @@ class Run:
         for key, value, least in (("num_images", num_images, 1), ("seed", seed, 0)):
             if value < least:
                 raise ConfigError(key, f"at least {least}", value)
+        generator = self.generator(step)
         from gan.evaluation.scorer import images_of
 
         latents = sample_latents(seed, num_images, self.config.model.latent_dim)
-        return images_of(self.generator(step), latents).view(Images)
+        return images_of(generator, latents).view(Images)
 
     @cached_property
     def _curves(self) -> dict[str, tuple[list[int], list[float]]]:

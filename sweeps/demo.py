@@ -21,6 +21,7 @@ from experiments.cli.arguments import with_arguments
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, say, stage
 from experiments.records.folders import Records, make_folder
+from experiments.reports.ending import command, say_next
 from experiments.reports.index import file_of, refresh
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
@@ -51,10 +52,7 @@ def main(args: Demo) -> int:
         report = report_of(records, console)
     refresh(records, console)
     say(console, f"report   {shown(report.page)}\nindex    {shown(file_of(records))}")
-    say(
-        console,
-        "next     python sweeps/optuna_search.py search=quick: such a search of your own, in about five minutes",
-    )
+    say_next(console, command(Records.at(args.records.root), "sweeps/optuna_search.py", "search=quick"))
     if args.open and has_screen():
         webbrowser.open(report.page.as_uri())
     return 0

@@ -72,7 +72,7 @@ def _part(key: str, value: str) -> str:
 
 def short_number(text: str) -> str:
     """Return a number as a person writes it: 1e-4 for 0.0001, which Hydra makes of it."""
-    if "e" not in text.lower() and not 0 < abs(float(text)) < 1e-3:
+    if "e" not in text.lower() and not 0 < abs(float(text)) < 1e-2:
         return text.lstrip("+")
     mantissa, exponent = f"{float(text):e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"

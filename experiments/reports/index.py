@@ -90,7 +90,8 @@ def _groups(records: Records, rows: Sequence[Row]) -> list[Group]:
     scored: dict[tuple[str, ...], list[Row]] = {}
     unscored: list[Row] = []
     for row in rows:
-        if row.run is not None and row.score is not None and math.isfinite(row.score):
+        has_score = row.run is not None and row.score is not None and math.isfinite(row.score)
+        if row.run is not None and has_score and row.run.state != "failed":
             scored.setdefault(row.run.alike, []).append(row)
         else:
             unscored.append(row)

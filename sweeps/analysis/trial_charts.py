@@ -29,6 +29,7 @@ STATES = {
 KINDS = {RANDOM: "#888888", PRIOR: "var(--c2)", TPE: "var(--c5)", MUTATION: "var(--c3)"}
 WINDOW = 10  # suggestions, of which fractions are taken
 SHOWN = 0.95  # of the scores a chart begins with; the others are in reach by zooming out
+FAR = 2.0  # times the score that so many are below: up to there all are shown
 MOST_MARKERS = 1500
 CLOSEST = 0.07  # two marks on an axis, as a fraction of it
 
@@ -252,7 +253,8 @@ def _name(plan: Plan, state: str) -> str:
 
 
 def _score_axis(scores: Sequence[float]) -> dict[str, Any]:
-    """Return an axis for scores: a few that failed do not flatten the rest."""
+    """Return an axis for scores: a few that are far above the rest do not flatten it."""
     finite = sorted(score for score in scores if score < float("inf"))
-    highest = finite[int(SHOWN * (len(finite) - 1))] * 1.08 if finite else 1.0
-    return {"title": {"text": "score"}, "range": [0, highest]}
+    usual = finite[int(SHOWN * (len(finite) - 1))] if finite else 1.0
+    highest = finite[-1] if finite and finite[-1] <= FAR * usual else usual
+    return {"title": {"text": "score"}, "range": [0, 1.08 * highest]}

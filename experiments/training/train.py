@@ -19,6 +19,7 @@ from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Journal, curve, curves
 from experiments.records.status import FailureKind, RunStatus
+from experiments.settings.precision import HALF
 from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
@@ -107,7 +108,8 @@ def _train(
 
     say(console, f"run      {run.folder.name}")
     say_words(console, f"data     {run.dataset.description}")
-    say_words(console, f"device   {hardware.words}")
+    computes_in = ", bfloat16" if run.config.train.precision == HALF else ""
+    say_words(console, f"device   {hardware.words}{computes_in}")
     if run.config.train.init_from is not None:
         say(console, f"from     {shown(Path(run.config.train.init_from))}")
     for warning in hardware.warnings:

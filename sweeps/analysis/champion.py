@@ -117,7 +117,8 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
         return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]
 
     if journal.last_status(run.journal) != RunStatus.FINISHED:
-        say(f"the best trial is not scored again: {run.name} was trained on a host that keeps its own records")
+        reason = "was trained on a host that keeps its own records" if run.path.exists() else "was removed"
+        say(f"best     not scored again: {run.name} {reason}")
         return None
     if not recorded():
         problem = _program("evaluate.py", run, [f"num_images={num_images}", f"seed={FRESH_LATENTS}"])

@@ -451,8 +451,8 @@ FAULTS = [
         "seed-not-passed-on",
         "experiments/generate.py",
         "generate draws the same images whatever seed it is told.",
-        "randomness.latents(args.seed, PURPOSE",
-        "randomness.latents(0, PURPOSE",
+        "sample_latents(args.seed, count",
+        "sample_latents(0, count",
         ("tests/experiments/test_generate.py",),
     ),
     Fault(
@@ -607,5 +607,13 @@ FAULTS = [
         "if get(config, key) != value:",
         "if get(config, key) is None:",
         ("tests/experiments/training/test_ancestor.py",),
+    ),
+    Fault(
+        "auto-for-trials",
+        "experiments/cli/compose.py",
+        "What train.precision=auto stands for is not handed on to the processes that train.",
+        '            completed.append(f"{PRECISION}={node.train.precision}")\n',
+        "",
+        ("tests/experiments/settings/test_precision.py",),
     ),
 ]

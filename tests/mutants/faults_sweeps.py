@@ -521,4 +521,28 @@ FAULTS = [
         "values = {key: value for key, value in {**values_before_extension, **trial.params}.items() if key in of_space}",
         ("tests/sweeps/study/test_samplers.py",),
     ),
+    Fault(
+        "learned-scores",
+        "sweeps/study/learned.py",
+        "Scores of a study stand beside ranks of those that it learns from.",
+        "    trial.values = [(complete.index(trial.values[0]) + 0.5) / len(complete)]\n",
+        "",
+        ("tests/sweeps/study/test_learn_from.py",),
+    ),
+    Fault(
+        "learned-worst-first",
+        "sweeps/study/learned.py",
+        "The worst trial of an earlier study has its best rank.",
+        "value=(place + 0.5) / len(inside),",
+        "value=1 - (place + 0.5) / len(inside),",
+        ("tests/sweeps/study/test_learn_from.py",),
+    ),
+    Fault(
+        "page-ends-search",
+        "sweeps/analysis/live_page.py",
+        "A mistake in a chart ends the search.",
+        "            self._failed = True\n",
+        "            raise\n",
+        ("tests/sweeps/analysis/test_live_page.py",),
+    ),
 ]

@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ def surroundings() -> dict[str, object]:
         "folder": os.getcwd(),
         "leads": os.getsid(0) == os.getpid(),
         "group": os.getpgid(0) if os.getsid(0) != os.getpid() else None,
-        "descriptors": sorted(os.readlink(f"/proc/self/fd/{n}").partition(":")[0] for n in (0, 1, 2)),
+        "descriptors": sorted(re.split("[:#]", os.readlink(f"/proc/self/fd/{n}"))[0] for n in (0, 1, 2)),
         "open": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
         "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)],

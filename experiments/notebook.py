@@ -217,7 +217,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         slider = make_slider({self.name: self.folder.sample_files(metric_names.SAMPLES)})
-        page = render(FOLDER / "run.html", run=self, step=self._step, frames=slider)
+        page = render(FOLDER / "notebook.html", run=self, step=self._step, frames=slider)
         return (
             f'<iframe srcdoc="{html.escape(page)}" style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
         )

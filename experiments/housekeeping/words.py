@@ -15,9 +15,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def agreed(question: str, isagreed: bool) -> bool:
+def agreed(question: str, yes: bool) -> bool:
     """Ask a person. Raises ConfigError where there is none to ask."""
-    if isagreed:
+    if yes:
         return True
     if not (sys.stdin and sys.stdin.isatty()):
         raise ConfigError("yes", "true where nobody can be asked", False, question)

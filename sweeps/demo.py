@@ -25,6 +25,7 @@ from experiments.reports.ending import command, say_next
 from experiments.reports.index import file_of, refresh
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
+from gan.errors import ConfigError
 from sweeps.analysis.champion import rescore
 from sweeps.analysis.comparison import compare
 from sweeps.analysis.confirm import candidates, confirm
@@ -46,8 +47,7 @@ def main(args: Demo) -> int:
     console = Output(highlight=False, soft_wrap=True, markup=False)
     records = Records(Records.at(args.records.root).root / "demo")
     make_folder(records.root.parent, "records.root")
-    shutil.rmtree(records.root, ignore_errors=True)
-    shutil.copytree(SHIPPED, records.root)
+    _copy_records(records)
     with stage(console, "drawing the report"):
         report = report_of(records, console)
     refresh(records, console)
@@ -56,6 +56,20 @@ def main(args: Demo) -> int:
     if args.open and has_screen():
         webbrowser.open(report.page.as_uri())
     return 0
+
+
+def _copy_records(records: Records) -> None:
+    """Put the records that ship in place of those of an earlier demo. Raises ConfigError where others are there."""
+    names = {run.name for run in records.all_runs()} - {run.name for run in Records(SHIPPED).all_runs()}
+    if records.root.exists() and (names or not records.studies_database.exists()):
+        rule = "a folder in which demo/ is new or of an earlier demo"
+        raise ConfigError("records.root", rule, str(records.root.parent), f"{records.root} holds something else")
+    try:
+        if records.root.exists():
+            shutil.rmtree(records.root)
+        shutil.copytree(SHIPPED, records.root)
+    except OSError as error:
+        raise ConfigError("records.root", "a folder that can be written", str(records.root), str(error)) from error
 
 
 def report_of(records: Records, console: Console) -> Report:

@@ -36,7 +36,8 @@ def learn_from(plan: Plan) -> dict[str, list[dict[str, Value]]]:
 def _ranked(database: RDBStorage | None, plan: Plan, name: str) -> list[dict[str, Value]]:
     names = optuna.get_all_study_names(database) if database is not None else []
     if database is None or name not in names:
-        raise ConfigError(LEARN_FROM, "studies of this database", name, nearest(name, names))
+        known = ", ".join(each for each in names if each != plan.search.study) or "none"
+        raise ConfigError(LEARN_FROM, "studies of this database", name, nearest(name, names) or f"known: {known}")
     study = optuna.load_study(study_name=name, storage=database)
     identity = with_present_names(study.user_attrs.get(IDENTITY, {}))
     searched = [key.removeprefix(SPACE_PREFIX) for key in identity if key.startswith(SPACE_PREFIX)]

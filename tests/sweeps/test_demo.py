@@ -10,6 +10,7 @@ from conftest import ROOT
 
 from experiments.records.folders import Records
 from experiments.settings.schema import RecordsConfig
+from gan.errors import ConfigError
 from sweeps import demo
 
 PLACE = re.compile(r"(?<![\w.:])/(?:home|root|work|tmp|usr|opt|mnt|var|Users)/")  # of a machine
@@ -56,6 +57,25 @@ def test_the_report_and_the_index_are_there_without_training(
         "report.html" in out and "index.html" in out and "next     python sweeps/optuna_search.py search=quick" in out
     )
     assert not list(SHIPPED.rglob("report.html"))  # what ships stays as it is
+
+
+def test_records_of_ones_own_are_not_replaced(tmp_path: Path) -> None:
+    args = demo.Demo(open=False, records=RecordsConfig(root=str(tmp_path)))
+    (tmp_path / "demo").mkdir()
+    mine = tmp_path / "demo" / "notes.txt"
+    mine.write_text("mine")
+    with pytest.raises(ConfigError, match=r"records.root must be a folder in which demo/ is new or of an earlier demo"):
+        demo.main(args)
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    mine.parent.rmdir()
+    assert demo.main(args) == 0
+    run = tmp_path / "demo" / "runs" / "mine"
+    run.mkdir()
+    (run / "config.yaml").touch()
+    with pytest.raises(ConfigError, match="holds something else"):
+        demo.main(args)
+    assert run.is_dir()
 
 
 def test_no_browser_without_a_screen(tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,8 @@ def test_mistakes(earlier: Path, settings: list[str], message: str) -> None:
 
 
 def test_no_database_is_made_to_look_for_a_study(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"search\.learn_from must be studies of this database; got 'earlier'"):
+    with pytest.raises(
+        ConfigError, match=r"search\.learn_from must be studies of this database; got 'earlier' \(known: none"
+    ):
         learn_from(plan_of(tmp_path / "none", "now", "search.learn_from=[earlier]"))
     assert not list(tmp_path.iterdir())

@@ -16,14 +16,8 @@ LEARNED = "learned"  # attribute of a study: by name of an earlier one, its tria
 Learned = Mapping[str, Sequence[Mapping[str, Value]]]
 
 
-def with_learned(trials: Iterable[FrozenTrial], learned: Learned, space: Space) -> list[FrozenTrial]:
-    """Return the trials of earlier studies, and then a study's own. Values are ranks within a study, in (0, 1).
-
-    Args:
-        trials: of the study.
-        learned: as the study keeps it.
-        space: the current one; earlier trials outside of it are left out.
-    """
+def earlier_trials(learned: Learned, space: Space) -> list[FrozenTrial]:
+    """Return the trials of earlier studies that are in a space; their values are ranks within a study, in (0, 1)."""
     of_space = {dimension.key: dimension.distribution for dimension in space}
     earlier: list[FrozenTrial] = []
     for settings in learned.values():
@@ -38,6 +32,11 @@ def with_learned(trials: Iterable[FrozenTrial], learned: Learned, space: Space) 
             )
     for number, trial in enumerate(earlier):
         trial.number = number - len(earlier)  # before the study's own, which begin at 0
+    return earlier
+
+
+def with_learned(trials: Iterable[FrozenTrial], earlier: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials of earlier studies, and then a study's own with ranks in place of scores."""
     own = list(trials)
     complete = sorted(t.value for t in own if t.state == TrialState.COMPLETE and t.value is not None)
     return [*earlier, *(_ranked(trial, complete) for trial in own)]

@@ -15,7 +15,7 @@ from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Space, Value, active, is_in_distribution, remove_float_error, same_value
 from sweeps.study import rungs
-from sweeps.study.learned import LEARNED, with_learned
+from sweeps.study.learned import LEARNED, earlier_trials, with_learned
 from sweeps.study.optuna_log import experimental
 from sweeps.study.priorband import PriorBandSampler
 
@@ -89,6 +89,7 @@ class CurrentSpaceSampler(BaseSampler):
         self._sampler, self._plan, self._space = sampler, plan, plan.space
         self._dimensions = {dimension.key: dimension for dimension in plan.space}
         self._learns = isinstance(sampler, TPESampler | GPSampler | PriorBandSampler)
+        self._earlier: list[FrozenTrial] | None = None  # trials of other studies
         self._at_one_rung = len(plan.rungs) > 1 and self._learns
         # CMA-ES stores its state in coordinates of the space that a trial was suggested in.
         self._convert = not isinstance(sampler, CmaEsSampler)
@@ -120,7 +121,9 @@ class CurrentSpaceSampler(BaseSampler):
     def _view(self, study: Study) -> Study:
         """Return a copy of a study whose trials are all in the current space, after those that it learns from."""
         view = copy.copy(study)
-        learned = study.user_attrs.get(LEARNED) if self._learns else None
+        if self._learns and self._earlier is None:  # once for a sampler, which is asked for each dimension
+            self._earlier = earlier_trials(study.user_attrs.get(LEARNED, {}), self._space)
+        earlier = self._earlier
 
         def get_trials(
             deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
@@ -132,8 +135,8 @@ class CurrentSpaceSampler(BaseSampler):
             else:
                 trials = study._get_trials(deepcopy, states, use_cache)
             trials = trials_in_space(trials, self._space, self._plan.values_before_extension, self._convert)
-            if learned and (states is None or TrialState.COMPLETE in states):
-                trials = with_learned(trials, learned, self._space)
+            if earlier and (states is None or TrialState.COMPLETE in states):
+                trials = with_learned(trials, earlier)
             return trials
 
         # Replaced on the copy and not in a subclass, as Optuna itself makes its studies.

@@ -14,7 +14,7 @@ from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import Value, sampled_params
 from sweeps.study import attempts, identity, samplers, storage
 from sweeps.study.learn_from import learn_from
-from sweeps.study.learned import LEARNED, with_learned
+from sweeps.study.learned import LEARNED, earlier_trials, with_learned
 
 SPACE = ["search=custom", "model.dropout=interval(0,0.5)", "train.loss=bce,hinge"]
 GOOD = 0.4  # the dropout that scores best
@@ -121,7 +121,7 @@ def test_ranks_are_seen_in_place_of_scores(earlier: Path) -> None:
     plan = plan_of(earlier, "now")
     own = create_trial(value=1e9, params={}, distributions={})
     points: list[dict[str, Value]] = [{"model.dropout": 0.4, "train.loss": "hinge"}, {"model.dropout": 2.0}]
-    seen = with_learned([own], {"earlier": points}, plan.space)  # 2.0 is outside of the space
+    seen = with_learned([own], earlier_trials({"earlier": points}, plan.space))  # 2.0 is outside of the space
     assert [trial.value for trial in seen] == [0.5, 0.5]
     assert seen[0].number < 0
     assert own.value == 1e9

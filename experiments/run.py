@@ -9,6 +9,7 @@ checked before anything is written.
 """
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -47,6 +48,8 @@ from experiments.training import start, train
 from gan import metric_names
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
+
+PART = "GAN_TUNER_PART_OF_MULTIRUN"  # variable of the environment of its runs
 
 
 def main(arguments: list[str]) -> int:
@@ -133,15 +136,21 @@ def _train(run: start.Run, node: DictConfig, notified: str | None, console: Cons
             lambda: train.train(run, console, should_stop=lambda: bool(caught)),
             resumed=run.resumed,
         )
+    if PART not in os.environ:  # else the multirun says what is next, and writes the index
+        _end(run, outcome, console)
+    if outcome.status == RunStatus.KILLED:
+        return entry.stopped_by(caught[0])
+    notify(notified, outcome_in_words(run.folder.name, outcome), lambda words: say_words(console, f"notify   {words}"))
+    return 0 if outcome.status == RunStatus.FINISHED else FAILED
+
+
+def _end(run: start.Run, outcome: train.Outcome, console: Console) -> None:
+    """Write the index, and print the command that makes sense now."""
     if outcome.status == RunStatus.FINISHED:
         end_of_run(run.folder.records, console, run.folder.name)
     else:
         refresh(run.folder.records, console)
         say_next(console, run.resume_command if outcome.failure_kind != FailureKind.DIVERGED else _slower(run))
-    if outcome.status == RunStatus.KILLED:
-        return entry.stopped_by(caught[0])
-    notify(notified, outcome_in_words(run.folder.name, outcome), lambda words: say_words(console, f"notify   {words}"))
-    return 0 if outcome.status == RunStatus.FINISHED else FAILED
 
 
 def _slower(run: start.Run) -> str:
@@ -226,7 +235,9 @@ def _end_multirun(records: Records, before: set[str], console: Console) -> None:
 
 def _child(arguments: list[str]) -> tuple[int, int | None]:
     """Exit code of a run, and the signal that reached us meanwhile: the run then saves its state."""
-    process = start_program(Path(__file__), arguments)  # in the same session: Ctrl-C and Ctrl-Z are for all
+    environment = {**os.environ, PART: "1"}
+    # In the same session: Ctrl-C and Ctrl-Z are for all.
+    process = start_program(Path(__file__), arguments, environment=environment)
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -339,6 +339,8 @@ def test_multirun_trains_each_in_a_process_of_its_own(program: RunProgram, commo
     assert done.returncode == 1
     assert "error: 1 of 2 runs failed: " in done.stderr
     assert "optim.learning_rate=1000.0 (exit code 1)" in done.stderr
+    assert done.stdout.count("next     ") == 1  # the multirun's own
+    assert done.stdout.splitlines()[-1].startswith("next     ")
     runs = records.all_runs()
     assert len(runs) == 2
     configs = [yaml.safe_load(run.config.read_text()) for run in runs]

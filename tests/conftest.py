@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,10 @@ LONG = (
     "test_xla",
     "test_session",
 )
+
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as of `make test &`: all that tests start would ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -155,7 +155,7 @@ def main(path: str, steps: int, seeds: str, classes: str, preset: str, root: str
     rows = Rows(ROOT / table)
     left = [
         {"preset": preset, "option": option, "class": of, "seed": seed, "steps": str(steps)}
-        for seed, option, of in product(seeds.split(","), OPTIONS, classes.split(","))
+        for of, seed, option in product(classes.split(","), seeds.split(","), OPTIONS)
     ]
     left = [wanted for wanted in left if not rows.has(wanted)]
     console.print(f"{len(left)} trainings left")

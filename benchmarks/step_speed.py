@@ -1,6 +1,7 @@
 """How fast an update is, beside the tutorial's own loop and PyTorch, on this machine.
 
     python benchmarks/step_speed.py [rounds=15] [updates=10] [batch_size=32] [peers=<python with tf_keras and torch>]
+        [only=<a word of the rows' names>]
 
 On a GPU the rows are other ones: with XLA and without, PyTorch's CUDA graph with TF32 and without.
 
@@ -205,10 +206,11 @@ def start(everyone: list[Contestant], peers: str, console: Console) -> list[Cont
     return started
 
 
-def main(rounds: int, updates: int, batch_size: int, peers: str) -> None:
+def main(rounds: int, updates: int, batch_size: int, peers: str, only: str) -> None:
     console = Console(width=120)
     peaks = {precision: peak(dtype) for precision, dtype in (("float32", "float32"), ("mixed_bfloat16", "bfloat16"))}
-    started = start((on_gpu if HAS_GPU else on_cpu)(batch_size), peers, console)
+    everyone = (on_gpu if HAS_GPU else on_cpu)(batch_size)
+    started = start([contestant for contestant in everyone if only in contestant.name], peers, console)
     with console.status(f"{rounds} rounds"):
         for _ in range(rounds):
             for contestant in started:
@@ -240,9 +242,9 @@ def main(rounds: int, updates: int, batch_size: int, peers: str) -> None:
             if mine and peers_best:
                 precision = "bfloat16" if half else "float32"
                 console.print(f"{rule}: PyTorch's best in {precision} ÷ our best {ratio(peers_best, mine):.2f}")
-    if (plain := by_name["ours, tutorial, float32"]) and (xla := by_name.get("ours, tutorial, float32, XLA")):
+    if (plain := by_name.get("ours, tutorial, float32")) and (xla := by_name.get("ours, tutorial, float32, XLA")):
         console.print(f"tutorial, float32: without XLA ÷ with XLA {ratio(plain, xla):.2f}")
 
 
 if __name__ == "__main__":
-    main(**arguments(rounds=15, updates=10, batch_size=32, peers=sys.executable))
+    main(**arguments(rounds=15, updates=10, batch_size=32, peers=sys.executable, only=""))

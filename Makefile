@@ -14,7 +14,7 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 help:
 	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
 	@echo "make test     lint, then the tests of every feature and promise: 12 minutes on two cores"
-	@echo "make test-all lint, then all tests: 40 minutes"
+	@echo "make test-all lint, then all tests: 25 minutes"
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md): hours"
 	@echo "make mutants  faults put into the program on purpose, and whether the tests catch them (docs/testing.md)"
 	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:5000 (PORT=5001 takes another port, and keeps it)"

@@ -9,11 +9,12 @@ from conftest import ROOT, RunProgram
 
 from experiments import runs
 from experiments.cli.arguments import parse_arguments
-from experiments.cli.compose import GROUPS, compose_config
+from experiments.cli.compose import GROUPS, compose_config, preset_of
 from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.compare import Comparison
 from experiments.evaluate import Evaluation
 from experiments.generate import Generation
+from experiments.records.differences import differences, run_name
 from experiments.settings.rules import text_keys
 from experiments.settings.schema import Config
 from sweeps.grid import PRESET
@@ -23,7 +24,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20"]
 EXTRA = {  # what makes a command of the guide a short one
     "experiments/run.py": [*SMALL, "train.steps=6"],
-    "sweeps/optuna_search.py": [*SMALL, "search.trials=2", "search.steps=6", "search.confirm.seeds=0"],
+    "sweeps/optuna_search.py": [
+        *SMALL,
+        "search.trials=2",
+        "search.steps=6",
+        "search.min_steps=2",
+        "search.confirm.seeds=0",
+    ],
     "sweeps/grid.py": [*SMALL, "search.steps=6"],
     "experiments/evaluate.py": ["num_images=20"],
     "experiments/compare.py": [],
@@ -83,6 +90,8 @@ def test_the_guide_from_beginning_to_end(program: RunProgram, tmp_path: Path) ->
     make_run = ["experiments/run.py", "experiment=quick"]  # with which the guide begins
     for script, *arguments in [make_run, *commands(ROOT / "docs" / "guide.md")]:
         command = [*arguments, *EXTRA[script], f"records.root={tmp_path / 'records'}"]
+        if script == "experiments/run.py" and not any(word.startswith(("-m", "name=")) for word in arguments):
+            command.append(f"name={run_name(preset_of(arguments), differences(arguments))}")  # as without the extras
         done = program(*command, script=script, cwd=tmp_path)
         assert done.returncode == 0, f"{script} {arguments}\n{done.stdout}{done.stderr}"
     assert {file.name for file in tmp_path.glob("*.*")} >= {"winner.png", "banner.png", "walk.gif", "samples.npz"}

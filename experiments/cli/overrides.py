@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Sweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep
 from hydra.errors import HydraException, OverrideParseException
 
 from experiments.settings.rules import stray_character
@@ -53,6 +53,8 @@ def parse(overrides: list[str]) -> list[Override]:
                 remedy = "key=null,1,2 takes it, in the order given"
                 raise ConfigError("an override", "without null in shuffle() and sort()", text, remedy) from error
             raise ConfigError("an override", "key=value", text, plain_line(error)) from error
+        if isinstance(parsed[-1].value(), Glob):
+            raise ConfigError("an override", "with its values written out, as in key=a,b,c", text)
         if _has_sweep_inside(parsed[-1].value()):  # which Hydra parses, but cannot use
             raise ConfigError("an override", "without several values inside of another value", text)
     return parsed

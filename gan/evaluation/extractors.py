@@ -49,7 +49,10 @@ class ConvFeatures:
         self._means = LayerMeans(id, weights)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return (self._means(images) - self._offset) @ self._projection
+        means = self._means(images) - self._offset
+        # Always so many rows: how a product of matrices rounds a row depends on how many there are.
+        means = np.pad(means, ((0, -len(images) % CONV_BATCH), (0, 0))).reshape(-1, CONV_BATCH, means.shape[1])
+        return np.concatenate(means @ self._projection)[: len(images)]
 
 
 class LayerMeans:

@@ -320,7 +320,7 @@ def test_interrupted_and_resumed_equals_never_interrupted(
     assert client.get_run(stopped.mlflow_run_ids()[-1]).info.status == "KILLED"
 
     (printed,) = [line for line in out.splitlines() if "resume=stopped" in line]
-    assert program(*shlex.split(printed)[2:]).returncode == 0  # as it was printed
+    assert program(*shlex.split(printed)[3:]).returncode == 0  # as it was printed
     straight = RunFolder(records.runs / "straight")
     a, b = straight.checkpoints.latest(), stopped.checkpoints.latest()
     assert a.step == b.step == 8

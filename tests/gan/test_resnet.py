@@ -27,12 +27,12 @@ def layers_of(model: keras.Model, kind: type) -> list[Any]:
     return [layer for layer in model.layers if isinstance(layer, kind)]
 
 
-def resnet_update(update_rule: str, precision: str = "float32", **options: Any) -> Update:
+def resnet_update(update_rule: str, precision: str = "float32", epsilon: float = 1e-7, **options: Any) -> Update:
     return Update(
         build_generator(5, width=4, precision=precision, seed=0),
         build_discriminator(width=2, precision=precision, seed=0),
-        Adam(1e-3, beta_1=0.5),
-        Adam(1e-3, beta_1=0.5),
+        Adam(1e-3, beta_1=0.5, epsilon=epsilon),
+        Adam(1e-3, beta_1=0.5, epsilon=epsilon),
         noise_images(40),
         update_rule=update_rule,
         batch_size=BATCH,
@@ -133,9 +133,11 @@ def test_they_train_and_a_restored_state_trains_on_exactly(
 @pytest.mark.slow
 @pytest.mark.parametrize("update_rule", ["tutorial", "batch"])
 def test_xla_trains_them_the_same(update_rule: str) -> None:
-    plain, compiled = resnet_update(update_rule), resnet_update(update_rule, jit_compile=True)
-    for row, want, tolerance in zip(compiled.run(1, 3), plain.run(1, 3), (1e-5, 5e-4, 2e-3), strict=True):
-        np.testing.assert_allclose(row, want, atol=tolerance)
+    # With a large epsilon, as Adam's first step is otherwise the sign of a gradient, which rounding turns around.
+    plain, compiled = (
+        resnet_update(update_rule, epsilon=0.1, jit_compile=jit_compile) for jit_compile in (False, True)
+    )
+    np.testing.assert_allclose(compiled.run(1, 3), plain.run(1, 3), rtol=1e-5, atol=1e-5)
 
 
 def test_the_setting_chooses_them() -> None:

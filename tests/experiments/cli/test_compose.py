@@ -107,6 +107,7 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("train.steps=[1", "an override must be key=value"),
         ("train.steps=1,2", "--multirun"),
         ("name=[a]", "name must be letters a to z, digits"),
+        ("experiment=glob(*)", "an override must be with its values written out, as in key=a,b,c"),
         ("model.latent_dim=[choice(1,2)]", "an override must be without several values inside of another value"),
     ],
 )

@@ -29,6 +29,14 @@ def test_features_are_fixed_and_do_not_depend_on_the_batching(name: str, monkeyp
     np.testing.assert_allclose(extractor(images), features, atol=1e-4)
 
 
+def test_features_of_fewer_images_are_the_first_of_those_of_more() -> None:
+    extractor, images = load_extractor(find_weights("random_cnn")), noise_images(600)
+    features = extractor(images)
+    assert features.shape == (600, DIMENSIONS)
+    for count in (1, 20, 250, 299):
+        np.testing.assert_array_equal(extractor(images[:count]), features[:count])
+
+
 def test_features_are_the_standardised_means_of_the_layers() -> None:
     weights, images = find_weights("cifar_cnn"), noise_images(4)
     offset, projection = (weights.arrays[name].astype(np.float64) for name in ("offset", "projection"))

@@ -15,7 +15,7 @@ help:
 	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
 	@echo "make test     lint, then the tests of every feature and promise: 12 minutes on two cores"
 	@echo "make test-all lint, then all tests: 25 minutes"
-	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md): hours"
+	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md): 11 minutes"
 	@echo "make mutants  faults put into the program on purpose, and whether the tests catch them (docs/testing.md)"
 	@echo "make ui       browse all runs in MLflow, http://127.0.0.1:5000 (PORT=5001 takes another port, and keeps it)"
 	@echo "make demo     a finished search to look at, in seconds and without training"

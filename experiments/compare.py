@@ -89,7 +89,8 @@ def main(args: Comparison) -> int:
         names = ", ".join(folder.name for folder in folders) or "none"
         if len(folders) < len(args.run):
             names += ", more than once"
-        raise ConfigError("run", f"given 2 to {MOST_RUNS} times (or study=<name> top=<count>)", names)
+        remedy = "compare.py <run> <run>, or study=<name> top=<count>"
+        raise ConfigError("run", f"2 to {MOST_RUNS} different runs", names, remedy)
     runs = [read_run(folder) for folder in folders]
     check_alike(runs)
     groups = grouped(runs)

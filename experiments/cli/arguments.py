@@ -71,9 +71,13 @@ def _runs_named(arguments: list[str], keys: Mapping[str, Mapping[str, Any]]) -> 
     if RUN not in keys:
         return arguments
     is_run = [bool(text) and "=" not in text and text[0] not in "~+-" and text not in keys for text in arguments]
-    names = [text for text, is_name in zip(arguments, is_run, strict=True) if is_name]
-    if keys[RUN]["type"] != list[str] and len(names) + sum(text.startswith(f"{RUN}=") for text in arguments) > 1:
-        raise ConfigError(RUN, "one run", " ".join(arguments))
+    names = [
+        text.removeprefix(f"{RUN}=")
+        for text, is_name in zip(arguments, is_run, strict=True)
+        if is_name or text.startswith(f"{RUN}=")
+    ]
+    if keys[RUN]["type"] != list[str] and len(names) > 1:
+        raise ConfigError(RUN, "one run", " and ".join(names))
     return [f"{RUN}={text}" if is_name else text for text, is_name in zip(arguments, is_run, strict=True)]
 
 

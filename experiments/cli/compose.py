@@ -248,6 +248,9 @@ def check_keys(
             continue
         if override.is_delete():
             raise ConfigError("an override", "key=value", override.input_line, "every setting has a value")
+        if settings is Config and name.partition(".")[0] == "search":
+            remedy = f"of a search: python sweeps/optuna_search.py {override.input_line}"
+            raise ConfigError(name, "a setting of a run", value_text(override), remedy)
         if name in groups and not isinstance(override.value(), dict):
             _check_option(override, search_folder)
             continue
@@ -337,4 +340,6 @@ def wrong_type(key: str, spec: dict[str, Any], value: str, remedy: str = "") -> 
     kind = TYPES[str(getattr(spec["type"], "__name__", spec["type"]))]
     if not remedy and spec["default"] is None and value.lower() == NONE:
         remedy = NULL
+    if not remedy and kind == TYPES["list"] and re.fullmatch(r"[\w:,. -]+", value):
+        remedy = f"{key}=[{value}]"
     return ConfigError(key, f"{kind}, {spec['rule']}" if spec["rule"] else kind, value, remedy)

@@ -6,7 +6,7 @@ change.
 """
 
 import os
-from argparse import Namespace
+from argparse import ArgumentError, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -21,13 +21,24 @@ from omegaconf import DictConfig
 
 from experiments.cli.compose import CONF, VERSION_BASE
 from experiments.cli.overrides import quote
+from gan.errors import ConfigError
 
 Result = TypeVar("Result")
 
 
 def parse_flags(arguments: list[str]) -> Namespace:
-    """Return Hydra's flags with the `overrides` among them. Ends the process for a flag that is none."""
-    return get_args_parser().parse_intermixed_args(arguments)
+    """Return Hydra's flags with the `overrides` among them. Raises ConfigError for a flag that is none."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        args, unknown = parser.parse_known_intermixed_args(arguments)
+    except ArgumentError as error:
+        raise ConfigError(
+            error.argument_name or "a flag", "as --help has it", " ".join(arguments), error.message
+        ) from error
+    if unknown:
+        raise ConfigError("an argument", "key=value, or a flag that --help lists", unknown[0])
+    return args
 
 
 def run_command(args: Namespace, overrides: list[str], task: TaskFunction = lambda _: None) -> None:

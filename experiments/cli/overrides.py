@@ -44,6 +44,8 @@ def parse(overrides: list[str]) -> list[Override]:
     """Parse overrides in Hydra's grammar. Raises ConfigError for what is not in it."""
     parsed = []
     for text in overrides:
+        if text.startswith("-") or ("=" not in text and not text.startswith("~")):
+            raise ConfigError("an override", "key=value", text, stray_character(text) or "see --help")
         try:
             parsed += OverridesParser.create().parse_overrides([_with_null(text)])
         except (OverrideParseException, HydraException) as error:

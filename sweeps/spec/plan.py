@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.compose import GROUPS, PRECISION, compose_config, compose_settings, named_keys, preset_of
-from experiments.cli.overrides import parse, quote_texts
+from experiments.cli.overrides import parse, quote_texts, value_text
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.precision import AUTO
 from experiments.settings.rules import describe, text_keys
@@ -259,6 +259,7 @@ def read_plan(arguments: list[str]) -> Plan:
     if preset_of(fixed_overrides) is None:
         fixed_overrides = [f"experiment={TUTORIAL}", *fixed_overrides]
     fixed_keys = {override.key_or_group for override in parse(fixed_overrides)}
+    _check_search_keys({o.key_or_group: value_text(o) for o in parse(fixed_overrides)} | space_texts)
     _check_fixed_keys(fixed_keys)
     added = _search_run_overrides(search, fixed_keys)
     config = compose_config([*fixed_overrides, *added], args.config_dir)
@@ -340,6 +341,13 @@ def _split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str], l
         else:
             other_overrides.append(text)
     return search_overrides, space_texts, other_overrides
+
+
+def _check_search_keys(values: dict[str, str]) -> None:
+    """Raise ConfigError for a setting of the search without its section: trials=5."""
+    for key, value in values.items():
+        if key not in describe(Config) and f"search.{key}" in describe(Settings):
+            raise ConfigError(key, "a known setting", value, f"did you mean 'search.{key}'?")
 
 
 def _check_fixed_keys(fixed_keys: set[str]) -> None:

@@ -344,8 +344,8 @@ def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> 
     (full / "mine.txt").touch()
     before = sorted(tmp_path.rglob("*"))
     for changes, message in (
-        ({}, "run must be given 2 to 18 times (or study=<name> top=<count>); got 'none'"),
-        ({"run": ["b", "b"]}, "study=<name> top=<count>); got 'b, more than once'"),
+        ({}, "run must be 2 to 18 different runs; got 'none'"),
+        ({"run": ["b", "b"]}, "got 'b, more than once'"),
         ({"run": ["b", "nosuch"]}, "got 'nosuch'"),
         ({"run": ["z-*"]}, "run must be a pattern that some run's name matches; got 'z-*'"),
         ({"study": "gan"}, "study must be a finished search; got 'gan' (known: none)"),

@@ -63,6 +63,13 @@ def only_run(records: Records) -> RunFolder:
     [
         (["model.bn_momentum=1.7"], "model.bn_momentum must be in [0, 1); got 1.7"),
         (["model.bn_momentun=0.8"], "did you mean 'model.bn_momentum'?"),
+        (
+            ["search.trials=9"],
+            "search.trials must be a setting of a run; got '9' (of a search: python sweeps/optuna_search",
+        ),
+        (["--foo"], "an argument must be key=value, or a flag that --help lists; got '--foo'"),
+        (["--info", "foo"], "--info/-i must be as --help has it"),
+        (["train.steps"], "an override must be key=value; got 'train.steps' (see --help)"),
         (["-m", "model.bn_momentum=0.7,1.7"], "model.bn_momentum must be in [0, 1); got 1.7"),
         (["seed=1", "-m", "data.class_id=ship,shipp"], "did you mean 'ship'?"),
         (["--cfg", "job", "train.steps=0"], "train.steps must be in [1, 1000000000]; got 0"),

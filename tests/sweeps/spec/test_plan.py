@@ -99,6 +99,9 @@ def test_presets_are_under_the_command_line() -> None:
         (["search.trials=0"], r"search.trials must be in \[2, 100000\]; got 0"),
         (["search.sampler=tpee"], "did you mean 'tpe'"),
         (["search.trails=9"], "search.trails must be a known setting.*'search.trials'"),
+        (["trials=9"], "trials must be a known setting; got '9'.*'search.trials'"),
+        (["seeds=9", "study=a,b"], "study must be a known setting; got 'a,b'.*'search.study'"),
+        (["search.learn_from=quick"], r"a list of texts; got 'quick' \(search.learn_from=\[quick\]\)"),
         (["search=quik"], "search must be one of custom, default, grid, levers, quick.*'quick'"),
         (["search.confirm.top=99"], "search.confirm.top must be at most 19"),
         (

@@ -84,7 +84,7 @@ def test_grammar(key: str, text: str, distribution: object, words: str) -> None:
         ("model.bn_momentum", "choice({a:1},0.7)", "a choice of words, numbers or lists"),
         ("model.bn_momentum", "choice(0.8,high)", r"in \[0, 1\).*high is not"),
         ("model.bn_momentum", "0.8", r"must be interval\(low, high\)"),
-        ("model.bn_momentum", "glob(*)", r"must be interval\(low, high\)"),
+        ("model.bn_momentum", "glob(*)", "must be with its values written out"),
         ("model.bn_momentum", "interval(0,", "must be key=value"),
         ("optim.learning_rate", "tag(log,interval(0,1))", "above 0"),
         ("optim.learning_rate", "tag(ln,interval(0.1,1))", "without tags but log"),

@@ -3,6 +3,7 @@
     python experiments/runs.py                                # runs and searches, the newest first
     python experiments/runs.py study=ships state=paused sort=score
     python experiments/runs.py rm first 'quick-lr*'           # folder, MLflow's run and its files; asks first
+    python experiments/runs.py rm study=ships                 # a whole search
     python experiments/runs.py tidy dry_run=true              # what disk could be freed: checkpoints that nothing needs
     python experiments/runs.py repair                         # after a move, or a removal that was interrupted
 

@@ -13,6 +13,9 @@ from experiments.records.status import RunStatus
 from gan import metric_names
 
 CHECKPOINT = 1000  # bytes of each
+DATASET = {
+    "name": "npz", "description": "some ships", "sha256": "ab" * 32, "shape": [64, 32, 32, 3], "dtype": "uint8",
+}  # fmt: skip
 IMAGES = "2000 in the run, 5000 at the end"
 
 
@@ -51,7 +54,7 @@ def make_run(
             "dataset": "npz", "fid_proxy_id": "cifar_cnn-8c", "dataset_sha256": "ab" * 32, "fid_proxy_images": IMAGES,
             "run_folder": f"runs/{name}", **(tags or {}),
         },
-        "dataset": {"name": "npz", "description": "some ships", "sha256": "ab" * 32, "shape": [64, 32, 32, 3], "dtype": "uint8"},
+        "dataset": DATASET,
     }  # fmt: skip
     if study is not None:
         facts["parent"] = f"studies/{study}"
@@ -100,8 +103,14 @@ def make_study(
     """Make the folder of a search of the learning rate; winner: the run that best.yaml names, None before its end."""
     folder = RunFolder(records.studies / study)
     folder.path.mkdir(parents=True)
-    facts = {"created": int((time.time() - 30) * 1000), "command": "python sweeps/optuna_search.py", "tags": {}}
-    write_json(folder.facts, {**facts, "params": {"space.optim.learning_rate": "interval(1e-5, 1e-3)"}})
+    facts = {
+        "created": int((time.time() - 30) * 1000),
+        "command": "python sweeps/optuna_search.py",
+        "tags": {"run_folder": f"studies/{study}"},
+        "dataset": DATASET,
+        "params": {"space.optim.learning_rate": "interval(1e-5, 1e-3)"},
+    }
+    write_json(folder.facts, facts)
     journal = Journal(folder)
     journal.status(RunStatus.RUNNING)
     if winner is not None:

@@ -1,26 +1,39 @@
-"""Removing runs: their folders, and what MLflow has of them."""
+"""Removing runs and searches: their folders, and what MLflow and Optuna have of them."""
 
 import contextlib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from rich.console import Console
+
 from experiments.cli import entry
 from experiments.cli.progress import Output, say, say_words, stage
 from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records, RunFolder
-from experiments.records.overview import Overview, in_bytes, is_in_use, read_best, read_run, size_of
+from experiments.records.overview import (
+    Overview,
+    Search,
+    in_bytes,
+    is_in_use,
+    read_best,
+    read_run,
+    read_runs,
+    read_searches,
+    size_of,
+)
 from experiments.reports.groups import find_runs
 from experiments.reports.index import refresh
-from experiments.settings.rules import setting
+from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
-from experiments.tracking.removal import finish, set_aside, unfinished
+from experiments.tracking.removal import finish, move_aside, set_aside, unfinished
 from gan.errors import ConfigError
 
 
 @dataclass
 class Removal:
     run: list[str] = setting([], "runs, also without run=: name, folder, MLflow id, last, best:<study>, or a pattern")
+    study: str | None = setting(None, "a whole search: its trials, its report, and what Optuna has of it", NotEmpty())
     force: bool = setting(False, "remove the winner of a search, too")
     yes: bool = setting(False, "do not ask")
     records: RecordsConfig = field(default_factory=RecordsConfig)
@@ -32,33 +45,72 @@ def remove(args: Removal) -> int:
     console = Output(highlight=False, markup=False, soft_wrap=True)
     begun = unfinished(records)
     references = [reference for reference in args.run if reference not in begun or (records.runs / reference).is_dir()]
-    if not args.run:
+    if not args.run and args.study is None:
         raise ConfigError("run", "given", None, "python experiments/runs.py lists them")
     runs = [read_run(folder) for folder in find_runs(records, references, None, 0)]
+    search = _search(records, args.study) if args.study is not None else None
+    if search is not None:
+        runs = list({run.name: run for run in [*search.runs, *runs]}.values())
     with contextlib.ExitStack() as studies:
-        for study in sorted({run.study for run in runs} - {""}):
+        for study in sorted({run.study for run in runs} - {""} | ({search.name} if search else set())):
             if (folder := RunFolder(records.studies / study)).path.is_dir():
                 studies.enter_context(_idle(folder))
         for run in runs:
-            _check_removable(run, args.force)
-            score = f", FID proxy {run.score:.4g}" if run.score is not None else ""
-            say(console, f"run      {run.name}: {run.state}, {in_bytes(run.size)}{score}")
+            _check_removable(run, args.force or (search is not None and run.study == search.name))
+            if search is None or run not in search.runs:
+                score = f", FID proxy {run.score:.4g}" if run.score is not None else ""
+                say(console, f"run      {run.name}: {run.state}, {in_bytes(run.size)}{score}")
+        if search is not None:
+            say(
+                console,
+                f"search   {search.name}: {search.state}, {counted(len(search.runs), 'run')}, {in_bytes(search.size)}",
+            )
         if begun:
             say(console, f"begun    {', '.join(begun)}: removed before, but not wholly")
-        size = sum(run.size for run in runs) + size_of(records.removed)
-        if not agreed(f"remove {counted(len(runs), 'run')} here and in MLflow, {in_bytes(size)}?", args.yes):
+        size = sum(run.size for run in runs) + size_of(records.removed) + (size_of(search.folder.path) if search else 0)
+        what = counted(len(runs), "run") + (f" and the search {search.name}" if search else "")
+        if not agreed(f"remove {what} here and in MLflow, {in_bytes(size)}?", args.yes):
             say(console, "kept     nothing is removed")
             return entry.FAILED
         for run in runs:
             set_aside(run.folder)
+        if search is not None:
+            _forget(search, console)
+            move_aside(search.folder)  # last, so that the same command finishes what broke off
     before = size_of(records.root)
     with stage(console, "removing"):
         removed = finish(records)
-    say_words(
-        console, f"removed  {counted(len(removed.names), 'run')}, {in_bytes(max(before - size_of(records.root), 0))}"
+    gone = counted(len(removed.names) - (search is not None), "run") + (
+        f" and the search {search.name}" if search else ""
     )
+    say_words(console, f"removed  {gone}, {in_bytes(max(before - size_of(records.root), 0))}")
     refresh(records, console)
     return say_left(removed, console)
+
+
+def _search(records: Records, study: str) -> Search:
+    """Return a search with its runs. Raises ConfigError where there is none of that name."""
+    searches = read_searches(records, read_runs(records))
+    for search in searches:
+        if search.name == study:
+            return search
+    names = ", ".join(sorted(search.name for search in searches)) or "none"
+    raise ConfigError("study", "a search", study, f"known: {names}")
+
+
+def _forget(search: Search, console: Console) -> None:
+    """Delete a study from Optuna's database, unless that is one that hosts share."""
+    import optuna
+
+    records = search.folder.records
+    if address := search.facts.get("params", {}).get("search.storage"):
+        say_words(
+            console, f"left     the study in {address}, which other hosts may use; `optuna delete-study` deletes it"
+        )
+    elif records.studies_database.is_file():
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with contextlib.suppress(KeyError):  # deleted before
+            optuna.delete_study(study_name=search.name, storage=records.studies_address)
 
 
 def _idle(study: RunFolder) -> AbstractContextManager[None]:

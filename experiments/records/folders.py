@@ -144,6 +144,11 @@ class Records:
         return self.root / "studies.db"
 
     @property
+    def studies_address(self) -> str:
+        """The address of `studies_database` in SQLAlchemy's words."""
+        return "sqlite:///" + str(self.studies_database).replace("%", "%25").replace("?", "%3F")
+
+    @property
     def cache(self) -> Path:
         return self.root / "cache"
 

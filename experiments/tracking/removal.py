@@ -43,9 +43,14 @@ def set_aside(run: RunFolder) -> None:
         ConfigError: if a process trains or delivers it.
     """
     with run.owned("run"):
-        place = new_folder(run.records.removed, run.name)
-        run.path.rename(place)  # over the empty folder
+        move_aside(run)
     (run.records.runs / f".{run.name}.lock").unlink(missing_ok=True)  # of the process of a trial
+
+
+def move_aside(folder: RunFolder) -> None:
+    """Move the folder of a run or of a study, which this process owns, to where `finish` removes it."""
+    place = new_folder(folder.records.removed, folder.name)
+    folder.path.rename(place)  # over the empty folder
 
 
 def finish(records: Records) -> Removed:

@@ -103,7 +103,7 @@ def address_of(plan: Plan) -> str:
     """Return where a plan's study is kept: search.storage, or studies.db of the records."""
     if plan.search.storage is not None:
         return plan.search.storage
-    return "sqlite:///" + str(plan.records.studies_database).replace("%", "%25").replace("?", "%3F")
+    return plan.records.studies_address
 
 
 def open_storage(plan: Plan) -> RDBStorage:

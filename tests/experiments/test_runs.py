@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
@@ -12,7 +13,7 @@ from recorded_runs import CHECKPOINT, make_old, make_run, make_study, make_trial
 from rich.console import Console
 
 from experiments import runs
-from experiments.housekeeping import words
+from experiments.housekeeping import removing, words
 from experiments.records.folders import Records, RunFolder, read_json, write_json
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
@@ -188,6 +189,52 @@ def test_rm_refuses_what_is_in_use_and_winners(records: Records) -> None:
     assert len(records.all_runs()) == 3  # not even the other trial
     assert call(records, "rm", "best:ships", "yes=true", "force=true") == 0
     assert {run.name for run in records.all_runs()} == {"busy", "ships-trial-0000"}
+
+
+def test_rm_removes_a_whole_search(tracked: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    study = make_study(tracked, "ships", "ships-trial-0001", 1)
+    trials = [make_trial(tracked, "ships", number, "COMPLETE") for number in (0, 1)]
+    kept_id = delivered(make_run(tracked, "first"))
+    for folder in (study, *trials):
+        delivered(folder)
+    for name in ("ships", "planes"):
+        optuna.create_study(storage=tracked.studies_address, study_name=name)
+    with pytest.raises(ConfigError, match=r"study must be a search; got 'shipz' \(known: ships\)"):
+        call(tracked, "rm", "study=shipz", "yes=true")
+    with study.owned(), pytest.raises(ConfigError, match="run must be of no search that is running; got 'ships'"):
+        call(tracked, "rm", "study=ships", "yes=true")
+    assert call(tracked, "rm", "study=ships", "yes=true") == 0
+    assert "removed  2 runs and the search ships" in capsys.readouterr().out
+    assert [run.name for run in tracked.all_runs()] == ["first"]
+    assert not tracked.all_studies() and not tracked.removed.exists()
+    assert optuna.get_all_study_names(tracked.studies_address) == ["planes"]
+    client = MlflowClient(database_uri(tracked))
+    experiment = client.get_run(kept_id).info.experiment_id
+    assert [run.info.run_id for run in client.search_runs([experiment], run_view_type=ViewType.ALL)] == [kept_id]
+
+
+def test_rm_finishes_a_search_whose_removal_was_killed(
+    records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_study(records, "ships", "ships-trial-0001", 1)
+    make_trial(records, "ships", 1, "COMPLETE")
+    optuna.create_study(storage=records.studies_address, study_name="ships")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(removing, "move_aside", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        call(records, "rm", "study=ships", "yes=true")
+    assert [folder.name for folder in records.all_studies()] == ["ships"]
+    assert call(records, "rm", "study=ships", "yes=true") == 0
+    assert "removed  1 run and the search ships" in capsys.readouterr().out
+    assert not records.all_studies() and not records.removed.exists()
+
+
+def test_rm_leaves_a_study_in_a_shared_database(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    study = make_study(records, "ships", "ships-trial-0001", 1)
+    facts = read_json(study.facts)
+    write_json(study.facts, {**facts, "params": {"search.storage": "postgresql://host/studies"}})
+    assert call(records, "rm", "study=ships", "yes=true") == 0
+    assert "left     the study in postgresql://host/studies" in capsys.readouterr().out
+    assert not records.all_studies()
 
 
 def test_rm_says_what_an_unreachable_mlflow_still_has(

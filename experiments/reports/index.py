@@ -13,6 +13,7 @@ from rich.console import Console
 
 from experiments.cli.progress import say_words
 from experiments.records.folders import Records
+from experiments.records.journal import FAILURE
 from experiments.records.overview import Overview, Search, in_bytes
 from experiments.reports.run_rows import Row, read_rows, settings_in_words
 from experiments.tracking.address import serve_command
@@ -131,7 +132,7 @@ def _card(records: Records, row: Row) -> dict[str, Any]:
         "size": in_bytes(row.size),
         "made": _time(row.created),
         "links": [(title, _link(records, path)) for title, path in links] + ([("MLflow", url)] if url else []),
-        "result": of.result if isinstance(of, Search) else "",
+        "result": of.result if isinstance(of, Search) else of.tags.get(FAILURE, "") if of.state == "failed" else "",
         "trials": [],
         **_sparkline(run),
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.records.folders import Records, RunFolder, read_json
-from experiments.records.overview import read_best
+from experiments.records.overview import is_in_use, read_best
 from experiments.tracking.address import sqlite_file, tracking_uri
 from experiments.tracking.connection import EXPERIMENT, connect, find_experiment, is_gone
 from experiments.tracking.delivery import Delivery
@@ -60,7 +60,7 @@ def check(records: Records) -> Findings:
         run = known.get(Delivery(folder).run_id or "")
         if run is not None and run.info.lifecycle_stage == "deleted":
             found.deleted.append(folder.name)
-        elif folder.journal.exists() and (run is None or Delivery(folder).is_behind):
+        elif folder.journal.exists() and (run is None or Delivery(folder).is_behind) and not is_in_use(folder):
             found.behind.append(folder.name)
     if sqlite_file(uri) == records.database:  # in another store are runs of other records, too
         mine = {run_id for folder in folders for run_id in folder.mlflow_run_ids()}
@@ -96,7 +96,7 @@ def _broken_studies(records: Records) -> list[str]:
     for study in records.all_studies():
         name = read_best(study).get("run")
         if name is not None and not (records.runs / str(name) / "config.yaml").is_file():
-            broken.append(f"best:{study.name} is {name}, which is gone")
+            broken.append(f"best:{study.name} is {name}, which is gone; rm study={study.name} removes the search")
     return broken
 
 

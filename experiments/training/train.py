@@ -106,7 +106,8 @@ def _train(
     hardware = use_hardware(run.config.train, run.folder.records.cache)
     from gan.trainer import Diverged
 
-    say(console, f"run      {run.folder.name}")
+    start = run.checkpoint.step if run.checkpoint is not None else 0
+    say(console, f"run      {run.folder.name}" + (f", resumed from step {start:,}" if run.resumed else ""))
     say_words(console, f"data     {run.dataset.description}")
     computes_in = ", bfloat16" if run.config.train.precision == HALF else ""
     say_words(console, f"device   {hardware.words}{computes_in}")
@@ -115,7 +116,6 @@ def _train(
     for warning in hardware.warnings:
         warn(console, warning)
     begin = time.monotonic()
-    start = run.checkpoint.step if run.checkpoint is not None else 0
     if start >= run.config.train.steps:
         say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> continues")
     journal = Journal(run.folder, run.weights.id)

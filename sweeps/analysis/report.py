@@ -28,7 +28,7 @@ from sweeps.analysis.importances import FEWEST, fanova, length, ped_anova
 from sweeps.analysis.race_chart import race_chart
 from sweeps.analysis.space_charts import importance_charts, space_charts
 from sweeps.analysis.trial_charts import trial_charts
-from sweeps.analysis.trial_rows import by_score, row, rung_rows, steps_of
+from sweeps.analysis.trial_rows import by_score, last_score, row, rung_rows, steps_of
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import Value, as_overrides
@@ -115,7 +115,7 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
             [
                 attempts.origin(trial),
                 attempts.state_name(trial),
-                "" if trial.value is None or trial.state != TrialState.COMPLETE else repr(trial.value),
+                "" if (score := last_score(trial)) is None else repr(score),
                 steps_of(trial),
                 seconds,
                 *(trial.params.get(key, "") for key in keys),

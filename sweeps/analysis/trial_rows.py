@@ -50,8 +50,7 @@ def row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
         "origin": attempts.origin(trial),
         "words": words(plan, trial),
         "state": attempts.state_name(trial).lower(),
-        "score": trial.value if trial.state == TrialState.COMPLETE else None,
-        "last": trial.intermediate_values.get(steps_of(trial)),  # what the score would be if it had ended there
+        "score": last_score(trial),
         "steps": steps_of(trial),
         "params": attempts.shown_params(plan, trial),
         "outcome": _why_it_ended(trial),

@@ -279,6 +279,7 @@ def test_resume_goes_on_in_the_same_mlflow_run(
     # The folder alone says where its records are.
     done = program(f"resume={value}", "train.steps=7", *([] if reference == "folder" else [root]))
     assert done.returncode == 0, done.stderr
+    assert "run      mine, resumed from step 4\n" in done.stdout
     assert folder.checkpoints.latest().step == 7
     assert only_run(records) == folder
     assert curve(folder.journal, "train/d_loss")[0] == [2, 4, 6, 7]

@@ -384,24 +384,26 @@ def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pyt
         facts["tags"]["run_folder"] = run.path.relative_to(tracked.root).as_posix()
         write_json(run.facts, facts)
         Delivery(run).deliver()
-    late, deleted = make_run(tracked, "late"), make_run(tracked, "deleted")
+    late, deleted, busy = (make_run(tracked, name) for name in ("late", "deleted", "busy"))
     Delivery(deleted).deliver()
     MlflowClient(database_uri(tracked)).delete_run(deleted.mlflow_run_ids()[0])
     shutil.rmtree(gone.path)
     moved = Records(tracked.root.rename(tracked.root.with_name("moved")))
-    assert call(moved, "repair") == 1
+    with RunFolder(moved.runs / busy.name).owned():  # it is being trained, and delivered
+        assert call(moved, "repair") == 1
     said = {line[0]: " ".join(line[1:]) for line in lines(capsys.readouterr().out)}
     assert said["moved"].startswith(f"from {tracked.root}: ")
     assert said["behind"] == "MLflow lacks records of late"
     assert said["deleted"].startswith("in MLflow alone: deleted")
     assert said["lost"] == "gone (runs/gone): in MLflow alone; remove=true removes them"
-    assert said["broken"] == "best:s is s-trial-0001, which is gone"
+    assert said["broken"] == "best:s is s-trial-0001, which is gone; rm study=s removes the search"
     assert said["next"] == "python experiments/sync.py all"
-    Delivery(RunFolder(moved.runs / late.name)).deliver()
+    for run in (late, busy):
+        Delivery(RunFolder(moved.runs / run.name)).deliver()
     call(moved, "rm", "deleted", "yes=true")
     (moved.studies / "s" / "best.yaml").write_text("trial: 0\nrun: s-trial-0000\n")
     assert call(moved, "repair", "remove=true", "yes=true") == 0
-    assert "whole    3 runs and 1 search: folders and MLflow say the same" in capsys.readouterr().out
+    assert "whole    4 runs and 1 search: folders and MLflow say the same" in capsys.readouterr().out
 
 
 def test_commands_have_help(capsys: pytest.CaptureFixture[str]) -> None:

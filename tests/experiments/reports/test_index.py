@@ -50,6 +50,11 @@ def test_cards_stand_by_what_can_be_compared_the_lowest_first(records: Records) 
     assert names == ["better", "worse", "stopped", "horses", "began"]
 
 
+def test_a_card_says_why_a_run_failed(records: Records) -> None:
+    make_run(records, "lost", final=None, status=RunStatus.FAILED)
+    assert '<p class="small">d_loss is nan</p>' in written(records)
+
+
 def test_a_search_is_one_card_with_its_trials_folded(records: Records) -> None:
     study = make_study(records, "ships", "ships-trial-0001", 1)
     (study.path / "report.html").write_text("report")

@@ -616,4 +616,20 @@ FAULTS = [
         "",
         ("tests/experiments/settings/test_precision.py",),
     ),
+    Fault(
+        "search-not-forgotten",
+        "experiments/housekeeping/removing.py",
+        "A search that is removed stays in Optuna's database, and its name is taken.",
+        "            _forget(search, console)\n",
+        "",
+        ("tests/experiments/test_runs.py",),
+    ),
+    Fault(
+        "trained-run-is-behind",
+        "experiments/tracking/consistency.py",
+        "A run that is being trained is said to lack records in MLflow.",
+        " and not is_in_use(folder)",
+        "",
+        ("tests/experiments/test_runs.py",),
+    ),
 ]

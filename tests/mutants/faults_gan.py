@@ -323,8 +323,8 @@ FAULTS = [
         "offset-sign",
         "gan/evaluation/extractors.py",
         "Features are moved by their offset in the wrong direction.",
-        "(self._means(images) - self._offset)",
-        "(self._means(images) + self._offset)",
+        "self._means(images) - self._offset",
+        "self._means(images) + self._offset",
         ("tests/gan/evaluation/test_extractors.py::test_features_are_the_standardised_means_of_the_layers",),
     ),
     Fault(
@@ -666,5 +666,13 @@ FAULTS = [
         'if owner not in ("generator", "discriminator", AVERAGE):',
         'if owner == "lecam":',
         ("tests/experiments/training/test_ancestor.py",),
+    ),
+    Fault(
+        "features-by-count",
+        "gan/evaluation/extractors.py",
+        "Features are of as many rows as there are images, rounded up to a batch, and not of the images.",
+        "np.concatenate(means @ self._projection)[: len(images)]",
+        "np.concatenate(means @ self._projection)",
+        ("tests/gan/evaluation/test_extractors.py",),
     ),
 ]

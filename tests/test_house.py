@@ -35,7 +35,7 @@ STARTS_ITSELF = {"sweeps.search.throughput"}  # a library whose function runs it
 # Packages and modules that may import a framework, with all that is in them.
 USERS = {
     "mlflow": ["experiments.tracking"],
-    "optuna": ["sweeps"],
+    "optuna": ["sweeps", "experiments.housekeeping.removing"],
     "hydra": ["experiments.cli", "experiments.run", "experiments.training.preload", "sweeps.spec.space"],
     "omegaconf": ["experiments.cli", "experiments.run", "experiments.training"],
     "rich": ["experiments", "sweeps"],

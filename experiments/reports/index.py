@@ -114,7 +114,7 @@ def _groups(records: Records, rows: Sequence[Row]) -> list[Group]:
 
 def _card(records: Records, row: Row) -> dict[str, Any]:
     of, run = row.of, row.run
-    animation, still = _pictures(run)
+    still, animation = _pictures(run)
     report = of.folder.path / "report.html"
     links = [("report", report)] if isinstance(of, Search) and report.is_file() else []
     links.append(("folder", of.folder.path))
@@ -123,8 +123,8 @@ def _card(records: Records, row: Row) -> dict[str, Any]:
     card = {
         "name": row.name,
         "link": link,
-        "picture": _link(records, animation) if animation is not None else None,
-        "still": _link(records, still) if still is not None else None,
+        "picture": _link(records, still) if still is not None else None,
+        "animation": _link(records, animation) if animation is not None else None,
         "score": row.score,
         "differs": ", ".join(settings_in_words(run)),
         "state": row.state,
@@ -140,14 +140,17 @@ def _card(records: Records, row: Row) -> dict[str, Any]:
 
 
 def _pictures(run: Overview | None) -> tuple[Path | None, Path | None]:
-    """Return a run's newest picture, an animation if there is one, and a still one."""
+    """Return a run's newest samples, and the animation that ends with them; each None where there is none."""
     if run is None:
         return None, None
     samples = run.folder.sample_files(metric_names.SAMPLES)
     still = samples[max(samples)] if samples else None
     animation = run.folder.path / "samples.gif"
-    is_newest = animation.is_file() and (still is None or animation.stat().st_mtime >= still.stat().st_mtime)
-    return (animation if is_newest else still), still or (animation if is_newest else None)
+    if not animation.is_file():
+        return still, None
+    if still is None:
+        return animation, None
+    return still, animation if animation.stat().st_mtime >= still.stat().st_mtime else None
 
 
 def _sparkline(run: Overview | None) -> dict[str, str]:

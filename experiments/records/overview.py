@@ -105,7 +105,9 @@ class Overview:
     @cached_property
     def changed(self) -> dict[str, str]:
         """What it changes of its preset, by key; of a trial the settings that are searched."""
-        changed = differences(self._words)
+        length, began_with = self.tags.get("train.steps"), self.facts.get("params", {}).get("train.steps")
+        resumed_to = [f"train.steps={length}"] if length is not None and length != str(began_with) else []
+        changed = differences([*self._words, *resumed_to])
         return {key: value for key, value in changed.items() if not self.study or key in self.searched}
 
     @cached_property

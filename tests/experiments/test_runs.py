@@ -90,6 +90,17 @@ def test_the_list_says_what_each_run_is(records: Records, capsys: pytest.Capture
     assert [line[0] for line in lines(capsys.readouterr().out)] == ["name", "old", "rows", "disk"]
 
 
+def test_the_list_has_the_length_that_a_run_was_resumed_to(records: Records) -> None:
+    arguments = ["experiment=quick", "train.steps=300", "seed=1"]
+    make_run(records, "first", arguments, tags={"train.steps": "300"})  # resumed as it was
+    make_run(records, "second", arguments, tags={"train.steps": "900"})
+    make_run(records, "third", tags={"train.steps": "900"})
+    differs = {row.name: row.differs for row in read_rows(records)}
+    assert differs == {
+        "first": "quick, steps 300, seed 1", "second": "quick, seed 1, steps 900", "third": "quick, steps 900",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_the_list_fits_a_terminal(records: Records, width: int) -> None:
     make_run(records, "quick-lr1e-4-momentum0.85-translation-seed12", [

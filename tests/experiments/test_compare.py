@@ -266,7 +266,7 @@ def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> N
     assert re.search(r"max-width: 40rem\) \{ .names td:first-child \{ min-width: 8rem", style)
     for page, score in (
         ("experiments/reports/compare.html", "row.scores"),
-        ("sweeps/analysis/parts.html", "row.score if"),
+        ("sweeps/analysis/parts.html", "<td>{{ row.score"),
     ):
         text = (ROOT / page).read_text()
         assert text.count("<table") == text.count('<div class="wide"><table')

@@ -13,12 +13,11 @@ from experiments.records.folders import Records, RunFolder
 from experiments.records.overview import (
     Overview,
     Search,
+    find_searches,
     in_bytes,
     is_in_use,
     read_best,
     read_run,
-    read_runs,
-    read_searches,
     size_of,
 )
 from experiments.reports.groups import find_runs
@@ -48,7 +47,7 @@ def remove(args: Removal) -> int:
     if not args.run and args.study is None:
         raise ConfigError("run", "given", None, "python experiments/runs.py lists them")
     runs = [read_run(folder) for folder in find_runs(records, references, None, 0)]
-    search = _search(records, args.study) if args.study is not None else None
+    search = find_searches(records, args.study)[0] if args.study is not None else None
     if search is not None:
         runs = list({run.name: run for run in [*search.runs, *runs]}.values())
     with contextlib.ExitStack() as studies:
@@ -68,8 +67,7 @@ def remove(args: Removal) -> int:
         if begun:
             say(console, f"begun    {', '.join(begun)}: removed before, but not wholly")
         size = sum(run.size for run in runs) + size_of(records.removed) + (size_of(search.folder.path) if search else 0)
-        what = counted(len(runs), "run") + (f" and the search {search.name}" if search else "")
-        if not agreed(f"remove {what} here and in MLflow, {in_bytes(size)}?", args.yes):
+        if not agreed(f"remove {_counted(len(runs), search)} here and in MLflow, {in_bytes(size)}?", args.yes):
             say(console, "kept     nothing is removed")
             return entry.FAILED
         for run in runs:
@@ -80,22 +78,14 @@ def remove(args: Removal) -> int:
     before = size_of(records.root)
     with stage(console, "removing"):
         removed = finish(records)
-    gone = counted(len(removed.names) - (search is not None), "run") + (
-        f" and the search {search.name}" if search else ""
-    )
+    gone = _counted(len(removed.names) - (search is not None), search)
     say_words(console, f"removed  {gone}, {in_bytes(max(before - size_of(records.root), 0))}")
     refresh(records, console)
     return say_left(removed, console)
 
 
-def _search(records: Records, study: str) -> Search:
-    """Return a search with its runs. Raises ConfigError where there is none of that name."""
-    searches = read_searches(records, read_runs(records))
-    for search in searches:
-        if search.name == study:
-            return search
-    names = ", ".join(sorted(search.name for search in searches)) or "none"
-    raise ConfigError("study", "a search", study, f"known: {names}")
+def _counted(runs: int, search: Search | None) -> str:
+    return counted(runs, "run") + (f" and the search {search.name}" if search is not None else "")
 
 
 def _forget(search: Search, console: Console) -> None:

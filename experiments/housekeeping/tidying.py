@@ -11,7 +11,7 @@ from experiments.cli.progress import Output, say, say_words
 from experiments.housekeeping.needless import PAUSED, free, leftovers, needless_checkpoints, remove_leftover
 from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records
-from experiments.records.overview import Search, in_bytes, is_in_use, read_runs, read_searches, size_of
+from experiments.records.overview import Search, find_searches, in_bytes, is_in_use, size_of
 from experiments.reports.index import refresh
 from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
@@ -33,10 +33,7 @@ def tidy(args: Tidying) -> int:
     fix_tracking_uri()
     records = Records.at(args.records.root)
     console = Output(highlight=False, markup=False, soft_wrap=True)
-    searches = [s for s in read_searches(records, read_runs(records)) if args.study in (None, s.name)]
-    if args.study is not None and not searches:
-        names = ", ".join(folder.name for folder in records.all_studies()) or "none"
-        raise ConfigError("study", "a search", args.study, f"known: {names}")
+    searches = find_searches(records, args.study)
     if args.paused and args.study is None:
         raise ConfigError("paused", "false without study=<name>, whose trials are meant", True)
     verb, freed = ("would free" if args.dry_run else "freed"), 0

@@ -18,6 +18,7 @@ from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import FAILURE, Scalars, Status, Tags, Winner
 from experiments.records.status import RunStatus
 from gan import metric_names
+from gan.errors import ConfigError
 
 TRIAL_STATE = "optuna.trial_state"  # the tag of a trial that says more than its status
 STATES = ("running", "finished", "stopped", "interrupted", "failed", "paused", "pruned", "new", "damaged")
@@ -219,6 +220,15 @@ def read_searches(records: Records, runs: Iterable[Overview]) -> list[Search]:
             )
         )  # fmt: skip
     return sorted(searches, key=lambda search: -search.created)
+
+
+def find_searches(records: Records, name: str | None) -> list[Search]:
+    """Return the search of a name, or all of them for None. Raises ConfigError where there is none of that name."""
+    searches = [search for search in read_searches(records, read_runs(records)) if name in (None, search.name)]
+    if name is not None and not searches:
+        names = ", ".join(folder.name for folder in records.all_studies()) or "none"
+        raise ConfigError("study", "a search", name, f"known: {names}")
+    return searches
 
 
 def read_best(study: RunFolder) -> dict[str, Any]:

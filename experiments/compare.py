@@ -1,4 +1,4 @@
-"""Which run is better, and why: one HTML page, and its figures as PNGs.
+"""Which run is better, and why: one HTML page.
 
     python experiments/compare.py last best:gan
     python experiments/compare.py '20261125-*' baseline
@@ -28,10 +28,9 @@ from experiments.cli.arguments import with_arguments
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, say, say_words, stage
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
-from experiments.reports import figures
-from experiments.reports.comparison_figures import Mark, counts, draw
+from experiments.reports.comparison_figures import LINES, Mark, Sections, Sheet, counts, draw
 from experiments.reports.ending import end
-from experiments.reports.figures import SavedFigure
+from experiments.reports.figures import COLOURS
 from experiments.reports.groups import (
     MOST_RUNS,
     Compared,
@@ -58,8 +57,7 @@ from gan.arrays import write_atomically
 from gan.errors import ConfigError
 
 TEMPLATE = ROOT / "experiments" / "reports" / "compare.html"
-CSS = ("solid", "dashed", "dotted")  # what figures.LINES are there
-FIGURES = ("scores", "losses", "latents", "final")  # file names
+CSS = ("solid", "dashed", "dotted")  # what comparison_figures.LINES are there
 MOST_SHOWN = 6  # groups whose samples stand first
 IN_RUN = (
     "Some of these runs, as the trials of a search, have no score of their own at the end. So they are compared by "
@@ -102,16 +100,8 @@ def main(args: Comparison) -> int:
             make_folder(chosen, "out")
         out = chosen or new_folder(records.comparisons)
         runs = [run for group in groups for run in group.runs]
-        styles = marks(groups, len(figures.COLOURS["light"]), len(figures.LINES))
-        sections = draw(runs, groups, styles, images, out)
-        drawn = {
-            file
-            for section in sections.values()
-            if isinstance(section, SavedFigure)
-            for file in (section.light, section.dark)
-        }
-        for file in {out / f"{name}{dark}.png" for name in FIGURES for dark in ("", "_dark")} - drawn:
-            file.unlink(missing_ok=True)  # of an earlier comparison
+        styles = marks(groups, len(COLOURS["light"]), len(LINES))
+        sections = draw(runs, groups, styles, images)
         page = out / "compare.html"
         write_atomically(page, _page(runs, groups, styles, sections).encode())
     if words := result(groups):
@@ -213,9 +203,7 @@ def _steps(group: Group) -> str:
     return " and ".join(f"{step:,}" for step in sorted({run.step for run in group.runs}))
 
 
-def _page(
-    runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], sections: dict[str, SavedFigure | str]
-) -> str:
+def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], sections: Sections) -> str:
     scores = columns(groups)
     slider, ends, shown_words = _samples(groups)
     rows = [
@@ -243,7 +231,9 @@ def _page(
         samples=slider,
         ends=ends,
         shown=shown_words,
-        figures={title: section for title, section in sections.items() if isinstance(section, SavedFigure)},
+        names=[group.name_of(run) for group in groups for run in group.runs],
+        sheet=next((section for section in sections.values() if isinstance(section, Sheet)), None),
+        charts={title: section for title, section in sections.items() if isinstance(section, list)},
         missing={title: section for title, section in sections.items() if isinstance(section, str)},
         descents=list(filter(None, map(descent, runs))),
         tags=runs[0].facts["tags"],

@@ -44,6 +44,16 @@ def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.nd
     return canvas.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
+def read_pixels(path: Path) -> np.ndarray:
+    """Return the pixels of an image file, (H, W, 3) uint8, also where it has a palette.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def save_png(path: Path, pixels: np.ndarray) -> None:
     """Save pixels (H, W, 3) uint8, whole or not at all, as `gan.arrays.write_atomically` does."""
     buffer = io.BytesIO()

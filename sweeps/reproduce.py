@@ -14,7 +14,6 @@ import hashlib
 import json
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, make_folder
 from experiments.records.status import FailureKind, RunStatus
 from experiments.reports import figures
+from experiments.reports.groups import read_run
 from experiments.settings.renamed import FIRST_NAMES
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, DataPlace, RecordsConfig
@@ -57,6 +57,7 @@ from sweeps.analysis.tables import (
     curves_figure,
     fill,
     importances_table,
+    latents_figure,
     lead_table,
     look_table,
     ranks_table,
@@ -185,9 +186,9 @@ def main(args: Reproduction) -> int:
         failed = _train(left, digests, runs, curves, args, workers, console)
         with stage(console, "drawing"):
             _draw(out, runs.all, curves.all, every)
-            drawn = _same_latents(out, every, args, console)
+            _same_latents(out, every, args, console)
     console.print(f"page      {shown(out / PAGES[0])}\nnumbers   {shown(runs.file)}, {shown(curves.file)}")
-    return 0 if drawn and not failed else 1
+    return 1 if failed else 0
 
 
 def _check(runs: Rows, digests: dict[str, str], args: Reproduction, console: Console) -> None:
@@ -221,28 +222,20 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
         text = "".join(f"## {name}\n\n<!-- {name} -->\n{table}<!-- end -->\n\n" for name, table in tables.items())
         write_atomically(out / PAGES[0], f"# Results\n\n{text}".encode())
     if curves:
-        drawn = figures.save(
-            "scores over updates",
-            lambda theme: curves_figure(theme, curves, "ship", usual),
-            out / "images" / "results_curves.png",
-        )
-        drawn.dark.unlink()  # a Markdown page has one ground
+        figures.save_png(lambda: curves_figure(curves, "ship", usual), out / "images" / "results_curves.png")
 
 
-def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, console: Console) -> bool:
-    """Draw one seed of each preset side by side, where their runs are on this machine; False if that failed."""
+def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, console: Console) -> None:
+    """Draw one seed of each preset side by side, where their runs are on this machine."""
     shown_steps = SCORED[-1] if not args.quick else every[0].steps
-    runs = [e for e in every if (e.of, e.seed, e.steps) == ("ship", SEEDS[0], shown_steps)]
-    if not all(_folder(args, each).config.is_file() for each in runs):
+    chosen = [e for e in every if (e.of, e.seed, e.steps) == (CLASSES[0], SEEDS[0], shown_steps)]
+    if not all(_folder(args, each).config.is_file() for each in chosen):
         console.print("figures   as they were: the runs are not among the records here")
-        return True
-    with tempfile.TemporaryDirectory() as folder:
-        own = [*(f"run={each.name}" for each in runs), as_text(f"out={folder}"), *_places(args)]
-        if problem := _program("compare.py", own):
-            console.print(f"failed    samples side by side: {problem}")
-            return False
-        shutil.copy(Path(folder) / "latents.png", out / "images" / "results_latents.png")
-    return True
+        return
+    runs = {each.preset: read_run(_folder(args, each)) for each in chosen}
+    config = compose_config([f"data.class_id={CLASSES[0]}", *_data(args)])
+    real = load_data(config, Records.at(args.records.root), Console(quiet=True)).train
+    figures.save_png(lambda: latents_figure(runs, real), out / "images" / "results_latents.png")
 
 
 def digest(config: Config) -> str:

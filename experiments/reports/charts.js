@@ -47,7 +47,7 @@
       if (!pairs.has(axes)) pairs.set(axes, { axes, points: new Map() });
       const pair = pairs.get(axes);
       pair.lines ||= (mode || "").includes("lines");
-      customdata.forEach((key, k) => {
+      customdata.map(String).forEach((key, k) => {
         if (!pair.points.has(key)) pair.points.set(key, []);
         if (x[k] !== null && y[k] !== null) pair.points.get(key).push([x[k], y[k]]);
       });
@@ -72,7 +72,7 @@
       svg.append(part);
     }
     if (figure.data[0].type === "parcoords") {
-      const k = figure.data[0].customdata.indexOf(marked), places = [];
+      const k = figure.data[0].customdata.map(String).indexOf(marked), places = [];
       for (const axis of plot.querySelectorAll(".y-axis")) {
         const name = axis.querySelector(".axis-title").textContent, box = axis.querySelector(".domain").getBoundingClientRect();
         const { values, range } = figure.data[0].dimensions.find(({ label }) => label === name);
@@ -121,8 +121,8 @@
   }
 
   function keyOf(entry, event) {
-    if (event.points) return event.points[0].customdata ?? null;
-    return entry.figure.data[0].customdata[event.curveNumber] ?? null; // parallel coordinates
+    const key = event.points ? event.points[0].customdata : entry.figure.data[0].customdata[event.curveNumber]; // parallel coordinates
+    return key === null || key === undefined ? null : String(key);
   }
 
   function pin(key) {
@@ -142,7 +142,7 @@
     waiting = false;
     let words = "";
     for (const row of document.querySelectorAll("[data-key]")) {
-      const is = marked !== null && row.dataset.key === String(marked);
+      const is = marked !== null && row.dataset.key === marked;
       row.classList.toggle("marked", is);
       if (is && row.title) words = row.title;
     }
@@ -154,17 +154,16 @@
 
   function tables() {
     const keyed = (event) => event.target.closest && event.target.closest("[data-key]");
-    const keyIn = (row) => (/^-?\d+$/.test(row.dataset.key) ? Number(row.dataset.key) : row.dataset.key);
     for (const name of ["mouseover", "focusin"])
-      document.addEventListener(name, (event) => { if (keyed(event)) mark(keyIn(keyed(event))); });
+      document.addEventListener(name, (event) => { if (keyed(event)) mark(keyed(event).dataset.key); });
     for (const name of ["mouseout", "focusout"])
       document.addEventListener(name, (event) => { if (keyed(event)) mark(pinned); });
     document.addEventListener("click", (event) => {
-      if (keyed(event) && !event.target.closest("a, button, input")) pin(keyIn(keyed(event)));
+      if (keyed(event) && !event.target.closest("a, button, input")) pin(keyed(event).dataset.key);
     });
     document.addEventListener("keydown", (event) => { if (event.key === "Escape" && pinned !== null) pin(pinned); });
     const match = location.hash.match(/^#key=(.+)$/);
-    if (match) pin(keyIn({ dataset: { key: decodeURIComponent(match[1]) } }));
+    if (match) pin(decodeURIComponent(match[1]));
   }
 
   await unpack();

@@ -51,6 +51,11 @@ class Chart:
         return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
 
 
+def escaped(text: object) -> str:
+    """Return a text as Plotly shows it to the letter: it would take markup for its own."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _plain(value: Any) -> Any:
     """Return a value as JSON has it: short numbers, null for what is none."""
     if isinstance(value, Mapping):

@@ -1,34 +1,60 @@
-"""The figures of a comparison of runs, as PNGs for light and dark grounds."""
+"""The figures of a comparison of runs: charts of scores and losses, and a sheet of the same latents at equal steps."""
 
-import math
 import textwrap
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from experiments.reports import figures
-from experiments.reports.figures import SavedFigure
+from experiments.reports.charts import Chart, escaped
 from experiments.reports.groups import Compared, Group, common_steps, in_run_alike
 from experiments.reports.result import SCORES, ranking
+from experiments.reports.slider import as_jpeg, pixels_as_jpeg
 from experiments.reports.statistics import mean, standard_deviation
+from experiments.reports.stills import with_still
 from gan import metric_names
 from gan.images import grid
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Mark = tuple[int, int]  # indices of a run's colour and line
 
 COLUMNS = 5  # steps whose samples stand side by side
+MOST_MARKED = 20  # points of a curve that has a marker at each
+WRAPPED = 24  # characters of a group's name in a chart
+LINES = ("solid", "dash", "dot")  # where there are more curves than colours
 LOSSES = {
-    metric_names.D_LOSS: ("discriminator's loss", "mean"),
-    metric_names.G_LOSS: ("generator's loss", "mean"),
-    metric_names.D_REAL: ("D's probability for real images", "mean"),
-    metric_names.D_FAKE: ("D's probability for generated ones", "mean"),
+    metric_names.D_LOSS: "discriminator's loss",
+    metric_names.G_LOSS: "generator's loss",
+    metric_names.D_REAL: "D's probability for real images",
+    metric_names.D_FAKE: "D's probability for generated ones",
 }
+
+
+@dataclass(frozen=True)
+class Row:
+    """Samples of one run on a sheet.
+
+    Attributes:
+        key: the run's name, by which charts mark it; empty for real images.
+        title: of the row.
+        pictures: sources of an <img>, one a step.
+    """
+
+    key: str
+    title: str
+    pictures: list[str]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The same latents by several runs at equal steps."""
+
+    steps: list[int]
+    rows: list[Row]
+    caption: str
+
+
+Sections = dict[str, Sheet | list[Chart] | str]
 
 
 def counts(runs: Sequence[Compared]) -> str:
@@ -36,9 +62,7 @@ def counts(runs: Sequence[Compared]) -> str:
     return " and ".join(f"{count:,}" for count in sorted({run.config.eval.num_images for run in runs}))
 
 
-def draw(
-    runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], real: np.ndarray | str, out: Path
-) -> dict[str, SavedFigure | str]:
+def draw(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], real: np.ndarray | str) -> Sections:
     """Draw the figures of a comparison.
 
     Args:
@@ -46,125 +70,112 @@ def draw(
         groups: of these runs.
         styles: colour and line of each run.
         real: images, (N, 32, 32, 3) uint8, or why there are none.
-        out: folder of the figures.
 
     Returns:
-        The figures by section, or a sentence that says why one cannot be drawn.
+        Charts and a sheet of samples by section, or a sentence that says why one cannot be drawn.
     """
-    count = runs[0].config.eval.num_images
-    sections: dict[str, SavedFigure | str] = {}
+    sections: Sections = {}
     names = [group.name_of(run) for group in groups for run in group.runs]
     if not in_run_alike(runs):
         sections["Scores"] = f"Their scores on the way cannot be compared: they are of {counts(runs)} images."
     elif any(metric_names.FID_PROXY in run.curves for run in runs):
-        panels = {f"eval/{name}": title for name, title in SCORES.items() if name != metric_names.NN_DISTANCE}
-        caption = f"Scores of {count:,} images during the runs, always of the same latents."
-        sections["Scores"] = figures.save(
-            "scores over updates",
-            lambda theme: _curves(theme, runs, names, styles, panels),
-            out / "scores.png",
-            caption,
-        )
+        panels = {
+            f"eval/{name}": f"{title} ({unit})"
+            for name, (title, unit) in SCORES.items()
+            if name != metric_names.NN_DISTANCE
+        }
+        sections["Scores"] = _curves(runs, names, styles, panels)
     else:
         sections["Scores"] = "No run has been scored yet."
-    sections["Losses"] = figures.save(
-        "losses over updates", lambda theme: _curves(theme, runs, names, styles, LOSSES), out / "losses.png",
-        "Means since the point before.",
-    )  # fmt: skip
-    sections["The same latents"] = _same_latents(runs, names, real, out)
+    sections["Losses"] = _curves(runs, names, styles, LOSSES)
+    sections["The same latents"] = _same_latents(runs, names, real)
     metric = ranking(groups)
     if len(groups) > 1 and any(group.values(metric) for group in groups):
-        evaluation = runs[0].config.eval
-        count = evaluation.final_num_images if metric == metric_names.FINAL_FID_PROXY else evaluation.num_images
-        sections["Final scores"] = figures.save(
-            "FID proxy", lambda theme: _finals(theme, groups, styles, metric), out / "final.png",
-            f"{count:,} images; each dot a seed, the bar mean ± standard deviation.",
-        )  # fmt: skip
+        sections["Final scores"] = [_finals(groups, styles, metric)]
     return sections
 
 
 def _curves(
-    theme: str,
-    runs: Sequence[Compared],
-    names: Sequence[str],
-    styles: Sequence[Mark],
-    panels: dict[str, tuple[str, str]],
-) -> "Figure":
-    from matplotlib.ticker import MaxNLocator
-
-    figure = figures.new_figure(10, 6.6 + 0.22 * math.ceil(len(runs) / 2))
-    for axes, (metric, (title, unit)) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
-        for run, name, mark in zip(runs, names, styles, strict=True):
+    runs: Sequence[Compared], names: Sequence[str], styles: Sequence[Mark], panels: Mapping[str, str]
+) -> list[Chart]:
+    """Return a chart for each metric, a curve for each run."""
+    charts = []
+    for metric, title in panels.items():
+        data = []
+        for run, name, (colour, line) in zip(runs, names, styles, strict=True):
             steps, values = run.curves.get(metric, ([], []))
-            marker = "o" if len(steps) < 20 else ""
-            axes.plot(steps, values, marker=marker, markersize=3, label=name, **figures.style(theme, mark))
-        axes.set(title=title, xlabel="updates", ylabel=unit)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        if "lower" in unit:
-            axes.set_ylim(bottom=0)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(runs) > 1 else 1)
-    return figure
+            mode = "lines+markers" if len(steps) < MOST_MARKED else "lines"
+            data.append(
+                {
+                    "type": "scatter", "mode": mode, "x": steps, "y": values, "showlegend": False,
+                    "customdata": [run.name] * len(steps), "marker": {"size": 5},
+                    "line": {"color": f"var(--c{colour})", "dash": LINES[line], "width": 2},
+                    "hovertemplate": f"{escaped(name)}: %{{y:.4g}} at step %{{x:,}}<extra></extra>",
+                }
+            )  # fmt: skip
+        vertical = {"rangemode": "tozero"} if "lower" in title else {}
+        layout = {
+            "height": 280, "xaxis": {"title": {"text": "updates"}, "tickformat": ",.0f", "nticks": 6},
+            "yaxis": vertical, "meta": {"width": 480},
+        }  # fmt: skip
+        charts.append(with_still(Chart(title, {"data": data, "layout": layout})))
+    return charts
 
 
-def _same_latents(
-    runs: Sequence[Compared], names: Sequence[str], real: np.ndarray | str, out: Path
-) -> SavedFigure | str:
+def _finals(groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> Chart:
+    """Return the score of each seed, and mean and standard deviation of each group."""
+    data: list[dict[str, Any]] = []
+    names = [escaped(textwrap.fill(group.name, WRAPPED)).replace("\n", "<br>") for group in groups]
+    index = 0
+    for group, name in zip(groups, names, strict=True):
+        colour = f"var(--c{styles[index][0]})"
+        index += len(group.runs)
+        scored = [(run, value) for run in group.runs if (value := run.value(metric)) is not None]
+        values = [value for _, value in scored]
+        if len(values) > 1:
+            middle, deviation = mean(values), standard_deviation(values)
+            data.append(
+                {"type": "scatter", "mode": "lines", "x": [middle - deviation, middle + deviation], "y": [name] * 2,
+                 "line": {"color": colour, "width": 5}, "opacity": 0.35, "hoverinfo": "skip", "showlegend": False}
+            )  # fmt: skip
+            data.append(
+                {"type": "scatter", "mode": "markers", "x": [middle], "y": [name], "showlegend": False,
+                 "hovertemplate": f"%{{x:.4g}} ± {deviation:.3g}<extra></extra>",
+                 "marker": {"color": colour, "symbol": "diamond", "size": 13}}
+            )  # fmt: skip
+        data.append(
+            {
+                "type": "scatter", "mode": "markers", "x": values, "y": [name] * len(values), "showlegend": False,
+                "customdata": [run.name for run, _ in scored], "text": [f"seed {run.config.seed}" for run, _ in scored],
+                "hovertemplate": "%{x:.4g}, %{text}<extra></extra>",
+                "marker": {"color": colour, "symbol": "circle-open" if len(values) > 1 else "circle", "size": 9},
+            }
+        )  # fmt: skip
+    evaluation = groups[0].runs[0].config.eval
+    count = evaluation.final_num_images if metric == metric_names.FINAL_FID_PROXY else evaluation.num_images
+    layout = {
+        "height": 100 + 50 * len(groups), "xaxis": {"title": {"text": "FID proxy"}, "rangemode": "tozero"},
+        "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
+                  "range": [-0.6, len(names) - 0.4]},
+    }  # fmt: skip
+    words = f"{count:,} images, lower is better; each circle a seed, diamond and bar mean ± standard deviation."
+    return with_still(Chart("FID proxy", {"data": data, "layout": layout}, words))
+
+
+def _same_latents(runs: Sequence[Compared], names: Sequence[str], real: np.ndarray | str) -> Sheet | str:
     dims = {run.config.model.latent_dim for run in runs}
     if len(dims) > 1:
         return f"The runs have latents of {' and '.join(map(str, sorted(dims)))} numbers: none are the same."
     steps = common_steps(runs, COLUMNS)
     if not steps:
         return "There is no step at which all runs drew samples."
+    rows = [
+        Row(run.name, name, [as_jpeg(run.samples[step]) for step in steps])
+        for run, name in zip(runs, names, strict=True)
+    ]
     caption = "Each row a run, each column a step; the same place in all samples is the same latent."
-    caption += f" No real images: {real}" if isinstance(real, str) else " Below, real images."
-    return figures.save(
-        "the same latents at equal steps", lambda _: _sheet(runs, names, steps, real), out / "latents.png", caption
-    )
-
-
-def _sheet(runs: Sequence[Compared], names: Sequence[str], steps: Sequence[int], real: np.ndarray | str) -> "Figure":
-    """Draw rows of samples, one a run, and one of real images.
-
-    Args:
-        runs: whose samples are drawn.
-        names: of the rows.
-        steps: of the columns.
-        real: images, (N, 32, 32, 3) uint8, or why there are none.
-    """
-    rows = len(runs) + (not isinstance(real, str))
-    figure = figures.new_figure(2.1 * len(steps) + 0.4, 2.25 * rows + 0.3)
-    axes = figure.subplots(rows, len(steps), squeeze=False)
-    for row, run, name in zip(axes, runs, names, strict=False):
-        for place, step in zip(row, steps, strict=True):
-            with Image.open(run.samples[step]) as image:
-                figures.show_pixels(place, np.asarray(image))
-        row[0].set_ylabel("\n".join(textwrap.wrap(name, 26)))
-    for place, step in zip(axes[0], steps, strict=True):
-        place.set_title(f"{step:,} updates")
-    if not isinstance(real, str):
-        tiles = np.resize(np.arange(len(real)), 16 * len(steps)).reshape(len(steps), 16)
-        for place, indices in zip(axes[-1], tiles, strict=True):
-            figures.show_pixels(place, grid(real[indices], 4, 4))
-        axes[-1, 0].set_ylabel("real images")
-    return figure
-
-
-def _finals(theme: str, groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> "Figure":
-    figure = figures.new_figure(10, 1.2 + 0.5 * len(groups))
-    axes = figure.subplots()
-    index = 0
-    for place, group in enumerate(groups):
-        values = group.values(metric)
-        colour = figures.style(theme, styles[index])["color"]
-        axes.scatter(values, [place] * len(values), color=colour, s=30, zorder=3)
-        if len(values) > 1:
-            std = standard_deviation(values)
-            axes.errorbar(mean(values), place + 0.2, xerr=std, fmt="|", color=colour, capsize=4, markersize=10)
-        index += len(group.runs)
-    axes.set_yticks(range(len(groups)), ["\n".join(textwrap.wrap(group.name, 40)) for group in groups])
-    axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlabel("FID proxy (lower is better)")
-    axes.set_xlim(left=0)
-    return figure
+    if isinstance(real, str):
+        return Sheet(steps, rows, f"{caption} No real images: {real}")
+    tiles = np.resize(np.arange(len(real)), 16 * len(steps)).reshape(len(steps), 16)
+    rows.append(Row("", "real images", [pixels_as_jpeg(grid(real[indices], 4, 4, zoom=1)) for indices in tiles]))
+    return Sheet(steps, rows, f"{caption} Below, real images.")

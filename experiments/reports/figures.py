@@ -1,8 +1,7 @@
-"""One look for all figures: readable labels, colours that all eyes tell apart, light and dark."""
+"""One look for all figures: readable labels, and colours that all eyes tell apart. Files are light; pages have both."""
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,46 +25,20 @@ GROUND = {"light": "#ffffff", "dark": "#1b1d21"}
 DPI = 110
 
 
-@dataclass(frozen=True)
-class SavedFigure:
-    """One figure in two files."""
-
-    title: str
-    light: Path
-    dark: Path
-    caption: str = ""
-
-
-def save(title: str, draw: Callable[[str], "Figure"], file: Path, caption: str = "") -> SavedFigure:
-    """Draw a figure for each theme and save both.
+def save_png(draw: Callable[[], "Figure"], file: Path) -> Path:
+    """Draw a figure and save it.
 
     Args:
-        title: of the section.
-        draw: takes the name of a theme, "light" or "dark".
-        file: a PNG; the dark one is `<file>_dark`.
-        caption: below the figure.
-    """
-    saved = SavedFigure(title, file, file.with_name(f"{file.stem}_dark{file.suffix}"), caption)
-    for theme, place in (("light", saved.light), ("dark", saved.dark)):
-        save_png(lambda theme=theme: draw(theme), place, theme)  # type: ignore[misc]
-    return saved
-
-
-def save_png(draw: Callable[[], "Figure"], file: Path, theme: str = "light") -> Path:
-    """Draw a figure in one theme and save it.
-
-    Args:
-        draw: makes the figure, in Matplotlib's settings of the theme.
+        draw: makes the figure, in the settings of this module.
         file: a PNG.
-        theme: "light" or "dark".
 
     Returns:
         The file.
     """
-    with matplotlib.rc_context(_settings(theme)):  # type: ignore[arg-type]
+    with matplotlib.rc_context(_settings()):  # type: ignore[arg-type]
         figure = draw()
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND[theme], bbox_inches="tight", pad_inches=0.1)
+        figure.savefig(buffer, format="png", dpi=DPI, facecolor=GROUND["light"], bbox_inches="tight", pad_inches=0.1)
     write_atomically(file, buffer.getvalue())
     return file
 
@@ -77,9 +50,9 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def style(theme: str, mark: tuple[int, int]) -> dict[str, str]:
+def style(mark: tuple[int, int]) -> dict[str, str]:
     """Return colour and line of a curve by their indices."""
-    return {"color": COLOURS[theme][mark[0]], "linestyle": LINES[mark[1]]}
+    return {"color": COLOURS["light"][mark[0]], "linestyle": LINES[mark[1]]}
 
 
 def ink_on(colour: Sequence[float] | np.ndarray) -> str:
@@ -97,8 +70,8 @@ def show_pixels(axes: "Axes", pixels: np.ndarray) -> None:
     axes.grid(False)
 
 
-def _settings(theme: str) -> dict[str, Any]:
-    ink, ground = INK[theme], GROUND[theme]
+def _settings() -> dict[str, Any]:
+    ink, ground = INK["light"], GROUND["light"]
     return {
         "figure.facecolor": ground,
         "axes.facecolor": ground,

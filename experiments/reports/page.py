@@ -1,15 +1,13 @@
 """Self-contained HTML pages in one look: `page.html` is what all of them extend.
 
-A template takes from it, `{% from "page.html" import figure, interactive, slider with context %}`:
+A template takes from it, `{% from "page.html" import interactive, slider with context %}`:
 
-- `figure(saved)`: a picture in two themes (`figures.SavedFigure`).
 - `interactive(chart)`: a chart to hover, zoom and mark things in (`charts.Chart`).
 - `slider(frames, caption)`: samples over steps (`slider.make_slider`).
 
 The scripts that these need are added to pages that use them. No page asks the network for anything.
 """
 
-import base64
 import functools
 import re
 from pathlib import Path
@@ -27,7 +25,7 @@ FOLDER = Path(__file__).parent
 
 
 def render(template: Path, **values: Any) -> str:
-    """Render a template that extends page.html, with the filters `brief`, `inline` and `breakable`."""
+    """Render a template that extends page.html, with the filters `brief` and `breakable`."""
     themes = {"ink": INK, "ground": GROUND, "colours": COLOURS}
     page = str(printable(_environment(template.parent).get_template(template.name).render(themes=themes, **values)))
     return page.replace("<!-- scripts -->", _scripts(page), 1)
@@ -43,7 +41,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         lstrip_blocks=True,
         auto_reload=False,  # another version of the program may be checked out while a search runs
     )
-    environment.filters |= {"brief": brief, "inline": inline, "breakable": breakable}
+    environment.filters |= {"brief": brief, "breakable": breakable}
     return environment
 
 
@@ -67,8 +65,3 @@ def _script(name: str) -> str:
 def breakable(key: str) -> Markup:
     """Return a setting's name that may be broken before a dot or an underscore."""
     return Markup(re.sub(r"([._])", r"<wbr>\1", str(escape(key))))
-
-
-def inline(file: Path) -> str:
-    """Return a PNG as the source of an <img>."""
-    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
-from gan.images import ZOOM
+from gan.images import ZOOM, read_pixels
 
 MOST_STEPS = 12  # more would make the page large
 QUALITY = 90  # of the JPEGs
@@ -65,9 +65,12 @@ def evenly(steps: list[int], most: int) -> list[int]:
 
 
 def as_jpeg(file: Path) -> str:
-    """Return samples as the source of an <img>, without the zoom that they are saved with: the page enlarges them."""
-    with Image.open(file) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    """Return saved samples as the source of an <img>; the page enlarges them."""
+    return pixels_as_jpeg(read_pixels(file))
+
+
+def pixels_as_jpeg(pixels: np.ndarray) -> str:
+    """Return pixels, (H, W, 3) uint8, as the source of an <img>, without the zoom that they may have."""
     small = pixels[::ZOOM, ::ZOOM]
     if pixels.shape == (ZOOM * small.shape[0], ZOOM * small.shape[1], 3) and np.array_equal(
         small.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1), pixels

@@ -1,7 +1,6 @@
 """A chart as a still, for browsers without JavaScript: an SVG in the colours of the page, whatever its theme.
 
-Matplotlib draws it from the same figure as Plotly: points, lines and heat maps. Of parallel coordinates, contours
-and times there is none.
+Matplotlib draws it from the same figure as Plotly.
 """
 
 import html
@@ -12,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup, escape
 
 from experiments.reports import figures
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SIZE = (9.0, 3.6)  # inches
 MOST_MARKERS = 400  # on lines: more would make the page large
-DRAWN = ("scatter", "heatmap")
+MOST_LINES = 200  # of parallel coordinates, the best ones
 MARKERS = {
     "x": "x",
     "circle": "o",
@@ -56,10 +56,8 @@ class _Colours:
 
 
 def with_still(chart: Chart) -> Chart:
-    """Return a chart with its still, if it can have one."""
+    """Return a chart with its still."""
     layout = chart.figure["layout"]
-    if any(trace["type"] not in DRAWN for trace in chart.figure["data"]) or layout["xaxis"].get("type") == "date":
-        return chart
     colours = _Colours()
     ink = colours("var(--ink)")
     inks = dict.fromkeys(
@@ -73,9 +71,9 @@ def with_still(chart: Chart) -> Chart:
         axes.patch.set_alpha(0)
         for name, axis in (("xaxis", axes.xaxis), ("yaxis", axes.yaxis)):
             if order := layout.get(name, {}).get("categoryarray"):  # or they would stand in the order of the points
-                axis.update_units(list(map(html.unescape, order)))  # type: ignore[no-untyped-call]
+                axis.update_units(list(map(_text, order)))  # type: ignore[no-untyped-call]
         for trace in chart.figure["data"]:
-            _draw(axes, trace, colours)
+            _draw(axes, trace, colours, is_date=layout.get("xaxis", {}).get("type") == "date")
         _arrange(axes, layout, colours)
         if len(axes.get_legend_handles_labels()[1]) > 1:
             figure.legend(loc="outside upper left", ncols=4)
@@ -87,18 +85,33 @@ def with_still(chart: Chart) -> Chart:
     return replace(chart, still=Markup(re.sub(r"\s*\n\s*", " ", colours.restore(svg))))
 
 
-def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours) -> None:
+def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours, is_date: bool) -> None:
     """Draw one of Plotly's traces."""
-    label = html.unescape(trace["name"]) if "name" in trace and trace.get("showlegend", True) else None
+    label = _text(trace["name"]) if "name" in trace and trace.get("showlegend", True) else None
     marker, line = trace.get("marker", {}), trace.get("line", {})
+    if trace["type"] == "parcoords":
+        _draw_parallel(axes, trace, colours)
+        return
     if trace["type"] == "heatmap":
         axes.imshow(trace["z"], cmap="viridis_r", aspect="auto", origin="lower")
-        axes.set_xticks(range(len(trace["x"])), map(html.unescape, trace["x"]))
-        axes.set_yticks(range(len(trace["y"])), map(html.unescape, trace["y"]))
+        axes.set_xticks(range(len(trace["x"])), map(_text, trace["x"]))
+        axes.set_yticks(range(len(trace["y"])), map(_text, trace["y"]))
+        return
+    if trace["type"] == "contour":
+        mesh = axes.pcolormesh(trace["x"], trace["y"], trace["z"], cmap="viridis_r", shading="nearest", rasterized=True)
+        axes.figure.colorbar(mesh, ax=axes, label="score")
         return
     mode = trace.get("mode", "lines")
     colour = colours(line.get("color") or marker.get("color") or "var(--c0)")
     x, y = ([_shown(value) for value in trace[name]] for name in ("x", "y"))
+    if is_date:
+        x = [np.datetime64(value, "us") if isinstance(value, str) else np.datetime64("NaT") for value in x]
+    if any(isinstance(value, str) for value in y) and "lines" in mode:  # bars: names have no number for a gap
+        for k in range(0, len(x), 3):
+            axes.plot(x[k : k + 2], y[k : k + 2], color=colour, label=label, alpha=trace.get("opacity", 1),
+                      linewidth=line["width"] * 0.75, solid_capstyle="butt")  # fmt: skip
+            label = None
+        return
     if trace.get("stackgroup"):
         bottom = getattr(axes, "_stacked", [0.0] * len(y))
         top = [a + b for a, b in zip(bottom, y, strict=True)]
@@ -116,18 +129,50 @@ def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours) -> None:
     )  # fmt: skip
 
 
+def _draw_parallel(axes: "Axes", trace: Mapping[str, Any], colours: _Colours) -> None:
+    """Draw a line for each trial across all axes, the better the stronger its colour."""
+    dimensions = trace["dimensions"]
+    ranges = np.array([each["range"] for each in dimensions], float)
+    places = (np.array([each["values"] for each in dimensions], float) - ranges[:, :1]) / np.diff(ranges)
+    look, count = trace["line"], places.shape[1]
+    better = np.ones(count)
+    if "cmin" in look:  # the lower half of the scale is grey
+        better = 2 * (np.array(look["color"], float) - look["cmin"]) / (look["cmax"] - look["cmin"]) - 1
+    for k in range(min(count, MOST_LINES))[::-1]:  # the best is drawn last
+        axes.plot(places[:, k], color="#999999", alpha=0.5, linewidth=0.8)
+        if better[k] > 0:
+            axes.plot(places[:, k], color=colours("var(--good)"), alpha=min(better[k], 1), linewidth=1)
+    axes.set_axis_off()
+    for at, each in enumerate(dimensions):
+        axes.axvline(at, color=colours("var(--ink)"), linewidth=0.8)
+        axes.text(at, 1.06, each["label"], rotation=20, ha="left", va="bottom")
+        low, high = each["range"]
+        for tick, text in zip(each["tickvals"], each["ticktext"], strict=True):
+            axes.text(at - 0.03, (tick - low) / (high - low), text, ha="right", va="center", fontsize=7)
+
+
 def _shown(value: Any) -> Any:
-    """Return a value as Matplotlib has it: no gap is None, and markup is no more escaped."""
-    return float("nan") if value is None else html.unescape(value) if isinstance(value, str) else value
+    """Return a value as Matplotlib has it: no gap is None."""
+    return float("nan") if value is None else _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> str:
+    """Return a text without Plotly's markup."""
+    return html.unescape(text.replace("<br>", "\n"))
 
 
 def _arrange(axes: "Axes", layout: Mapping[str, Any], colours: _Colours) -> None:
     """Set titles, scales, ranges and ticks as the layout has them."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import NullLocator, StrMethodFormatter
 
     for name, axis in (("xaxis", axes.xaxis), ("yaxis", axes.yaxis)):
         wanted = layout.get(name, {})
         axis.set_label_text(wanted.get("title", {}).get("text", ""))
+        if wanted.get("type") == "date":
+            locator = AutoDateLocator()  # type: ignore[no-untyped-call]
+            axis.set_major_locator(locator)
+            axis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         is_log = wanted.get("type") == "log"
         if is_log:
             (axes.set_xscale if name == "xaxis" else axes.set_yscale)("log")

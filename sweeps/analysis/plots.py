@@ -12,14 +12,13 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial
-from PIL import Image
 
 from experiments.cli.progress import short_names
 from experiments.reports import figures
-from experiments.reports.charts import Chart
+from experiments.reports.charts import Chart, escaped
 from experiments.reports.slider import as_jpeg
 from gan import metric_names
-from sweeps.analysis.trial_charts import escaped
+from gan.images import read_pixels
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import table_text
 from sweeps.study import attempts
@@ -160,8 +159,7 @@ def _draw_sample_map(plan: Plan, done: Sequence[FrozenTrial]) -> Figure:
         axis.spines[:].set_visible(False)
         trial = by_place.get((place[0], place[1]))
         if trial is not None and (file := last_samples(plan, trial)) is not None:
-            with Image.open(file) as image:
-                axis.imshow(np.asarray(image), interpolation="nearest")
+            axis.imshow(read_pixels(file), interpolation="nearest")
             axis.set_title(f"{trial.value:.3g}", fontsize=9)
     for axis, name in zip(axes[-1], columns, strict=True):
         axis.set_xlabel(name)
@@ -198,8 +196,7 @@ def _draw_sheet(plan: Plan, done: Sequence[FrozenTrial], count: int) -> Figure:
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (trial, file) in zip(axes.flat, named, strict=False):
-        with Image.open(file) as image:
-            figures.show_pixels(axis, np.asarray(image))
+        figures.show_pixels(axis, read_pixels(file))
         axis.set_title(_title(plan, trial), fontsize=10)
         axis.text(0, -0.03, "\n".join(_settings(plan, trial)), transform=axis.transAxes, va="top", fontsize=9)
     return figure

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.reports.charts import Chart
+from experiments.reports.charts import Chart, escaped
 from sweeps.analysis.comparison import Candidate
-from sweeps.analysis.trial_charts import escaped
 
 
 def race_chart(candidates: Sequence[Candidate]) -> Chart | None:

@@ -9,9 +9,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial
 
 from experiments.cli.progress import short_names
-from experiments.reports.charts import Chart
+from experiments.reports.charts import Chart, escaped
 from sweeps.analysis.importances import BEST_FRACTION, comparable, length
-from sweeps.analysis.trial_charts import STATES, escaped
+from sweeps.analysis.trial_charts import STATES
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, table_text
 from sweeps.study import attempts

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from experiments.reports.charts import Chart
+from experiments.reports.charts import Chart, escaped
 from sweeps.analysis import trial_rows
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
@@ -32,11 +32,6 @@ SHOWN = 0.95  # of the scores a chart begins with; the others are in reach by zo
 FAR = 2.0  # times the score that so many are below: up to there all are shown
 MOST_MARKERS = 1500
 CLOSEST = 0.07  # two marks on an axis, as a fraction of it
-
-
-def escaped(text: object) -> str:
-    """Return a text as Plotly shows it to the letter: it would take markup for its own."""
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def trial_charts(plan: Plan, every: Sequence[FrozenTrial]) -> list[Chart]:

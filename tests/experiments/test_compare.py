@@ -6,16 +6,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import plotly
 import pytest
 from conftest import ROOT, RunProgram, noise_images
-from PIL import Image
 from rich.console import Console
 
 from experiments.cli.arguments import parse_arguments
 from experiments.compare import Comparison, _page, _samples, _table, main
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
-from experiments.reports import figures
 from experiments.reports.groups import Compared, Group, common_steps, differing, find_runs, grouped, marks, read_run
 from experiments.reports.result import heading, ranking, result
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
@@ -104,22 +103,37 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     )
     words += "lower is better)."
     assert f"result   {words}" in printed
-    names = {f"{name}{dark}.png" for name in ("scores", "losses", "latents", "final") for dark in ("", "_dark")}
-    assert {file.name for file in out.iterdir()} == {*names, "compare.html"}
-    for name in names:
-        with Image.open(out / name) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        theme = "dark" if "_dark" in name else "light"
-        ground = tuple(int(figures.GROUND[theme][k : k + 2], 16) for k in (1, 3, 5))
-        assert tuple(pixels[0, -1]) == ground
-        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20  # something is on it
+    assert [file.name for file in out.iterdir()] == ["compare.html"]
     page = (out / "compare.html").read_text()
     assert f'<h1>bn_momentum: 0.8 or 0.9</h1>\n<p class="result none">{words}</p>' in page
     frames = page[page.index('<figure class="steps">') : page.index("<h2>")]  # before all tables
     assert frames.count('<img src="data:image/jpeg') == 2
     assert "The same latents by each, seed 0." in frames
-    assert page.count("data:image/png;base64,") == 8
-    assert not re.search(r'(src|srcset|href)="(?!data:|http://127)', page)  # self-contained
+    sheet = page[page.index("<h2>The same latents") : page.index("<h2>Scores")]
+    assert [sheet.count(f"{step} updates</th>") for step in (20, 40)] == [1, 1]
+    assert sheet.count('<img src="data:image/jpeg') == 2 * (3 + 1)  # steps of three runs and of real images
+    charts = [
+        json.loads(text)
+        for text in re.findall(r'class="chart".*?<script type="application/json">(.*?)</script>', page, re.S)
+    ]
+    finals, *curves = charts
+    assert len(curves) == 8
+    assert [trace["customdata"] for trace in finals["data"] if "customdata" in trace] == [
+        ["a-seed-0", "a-seed-1"],
+        ["b"],
+    ]
+    for chart in charts:
+        plotly.graph_objects.Figure(chart)  # it refuses what Plotly does not know
+    fid = curves[0]["data"]
+    assert [trace["y"][-1] for trace in fid] == [
+        read_run(RunFolder(root / "runs" / trace["customdata"][0])).curves["eval/fid_proxy"][1][-1] for trace in fid
+    ]
+    assert [trace["line"] for trace in fid] == [
+        {"color": colour, "dash": dash, "width": 2}
+        for colour, dash in (("var(--c0)", "solid"), ("var(--c0)", "dash"), ("var(--c1)", "solid"))
+    ]
+    assert page.count("<svg ") == len(charts)  # stills, for browsers without JavaScript
+    assert not re.search(r'(src|srcset|href)="(?!data:|http://127|#)', page)  # self-contained
     assert "<th>settings of</th>" in page
     heads = re.findall(r'<th title="[^"]*">([^<]*)</th>', page)
     assert heads == ["FID proxy", "KID proxy", "density", "coverage", "FID proxy in the run"]  # no empty nn_distance
@@ -215,7 +229,8 @@ def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root:
     assert "bn_momentum 0.8 has the lowest score: FID proxy 13 ± 1.4" in page
     assert "Their scores on the way cannot be compared" in page
     assert "FID proxy in the run" not in page
-    assert not (out / "scores.png").exists()
+    charts = page[page.index("<h2>Scores") :]
+    assert "FID proxy (lower is better)" not in charts and "generator&#39;s loss" in charts
 
 
 def test_samples_stand_first_whatever_there_is_of_them(tmp_path: Path) -> None:
@@ -287,10 +302,8 @@ def test_overwriting_leaves_what_is_not_of_a_comparison(root: Path, tmp_path: Pa
     main(Comparison(run=["a-*", "b"], **place))  # type: ignore[arg-type]
     (out / "notes.txt").write_text("mine")
     main(Comparison(run=["a-*"], **place))  # type: ignore[arg-type]
-    left = {file.name for file in out.iterdir()}
-    assert "notes.txt" in left
-    assert "latents.png" in left
-    assert not left & {"final.png", "final_dark.png"}  # of the one before: now there is one group
+    assert {file.name for file in out.iterdir()} == {"notes.txt", "compare.html"}
+    assert "bn_momentum 0.9" not in (out / "compare.html").read_text()  # of the one before: now there is one group
 
 
 def test_real_images_that_are_gone_are_said_so(root: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from conftest import noise_images
 from PIL import Image
 
-from gan.images import GAP, grid, save_animation, save_curves, save_png, save_real_vs_generated
+from gan.images import GAP, grid, read_pixels, save_animation, save_curves, save_png, save_real_vs_generated
 
 
 def test_grid_places_images_row_by_row() -> None:
@@ -19,6 +19,13 @@ def test_grid_places_images_row_by_row() -> None:
     np.testing.assert_array_equal(grid(images, 2, 3, zoom=3)[::3, ::3], sheet)
     with pytest.raises(ValueError, match="needs 9 images; got 6"):
         grid(images, 3, 3)
+
+
+def test_pixels_of_a_palette_are_read_as_colours(tmp_path: Path) -> None:
+    """Their indices would be drawn in the colours of a map."""
+    pixels = np.array([[[200, 10, 30], [0, 0, 255]]], np.uint8).repeat(4, axis=0)
+    Image.fromarray(pixels).quantize(2).save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(read_pixels(tmp_path / "palette.png"), pixels)
 
 
 def test_animation_has_a_frame_an_image(tmp_path: Path) -> None:

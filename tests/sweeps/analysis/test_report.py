@@ -134,7 +134,8 @@ def test_report(tmp_path: Path) -> None:
         "Confirmation", "Contact sheet", "Search", "History", "Scores on the way", "Parallel coordinates", "Slices", "Trials",
     ]  # fmt: skip
     assert page.count('<img src="data:image/jpeg;base64,') == 2 + 3  # on the way, and the contact sheet
-    assert page.count("<svg ") == 3 + len(KEYS)  # without JavaScript: race, history, scores on the way and slices
+    # Without JavaScript: race, history, scores on the way, parallel coordinates and slices.
+    assert page.count("<svg ") == 4 + len(KEYS)
     assert "Importances and contours take 15 trials" in page  # there are six
     assert len(page) < 3_000_000
     assert not re.findall(r"https?://(?!127\.0\.0\.1:5000|www\.w3\.org/)", page)  # names, not addresses that it asks

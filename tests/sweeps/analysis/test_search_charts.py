@@ -168,7 +168,7 @@ def test_a_race_has_its_seeds_and_intervals() -> None:
     assert chart.figure["layout"]["shapes"][0]["x0"] == 20.5
 
 
-def test_plotly_takes_all_charts_and_most_have_a_still(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
+def test_plotly_takes_all_charts_and_each_has_a_still(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
     parallel, slices = space_charts(plan, every)
     assert parallel is not None
     fractions = {"optim.learning_rate": 0.7, "model.dropout": 0.3}
@@ -177,7 +177,13 @@ def test_plotly_takes_all_charts_and_most_have_a_still(plan: Plan, every: list[o
         plotly.graph_objects.Figure(chart.figure)  # it refuses what Plotly does not know
         assert "NaN" not in chart.json and "Infinity" not in chart.json
     stills = {chart.title: str(with_still(chart).still) for chart in charts}
-    assert [title for title, still in stills.items() if not still] == ["workers", "parallel coordinates", "contour"]
+    bars, lines, contour = (stills[title] for title in ("workers", "parallel coordinates", "contour"))
+    for text in ("worker 1", "complete", "paused"):
+        assert f">{text}<" in bars
+    names = [each["label"] for each in parallel.figure["data"][0]["dimensions"]]
+    assert re.findall(r"rotate\(-20\)[^>]*>([^<]+)<", lines) == names
+    assert lines.count("var(--good)") > 1 and lines.count("#999999") == len(parallel.figure["data"][0]["customdata"])
+    assert "data:image/png;base64," in contour and ">score<" in contour
     history = stills["history"]
     assert "var(--ink)" in history and "var(--good)" in history
     assert not re.search(r"#0f\d\d1f|<metadata|\bhttp://matplotlib", history)

@@ -152,7 +152,7 @@ def test_a_page_keeps_its_words_and_gets_new_tables() -> None:
 
 def test_curves_have_a_colour_a_preset_and_a_line_a_seed() -> None:
     rows = [row(preset, seed, step, 9.0 / step) for preset in ("a", "b") for seed in (1, 2) for step in (2, 4)]
-    (axes,) = curves_figure("light", rows, "ship", 4).axes
+    (axes,) = curves_figure(rows, "ship", 4).axes
     lines = axes.get_lines()
     assert len({line.get_color() for line in lines}) == 2
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 4

@@ -1,7 +1,9 @@
 """mlruns/index.html: all runs and searches as cards, those together whose scores can be compared."""
 
 import datetime
+import html
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ MOST_TRIALS = 50  # of a search, those with the lowest scores
 MOST_COMPARISONS = 20
 WIDTH, HEIGHT = 100, 30  # of a sparkline, in its own units
 POINTS = 60  # of a sparkline, at most
+TITLE_WITHIN = 2000  # characters of a page
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def page(records: Records, rows: Sequence[Row]) -> str:
         disk=in_bytes(sum(row.size for row in rows)),
         written=_time(datetime.datetime.now().timestamp()),
         serve=serve_command(records),
-        comparisons=[(file.parent.name, _link(records, file)) for file in pages],
+        comparisons=[(file.parent.name, _title(file), _link(records, file)) for file in pages],
         left_out=len(rows) - len(shown),
     )
 
@@ -186,6 +189,13 @@ def _trials(records: Records, search: Search) -> dict[str, Any]:
             for run in trials[:MOST_TRIALS]
         ],
     }
+
+
+def _title(page: Path) -> str:
+    """Return the title of a page; empty where it has none."""
+    with open(page, encoding="utf-8", errors="replace") as stream:
+        match = re.search(r"<title>(.*?)</title>", stream.read(TITLE_WITHIN), re.DOTALL)
+    return html.unescape(match[1]) if match else ""
 
 
 def _link(records: Records, path: Path) -> str:

@@ -75,10 +75,12 @@ def test_every_link_leads_somewhere(records: Records) -> None:
     run = make_run(records, "first", picture=True)
     (run.path / "samples.gif").write_bytes(b"GIF89a")
     make_study(records, "empty", state=RunStatus.RUNNING)
-    page_of = records.comparisons / "20261128-000000"
-    page_of.mkdir(parents=True)
-    (page_of / "compare.html").write_text("page")
+    for name, text in (("1", "page"), ("2", "<title>dropout: &lt;b&gt; or 0.2</title>")):
+        (records.comparisons / name).mkdir(parents=True)
+        (records.comparisons / name / "compare.html").write_text(text)
     page = written(records)
+    compared = re.findall(r'<li><a href="comparisons/(\d)/compare.html">([^<]*)</a>', page)
+    assert compared == [("2", "dropout: &lt;b&gt; or 0.2"), ("1", "1")]  # without a title its folder names it
     links = re.findall(r'(?:href|src)="([^"#]*)"', page)
     assert '<img src="runs/first/samples/samples_00000300.png"' in page  # the animation would begin with noise
     assert '<img class="moving" src="runs/first/samples.gif"' in page

@@ -44,6 +44,7 @@ $(READY): requirements.lock pyproject.toml
 
 run: install
 	@$(BIN)/python experiments/run.py experiment=quick $(ARGS)
+	@test -n "$$VIRTUAL_ENV" || echo "         after this, once in each terminal: . $(VENV)/bin/activate"
 
 test: lint
 	$(BIN)/python -m pytest -q -n 3 --dist worksteal -m "not slow"
@@ -63,7 +64,7 @@ lint: install
 	$(BIN)/python -m mypy
 
 ui: install
-	@$(BIN)/python experiments/ui.py "records.root=$(RECORDS)" $(if $(PORT),port=$(PORT))
+	@exec $(BIN)/python experiments/ui.py "records.root=$(RECORDS)" $(if $(PORT),port=$(PORT))
 
 demo: install
 	@$(BIN)/python sweeps/demo.py

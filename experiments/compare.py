@@ -96,14 +96,14 @@ def main(args: Comparison) -> int:
 
     with stage(console, "drawing"):
         images = real_images(runs[0], args.data.path, records)
-        if chosen is not None:
-            make_folder(chosen, "out")
-        out = chosen or new_folder(records.comparisons)
         runs = [run for group in groups for run in group.runs]
         styles = marks(groups, len(COLOURS["light"]), len(LINES))
         sections = draw(runs, groups, styles, images)
-        page = out / "compare.html"
-        write_atomically(page, _page(runs, groups, styles, sections).encode())
+        text = _page(runs, groups, styles, sections)
+        if chosen is not None:
+            make_folder(chosen, "out")
+        page = (chosen or new_folder(records.comparisons)) / "compare.html"
+        write_atomically(page, text.encode())
     if words := result(groups):
         say_words(console, f"result   {words}")
     console.print(_table(groups), soft_wrap=False)

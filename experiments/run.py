@@ -185,16 +185,19 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     codes: list[int] = []
     failures: list[str] = []
 
+    def own_part(job: list[str]) -> str:
+        return " ".join([each for each in map(quoted_again, job) if each not in common] or job)
+
     def task(_: DictConfig) -> None:
         job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
         own = ["--config-dir", args.config_dir] if args.config_dir else []
         code, number = _child([*own, *job])
         if number is not None:
+            _end_stopped_multirun(records, before, [own_part(job) for job in jobs[len(codes) + 1 :]], console)
             sys.exit(entry.stopped_by(number))  # and no run after it
         codes.append(code)
         if code:
-            own_part = [each for each in job if each not in common] or job
-            failures.append(f"{' '.join(own_part)} (exit code {code})")
+            failures.append(f"{own_part(job)} (exit code {code})")
 
     console = Output()
     say_what_is_set_aside(console)
@@ -231,6 +234,16 @@ def _end_multirun(records: Records, before: set[str], console: Console) -> None:
     alike = len({run.alike for run in made}) == 1 and 2 <= len(made) <= MOST_RUNS
     words = [run.name for run in reversed(made)] if alike else []
     end(records, console, f"experiments/{'compare' if alike else 'runs'}.py", *words)
+
+
+def _end_stopped_multirun(records: Records, before: set[str], not_begun: list[str], console: Console) -> None:
+    """Say what was not begun, and end with the command that resumes the run that was stopped."""
+    if not_begun:
+        say_words(console, f"stopped  before {'; '.join(not_begun)}")
+    refresh(records, console)
+    stopped = next((run for run in read_runs(records) if run.name not in before and run.state == "stopped"), None)
+    if stopped is not None:
+        say_next(console, command(records, "experiments/run.py", f"resume={stopped.name}"))
 
 
 def _child(arguments: list[str]) -> tuple[int, int | None]:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import webbrowser
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import optuna
 from rich.console import Console
@@ -82,6 +82,8 @@ def report_of(records: Records, console: Console) -> Report:
     confirm(plan, racing, lambda event: None, lambda: False)  # all of it is recorded: nothing trains
     best = attempts.run_of(plan, attempts.finished(trials)[0])
     rescored = rescore(best, plan.config.eval.final_num_images, console.print)
+    of_anywhere = [each for each in plan.fixed_overrides if not each.startswith(("data", "records."))]
+    plan = replace(plan, fixed_overrides=of_anywhere)  # its command works with the images and records of this machine
     return write_report(plan, study, compare(racing, plan.baseline_name), rescored)
 
 

@@ -1,16 +1,17 @@
 """A map of two settings: every combination is trained, scored and drawn.
 
     python sweeps/grid.py 'model.bn_momentum=choice(0.5,0.8,0.95)' 'model.leaky_relu_alpha=range(0,0.41,0.1)'
-    python sweeps/grid.py model.bn_momentum=0.5,0.8 optim.learning_rate=1e-4,2e-4,4e-4 search.steps=2500 search.study=lr
+    python sweeps/grid.py model.bn_momentum=0.5,0.8 optim.learning_rate=1e-4,2e-4,4e-4 search.steps=2500
 
 It is a search like any other (sweeps/optuna_search.py, with the settings of
 conf/search/grid.yaml): the same workers and records, and the same command resumes where
 it was stopped. Its report begins with a heat map of the score and the same latents drawn
-by each combination.
+by each combination. Its study is named by the two settings, as grid-bn_momentum-leaky_relu_alpha.
 """
 
 from experiments.cli import entry
 from experiments.cli.compose import settings_help
+from experiments.cli.progress import short_names
 from gan.errors import ConfigError
 from sweeps.search.start import FAILURES, search
 from sweeps.spec.plan import read_plan
@@ -30,6 +31,10 @@ def main(arguments: list[str]) -> int:
         if any(argument.startswith(f"{key}=") for argument in arguments):
             raise ConfigError(key, "absent for a map", "a value", "sweeps/optuna_search.py takes it")
     plan = read_plan([PRESET, *arguments])
+    if not any(argument.startswith("search.study=") for argument in arguments):
+        names = short_names([dimension.key for dimension in plan.space]).values()
+        arguments = [*arguments, f"search.study={'-'.join(['grid', *names])}"]
+        plan = read_plan([PRESET, *arguments])
     if len(plan.space) != 2:
         keys = ", ".join(dimension.key for dimension in plan.space)
         raise ConfigError("a map", "of two settings, each with a choice(...) or range(...)", keys)

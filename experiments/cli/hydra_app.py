@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 def parse_flags(arguments: list[str]) -> Namespace:
     """Return Hydra's flags with the `overrides` among them. Raises ConfigError for a flag that is none."""
     parser = get_args_parser()
-    parser.exit_on_error = False
+    parser.exit_on_error = parser.allow_abbrev = False
     try:
         args, unknown = parser.parse_known_intermixed_args(arguments)
     except ArgumentError as error:
@@ -37,7 +37,8 @@ def parse_flags(arguments: list[str]) -> Namespace:
             error.argument_name or "a flag", "as --help has it", " ".join(arguments), error.message
         ) from error
     if unknown:
-        raise ConfigError("an argument", "key=value, or a flag that --help lists", unknown[0])
+        remedy = f"without the dashes: {unknown[0].lstrip('-')}" if "=" in unknown[0] else ""
+        raise ConfigError("an argument", "key=value, or a flag that --help lists", unknown[0], remedy)
     return args
 
 

@@ -17,6 +17,18 @@ from gan.errors import ConfigError, nearest
 CLASS = "data.class_id"  # an index, or a text: the name of a folder
 INTEGER = re.compile(r"0|[1-9][0-9]*")  # of a class
 BETWEEN_COMMAS = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,])+""")
+FUNCTIONS = (
+    "choice",
+    "interval",
+    "range",
+    "tag",
+    "int",
+    "float",
+    "str",
+    "bool",
+    "shuffle",
+    "sort",
+)  # of Hydra's grammar
 MOST_RUNS = 1000  # of a multirun, which trains one after the other
 
 
@@ -54,6 +66,10 @@ def parse(overrides: list[str]) -> list[Override]:
             if re.search(r"(?i)=\s*(shuffle|sort)\(.*\bnull\b", text):
                 remedy = "key=null,1,2 takes it, in the order given"
                 raise ConfigError("an override", "without null in shuffle() and sort()", text, remedy) from error
+            called = re.fullmatch(r"[^=]*=\s*(\w+)\(.*\)", text)
+            if called is not None and called[1] not in FUNCTIONS:
+                remedy = nearest(called[1], FUNCTIONS)
+                raise ConfigError("an override", f"with one of {', '.join(FUNCTIONS)}", text, remedy) from error
             raise ConfigError("an override", "key=value", text, plain_line(error)) from error
         if isinstance(parsed[-1].value(), Glob):
             raise ConfigError("an override", "with its values written out, as in key=a,b,c", text)

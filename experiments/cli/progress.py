@@ -134,7 +134,12 @@ class TrainingDisplay:
     """
 
     def __init__(
-        self, console: Console, steps: int, start: int = 0, last_values: Mapping[str, float] | None = None
+        self,
+        console: Console,
+        steps: int,
+        start: int = 0,
+        last_values: Mapping[str, float] | None = None,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
@@ -142,12 +147,13 @@ class TrainingDisplay:
             steps: of the whole training.
             start: the step that it resumes from.
             last_values: the last losses and score before that, by the names in `gan.metric_names`.
+            is_stopping: whether it was told to stop, and saves its state as soon as it can.
         """
         self._console, self._steps = console, steps
         self._values: dict[str, float] = dict(last_values or {})
         self._begin = self._last_line = time.monotonic()
         self._start = self.step = self._printed = start
-        self._at_end = "scoring"
+        self._at_end, self._is_stopping = "scoring", is_stopping
         self._ticks: list[tuple[int, float]] = []  # steps and times of the first tick and the last
         self._live = Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
 
@@ -190,6 +196,8 @@ class TrainingDisplay:
     def _progress(self, width: int) -> Table | Text:
         """Return how far it is, in one line; below 60 columns it may become two."""
         doing = "compiling" if not self._ticks else "training" if self.step < self._steps else self._at_end
+        if self._is_stopping():
+            doing = "stopping"
         left = self._seconds_left()
         rate, elapsed = self._rate(), f"{_clock(time.monotonic() - self._begin)} elapsed"
         parts = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from experiments.cli.progress import Output, say, say_words
 from experiments.records.folders import Records
 from experiments.records.overview import STATES
+from experiments.reports.ending import command, say_next
 from experiments.reports.run_rows import SORTS, chosen, disk_use, read_rows
 from experiments.reports.run_table import lines
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
@@ -35,14 +36,15 @@ def list_runs(args: Listing) -> int:
         raise ConfigError("study", "a search with trials", args.study, f"known: {names}")
     rows = chosen(every, args.name, args.state, args.sort)
     if not every:
-        say(console, f"no runs in {records.runs}\nnext     python experiments/run.py experiment=quick")
+        say(console, f"no runs in {records.runs}")
+        say_next(console, command(records, "experiments/run.py", "experiment=quick"))
         return 0
     shown = rows[: args.top or None]
     if shown:
         for line in lines(shown, console):
             console.print(line, soft_wrap=True)
     if len(rows) < len(every):
-        say_words(console, f"rows     {len(rows):,} of {len(every):,} fit")
+        say_words(console, f"rows     {len(rows):,} of {len(every):,} match")
     if len(shown) < len(rows):
         say_words(console, f"rows     {len(shown):,} of {len(rows):,} shown; top=0 shows all")
     say_words(console, f"disk     {disk_use(records)}")

@@ -106,7 +106,7 @@ def _forget(search: Search, console: Console) -> None:
 def _idle(study: RunFolder) -> AbstractContextManager[None]:
     """Return a context in which a study is not searched. Raises ConfigError if it is."""
     if is_in_use(study):
-        raise ConfigError("run", "of no search that is running", study.name, "stop that first; it can be resumed")
+        raise ConfigError("study", "one that is not running", study.name, "stop it first; it can be resumed")
     return study.owned("run")
 
 
@@ -118,3 +118,7 @@ def _check_removable(run: Overview, force: bool) -> None:
     if won and not force:
         names = ", ".join(f"best:{name}" for name in sorted(won))
         raise ConfigError("run", "no winner of a search, unless force=true", run.name, f"it is {names}, and registered")
+    trial = read_best(RunFolder(records.studies / run.study)).get("trial") if run.study and not run.confirms else None
+    if trial is not None and run.name == f"{run.study}-trial-{trial:04d}" and not force:
+        why = f"the result of study {run.study} rests on it"
+        raise ConfigError("run", "not the best trial of a search, unless force=true", run.name, why)

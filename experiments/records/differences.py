@@ -21,6 +21,8 @@ SHORT = {  # in names of runs
     "train.label_noise": "noise",
     "train.ema_decay": "ema",
     "train.r1_gamma": "r1",
+    "model.generator.width": "g_width",
+    "model.discriminator.width": "d_width",
 }
 LONGEST = 60  # characters of a name
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
@@ -45,7 +47,8 @@ def run_name(preset: str | None, changed: dict[str, str]) -> str:
 
     Args:
         preset: of the run; None for none.
-        changed: what `differences` returns. Where that is too long, seed and the keys of SHORT stay.
+        changed: what `differences` returns. Where that is too long, seed and the keys of SHORT stay, and the name says
+            how many are left out, as -2more.
     """
     parts = {key: _part(key, value) for key, value in changed.items()}
     order = sorted(parts, key=lambda key: (key != "seed", key not in SHORT))  # what is kept first
@@ -57,6 +60,8 @@ def run_name(preset: str | None, changed: dict[str, str]) -> str:
             length += 1 + len(parts[key])
     shown = [*(key for key in parts if key != "seed"), "seed"]
     name = "-".join([start, *(parts[key] for key in shown if key in kept)])[:LONGEST].rstrip("-_.")
+    if len(kept) < len(parts):
+        name += f"-{len(parts) - len(kept)}more"
     return name if FolderName().admits(name) else f"run-{name}"
 
 
@@ -66,7 +71,7 @@ def _part(key: str, value: str) -> str:
     if value.lower() in ("true", "false"):
         return short if value.lower() == "true" else f"no_{short}"
     if NUMBER.fullmatch(value):
-        return f"{short}{short_number(value)}"
+        return f"{short}{short_number(f'{float(value):.4g}' if len(value) > 8 else value)}"
     return plain if len(plain) >= ALONE and plain[0].isalpha() else f"{short}_{plain}"
 
 

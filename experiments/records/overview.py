@@ -319,7 +319,14 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
     step = max(map(int, STEP.findall(content)), default=0)
     is_last = final is not None and final[0] >= max(scores, default=0)
     state = _state(folder, status, tags, step)
+    if state in ("stopped", "interrupted"):  # from where it resumes, which may lie behind the last record
+        step = max([step, *_checkpointed_steps(folder)])
     return Overview(folder, facts, state, tags, step, scores, final[1] if final and is_last else None, tuple(won))
+
+
+def _checkpointed_steps(folder: RunFolder) -> list[int]:
+    names = [file.stem.removeprefix("step_") for file in folder.checkpoints.files()]
+    return [int(name) for name in names if name.isdecimal()]
 
 
 def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str], step: int) -> str:

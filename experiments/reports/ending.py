@@ -11,7 +11,7 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import say
 from experiments.records.folders import Records, default_root
 from experiments.records.overview import Overview, read_run
-from experiments.reports.index import refresh
+from experiments.reports.index import file_of, refresh
 from experiments.reports.run_rows import Row
 
 
@@ -37,6 +37,8 @@ def end_of_run(records: Records, console: Console, name: str) -> None:
         name: of the run.
     """
     rows = refresh(records, console)
+    if rows:
+        say(console, f"index    {shown(file_of(records))}")
     run = read_run(records.find_run(name))
     rival = _rival(run, rows)
     if rival is not None:

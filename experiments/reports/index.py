@@ -125,6 +125,7 @@ def _card(records: Records, row: Row) -> dict[str, Any]:
     url = Delivery(of.folder).url
     card = {
         "name": row.name,
+        "is_search": row.is_search,
         "link": link,
         "picture": _link(records, still) if still is not None else None,
         "animation": _link(records, animation) if animation is not None else None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from experiments.reports.groups import Group, in_run_alike, told_apart
+from experiments.reports.groups import Group, told_apart
 from experiments.reports.statistics import CONFIDENCE, Difference, compare_with_control, mean
 from gan import metric_names
 
@@ -28,7 +28,7 @@ def ranking(groups: Sequence[Group]) -> str:
 def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
     """Return title and direction of each score that some group has; the one that ranks them comes first."""
     metrics = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}
-    if in_run_alike([run for group in groups for run in group.runs]):
+    if ranking(groups) == metric_names.FID_PROXY:
         metrics[metric_names.FID_PROXY] = ("FID proxy in the run", "lower is better")
     order = sorted(metrics, key=lambda metric: metric != ranking(groups))
     return {metric: metrics[metric] for metric in order if any(group.values(metric) for group in groups)}
@@ -65,15 +65,16 @@ def result(groups: Sequence[Group]) -> str:
     first, second, *_ = scored
     differences = compare_with_control([group.values(metric) for group in scored[1:]], first.values(metric))
     scores = f"{name} {first.summary(metric)} against {second.summary(metric)}"
-    facts = f"difference {differences[0].value:.3g}, {_interval(differences[0], scored[:2])}; lower is better"
+    facts = f"difference {-differences[0].value:.3g}, {_interval(differences[0], scored[:2])}; lower is better"
     unsure = [group for group, other in zip(scored[1:], differences, strict=True) if not other.low > 0]
     other = f"{second.name}" if len(scored) == 2 else f"{second.name}, the next of {len(scored)}"
+    lowest = "lower" if len(scored) == 2 else "lowest"
     if not differences[0].has_interval:
-        return f"{first.name} has the lowest score: {scores} of {other} ({facts})."
+        return f"{first.name} has the {lowest} score: {scores} of {other} ({facts})."
     if not unsure:
         return f"{first.name} is better: {scores} of {other} ({facts})."
     names = "" if len(scored) == 2 else f" than {', '.join(group.name for group in unsure)}"
-    return f"{first.name} has the lowest score, but is not shown to be better{names}: {scores} of {other} ({facts})."
+    return f"{first.name} has the {lowest} score, but is not shown to be better{names}: {scores} of {other} ({facts})."
 
 
 def _interval(difference: Difference, groups: Sequence[Group]) -> str:
@@ -81,7 +82,7 @@ def _interval(difference: Difference, groups: Sequence[Group]) -> str:
         alone = [group for group in groups if len(group.runs) == 1]
         which = "one seed" if len(alone) == len(groups) else f"one seed of {alone[0].name}" if alone else "one score"
         return f"{which}: no interval, and seeds of equal settings may differ by as much"
-    return f"{CONFIDENCE:.0%} interval {difference.low:.3g} to {difference.high:.3g}, {_counted(groups)}"
+    return f"{CONFIDENCE:.0%} interval {-difference.high:.3g} to {-difference.low:.3g}, {_counted(groups)}"
 
 
 def _counted(groups: Sequence[Group]) -> str:

@@ -71,7 +71,7 @@ class Row:
     @property
     def differs(self) -> str:
         """What it changes of its preset, in words; of a search also how many trials it has."""
-        words = [f"{len(self.of.trials):,} trials"] if isinstance(self.of, Search) else []
+        words = [f"search of {len(self.of.trials):,} trials"] if isinstance(self.of, Search) else []
         return ", ".join([*words, *settings_in_words(self.run)])
 
 

@@ -65,7 +65,8 @@ def _line(texts: dict[str, str], titles: Sequence[str], widths: dict[str, int], 
 
 def _says_it(row: Row) -> bool:
     """Return whether a run's name was made of what differs."""
-    return isinstance(row.of, Overview) and row.name.startswith(run_name(row.of.preset or None, row.of.changed))
+    said = run_name(row.of.preset or None, row.of.changed) if isinstance(row.of, Overview) else ""
+    return bool(said) and row.name.startswith(said) and not said.endswith("more")
 
 
 def _cells(row: Row) -> dict[str, str]:

@@ -204,7 +204,8 @@ def check(settings: Any) -> None:
             remedy = QUOTE if isinstance(value, int | float) else ""
             raise ConfigError(key, str(rule or "text"), value, remedy)
         if rule is not None and not rule.admits(value):
-            raise ConfigError(key, str(rule), value, _hint(spec, value))
+            words = f"{rule}, and finite" if isinstance(value, float) and not math.isfinite(value) else str(rule)
+            raise ConfigError(key, words, value, _hint(spec, value))
         if isinstance(value, str) and (stray := misplaced_character(value)):
             raise ConfigError(key, "text without characters that cannot be seen", value, stray)
 

@@ -29,13 +29,15 @@ def find_checkpoint(folder: RunFolder, step: str, console: Console) -> Checkpoin
         console: where warnings are printed.
 
     Raises:
-        ConfigError: in the name of `step`, if the checkpoint is not there or cannot be read.
+        ConfigError: in the name of `step`, if the checkpoint is not there or cannot be read; of `run`, if it has none.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CheckpointWarning)
         try:
             checkpoint = folder.checkpoints.find(step)
         except CheckpointError as error:
+            if not folder.checkpoints.all_files():
+                raise ConfigError("run", "one that has checkpoints", folder.name, str(error)) from error
             raise ConfigError("step", "a checkpoint that can be read", step, str(error)) from error
     for warning in caught:
         console.print(str(warning.message), style="yellow", markup=False)

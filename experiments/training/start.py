@@ -22,6 +22,7 @@ from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.differences import differences, run_name
 from experiments.records.folders import Records, RunFolder, default_root, write_json
+from experiments.records.overview import read_run
 from experiments.settings.rules import put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
 from experiments.training.ancestor import find_ancestor
@@ -178,6 +179,8 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
         checkpoint = folder.checkpoints.latest() if folder.checkpoints.files() else None
     for warning in caught:
         warn(console, str(warning.message))
+    if checkpoint is None and (step := read_run(folder).step):
+        warn(console, f"no checkpoint is left of its {step:,} updates: it trains from the beginning")
 
     new_values, old_values = flatten(new), flatten(config)
     new_values["data.class_id"] = _recorded_class(new.data.class_id, config)

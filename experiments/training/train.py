@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from experiments import ROOT
 from experiments.cli.paths import shown
 from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
+from experiments.records import journal as journals
 from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Journal, curve, curves
 from experiments.records.status import FailureKind, RunStatus
@@ -116,6 +118,7 @@ def _train(
     for warning in hardware.warnings:
         warn(console, warning)
     begin = time.monotonic()
+    before_seconds = _seconds_before(run)
     if start >= run.config.train.steps:
         say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> continues")
     journal = Journal(run.folder, run.weights.id)
@@ -127,7 +130,8 @@ def _train(
     feeder = Feeder(run.folder)
     feeder.start()
 
-    with TrainingDisplay(console, run.config.train.steps, start, last_values(run.folder, start)) as display:
+    before = last_values(run.folder, start)
+    with TrainingDisplay(console, run.config.train.steps, start, before, should_stop) as display:
         try:
             system = [ProcessMetrics(journal)] if run.config.tracking.system_metrics else []
             trainer = _build(run, hardware, [journal, display, GpuMetrics(journal), *system, *trackers], final)
@@ -176,7 +180,7 @@ def _train(
     if outcome.failure_kind is not None:
         with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
             journal.failure(outcome.failure_kind, outcome.failure, outcome.step)
-    tags = {"duration": f"{time.monotonic() - begin:.0f} s", **closing_tags(outcome)}
+    tags = {"duration": f"{before_seconds + time.monotonic() - begin:.0f} s", **closing_tags(outcome)}
     with contextlib.suppress(OSError):  # records that cannot be read were the failure itself
         tags[NOTE] = _description(run, outcome)
     _close(journal, outcome.status, tags)
@@ -304,6 +308,12 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
         f" {run.config.eval.final_num_images:,} images, {run.weights.id}; lower is better)",
     )
     say_words(console, " " * LABEL + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()))
+
+
+def _seconds_before(run: Run) -> float:
+    """Return how long earlier sessions trained a run that resumes from a checkpoint."""
+    words = str(journals.all_tags(run.folder.journal).get("duration", "")) if run.checkpoint is not None else ""
+    return float(words.removesuffix(" s")) if re.fullmatch(r"[\d.]+ s", words) else 0.0
 
 
 def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> None:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from experiments.cli.progress import short_names
 from experiments.reports.charts import Chart, escaped
 from sweeps.analysis.importances import BEST_FRACTION, comparable, length
-from sweeps.analysis.trial_charts import STATES
+from sweeps.analysis.trial_charts import STATES, highest_shown
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, table_text
 from sweeps.study import attempts
@@ -116,7 +116,7 @@ def _slice(plan: Plan, dimension: Dimension, trials: Sequence[FrozenTrial]) -> C
     ]  # fmt: skip
     values = sorted(trial.value for trial in trials if trial.value is not None)
     layout = {
-        "height": 240, "xaxis": _axis(dimension), "yaxis": {"range": _padded(values[0], _highest(values))},
+        "height": 240, "xaxis": _axis(dimension), "yaxis": {"range": _padded(values[0], highest_shown(values))},
         "meta": {"width": 320},
     }  # fmt: skip
     return Chart(key, {"data": data, "layout": layout})

@@ -21,16 +21,21 @@ STATES = {
     "failed": ("var(--ink)", "x"),
     "pruned": ("var(--c4)", "x"),
     "paused": ("#888888", "circle-open"),
+    "stopped": ("var(--c1)", "circle-open"),
     "complete": ("var(--c0)", "circle"),
     "training": ("var(--c1)", "circle"),
     "baseline": ("var(--ink)", "diamond"),
     "best": ("var(--good)", "star"),
 }
+WORDS = {
+    "FAIL": "failed", "PRUNED": "pruned", "PAUSED": "paused", "STOPPED": "stopped", "COMPLETE": "complete",
+}  # fmt: skip
 KINDS = {RANDOM: "#888888", PRIOR: "var(--c2)", TPE: "var(--c5)", MUTATION: "var(--c3)"}
 WINDOW = 10  # suggestions, of which fractions are taken
 SHOWN = 0.95  # of the scores a chart begins with; the others are in reach by zooming out
 FAR = 2.0  # times the score that so many are below: up to there all are shown
 MOST_MARKERS = 1500
+FEW = 10  # trials, each of which has a tick
 CLOSEST = 0.07  # two marks on an axis, as a fraction of it
 
 
@@ -50,7 +55,6 @@ def trial_charts(plan: Plan, every: Sequence[FrozenTrial]) -> list[Chart]:
 def _by_state(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
     """Return the trials by the words of STATES, the best and the baseline each by itself."""
     done = attempts.finished(trials)
-    words = {"FAIL": "failed", "PRUNED": "pruned", "PAUSED": "paused", "COMPLETE": "complete"}
     groups: dict[str, list[FrozenTrial]] = {name: [] for name in STATES}
     for trial in sorted(trials, key=attempts.origin):
         if attempts.is_baseline(plan, trial) and not attempts.is_repeat(trial):
@@ -58,7 +62,7 @@ def _by_state(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, list[Froze
         elif done and trial.number == done[0].number:
             name = "best"
         else:
-            name = words.get(attempts.state_name(trial), "training")
+            name = WORDS.get(attempts.state_name(trial), "training")
         groups[name].append(trial)
     return {name: group for name, group in groups.items() if group}
 
@@ -94,7 +98,8 @@ def _history(plan: Plan, groups: Mapping[str, Sequence[FrozenTrial]]) -> Chart |
             0, {"type": "scatter", "mode": "lines", "name": "best so far", "x": [attempts.origin(t) for t in done],
                 "y": lowest, "line": line, "hoverinfo": "skip"},
         )  # fmt: skip
-    layout = {"xaxis": {"title": {"text": "trial"}}, "yaxis": _score_axis(scores)}
+    few = {"dtick": 1} if sum(map(len, groups.values())) <= FEW else {}  # or there would be a trial 0.5
+    layout = {"xaxis": {"title": {"text": "trial"}, **few}, "yaxis": _score_axis(scores)}
     words = "Each trial at its last score; lower is better. The line: the best of those that came to their end."
     return Chart("history", {"data": data, "layout": layout}, words) if scores else None
 
@@ -216,8 +221,7 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
     workers = sorted({str(trial.user_attrs[attempts.WORKER]) for trial in ran})
     names = {worker: f"worker {k}" for k, worker in enumerate(workers, 1)}
     data = []
-    words = {"FAIL": "failed", "PRUNED": "pruned", "PAUSED": "paused", "COMPLETE": "complete"}
-    for state, word in words.items():
+    for state, word in WORDS.items():
         group = [trial for trial in ran if attempts.state_name(trial) == state]
         x: list[str | None] = []
         y: list[str | None] = []
@@ -248,8 +252,11 @@ def _name(plan: Plan, state: str) -> str:
 
 
 def _score_axis(scores: Sequence[float]) -> dict[str, Any]:
-    """Return an axis for scores: a few that are far above the rest do not flatten it."""
+    return {"title": {"text": "score"}, "range": [0, 1.08 * highest_shown(scores)]}
+
+
+def highest_shown(scores: Sequence[float]) -> float:
+    """Return up to where an axis shows scores at first: a few that are far above the rest do not flatten it."""
     finite = sorted(score for score in scores if score < float("inf"))
     usual = finite[int(SHOWN * (len(finite) - 1))] if finite else 1.0
-    highest = finite[-1] if finite and finite[-1] <= FAR * usual else usual
-    return {"title": {"text": "score"}, "range": [0, 1.08 * highest]}
+    return finite[-1] if finite and finite[-1] <= FAR * usual else usual

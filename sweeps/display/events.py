@@ -28,7 +28,7 @@ class TrialProgressed:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial is over: COMPLETE with a score, PAUSED, PRUNED or FAIL with a reason."""
+    """A trial is over: COMPLETE with a score, PAUSED, PRUNED, STOPPED or FAIL with a reason."""
 
     number: int
     state: str

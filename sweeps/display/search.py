@@ -164,5 +164,7 @@ def _ending(row: Row) -> str:
         return f"score {row.score:.4g}" if row.score is not None else "complete"
     if row.state == "PAUSED":
         return f"{row.reason}: score {row.score:.4g}" if row.score is not None else row.reason
+    if row.state == "STOPPED":
+        return f"stopped at step {row.step:,}" + (f": {row.reason}" if row.reason not in ("", "interrupted") else "")
     word = {"PRUNED": "pruned", "FAIL": "failed"}[row.state]
     return f"{word}: {row.reason}"

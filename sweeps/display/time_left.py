@@ -3,13 +3,15 @@
 import math
 import time
 
+PREVIOUS_SECONDS = 60.0  # that the rate of a stage before counts as much as
+
 
 class ThroughputMeter:
     """Measures how many updates a second all trainings make together.
 
     Args:
-        previous: updates a second of the stage before, 0 where there was none. It counts until this
-            stage has made updates.
+        previous: updates a second of the stage before, 0 where there was none. It counts as much as the first
+            seconds of this stage, in which processes begin.
     """
 
     def __init__(self, previous: float = 0.0) -> None:
@@ -32,7 +34,8 @@ class ThroughputMeter:
     def rate(self) -> float:
         """Updates a second, 0 while it is not known."""
         updates = sum(self._last_steps.values()) - sum(self._first_steps.values())
-        return updates / self.elapsed if updates else self._previous
+        weight = PREVIOUS_SECONDS if self._previous else 0.0
+        return (updates + weight * self._previous) / (self.elapsed + weight) if updates else self._previous
 
     def seconds(self, updates: float) -> float:
         """Return how many seconds so many updates take, infinitely many while the rate is not known."""

@@ -15,6 +15,7 @@ from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
 from experiments.housekeeping.needless import free_of_study
+from experiments.housekeeping.words import counted
 from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json
 from experiments.records.journal import Journal
@@ -167,7 +168,7 @@ class SearchSession:
         if self.plan.search.keep_checkpoints == "winners":
             count, size = free_of_study(self.plan.records, self.plan.search.study)
             if size:
-                self._say(f"freed    {in_bytes(size)}: checkpoints of {count} runs that never train on")
+                self._say(f"freed    {in_bytes(size)}: checkpoints of {counted(count, 'run')} that never train on")
 
     def note(self, event: Event, seconds_left: float) -> None:
         """Keep the best score so far as a curve, and the page up to date.

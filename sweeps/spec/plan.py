@@ -401,7 +401,8 @@ def _check(plan: Plan) -> None:
         if search.pruner != "asha":
             raise ConfigError("search.min_steps", "absent unless search.pruner=asha", search.min_steps)
         if search.min_steps > search.steps:
-            raise ConfigError("search.min_steps", f"at most search.steps={search.steps}", search.min_steps)
+            rule = f"at most search.steps={search.steps}"
+            raise ConfigError("search.min_steps", rule, search.min_steps, "search.min_steps=<updates> sets it")
         if search.min_steps % every_steps:
             rule = f"a multiple of eval.every_steps={every_steps}"
             raise ConfigError("search.min_steps", rule, search.min_steps, "scores are compared at that step")

@@ -45,9 +45,20 @@ def superseded(trials: Sequence[FrozenTrial]) -> set[int]:
 
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return one trial for each suggestion: its last attempt."""
-    gone = superseded(trials)
-    return [trial for trial in trials if trial.number not in gone]
+    """Return one trial for each suggestion: its last attempt, with the scores of those before until it has its own."""
+    past = histories(trials)
+    gone = {number for history in past for number in history}
+    by_number = {trial.number: trial for trial in trials}
+    lasts = []
+    for trial, history in zip(trials, past, strict=True):
+        if trial.number in gone:
+            continue
+        if history and not trial.intermediate_values and not trial.state.is_finished():
+            scores = [by_number[n].intermediate_values for n in history if n in by_number]
+            trial = copy.copy(trial)
+            trial.intermediate_values = next(filter(None, reversed(scores)), {})
+        lasts.append(trial)
+    return lasts
 
 
 def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -84,8 +95,15 @@ def paused_at(trial: FrozenTrial) -> int | None:
 
 
 def state_name(trial: FrozenTrial) -> str:
-    """Return Optuna's word for the state of a trial, or PAUSED, which it does not know."""
-    return "PAUSED" if paused_at(trial) is not None else trial.state.name
+    """Return Optuna's word for the state of a trial, or PAUSED or STOPPED, which it does not know."""
+    return "PAUSED" if paused_at(trial) is not None else "STOPPED" if _is_stopped(trial) else trial.state.name
+
+
+def _is_stopped(trial: FrozenTrial) -> bool:
+    """Whether its search or its worker ended, no fault of the trial: another attempt resumes it."""
+    left = trial.state == TrialState.FAIL and OUTCOME not in trial.user_attrs
+    waits = trial.state == TrialState.WAITING and BEGUN in trial.user_attrs  # that other attempt
+    return waits or (left and f"{LEFT}{trial.number}" in trial.user_attrs)
 
 
 def origin(trial: FrozenTrial | Trial) -> int:

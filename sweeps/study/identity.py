@@ -18,6 +18,7 @@ from experiments.settings.rules import describe, get
 from experiments.settings.schema import Config
 from gan.errors import ConfigError
 from sweeps.spec.plan import BASELINE_PREFIX, SPACE_PREFIX, Plan
+from sweeps.study import published
 from sweeps.study.attempts import BASELINE, ORIGIN
 from sweeps.study.learned import LEARNED, Learned
 from sweeps.study.optuna_log import experimental
@@ -29,6 +30,8 @@ Identity = dict[str, Any]
 Difference = tuple[str, Any, Any]  # a key, its value in the study, its value in this search
 NAMED = "named"  # attribute of a trial: the words of search.start_from that named its settings
 RUNGS = "search.rungs"  # in the identity of a study whose trials grow
+IMAGES = "dataset_sha256"  # in the identity
+MOST_NAMED = 4  # differences in an error
 OTHER_STUDY = "search.study=<new> begins another"
 
 
@@ -78,7 +81,7 @@ def open_study(
     stored = study.user_attrs.get(IDENTITY)
     if stored is not None:
         stored = with_present_names(stored)
-        check_identity(name, stored, identity, plan)
+        check_identity(name, stored, identity, plan, _images_of(study))
         _check_distributions(study, plan)
         for line in describe_extension(study, plan, stored):
             say(line)
@@ -127,7 +130,12 @@ def settings_of_former_searches(storage: RDBStorage, plan: Plan) -> list[str]:
     return ["search.pruner=halving", *([] if names_steps else [f"search.steps={stored['search.steps']}"])]
 
 
-def check_identity(name: str, stored: Identity, current: Identity, plan: Plan) -> None:
+def _images_of(study: Study) -> str:
+    """Return what the images of a study are; empty where it does not say."""
+    return str(study.user_attrs.get(published.FACTS, {}).get("dataset", {}).get("description", ""))
+
+
+def check_identity(name: str, stored: Identity, current: Identity, plan: Plan, images: str = "") -> None:
     """Check that the scores of a study and of this search can be compared.
 
     With search.extend=true the space of the study may be another, as long as all else is the same.
@@ -137,9 +145,10 @@ def check_identity(name: str, stored: Identity, current: Identity, plan: Plan) -
         stored: the identity that the study has.
         current: the identity of this search.
         plan: of this search.
+        images: of the study, in words.
 
     Raises:
-        ConfigError: where they differ, with every difference.
+        ConfigError: where they differ, with the first differences, that of the images before all others.
     """
     stored, current = _complete(stored, current, plan)
     searched = {key.removeprefix(SPACE_PREFIX) for key in stored | current if key.startswith(SPACE_PREFIX)}
@@ -155,7 +164,12 @@ def check_identity(name: str, stored: Identity, current: Identity, plan: Plan) -
     remedy = OTHER_STUDY + (", search.extend=true widens this one" if can_extend else "")
     if RUNGS in current and RUNGS not in stored:
         remedy += ", search.pruner=halving continues this one"
+    differences.sort(key=lambda difference: difference[0] != IMAGES)
     texts = [f"{key}: {_or_absent(a)} in the study, {_or_absent(b)} now" for key, a, b in differences]
+    if differences[0][0] == IMAGES:
+        texts[0] = f"images: {images or 'others'} in the study, others now (data.path=... says where they are)"
+    if len(texts) > MOST_NAMED:
+        texts[MOST_NAMED - 1 :] = [f"{len(texts) - MOST_NAMED + 1} settings more"]
     raise ConfigError("search.study", f"one made with the same settings ({remedy})", name, "; ".join(texts))
 
 

@@ -162,12 +162,13 @@ class Objective:
                 self._worker.make_room()
             raise TrialFailed(ended.failure)
         reason = ended.failure if ended is not None and ended.failure else "interrupted"
+        state = "STOPPED"
         if ended is None and not self._worker.ended:
-            reason = process.ending()
+            state, reason = "FAIL", process.ending()
             trial.set_user_attr(f"{attempts.KILLED}{number}", reason)
         else:
             trial.set_user_attr(f"{attempts.LEFT}{number}", reason)
-        self._worker.listener(TrialEnded(number, "FAIL", reason))
+        self._worker.listener(TrialEnded(number, state, reason))
         if ended is not None and ended.status == RunStatus.FAILED:
             self._worker.give_up(reason)
         raise TrialFailed(reason)

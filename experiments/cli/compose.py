@@ -91,7 +91,7 @@ def compose(overrides: list[str], search_folder: str | None = None) -> Composed:
     check_keys(overrides, search_folder)
     for override in parse(overrides):
         if override.is_sweep_override():
-            remedy = "-m trains a run for each of several values"
+            remedy = "--multirun trains a run for each of several values"
             raise ConfigError(override.key_or_group, "one value", value_text(override), remedy)
     named = named_keys(overrides)
     shadowed = [key for key, spec in describe(Config).items() if spec["same_as"] in named and key not in named]

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from experiments import ROOT
+
 SHOW_CURSOR = "\x1b[?25h"  # which live lines hide
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PROGRAMS = [Path(__file__).resolve().parents[2] / name for name in ("experiments", "sweeps", "benchmarks")]  # folders
+PROGRAMS = [ROOT / name for name in ("experiments", "sweeps", "benchmarks")]  # folders of them
 
 
 @functools.cache

@@ -65,7 +65,8 @@ def result(groups: Sequence[Group]) -> str:
     first, second, *_ = scored
     differences = compare_with_control([group.values(metric) for group in scored[1:]], first.values(metric))
     scores = f"{name} {first.summary(metric)} against {second.summary(metric)}"
-    facts = f"difference {-differences[0].value:.3g}, {_interval(differences[0], scored[:2])}; lower is better"
+    # The lower less the higher, as in the result of a search; 0 - x, as -x may be -0.
+    facts = f"difference {0 - differences[0].value:.3g}, {_interval(differences[0], scored[:2])}; lower is better"
     unsure = [group for group, other in zip(scored[1:], differences, strict=True) if not other.low > 0]
     other = f"{second.name}" if len(scored) == 2 else f"{second.name}, the next of {len(scored)}"
     lowest = "lower" if len(scored) == 2 else "lowest"
@@ -82,7 +83,7 @@ def _interval(difference: Difference, groups: Sequence[Group]) -> str:
         alone = [group for group in groups if len(group.runs) == 1]
         which = "one seed" if len(alone) == len(groups) else f"one seed of {alone[0].name}" if alone else "one score"
         return f"{which}: no interval, and seeds of equal settings may differ by as much"
-    return f"{CONFIDENCE:.0%} interval {-difference.high:.3g} to {-difference.low:.3g}, {_counted(groups)}"
+    return f"{CONFIDENCE:.0%} interval {0 - difference.high:.3g} to {0 - difference.low:.3g}, {_counted(groups)}"
 
 
 def _counted(groups: Sequence[Group]) -> str:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 from experiments.training.build import build_update
 
 DELIVERY_SECONDS = 120.0  # that a finished run waits for MLflow
+FEW_IMAGES = 500  # fewer than that D soon knows by heart
 STOPPED_SECONDS = 5.0  # the same, for a run that the user stopped
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
 TRAINING_GRID = (5, 8)  # rows and columns of the figure of training images
@@ -111,6 +112,13 @@ def _train(
     start = run.checkpoint.step if run.checkpoint is not None else 0
     say(console, f"run      {run.folder.name}" + (f", resumed from step {start:,}" if run.resumed else ""))
     say_words(console, f"data     {run.dataset.description}")
+    if (
+        len(run.dataset.train) < FEW_IMAGES
+        and run.config.train.augment == "none"
+        and run.config.train.init_from is None
+    ):
+        hint = "for so few images see docs/data.md: train.augment and train.init_from are made for them"
+        say_words(console, f"hint     {hint}")
     computes_in = ", bfloat16" if run.config.train.precision == HALF else ""
     say_words(console, f"device   {hardware.words}{computes_in}")
     if run.config.train.init_from is not None:

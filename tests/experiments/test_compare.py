@@ -97,9 +97,9 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
     printed = capsys.readouterr().out
     assert re.search(r"bn_momentum 0.8 +13 ± 1.4 +13 ± 1.4 +2 +40", printed)
-    words = "bn_momentum 0.8 has the lowest score: FID proxy 13 ± 1.4 against 30 of bn_momentum 0.9 "
+    words = "bn_momentum 0.8 has the lower score: FID proxy 13 ± 1.4 against 30 of bn_momentum 0.9 "
     words += (
-        "(difference 17, one seed of bn_momentum 0.9: no interval, and seeds of equal settings may differ by as much; "
+        "(difference -17, one seed of bn_momentum 0.9: no interval, and seeds of equal settings may differ by as much; "
     )
     words += "lower is better)."
     assert f"result   {words}" in printed
@@ -136,7 +136,7 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert not re.search(r'(src|srcset|href)="(?!data:|http://127|#)', page)  # self-contained
     assert "<th>settings of</th>" in page
     heads = re.findall(r'<th title="[^"]*">([^<]*)</th>', page)
-    assert heads == ["FID proxy", "KID proxy", "density", "coverage", "FID proxy in the run"]  # no empty nn_distance
+    assert heads == ["FID proxy", "KID proxy", "density", "coverage"]  # no empty nn_distance
     for words in (
         "<td>model<wbr>.bn<wbr>_momentum</td>",
         "64 images",
@@ -164,16 +164,16 @@ def test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance() -> None:
         return result(scored(*groups))
 
     assert words((12.0, 10.0, 14.0), (6.0, 8.0, 7.0)) == (  # by the t test with 4 degrees of freedom
-        "b is better: FID proxy 7 ± 1 against 12 ± 2 of a (difference 5, 95% interval 1.42 to 8.58, 3 seeds each; lower is better)."
+        "b is better: FID proxy 7 ± 1 against 12 ± 2 of a (difference -5, 95% interval -8.58 to -1.42, 3 seeds each; lower is better)."
     )
     three = words((12.0, 10.0, 14.0), (6.0, 8.0, 7.0), (8.0, 9.0, 9.0))
     assert three.startswith("b has the lowest score, but is not shown to be better than c: FID proxy 7 ± 1 against ")
     assert "of c, the next of 3 (" in three
     equal = words((5.0, 5.0), (5.0, 5.0))
-    assert equal.startswith("a has the lowest score, but is not shown to be better: ")
+    assert equal.startswith("a has the lower score, but is not shown to be better: ")
     assert "(difference 0, 95% interval 0 to 0, 2 seeds each; " in equal
     assert words((5.0,), (6.0,)) == (
-        "a has the lowest score: FID proxy 5 against 6 of b (difference 1, "
+        "a has the lower score: FID proxy 5 against 6 of b (difference -1, "
         "one seed: no interval, and seeds of equal settings may differ by as much; lower is better)."
     )
     assert "one seed of a: no interval" in words((5.0,), (6.0, 7.0), (8.0, 9.0))
@@ -226,7 +226,7 @@ def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root:
     out = tmp_path / "page"
     assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
     page = (out / "compare.html").read_text()
-    assert "bn_momentum 0.8 has the lowest score: FID proxy 13 ± 1.4" in page
+    assert "bn_momentum 0.8 has the lower score: FID proxy 13 ± 1.4" in page
     assert "Their scores on the way cannot be compared" in page
     assert "FID proxy in the run" not in page
     charts = page[page.index("<h2>Scores") :]
@@ -267,7 +267,7 @@ def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
     page = _page(runs, groups, marks(groups, 6, 3), dict.fromkeys(("The same latents", "Scores", "Losses"), "None."))
     assert re.findall(r'<th title="[^"]*">([^<]*)</th>', page) == ["FID proxy in the run"]
     assert f"<td>bn_momentum 0.8</td><td>{expected[0]:.4g}</td>" in page
-    assert f"bn_momentum 0.9 has the lowest score: FID proxy in the run {expected[1]:.4g} against" in page
+    assert f"bn_momentum 0.9 has the lower score: FID proxy in the run {expected[1]:.4g} against" in page
     assert "have no score of their own at the end" in page
     assert "the mean of its last 3, which a search minimises too" in page
 

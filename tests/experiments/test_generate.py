@@ -138,6 +138,11 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         assert "\n" not in str(caught.value)
         assert sorted(tmp_path.rglob("*")) == before
     assert existing.read_bytes() == b"mine"
+    for file in untrained_run.folder.checkpoints.all_files():
+        file.unlink()
+    untrained_run.folder.checkpoints.note.write_text("the search is over")
+    with pytest.raises(ConfigError, match=r"run must be one that has checkpoints; got .*the search is over"):
+        main(wanted(untrained_run, out=str(tmp_path / "new.png")))
 
 
 def test_the_way_between_two_latents_is_spherical() -> None:

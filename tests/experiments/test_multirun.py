@@ -155,3 +155,22 @@ def test_a_multirun_ends_with_the_command_that_compares_what_it_trained(tmp_path
     assert last_line({"before"}) == f"next     python experiments/compare.py first second {root}"
     make_run(records, "horses", tags={"dataset_sha256": "cd" * 32})  # whose scores cannot be compared with theirs
     assert last_line({"before"}) == f"next     python experiments/runs.py {root}"
+
+
+def test_a_stopped_multirun_says_what_was_not_begun_and_how_to_resume(
+    multirun: Multirun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def child(arguments: list[str]) -> tuple[int, int | None]:
+        seed = next(word for word in arguments if word.startswith("seed="))
+        is_second = seed == "seed=2"
+        make_run(Records(tmp_path), seed.replace("=", ""), status=RunStatus.KILLED if is_second else RunStatus.FINISHED)
+        return (130, signal.SIGINT) if is_second else (0, None)
+
+    monkeypatch.setattr(sys, "argv", ["experiments/run.py"])
+    monkeypatch.setattr(training_program, "_child", child)
+    with pytest.raises(SystemExit) as ended:
+        training_program.main(["-m", "seed=1,2,3,4", f"records.root={tmp_path}"])
+    assert ended.value.code == 130
+    *_, stopped, following = capsys.readouterr().out.splitlines()
+    assert stopped == "stopped  before seed=3; seed=4"
+    assert following == f"next     python experiments/run.py resume=seed2 records.root={tmp_path}"

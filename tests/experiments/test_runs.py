@@ -76,7 +76,7 @@ def test_the_list_says_what_each_run_is(records: Records, capsys: pytest.Capture
     header, ships, killed, broken, old, disk = lines(capsys.readouterr().out)
     assert header == ["name", "state", "FID proxy", "images", "step", "size", "age", "differs", "study"]
     assert ships[:5] == ["ships", "finished", "9", "2,000", "300"]
-    assert ships[-2:] == ["3 trials, learning_rate 3e-4", "a search"]
+    assert ships[-2:] == ["search of 3 trials, learning_rate 3e-4", "a search"]
     assert killed[:2] == ["killed", "interrupted"]
     assert broken[:5] == ["broken", "failed", "50", "2,000", "100"]
     assert old[:5] == ["old", "finished", "9", "5,000", "300"]
@@ -99,6 +99,14 @@ def test_the_list_has_the_length_that_a_run_was_resumed_to(records: Records) -> 
     assert differs == {
         "first": "quick, steps 300, seed 1", "second": "quick, seed 1, steps 900", "third": "quick, steps 900",
     }  # fmt: skip
+
+
+def test_a_stopped_run_is_listed_with_the_step_that_it_resumes_from(records: Records) -> None:
+    for name, status in (("stopped", RunStatus.KILLED), ("done", RunStatus.FINISHED)):
+        run = make_run(records, name, status=status)
+        for file in ("step_00000350.npz", "step_half.npz"):
+            (run.checkpoints.folder / file).touch()
+    assert {row.name: row.step for row in read_rows(records)} == {"stopped": 350, "done": 300}
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
@@ -193,11 +201,17 @@ def test_rm_refuses_what_is_in_use_and_winners(records: Records) -> None:
         pytest.raises(ConfigError, match="run must be one that no process trains or delivers; got 'busy'"),
     ):
         call(records, "rm", "busy", "yes=true", "force=true")
-    with study.owned(), pytest.raises(ConfigError, match="run must be of no search that is running; got 'ships'"):
+    with study.owned(), pytest.raises(ConfigError, match="study must be one that is not running; got 'ships'"):
         call(records, "rm", "ships-trial-0000", "yes=true")
     with pytest.raises(ConfigError, match="no winner of a search, unless force=true; got 'ships-trial-0001'"):
         call(records, "rm", "ships-trial-000*", "yes=true")
     assert len(records.all_runs()) == 3  # not even the other trial
+    confirmed = make_study(records, "boats", "boats-confirm-trial-0002-seed-1", 2)
+    make_trial(records, "boats", 2, "COMPLETE")
+    with pytest.raises(ConfigError, match="not the best trial of a search, unless force=true; got 'boats-trial-0002'"):
+        call(records, "rm", "boats-trial-0002", "yes=true")
+    assert call(records, "rm", "boats-trial-0002", "yes=true", "force=true") == 0
+    shutil.rmtree(confirmed.path)
     assert call(records, "rm", "best:ships", "yes=true", "force=true") == 0
     assert {run.name for run in records.all_runs()} == {"busy", "ships-trial-0000"}
 
@@ -212,7 +226,7 @@ def test_rm_removes_a_whole_search(tracked: Records, capsys: pytest.CaptureFixtu
         optuna.create_study(storage=tracked.studies_address, study_name=name)
     with pytest.raises(ConfigError, match=r"study must be a search; got 'shipz' \(known: ships\)"):
         call(tracked, "rm", "study=shipz", "yes=true")
-    with study.owned(), pytest.raises(ConfigError, match="run must be of no search that is running; got 'ships'"):
+    with study.owned(), pytest.raises(ConfigError, match="study must be one that is not running; got 'ships'"):
         call(tracked, "rm", "study=ships", "yes=true")
     assert call(tracked, "rm", "study=ships", "yes=true") == 0
     assert "removed  2 runs and the search ships" in capsys.readouterr().out

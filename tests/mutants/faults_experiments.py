@@ -567,6 +567,22 @@ FAULTS = [
         'return "white" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "black"',
         ("tests/experiments/reports/test_figures.py",),
     ),
+    Fault(
+        "palette",
+        "gan/images.py",
+        "Samples with a palette are drawn by their indices.",
+        'return np.asarray(image.convert("RGB"))',
+        "return np.asarray(image)",
+        ("tests/gan/test_images.py",),
+    ),
+    Fault(
+        "sign-of-difference",
+        "experiments/reports/result.py",
+        "A comparison's difference is the lower less the higher, its interval the other way round.",
+        'f"{CONFIDENCE:.0%} interval {0 - difference.high:.3g} to {0 - difference.low:.3g}, ',
+        'f"{CONFIDENCE:.0%} interval {difference.low:.3g} to {difference.high:.3g}, ',
+        ("tests/experiments/test_compare.py",),
+    ),
     # GPUs.
     Fault(
         "wrong-gpu-skipped",

@@ -48,6 +48,22 @@ FAULTS = [
     ),
     # The study.
     Fault(
+        "stopped-is-failed",
+        "sweeps/study/attempts.py",
+        "A trial whose search was stopped counts as failed.",
+        'else "STOPPED" if _is_stopped(trial) else trial.state.name',
+        "else trial.state.name",
+        ("tests/sweeps/study/test_attempts.py",),
+    ),
+    Fault(
+        "scores-lost-while-stopped",
+        "sweeps/study/attempts.py",
+        "A stopped trial has no scores until it is resumed.",
+        "            trial.intermediate_values = next(filter(None, reversed(scores)), {})\n",
+        "",
+        ("tests/sweeps/study/test_attempts.py",),
+    ),
+    Fault(
         "live-worker-requeued",
         "sweeps/study/attempts.py",
         "The trial of a worker that is alive is queued anew.",

@@ -1,6 +1,7 @@
 """make demo: the search that comes with the program, and how it got here."""
 
 import re
+import shlex
 import sqlite3
 import webbrowser
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from experiments.cli.compose import compose_config
 from experiments.records.folders import Records
 from experiments.settings.schema import RecordsConfig
 from gan.errors import ConfigError
@@ -50,6 +52,9 @@ def test_the_report_and_the_index_are_there_without_training(
     text = report.read_text()
     assert "for the tutorial&#39;s settings" in text  # the result
     assert "Contact sheet" in text and 'class="chart"' in text
+    (command,) = re.findall(r"<pre>(python experiments/run.py .*?)</pre>", text)
+    assert "data" not in command and "records.root" not in command  # it is for the images and records of this machine
+    assert compose_config(shlex.split(command)[2:]).train.steps == 15_000
     index = (records.root / "index.html").read_text()
     assert "quick" in index
     out = capsys.readouterr().out

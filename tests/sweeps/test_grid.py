@@ -109,7 +109,7 @@ def test_a_map_from_beginning_to_end(program: RunProgram, npz: Path, tmp_path: P
     ]  # fmt: skip
     result = program(*arguments, script="sweeps/grid.py")
     assert result.returncode == 0, result.stdout + result.stderr
-    folder = tmp_path / "studies" / "grid"
+    folder = tmp_path / "studies" / "grid-dropout-learning_rate"
     with open(folder / "trials.csv") as stream:
         rows = list(csv.DictReader(stream))
     done = {(row["model.dropout"], row["optim.learning_rate"]) for row in rows if row["state"] == "COMPLETE"}

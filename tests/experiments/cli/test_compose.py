@@ -108,6 +108,9 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
         ("train.steps=1,2", "--multirun"),
         ("name=[a]", "name must be letters a to z, digits"),
         ("experiment=glob(*)", "an override must be with its values written out, as in key=a,b,c"),
+        ("optim.learning_rate=1e-3,2e-3", "must be one value; got '1e-3,2e-3' .--multirun trains a run for each"),
+        ("optim.learning_rate=inf", "must be greater than 0, and finite; got inf"),
+        ("optim.learning_rate=intervall(1,2)", "bool, shuffle, sort; got .* .did you mean 'interval'"),
         ("model.latent_dim=[choice(1,2)]", "an override must be without several values inside of another value"),
     ],
 )

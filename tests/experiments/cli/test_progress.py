@@ -94,6 +94,11 @@ def test_the_live_lines_say_what_goes_on_and_break_between_words_where_nothing_f
     assert rendered(display, 60)[0].startswith("scoring  ")
     display.close()
     assert rendered(display, 60)[0].startswith("trained  ")
+    asked: list[int] = []
+    stopping = TrainingDisplay(Console(force_terminal=True), steps=10, is_stopping=lambda: bool(asked))
+    assert rendered(stopping, 60)[0].startswith("compiling  ")
+    asked.append(2)  # Ctrl-C, which takes effect after the update
+    assert rendered(stopping, 60)[0].startswith("stopping  ")
 
 
 def rendered(display: TrainingDisplay, width: int) -> list[str]:

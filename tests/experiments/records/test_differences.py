@@ -19,6 +19,8 @@ from experiments.settings.rules import FolderName
         (["model.generator.bn_momentum=[0.78,0.8]", "train.augment='color+cutout'"], "run-bn_momentum_0.78_0.8-color_cutout"),
         (["train.label_noise_side=up", "train.threads=2", "eval.num_images=100", "seed=3", "seed=4"],
          "run-label_noise_side_up-seed4"),
+        (["experiment=quick", "optim.learning_rate=0.000851025683266108", "model.generator.width=64", "model.discriminator.width=16"],
+         "quick-lr8.51e-4-g_width64-d_width16"),
         (["model.generator.bn_momentum=null", "hydra.run.dir=x", "records.root=/tmp", "notify=mail"], "run"),
     ],
 )  # fmt: skip
@@ -34,8 +36,11 @@ def test_a_long_name_keeps_its_seed() -> None:
         [f"model.x{number}=0.123456" for number in range(20)] + ["optim.learning_rate=1e-4", "seed=17"]
     )
     name = run_name("quick", changed)
-    assert len(name) <= LONGEST
-    assert name.startswith("quick-x00.123456-") and name.endswith("-lr1e-4-seed17")
+    start, left_out = name.rsplit("-", 1)
+    assert len(start) <= LONGEST
+    assert start.startswith("quick-x00.123456-") and start.endswith("-lr1e-4-seed17")
+    assert left_out == f"{22 - start.count('-') + start.count('-4')}more"  # of 1e-4 the hyphen is no separator
+    assert FolderName().admits(name)
 
 
 def test_a_name_that_means_something_else_is_not_taken() -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from experiments.cli.paths import shown
 from experiments.records.folders import Records, read_json, write_json
+from experiments.records.journal import Journal
 from experiments.settings.rules import describe
 from experiments.settings.schema import (
     RESUME_MAY_CHANGE,
@@ -58,6 +59,17 @@ def test_a_name_that_is_taken_is_said_before_the_data_are_read(run: Run, npz: Pa
 
 def test_what_may_change_on_resume_are_real_keys() -> None:
     assert set(RESUME_MAY_CHANGE) <= describe(Config).keys()
+
+
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_anew(run: Run) -> None:
+    console = Console(record=True, width=200)
+    assert resumed_run(run.folder, Config(), set(), console).checkpoint is None
+    assert "no checkpoint is left" not in console.export_text()  # it was stopped before its first
+    journal = Journal(run.folder)
+    journal.scalars(70, {"train/d_loss": 0.5})
+    journal.close()
+    resumed_run(run.folder, Config(), set(), console)
+    assert "no checkpoint is left of its 70 updates: it trains from the beginning" in console.export_text()
 
 
 def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:

@@ -189,6 +189,16 @@ def test_plotly_takes_all_charts_and_each_has_a_still(plan: Plan, every: list[op
     assert not re.search(r"#0f\d\d1f|<metadata|\bhttp://matplotlib", history)
 
 
+def test_slices_show_the_worst_trial_unless_it_is_far_off(plan: Plan) -> None:
+    study = optuna.create_study()
+    study.add_trials([trial(plan, number, {100: score}, "paused") for number, score in enumerate((50.0, 60.0, 90.0))])
+    _, slices = space_charts(plan, study.get_trials())
+    assert slices[0].figure["layout"]["yaxis"]["range"][1] > 90
+    study.add_trial(trial(plan, 3, {100: 900.0}, "paused"))
+    _, slices = space_charts(plan, study.get_trials())
+    assert 90 < slices[0].figure["layout"]["yaxis"]["range"][1] < 200
+
+
 def test_names_with_markup_are_shown_to_the_letter(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
     evil = Candidate("<b>x</b>", {}, 1.0, seeds=[1], scores=[1.0])
     chart = race_chart([evil])

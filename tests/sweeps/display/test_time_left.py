@@ -38,9 +38,16 @@ def test_throughput_is_of_the_updates_that_were_made_here(clock: Clock) -> None:
     throughput.record("a", 600)
     throughput.record("b", 0)
     throughput.record("b", 100)
-    assert throughput.rate == 20
-    assert throughput.seconds(2000) == 100
-    assert time_left(throughput.seconds(40_000)) == "about 33 min left"
+    assert throughput.rate == (200 + 60 * 4.0) / 70  # what the stage before made counts for a minute
+    clock.now += 3590
+    throughput.record("b", 71_900)
+    assert throughput.rate == (72_000 + 60 * 4.0) / 3660
+    first = ThroughputMeter()
+    first.record("a", 0)
+    clock.now += 10
+    first.record("a", 200)
+    assert first.rate == 20
+    assert time_left(first.seconds(40_000)) == "about 33 min left"
     assert time_left(0) == time_left(ThroughputMeter().seconds(10)) == ""
 
 
@@ -85,7 +92,7 @@ def test_a_confirmation_says_how_far_it_is(clock: Clock) -> None:
     assert [line.strip() for line in console.export_text().splitlines()] == [
         "tutorial seed 1: score 12.5 (1 of up to 4; about 2 min left)",
         "trial-0003 seed 1: training",
-        "trial-0003 seed 1: score 11.5 (2 of up to 4; about 20 s left)",
+        "trial-0003 seed 1: score 11.5 (2 of up to 4; about 64 s left)",
     ]
 
 

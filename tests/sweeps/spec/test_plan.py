@@ -252,6 +252,27 @@ def test_the_identity_holds_the_baseline() -> None:
     check_identity("gan", same.identity(), same.identity(), same)
 
 
+def test_other_images_are_said_first_and_in_words() -> None:
+    plan = read_plan([])
+    stored = {
+        **plan.identity(),
+        "dataset_sha256": "1" * 64,
+        "fid_proxy_id": "x",
+        "model.dropout": 0.1,
+        "seed": 1,
+        "a": 1,
+    }
+    now = {**plan.identity(), "dataset_sha256": "2" * 64, "fid_proxy_id": "y"}
+    with pytest.raises(ConfigError) as caught:
+        check_identity("gan", stored, now, plan, "cifar10 /data, class 8 (ship)")
+    message = str(caught.value)
+    assert (
+        "got 'gan' (images: cifar10 /data, class 8 (ship) in the study, others now (data.path=... says where" in message
+    )
+    assert "1111" not in message and message.count(" in the study, ") == 3
+    assert message.endswith("; 2 settings more)")
+
+
 def test_warnings() -> None:
     (inert,) = plan_warnings(read_plan(["train.update_rule=batch"]))
     assert "model.bn_momentum: nearly inert under train.update_rule=batch" in inert

@@ -54,6 +54,35 @@ def test_a_worker_that_is_gone_costs_its_trial_no_retry(case: str, tmp_path: Pat
     assert attempts.counted(study.trials) == study.trials[1:]
 
 
+def test_a_stopped_trial_waits_with_its_scores(tmp_path: Path) -> None:
+    """What a person sees of it: it is stopped, no failure, until a worker resumes it."""
+    study = running(os.getpid(), attempts.host(), attempts.start_of(os.getpid()))
+    trial = optuna.trial.Trial(study, study.trials[0]._trial_id)
+    trial.report(40.0, 100)
+    trial.report(30.0, 200)
+    trial.set_user_attr(f"{attempts.LEFT}0", "interrupted")
+    study.tell(0, state=TrialState.FAIL)
+    assert attempts.state_name(study.trials[0]) == "STOPPED"
+    attempts.requeue_lost(plan(tmp_path), study)
+    (waiting,) = attempts.counted(study.trials)
+    assert (waiting.number, waiting.state, attempts.state_name(waiting)) == (1, TrialState.WAITING, "STOPPED")
+    assert waiting.intermediate_values == {100: 40.0, 200: 30.0}
+    assert study.trials[1].intermediate_values == {}  # a copy has them
+    again = study.ask()
+    assert attempts.counted(study.trials)[0].intermediate_values == {100: 40.0, 200: 30.0}
+    again.report(41.0, 100)
+    (resumed,) = attempts.counted(study.trials)
+    assert (attempts.state_name(resumed), resumed.intermediate_values) == ("RUNNING", {100: 41.0})
+
+
+def test_a_trial_that_failed_of_itself_is_not_stopped(tmp_path: Path) -> None:
+    study = running(os.getpid(), attempts.host(), attempts.start_of(os.getpid()))
+    trial = optuna.trial.Trial(study, study.trials[0]._trial_id)
+    trial.set_user_attr(f"{attempts.KILLED}0", "killed by signal 9")
+    study.tell(0, state=TrialState.FAIL)
+    assert attempts.state_name(study.trials[0]) == "FAIL"
+
+
 def test_a_worker_of_another_host_is_left_to_its_heartbeat(tmp_path: Path) -> None:
     study = running(os.getpid(), "another host", "1")
     attempts.requeue_lost(plan(tmp_path, f"search.storage=sqlite:///{tmp_path}/shared.db"), study)

@@ -1,6 +1,8 @@
 """From a command line to a checked `Config`, with one clear line for every mistake."""
 
 import re
+import shutil
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ CONF = ROOT / "conf"
 PRECISION = "train.precision"
 VERSION_BASE = "1.3"  # of Hydra, whose behaviour is kept
 GROUPS = ("data", "experiment")
+HELP_WIDTH = 120  # where there is no terminal
 TYPES = {
     "int": "an integer",
     "int | None": "an integer",
@@ -172,12 +175,15 @@ def flags(config_dir: str | None) -> list[str]:
 
 
 def settings_help(settings: type = Config) -> str:
-    """Return the text of --help: keys with their defaults, meanings and ranges."""
-    lines = []
+    """Return the text of --help, as wide as the terminal: keys with their defaults, meanings and ranges."""
+    lines, width = [], shutil.get_terminal_size((HELP_WIDTH, 24)).columns
     for key, spec in describe(settings).items():
         default = f"as {spec['same_as']}" if spec["same_as"] else spec["default"]
         rule = f"; {spec['rule']}" if spec["rule"] else ""
-        lines.append(f"{key}={'none' if default is None else default}\n    {spec['doc']}{rule}")
+        shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
+        lines.append(f"{key}={shown}")
+        lines += textwrap.wrap(f"{spec['doc']}{rule}", width, initial_indent="    ", subsequent_indent="    ",
+                               break_long_words=False, break_on_hyphens=False)  # fmt: skip
     return "\n".join(lines)
 
 

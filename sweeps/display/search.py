@@ -76,6 +76,8 @@ class SearchDisplay(LiveDisplay):
             promoted_to=event.promoted_to or before.promoted_to,
         )  # fmt: skip
         goes_on = f"promoted: trains on to {event.promoted_to:,} updates" if event.promoted_to else ""
+        if before.state == "STOPPED":
+            goes_on = "resumes where it was stopped"
         self._line(event.origin, goes_on or "begins: " + format_params(event.params))
 
     def stopping(self) -> None:

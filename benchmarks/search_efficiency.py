@@ -52,6 +52,9 @@ KINDS = {  # by name: settings of the search, and its priors
     "PriorBand without priors, promotions": (["search.sampler=priorband"], "none"),
     "PriorBand, promotions": (["search.sampler=priorband"], "literature"),
     "PriorBand with wrong priors, promotions": (["search.sampler=priorband"], "wrong"),
+    "linear model without priors, promotions": (["search.sampler=linear"], "none"),
+    "linear model, promotions": (["search.sampler=linear"], "literature"),
+    "linear model with wrong priors, promotions": (["search.sampler=linear"], "wrong"),
 }
 
 

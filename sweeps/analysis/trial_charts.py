@@ -14,7 +14,7 @@ from sweeps.analysis import trial_rows
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.study import attempts, rungs
-from sweeps.study.priorband import KIND, MUTATION, PRIOR, RANDOM, TPE
+from sweeps.study.priorband import KIND, LINEAR, MUTATION, PRIOR, RANDOM, TPE
 
 # By the word for a state: colour and symbol.
 STATES = {
@@ -30,7 +30,7 @@ STATES = {
 WORDS = {
     "FAIL": "failed", "PRUNED": "pruned", "PAUSED": "paused", "STOPPED": "stopped", "COMPLETE": "complete",
 }  # fmt: skip
-KINDS = {RANDOM: "#888888", PRIOR: "var(--c2)", TPE: "var(--c5)", MUTATION: "var(--c3)"}
+KINDS = {RANDOM: "#888888", PRIOR: "var(--c2)", TPE: "var(--c5)", MUTATION: "var(--c3)", LINEAR: "var(--c0)"}
 WINDOW = 10  # suggestions, of which fractions are taken
 SHOWN = 0.95  # of the scores a chart begins with; the others are in reach by zooming out
 FAR = 4.0  # times the score that so many are below: up to there all are shown

@@ -12,7 +12,7 @@ from experiments.settings.rules import COUNT, POSITIVE, Choice, Command, FolderN
 from gan import metric_names
 from gan.errors import ConfigError
 
-SAMPLERS = ("tpe", "priorband", "random", "grid", "qmc", "cmaes", "gp")
+SAMPLERS = ("tpe", "priorband", "linear", "random", "grid", "qmc", "cmaes", "gp")
 PRUNERS = ("asha", "halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")

@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.spec.space import Space, Value, remove_float_error
 from sweeps.study.optuna_log import experimental
 
-RANDOM, PRIOR, MUTATION, TPE = "random", "prior", "mutation", "tpe"
-KIND = "suggested_by"  # attribute of a trial: one of the four
+RANDOM, PRIOR, MUTATION, TPE, LINEAR = "random", "prior", "mutation", "tpe", "linear model"
+KIND = "suggested_by"  # attribute of a trial: one of these
 RANDOM_FRACTION = 0.25  # of all suggestions; the paper's is a half on the lowest rung
 MUTATED_FRACTION = 0.5  # of the dimensions of a mutation
 MUTATION_STD = 0.25  # of a dimension's range
@@ -75,7 +75,7 @@ class PriorBandSampler(BaseSampler):
             return self._near(param_distribution, self._best[param_name], MUTATION_STD, MUTATION_WEIGHT)
         prior = self._dimensions[param_name].prior
         if self._kind == RANDOM or prior is None:
-            return self._anywhere(param_distribution)
+            return anywhere(self._rng, param_distribution)
         return self._near(param_distribution, prior.value, PRIOR_STD[prior.confidence], PRIOR_WEIGHT[prior.confidence])
 
     def _choose(self, trials: Sequence[FrozenTrial]) -> None:
@@ -120,11 +120,6 @@ class PriorBandSampler(BaseSampler):
                 logs.append(_log_density(distribution, value, value, math.inf, 1.0))
         return math.exp(sum(logs) / max(len(logs), 1))
 
-    def _anywhere(self, distribution: BaseDistribution) -> Any:
-        if isinstance(distribution, CategoricalDistribution):
-            return distribution.choices[self._rng.integers(len(distribution.choices))]
-        return from_unit(distribution, self._rng.random())
-
     def _near(self, distribution: BaseDistribution, value: Value, std: float, weight: float) -> Any:
         """Draw from a normal distribution around a value, cut off at the ends of its range; or a choice, weighted."""
         if isinstance(distribution, CategoricalDistribution):
@@ -134,6 +129,13 @@ class PriorBandSampler(BaseSampler):
         while not 0 <= drawn <= 1:
             drawn = self._rng.normal(middle, std)
         return from_unit(distribution, drawn)
+
+
+def anywhere(rng: np.random.Generator, distribution: BaseDistribution) -> Any:
+    """Draw a value of a distribution."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[rng.integers(len(distribution.choices))]
+    return from_unit(distribution, rng.random())
 
 
 def to_unit(distribution: BaseDistribution, value: Any) -> float:

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweeps.spec.plan import Plan
+from sweeps.spec.space import Value
 from sweeps.study import attempts
 from sweeps.study.optuna_log import experimental
 
@@ -137,6 +138,25 @@ def at_highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough:
             continue
         shown.append(trial)
     return shown
+
+
+def scored_settings(plan: Plan, trials: Sequence[FrozenTrial]) -> list[tuple[dict[str, Value], dict[int, float]]]:
+    """Return the settings that have a score at a rung, and these scores by step.
+
+    Args:
+        plan: of the search.
+        trials: all attempts of its study.
+
+    Returns:
+        The longest trained first, and of one length that with the lowest score.
+    """
+    lasts, scores = _suggestions(trials)
+    known = []
+    for origin, trial in lasts.items():
+        at_rungs = {step: score for step, score in scores[origin].items() if step in plan.rungs}
+        if trial.params and at_rungs:
+            known.append((trial.params, at_rungs))
+    return sorted(known, key=lambda each: (-max(each[1]), each[1][max(each[1])]))
 
 
 def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:

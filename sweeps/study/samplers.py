@@ -16,11 +16,12 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.space import Space, Value, active, is_in_distribution, remove_float_error, same_value
 from sweeps.study import rungs
 from sweeps.study.learned import LEARNED, earlier_trials, with_learned
+from sweeps.study.linear import LinearSampler
 from sweeps.study.optuna_log import experimental
 from sweeps.study.priorband import PriorBandSampler
 
 STARTUP_TRIALS = 8  # suggested at random before TPE or GP use a model
-MODEL_BASED = ("tpe", "priorband", "gp", "cmaes")  # samplers that learn from earlier trials
+MODEL_BASED = ("tpe", "priorband", "linear", "gp", "cmaes")  # samplers that learn from earlier trials
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna, the extras of pyproject.toml
 
 
@@ -55,6 +56,7 @@ def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
             seed=seed,
         ),
         "priorband": lambda: PriorBandSampler(space, seed, search.eta, STARTUP_TRIALS),
+        "linear": lambda: LinearSampler(plan, seed, STARTUP_TRIALS),
         "random": lambda: RandomSampler(seed),
         # Grid, QMC and CMA-ES each go through one sequence that all workers share.
         "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed),

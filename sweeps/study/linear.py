@@ -76,6 +76,9 @@ class LinearSampler(BaseSampler):
         drawn = [self._anywhere(ANYWHERE), *(self._around(point, AROUND // len(best)) for point in best)]
         drawn += [self._around_priors(AROUND)] if has_priors else []
         points = self._without_inactive(np.concatenate(drawn))
+        tried = {_key(self._point(params)) for params, _ in known}
+        fresh = np.array([_key(point) not in tried for point in points])
+        points = points[fresh] if fresh.any() else points  # a small space may have no others
         predicted = self._features(points) @ self._effects(known)
         return LINEAR, self._settings(points[[np.argmin(predicted)]])
 
@@ -175,6 +178,11 @@ def _choices(dimension: Dimension) -> Sequence[Value]:
     """Return the choices of a dimension; none of numbers."""
     d = dimension.distribution
     return d.choices if isinstance(d, CategoricalDistribution) else ()
+
+
+def _key(point: np.ndarray) -> bytes:
+    """Return what two points have in common if they are the same but for rounding."""
+    return (np.round(np.nan_to_num(point, nan=-1.0), 9) + 0.0).tobytes()  # -0 is 0
 
 
 def _value(dimension: Dimension, at: float) -> Value:

@@ -166,6 +166,33 @@ def test_settings_that_are_given_are_left_alone(plan: Plan) -> None:
     assert KIND not in study.trials[0].user_attrs
 
 
+def test_what_was_tried_is_not_suggested_again(tmp_path: Path) -> None:
+    plan = read_plan(
+        [*SPACE[:5], "train.loss=choice(bce,hinge)", "model.latent_dim=choice(32,64,100)", "model.dropout=choice(0,0.25)",
+         f"records.root={tmp_path}"]
+    )  # fmt: skip
+    space = {d.key: d.distribution for d in plan.space}
+    points = [(loss, dim, dropout) for loss in ("bce", "hinge") for dim in (32, 64, 100) for dropout in (0, 0.25)]
+    trials = []
+    for number, values in enumerate(points[:-1]):  # the last one is the worst, by the others
+        params = dict(zip(("train.loss", "model.latent_dim", "model.dropout"), values, strict=True))
+        scores = {100: 10.0 + 5 * (values[0] == "hinge") + values[1] + values[2]}
+        attributes = {attempts.ORIGIN: number, attempts.OUTCOME: f"{attempts.PAUSED}100"}
+        trials.append(
+            create_trial(
+                state=TrialState.PRUNED,
+                params=params,
+                distributions=space,
+                intermediate_values=scores,
+                user_attrs=attributes,
+            )
+        )
+        trials[-1].number = number
+    chosen = [tuple(params[key] for key in ("train.loss", "model.latent_dim", "model.dropout"))
+              for kind, params in suggestions(plan, trials, 20) if kind == LINEAR]  # fmt: skip
+    assert set(chosen) == {points[-1]}
+
+
 def test_equal_searches_get_equal_suggestions(plan: Plan) -> None:
     trials = known(plan, 12)
     assert suggestions(plan, trials, 5) == suggestions(plan, trials, 5)

@@ -63,9 +63,11 @@ def bar_line(title: str, done: int, total: int, words: Text, width: int) -> Tabl
 
 
 def brief(value: Any) -> str:
-    """Format a value for a table: floats with four digits; an empty text for None and NaN."""
+    """Format a value for a table: floats with four digits, true and false as they are typed; nothing for None and NaN."""
     if value is None or value != value:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

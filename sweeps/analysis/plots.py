@@ -24,6 +24,7 @@ from sweeps.spec.space import table_text
 from sweeps.study import attempts
 
 COLUMNS = 4  # of the contact sheet
+MOST_SETTINGS = 8  # under each trial's samples
 NEWEST = 24  # trials on it at most, the best ones
 SCORE = "score"
 
@@ -182,8 +183,14 @@ def _title(plan: Plan, trial: FrozenTrial) -> str:
 
 
 def _settings(plan: Plan, trial: FrozenTrial) -> list[str]:
+    """Return a trial's settings in lines; of many only those that differ from the baseline's, and so many."""
     params = attempts.shown_params(plan, trial)
-    return [f"{name} {table_text(params[key])}" for key, name in short_names(params).items()]
+    names = short_names(params)
+    if len(params) > MOST_SETTINGS:
+        near = plan.baseline  # of a baseline whose layers differ the mean
+        params = {k: value for k, value in params.items() if value != near.get(k) and not plan.is_baseline({k: value})}
+    lines = [f"{names[key]} {table_text(value)}" for key, value in params.items()]
+    return lines if len(lines) <= MOST_SETTINGS else [*lines[:MOST_SETTINGS], f"and {len(lines) - MOST_SETTINGS} more"]
 
 
 def _draw_sheet(plan: Plan, done: Sequence[FrozenTrial], count: int) -> Figure:
@@ -191,7 +198,7 @@ def _draw_sheet(plan: Plan, done: Sequence[FrozenTrial], count: int) -> Figure:
     named = [(trial, file) for trial in done if (file := last_samples(plan, trial)) is not None][:count]
     columns = min(COLUMNS, count)
     rows = math.ceil(count / columns)
-    figure = figures.new_figure(2.6 * columns, (2.6 + 0.22 * (len(plan.space) + 1)) * rows)
+    figure = figures.new_figure(2.6 * columns, (2.6 + 0.22 * (min(len(plan.space), MOST_SETTINGS + 1) + 1)) * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()

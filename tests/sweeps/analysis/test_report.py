@@ -17,6 +17,7 @@ from rich.console import Console
 from experiments.cli.compose import compose_config
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal, curve
+from sweeps.analysis import plots
 from sweeps.analysis.champion import find_winner
 from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import candidates
@@ -394,3 +395,29 @@ def test_a_report_of_trials_that_grow(tmp_path: Path) -> None:
         )  # fmt: skip
     assert set(fanova(study, plan)) == set(KEYS)  # of fifteen, all at 100
     assert [trial.value for trial in comparable(plan, study.get_trials())][:2] == [27.0, 28.0]
+
+
+def test_of_many_settings_samples_name_those_that_differ(tmp_path: Path) -> None:
+    plan = read_plan(["search=levers", f"records.root={tmp_path}"])
+    params = {**plan.baseline, "train.d_steps": 2, "train.horizontal_flip": True, "model.dropout": 0.5}
+
+    def lines() -> list[str]:
+        made = create_trial(
+            value=1.0, params=params, distributions={d.key: d.distribution for d in plan.space if d.key in params}
+        )
+        return plots._settings(plan, made)
+
+    assert lines() == ["d_steps 2", "horizontal_flip true", "dropout 0.5"]
+    params |= {
+        "train.lecam": 0.3,
+        "train.consistency": 1,
+        "train.batch_size": 64,
+        "optim.beta_1": 0,
+        "optim.beta_2": 0.9,
+    }
+    params |= {"model.latent_dim": 32, "model.generator.width": 64}
+    assert len(lines()) == 9
+    assert lines()[-1] == "and 2 more"
+    few = made_plan(tmp_path)
+    trial = create_trial(value=1.0, params=few.baseline, distributions={d.key: d.distribution for d in few.space})
+    assert len(plots._settings(few, trial)) == len(KEYS)

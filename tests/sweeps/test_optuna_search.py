@@ -95,7 +95,7 @@ runpy.run_path({str(ROOT / SCRIPT)!r}, run_name="__main__")
 def test_help_names_every_setting(program: RunProgram) -> None:
     result = program("--help", script=SCRIPT)
     assert result.returncode == 0
-    for key in ("search.trials=20", "search.confirm.top=3", "search.hours=none", "search.dry_run=False"):
+    for key in ("search.trials=20", "search.confirm.top=3", "search.hours=none", "search.dry_run=false"):
         assert key in result.stdout
 
 

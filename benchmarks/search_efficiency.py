@@ -34,8 +34,8 @@ from step_speed import arguments
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import CONFIDENCES, PRIOR, Dimension, Space, Value, active, hydra_text, sampled_params
 from sweeps.study import attempts, rungs, samplers
-from sweeps.study.priorband import from_unit, to_unit
 from sweeps.study.pruners import make_pruner
+from sweeps.study.suggestions import from_unit, to_unit
 
 ROOT = Path(__file__).resolve().parents[1]
 LOST = 300.0  # the score of a training that diverged

@@ -17,9 +17,8 @@ from experiments import ROOT
 from experiments.cli.paths import shown
 from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
-from experiments.records import journal as journals
 from experiments.records.folders import RunFolder, read_json
-from experiments.records.journal import Journal, curve, curves
+from experiments.records.journal import Journal, all_tags, curve, curves
 from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.precision import HALF
 from experiments.tracking.address import serve_command
@@ -320,7 +319,7 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
 
 def _seconds_before(run: Run) -> float:
     """Return how long earlier sessions trained a run that resumes from a checkpoint."""
-    words = str(journals.all_tags(run.folder.journal).get("duration", "")) if run.checkpoint is not None else ""
+    words = str(all_tags(run.folder.journal).get("duration", "")) if run.checkpoint is not None else ""
     return float(words.removesuffix(" s")) if re.fullmatch(r"[\d.]+ s", words) else 0.0
 
 

@@ -15,8 +15,8 @@ from sweeps.analysis.trial_charts import STATES, highest_shown
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, table_text
 from sweeps.study import attempts
-from sweeps.study.priorband import to_unit
 from sweeps.study.samplers import trials_in_space
+from sweeps.study.suggestions import to_unit
 
 WIDTH = 110  # of a dimension in the parallel coordinates, in pixels
 GRID = 60  # points of a contour along each axis

@@ -14,7 +14,7 @@ from sweeps.analysis import trial_rows
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.study import attempts, rungs
-from sweeps.study.priorband import KIND, LINEAR, MUTATION, PRIOR, RANDOM, TPE
+from sweeps.study.suggestions import KIND, LINEAR, MUTATION, PRIOR, RANDOM, TPE
 
 # By the word for a state: colour and symbol.
 STATES = {

@@ -11,23 +11,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.spec.space import Space, Value, remove_float_error
+from sweeps.spec.space import Space, Value
 from sweeps.study.optuna_log import experimental
+from sweeps.study.suggestions import (
+    KIND,
+    MUTATION,
+    PRIOR,
+    PRIOR_STD,
+    PRIOR_WEIGHT,
+    RANDOM,
+    TPE,
+    anywhere,
+    from_unit,
+    to_unit,
+)
 
-RANDOM, PRIOR, MUTATION, TPE, LINEAR = "random", "prior", "mutation", "tpe", "linear model"
-KIND = "suggested_by"  # attribute of a trial: one of these
 RANDOM_FRACTION = 0.25  # of all suggestions; the paper's is a half on the lowest rung
 MUTATED_FRACTION = 0.5  # of the dimensions of a mutation
 MUTATION_STD = 0.25  # of a dimension's range
 MUTATION_WEIGHT = 2.0  # of the present choice, where another has 1
-# How sure a prior is: standard deviation in a dimension's range, and weight of its choice, where another has 1.
-PRIOR_STD = {"low": 0.5, "medium": 0.25, "high": 0.125}
-PRIOR_WEIGHT = {"low": 2.0, "medium": 4.0, "high": 6.0}
 
 
 class PriorBandSampler(BaseSampler):
@@ -129,33 +136,6 @@ class PriorBandSampler(BaseSampler):
         while not 0 <= drawn <= 1:
             drawn = self._rng.normal(middle, std)
         return from_unit(distribution, drawn)
-
-
-def anywhere(rng: np.random.Generator, distribution: BaseDistribution) -> Any:
-    """Draw a value of a distribution."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[rng.integers(len(distribution.choices))]
-    return from_unit(distribution, rng.random())
-
-
-def to_unit(distribution: BaseDistribution, value: Any) -> float:
-    """Return where a number lies in the range of its distribution, from 0 to 1."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, at = distribution.low, distribution.high, float(value)
-    if distribution.log:
-        low, high, at = math.log(low), math.log(high), math.log(at)
-    return min(max((at - low) / (high - low), 0.0), 1.0)
-
-
-def from_unit(distribution: BaseDistribution, at: float) -> Any:
-    """Return the number of a distribution that lies there in its range, from 0 to 1."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = float(distribution.low), float(distribution.high)
-    value = low * (high / low) ** at if distribution.log else low + at * (high - low)
-    value = min(max(value, low), high)
-    if isinstance(distribution, IntDistribution):
-        value = round(value)
-    return remove_float_error(distribution, value)
 
 
 def _log_density(distribution: BaseDistribution, value: Any, centre: Any, std: float, weight: float) -> float:

@@ -16,7 +16,7 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.space import Space, Value, active, is_in_distribution, remove_float_error, same_value
 from sweeps.study import rungs
 from sweeps.study.learned import LEARNED, earlier_trials, with_learned
-from sweeps.study.linear import LinearSampler
+from sweeps.study.linear_sampler import LinearSampler
 from sweeps.study.optuna_log import experimental
 from sweeps.study.priorband import PriorBandSampler
 

@@ -19,7 +19,7 @@ from sweeps.analysis.space_charts import importance_charts, space_charts
 from sweeps.analysis.trial_charts import trial_charts
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.study import attempts, rungs
-from sweeps.study.priorband import KIND, MUTATION, RANDOM
+from sweeps.study.suggestions import KIND, MUTATION, RANDOM
 
 SPACE = [
     "search=custom", "optim.learning_rate=tag(log,interval(1e-5,1e-3))", "model.dropout=interval(0,0.5)",

@@ -14,7 +14,8 @@ from scipy.stats import truncnorm
 from sweeps.spec.plan import read_plan
 from sweeps.spec.space import Space, Value, read_space, sampled_params
 from sweeps.study import priorband
-from sweeps.study.priorband import KIND, MUTATION, PRIOR, RANDOM, TPE, PriorBandSampler, from_unit, to_unit
+from sweeps.study.priorband import PriorBandSampler
+from sweeps.study.suggestions import KIND, MUTATION, PRIOR, RANDOM, TPE, from_unit, to_unit
 
 SPACE = {
     "optim.learning_rate": "tag(log, interval(1e-5, 1e-3)) prior 1e-4 high",

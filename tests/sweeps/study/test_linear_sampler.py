@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import Value, active, sampled_params
 from sweeps.study import attempts, rungs, samplers
-from sweeps.study.linear import AROUND, FIXED, LinearSampler
-from sweeps.study.priorband import KIND, LINEAR, PRIOR, RANDOM
+from sweeps.study.linear_sampler import AROUND, FIXED, LinearSampler
+from sweeps.study.suggestions import KIND, LINEAR, PRIOR, RANDOM
 
 SPACE = [
     "search=custom", "search.sampler=linear", "search.steps=900", "search.min_steps=100", "eval.every_steps=50",

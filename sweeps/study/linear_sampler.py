@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, in_order
 from sweeps.study import rungs
-from sweeps.study.priorband import KIND, LINEAR, PRIOR, PRIOR_STD, PRIOR_WEIGHT, RANDOM, anywhere, from_unit, to_unit
+from sweeps.study.suggestions import KIND, LINEAR, PRIOR, PRIOR_STD, PRIOR_WEIGHT, RANDOM, anywhere, from_unit, to_unit
 
 RANDOM_FRACTION = 0.2  # of the suggestions, which no model chooses
 ANYWHERE, AROUND = 300, 200  # settings that the model chooses from: at random; around the best trials, and priors
@@ -76,8 +76,8 @@ class LinearSampler(BaseSampler):
         drawn = [self._anywhere(ANYWHERE), *(self._around(point, AROUND // len(best)) for point in best)]
         drawn += [self._around_priors(AROUND)] if has_priors else []
         points = self._without_inactive(np.concatenate(drawn))
-        tried = {_key(self._point(params)) for params, _ in known}
-        fresh = np.array([_key(point) not in tried for point in points])
+        tried = set(_keys(np.array([self._point(params) for params, _ in known])))
+        fresh = np.array([key not in tried for key in _keys(points)])
         points = points[fresh] if fresh.any() else points  # a small space may have no others
         predicted = self._features(points) @ self._effects(known)
         return LINEAR, self._settings(points[[np.argmin(predicted)]])
@@ -150,8 +150,12 @@ class LinearSampler(BaseSampler):
         for k, dimension in enumerate(self._dimensions):  # each after those that its conditions name
             for condition in dimension.conditions:
                 named = self._dimensions[place := places[condition.key]]
-                holds = [not np.isnan(at) and condition.holds(_value(named, at)) for at in points[:, place]]
-                points[~np.array(holds), k] = math.nan
+                column, choices = points[:, place], _choices(named)
+                if choices:
+                    holds = np.array([*map(condition.holds, choices)])[np.nan_to_num(column).astype(int)]
+                else:
+                    holds = np.array([condition.holds(_value(named, at)) for at in np.nan_to_num(column)])
+                points[np.isnan(column) | ~holds, k] = math.nan
         return points
 
     def _features(self, points: np.ndarray) -> np.ndarray:
@@ -180,9 +184,9 @@ def _choices(dimension: Dimension) -> Sequence[Value]:
     return d.choices if isinstance(d, CategoricalDistribution) else ()
 
 
-def _key(point: np.ndarray) -> bytes:
-    """Return what two points have in common if they are the same but for rounding."""
-    return (np.round(np.nan_to_num(point, nan=-1.0), 9) + 0.0).tobytes()  # -0 is 0
+def _keys(points: np.ndarray) -> list[bytes]:
+    """Return for each point what it has in common with the same one but for rounding."""
+    return [row.tobytes() for row in np.round(np.nan_to_num(points, nan=-1.0), 9) + 0.0]  # -0 is 0
 
 
 def _value(dimension: Dimension, at: float) -> Value:

@@ -63,5 +63,5 @@ def _script(name: str) -> str:
 
 
 def breakable(key: str) -> Markup:
-    """Return a setting's name that may be broken before a dot or an underscore."""
-    return Markup(re.sub(r"([._])", r"<wbr>\1", str(escape(key))))
+    """Return a setting's name that may be broken before a dot or an underscore; not a number in it."""
+    return Markup(re.sub(r"([._])(?!\d)", r"<wbr>\1", str(escape(key))))

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+from scipy.special import ndtri
 
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, in_order
@@ -27,7 +28,12 @@ ANYWHERE, AROUND = 300, 200  # settings that the model chooses from: at random; 
 BEST = 5  # trials that settings are drawn around
 CHANGED = 0.25  # of the dimensions of such a setting
 CHANGED_STD = 0.15  # of a changed number, in its range
+# Trials of earlier studies (search.learn_from) count as those of one more length, and less than the shortest.
+EARLIER, EARLIER_WEIGHT = 0, 0.5
 FIXED = "fixed_params"  # Optuna's attribute of a trial that was enqueued with its settings
+
+
+Scored = tuple[Mapping[str, Value], Mapping[int, float]]  # settings, and their scores by step
 
 
 class LinearSampler(BaseSampler):
@@ -36,7 +42,7 @@ class LinearSampler(BaseSampler):
     Args:
         plan: of the search.
         seed: of its random numbers.
-        startup: settings with a score before the model is used.
+        startup: settings with a score, of this study or earlier ones, before the model is used.
     """
 
     def __init__(self, plan: Plan, seed: int, startup: int) -> None:
@@ -52,7 +58,9 @@ class LinearSampler(BaseSampler):
     ) -> dict[str, Any]:
         if FIXED in trial.system_attrs:  # nothing of it is to be suggested
             return {}
-        kind, params = self._suggest(rungs.scored_settings(self._plan, study.get_trials(deepcopy=False)))
+        trials = study.get_trials(deepcopy=False)
+        known = rungs.scored_settings(self._plan, trials)
+        kind, params = self._suggest(known, _of_earlier_studies(trials, known))
         study._storage.set_trial_user_attr(trial._trial_id, KIND, kind)
         return params
 
@@ -61,12 +69,14 @@ class LinearSampler(BaseSampler):
     ) -> Any:
         return anywhere(self._rng, param_distribution)
 
-    def _suggest(self, known: Sequence[tuple[Mapping[str, Value], Mapping[int, float]]]) -> tuple[str, dict[str, Any]]:
+    def _suggest(self, own: Sequence[Scored], earlier: Sequence[Scored]) -> tuple[str, dict[str, Any]]:
         """Return what suggests settings, and a value for every dimension that means something with them.
 
         Args:
-            known: settings and their scores by step, the longest first and of one length the lowest score.
+            own: settings of this study and their scores by step, the longest first and of one length the lowest score.
+            earlier: settings of other studies, the best first.
         """
+        known = [*own, *earlier]
         has_priors = any(dimension.prior is not None for dimension in self._dimensions)
         if len(known) < self._startup or self._rng.random() < RANDOM_FRACTION:
             if has_priors and self._rng.random() < 0.5:
@@ -76,25 +86,26 @@ class LinearSampler(BaseSampler):
         drawn = [self._anywhere(ANYWHERE), *(self._around(point, AROUND // len(best)) for point in best)]
         drawn += [self._around_priors(AROUND)] if has_priors else []
         points = self._without_inactive(np.concatenate(drawn))
-        tried = set(_keys(np.array([self._point(params) for params, _ in known])))
+        tried = {key for params, _ in own for key in _keys(self._point(params)[None])}
         fresh = np.array([key not in tried for key in _keys(points)])
         points = points[fresh] if fresh.any() else points  # a small space may have no others
         predicted = self._features(points) @ self._effects(known)
         return LINEAR, self._settings(points[[np.argmin(predicted)]])
 
-    def _effects(self, known: Sequence[tuple[Mapping[str, Value], Mapping[int, float]]]) -> np.ndarray:
+    def _effects(self, known: Sequence[Scored]) -> np.ndarray:
         """Return the effects of the features on the logarithm of the score: one draw from their posterior."""
         from sklearn.linear_model import BayesianRidge  # takes a second to import
 
         features = self._features(np.array([self._point(params) for params, _ in known]))
-        lengths = self._plan.rungs
+        lengths = {EARLIER: EARLIER_WEIGHT}  # and their weights: the longer, the nearer to what is searched for
+        lengths |= {step: 2.0**rung for rung, step in enumerate(self._plan.rungs)}
         rows, scores, weights = [], [], []
         for row, (_, by_step) in zip(features, known, strict=True):
-            for rung, step in enumerate(lengths):
+            for (step, weight), offset in zip(lengths.items(), np.eye(len(lengths)), strict=True):
                 if step in by_step:
-                    rows.append(np.concatenate([row, np.eye(len(lengths))[rung]]))
+                    rows.append(np.concatenate([row, offset]))
                     scores.append(by_step[step])
-                    weights.append(2.0**rung)  # the longer, the nearer to what is searched for
+                    weights.append(weight)
         finite = np.isfinite(scores)
         logs = np.log(np.where(finite, scores, np.max(np.array(scores)[finite], initial=1.0)))
         model = BayesianRidge().fit(np.array(rows), logs, sample_weight=weights)
@@ -176,6 +187,18 @@ class LinearSampler(BaseSampler):
             for dimension, at in zip(self._dimensions, self._without_inactive(point)[0], strict=True)
             if not np.isnan(at)
         }
+
+
+def _of_earlier_studies(trials: Sequence[FrozenTrial], own: Sequence[Scored]) -> list[Scored]:
+    """Return the settings of other studies, the best first, with scores as far apart as those of this one.
+
+    Their ranks are all that is known: each has the score of its rank in a normal distribution.
+    """
+    ranked = sorted((trial.value, trial.number, trial.params) for trial in trials if trial.number < 0)
+    scores = [scores[min(scores)] for _, scores in own]
+    logs = np.log([score for score in scores if math.isfinite(score)])
+    spread = float(np.std(logs)) if len(logs) > 1 else 1.0
+    return [(params, {EARLIER: math.exp(spread * ndtri(rank))}) for rank, _, params in ranked]
 
 
 def _choices(dimension: Dimension) -> Sequence[Value]:

@@ -80,7 +80,7 @@ class CurrentSpaceSampler(BaseSampler):
     search.extend=true it would sample a dimension with another interval independently, for good.
     So trials are shown as if they had been suggested in the current space, and those outside of it not at all.
 
-    A sampler that learns from scores sees those of one rung alone, where trials are promoted.
+    A sampler that learns from scores sees those of one rung alone, where trials are promoted; the linear one all.
 
     Args:
         sampler: one of Optuna's.
@@ -90,9 +90,10 @@ class CurrentSpaceSampler(BaseSampler):
     def __init__(self, sampler: BaseSampler, plan: Plan) -> None:
         self._sampler, self._plan, self._space = sampler, plan, plan.space
         self._dimensions = {dimension.key: dimension for dimension in plan.space}
-        self._learns = isinstance(sampler, TPESampler | GPSampler | PriorBandSampler)
+        self._learns = isinstance(sampler, TPESampler | GPSampler | PriorBandSampler | LinearSampler)
         self._earlier: list[FrozenTrial] | None = None  # trials of other studies
-        self._at_one_rung = len(plan.rungs) > 1 and self._learns
+        # The linear model tells lengths apart by itself.
+        self._at_one_rung = len(plan.rungs) > 1 and self._learns and not isinstance(sampler, LinearSampler)
         # CMA-ES stores its state in coordinates of the space that a trial was suggested in.
         self._convert = not isinstance(sampler, CmaEsSampler)
 

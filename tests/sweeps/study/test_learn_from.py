@@ -111,7 +111,7 @@ def test_a_sampler_begins_where_the_earlier_study_ended(earlier: Path) -> None:
             study.tell(trial, found[-1])
         return found[1:]
 
-    for sampler in ("tpe", "priorband"):
+    for sampler in ("tpe", "priorband", "linear"):
         alone = first_scores(f"search.sampler={sampler}")
         learned = first_scores(f"search.sampler={sampler}", "search.learn_from=[earlier]")
         assert mean(learned) < mean(alone) / 2, sampler
@@ -146,7 +146,7 @@ def test_what_was_learned_stays_though_the_earlier_study_is_gone(earlier: Path) 
         (["search.learn_from=[now]"], "search.learn_from must be other studies than the search's own; got 'now'"),
         (
             ["search.learn_from=[earlier]", "search.sampler=random"],
-            "search.sampler must be one of tpe, priorband, gp with",
+            "search.sampler must be one of tpe, priorband, linear, gp with",
         ),
         (
             ["search.learn_from=[earlier]", "train.loss=relativistic,non_saturating"],

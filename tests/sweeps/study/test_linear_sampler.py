@@ -10,11 +10,13 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from scipy.stats import norm
 
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import Value, active, sampled_params
 from sweeps.study import attempts, rungs, samplers
-from sweeps.study.linear_sampler import AROUND, FIXED, LinearSampler
+from sweeps.study.learned import LEARNED, earlier_trials
+from sweeps.study.linear_sampler import AROUND, EARLIER, FIXED, LinearSampler, _of_earlier_studies, _value
 from sweeps.study.suggestions import KIND, LINEAR, PRIOR, RANDOM
 
 SPACE = [
@@ -100,6 +102,17 @@ def test_what_means_nothing_is_not_suggested(plan: Plan) -> None:
     for trials in ([], known(plan, 30)):
         for _, params in suggestions(plan, trials, 30):
             assert ("train.label_noise" in params) == (params["train.loss"] == "bce")
+
+
+def test_the_model_sees_no_values_that_mean_nothing(plan: Plan) -> None:
+    sampler = LinearSampler(plan, 0, 8)
+    points = sampler._without_inactive(sampler._anywhere(50))
+    settings = [
+        {d.key: _value(d, at) for d, at in zip(sampler._dimensions, point, strict=True) if not np.isnan(at)}
+        for point in points
+    ]
+    assert {len(params) for params in settings} == {3, 4}
+    assert settings == [active(plan.space, params) for params in settings]
 
 
 def test_without_scores_half_is_from_the_priors(tmp_path: Path) -> None:
@@ -191,6 +204,46 @@ def test_what_was_tried_is_not_suggested_again(tmp_path: Path) -> None:
     chosen = [tuple(params[key] for key in ("train.loss", "model.latent_dim", "model.dropout"))
               for kind, params in suggestions(plan, trials, 20) if kind == LINEAR]  # fmt: skip
     assert set(chosen) == {points[-1]}
+
+
+def earlier(plan: Plan, count: int) -> list[FrozenTrial]:
+    """Settings of another study as samplers are shown them: ranks in (0, 1), numbers below 0."""
+    return earlier_trials({"ships": sorted((trial.params for trial in known(plan, count)), key=effect)}, plan.space)
+
+
+def test_ranks_of_other_studies_guide_the_first_suggestions(plan: Plan) -> None:
+    learned = {"ships": [trial.params for trial in earlier(plan, 40)]}
+    chosen = []
+    for seed in range(40):
+        study = optuna.create_study()
+        study.set_user_attr(LEARNED, learned)
+        study.sampler = samplers.make_sampler(plan, 0, seed)
+        trial = study.ask()
+        params = sampled_params(plan.space, trial)
+        chosen += [params] if study.trials[-1].user_attrs[KIND] == LINEAR else []
+    assert len(chosen) > 20
+    assert [params["train.loss"] for params in chosen].count("hinge") > 0.8 * len(chosen)
+
+
+def test_own_scores_count_more_than_ranks_of_other_studies(plan: Plan) -> None:
+    """There the worst was what is best here."""
+    theirs = earlier(plan, 40)
+    for trial in theirs:
+        trial.values = [1 - (trial.value or 0)]
+    sampler, trials = LinearSampler(plan, 0, 8), known(plan, 40)
+    own = rungs.scored_settings(plan, trials)
+    effects = np.mean([sampler._effects([*own, *_of_earlier_studies(theirs, own)]) for _ in range(50)], axis=0)
+    alone = np.mean([sampler._effects(_of_earlier_studies(theirs, [])) for _ in range(50)], axis=0)
+    losses = sampler._features(np.array([sampler._point({"train.loss": loss}) for loss in ("bce", "hinge")]))
+    assert np.diff(losses @ effects) < 0 < np.diff(losses @ alone)
+
+
+def test_ranks_are_as_far_apart_as_scores(plan: Plan) -> None:
+    theirs, own = earlier(plan, 9), rungs.scored_settings(plan, known(plan, 30))
+    logs = np.log([scores[EARLIER] for _, scores in _of_earlier_studies(theirs, own)])
+    spread = np.std([math.log(scores[100]) for _, scores in own])
+    np.testing.assert_allclose(logs, spread * norm.ppf((np.arange(9) + 0.5) / 9), rtol=1e-9)
+    assert _of_earlier_studies(known(plan, 5), own) == []
 
 
 def test_equal_searches_get_equal_suggestions(plan: Plan) -> None:

@@ -56,8 +56,19 @@ def missing(page: Path) -> list[str]:
     """Paths of this checkout and links that a page names, and that lead nowhere; Git's {a,b} and a(b, c) are none."""
     text = page.read_text(encoding="utf-8")
     paths = [word for word in re.findall(r"`([^`\s]+)`", text) if word.startswith(TOP) and "*" not in word]
-    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
-    return [p for p in paths if not (ROOT / p).exists()] + [li for li in links if not (page.parent / li).exists()]
+    links = re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", text)
+    lost = [path for path in paths if not (ROOT / path).exists()]
+    for target, anchor in links:
+        file = page.parent / target if target else page
+        if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
+            lost.append(f"{target}#{anchor}" if anchor else target)
+    return lost
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -67,8 +78,10 @@ def test_paths_and_links_exist(page: Path) -> None:
 
 def test_a_path_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("`gan/models.py`, `gan/step.py` and [a page](none.md#there)")
-    assert missing(page) == ["gan/step.py", "none.md"]
+    page.write_text(
+        "# A `key.of_it`: here\n`gan/models.py`, `gan/step.py`, [none](none.md#there), [a](#a-keyof_it-here), [b](page.md#b)"
+    )
+    assert missing(page) == ["gan/step.py", "none.md#there", "page.md#b"]
     assert len(re.findall(r"`(?:gan|experiments|sweeps|tests)/", ARCHITECTURE.read_text(encoding="utf-8"))) > 30
 
 

@@ -49,13 +49,20 @@ class MovingAverage:
             average.assign_sub((1.0 - past) * (average.value - weight.value))
 
 
-def recalibrated(generator: keras.Model) -> keras.Model:
+def recalibrated(generator: keras.Model, copy: keras.Model | None = None) -> keras.Model:
     """Return a copy whose batch normalisations hold the statistics of 2,000 fixed latents.
 
     Wu and Johnson (2021), Rethinking "Batch" in BatchNorm, section 3. The moving statistics of
     training remember a few batches of weights that have changed since.
+
+    Args:
+        generator: latents (B, latent_dim) float32 -> images; it stays as it is.
+        copy: what this function returned for the same generator before, to be used again; None for a new one.
     """
-    copy = copy_of(generator)
+    if copy is None:
+        copy = copy_of(generator)
+    else:
+        copy.set_weights(generator.get_weights())
     layers = [layer for layer in copy.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

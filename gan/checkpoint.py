@@ -46,7 +46,7 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """Return the files of the last steps, oldest first."""
-        return sorted(self.folder.glob("step_*.npz"))
+        return sorted(self.folder.glob("step_*.npz"), key=lambda file: int(file.stem.removeprefix("step_")))
 
     @property
     def note(self) -> Path:  # why there are none any more
@@ -69,12 +69,18 @@ class Checkpoints:
         return self.note.read_text(encoding="utf-8").strip() if self.note.exists() and not self.all_files() else ""
 
     def save(self, checkpoint: Checkpoint, keep: int = 3) -> Path:
-        """Write a checkpoint and drop those before the last `keep`. Raises OSError, as where the run's folder is gone."""
+        """Write a checkpoint and drop those before the last `keep`.
+
+        Those of later steps are dropped too: a run that resumed from an earlier one trains these steps again.
+        Raises OSError, as where the run's folder is gone.
+        """
         self.folder.mkdir(exist_ok=True)
         file = self.folder / f"step_{checkpoint.step:08d}.npz"
         _write(file, checkpoint)
-        for old in self.files()[:-keep]:
-            old.unlink()
+        files = self.files()
+        upto = files.index(file) + 1
+        for other in [*files[: max(upto - keep, 0)], *files[upto:]]:
+            other.unlink()
         self.note.unlink(missing_ok=True)
         return file
 

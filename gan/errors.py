@@ -4,8 +4,9 @@ import difflib
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 
 def without_password(text: str) -> str:
@@ -30,11 +31,29 @@ class ConfigError(ValueError):
         text = f"{key} must be {rule}; got {value_text}" + (f" ({remedy})" if remedy else "")
         super().__init__(without_password(" ".join(text.split())))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # or it could not come back from another process
+        return type(self), (self.key, self.rule, self.value, self.remedy)
+
 
 def check_shares(batch_size: int, devices: int) -> None:
     """Raise ConfigError unless so many devices can share a batch evenly."""
     if batch_size % devices:
         raise ConfigError("train.batch_size", f"a multiple of {devices}, the number of devices", batch_size)
+
+
+def check_name(key: str, name: str, names: Collection[str]) -> None:
+    """Check that a name is among others.
+
+    Args:
+        key: the setting or argument that it is of.
+        name: what was given.
+        names: all that there are.
+
+    Raises:
+        ConfigError: for another name, with the nearest one.
+    """
+    if name not in names:
+        raise ConfigError(key, f"one of {', '.join(names)}", name, nearest(name, names))
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from gan.arrays import write_atomically
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import tensorflow as tf
 
 GAP = 2  # pixels between the tiles of a grid
@@ -62,7 +63,7 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], milliseconds: int = 400) -> None:
-    """Save a looping GIF of image files, a caption under each.
+    """Save a looping GIF of image files, a caption under each; whole or not at all.
 
     Args:
         path: the GIF.
@@ -71,9 +72,11 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
         milliseconds: how long a frame stays. The last one stays five times as long.
 
     Raises:
-        ValueError: if there are not as many captions as frames.
+        ValueError: if there are no frames, or not as many captions.
         OSError: if a frame cannot be read or the GIF cannot be written.
     """
+    if not frames:
+        raise ValueError("an animation needs at least one frame")
     sheets = []
     for frame, caption in zip(frames, captions, strict=True):
         with Image.open(frame) as image:
@@ -82,7 +85,9 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
         ImageDraw.Draw(sheet).text((8, image.height + 3), caption, fill="black", font_size=14)
         sheets.append(sheet.quantize(256))
     durations = [milliseconds] * (len(sheets) - 1) + [5 * milliseconds]
-    sheets[0].save(path, save_all=True, append_images=sheets[1:], duration=durations, loop=0)
+    buffer = io.BytesIO()
+    sheets[0].save(buffer, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0)
+    write_atomically(path, buffer.getvalue())
 
 
 def save_frames(path: Path, images: np.ndarray, milliseconds: int = 80, zoom: int = 4) -> None:
@@ -122,7 +127,7 @@ def save_real_vs_generated(path: Path, real: np.ndarray, generated: np.ndarray) 
         axes.imshow(grid(images, 5, 8, zoom=1), interpolation="nearest")
         axes.set_title(title)
         axes.axis("off")
-    figure.savefig(path, dpi=100)  # as wide as MLflow's page of a run has room for
+    _save_figure(figure, path, dpi=100)  # as wide as MLflow's page of a run has room for
 
 
 def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_label: str, real_baseline: float) -> None:
@@ -152,7 +157,13 @@ def save_curves(path: Path, losses: Mapping[str, Curve], score: Curve, score_lab
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    _save_figure(figure, path, dpi=120)
+
+
+def _save_figure(figure: "matplotlib.figure.Figure", path: Path, dpi: int) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix.removeprefix("."), dpi=dpi)
+    write_atomically(path, buffer.getvalue())
 
 
 def scale(images: "tf.Tensor") -> "tf.Tensor":

@@ -178,7 +178,7 @@ class Dropout(keras.layers.Dropout):
             size = tf.reduce_prod(shape)
             pairs = tf.random.stateless_uniform([(size + 1) // 2], seed, None, None, tf.uint32)
             bits = tf.reshape(tf.reshape(tf.bitcast(pairs, tf.uint16), [-1])[:size], shape)
-            kept = tf.cast(bits >= tf.cast(xla.number(round(self.rate * 2**16)), tf.uint16), tf.float32)
+            kept = tf.cast(bits >= tf.cast(xla.number(min(round(self.rate * 2**16), 2**16 - 1)), tf.uint16), tf.float32)
         else:  # floor is vectorised, a comparison of floats is not
             kept = tf.floor(uniform(shape, seed) + xla.number(1 - self.rate))
         return inputs * tf.cast(devices.share(kept) * xla.number(1 / (1 - self.rate)), inputs.dtype)

@@ -50,7 +50,7 @@ def within_bound(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(tf.abs(logits) < LOGIT_BOUND, tf.float32))
 
 
-def r1(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+def gradient_penalty(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
     """Return half the mean squared norm of the gradient of the logits to the images, a float32 scalar.
 
     Mescheder et al. (2018): R1 on real images, R2 on fake ones, to be weighted by their gamma. images: (B, H, W, C); with batch

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from gan.errors import check_name
 from gan.keras_state import keras_defaults
 from gan.xla import number
 
@@ -49,11 +50,23 @@ class Adam(keras.optimizers.Adam):
 
 @dataclass(frozen=True)
 class Decay:
-    """Learning rates that fall from their full value towards 0, over the updates of a training."""
+    """Learning rates that fall from their full value towards 0, over the updates of a training.
 
-    kind: str  # linear, or cosine: Loshchilov and Hutter (2017), without restarts
-    steps: int  # updates of the whole training
-    start: float = 0.0  # fraction of them before it begins
+    Args:
+        kind: linear, or cosine: Loshchilov and Hutter (2017), without restarts.
+        steps: updates of the whole training.
+        start: fraction of them before it begins, in [0, 1).
+
+    Raises:
+        ConfigError: for another kind.
+    """
+
+    kind: str
+    steps: int
+    start: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_name("kind", self.kind, ("linear", "cosine"))
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Return what update `step`, 1 for the first, multiplies the rates with: float32 in (0, 1]."""

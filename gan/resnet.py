@@ -49,7 +49,12 @@ def build_generator(
 
     Returns:
         The model, named generator, built and not compiled.
+
+    Raises:
+        ValueError: for no momentum at all.
     """
+    if not bn_momentum:
+        raise ValueError("bn_momentum must have at least one value")
     momenta = [bn_momentum[index * len(bn_momentum) // NORMS] for index in range(NORMS)]
 
     def options(name: str) -> dict[str, Any]:
@@ -106,7 +111,13 @@ def build_discriminator(
 
     Returns:
         The model, named discriminator, built and not compiled.
+
+    Raises:
+        ValueError: unless there are three momenta and four slopes.
     """
+    if (len(bn_momentum), len(leaky_relu_alpha)) != (3, 4):
+        got = f"{len(bn_momentum)} and {len(leaky_relu_alpha)}"
+        raise ValueError(f"bn_momentum must have 3 values and leaky_relu_alpha 4; got {got}")
     convolution, dense = (SpectralConv2D, SpectralDense) if spectral_norm else (Conv2D, layers.Dense)
     channels = 2 * width
 

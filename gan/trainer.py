@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from gan.checkpoint import Checkpoint, Checkpoints
 from gan.evaluation.scorer import Scorer
 from gan.images import grid, unscale
 from gan.tracker import Tracker
-from gan.update import Update, named
+from gan.update import Update, variables_by_name
 
 DEAD_UPDATES = 50  # in a row without any gradient, after which none can come any more
 CALL_SECONDS = 1.0  # that a call of several updates should take at most: how long a signal waits
@@ -35,9 +36,12 @@ class Diverged(Exception):
     """
 
     def __init__(self, step: int, reason: str, last_checkpoint: int | None) -> None:
-        self.step = step
+        self.step, self.reason, self.last_checkpoint = step, reason, last_checkpoint
         last = f"step {last_checkpoint}" if last_checkpoint is not None else "none"
         super().__init__(f"{reason} at step {step}; last finite checkpoint: {last}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # or it could not come back from another process
+        return type(self), (self.step, self.reason, self.last_checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +140,11 @@ class Trainer:
         """Return the generator that is scored, drawn and saved."""
         if not self.recalibrate:
             return self.update.eval_generator
-        if self._recalibrated is None or self._recalibrated[0] != self.step:
-            self._recalibrated = self.step, recalibrated(self.update.eval_generator)
-        return self._recalibrated[1]
+        step, copy = self._recalibrated or (None, None)
+        if copy is None or step != self.step:
+            copy = recalibrated(self.update.eval_generator, copy)
+            self._recalibrated = self.step, copy
+        return copy
 
     def _update(self) -> None:
         """Run as many updates in one call as possible, never past a step at which something is due."""
@@ -224,8 +230,8 @@ class Trainer:
 
     def _scores(self, when: str, num_images: int) -> dict[str, float]:
         """Return scores by the names in `gan.metric_names`; a generator that is not finite would draw images, too."""
-        self._check_finite({n: v.numpy() for n, v in named("generator", self.eval_generator()).items()})
-        scores = metric_names.named(when, self.scorer.of_features(self._features(num_images)))
+        self._check_finite({n: v.numpy() for n, v in variables_by_name("generator", self.eval_generator()).items()})
+        scores = metric_names.with_prefix(when, self.scorer.of_features(self._features(num_images)))
         for name, value in scores.items():
             if not math.isfinite(value):
                 raise Diverged(self.step, f"{name} is {value}", self._saved_step)

@@ -15,12 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from gan import devices, xla
-from gan.augment import augment, mirrored
+from gan.augment import AUGMENTATIONS, augment, mirrored
 from gan.averaging import MovingAverage
+from gan.errors import check_name
 from gan.images import scale
 from gan.labels import TUTORIAL, Labels
 from gan.layers import power_iteration
-from gan.losses import LOSSES, r1
+from gan.losses import LOSSES, gradient_penalty
 from gan.metric_names import D_FAKE, D_LOSS, D_REAL, G_LOSS
 from gan.optimizers import Decay
 from gan.randomness import derive, normal, stateless_seed
@@ -28,6 +29,7 @@ from gan.regularizers import AdaptiveAugmentation, LeCam
 
 ALIVE = "alive"  # fraction of all logits that carry a gradient: 0 when no weight gets one
 VALUES = (D_LOSS, G_LOSS, D_REAL, D_FAKE, ALIVE)  # what one update returns, in order
+UPDATE_RULES = ("tutorial", "batch")
 XLA_ROWS = 64  # updates at most in one call of a program that XLA compiled
 CONSISTENT_UNDER = ("translation",)  # and mirroring, as the paper's authors found best
 AVERAGE = "ema_generator"  # owner, in a state, of the moving average of the generator
@@ -52,7 +54,7 @@ class Update:
         batch_size: real images, and as many generated ones, in an update, over all devices.
         labels: the targets of both losses, and what is done to them.
         loss: a name in `LOSSES`.
-        r1_gamma: weight of `losses.r1`, added to D's loss on real images in every `r1_every_steps`-th update, times
+        r1_gamma: weight of `losses.gradient_penalty`, added to D's loss on real images in every `r1_every_steps`-th update, times
             that number; `D_LOSS` is without it. 0 for none.
         r2_gamma: the same on fake images.
         r1_every_steps: updates from one such penalty to the next, at least 1.
@@ -69,7 +71,7 @@ class Update:
         jit_compile: whether XLA compiles the update (`gan.xla`): on one device, with results equal but for rounding.
 
     Raises:
-        KeyError: for an update rule or a loss of no such name.
+        ConfigError: for an update rule, a loss or an augmentation of no such name.
     """
 
     def __init__(
@@ -98,6 +100,10 @@ class Update:
         seed: int = 0,
         jit_compile: bool = False,
     ) -> None:
+        check_name("update_rule", update_rule, UPDATE_RULES)
+        check_name("loss", loss, LOSSES)
+        for name in augmentations:
+            check_name("augmentations", name, AUGMENTATIONS)
         self.generator, self.discriminator = generator, discriminator
         self.g_optimizer, self.d_optimizer = g_optimizer, d_optimizer
         self.strategy = tf.distribute.get_strategy()
@@ -117,7 +123,7 @@ class Update:
             devices.predict_on_one(model)
         self.decay = decay
         self._rates = [(optimizer, float(optimizer.learning_rate.numpy())) for optimizer in (g_optimizer, d_optimizer)]
-        self._update_rule = {"tutorial": self._tutorial, "batch": self._batch}[update_rule]
+        self._update_rule = self._tutorial if update_rule == "tutorial" else self._batch
         scalar = tf.TensorSpec((), tf.int32)
         self._compiled = (
             xla.Program(self._updates_in_xla, arguments=2)
@@ -176,14 +182,17 @@ class Update:
         Raises:
             ValueError: if it is of other networks.
         """
+        values: list[tuple[keras.Variable, np.ndarray]] = []
         for name, variable in self._variables().items():
             owner, _, rest = name.partition("/")
             if owner not in ("generator", "discriminator", AVERAGE):
                 continue
-            source = name if name in state else f"generator/{rest}"
+            source = f"generator/{rest}" if owner == AVERAGE and name not in state else name
             if source not in state or state[source].shape != variable.shape:
                 raise ValueError(f"the state belongs to other networks: it has no {name} of shape {variable.shape}")
-            variable.assign(state[source])
+            values.append((variable, state[source]))
+        for variable, value in values:
+            variable.assign(value)
 
     def _variables(self) -> dict[str, keras.Variable]:
         seeds = {id(v) for _, v in dropout_states(self.discriminator)}
@@ -203,7 +212,7 @@ class Update:
         return regularizers | {
             name: variable
             for owner, of in owners.items()
-            for name, variable in named(owner, of).items()
+            for name, variable in variables_by_name(owner, of).items()
             if id(variable) not in seeds
         }
 
@@ -247,9 +256,9 @@ class Update:
             else:
                 losses, logits = [], {}
                 for name, batch in batches.items():
-                    loss, own = self._learn_d({name: batch}, step, seed)
+                    loss, logits_of_batch = self._learn_d({name: batch}, step, seed)
                     losses.append(loss)
-                    logits |= own
+                    logits |= logits_of_batch
                 d_loss = (losses[0] + losses[1]) / 2
             d_losses.append(d_loss)
 
@@ -300,17 +309,18 @@ class Update:
             else:
                 losses = [self.loss.d(target, logits[name]) for name, (_, target) in batches.items()]
                 loss = losses[0] if len(losses) == 1 else (losses[0] + losses[1]) / 2
+            # Penalties count as much as the loss of their batch: half where D's loss is the mean of two.
+            weight = 1.0 if self.loss.is_of_pairs else 1 / len(batches)
             objective = loss
             for name, (images, _) in batches.items():
-                objective = self._penalised(objective, name, images, step, seed, 1 / len(batches))
-                for penalty in self._penalties(name, seen[name], logits[name], step, seed):
-                    objective += penalty / len(batches)
+                for penalty in self._penalties(name, images, seen[name], logits[name], step, seed, weight):
+                    objective += penalty
         self._apply(self.d_optimizer, tape, objective, self.discriminator)
-        for name, own in logits.items():
+        for name, logits_of_batch in logits.items():
             if self.lecam is not None:
-                self.lecam.move(name, own, step)
+                self.lecam.move(name, logits_of_batch, step)
             if self.adaptive is not None and name == "real":
-                self.adaptive.move(own)
+                self.adaptive.move(logits_of_batch)
         return loss, logits
 
     def _g_loss(self, logits: tf.Tensor, target: tf.Tensor, real: tf.Tensor, step: tf.Tensor, seed: int) -> tf.Tensor:
@@ -374,36 +384,45 @@ class Update:
                 variable.assign(new)
         return logits
 
-    def _penalised(
-        self, loss: tf.Tensor, name: str, images: tf.Tensor, step: tf.Tensor, seed: int, fraction: float
-    ) -> tf.Tensor:
-        """Add R1 on real images, or R2 on fake ones, as D saw them, where it is due.
-
-        `fraction`: how much of the loss is theirs.
-        """
-        gamma = self.r1_gamma if name == "real" else self.r2_gamma
-        if not gamma:
-            return loss
-
-        def penalty() -> tf.Tensor:
-            weight = xla.number(fraction * gamma * self.r1_every_steps)
-            return weight * r1(lambda x: self._discriminate(x, name, step, seed, update_statistics=False), images)
-
-        if self.r1_every_steps == 1:
-            return loss + penalty()
-        return loss + tf.cond(step % xla.integer(self.r1_every_steps) == 0, penalty, lambda: tf.constant(0.0))
-
     def _penalties(
-        self, name: str, seen: tf.Tensor, logits: tf.Tensor, step: tf.Tensor, seed: int
+        self,
+        name: str,
+        images: tf.Tensor,
+        seen: tf.Tensor,
+        logits: tf.Tensor,
+        step: tf.Tensor,
+        seed: int,
+        weight: float,
     ) -> Iterator[tf.Tensor]:
-        """Yield what else is added to D's loss on images that it has seen."""
+        """Yield what is added to D's loss, float32 scalars.
+
+        Args:
+            name: real or fake.
+            images: (B, 32, 32, 3) of that batch.
+            seen: the same as D saw them.
+            logits: (B, 1), D's of these.
+            step: the number of the update.
+            seed: of the draws.
+            weight: of all penalties of the batch.
+        """
+        if gamma := self.r1_gamma if name == "real" else self.r2_gamma:
+
+            def penalty() -> tf.Tensor:
+                discriminate = lambda x: self._discriminate(x, name, step, seed, update_statistics=False)  # noqa: E731
+                return xla.number(weight * gamma * self.r1_every_steps) * gradient_penalty(discriminate, images)
+
+            if self.r1_every_steps == 1:
+                yield penalty()
+            else:
+                is_due = step % xla.integer(self.r1_every_steps) == 0
+                yield tf.cond(is_due, penalty, lambda: tf.constant(0.0))
         if self.lecam is not None:
-            yield self.lecam.penalty(name, logits)
+            yield weight * self.lecam.penalty(name, logits)
         if self.consistency:
             moved = augment(seen, CONSISTENT_UNDER, seed, f"{name} again", step)
             moved = mirrored(moved, seed, step, f"mirror/{name} again")
             again = self._logits(moved, name, step, seed, update_statistics=False)  # with the same dropout
-            yield xla.number(self.consistency) * tf.reduce_mean(tf.square(logits - again))
+            yield xla.number(weight * self.consistency) * tf.reduce_mean(tf.square(logits - again))
 
     def _values(
         self,
@@ -412,10 +431,24 @@ class Update:
         targets: Sequence[tf.Tensor],
         logits: Mapping[str, tf.Tensor],
     ) -> tf.Tensor:
-        """Return `VALUES`: the mean of D's losses, and of its last step the probabilities."""
+        """Return `VALUES`: the mean of D's losses, and of its last step the probabilities.
+
+        For a loss of pairs they are the probability that a real image is taken for the real one of a pair, and its
+        complement.
+        """
         d_loss = d_losses[0] if len(d_losses) == 1 else tf.add_n(d_losses) / len(d_losses)
-        real, fake = (tf.reduce_mean(tf.sigmoid(logits[name])) for name in ("real", "fake"))
-        alive = self.loss.alive(targets, [logits[name] for name in ("real", "fake", "generator")])
+        if self.loss.is_of_pairs:  # such logits mean something beside each other alone
+            real = tf.reduce_mean(tf.sigmoid(logits["real"] - logits["fake"]))
+            fake = 1.0 - real
+        else:
+            real, fake = (tf.reduce_mean(tf.sigmoid(logits[name])) for name in ("real", "fake"))
+        has_penalty = self.r1_gamma or self.r2_gamma or self.lecam is not None or self.consistency
+        # A penalty carries a gradient where the loss has none.
+        alive = (
+            tf.constant(1.0)
+            if has_penalty
+            else self.loss.alive(targets, [logits[name] for name in ("real", "fake", "generator")])
+        )
         return tf.stack([d_loss, g_loss, real, fake, alive])
 
     @staticmethod
@@ -431,11 +464,12 @@ class Update:
         optimizer.apply(devices.summands(gradients), variables)
 
 
-def named(owner: str, of: keras.Model | keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
+def variables_by_name(owner: str, of: keras.Model | keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
     """Return the variables of a model or an optimiser by the names that `Update.state` has them under."""
     # Keras puts the name of a sequential model before those of its variables, and of others not.
     names = {f"{owner}/{v.path.removeprefix(f'{of.name}/')}": v for v in of.variables}
-    assert len(names) == len(of.variables), "two variables share a name: layers need names of their own"
+    if len(names) < len(of.variables):
+        raise ValueError(f"two variables of {owner} share a name: layers need names of their own")
     return names
 
 
@@ -445,7 +479,7 @@ def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -
     Raises ValueError if they are of another generator.
     """
     owner = AVERAGE if any(name.startswith(f"{AVERAGE}/") for name in state) else "generator"
-    for name, variable in named(owner, generator).items():
+    for name, variable in variables_by_name(owner, generator).items():
         if name not in state or state[name].shape != variable.shape:
             raise ValueError(f"the state belongs to another generator: it has no {name} of shape {variable.shape}")
         variable.assign(state[name])

@@ -28,6 +28,9 @@ MUST_COMPILE = "_XlaMustCompile"
 FORGOTTEN = "_gradient_op_type"  # a number of this process, for gradients that have been taken by now
 
 
+_kept_in: set[Path] = set()  # the folder of `keep_programs`
+
+
 class _Inputs:
     """Numbers that a program takes as inputs, in the order in which it uses them."""
 
@@ -84,7 +87,8 @@ def keep_programs(folder: Path) -> None:
         folder: is made where it is not there. The oldest programs beyond `MOST_KEPT` are removed.
     """
     flags = os.environ.get(FLAGS, "")
-    if DIRECTORY in flags or "'" in str(folder):  # TensorFlow takes such a path in no way
+    ours = f"{DIRECTORY}='{folder}'"  # a process that started this one may have said so already
+    if (DIRECTORY in flags and ours not in flags) or "'" in str(folder):  # TensorFlow takes such a path in no way
         return
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,15 +96,16 @@ def keep_programs(folder: Path) -> None:
         return
     is_writable = os.access(folder, os.W_OK)
     for old in sorted(folder.glob(ENTRIES), key=_age)[MOST_KEPT:] if is_writable else []:
-        old.unlink(missing_ok=True)
-    own = f"{DIRECTORY}='{folder}'" + ("" if is_writable else f" {READ_ONLY}")
-    os.environ[FLAGS] = f"{flags} {own}".strip()
+        with contextlib.suppress(OSError):  # of another user, in a shared folder
+            old.unlink()
+    if ours not in flags:
+        os.environ[FLAGS] = f"{flags} {ours}{'' if is_writable else f' {READ_ONLY}'}".strip()
+    _kept_in.add(folder)
 
 
 def _forget_programs() -> bool:
-    """Remove all programs that are kept; return whether there were any."""
-    folder = re.search(rf"{DIRECTORY}='(.+)'", os.environ.get(FLAGS, ""))
-    entries = list(Path(folder[1]).glob(ENTRIES)) if folder else []
+    """Remove all programs that are kept, but none in a folder of the user's choice; return whether there were any."""
+    entries = [entry for folder in _kept_in for entry in folder.glob(ENTRIES)]
     for entry in entries:
         with contextlib.suppress(OSError):
             entry.unlink()
@@ -132,6 +137,8 @@ class Program:
             self._compiled = self._under(self.name)
             try:
                 return self._compiled(*arguments)
+            except tf.errors.ResourceExhaustedError:  # a GPU that is full says nothing about what was kept
+                raise
             except tf.errors.OpError:  # nothing was computed yet
                 if not _forget_programs():
                     raise

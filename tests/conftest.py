@@ -293,7 +293,7 @@ def untrained_run(tmp_path: Path) -> "Run":
     from experiments.training.start import new_run
     from gan.checkpoint import Checkpoint
     from gan.models import build_generator
-    from gan.update import named
+    from gan.update import variables_by_name
 
     npz = tmp_path / "images.npz"
     np.savez(npz, images=noise_images(64), test_images=noise_images(20, seed=1))
@@ -302,6 +302,6 @@ def untrained_run(tmp_path: Path) -> "Run":
     run = new_run(config, None, [], Console(quiet=True))
     for step in (3, 6):
         generator = build_generator(seed=step)
-        arrays = {name: v.numpy() for name, v in named("generator", generator).items()}
+        arrays = {name: v.numpy() for name, v in variables_by_name("generator", generator).items()}
         run.folder.checkpoints.save(Checkpoint(step, arrays, {}))
     return run

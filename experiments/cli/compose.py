@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from experiments import ROOT
 from experiments.cli import presets
-from experiments.cli.overrides import nearest_key, parse, plain_line, value_text
+from experiments.cli.overrides import nearest_key, parse, plain_line, quote, value_text
 from experiments.settings.precision import AUTO, fastest_precision
 from experiments.settings.renamed import refuse_renamed
 from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, text_keys
@@ -208,7 +208,7 @@ def _keys(key: str, value: Any) -> Iterator[str]:
 
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
     """Compose a configuration with Hydra's own part. Raises ConfigError, and Hydra's and OmegaConf's errors."""
-    extra = [f"hydra.searchpath=['file://{Path(search_folder).resolve()}']"] if search_folder else []
+    extra = [f"hydra.searchpath=[{quote(f'file://{Path(search_folder).resolve()}')}]"] if search_folder else []
     with hydra.initialize_config_dir(str(CONF), job_name="run", version_base=VERSION_BASE):
         try:
             return hydra.compose(name, overrides + extra, return_hydra_config=True)

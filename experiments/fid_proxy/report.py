@@ -47,7 +47,7 @@ def _page(results: Numbers) -> str:
     {about["command"]}
 
 made all text, tables and figures of this page, with the code of commit {about.get("mlflow.source.git.commit", "unknown")[:10]}\
-{" with changes" if about.get("git_dirty") == "true" else ""}, {about["num_images"]:,} images a score and {about["seeds"]} \
+{" with changes" if about.get("git_dirty") == "true" else ""}, {about["num_images"]:,} images per score and {about["seeds"]} \
 seeds. Its trainings are kept, so a second call measures only what is new. These GANs were trained with the code of commit
 {" and ".join(about["trained_at"])}.
 """,

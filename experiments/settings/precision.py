@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pynvml
 
+from experiments.settings import nvidia
+
 AUTO, FULL, HALF = "auto", "float32", "mixed_bfloat16"
 # How Linux names a processor's instructions for bfloat16: x86's two, and Arm's.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -15,7 +17,9 @@ FIRST_GPU_WITH_IT = 8  # major number of CUDA's compute capability
 
 
 def fastest_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return mixed_bfloat16 where a GPU or else the processor computes in bfloat16 by itself, otherwise float32.
+    """Return mixed_bfloat16 where the GPUs that this process may use, or else the processor, compute in bfloat16.
+
+    Otherwise float32.
 
     Args:
         cpuinfo: what Linux says of the processor.
@@ -27,14 +31,10 @@ def fastest_precision(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def _compute_capabilities() -> list[int]:
-    """Return the major numbers of all NVIDIA GPUs; none without NVIDIA's driver."""
-    with contextlib.suppress(pynvml.NVMLError):
-        pynvml.nvmlInit()
-        try:
-            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-            return [pynvml.nvmlDeviceGetCudaComputeCapability(handle)[0] for handle in handles]
-        finally:
-            pynvml.nvmlShutdown()
+    """Return the major numbers of the NVIDIA GPUs that this process may use; none without NVIDIA's driver."""
+    with nvidia.driver() as is_there, contextlib.suppress(pynvml.NVMLError):
+        gpus = nvidia.visible() if is_there else []
+        return [pynvml.nvmlDeviceGetCudaComputeCapability(nvidia.handle(gpu))[0] for gpu in gpus]
     return []
 
 

@@ -189,7 +189,7 @@ def setting(default: Any, doc: str, rule: Rule | None = None, same_as: str = "")
 
 
 FRACTION = Interval(0, 1, high_open=True)
-COUNT = Interval(1)
+COUNT = Interval(1, 10**9)
 POSITIVE = Interval(0, low_open=True)
 
 

@@ -84,7 +84,7 @@ class ModelConfig:
     latent_dim: int = setting(100, "length of the generator's input vector z", Interval(1, 65536))
     bn_momentum: float = setting(0.8, "weight of the past in every batch normalisation's moving statistics", FRACTION)
     leaky_relu_alpha: float = setting(0.2, "slope of every LeakyReLU for negative inputs", FRACTION)
-    dropout: float = setting(0.25, "fraction of the discriminator's activations dropped in training", FRACTION)
+    dropout: float = setting(0.25, "fraction of the discriminator's activations dropped in training", Interval(0, 0.99))
     minibatch_stddev: bool = setting(
         False, "show the discriminator how much the images of a batch differ, as one more channel"
     )
@@ -185,7 +185,7 @@ class TrainConfig:
         COUNT,
     )
     threads: int | None = setting(
-        None, "processor cores to compute on; by default all that this process may use", COUNT
+        None, "processor cores to compute on; by default all that this process may use", Interval(1, 4096)
     )
     devices: int | str = setting(
         1, "devices that share every batch: GPUs, or CPUs where there are none; auto: all GPUs, or one CPU", Devices()
@@ -216,8 +216,8 @@ class DataConfig:
 @dataclass
 class EvalConfig:
     every_steps: int = setting(500, "updates between two scores", COUNT)
-    num_images: int = setting(2000, "generated images an in-run score", Interval(2))
-    final_num_images: int = setting(5000, "generated images of the score at the end", Interval(2))
+    num_images: int = setting(2000, "generated images per score during training", Interval(2, 10**6))
+    final_num_images: int = setting(5000, "generated images of the score at the end", Interval(2, 10**6))
     recalibrate_batch_norm: bool = setting(
         False, "score, draw and save with statistics of 2,000 latents in the generator's batch normalisations"
     )

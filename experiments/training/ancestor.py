@@ -100,5 +100,5 @@ def _settings_of(arrays: dict[str, np.ndarray], reference: str) -> dict[str, Any
         "model.discriminator.width": d_channels // 2 if is_resnet else d_channels,
         "model.discriminator.batch_norm": f"discriminator/{norm}/gamma" in arrays,
         "model.discriminator.spectral_norm": f"discriminator/{first}/u" in arrays,
-        "model.minibatch_stddev": last % d_channels != 0,
+        "model.minibatch_stddev": last % (d_channels if is_resnet else 8 * d_channels) != 0,  # one more channel
     }

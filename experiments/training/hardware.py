@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from joblib import cpu_count
 
+from experiments.settings.nvidia import CHOSEN, visible
 from experiments.settings.schema import TrainConfig
-from experiments.training.gpus import CHOSEN, visible
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import psutil
 
+from experiments.training.gpus import MEGABYTE
 from gan import metric_names
-from gan.tracker import Tracker
+from gan.tracker import NullTracker, Tracker
 
-MEGABYTE = 10**6
 CPU = "system/process_cpu_percentage"  # 100 for each core that is busy all the time
 MEMORY = "system/process_memory_megabytes"  # resident
 
 
-class ProcessMetrics:
+class ProcessMetrics(NullTracker):
     """A `gan.tracker.Tracker` that records the processor's load and the memory of this process beside its losses.
 
     They go to the journal as all metrics do, so that a resumed run has each step once.
@@ -32,9 +31,3 @@ class ProcessMetrics:
             with self._process.oneshot():
                 memory = self._process.memory_info().rss / MEGABYTE
                 self._records.scalars(step, {CPU: self._process.cpu_percent(), MEMORY: memory})
-
-    def image(self, step: int, key: str, pixels: np.ndarray) -> None:
-        pass
-
-    def tick(self, step: int) -> None:
-        pass

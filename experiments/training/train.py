@@ -21,11 +21,14 @@ from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Journal, all_tags, curve, curves
 from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.precision import HALF
+from experiments.settings.schema import OptimConfig
 from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
+from experiments.training.build import build_update
 from experiments.training.description import CEILING, FLOOR, PICTURES, description, headline
 from experiments.training.facts import code_tags
+from experiments.training.generator import write_generator
 from experiments.training.gpus import GpuMetrics
 from experiments.training.hardware import Hardware, is_out_of_memory, use_hardware
 from experiments.training.process_metrics import ProcessMetrics
@@ -37,11 +40,11 @@ if TYPE_CHECKING:
     from gan.tracker import Tracker
     from gan.trainer import Trainer
     from gan.update import Update
-from experiments.training.build import build_update
 
 DELIVERY_SECONDS = 120.0  # that a finished run waits for MLflow
-FEW_IMAGES = 500  # fewer than that D soon knows by heart
 STOPPED_SECONDS = 5.0  # the same, for a run that the user stopped
+FEW_IMAGES = 500  # fewer than that D soon knows by heart
+MOST_FRAMES = 200  # of samples.gif
 FINAL_GRID = (5, 8)  # rows and columns of the tutorial's last figure
 TRAINING_GRID = (5, 8)  # rows and columns of the figure of training images
 
@@ -167,7 +170,7 @@ def _train(
             else:
                 outcome = Outcome(RunStatus.KILLED, trainer.step)
         except Diverged as error:
-            advice = f"Try a lower optim.learning_rate (it was {run.config.optim.learning_rate:g})"
+            advice = f"Try a lower learning rate (it was {_rates(run.config.optim)})"
             outcome = Outcome(
                 RunStatus.FAILED, error.step, failure=f"{error}. {advice}", failure_kind=FailureKind.DIVERGED
             )
@@ -194,6 +197,14 @@ def _train(
     with stage(console, "bringing MLflow up to date"):
         delivered = feeder.finish(STOPPED_SECONDS if outcome.status == RunStatus.KILLED else DELIVERY_SECONDS)
     return outcome, feeder, delivered
+
+
+def _rates(optim: OptimConfig) -> str:
+    """Return the learning rates in words: one number where both networks have the same."""
+    generator, discriminator = optim.generator_learning_rate, optim.discriminator_learning_rate
+    if generator == discriminator:
+        return f"{generator:g}"
+    return f"generator {generator:g}, discriminator {discriminator:g}"
 
 
 def _description(run: Run, outcome: Outcome) -> str:
@@ -278,7 +289,6 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     """Write the final figures and the generator."""
     from gan import images
     from gan.evaluation.scorer import sample
-    from gan.models import in_keras_layers
 
     folder, generator = run.folder, trainer.eval_generator()
     folder.plots.mkdir(exist_ok=True)
@@ -298,12 +308,21 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
 
     animation = folder.path / "samples.gif"
     frames = folder.sample_files(metric_names.SAMPLES)
-    images.save_animation(animation, list(frames.values()), [f"step {step:,}" for step in frames])
+    steps = _evenly(list(frames), MOST_FRAMES)
+    if steps:  # none where the run was trained elsewhere
+        images.save_animation(animation, [frames[step] for step in steps], [f"step {step:,}" for step in steps])
 
-    in_keras_layers(generator).save(folder.generator)  # to be opened where this project is not
-    for file in (pair, curves, animation, folder.config):
+    write_generator(folder.generator, generator)  # to be opened where this project is not
+    for file in (pair, curves, *([animation] if steps else []), folder.config):
         journal.artifact(file)
     journal.model(folder.generator)
+
+
+def _evenly(steps: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of these, evenly spaced, the first and the last among them."""
+    if len(steps) <= most:
+        return list(steps)
+    return [steps[round(place)] for place in np.linspace(0, len(steps) - 1, most)]
 
 
 def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:

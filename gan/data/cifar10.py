@@ -1,5 +1,6 @@
 """CIFAR-10 in its standard layout: the folder, the .tar.gz, Keras' cache, or a download."""
 
+import hashlib
 import io
 import pickle
 import socket
@@ -76,12 +77,21 @@ def batches_folder(path: Path) -> Path | None:
 
 def _keras_cache() -> str | None:
     """Return CIFAR-10 as any Keras version left it in its cache, whole and readable, or None."""
-    names = (KEPT_AS, "cifar-10-batches-py", "cifar-10-batches-py.tar.gz", f"{KEPT_AS}_archive")
-    for place in (home / "datasets" / name for home in keras_homes() for name in names):
+    for place in (home / "datasets" / name for home in keras_homes() for name in (KEPT_AS, "cifar-10-batches-py")):
         folders = (place, place / "cifar-10-batches-py")
-        if is_readable(place) or any(all(is_readable(folder / name) for name in BATCHES) for folder in folders):
+        if any(all(is_readable(folder / name) for name in BATCHES) for folder in folders):
+            return str(place)
+    # An archive may be what an interrupted download has left, so Keras' names for it count with the right hash alone.
+    archives = ("cifar-10-batches-py.tar.gz", f"{KEPT_AS}_archive")
+    for place in (home / "datasets" / name for home in keras_homes() for name in archives):
+        if is_readable(place) and _sha256(place) == ARCHIVE_SHA256:
             return str(place)
     return None
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_archive(path: Path) -> dict[str, Arrays]:

@@ -4,6 +4,7 @@ Nothing here needs TensorFlow but the download, which is Keras' own.
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import warnings
@@ -42,7 +43,7 @@ class Dataset:
     test_labels: np.ndarray | None = None
     class_names: tuple[str, ...] = ()  # of a folder's sub-folders, by label
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Hash of the training pixels: equal for equal images in equal order."""
         return pixel_hash(self.train)

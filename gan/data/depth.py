@@ -138,4 +138,4 @@ def _unclear(kind: str, low: float, high: float, place: str, why: str) -> DataEr
 
 def to_bytes(values: np.ndarray, white: float) -> np.ndarray:
     """Convert (H, W) of any number to uint8, `white` becoming 255."""
-    return (values.astype(np.float64) * (BYTE / white)).clip(0, BYTE).astype(np.uint8)
+    return (values.astype(np.float64) * (BYTE / white)).round().clip(0, BYTE).astype(np.uint8)

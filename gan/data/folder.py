@@ -17,7 +17,7 @@ from gan.data import depth
 from gan.data.contract import MIN_IMAGES, SIZE, DataError, DataWarning
 from gan.data.listing import Listing, list_images, remedies
 
-VERSION = 3  # of how images are read; another one reads them anew
+VERSION = 4  # of how images are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
 SHOWN = 10  # names in a warning
 MOST_REASON = 100  # letters of why a file cannot be read

@@ -365,7 +365,7 @@ def test_divergence_ends_failed_with_the_step_and_advice(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "error: no gradient in 50 updates" in done.stderr
-    assert "Try a lower optim.learning_rate (it was 1000)" in done.stderr
+    assert "Try a lower learning rate (it was 1000)" in done.stderr
     assert "train.batch_size=80 is more than the 64 images" in " ".join(done.stdout.replace("│", "").split())
     client = MlflowClient(f"sqlite:///{records.database}")
     run = client.get_run(only_run(records).mlflow_run_ids()[-1])

@@ -65,6 +65,11 @@ def test_recalibrated_statistics_are_those_of_all_latents() -> None:
         np.testing.assert_array_equal(a, b)
     for a, b in zip(copy.trainable_variables, model.trainable_variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    again = recalibrated(model)
-    for a, b in zip(copy.get_weights(), again.get_weights(), strict=True):
+    weights = copy.get_weights()
+    model.get_layer("in").kernel.assign(model.get_layer("in").kernel * 2)
+    assert recalibrated(model, copy) is copy  # as a new copy of the new weights
+    for a, b in zip(copy.get_weights(), recalibrated(model).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.set_weights(before)
+    for a, b in zip(recalibrated(model, copy).get_weights(), weights, strict=True):
         np.testing.assert_array_equal(a, b)

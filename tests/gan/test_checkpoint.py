@@ -33,6 +33,22 @@ def test_the_last_three_and_the_best_are_kept(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_the_one_just_written_stays_whatever_else_is_there(tmp_path: Path) -> None:
+    """A run resumed from step 1500, as a later file was damaged, and trains these steps again."""
+    store = Checkpoints(tmp_path)
+    for step in (1500, 2000):
+        store.save(checkpoint(step))
+    store.save(checkpoint(1600), keep=1)
+    assert [read(file).step for file in store.files()] == [1600]
+
+
+def test_steps_are_in_order_of_their_numbers(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path)
+    for step in (99_999_500, 100_000_000):  # one digit more than the names have
+        store.save(checkpoint(step))
+    assert [read(file).step for file in store.files()] == [99_999_500, 100_000_000]
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "pickle"])
 def test_a_damaged_newest_is_passed_over_with_a_warning(tmp_path: Path, damage: str) -> None:
     store = Checkpoints(tmp_path)

@@ -37,6 +37,8 @@ def test_animation_has_a_frame_an_image(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 3
         assert gif.info["loop"] == 0
+    with pytest.raises(ValueError, match="at least one frame"):
+        save_animation(tmp_path / "none.gif", [], [])
 
 
 def test_figures_are_drawn(tmp_path: Path) -> None:

@@ -133,38 +133,50 @@ def test_every_loss_trains_both_networks(update_rule: str, loss: str) -> None:
 
 # --- R1
 
+# A penalty counts as much as the loss of its batch: half where D's loss is the mean of a real and a fake one.
+FRACTIONS = [
+    ("tutorial", "bce", 1.0),
+    ("batch", "bce", 0.5),
+    ("tutorial", "relativistic", 1.0),
+    ("batch", "relativistic", 1.0),
+]
 
-@pytest.mark.parametrize(("update_rule", "fraction"), [("tutorial", 1.0), ("batch", 0.5)])
+
+@pytest.mark.parametrize(("update_rule", "loss", "fraction"), FRACTIONS)
 @pytest.mark.parametrize(("every", "step", "weight"), [(1, 1, 1.0), (4, 4, 4.0), (4, 3, 0.0)])
 def test_r1_draws_a_linear_discriminator_to_zero(
-    update_rule: str, fraction: float, every: int, step: int, weight: float
+    update_rule: str, loss: str, fraction: float, every: int, step: int, weight: float
 ) -> None:
     """Its penalty is gamma / 2 |w|², whatever the images; the gradient gamma w."""
     gamma, rate = 3.0, 0.01
-    plain, penalised = linear(update_rule), linear(update_rule, r1_gamma=gamma, r1_every_steps=every)
+    plain, penalised = (
+        linear(update_rule, loss=loss, **options) for options in ({}, {"r1_gamma": gamma, "r1_every_steps": every})
+    )
     start = plain.state()["discriminator/out/kernel"]
     values = [update(step).numpy() for update in (plain, penalised)]
     np.testing.assert_allclose(
-        values[0][0], values[1][0], rtol=1e-4 if update_rule == "batch" else 0.1
+        values[0][0], values[1][0], rtol=0.1 if (update_rule, loss) == ("tutorial", "bce") else 1e-4
     )  # without the penalty
     ends = [update.state()["discriminator/out/kernel"] for update in (plain, penalised)]
-    if update_rule == "tutorial":  # then comes the step on fakes, which sees other weights
+    if (update_rule, loss) == ("tutorial", "bce"):  # then comes the step on fakes, which sees other weights
         start = start + 0.0
         np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * fraction * start, atol=2e-4)
     else:
         np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * weight * fraction * start, atol=1e-7)
 
 
-@pytest.mark.parametrize(("update_rule", "fraction"), [("tutorial", 1.0), ("batch", 0.5)])
-def test_r2_is_r1_on_fake_images(update_rule: str, fraction: float) -> None:
+@pytest.mark.parametrize(("update_rule", "loss", "fraction"), FRACTIONS)
+def test_r2_is_r1_on_fake_images(update_rule: str, loss: str, fraction: float) -> None:
     gamma, rate = 3.0, 0.01
-    plain, penalised = linear(update_rule), linear(update_rule, r2_gamma=gamma)
+    plain, penalised = linear(update_rule, loss=loss), linear(update_rule, loss=loss, r2_gamma=gamma)
     start = plain.state()["discriminator/out/kernel"]
     ends = []
     for each in (plain, penalised):
         each(1)
         ends.append(each.state()["discriminator/out/kernel"])
-    tolerance = 1e-7 if update_rule == "batch" else 2e-4  # after the step on real images the weights are others
+    tolerance = (
+        2e-4 if (update_rule, loss) == ("tutorial", "bce") else 1e-7
+    )  # after the step on real images the weights are others
     np.testing.assert_allclose(ends[1] - ends[0], -rate * gamma * fraction * start, atol=tolerance)
 
 
@@ -187,6 +199,7 @@ def test_the_relativistic_loss_is_of_pairs(update_rule: str) -> None:
     sigmoid = 1 / (1 + np.exp(margin))
     gradient = -((flat[0] - flat[1]) * sigmoid).mean(0)[:, None]
     np.testing.assert_allclose(values[0], np.log1p(np.exp(-margin)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(values[2:4], [1 - sigmoid.mean(), sigmoid.mean()], rtol=1e-4)
     new = w - 0.01 * gradient
     np.testing.assert_allclose(after["discriminator/out/kernel"], new, atol=1e-6)
     np.testing.assert_allclose(after["discriminator/out/bias"], bias, atol=1e-7)  # it is on both sides
@@ -195,6 +208,14 @@ def test_the_relativistic_loss_is_of_pairs(update_rule: str) -> None:
     pull = -(z[:, :, None] * (1 / (1 + np.exp(margin)))[:, :, None] * new[:, 0]).mean(0)
     moved = after["generator/d/kernel"] - generate[0]
     np.testing.assert_allclose(moved, -0.01 * pull, atol=1e-6)
+
+
+def test_with_a_penalty_there_is_always_a_gradient() -> None:
+    """Beyond the clip cross-entropy has none, but R1 has."""
+    for options, alive in (({}, 0.0), ({"r1_gamma": 1.0}, 1.0), ({"lecam": 1.0}, 1.0)):
+        update = linear("batch", **options)
+        update.discriminator.layers[-1].bias.assign([1e3])
+        assert update(1).numpy()[4] == alive
 
 
 # --- steps of D
@@ -237,11 +258,11 @@ def test_the_generators_statistics_move_once_however_many_steps_d_takes() -> Non
 # --- LeCam
 
 
-@pytest.mark.parametrize(("update_rule", "fraction"), [("tutorial", 1.0), ("batch", 0.5)])
-def test_lecam_pulls_to_the_average_of_the_others(update_rule: str, fraction: float) -> None:
+@pytest.mark.parametrize(("update_rule", "loss", "fraction"), FRACTIONS)
+def test_lecam_pulls_to_the_average_of_the_others(update_rule: str, loss: str, fraction: float) -> None:
     """Before the first update the averages are 0; after it, by (1 - 2/11) of the first mean logits."""
     weight, rate = 2.0, 0.01
-    plain, pulled = linear(update_rule), linear(update_rule, lecam=weight)
+    plain, pulled = linear(update_rule, loss=loss), linear(update_rule, loss=loss, lecam=weight)
     real = np.asarray(plain._draw(tf.constant(1), 0)[0], np.float64).reshape(BATCH, -1)
     start = plain.state()["discriminator/out/kernel"].astype(np.float64)
     logits = real @ start
@@ -250,7 +271,7 @@ def test_lecam_pulls_to_the_average_of_the_others(update_rule: str, fraction: fl
     state = pulled.state()
     np.testing.assert_allclose(state["lecam/real"], (1 - 2 / 11) * logits.mean(), rtol=1e-4)
     assert state["lecam/fake"] != 0
-    if update_rule == "batch":
+    if (update_rule, loss) != ("tutorial", "bce"):
         fake = np.asarray(small_fakes(update_rule), np.float64).reshape(BATCH, -1)
         pull = sum(2 * weight * (x * (x @ start)).mean(0)[:, None] for x in (real, fake))
         moved = state["discriminator/out/kernel"] - plain.state()["discriminator/out/kernel"]
@@ -302,8 +323,9 @@ def test_consistency_is_the_squared_change_of_logits_under_the_same_dropout(
     first = {name: (images, logits) for name, moves, images, logits in passes if moves}
     again = {name: (images, logits) for name, moves, images, logits in passes if not moves and name != "generator"}
     assert first.keys() == again.keys() == {"real", "fake"}
+    fraction = 0.5 if update_rule == "batch" else 1.0
     for penalty, name in zip(penalties, ("real", "fake"), strict=True):
-        assert penalty == pytest.approx(3 * np.square(first[name][1] - again[name][1]).mean(), rel=1e-4)
+        assert penalty == pytest.approx(fraction * 3 * np.square(first[name][1] - again[name][1]).mean(), rel=1e-4)
         assert not np.array_equal(first[name][0], again[name][0])
     assert not np.array_equal(again["real"][0] == 0, again["fake"][0] == 0)  # moved by draws of their own
 

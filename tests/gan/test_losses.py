@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gan.losses import LOGIT_BOUND, LOSSES, binary_crossentropy, r1, relativistic, within_bound
+from gan.losses import LOGIT_BOUND, LOSSES, binary_crossentropy, gradient_penalty, relativistic, within_bound
 
 
 def column(*values: float) -> tf.Tensor:
@@ -79,7 +79,7 @@ def test_r1_in_closed_form() -> None:
     """Of w·x² the gradient is 2wx."""
     rng = np.random.default_rng(0)
     images, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4, 4, 2), (4, 4, 2)))
-    penalty = r1(lambda x: tf.reduce_sum(w * x**2, (1, 2, 3))[:, None], tf.constant(images))
+    penalty = gradient_penalty(lambda x: tf.reduce_sum(w * x**2, (1, 2, 3))[:, None], tf.constant(images))
     assert float(penalty) == pytest.approx(((2 * w * images) ** 2).sum((1, 2, 3)).mean() / 2, rel=1e-5)
 
 

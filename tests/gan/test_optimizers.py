@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gan.errors import ConfigError
 from gan.optimizers import Adam, Decay
+
+
+def test_another_decay_is_refused() -> None:
+    with pytest.raises(ConfigError, match="kind must be one of linear, cosine; got 'exponential'"):
+        Decay("exponential", 100)
 
 
 def test_adam_is_keras_adam() -> None:

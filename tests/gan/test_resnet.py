@@ -66,6 +66,11 @@ def test_settings_reach_their_layers() -> None:
     assert slopes == [0.4, 0.5, 0.5, 0.6, 0.6, 0.7, 0.7, 0.7]
     assert [layer.rate for layer in layers_of(discriminator, Dropout)] == [0.35] * 4
     assert discriminator.get_layer("logits").kernel.shape == (5, 1)
+    for momenta, slopes in (((0.1, 0.2), (0.2,) * 4), ((0.1, 0.2, 0.3), (0.2,) * 3)):
+        with pytest.raises(ValueError, match="bn_momentum must have 3 values and leaky_relu_alpha 4"):
+            build_discriminator(momenta, slopes, width=2)
+    with pytest.raises(ValueError, match="at least one value"):
+        build_generator(7, (), width=4)
     spectral = build_discriminator(width=2, batch_norm=False, spectral_norm=True)
     assert not layers_of(spectral, BatchNormalization)
     assert len(layers_of(spectral, SpectralConv2D)) == len(layers_of(spectral, Conv2D)) == 10

@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -292,6 +293,11 @@ def with_values(update: Update, change: Callable[[int, np.ndarray], None]) -> Up
     return Changed()  # type: ignore[return-value]
 
 
+def test_a_divergence_comes_back_from_another_process() -> None:
+    error = Diverged(12, "train/d_loss is nan", None)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
 def test_nan_is_seen_at_the_next_log_with_its_step(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, SCHEDULE, Recorder())
 
@@ -373,7 +379,7 @@ def test_the_last_score_and_the_final_one_share_their_images(tmp_path: Path, mon
     trainer.final_scores()
     assert counts == [300]
     for prefix, count in (("eval", 20), ("final", 300)):
-        for name, value in metric_names.named(prefix, trainer.scorer(trainer.update.generator, count)).items():
+        for name, value in metric_names.with_prefix(prefix, trainer.scorer(trainer.update.generator, count)).items():
             assert recorder.values[2, name] == pytest.approx(value, rel=1e-5)
 
 

@@ -1,7 +1,9 @@
 """What the two update rules do, value by value."""
 
 import dataclasses
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,6 +12,7 @@ import tensorflow as tf
 from conftest import noise_images
 
 from gan import augment, labels, update
+from gan.errors import ConfigError
 from gan.labels import Labels
 from gan.losses import binary_crossentropy
 from gan.models import build_discriminator, build_generator, in_keras_layers
@@ -30,6 +33,7 @@ def make(
     seed: int = 0,
     precision: str = "float32",
     dropout: float = 0.25,
+    **options: Any,
 ) -> Update:
     return Update(
         build_generator(width=16, seed=seed, precision=precision),
@@ -41,6 +45,7 @@ def make(
         batch_size=BATCH,
         labels=labels,
         seed=seed,
+        **options,
     )
 
 
@@ -270,6 +275,33 @@ def test_a_state_of_other_networks_is_refused() -> None:
     state.pop("generator/dense/bias")
     with pytest.raises(ValueError, match="generator/dense/bias"):
         make().restore(state)
+
+
+def test_weights_of_other_networks_change_nothing() -> None:
+    """Neither those that fit nor a layer of the generator that has the name and shape of one of the discriminator."""
+    update = make("batch")
+    before, state = update.state(), {name: value + 1 for name, value in make("batch").state().items()}
+    del state["discriminator/bn_2/gamma"]
+    assert "generator/bn_2/gamma" in state
+    with pytest.raises(ValueError, match="it has no discriminator/bn_2/gamma"):
+        update.start_from(state)
+    for name, value in update.state().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"update_rule": "bacth"}, "update_rule must be one of tutorial, batch; got 'bacth' (did you mean 'batch'?)"),
+        ({"loss": "wgan"}, "loss must be one of bce, hinge, non_saturating, relativistic; got 'wgan'"),
+        ({"augmentations": ("colour",)}, "augmentations must be one of color, translation, cutout; got 'colour'"),
+    ],
+)
+def test_unknown_names_are_one_line(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make(**options)
+    assert words in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_draws_depend_on_the_step_alone() -> None:

@@ -209,3 +209,38 @@ def test_the_users_own_flags_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv(xla.FLAGS, before)
     xla.keep_programs(tmp_path)
     assert os.environ[xla.FLAGS] == before
+
+
+def test_programs_in_a_folder_of_the_user_are_not_removed(
+    monkeypatch: pytest.MonkeyPatch, flags: None, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(xla, "_kept_in", set())
+    users = tmp_path / "users"
+    users.mkdir()
+    (users / "xla_compile_cache__1.pb").touch()
+    monkeypatch.setenv(xla.FLAGS, f"{xla.DIRECTORY}='{users}'")
+    xla.keep_programs(tmp_path / "ours")
+    assert not xla._forget_programs()
+    assert list(users.iterdir())
+
+
+def test_the_folder_of_the_process_that_started_this_one_is_known(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(xla, "_kept_in", set())
+    monkeypatch.setenv(xla.FLAGS, f"{xla.DIRECTORY}='{tmp_path}'")
+    (tmp_path / "xla_compile_cache__1.pb").touch()
+    xla.keep_programs(tmp_path)
+    assert os.environ[xla.FLAGS] == f"{xla.DIRECTORY}='{tmp_path}'"
+    assert xla._forget_programs()
+
+
+def test_a_full_gpu_costs_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    program = xla.Program(lambda step: step, arguments=1)
+    monkeypatch.setattr(program, "_under", lambda name: full)
+    monkeypatch.setattr(xla, "_forget_programs", lambda: pytest.fail("removed"))
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        program(tf.constant(1))

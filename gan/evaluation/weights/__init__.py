@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from gan.arrays import Arrays, parse_npz
+from gan.cache import locked
 from gan.errors import ConfigError
 from gan.keras_state import is_readable, keras_homes
 
@@ -29,7 +30,7 @@ KEY = "eval.extractor_weights"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that are there."""
+    """The weights of a feature extractor, and the digest that names them."""
 
     extractor: str  # one of experiments.settings.schema.EXTRACTORS
     sha256: str
@@ -125,19 +126,26 @@ def digest(weights: Arrays) -> str:
 def _inception(key: str) -> Path:
     """Return Keras' own file of InceptionV3's weights, fetched if it is not in the cache."""
     homes = keras_homes()
-    for home in homes:
-        if is_readable(file := home / "models" / INCEPTION_FILE):
-            return file
-    import keras
+    files = [home / "models" / INCEPTION_FILE for home in homes]
+    with locked(files[-1]):  # one process at a time, so that none looks while another downloads
+        for file in files:
+            if is_readable(file) and _md5(file) == INCEPTION_MD5:  # an interrupted download leaves a part
+                return file
+        import keras
 
-    try:
-        fetched = keras.utils.get_file(
-            origin=f"{INCEPTION_ORIGIN}/{INCEPTION_FILE}",
-            cache_dir=str(homes[-1]),
-            cache_subdir="models",
-            file_hash=INCEPTION_MD5,
-        )
-    except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
-        rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
-        raise ConfigError(key, rule, None, str(error)) from error
-    return Path(fetched)
+        try:
+            fetched = keras.utils.get_file(
+                origin=f"{INCEPTION_ORIGIN}/{INCEPTION_FILE}",
+                cache_dir=str(homes[-1]),
+                cache_subdir="models",
+                file_hash=INCEPTION_MD5,
+            )
+        except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
+            rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
+            raise ConfigError(key, rule, None, str(error)) from error
+        return Path(fetched)
+
+
+def _md5(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "md5").hexdigest()

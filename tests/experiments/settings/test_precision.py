@@ -7,7 +7,7 @@ import pytest
 
 from experiments.cli import compose as compose_module
 from experiments.cli.compose import compose
-from experiments.settings import precision
+from experiments.settings import nvidia, precision
 from experiments.settings.precision import FULL, HALF, fastest_precision
 from sweeps.spec.plan import read_plan
 
@@ -43,7 +43,12 @@ def test_gpus_decide_where_there_are_any(majors: list[int], expected: str, monke
         "nvmlDeviceGetCudaComputeCapability": lambda handle: (majors[handle], 0),
     }.items():
         monkeypatch.setattr(pynvml, name, value)
+    monkeypatch.delenv(nvidia.CHOSEN, raising=False)
     assert fastest_precision() == expected
+    monkeypatch.setenv(nvidia.CHOSEN, str(majors.index(max(majors))))
+    assert fastest_precision() == HALF
+    monkeypatch.setenv(nvidia.CHOSEN, "")  # then the processor decides
+    assert fastest_precision(Path("/dev/null")) == FULL
 
 
 @pytest.mark.parametrize("found", [FULL, HALF])

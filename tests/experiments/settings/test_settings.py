@@ -105,7 +105,11 @@ def test_keys_that_default_to_another_are_filled_in() -> None:
         (DataConfig, "source", "mnist"),
         (DataConfig, "class_id", -1),
         (EvalConfig, "num_images", 1),
+        (EvalConfig, "num_images", 10**6 + 1),
         (EvalConfig, "final_num_images", 1),
+        (TrainConfig, "r1_every_steps", 10**9 + 1),  # an update counts in 32 bits
+        (TrainConfig, "threads", 4097),
+        (ModelConfig, "dropout", 0.999),
     ],
 )
 def test_values_out_of_range_name_key_rule_and_value(section: type, key: str, value: object) -> None:

@@ -14,11 +14,13 @@ from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import all_tags
 from experiments.reports.groups import descent, differing, read_run
 from experiments.settings.schema import Config
-from experiments.training.ancestor import find_ancestor
+from experiments.training.ancestor import _settings_of, find_ancestor
 from experiments.training.build import build_update
 from experiments.training.start import new_run
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
+from gan.models import build_discriminator, build_generator
+from gan.update import variables_by_name
 
 
 @pytest.fixture
@@ -80,6 +82,21 @@ def test_networks_of_other_shapes_are_refused(change: str, words: str, config: C
     message = refusal("first", other)
     assert message.startswith("train.init_from must be a run with ")
     assert words in message
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("stddev", [False, True])
+def test_one_more_channel_is_told_from_the_width(width: int, stddev: bool) -> None:
+    networks = {
+        "generator": build_generator(3, width=4),
+        "discriminator": build_discriminator(width=width, minibatch_stddev=stddev),
+    }
+    arrays = {
+        name: variable.numpy()
+        for owner, of in networks.items()
+        for name, variable in variables_by_name(owner, of).items()
+    }
+    assert _settings_of(arrays, "first")["model.minibatch_stddev"] == stddev
 
 
 def test_what_is_no_checkpoint_is_refused(config: Config, first: RunFolder, npz: Path) -> None:

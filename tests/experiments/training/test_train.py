@@ -17,6 +17,7 @@ from experiments.settings.schema import (
     EvalConfig,
     GeneratorConfig,
     ModelConfig,
+    OptimConfig,
     RecordsConfig,
     TrainConfig,
 )
@@ -49,6 +50,23 @@ def train_with(run: Run, error: BaseException, monkeypatch: pytest.MonkeyPatch) 
     return train.train(run, QUIET)
 
 
+def test_advice_names_the_learning_rates_that_are_in_effect() -> None:
+    def rates(**optim: float) -> str:
+        return train._rates(Config(optim=OptimConfig(**optim)).optim)
+
+    assert rates() == "0.0002"
+    assert rates(generator_learning_rate=0.1) == "generator 0.1, discriminator 0.0002"
+    assert rates(generator_learning_rate=0.1, discriminator_learning_rate=0.1) == "0.1"
+
+
+def test_an_animation_has_a_bounded_number_of_frames() -> None:
+    assert train._evenly([0, 5, 10], 3) == [0, 5, 10]
+    assert train._evenly([], 3) == []
+    steps = train._evenly(list(range(0, 100_000, 250)), train.MOST_FRAMES)
+    assert (len(steps), steps[0], steps[-1]) == (train.MOST_FRAMES, 0, 99_750)
+    assert steps == sorted(set(steps))
+
+
 def statuses(run: Run) -> list[str]:
     return [record.status for record, _ in read(run.folder.journal, 0) if isinstance(record, Status)]
 
@@ -69,7 +87,7 @@ def statuses(run: Run) -> list[str]:
         (
             Diverged(12, "train/d_loss is nan", 10),
             FailureKind.DIVERGED,
-            "last finite checkpoint: step 10. Try a lower optim.learning_rate",
+            "last finite checkpoint: step 10. Try a lower learning rate (it was 0.0002)",
         ),
     ],
 )

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 import subprocess
@@ -194,6 +195,30 @@ def test_half_a_download_is_not_taken_for_the_data_set(
             file.rename(place / file.name)
 
     monkeypatch.setattr(keras.utils, "get_file", finish)
+    assert len(load_dataset("auto", None, 8, cache).train) == 50
+
+
+def test_half_an_archive_is_downloaded_again(cifar: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keras writes it in place, so a download that was interrupted leaves its beginning."""
+    import keras
+
+    datasets = Path(os.environ["KERAS_HOME"]) / "datasets"
+    datasets.mkdir(parents=True)
+    for name in ("cifar-10-batches-py-target_archive", "cifar-10-batches-py.tar.gz"):
+        (datasets / name).write_bytes(b"\x1f\x8b half of it")
+
+    def download(*_: object, **__: object) -> None:
+        (cifar / "cifar-10-batches-py").rename(datasets / "cifar-10-batches-py")
+
+    monkeypatch.setattr(keras.utils, "get_file", download)
+    assert len(load_dataset("auto", None, 8, cache).train) == 50
+
+
+def test_a_whole_archive_in_keras_cache_is_read(cifar: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = Path(os.environ["KERAS_HOME"]) / "datasets"
+    datasets.mkdir(parents=True)
+    archive = archive_of(cifar, datasets / "cifar-10-batches-py.tar.gz")
+    monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
     assert len(load_dataset("auto", None, 8, cache).train) == 50
 
 

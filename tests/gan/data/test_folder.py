@@ -67,7 +67,7 @@ def test_dark_images_of_a_series_stay_dark(dark: int, high: int, image_folder: P
     Image.fromarray(np.zeros((32, 32), np.uint16)).save(image_folder / "zzz_black.png")
     train = load(image_folder).train
     assert train[0].max() == 255
-    assert [image.max() for image in train[40:-1]] == [high * 255 // 4095] * dark
+    assert [image.max() for image in train[40:-1]] == [round(high * 255 / 4095)] * dark
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from conftest import noise_images
 
 from gan.errors import ConfigError
-from gan.evaluation import extractors
+from gan.evaluation import extractors, weights
 from gan.evaluation.extractors import LayerMeans, load_extractor
 from gan.evaluation.weights import DIMENSIONS, FOLDER, INCEPTION_FILE, find_weights, random_weights
 
@@ -130,6 +130,12 @@ def test_inception_from_a_given_file_and_from_keras_cache(tmp_path: Path, monkey
         warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy", DeprecationWarning)
         network.save(tmp_path / "legacy.h5")
     (tmp_path / "legacy.h5").rename(file)
+    content = file.read_bytes()
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match="cannot be fetched"):  # with another hash it may be half of a download
+        find_weights("inception")
+    file.write_bytes(content)
+    monkeypatch.setattr(weights, "INCEPTION_MD5", hashlib.md5(content).hexdigest())
     cached, from_file = find_weights("inception"), find_weights("inception", str(file))
     assert cached == from_file
     images = noise_images(2)

@@ -50,16 +50,14 @@ def within_bound(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(tf.abs(logits) < LOGIT_BOUND, tf.float32))
 
 
-def gradient_penalty(discriminate: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor) -> tf.Tensor:
+def gradient_penalty(gradient: tf.Tensor) -> tf.Tensor:
     """Return half the mean squared norm of the gradient of the logits to the images, a float32 scalar.
 
-    Mescheder et al. (2018): R1 on real images, R2 on fake ones, to be weighted by their gamma. images: (B, H, W, C); with batch
-    normalisation the gradient to an image is that of all logits of its batch.
+    Mescheder et al. (2018): R1 on real images, R2 on fake ones, to be weighted by their gamma.
+
+    Args:
+        gradient: (B, H, W, C). With batch normalisation that to an image is of all logits of its batch.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        logits = discriminate(images)
-    gradient = tape.gradient(logits, images)
     return tf.reduce_mean(tf.reduce_sum(tf.square(gradient), (1, 2, 3))) / 2
 
 

@@ -8,7 +8,8 @@ In both, D normalises with batch statistics also while G learns, and its moving
 statistics are left alone there.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -301,9 +302,14 @@ class Update:
             The loss without penalties, and the logits by real and fake.
         """
         power_iteration(self.discriminator)
+        seen, logits, slopes = {}, {}, {}
         with tf.GradientTape() as tape:
-            seen = {name: self._seen(images, name, step, seed) for name, (images, _) in batches.items()}
-            logits = {name: self._logits(images, name, step, seed) for name, images in seen.items()}
+            for name, (images, _) in batches.items():
+                with tf.GradientTape(watch_accessed_variables=False) as slopes[name]:
+                    if self._gamma(name):
+                        slopes[name].watch(images)
+                    seen[name] = self._seen(images, name, step, seed)
+                    logits[name] = self._logits(seen[name], name, step, seed)
             if self.loss.is_of_pairs:
                 loss = self.loss.d(logits["real"], logits["fake"])
             else:
@@ -313,8 +319,11 @@ class Update:
             weight = 1.0 if self.loss.is_of_pairs else 1 / len(batches)
             objective = loss
             for name, (images, _) in batches.items():
-                for penalty in self._penalties(name, images, seen[name], logits[name], step, seed, weight):
-                    objective += penalty
+                if gamma := self._gamma(name):
+                    slope = functools.partial(slopes[name].gradient, logits[name], images)
+                    objective += self._gradient_penalty(weight * gamma, slope, step)
+                for penalty in self._penalties(name, seen[name], logits[name], step, seed):
+                    objective += weight * penalty
         self._apply(self.d_optimizer, tape, objective, self.discriminator)
         for name, logits_of_batch in logits.items():
             if self.lecam is not None:
@@ -384,45 +393,36 @@ class Update:
                 variable.assign(new)
         return logits
 
-    def _penalties(
-        self,
-        name: str,
-        images: tf.Tensor,
-        seen: tf.Tensor,
-        logits: tf.Tensor,
-        step: tf.Tensor,
-        seed: int,
-        weight: float,
-    ) -> Iterator[tf.Tensor]:
-        """Yield what is added to D's loss, float32 scalars.
+    def _gamma(self, name: str) -> float:
+        return self.r1_gamma if name == "real" else self.r2_gamma
+
+    def _gradient_penalty(self, weight: float, gradient: Callable[[], tf.Tensor], step: tf.Tensor) -> tf.Tensor:
+        """Return R1 on real images, or R2 on fake ones, where it is due; a float32 scalar, 0 elsewhere.
 
         Args:
-            name: real or fake.
-            images: (B, 32, 32, 3) of that batch.
-            seen: the same as D saw them.
-            logits: (B, 1), D's of these.
+            weight: gamma, and how much the batch counts.
+            gradient: takes the gradient of D's logits to the images, (B, 32, 32, 3).
             step: the number of the update.
-            seed: of the draws.
-            weight: of all penalties of the batch.
         """
-        if gamma := self.r1_gamma if name == "real" else self.r2_gamma:
 
-            def penalty() -> tf.Tensor:
-                discriminate = lambda x: self._discriminate(x, name, step, seed, update_statistics=False)  # noqa: E731
-                return xla.number(weight * gamma * self.r1_every_steps) * gradient_penalty(discriminate, images)
+        def penalty() -> tf.Tensor:
+            return xla.number(weight * self.r1_every_steps) * gradient_penalty(gradient())
 
-            if self.r1_every_steps == 1:
-                yield penalty()
-            else:
-                is_due = step % xla.integer(self.r1_every_steps) == 0
-                yield tf.cond(is_due, penalty, lambda: tf.constant(0.0))
+        if self.r1_every_steps == 1:
+            return penalty()
+        return tf.cond(step % xla.integer(self.r1_every_steps) == 0, penalty, lambda: tf.constant(0.0))
+
+    def _penalties(
+        self, name: str, seen: tf.Tensor, logits: tf.Tensor, step: tf.Tensor, seed: int
+    ) -> Iterator[tf.Tensor]:
+        """Yield what else is added to D's loss on images that it has seen."""
         if self.lecam is not None:
-            yield weight * self.lecam.penalty(name, logits)
+            yield self.lecam.penalty(name, logits)
         if self.consistency:
             moved = augment(seen, CONSISTENT_UNDER, seed, f"{name} again", step)
             moved = mirrored(moved, seed, step, f"mirror/{name} again")
             again = self._logits(moved, name, step, seed, update_statistics=False)  # with the same dropout
-            yield xla.number(weight * self.consistency) * tf.reduce_mean(tf.square(logits - again))
+            yield xla.number(self.consistency) * tf.reduce_mean(tf.square(logits - again))
 
     def _values(
         self,

@@ -323,9 +323,8 @@ def test_consistency_is_the_squared_change_of_logits_under_the_same_dropout(
     first = {name: (images, logits) for name, moves, images, logits in passes if moves}
     again = {name: (images, logits) for name, moves, images, logits in passes if not moves and name != "generator"}
     assert first.keys() == again.keys() == {"real", "fake"}
-    fraction = 0.5 if update_rule == "batch" else 1.0
     for penalty, name in zip(penalties, ("real", "fake"), strict=True):
-        assert penalty == pytest.approx(fraction * 3 * np.square(first[name][1] - again[name][1]).mean(), rel=1e-4)
+        assert penalty == pytest.approx(3 * np.square(first[name][1] - again[name][1]).mean(), rel=1e-4)
         assert not np.array_equal(first[name][0], again[name][0])
     assert not np.array_equal(again["real"][0] == 0, again["fake"][0] == 0)  # moved by draws of their own
 

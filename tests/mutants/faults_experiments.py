@@ -586,10 +586,10 @@ FAULTS = [
     # GPUs.
     Fault(
         "wrong-gpu-skipped",
-        "experiments/training/gpus.py",
+        "experiments/settings/nvidia.py",
         "GPUs after one that is not there count.",
-        "            if not count or _handle(name) is None:  # CUDA ignores what comes after a wrong one\n                break",
-        "            if not count or _handle(name) is None:\n                continue",
+        "            if not count or handle(name) is None:  # CUDA ignores what comes after a wrong one\n                break",
+        "            if not count or handle(name) is None:\n                continue",
         ("tests/experiments/training/test_gpus.py",),
     ),
     Fault(

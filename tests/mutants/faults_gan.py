@@ -98,6 +98,14 @@ FAULTS = [
         ("tests/gan/test_levers.py",),
     ),
     Fault(
+        "relativistic-penalty-halved",
+        "gan/update.py",
+        "With a loss of pairs penalties count half.",
+        "weight = 1.0 if self.loss.is_of_pairs else 1 / len(batches)",
+        "weight = 1 / len(batches)",
+        ("tests/gan/test_levers.py",),
+    ),
+    Fault(
         "r1-interval",
         "gan/update.py",
         "R1 falls on the update after each of those that it is due at.",
@@ -109,8 +117,8 @@ FAULTS = [
         "r1-weight",
         "gan/update.py",
         "The weight of R1 does not grow with its interval.",
-        "gamma * self.r1_every_steps",
-        "gamma",
+        "weight * self.r1_every_steps",
+        "weight",
         ("tests/gan/test_levers.py::test_r1_draws_a_linear_discriminator_to_zero",),
     ),
     Fault(
@@ -485,8 +493,8 @@ FAULTS = [
         "one-checkpoint-too-few",
         "gan/checkpoint.py",
         "One checkpoint less than asked for is kept.",
-        "for old in self.files()[:-keep]:",
-        "for old in self.files()[: 1 - keep]:",
+        "max(upto - keep, 0)",
+        "max(upto - keep + 1, 0)",
         ("tests/gan/test_checkpoint.py",),
     ),
     Fault(
@@ -607,8 +615,8 @@ FAULTS = [
         "r2-on-real-images",
         "gan/update.py",
         "R2 has the weight of R1.",
-        'gamma = self.r1_gamma if name == "real" else self.r2_gamma',
-        "gamma = self.r1_gamma",
+        'return self.r1_gamma if name == "real" else self.r2_gamma',
+        "return self.r1_gamma",
         ("tests/gan/test_levers.py",),
     ),
     Fault(

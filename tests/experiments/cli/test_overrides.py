@@ -62,7 +62,10 @@ def test_numbers_and_choices_that_are_no_texts_stay_what_they_are() -> None:
     [
         ("name=None", r"name must be letters.*got 'None' \(write null for none\)"),
         ("data.path=None", r"data\.path must be absent or not empty; got 'None' \(write null for none\)"),
-        ("train.threads=None", r"train\.threads must be an integer, in \[1, 4096\]; got 'None' \(write null for none\)"),
+        (
+            "train.threads=None",
+            r"train\.threads must be an integer, in \[1, 4096\]; got 'None' \(write null for none\)",
+        ),
         ("model.generator.bn_momentum=None", "write null for none"),
         ("name=\u8239", r"name must be letters a to z.*'\u8239' is U\+8239 CJK UNIFIED IDEOGRAPH-8239\)"),
         ("name=boat\r", r"got 'boat\\r' \('\\r' is U\+000D CARRIAGE RETURN, as in a file with Windows line ends"),

@@ -57,7 +57,7 @@ _MODULES = {
     "slerp": "gan.randomness",
 }
 
-GIVEN_BACKEND = os.environ.get("KERAS_BACKEND", "")  # the user's own word, which may be about other projects
+USER_BACKEND = os.environ.get("KERAS_BACKEND", "")  # the user's own word, which may be about other projects
 
 # A process has one backend of Keras, and this library needs TensorFlow's.
 if "keras" not in sys.modules:

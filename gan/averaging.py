@@ -1,6 +1,6 @@
-"""Generators to look at: a moving average of the weights, and statistics of many batches.
+"""Copies of the generator for evaluation: a moving average of its weights, and statistics of many batches.
 
-Both are copies, and do not influence training.
+They do not influence training.
 """
 
 import keras

@@ -11,13 +11,21 @@ from gan.randomness import stateless_seed, uniform
 
 @dataclass(frozen=True)
 class Labels:
-    """Real 1 + noise (`up`) or 1 - noise (`inward`), fake 0 + noise; some of them swapped."""
+    """Targets: real ones near 1, fake ones near 0, some of them swapped.
 
-    noise: float = 0.05  # greatest distance from 0 or 1
-    fresh: bool = False  # drawn anew each step, not once
+    Args:
+        noise: greatest distance of a target from 0 or 1, in [0, 0.5].
+        fresh: whether the noise is drawn again in each update, and not once.
+        inward: whether real targets are 1 - noise, and not 1 + noise. Fake ones are 0 + noise.
+        real_only: whether fake targets are 0: one-sided, Salimans et al. (2016).
+        flip: fraction of D's targets that `flipped` swaps, in [0, 0.5).
+    """
+
+    noise: float = 0.05
+    fresh: bool = False
     inward: bool = False
-    real_only: bool = False  # fake labels are 0: one-sided, Salimans et al. (2016)
-    flip: float = 0.0  # fraction that `flipped` swaps
+    real_only: bool = False
+    flip: float = 0.0
 
     def draw(self, seed: int, step: tf.Tensor, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Draw the targets of a batch.

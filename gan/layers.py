@@ -146,8 +146,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
             is_training=training,
         )
         if training:
-            known = inputs.shape[:-1].num_elements()  # a constant adds fewer operations
-            count = np.float32(known) if known else tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+            static_count = inputs.shape[:-1].num_elements()  # a constant adds fewer operations
+            count = (
+                np.float32(static_count) if static_count else tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), tf.float32)
+            )
             biased = variance * ((count - 1) / count)  # the operation gives the unbiased one
             self._move(moving, mean, biased)
         return outputs
@@ -196,18 +198,18 @@ class LeakyReLU(keras.layers.LeakyReLU):
 
 @keras.saving.register_keras_serializable("gan")
 class MinibatchStddev(keras.layers.Layer):
-    """Adds a channel with how much the images of a batch differ: the standard deviation of all features, averaged.
+    """Append a channel with the standard deviation over the batch, averaged over all features.
 
     (B, H, W, C) -> (B, H, W, C + 1), the same number everywhere. Karras et al. (2018), Progressive Growing of GANs,
-    section 3, over the whole batch. A generator whose images are all alike is told by it.
+    section 3, over the whole batch. It shows the discriminator a generator whose images all look alike.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         x = tf.cast(inputs, tf.float32)
         mean = devices.mean(tf.reduce_mean(x, 0))
         variance = devices.mean(tf.reduce_mean(tf.math.squared_difference(x, mean), 0))
-        spread = tf.cast(tf.reduce_mean(tf.sqrt(variance + 1e-8)), inputs.dtype)
-        return tf.concat([inputs, tf.fill(tf.concat([tf.shape(inputs)[:-1], [1]], 0), spread)], -1)
+        deviation = tf.cast(tf.reduce_mean(tf.sqrt(variance + 1e-8)), inputs.dtype)
+        return tf.concat([inputs, tf.fill(tf.concat([tf.shape(inputs)[:-1], [1]], 0), deviation)], -1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         *others, channels = input_shape

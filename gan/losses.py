@@ -74,14 +74,19 @@ def _hinge_alive(targets: Sequence[tf.Tensor], logits: Sequence[tf.Tensor]) -> t
 
 @dataclass(frozen=True)
 class Loss:
-    """A discriminator's and a generator's loss, each of (targets, logits), both (B, 1), a float32 scalar.
+    """A discriminator's and a generator's loss.
 
-    Those of pairs are of (logits that are to be higher, logits that are to be lower).
+    Attributes:
+        d: takes (targets, logits), each (B, 1), or (logits to raise, logits to lower) for a loss of pairs; returns a
+            float32 scalar.
+        g: the generator's, likewise.
+        alive: takes D's targets (real, fake) and the logits (real, fake, generator); returns the fraction of the logits
+            that carry a gradient, a float32 scalar in [0, 1].
+        is_of_pairs: whether it compares each real image with a fake one, and has no targets.
     """
 
     d: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     g: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    # Fraction of the logits that carry a gradient: of D's (real, fake) targets and the (real, fake, generator) logits.
     alive: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tf.Tensor]
     is_of_pairs: bool = False
 

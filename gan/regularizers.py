@@ -1,4 +1,4 @@
-"""What holds the discriminator back by what it said before. It has state, which a training keeps."""
+"""Discriminator regularizers with state: LeCam's averages of logits, adaptive augmentation's probability."""
 
 import keras
 import tensorflow as tf
@@ -49,7 +49,7 @@ class LeCam:
 
 
 class AdaptiveAugmentation:
-    """How often augmentations change an image: oftener where D tells real images too surely.
+    """How often augmentations change an image: more often where D tells real images too surely.
 
     Karras et al. (2020), Training Generative Adversarial Networks with Limited Data, section 3: r_t is the mean sign of
     D's logits of real images, 0 where it guesses and 1 where it is sure of all.
@@ -60,11 +60,11 @@ class AdaptiveAugmentation:
     """
 
     def __init__(self, target: float, batch_size: int) -> None:
-        self.target, self.pace = target, batch_size / ADA_IMAGES
+        self.target, self.step_size = target, batch_size / ADA_IMAGES
         self.probability = _scalar("probability")
 
     def move(self, real_logits: tf.Tensor) -> None:
-        """Make augmentations a little oftener or rarer, by D's logits (B, 1) of a real batch."""
-        sureness = devices.mean(tf.reduce_mean(tf.sign(real_logits)))
-        change = tf.sign(sureness - xla.number(self.target)) * xla.number(self.pace)
+        """Make augmentations a little more frequent or rarer, by D's logits (B, 1) of a real batch."""
+        mean_sign = devices.mean(tf.reduce_mean(tf.sign(real_logits)))
+        change = tf.sign(mean_sign - xla.number(self.target)) * xla.number(self.step_size)
         self.probability.assign(tf.clip_by_value(self.probability.value + change, 0.0, 1.0))

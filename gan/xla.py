@@ -198,21 +198,21 @@ class Program:
 
 def _in_order(first: FunctionDef, library: Mapping[str, FunctionDef]) -> list[FunctionDef]:
     """Return a function and all that it calls, in the order of the calls; in a library the order is any."""
-    found, names = [first], set()
-    for function in found:
+    functions, names = [first], set()
+    for function in functions:
         for node in function.node_def:
             for _, value in sorted(node.attr.items()):
                 for called in [value.func, *value.list.func]:
                     if called.name and called.name not in names:
                         names.add(called.name)
-                        found.append(library[called.name])
-    return found
+                        functions.append(library[called.name])
+    return functions
 
 
 def _renamed(text: str, names: dict[str, str]) -> str:
     """Return the text with other names; they also stand inside names of what belongs to a function."""
     longest_first = sorted(names, key=len, reverse=True)
-    return re.sub(rf"(?:{'|'.join(longest_first)})(?!\d)", lambda found: names[found[0]], text)
+    return re.sub(rf"(?:{'|'.join(longest_first)})(?!\d)", lambda match: names[match[0]], text)
 
 
 def _call_of(signature: OpDef) -> tf.compat.v1.GraphDef:

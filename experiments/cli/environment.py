@@ -78,19 +78,23 @@ def _own_folder(name: str) -> Path:
 def _settings_unlike_ours() -> Iterator[str]:
     """Of the environment and of keras.json, as a user knows them."""
     ours = read_json(KERAS_HOME / "keras.json")
-    if gan.GIVEN_BACKEND not in ("", ours["backend"]):
-        yield f"KERAS_BACKEND={gan.GIVEN_BACKEND}"
+    if gan.USER_BACKEND not in ("", ours["backend"]):
+        yield f"KERAS_BACKEND={gan.USER_BACKEND}"
     yield from (f"{name}={os.environ[name]}" for name in (LEGACY_KERAS, *UNWANTED) if os.environ.get(name))
     file = Path(os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")) / "keras.json"
     try:
-        given = read_json(file)
+        user_settings = read_json(file)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
         yield f"{file}, which cannot be read ({getattr(error, 'strerror', None) or 'no JSON object'})"
         return
-    if gan.GIVEN_BACKEND:  # which goes before the file
-        given.pop("backend", None)
-    unlike = [f"{key} {json.dumps(given[key])}" for key in ours if key in given and given[key] != ours[key]]
+    if gan.USER_BACKEND:  # which goes before the file
+        user_settings.pop("backend", None)
+    unlike = [
+        f"{key} {json.dumps(user_settings[key])}"
+        for key in ours
+        if key in user_settings and user_settings[key] != ours[key]
+    ]
     if unlike:
         yield f"{' and '.join(unlike)} of {file}"

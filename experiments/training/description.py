@@ -12,21 +12,21 @@ from experiments.settings.schema import Config
 from experiments.tracking.run_writer import artifact_link
 from gan import metric_names
 
-FLOOR, CEILING = "fid_proxy_floor", "fid_proxy_ceiling"  # tags: the scores of real images and of noise
-PICTURES = {"samples.gif": "samples over the updates", "plots/real_vs_generated.png": "real images, generated images"}
+REAL_BASELINE, NOISE_BASELINE = "fid_proxy_floor", "fid_proxy_ceiling"  # tags: the scores of real images and of noise
+FIGURES = {"samples.gif": "samples over the updates", "plots/real_vs_generated.png": "real images, generated images"}
 COMMAND_WIDTH = 80  # characters
 METRICS = f"The score is `{metric_names.FID_PROXY}`, and `{metric_names.FINAL_FID_PROXY}` of more images at the end."
 
 
-def description(headline: str, facts: Mapping[str, Any], pictures: Mapping[str, str] | None = None) -> str:
+def description(headline: str, facts: Mapping[str, Any], figures: Mapping[str, str] | None = None) -> str:
     """Return MLflow's description of a run or a study.
 
     Args:
         headline: its result in a sentence; a list of runs shows no more.
         facts: of the run, as run.json has them.
-        pictures: the artifacts that are shown, by path, each with what it is; None for no artifact.
+        figures: the artifacts that are shown, by path, each with what it is; None for no artifact.
     """
-    images = [f"![{words}]({artifact_link(path)})" for path, words in (pictures or {}).items()]
+    images = [f"![{words}]({artifact_link(path)})" for path, words in (figures or {}).items()]
     place = f"Folder: `{facts['tags']['run_folder']}` of the records."
     parts = [
         headline,
@@ -55,8 +55,10 @@ def headline(folder: RunFolder, config: Config, status: RunStatus) -> str:
     elif metric_names.FID_PROXY in curves:
         value = metric_names.in_run_score(curves[metric_names.FID_PROXY][1])
         score = f"**FID proxy {value:.4g}** of {config.eval.num_images:,} images in the run"
-    if score and {FLOOR, CEILING} <= tags.keys():
-        scale = f"; two halves of the real images get {tags[FLOOR]}, noise {tags[CEILING]}, lower is better."
+    if score and {REAL_BASELINE, NOISE_BASELINE} <= tags.keys():
+        scale = (
+            f"; two halves of the real images get {tags[REAL_BASELINE]}, noise {tags[NOISE_BASELINE]}, lower is better."
+        )
     else:
         scale = "."
     if status == RunStatus.FINISHED:

@@ -165,9 +165,9 @@ def group_of(config: Config, facts: Mapping[str, Any]) -> str:
     defaults = shown_settings(Config())
     values = {key: value for key, value in shown_settings(config).items() if key in chosen and value != defaults[key]}
     followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
-    told = [key for key in values if key not in followers and not key.startswith(("data.", "eval."))]
-    told.sort(key=lambda key: "/" in str(values[key]))  # values of layers are long, and come last
-    names = short_names(told)
+    named = [key for key in values if key not in followers and not key.startswith(("data.", "eval."))]
+    named.sort(key=lambda key: "/" in str(values[key]))  # values of layers are long, and come last
+    names = short_names(named)
     words = [f"{name} {brief(values[key])}" for key, name in names.items()]
     more = [f"{len(words) - NAMED} more"] if len(words) > NAMED else []
     return f"{', '.join([*words[:NAMED], *more]) or 'defaults'} ({digest[:6]})"

@@ -26,7 +26,7 @@ from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
 from experiments.training.build import build_update
-from experiments.training.description import CEILING, FLOOR, PICTURES, description, headline
+from experiments.training.description import FIGURES, NOISE_BASELINE, REAL_BASELINE, description, headline
 from experiments.training.facts import code_tags
 from experiments.training.generator import write_generator
 from experiments.training.gpus import GpuMetrics
@@ -109,84 +109,26 @@ def _train(
     closing_tags: Callable[[Outcome], Mapping[str, str]],
 ) -> tuple[Outcome, Feeder, bool]:
     hardware = use_hardware(run.config.train, run.folder.records.cache)
-    from gan.trainer import Diverged
-
     start = run.checkpoint.step if run.checkpoint is not None else 0
-    say(console, f"run      {run.folder.name}" + (f", resumed from step {start:,}" if run.resumed else ""))
-    say_words(console, f"data     {run.dataset.description}")
-    if (
-        len(run.dataset.train) < FEW_IMAGES
-        and run.config.train.augment == "none"
-        and run.config.train.init_from is None
-    ):
-        hint = "for so few images see docs/data.md: train.augment and train.init_from are made for them"
-        say_words(console, f"hint     {hint}")
-    computes_in = ", bfloat16" if run.config.train.precision == HALF else ""
-    say_words(console, f"device   {hardware.words}{computes_in}")
-    if run.config.train.init_from is not None:
-        say(console, f"from     {shown(Path(run.config.train.init_from))}")
-    for warning in hardware.warnings:
-        warn(console, warning)
-    begin = time.monotonic()
-    before_seconds = _seconds_before(run)
-    if start >= run.config.train.steps:
-        say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> continues")
-    journal = Journal(run.folder, run.weights.id)
-    if run.resumed:
-        journal.status(RunStatus.RUNNING)
-        changes = {f"resumed.{key}": value for key, value in code_tags().items()}
-        journal.tags({"resumed_from_step": str(start), "train.steps": str(run.config.train.steps), **changes})
-    journal.tags(hardware.tags)
+    _announce(run, hardware, start, console)
+    begin, before_seconds = time.monotonic(), _seconds_before(run)
+    journal = _open_journal(run, hardware, start)
     feeder = Feeder(run.folder)
     feeder.start()
-
-    before = last_values(run.folder, start)
-    with TrainingDisplay(console, run.config.train.steps, start, before, should_stop) as display:
+    with TrainingDisplay(
+        console, run.config.train.steps, start, last_values(run.folder, start), should_stop
+    ) as display:
+        system = [ProcessMetrics(journal)] if run.config.tracking.system_metrics else []
+        listeners: list["Tracker"] = [journal, display, GpuMetrics(journal), *system, *trackers]
         try:
-            system = [ProcessMetrics(journal)] if run.config.tracking.system_metrics else []
-            trainer = _build(run, hardware, [journal, display, GpuMetrics(journal), *system, *trackers], final)
-            journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
-            _draw_training_images(run, trainer.update, journal, console)
-            reference = trainer.scorer.reference
-            scale = f"{reference.real_baseline:.4g} for two halves of the real images, {reference.noise_baseline:.4g} for noise"
-            say_words(console, f"scale    FID proxy {scale}; lower is better")
-            journal.tags(
-                {
-                    FLOOR: f"{reference.real_baseline:.4g}",
-                    CEILING: f"{reference.noise_baseline:.4g}",
-                }
-            )
-            finished = trainer.run(should_stop)
-            if finished and not final:
-                outcome = Outcome(RunStatus.FINISHED, trainer.step)
-            elif finished and not should_stop():
-                display.close()
-                with stage(console, f"scoring {run.config.eval.final_num_images:,} images, drawing the last samples"):
-                    scores = trainer.final_scores()
-                    if not should_stop():
-                        _final_records(run, trainer, journal)
-                status = RunStatus.KILLED if should_stop() else RunStatus.FINISHED  # a resume makes what is missing
-                outcome = Outcome(status, trainer.step, scores, reference.real_baseline, reference.noise_baseline)
-            else:
-                outcome = Outcome(RunStatus.KILLED, trainer.step)
-        except Diverged as error:
-            advice = f"Try a lower learning rate (it was {_rates(run.config.optim)})"
-            outcome = Outcome(
-                RunStatus.FAILED, error.step, failure=f"{error}. {advice}", failure_kind=FailureKind.DIVERGED
-            )
-        except OSError as error:
-            last = run.folder.checkpoints.files()
-            kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-            failure = f"records cannot be written ({explained(error)}); {kept}"
-            outcome = Outcome(RunStatus.FAILED, display.step, failure=failure, failure_kind=FailureKind.RECORDS)
+            outcome = _train_to_the_end(run, hardware, journal, display, listeners, console, should_stop, final)
         except BaseException as error:
-            if not is_out_of_memory(error):
+            failed = _failure(run, error, display.step)
+            if failed is None:
                 _close(journal, RunStatus.FAILED, {})
                 feeder.finish(DELIVERY_SECONDS)
                 raise
-            advice = "Try a smaller train.batch_size or model.latent_dim, or fewer runs at a time"
-            failure = f"out of memory: {first_line(error)[:200]}. {advice}"
-            outcome = Outcome(RunStatus.FAILED, display.step, failure=failure, failure_kind=FailureKind.OUT_OF_MEMORY)
+            outcome = failed
     if outcome.failure_kind is not None:
         with contextlib.suppress(OSError):  # a full disk was the failure itself, and is reported
             journal.failure(outcome.failure_kind, outcome.failure, outcome.step)
@@ -199,6 +141,109 @@ def _train(
     return outcome, feeder, delivered
 
 
+def _announce(run: Run, hardware: Hardware, start: int, console: Console) -> None:
+    """Print what is trained, on what, and from where."""
+    train = run.config.train
+    say(console, f"run      {run.folder.name}" + (f", resumed from step {start:,}" if run.resumed else ""))
+    say_words(console, f"data     {run.dataset.description}")
+    if len(run.dataset.train) < FEW_IMAGES and train.augment == "none" and train.init_from is None:
+        hint = "for so few images see docs/data.md: train.augment and train.init_from are made for them"
+        say_words(console, f"hint     {hint}")
+    computes_in = ", bfloat16" if train.precision == HALF else ""
+    say_words(console, f"device   {hardware.words}{computes_in}")
+    if train.init_from is not None:
+        say(console, f"from     {shown(Path(train.init_from))}")
+    for warning in hardware.warnings:
+        warn(console, warning)
+    if start >= train.steps:
+        say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> continues")
+
+
+def _open_journal(run: Run, hardware: Hardware, start: int) -> Journal:
+    """Open the run's journal, and record on what it trains and from which step it resumes."""
+    journal = Journal(run.folder, run.weights.id)
+    if run.resumed:
+        journal.status(RunStatus.RUNNING)
+        changes = {f"resumed.{key}": value for key, value in code_tags().items()}
+        journal.tags({"resumed_from_step": str(start), "train.steps": str(run.config.train.steps), **changes})
+    journal.tags(hardware.tags)
+    return journal
+
+
+def _train_to_the_end(
+    run: Run,
+    hardware: Hardware,
+    journal: Journal,
+    display: TrainingDisplay,
+    trackers: Sequence["Tracker"],
+    console: Console,
+    should_stop: Callable[[], bool],
+    final: bool,
+) -> Outcome:
+    """Build the networks, train them and make the final records, unless the run is stopped before.
+
+    Args:
+        run: what to train.
+        hardware: on what.
+        journal: of the run.
+        display: of its progress, which ends with the training.
+        trackers: get every event of the training.
+        console: where the scale of the score and the last stage are printed.
+        should_stop: called after every compiled call of the update.
+        final: whether the final records are made.
+
+    Raises:
+        Diverged: for a training that cannot recover.
+        OSError: where records cannot be written.
+    """
+    trainer = _build(run, hardware, trackers, final)
+    journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
+    _draw_training_images(run, trainer.update, journal, console)
+    reference = trainer.scorer.reference
+    real, noise = f"{reference.real_baseline:.4g}", f"{reference.noise_baseline:.4g}"
+    say_words(
+        console, f"scale    FID proxy {real} for two halves of the real images, {noise} for noise; lower is better"
+    )
+    journal.tags({REAL_BASELINE: real, NOISE_BASELINE: noise})
+    finished = trainer.run(should_stop)
+    if finished and not final:
+        return Outcome(RunStatus.FINISHED, trainer.step)
+    if not finished or should_stop():
+        return Outcome(RunStatus.KILLED, trainer.step)
+    display.close()
+    with stage(console, f"scoring {run.config.eval.final_num_images:,} images, drawing the last samples"):
+        scores = trainer.final_scores()
+        if not should_stop():
+            _final_records(run, trainer, journal)
+    status = RunStatus.KILLED if should_stop() else RunStatus.FINISHED  # a resume makes what is missing
+    return Outcome(status, trainer.step, scores, reference.real_baseline, reference.noise_baseline)
+
+
+def _failure(run: Run, error: BaseException, step: int) -> Outcome | None:
+    """Return the outcome of a training that an error ended; None for an error that no user can mend.
+
+    Args:
+        run: that was trained.
+        error: what ended it.
+        step: the last update.
+    """
+    from gan.trainer import Diverged
+
+    if isinstance(error, Diverged):
+        words = f"{error}. Try a lower learning rate (it was {_rates(run.config.optim)})"
+        return Outcome(RunStatus.FAILED, error.step, failure=words, failure_kind=FailureKind.DIVERGED)
+    if isinstance(error, OSError):
+        last = run.folder.checkpoints.files()
+        kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
+        words = f"records cannot be written ({explained(error)}); {kept}"
+        return Outcome(RunStatus.FAILED, step, failure=words, failure_kind=FailureKind.RECORDS)
+    if is_out_of_memory(error):
+        advice = "Try a smaller train.batch_size or model.latent_dim, or fewer runs at a time"
+        words = f"out of memory: {first_line(error)[:200]}. {advice}"
+        return Outcome(RunStatus.FAILED, step, failure=words, failure_kind=FailureKind.OUT_OF_MEMORY)
+    return None
+
+
 def _rates(optim: OptimConfig) -> str:
     """Return the learning rates in words: one number where both networks have the same."""
     generator, discriminator = optim.generator_learning_rate, optim.discriminator_learning_rate
@@ -208,8 +253,8 @@ def _rates(optim: OptimConfig) -> str:
 
 
 def _description(run: Run, outcome: Outcome) -> str:
-    pictures = PICTURES if outcome.status == RunStatus.FINISHED and outcome.scores else {}
-    return description(headline(run.folder, run.config, outcome.status), read_json(run.folder.facts), pictures)
+    figures = FIGURES if outcome.status == RunStatus.FINISHED and outcome.scores else {}
+    return description(headline(run.folder, run.config, outcome.status), read_json(run.folder.facts), figures)
 
 
 def last_values(folder: RunFolder, step: int) -> dict[str, float]:

@@ -15,8 +15,8 @@ from gan.keras_state import keras_defaults
 from gan.layers import BatchNormalization
 from gan.randomness import derive
 
-# The last size counts double: of the readings in docs/fid_proxy.md, none ranks late checkpoints more as both
-# networks do.
+# The last size counts double. Of the weightings compared in docs/fid_proxy.md, this one ranks late checkpoints most as the
+# two other networks do.
 IMPORTANCE = np.repeat([1.0, 1.0, 2.0], [WIDTHS[k] for k in TAPPED])
 PADDING = 4  # pixels that a training image may shift
 

@@ -64,7 +64,7 @@ def test_a_users_keras_json_is_set_aside_and_named_once(content: str | None, wor
 
 @pytest.mark.usefixtures("ours")
 def test_variables_of_other_projects_are_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gan, "GIVEN_BACKEND", "torch")
+    monkeypatch.setattr(gan, "USER_BACKEND", "torch")
     monkeypatch.setenv("KERAS_MAX_EPOCHS", "none")
     environment.prepare()
     assert said() == "keras    set aside for this program: KERAS_BACKEND=torch, KERAS_MAX_EPOCHS=none"

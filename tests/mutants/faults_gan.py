@@ -647,8 +647,8 @@ FAULTS = [
         "augmented-less-when-sure",
         "gan/regularizers.py",
         "The surer D is, the fewer images are augmented.",
-        "tf.sign(sureness - xla",
-        "-tf.sign(sureness - xla",
+        "tf.sign(mean_sign - xla",
+        "-tf.sign(mean_sign - xla",
         ("tests/gan/test_levers.py",),
     ),
     Fault(

@@ -195,7 +195,7 @@ def _table(groups: Sequence[Group]) -> Table:
     for title in (*(columns(groups)[metric][0] for metric in scores), "seeds", "updates"):
         table.add_column(title, justify="right", no_wrap=True)
     for group in groups:
-        table.add_row(group.name, *map(group.summary, scores), str(len(group.runs)), _steps(group))
+        table.add_row(group.name, *map(group.summary, scores), group.seeds_in_words(ranking(groups)), _steps(group))
     return table
 
 
@@ -209,7 +209,7 @@ def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Ma
     rows = [
         {
             "name": group.name,
-            "seeds": len(group.runs),
+            "seeds": group.seeds_in_words(ranking(groups)),
             "steps": _steps(group),
             "scores": [group.summary(metric) for metric in scores],
         }

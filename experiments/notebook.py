@@ -147,8 +147,10 @@ class Run:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """The scores of a finished run by name: `fid_proxy`, `kid_proxy`, ..."""
+        """The scores of a finished run by name: `fid_proxy`, `kid_proxy`, ...; none for a run that trained on since."""
         prefix = "final/"
+        if self._scored is None or not self._scored.is_final:
+            return {}
         return {
             name.removeprefix(prefix): values[-1]
             for name, (_, values) in self._curves.items()
@@ -157,9 +159,8 @@ class Run:
 
     @property
     def score(self) -> float:
-        """The FID proxy at the end; of a run that is not over, the last one. NaN for a run without any."""
-        in_run = self._curves.get(metric_names.FID_PROXY, ([], []))[1]
-        return self.scores.get(metric_names.FID, in_run[-1] if in_run else float("nan"))
+        """The FID proxy as lists of runs have it, see `score_of`; NaN for a run without any."""
+        return self._scored.value if self._scored is not None else float("nan")
 
     def history(self) -> "pd.DataFrame":
         """Return all curves: a row for each step, a column for each metric, NaN where a metric has no value."""
@@ -205,19 +206,21 @@ class Run:
         return images_of(generator, latents).view(Images)
 
     @cached_property
-    def _curves(self) -> dict[str, tuple[list[int], list[float]]]:
+    def _curves(self) -> journal.Curves:
         return journal.curves(self.folder.journal) if self.folder.journal.exists() else {}
 
-    def __repr__(self) -> str:
-        return f"<Run {self.name}: FID proxy {self.score:.4g} after {self._step:,} updates>"
-
     @property
-    def _step(self) -> int:
-        return max((steps[-1] for steps, _ in self._curves.values() if steps), default=0)
+    def _scored(self) -> journal.Score | None:
+        return journal.score_of(self._curves)
+
+    def __repr__(self) -> str:
+        if self._scored is None:
+            return f"<Run {self.name}: not scored yet>"
+        return f"<Run {self.name}: FID proxy {self.score:.4g} after {self._scored.step:,} updates>"
 
     def _repr_html_(self) -> str:
         slider = make_slider({self.name: self.folder.sample_files(metric_names.SAMPLES)})
-        page = render(FOLDER / "notebook.html", run=self, step=self._step, frames=slider)
+        page = render(FOLDER / "notebook.html", run=self, scored=self._scored, frames=slider)
         return (
             f'<iframe srcdoc="{html.escape(page)}" style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
         )

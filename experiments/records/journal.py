@@ -11,16 +11,19 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.records.folders import RunFolder
 from experiments.records.status import FailureKind, RunStatus
+from gan import metric_names
 from gan.errors import ConfigError
 from gan.images import save_png
 
 _decode = json.JSONDecoder().decode  # json.loads is slower: a long journal has 15,000 lines
+
+Curves = dict[str, tuple[list[int], list[float]]]  # steps and values, by metric
 
 FAILURE, FAILURE_KIND = "failure", "failure_kind"  # tags of a run that failed
 
@@ -248,14 +251,35 @@ def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
             yield record, offset
 
 
+class Score(NamedTuple):
+    """The score that stands for a run."""
+
+    value: float
+    step: int  # of the update that it was taken after
+    is_final: bool  # of more images, at the end of the run
+
+
+def score_of(curves: Curves) -> Score | None:
+    """Return the score of a run from its curves; None for a run that was never scored.
+
+    It is the score at the end of the run. A run that is not over, or that was resumed and scored since, has the mean
+    of its last in-run scores instead, which a search minimises.
+    """
+    in_run_steps, in_run = curves.get(metric_names.FID_PROXY, ([], []))
+    final_steps, final = curves.get(metric_names.FINAL_FID_PROXY, ([], []))
+    if final and final_steps[-1] >= max(in_run_steps, default=0):
+        return Score(final[-1], final_steps[-1], True)
+    return Score(metric_names.in_run_score(in_run), in_run_steps[-1], False) if in_run else None
+
+
 def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
     """Return the steps and values of one metric."""
     return curves(file).get(key, ([], []))
 
 
-def curves(file: Path) -> dict[str, tuple[list[int], list[float]]]:
+def curves(file: Path) -> Curves:
     """Return the steps and values of all metrics, by name."""
-    by_metric: dict[str, tuple[list[int], list[float]]] = {}
+    by_metric: Curves = {}
     for record, _ in read(file, 0):
         if isinstance(record, Scalars):
             for key, value in record.values.items():

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from experiments.records import journal
 from experiments.records.differences import differences
 from experiments.records.folders import Records, RunFolder, read_json
-from experiments.records.journal import FAILURE, Scalars, Status, Tags, Winner
+from experiments.records.journal import FAILURE, Scalars, Score, Status, Tags, Winner
 from experiments.records.status import RunStatus
 from gan import metric_names
 from gan.errors import ConfigError
@@ -41,7 +41,7 @@ class Overview:
         tags: of its journal.
         step: the last update that is recorded.
         scores: in-run scores, by step.
-        final: the last score at its end; None for a run that has none, or trained on since.
+        scored: the score that stands for it; None for a run that was never scored.
         won: names of the searches that it was registered as the winner of.
         searched: the settings that its study searches.
     """
@@ -52,7 +52,7 @@ class Overview:
     tags: dict[str, str] = field(default_factory=dict)
     step: int = 0
     scores: dict[int, float] = field(default_factory=dict)
-    final: float | None = None
+    scored: Score | None = None
     won: tuple[str, ...] = ()
     searched: frozenset[str] = frozenset()
 
@@ -73,17 +73,15 @@ class Overview:
     @property
     def score(self) -> float | None:
         """The FID proxy at its end, or of the last in-run scores, as a search minimises it."""
-        if self.final is not None or not self.scores:
-            return self.final
-        return metric_names.in_run_score(list(self.scores.values()))
+        return self.scored.value if self.scored is not None else None
 
     @property
     def num_images(self) -> int | None:
         """How many images the score is of."""
         counts = re.findall(r"\d+", str(self._all_tags.get("fid_proxy_images", "")))
-        if len(counts) < 2 or self.score is None:
+        if len(counts) < 2 or self.scored is None:
             return None
-        return int(counts[1] if self.final is not None else counts[0])
+        return int(counts[1] if self.scored.is_final else counts[0])
 
     @property
     def alike(self) -> tuple[str, ...]:
@@ -296,7 +294,7 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
     scores: dict[int, float] = {}
     status: RunStatus | None = None
     tags: dict[str, str] = {}
-    final: tuple[int, float] | None = None
+    final: dict[int, float] = {}
     won: list[str] = []
     for line in lines:
         if not MATTERS(line):
@@ -306,7 +304,7 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
                 if metric_names.FID_PROXY in values:
                     scores[step] = values[metric_names.FID_PROXY]
                 if metric_names.FINAL_FID_PROXY in values:
-                    final = step, values[metric_names.FINAL_FID_PROXY]
+                    final[step] = values[metric_names.FINAL_FID_PROXY]
             case Status(_, status):
                 if status == RunStatus.RUNNING:
                     tags.pop(FAILURE, None)
@@ -317,11 +315,12 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
             case None:
                 return Overview(folder, facts, "damaged")
     step = max(map(int, STEP.findall(content)), default=0)
-    is_last = final is not None and final[0] >= max(scores, default=0)
     state = _state(folder, status, tags, step)
     if state in ("stopped", "interrupted"):  # from where it resumes, which may lie behind the last record
         step = max([step, *_checkpointed_steps(folder)])
-    return Overview(folder, facts, state, tags, step, scores, final[1] if final and is_last else None, tuple(won))
+    curves = {metric_names.FID_PROXY: scores, metric_names.FINAL_FID_PROXY: final}
+    scored = journal.score_of({metric: (list(by_step), list(by_step.values())) for metric, by_step in curves.items()})
+    return Overview(folder, facts, state, tags, step, scores, scored, tuple(won))
 
 
 def _checkpointed_steps(folder: RunFolder) -> list[int]:

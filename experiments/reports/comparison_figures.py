@@ -123,7 +123,7 @@ def _curves(
 
 
 def _finals(groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> Chart:
-    """Return the score of each seed, and mean and standard deviation of each group."""
+    """Return the score of each run, and mean and standard deviation over the seeds of each group."""
     data: list[dict[str, Any]] = []
     names = [escaped(textwrap.fill(group.name, WRAPPED)).replace("\n", "<br>") for group in groups]
     index = 0
@@ -131,9 +131,9 @@ def _finals(groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> Cha
         colour = f"var(--c{styles[index][0]})"
         index += len(group.runs)
         scored = [(run, value) for run in group.runs if (value := run.value(metric)) is not None]
-        values = [value for _, value in scored]
-        if len(values) > 1:
-            middle, deviation = mean(values), standard_deviation(values)
+        values, of_seeds = [value for _, value in scored], group.values(metric)
+        if len(of_seeds) > 1:
+            middle, deviation = mean(of_seeds), standard_deviation(of_seeds)
             data.append(
                 {"type": "scatter", "mode": "lines", "x": [middle - deviation, middle + deviation], "y": [name] * 2,
                  "line": {"color": colour, "width": 5}, "opacity": 0.35, "hoverinfo": "skip", "showlegend": False}
@@ -158,7 +158,9 @@ def _finals(groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> Cha
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
                   "range": [-0.6, len(names) - 0.4]},
     }  # fmt: skip
-    words = f"{count:,} images, lower is better; each circle a seed, diamond and bar mean ± standard deviation."
+    words = (
+        f"{count:,} images, lower is better; each circle a run, diamond and bar mean ± standard deviation over seeds."
+    )
     return with_still(Chart("FID proxy", {"data": data, "layout": layout}, words))
 
 

@@ -12,14 +12,13 @@ from typing import Any
 from experiments.cli.progress import brief, short_names
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
-from experiments.reports.statistics import mean_and_std
+from experiments.reports.statistics import mean, mean_and_std
 from experiments.settings.rules import describe
 from experiments.settings.schema import FREE_KEYS, Config
 from experiments.training.facts import ancestor_of, read_records, settings_of_result, shown_settings
 from gan import metric_names
 from gan.errors import ConfigError
 
-Curves = dict[str, tuple[list[int], list[float]]]
 MOST_RUNS = 18  # runs that colours and lines can tell apart
 NAMED = 3  # settings in the name of a group, at most
 IMAGES = "fid_proxy_images"  # tag: how many images were scored, as `2000 in the run, 5000 at the end`
@@ -37,7 +36,7 @@ class Compared:
     folder: RunFolder
     config: Config
     facts: dict[str, Any]
-    curves: Curves
+    curves: journal.Curves
 
     @property
     def name(self) -> str:
@@ -58,11 +57,17 @@ class Compared:
         return self.folder.sample_files(metric_names.SAMPLES)
 
     def value(self, metric: str) -> float | None:
-        """Return the last value of a metric; of the in-run score the mean of the last three, as in a search."""
+        """Return the last value of a metric, of the in-run score the mean of the last three, as in a search.
+
+        None where the run has none: scores at the end are none of a run that was scored again since.
+        """
         if metric not in self.curves:
             return None
         values = self.curves[metric][1]
-        return metric_names.in_run_score(values) if metric == metric_names.FID_PROXY else values[-1]
+        if metric == metric_names.FID_PROXY:
+            return metric_names.in_run_score(values)
+        score = journal.score_of(self.curves)
+        return None if metric.startswith("final/") and score is not None and not score.is_final else values[-1]
 
     @property
     def last_samples(self) -> tuple[int, Path] | None:
@@ -87,7 +92,17 @@ class Group:
         )
 
     def values(self, metric: str) -> list[float]:
-        return [value for run in self.runs if (value := run.value(metric)) is not None]
+        """Return one value for each seed that has any: the mean of its runs, which are no independent repetitions."""
+        by_seed: dict[int, list[float]] = {}
+        for run in self.runs:
+            if (value := run.value(metric)) is not None:
+                by_seed.setdefault(run.config.seed, []).append(value)
+        return [mean(values) for values in by_seed.values()]
+
+    def seeds_in_words(self, metric: str) -> str:
+        """Return how many seeds have a value of a metric, as `3`, or as `2 of 3` where one has none."""
+        scored, seeds = len(self.values(metric)), len({run.config.seed for run in self.runs})
+        return str(seeds) if scored == seeds else f"{scored} of {seeds}"
 
     def summary(self, metric: str) -> str:
         """Return mean ± sample standard deviation over seeds, as text."""

@@ -54,19 +54,22 @@ def result(groups: Sequence[Group]) -> str:
     """Say which settings are better, and by how much; empty where no two groups have scores.
 
     The control of Dunnett's intervals is the group with the lowest mean. If the intervals of all others lie above 0,
-    it is the best; equal groups are so told apart in at most 5 % of comparisons (Hsu, 1984).
+    it is the best; equal groups are so told apart in at most 5 % of comparisons (Hsu, 1984). If some do not, they may
+    be the best as well: that is all that is said of them, as the control was chosen after a look at the scores.
     """
     metric = ranking(groups)
     scored = sorted((group for group in groups if group.values(metric)), key=lambda group: mean(group.values(metric)))
     name = columns(groups)[metric][0] if scored else ""
     if len(scored) < 2:
-        of = f" {scored[0].summary(metric)}, {_counted(scored)}" if scored and len(groups) == 1 else ""
+        of = f" {scored[0].summary(metric)}, {_counted(scored, metric)}" if scored and len(groups) == 1 else ""
         return f"{scored[0].name}: {name}{of}." if of else ""
     first, second, *_ = scored
     differences = compare_with_control([group.values(metric) for group in scored[1:]], first.values(metric))
     scores = f"{name} {first.summary(metric)} against {second.summary(metric)}"
     # The lower less the higher, as in the result of a search; 0 - x, as -x may be -0.
-    facts = f"difference {0 - differences[0].value:.3g}, {_interval(differences[0], scored[:2])}; lower is better"
+    facts = (
+        f"difference {0 - differences[0].value:.3g}, {_interval(differences[0], scored[:2], metric)}; lower is better"
+    )
     unsure = [group for group, other in zip(scored[1:], differences, strict=True) if not other.low > 0]
     other = f"{second.name}" if len(scored) == 2 else f"{second.name}, the next of {len(scored)}"
     lowest = "lower" if len(scored) == 2 else "lowest"
@@ -74,19 +77,23 @@ def result(groups: Sequence[Group]) -> str:
         return f"{first.name} has the {lowest} score: {scores} of {other} ({facts})."
     if not unsure:
         return f"{first.name} is better: {scores} of {other} ({facts})."
-    names = "" if len(scored) == 2 else f" than {', '.join(group.name for group in unsure)}"
-    return f"{first.name} has the {lowest} score, but is not shown to be better{names}: {scores} of {other} ({facts})."
+    rivals = ", ".join(group.name for group in unsure)
+    not_shown = "better" if len(scored) == 2 else f"the best ({rivals} may be as good)"
+    return f"{first.name} has the {lowest} score, but is not shown to be {not_shown}: {scores} of {other} ({facts})."
 
 
-def _interval(difference: Difference, groups: Sequence[Group]) -> str:
+def _interval(difference: Difference, groups: Sequence[Group], metric: str) -> str:
     if not difference.has_interval:
-        alone = [group for group in groups if len(group.runs) == 1]
-        which = "one seed" if len(alone) == len(groups) else f"one seed of {alone[0].name}" if alone else "one score"
+        single = [group for group in groups if len(group.values(metric)) == 1]
+        which = "one seed" if len(single) == len(groups) else f"one seed of {single[0].name}"
         return f"{which}: no interval, and seeds of equal settings may differ by as much"
-    return f"{CONFIDENCE:.0%} interval {0 - difference.high:.3g} to {0 - difference.low:.3g}, {_counted(groups)}"
+    return (
+        f"{CONFIDENCE:.0%} interval {0 - difference.high:.3g} to {0 - difference.low:.3g}, {_counted(groups, metric)}"
+    )
 
 
-def _counted(groups: Sequence[Group]) -> str:
-    counts = [len(group.runs) for group in groups]
+def _counted(groups: Sequence[Group], metric: str) -> str:
+    """Return how many seeds have a score, as `2 and 3 seeds`."""
+    counts = [len(group.values(metric)) for group in groups]
     words = f"{' and '.join(map(str, dict.fromkeys(counts)))} seed{'s' if counts != [1] * len(counts) else ''}"
     return f"{words} each" if len(set(counts)) == 1 and len(counts) > 1 else words

@@ -148,13 +148,15 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     assert "model<wbr>.generator" not in page  # it only follows
 
 
+def a_run(name: str, seed: int, *finals: float) -> Compared:
+    curves = {metric_names.FINAL_FID_PROXY: ([9], [*finals])} if finals else {}
+    return Compared(RunFolder(Path(name)), Config(seed=seed), {"tags": {}}, curves)
+
+
 def scored(*groups: tuple[float, ...]) -> list[Group]:
-    metric = metric_names.FINAL_FID_PROXY
+    """Groups of runs with a score each, the seeds 0, 1, ..."""
     return [
-        Group(
-            [Compared(RunFolder(Path(name)), Config(), {"tags": {}}, {metric: ([9], [score])}) for score in scores],
-            name,
-        )
+        Group([a_run(name, seed, score) for seed, score in enumerate(scores)], name)
         for name, scores in zip("abc", groups, strict=False)
     ]
 
@@ -167,7 +169,7 @@ def test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance() -> None:
         "b is better: FID proxy 7 ± 1 against 12 ± 2 of a (difference -5, 95% interval -8.58 to -1.42, 3 seeds each; lower is better)."
     )
     three = words((12.0, 10.0, 14.0), (6.0, 8.0, 7.0), (8.0, 9.0, 9.0))
-    assert three.startswith("b has the lowest score, but is not shown to be better than c: FID proxy 7 ± 1 against ")
+    assert three.startswith("b has the lowest score, but is not shown to be the best (c may be as good): FID proxy 7 ")
     assert "of c, the next of 3 (" in three
     equal = words((5.0, 5.0), (5.0, 5.0))
     assert equal.startswith("a has the lower score, but is not shown to be better: ")
@@ -179,6 +181,41 @@ def test_the_lowest_mean_is_shown_to_be_lower_only_beyond_chance() -> None:
     assert "one seed of a: no interval" in words((5.0,), (6.0, 7.0), (8.0, 9.0))
     assert words((5.0, 6.0)) == "a: FID proxy 5.5 ± 0.71, 2 seeds."
     assert words(()) == ""
+
+
+def test_runs_of_one_seed_are_no_independent_repetitions() -> None:
+    """On a CPU they are even equal to the last bit, and their standard deviation is 0."""
+    metric = metric_names.FINAL_FID_PROXY
+    a = Group([a_run("a-1", 0, 8.0), a_run("a-2", 0, 8.0)], "a")
+    b = Group([a_run("b-1", 0, 9.0), a_run("b-2", 0, 9.0)], "b")
+    assert (a.values(metric), a.summary(metric), a.seeds_in_words(metric)) == ([8.0], "8", "1")
+    words = "FID proxy 8 against 9 of b (difference -1, one seed: no interval, and seeds of equal settings "
+    assert result([a, b]).startswith(f"a has the lower score: {words}")
+    wide = Group([a_run("c-1", 0, 5.0), a_run("c-2", 0, 7.0), a_run("c-3", 1, 8.0)], "c")
+    assert wide.values(metric) == [6.0, 8.0]
+    assert "2 seeds." in result([wide])
+
+
+def test_seeds_without_a_score_are_not_counted() -> None:
+    metric = metric_names.FINAL_FID_PROXY
+    a = Group([a_run("a-0", 0, 8.0), a_run("a-1", 1, 8.5), a_run("a-2", 2)], "a")  # the last one diverged
+    b = Group([a_run(f"b-{seed}", seed, 9.0 + seed) for seed in range(3)], "b")
+    assert (a.seeds_in_words(metric), b.seeds_in_words(metric)) == ("2 of 3", "3")
+    assert "2 and 3 seeds; lower is better" in result([a, b])
+    console = Console(width=80, record=True)
+    console.print(_table([a, b]))
+    assert re.search(r"a +8.25 ± 0.35 +2 of 3 ", console.export_text())
+
+
+def test_the_final_score_of_a_run_that_trained_on_is_not_compared() -> None:
+    curves = {
+        metric_names.FID_PROXY: ([3, 6, 9, 12], [9.0, 3.0, 2.0, 1.0]),
+        metric_names.FINAL_FID_PROXY: ([6], [5.0]),
+        metric_names.D_LOSS: ([12], [0.5]),
+    }
+    run = Compared(RunFolder(Path("a")), Config(), {"tags": {}}, curves)
+    assert run.value(metric_names.FINAL_FID_PROXY) is None
+    assert (run.value(metric_names.FID_PROXY), run.value(metric_names.D_LOSS)) == (2.0, 0.5)
 
 
 def test_groups_are_named_by_what_sets_them_apart_where_their_names_do_not() -> None:

@@ -49,6 +49,19 @@ def test_curves_are_a_table_by_step(run: "Run") -> None:
     assert repr(run) == "<Run mine: FID proxy 9.5 after 6 updates>"
 
 
+def test_the_score_is_the_one_that_lists_have(run: "Run") -> None:
+    """Of a run that trained on, not the score at its former end, but the mean of the last three since."""
+    journal = Journal(run.folder)
+    for step, score in ((9, 8.0), (12, 6.0)):
+        journal.scalars(step, {metric_names.FID_PROXY: score})
+    journal.scalars(13, {metric_names.D_LOSS: 0.4})
+    journal.close()
+    resumed = load("mine", str(run.folder.records.root))
+    assert resumed.score == 8.0 == runs(run.folder.records.root).loc["mine"]["fid_proxy"]
+    assert resumed.scores == {}
+    assert repr(resumed) == "<Run mine: FID proxy 8 after 12 updates>"
+
+
 def test_samples_are_those_of_generate_and_show_themselves(run: "Run") -> None:
     images = run.generate(10, seed=7)
     assert isinstance(images, Images)
@@ -75,6 +88,7 @@ def test_a_run_shows_itself_with_a_slider(run: "Run") -> None:
 def test_a_run_without_anything_shows_itself_too(untrained_run: "Started") -> None:
     run = load("mine", str(untrained_run.folder.records.root))
     assert math.isnan(run.score)
+    assert repr(run) == "<Run mine: not scored yet>"
     assert run.history().empty
     assert "No samples yet" in run._repr_html_()
 

@@ -16,6 +16,7 @@ from experiments.records.journal import (
     Model,
     Record,
     Scalars,
+    Score,
     Status,
     Tags,
     Winner,
@@ -24,14 +25,31 @@ from experiments.records.journal import (
     last_failure,
     last_status,
     read,
+    score_of,
     to_json,
 )
 from experiments.records.status import FailureKind, RunStatus
+from gan import metric_names
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
 from gan.tracker import NullTracker, Tracker, Trackers
 
 PIXELS = np.zeros((4, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("in_run", "final", "score"),
+    [
+        ({}, {}, None),
+        ({10: 4.0, 20: 3.0, 30: 2.0, 40: 1.0}, {}, Score(2.0, 40, False)),
+        ({10: 4.0}, {10: 5.0}, Score(5.0, 10, True)),
+        ({}, {10: 5.0, 20: 6.0}, Score(6.0, 20, True)),
+        ({10: 4.0, 20: 2.0}, {10: 5.0}, Score(3.0, 20, False)),  # resumed after its end
+    ],
+)
+def test_one_score_stands_for_a_run(in_run: dict[int, float], final: dict[int, float], score: Score | None) -> None:
+    curves = {metric_names.FID_PROXY: in_run, metric_names.FINAL_FID_PROXY: final}
+    assert score_of({name: ([*each], [*each.values()]) for name, each in curves.items() if each}) == score
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ class Records:
             return self._best_of(reference.removeprefix(BEST), key)
         for path in (Path(os.path.expanduser(reference)), self.runs / reference):
             if reference != "last" and (path / "config.yaml").is_file():
-                return RunFolder(path.resolve())
+                return _run_at(path, reference, key)
         runs = self.all_runs()
         if not runs:
             raise ConfigError(key, "a run", reference, f"there are none in {self.runs}")
@@ -255,6 +255,15 @@ class Records:
         except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
             problem = f"{file} is damaged: {type(error).__name__}"
         raise ConfigError(key, "the winner of a finished search", f"{BEST}{study}", problem)
+
+
+def _run_at(path: Path, reference: str, key: str) -> RunFolder:
+    """Return the run of a folder, which may be a link to another disk. Raises ConfigError outside of all records."""
+    path = Path(os.path.abspath(path))
+    if path.parent.name != "runs":
+        remedy = f"what is made of it goes beside it, so move it to {Records.at(None).runs} or to other records"
+        raise ConfigError(key, "a folder in the runs/ of some records", reference, remedy)
+    return RunFolder(Records(path.parents[1].resolve()).runs / path.name)
 
 
 def _now() -> str:

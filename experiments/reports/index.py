@@ -25,6 +25,7 @@ from gan.arrays import write_atomically
 from gan.errors import ConfigError, explained
 
 TEMPLATE = Path(__file__).with_name("index.html")
+TITLE = "Runs and searches"
 MOST_CARDS = 1000
 MOST_TRIALS = 50  # of a search, those with the lowest scores
 MOST_COMPARISONS = 20
@@ -50,11 +51,18 @@ def file_of(records: Records) -> Path:
 def refresh(records: Records, console: Console) -> list[Row]:
     """Write the page, and return what is on it; a line says where that is not possible, and nothing else fails of it.
 
+    A folder without runs/ is not one of records, and gets no page. A page of somebody else is left as it is.
+
     Args:
         records: of the page.
         console: for that line.
     """
+    if not records.runs.is_dir():
+        return []
     try:
+        if file_of(records).exists() and _title(file_of(records)) != TITLE:
+            say_words(console, f"index    not written: {file_of(records)} is another page")
+            return []
         rows = read_rows(records)
         write_atomically(file_of(records), page(records, rows).encode())
     except (OSError, ConfigError) as error:
@@ -78,6 +86,7 @@ def page(records: Records, rows: Sequence[Row]) -> str:
     searches = sum(row.is_search for row in rows)
     return render(
         TEMPLATE,
+        title=TITLE,
         groups=_groups(records, shown),
         runs=len(rows) - searches,
         searches=searches,

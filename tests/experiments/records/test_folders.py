@@ -81,6 +81,34 @@ def test_a_run_is_found_by_name_folder_id_and_last(tmp_path: Path) -> None:
         Records(tmp_path / "empty").find_run("last")
 
 
+def test_a_run_outside_of_records_is_not_taken_for_one(tmp_path: Path) -> None:
+    """Its grandparent would be taken for records, and their files be written there."""
+    site = tmp_path / "www" / "gan" / "mine"
+    site.mkdir(parents=True)
+    (site / "config.yaml").touch()
+    records = Records(tmp_path / "r")
+    records.runs.mkdir(parents=True)
+    for reference in (str(site), "../../www/gan/mine"):
+        with pytest.raises(
+            ConfigError, match=r"run must be a folder in the runs/ of some records; got '.*/mine' \(.*move"
+        ):
+            records.find_run(reference, "run")
+
+
+def test_a_run_on_another_disk_belongs_to_the_records_with_the_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records(tmp_path / "r")
+    run_in(records, "mine").path.rename(tmp_path / "disk")
+    link = records.runs / "mine"
+    link.symlink_to(tmp_path / "disk")
+    (tmp_path / "shortcut").symlink_to(records.root)
+    monkeypatch.chdir(records.runs)
+    for reference in (str(link), "mine", "./mine", f"{tmp_path}/shortcut/runs/mine", "../runs/mine/"):
+        found = records.find_run(reference)
+        assert (found.path, found.records) == (link, records)
+
+
 def test_last_is_a_run_that_somebody_started(tmp_path: Path) -> None:
     records = Records(tmp_path)
     mine, trial = run_in(records, "mine", "id-a"), run_in(records, "gan-trial-0000", "id-b")

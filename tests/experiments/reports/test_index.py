@@ -20,7 +20,7 @@ def records(tmp_path: Path) -> Records:
 
 
 def written(records: Records) -> str:
-    records.root.mkdir(exist_ok=True)
+    records.runs.mkdir(parents=True, exist_ok=True)
     index.refresh(records, Console(quiet=True))
     return index.file_of(records).read_text()
 
@@ -133,6 +133,22 @@ def test_a_disk_that_is_full_ends_no_program(records: Records, monkeypatch: pyte
     console = Console(record=True, width=100)
     assert index.refresh(records, console) == []
     assert "index    not written: [Errno 28] No space left on device" in console.export_text()
+
+
+def test_a_folder_without_runs_gets_no_index(tmp_path: Path) -> None:
+    assert index.refresh(Records(tmp_path), Console(quiet=True)) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_of_somebody_else_is_left_alone(records: Records) -> None:
+    make_run(records, "first")
+    index.file_of(records).write_text("<title>My site</title>")
+    console = Console(record=True, width=200)
+    assert index.refresh(records, console) == []
+    assert "index.html is another page" in console.export_text()
+    assert index.file_of(records).read_text() == "<title>My site</title>"
+    index.file_of(records).unlink()
+    assert written(records) == written(records)  # its own is written anew
 
 
 def test_a_run_ends_with_the_command_that_makes_sense(records: Records) -> None:

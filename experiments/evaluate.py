@@ -17,9 +17,10 @@ from rich.table import Table
 
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
+from experiments.cli.entry import FAILED, FINISHED
 from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
-from experiments.records.folders import Records, RunFolder
+from experiments.records.folders import InUse, Records, RunFolder
 from experiments.records.journal import Journal
 from experiments.reports.ending import end_of_run
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
@@ -126,12 +127,12 @@ def _log(folder: RunFolder, step: int, scores: dict[str, float], console: Consol
             journal = Journal(folder)
             journal.late_scalars(step, scores)
             journal.close()
-    except ConfigError:
+    except InUse:
         console.print("not logged: the run is still training, and only its own process writes its records")
-        return 1
+        return FAILED
     is_delivered = deliver(folder, console)
     end_of_run(folder.records, console, folder.name)
-    return 0 if is_delivered else 1
+    return FINISHED if is_delivered else FAILED
 
 
 if __name__ == "__main__":

@@ -23,6 +23,11 @@ from gan.errors import ConfigError, first_line
 BEST = "best:"  # before the name of a study, stands for the run of its winner
 RUNS_URI = "runs:/"  # before a run's id, in MLflow's addresses
 FEWEST_DIGITS = 4  # of an id that is cut short
+LOOK_SECONDS = 1.0  # that a list holds a run's lock at most, to see whether it is free
+
+
+class InUse(ConfigError):
+    """Another process trains or delivers the run, or searches the study."""
 
 
 def default_root() -> Path:
@@ -83,13 +88,13 @@ class RunFolder:
     def owned(self, key: str = "resume") -> Iterator[None]:
         """Be the only process that trains or delivers this run; the system frees it when the process dies.
 
-        Raises ConfigError, in the name of a setting, if another process has it.
+        Raises InUse, in the name of a setting, if another process has it.
         """
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with FileLock(self.path / ".lock", timeout=LOOK_SECONDS):
                 yield
         except Timeout:
-            raise ConfigError(key, "free", self.name, "another process is using it") from None
+            raise InUse(key, "free", self.name, "another process is using it") from None
 
     @property
     def is_of_study(self) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.cli.stderr import native_stderr_to
-from experiments.records.folders import Records, RunFolder, read_json
+from experiments.records.folders import InUse, Records, RunFolder, read_json
 from experiments.tracking.address import database_uri, public, tracking_uri
 from experiments.tracking.connection import RunDeleted
 from experiments.tracking.delivery import Delivery
-from gan.errors import ConfigError, explained, first_line
+from gan.errors import explained, first_line
 
 
 def with_study(folder: RunFolder) -> list[RunFolder]:
@@ -37,7 +37,7 @@ def deliver(folder: RunFolder, console: Console) -> bool:
     try:
         with folder.owned(), native_stderr_to(Path(os.devnull)):
             refused = Delivery(folder).deliver()
-    except ConfigError:
+    except InUse:
         console.print(f"{folder.name}: left alone, its own process is at it")
         return True
     except RunDeleted as error:

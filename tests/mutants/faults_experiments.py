@@ -145,7 +145,7 @@ FAULTS = [
         "two-owners",
         "experiments/records/folders.py",
         "Two processes may train one run.",
-        '            with FileLock(self.path / ".lock", timeout=0):\n                yield',
+        '            with FileLock(self.path / ".lock", timeout=LOOK_SECONDS):\n                yield',
         "            yield",
         ("tests/experiments/records/test_folders.py",),
     ),

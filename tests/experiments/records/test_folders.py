@@ -2,10 +2,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from filelock import FileLock
 
 from experiments.records.folders import Records, RunFolder, default_root, new_folder, read_json, write_json
 from gan.errors import ConfigError
@@ -146,6 +148,17 @@ def test_json_files(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": 1})
     assert read_json(tmp_path / "a.json") == {"x": 1}
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+
+
+def test_a_list_that_looks_whether_a_run_is_free_makes_nobody_fail(tmp_path: Path) -> None:
+    folder = run_in(Records(tmp_path), "a")
+    look = FileLock(folder.path / ".lock", thread_local=False)
+    look.acquire()
+    ends = threading.Timer(0.1, look.release)
+    ends.start()
+    with folder.owned():
+        pass
+    ends.join()
 
 
 def test_a_run_has_one_owner_at_a_time(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.tracking import sqlalchemy_store
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from rich.console import Console
 
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal, Scalars, Status, read
@@ -409,6 +410,15 @@ def test_each_server_gets_the_whole_run(
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     Delivery(folder).deliver()
     assert [m.step for m in MlflowClient(tracking_uri(records)).get_metric_history(first, "a")] == [1, 2]
+
+
+def test_damaged_records_are_no_process_that_is_at_them(records: Records, folder: RunFolder, journal: Journal) -> None:
+    journal.status(RunStatus.RUNNING)
+    folder.journal.write_text("nothing\n" + folder.journal.read_text())
+    console = Console(record=True, width=300)
+    assert not sync.deliver(folder, console)
+    assert "run: not delivered to sqlite:" in (said := console.export_text())
+    assert "the line at byte 0 is not a record of a run" in " ".join(said.split())
 
 
 def test_a_deleted_experiment_is_named_with_the_remedy(records: Records, folder: RunFolder, journal: Journal) -> None:

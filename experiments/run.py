@@ -30,7 +30,7 @@ from experiments.cli.compose import GROUPS, compose, compose_config, preset_of
 from experiments.cli.entry import FAILED, USAGE_ERROR
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.notify import check_program, notify
-from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again
+from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again, value_text
 from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected, handled
 from experiments.processes.process import PRELOAD, fork_server
@@ -76,8 +76,11 @@ def main(arguments: list[str]) -> int:
     check_program("notify", config.notify)
     command, recorded = config.notify, args.overrides
     if command is not None:  # it may hold a secret, and is not recorded
-        recorded = [override for override in args.overrides if not override.startswith("notify=")]
-        composed = compose([override for override in overrides if not override.startswith("notify=")], args.config_dir)
+        is_notify = [override.key_or_group == "notify" for override in parse(overrides)]
+        recorded = [text for text, is_it in zip(args.overrides, is_notify, strict=True) if not is_it]
+        composed = compose(
+            [text for text, is_it in zip(overrides, is_notify, strict=True) if not is_it], args.config_dir
+        )
         config = composed.config
         config.notify = composed.node.notify = None
     if config.resume is None:
@@ -176,11 +179,17 @@ def outcome_in_words(name: str, outcome: train.Outcome) -> str:
 
 def _multirun(overrides: list[str], args: Namespace) -> int:
     """Each run in a process of its own: Keras leaves memory and graphs behind in one."""
+    by_text = dict(zip(overrides, parse(overrides), strict=True))
+    told = [text for text, override in by_text.items() if override.key_or_group == "notify"]  # Hydra would record it
+    if any(by_text[text].is_sweep_override() for text in told):
+        raise ConfigError("notify", "one program for all runs", value_text(by_text[told[-1]]), "in quotation marks")
+    overrides = [text for text in overrides if text not in told]
     jobs = expand_sweep(overrides)
     for job in jobs:
-        config = compose_config(job, args.config_dir)
+        config = compose_config([*job, *told], args.config_dir)
         if len(jobs) > 1 and config.name is not None:
             raise ConfigError("name", "absent in a multirun, where each run gets its own", config.name)
+    check_program("notify", config.notify)
     common = {quoted_again(each) for each in set(jobs[0]).intersection(*jobs)}
     codes: list[int] = []
     failures: list[str] = []
@@ -191,7 +200,7 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     def task(_: DictConfig) -> None:
         job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
         own = ["--config-dir", args.config_dir] if args.config_dir else []
-        code, number = _child([*own, *job])
+        code, number = _child([*own, *job, *told])
         if number is not None:
             _end_stopped_multirun(records, before, [own_part(job) for job in jobs[len(codes) + 1 :]], console)
             sys.exit(entry.stopped_by(number))  # and no run after it

@@ -74,6 +74,28 @@ def test_texts_reach_the_runs_as_they_were_typed(multirun: Multirun, tmp_path: P
         assert (Path(texts[2]) / "multirun").is_dir()
 
 
+@pytest.mark.parametrize("prefix", ["", "++"])
+def test_the_program_that_is_told_reaches_the_runs_and_no_record(
+    multirun: Multirun, tmp_path: Path, prefix: str
+) -> None:
+    code, started = multirun(f"{prefix}notify='tee secret'", "seed=1,2", f"records.root={tmp_path}")
+    assert code == 0
+    assert [as_run_reads_them(arguments).notify for arguments in started] == ["tee secret"] * 2
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert any(file.name == "multirun.yaml" for file in files)
+    assert [file for file in files if "secret" in file.read_text()] == []
+
+
+def test_one_program_is_told_of_all_runs(multirun: Multirun, tmp_path: Path) -> None:
+    for value, message in (
+        ("mail a,mail b", "notify must be one program for all"),
+        ("nobody-at-all", "program that is here"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            multirun(f"notify={value}", "seed=1,2", f"records.root={tmp_path}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_lists_of_texts_reach_the_runs_as_they_were_typed() -> None:
     for key, values, expected in (
         ("data.path", r"/r sp,'/a, b',/1:2,C:\x,\\srv\x,1e3", ["/r sp", "/a, b", "/1:2", r"C:\x", r"\\srv\x", "1e3"]),
@@ -136,7 +158,7 @@ def test_a_multirun_whose_runs_are_all_refused_is_a_mistake_and_leaves_nothing(
     assert multirun(root, "seed=0", ends_with=(2,))[0] == 2
     assert f"1 of 1 runs failed: {root} seed=0 (exit code 2)" in capsys.readouterr().err
     assert multirun(root, "seed=0,1", ends_with=(2, 0))[0] == 1
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["index.html", "multirun"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["multirun"]
 
 
 def test_a_multirun_ends_with_the_command_that_compares_what_it_trained(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_run_tells_it_and_keeps_no_record_of_the_command(program: RunProgram, 
     told = tmp_path / "told"
     small = ["train.steps=2", "train.batch_size=4", "eval.num_images=20", "eval.final_num_images=20", "name=first"]
     root = f"records.root={tmp_path / 'records'}"
-    result = program("data=npz", f"data.path={npz}", *NARROW, *small, root, f"notify='tee {told}'")
+    result = program("data=npz", f"data.path={npz}", *NARROW, *small, root, f"++notify='tee {told}'")
     assert result.returncode == 0, result.stderr
     assert told.read_text().startswith("first: 2 updates, FID proxy ")
     run = tmp_path / "records" / "runs" / "first"

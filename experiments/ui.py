@@ -32,6 +32,7 @@ from experiments.settings.rules import Interval, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import database_uri
 from experiments.tracking.connection import open_store
+from experiments.tracking.sync import reason
 from experiments.tracking.ui_address import HOST, last_port, remember_port
 from gan.errors import ConfigError, first_line
 
@@ -59,23 +60,32 @@ def main(args: Ui) -> int:
     log = records.root / "ui.log"
     with first_collected() as caught:
         with stage(console, f"starting MLflow on {shown(records.root)}"):
-            place = open_store(records)
+            try:
+                place = open_store(records)
+            except (ConfigError, OSError):
+                raise
+            except Exception as error:  # whatever MLflow or its database raise
+                return _failed(f"{shown(records.database)} cannot be served: {reason(error, records)}")
             refresh(records, console)
         with _server(records, port, log) as server:
             if not _answers(server, port, caught):
                 if caught:
                     return 0
-                console.print(f"error: MLflow did not start: {_last_line(log)} (all of it: {shown(log)})")
-                return FAILED
+                return _failed(f"MLflow did not start: {_last_line(log)} (all of it: {shown(log)})")
             remember_port(records, port)
             _say(console, records, port, place, log)
             while server.poll() is None and not caught:
                 time.sleep(POLL)
         if not caught:
-            console.print(f"error: MLflow ended: {_last_line(log)} (all of it: {shown(log)})")
-            return FAILED
+            return _failed(f"MLflow ended: {_last_line(log)} (all of it: {shown(log)})")
     console.print("stopped")
     return 0
+
+
+def _failed(problem: str) -> int:
+    """Print why the server is not there, and return the exit code."""
+    print(f"error: {problem}", file=sys.stderr)
+    return FAILED
 
 
 def check_port(port: int) -> None:

@@ -26,7 +26,7 @@ from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
 from experiments.tracking.removal import finish, move_aside, set_aside, unfinished
-from gan.errors import ConfigError
+from gan.errors import ConfigError, first_line
 
 
 @dataclass
@@ -99,8 +99,13 @@ def _forget(search: Search, console: Console) -> None:
         )
     elif records.studies_database.is_file():
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with contextlib.suppress(KeyError):  # deleted before
+        try:
             optuna.delete_study(study_name=search.name, storage=records.studies_address)
+        except KeyError:  # deleted before
+            pass
+        except Exception as error:  # whatever Optuna or its database raise
+            remedy = f"{records.studies_database}: {first_line(error)}; the search can be removed without that file"
+            raise ConfigError("study", "in a database that Optuna can open", search.name, remedy) from error
 
 
 def _idle(study: RunFolder) -> AbstractContextManager[None]:

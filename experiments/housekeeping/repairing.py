@@ -1,6 +1,7 @@
 """Checking the records after a move, or a removal that was interrupted."""
 
 import os
+import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking.address import fix_tracking_uri, tracking_uri
+from experiments.tracking.address import fix_tracking_uri, public, tracking_uri
 from experiments.tracking.connection import connect
 from experiments.tracking.consistency import Findings, check, correct_places
 from experiments.tracking.removal import finish, remove_from_mlflow, unfinished
@@ -34,8 +35,11 @@ def repair(args: Repair) -> int:
     records = Records.at(args.records.root)
     console = Output(highlight=False, markup=False, soft_wrap=True)
     code = entry.FINISHED
-    for former in correct_places(records):
-        say(console, f"moved    from {former}: the places of files in MLflow's database are corrected")
+    try:
+        for former in correct_places(records):
+            say(console, f"moved    from {former}: the places of files in MLflow's database are corrected")
+    except sqlite3.Error as error:
+        return _cannot_be_asked(error, records, console)
     if names := unfinished(records):
         with stage(console, "removing"):
             removed = finish(records)
@@ -45,11 +49,15 @@ def repair(args: Repair) -> int:
         with stage(console, "comparing the records with MLflow"), native_stderr_to(Path(os.devnull)):
             found = check(records)
     except Exception as error:  # whatever MLflow, its database or the network raise
-        say_words(console, f"MLflow   cannot be asked: {reason(error, records)}")
-        return entry.FAILED
+        return _cannot_be_asked(error, records, console)
     if found.without_folder and args.remove:
         _remove(records, found, args.yes, console)
     return max(code, _say(records, found, console))
+
+
+def _cannot_be_asked(error: Exception, records: Records, console: Console) -> int:
+    say_words(console, f"MLflow   {public(tracking_uri(records))} cannot be asked: {reason(error, records)}")
+    return entry.FAILED
 
 
 def _how(left: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from experiments.records.folders import Records
+from experiments.tracking.ui_address import HOST, PORT, ui_address
 from gan.errors import ConfigError, without_password
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -65,8 +66,24 @@ def serve_command(records: Records) -> str | None:
     if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
         python = shlex.quote(sys.executable)
         quiet = "MLFLOW_DISABLE_TELEMETRY=true"
-        return f"{quiet} {python} -m mlflow ui --backend-store-uri {shlex.quote(public(uri))} --port 5000"
+        return f"{quiet} {python} -m mlflow ui --backend-store-uri {in_shell(uri)} --port {PORT}"
     return None
+
+
+def links_begin(records: Records) -> str | None:
+    """Return how links into the UI begin: at the server, or where `serve_command` serves; None for other services."""
+    uri = tracking_uri(records)
+    scheme = urlsplit(uri).scheme.partition("+")[0]
+    if scheme in SERVERS:
+        return public(uri)
+    if sqlite_file(uri) == records.database:
+        return ui_address(records)
+    return f"http://{HOST}:{PORT}" if scheme in DATABASES else None
+
+
+def in_shell(uri: str) -> str:
+    """Return the address of a database for a command line; one with a password is not spelt out."""
+    return shlex.quote(uri) if sqlite_file(uri) is not None else f'"${VARIABLE}"'
 
 
 def public(text: str) -> str:

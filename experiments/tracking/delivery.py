@@ -7,7 +7,7 @@ from experiments.cli.terminal import printable
 from experiments.records import journal
 from experiments.records.folders import RunFolder, read_json, write_json
 from experiments.records.journal import Artifact, Image, Model, Scalars, Winner
-from experiments.tracking.address import public, sqlite_file, tracking_uri
+from experiments.tracking.address import links_begin, public, sqlite_file, tracking_uri
 from experiments.tracking.connection import (
     OWN,
     WORKFLOW,
@@ -21,7 +21,6 @@ from experiments.tracking.connection import (
 )
 from experiments.tracking.delivered import Delivered, read_stores
 from experiments.tracking.run_writer import RunWriter, batches_of, dataset_entry
-from experiments.tracking.ui_address import ui_address
 from gan.errors import first_line
 
 if TYPE_CHECKING:
@@ -71,10 +70,9 @@ class Delivery:
     @property
     def url(self) -> str | None:
         """Return the run's address in the UI, the server's or that of `make ui`; None before the run is in MLflow."""
-        if self.run_id is None:
+        server = links_begin(self._folder.records)
+        if self.run_id is None or server is None:
             return None
-        sqlite = self._uri.startswith("sqlite")
-        server = ui_address(self._folder.records) if sqlite else public(self._uri)
         return f"{server}/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?{WORKFLOW}"
 
     def deliver(self, again: bool = True) -> list[str]:

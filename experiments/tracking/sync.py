@@ -9,7 +9,7 @@ from rich.console import Console
 
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import InUse, Records, RunFolder, read_json
-from experiments.tracking.address import database_uri, public, tracking_uri
+from experiments.tracking.address import database_uri, in_shell, public, tracking_uri
 from experiments.tracking.connection import RunDeleted
 from experiments.tracking.delivery import Delivery
 from gan.errors import explained, first_line
@@ -63,6 +63,8 @@ def reason(error: Exception, records: Records) -> str:
         records: whose MLflow was asked.
     """
     uri = tracking_uri(records)
+    if "mlflow db upgrade" in str(error):
+        return f"its tables are of another version of MLflow; after a backup: mlflow db upgrade {in_shell(uri)}"
     if system := re.search(r"\[Errno -?\d+\] [\w ]+", str(error)):
         return f"{system[0]} at {public(uri)}"
     words = re.search(r"^\((?:\w+\.)+\w+\) (.+)", str(error), re.MULTILINE)

@@ -431,6 +431,21 @@ def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pyt
     assert "whole    4 runs and 1 search: folders and MLflow say the same" in capsys.readouterr().out
 
 
+def test_databases_that_cannot_be_opened_are_one_line(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    make_study(records, "ships", "ships-trial-0001", 1)
+    for file in (records.database, records.studies_database):
+        file.write_text("no database")
+    assert call(records, "repair") == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"MLflow sqlite:///{records.database} cannot be asked: file is not a database" in said
+    with pytest.raises(
+        ConfigError, match=r"study must be in a database that Optuna can open; got 'ships' \(.*studies.db"
+    ):
+        call(records, "rm", "study=ships", "yes=true")
+    records.studies_database.unlink()
+    assert call(records, "rm", "study=ships", "yes=true") == 0
+
+
 def test_commands_have_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command, settings in runs.COMMANDS.items():
         assert runs.main([command, "--help"]) == 0

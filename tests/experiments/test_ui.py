@@ -1,7 +1,10 @@
 """What make ui starts; tests/ui looks at its pages."""
 
+import contextlib
+import shutil
 import signal
 import socket
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from experiments import ui
 from experiments.records.folders import Records
 from experiments.settings.schema import RecordsConfig
+from experiments.tracking.address import links_begin, serve_command
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.ui_address import remember_port, ui_address
 from gan.errors import ConfigError
@@ -46,6 +50,30 @@ def test_links_go_to_the_port_that_was_last_served(tmp_path: Path) -> None:
     assert ui_address(records) == "http://127.0.0.1:5000"
 
 
+def test_links_go_where_the_command_that_is_named_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Records(tmp_path)
+    remember_port(records, 5071)  # of their own database
+    for uri, server, command in (
+        (
+            "postgresql://me:secret@host/db",
+            "http://127.0.0.1:5000",
+            '--backend-store-uri "$MLFLOW_TRACKING_URI" --port 5000',
+        ),
+        (
+            f"sqlite:///{tmp_path}/other.db",
+            "http://127.0.0.1:5000",
+            f"--backend-store-uri sqlite:///{tmp_path}/other.db",
+        ),
+        (f"sqlite:///{records.database}", "http://127.0.0.1:5071", f"make ui RECORDS={tmp_path}"),
+        ("https://me:secret@host:5001", "https://host:5001", None),
+        ("databricks", None, None),
+    ):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert links_begin(records) == server
+        words = serve_command(records)
+        assert (command is None and words is None) or str(command) in str(words)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, None])
 def test_its_log_stays_in_a_file_and_an_interrupt_is_one_word(
     number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -62,17 +90,35 @@ def test_its_log_stays_in_a_file_and_an_interrupt_is_one_word(
         port = free.getsockname()[1]
     before = signal.getsignal(signal.SIGINT)
     code = ui.main(ui.Ui(port, RecordsConfig(str(tmp_path))))
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     log = (tmp_path / "ui.log").read_text()
     if number is None:
         assert (code, log) == (1, "no such table\n")
-        assert out.endswith(f"error: MLflow did not start: no such table (all of it: {tmp_path / 'ui.log'})\n")
+        assert err.endswith(f"error: MLflow did not start: no such table (all of it: {tmp_path / 'ui.log'})\n")
         assert ui_address(Records(tmp_path)) == "http://127.0.0.1:5000"
     else:
         assert (code, out.splitlines()[-1]) == (0, "stopped")
         assert "GET /health" in log
         assert ui_address(Records(tmp_path)) == f"http://127.0.0.1:{port}"
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_database_that_mlflow_cannot_open_is_one_line(
+    tmp_path: Path, mlflow_database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Records(tmp_path).database
+    shutil.copy(mlflow_database, file)
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'abc'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert ui.main(ui.Ui(port, RecordsConfig(str(tmp_path)))) == 1
+    remedy = f"its tables are of another version of MLflow; after a backup: mlflow db upgrade sqlite:///{file}"
+    assert capsys.readouterr().err == f"error: {file} cannot be served: {remedy}\n"
+    file.write_text("no database")
+    assert ui.main(ui.Ui(port, RecordsConfig(str(tmp_path)))) == 1
+    assert capsys.readouterr().err == f"error: {file} cannot be served: file is not a database\n"
 
 
 SERVER = """

@@ -6,6 +6,7 @@ import errno
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,10 @@ class RunFolder:
         return self.path / "samples"
 
     def sample_files(self, key: str) -> dict[int, Path]:
-        """Return the sample grids under a name, by step, in order."""
-        return {int(file.stem.rpartition("_")[2]): file for file in sorted(self.samples.glob(f"{key}_*.png"))}
+        """Return the sample grids under a name, by step, in order; files that somebody else put there are none."""
+        files = sorted(self.samples.glob(f"{key}_*.png"))
+        matches = {file: re.fullmatch(rf"{re.escape(key)}_(\d+)", file.stem) for file in files}
+        return {int(match[1]): file for file, match in matches.items() if match}
 
     @property
     def plots(self) -> Path:
@@ -196,8 +199,12 @@ class Records:
 
     def all_runs(self) -> list[RunFolder]:
         """Return all runs, oldest first."""
-        runs = [RunFolder(p) for p in self.runs.glob("*/") if (p / "config.yaml").is_file()]
-        return sorted(runs, key=lambda run: run.config.stat().st_mtime)
+        times: dict[RunFolder, float] = {}
+        for path in self.runs.glob("*/"):
+            run = RunFolder(path)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # no run, or one that is removed just now
+                times[run] = run.config.stat().st_mtime
+        return sorted(times, key=lambda run: times[run])
 
     def all_studies(self) -> list[RunFolder]:
         """Return the folders of all studies, by name; each is recorded as a run that others are part of."""

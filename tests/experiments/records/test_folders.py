@@ -111,6 +111,32 @@ def test_a_run_on_another_disk_belongs_to_the_records_with_the_link(
         assert (found.path, found.records) == (link, records)
 
 
+def test_a_run_that_is_removed_meanwhile_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = Records(tmp_path)
+    first = run_in(records, "first")
+    (records.runs / "no-run").mkdir()
+    run_in(records, "second")
+    look = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:  # what removes the second comes between two looks at it
+        result = look(path, **options)
+        if path.parent.name == "second" and path.name == "config.yaml":
+            path.unlink()
+        return result
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert first in records.all_runs()
+    assert records.all_runs() == [first]
+
+
+def test_samples_are_files_with_a_step(tmp_path: Path) -> None:
+    run = run_in(Records(tmp_path), "a")
+    run.samples.mkdir()
+    for name in ("samples_00000300", "samples_00000020", "samples_best", "samples_1_2", "samples_"):
+        (run.samples / f"{name}.png").touch()
+    assert list(run.sample_files("samples")) == [20, 300]
+
+
 def test_last_is_a_run_that_somebody_started(tmp_path: Path) -> None:
     records = Records(tmp_path)
     mine, trial = run_in(records, "mine", "id-a"), run_in(records, "gan-trial-0000", "id-b")

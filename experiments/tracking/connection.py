@@ -125,6 +125,11 @@ def get_run(client: "MlflowClient", run_id: str) -> "Run | None":
         return None
 
 
+def experiment_name() -> str:
+    """Return the name of the experiment that runs go to."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
+
+
 def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Experiment":
     """Return the experiment that runs go to, and create it if it is not there; it may be a deleted one.
 
@@ -135,7 +140,7 @@ def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Expe
         records: whose lock keeps two processes from creating it at once, where the store is a server.
         uri: the address of the store.
     """
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "").strip() or EXPERIMENT
+    name = experiment_name()
     file = sqlite_file(uri)
     with _creating(records, file):
         place = artifacts_of(file) if file is not None else None  # a server decides itself

@@ -1,5 +1,6 @@
 """Whether the records and MLflow say the same: runs that one of them lacks, and places that are gone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,12 +8,13 @@ from typing import TYPE_CHECKING
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.overview import is_in_use, read_best
 from experiments.tracking.address import sqlite_file, tracking_uri
-from experiments.tracking.connection import EXPERIMENT, connect, find_experiment, is_gone
+from experiments.tracking.connection import EXPERIMENT, connect, experiment_name, get_run, is_gone
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.experiment import VIEW_TAG
 from experiments.tracking.relocation import relocate
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PAGE = 1000  # runs a request
@@ -54,10 +56,11 @@ def check(records: Records) -> Findings:
     """
     found = Findings()
     uri = tracking_uri(records)
-    known = {} if is_gone(sqlite_file(uri)) else _runs_of(records, uri)
     folders = [*records.all_studies(), *records.all_runs()]
+    ids = {folder: Delivery(folder).run_id for folder in folders}
+    known = {} if is_gone(sqlite_file(uri)) else _runs_of(records, uri, [run_id for run_id in ids.values() if run_id])
     for folder in folders:
-        run = known.get(Delivery(folder).run_id or "")
+        run = known.get(ids[folder] or "")
         if run is not None and run.info.lifecycle_stage == "deleted":
             found.deleted.append(folder.name)
         elif folder.journal.exists() and (run is None or Delivery(folder).is_behind) and not is_in_use(folder):
@@ -72,18 +75,25 @@ def check(records: Records) -> Findings:
     return found
 
 
-def _runs_of(records: Records, uri: str) -> dict[str, "Run"]:
-    """Return all runs of the experiment that the records go to, by id, those in the trash too."""
+def _runs_of(records: Records, uri: str, ids: Iterable[str]) -> dict[str, "Run"]:
+    """Return all runs of the experiment that the records go to, and runs of other experiments by their ids.
+
+    Those in the trash are among them.
+    """
+    client = connect(records, uri)
+    experiment = client.get_experiment_by_name(experiment_name())
+    runs = _runs_in(client, experiment.experiment_id) if experiment is not None else {}
+    elsewhere = [get_run(client, run_id) for run_id in ids if run_id not in runs]
+    return runs | {run.info.run_id: run for run in elsewhere if run is not None}
+
+
+def _runs_in(client: "MlflowClient", experiment_id: str) -> dict[str, "Run"]:
     from mlflow.entities import ViewType
 
-    client = connect(records, uri)
-    experiment = find_experiment(client, records, uri)
     runs: dict[str, Run] = {}
     token: str | None = None
     while True:
-        page = client.search_runs(
-            [experiment.experiment_id], run_view_type=ViewType.ALL, max_results=PAGE, page_token=token
-        )
+        page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, max_results=PAGE, page_token=token)
         runs |= {run.info.run_id: run for run in page}
         token = page.token
         if not token:

@@ -431,6 +431,16 @@ def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pyt
     assert "whole    4 runs and 1 search: folders and MLflow say the same" in capsys.readouterr().out
 
 
+def test_repair_looks_into_every_experiment_and_makes_none(tracked: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tracked, "first")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    Delivery(run).deliver()
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    assert call(tracked, "repair") == 0
+    experiments = MlflowClient(database_uri(tracked)).search_experiments()
+    assert {experiment.name for experiment in experiments} == {"mine", "Default"}
+
+
 def test_databases_that_cannot_be_opened_are_one_line(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     make_study(records, "ships", "ships-trial-0001", 1)
     for file in (records.database, records.studies_database):

@@ -5,12 +5,15 @@ anew, whatever its score. A trial that was pruned, that failed of its settings o
 """
 
 import contextlib
+import itertools
 import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from experiments.records import journal
 from experiments.records.folders import Records
@@ -20,6 +23,7 @@ from gan.errors import ConfigError
 
 BASELINE = 0  # the trial with the settings that all others are compared with
 RESTING_SECONDS = 3600.0  # after which what a process was writing is not written any more
+TEMPORARY = re.compile(r"\..+\.(\d+)\.(?:tmp|keras)")  # as write_atomically and write_generator name files, by process
 PAUSED, PRUNED, FAILED, BEATEN = "paused", "pruned", "failed", "beaten"
 
 
@@ -118,10 +122,10 @@ def free_of_study(records: Records, study: str) -> tuple[int, int]:
 
 def leftovers(records: Records) -> Iterator[Path]:
     """Yield what processes that were killed have left: half files, and folders in which no run began."""
-    for folder in (records.root, records.runs, records.studies, *records.runs.glob("*/"), *records.studies.glob("*/")):
-        for file in folder.glob(".*.tmp"):
-            if re.fullmatch(r"\..+\.\d+\.tmp", file.name) and _rests(file):
-                yield file
+    for file in itertools.chain(records.root.glob(".*"), records.runs.rglob(".*"), records.studies.rglob(".*")):
+        match = TEMPORARY.fullmatch(file.name)
+        if match and _rests(file) and not psutil.pid_exists(int(match[1])):
+            yield file
     yield from (file for file in records.root.glob(".unfinished-mlflow-*") if _rests(file))
     for folder in records.runs.glob("*/"):
         files = {file.name for file in folder.iterdir()}

@@ -1,8 +1,10 @@
 """Removing runs and searches: their folders, and what MLflow and Optuna have of them."""
 
 import contextlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 
@@ -54,8 +56,9 @@ def remove(args: Removal) -> int:
         for study in sorted({run.study for run in runs} - {""} | ({search.name} if search else set())):
             if (folder := RunFolder(records.studies / study)).path.is_dir():
                 studies.enter_context(_idle(folder))
+        winners = {folder.name: read_best(folder) for folder in records.all_studies()}
         for run in runs:
-            _check_removable(run, args.force or (search is not None and run.study == search.name))
+            _check_removable(run, winners, args.force or (search is not None and run.study == search.name))
             if search is None or run not in search.runs:
                 score = f", FID proxy {run.score:.4g}" if run.score is not None else ""
                 say(console, f"run      {run.name}: {run.state}, {in_bytes(run.size)}{score}")
@@ -78,7 +81,7 @@ def remove(args: Removal) -> int:
     before = size_of(records.root)
     with stage(console, "removing"):
         removed = finish(records)
-    gone = _counted(len(removed.names) - (search is not None), search)
+    gone = _counted(max(len(removed.names) - (search is not None), 0), search)  # 0 where another process was first
     say_words(console, f"removed  {gone}, {in_bytes(max(before - size_of(records.root), 0))}")
     refresh(records, console)
     return say_left(removed, console)
@@ -115,15 +118,15 @@ def _idle(study: RunFolder) -> AbstractContextManager[None]:
     return study.owned("run")
 
 
-def _check_removable(run: Overview, force: bool) -> None:
+def _check_removable(run: Overview, winners: Mapping[str, Mapping[str, Any]], force: bool) -> None:
+    """Raise ConfigError for a run that is in use or that a search rests on. winners: best.yaml of each study."""
     if is_in_use(run.folder):
         raise ConfigError("run", "one that no process trains or delivers", run.name, "stop that first")
-    records = run.folder.records
-    won = {folder.name for folder in records.all_studies() if read_best(folder).get("run") == run.name} | {*run.won}
+    won = {study for study, best in winners.items() if best.get("run") == run.name} | {*run.won}
     if won and not force:
         names = ", ".join(f"best:{name}" for name in sorted(won))
         raise ConfigError("run", "no winner of a search, unless force=true", run.name, f"it is {names}, and registered")
-    trial = read_best(RunFolder(records.studies / run.study)).get("trial") if run.study and not run.confirms else None
+    trial = winners.get(run.study, {}).get("trial") if not run.confirms else None
     if trial is not None and run.name == f"{run.study}-trial-{trial:04d}" and not force:
         why = f"the result of study {run.study} rests on it"
         raise ConfigError("run", "not the best trial of a search, unless force=true", run.name, why)

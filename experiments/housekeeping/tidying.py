@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from experiments.cli import entry
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, say, say_words
 from experiments.housekeeping.needless import PAUSED, free, leftovers, needless_checkpoints, remove_leftover
@@ -36,15 +37,16 @@ def tidy(args: Tidying) -> int:
     searches = find_searches(records, args.study)
     if args.paused and args.study is None:
         raise ConfigError("paused", "false without study=<name>, whose trials are meant", True)
-    verb, freed = ("would free" if args.dry_run else "freed"), 0
-    for search in searches:
-        freed += _tidy_search(search, args, verb, console)
+    verb = "would free" if args.dry_run else "freed"
+    freed = sum(_tidy_search(search, args, verb, console) for search in searches)
+    code = entry.FINISHED
     if args.study is None:
-        freed += _tidy_rest(records, args.dry_run, console)
+        more, code = _tidy_rest(records, args.dry_run, console)
+        freed += more
     if not args.dry_run:
         refresh(records, console)
     say_words(console, f"{'would' if args.dry_run else 'freed':<9}{'free ' if args.dry_run else ''}{in_bytes(freed)}")
-    return 0
+    return code
 
 
 def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> int:
@@ -83,16 +85,16 @@ def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> 
         return free(needless, f"{verb} by python experiments/runs.py tidy")
 
 
-def _tidy_rest(records: Records, dry_run: bool, console: Console) -> int:
-    """Remove what killed processes have left, say so, and return the bytes."""
+def _tidy_rest(records: Records, dry_run: bool, console: Console) -> tuple[int, int]:
+    """Remove what killed processes have left, say so, and return the bytes and the exit code."""
     left, begun = list(leftovers(records)), unfinished(records)
     size = sum(map(size_of, left)) + size_of(records.removed)
     for path in left:
         say(console, f"left     {shown(path)}: by a process that was killed")
     if begun:
         say(console, f"begun    {', '.join(begun)}: removed before, but not wholly")
-    if not dry_run:
-        for path in left:
-            remove_leftover(path)
-        say_left(finish(records), console)
-    return size
+    if dry_run:
+        return size, entry.FINISHED
+    for path in left:
+        remove_leftover(path)
+    return size, say_left(finish(records), console)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from filelock import FileLock
+
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, new_folder, write_json
 from experiments.tracking.address import database_uri, public, sqlite_file, tracking_uri
@@ -49,12 +51,24 @@ def set_aside(run: RunFolder) -> None:
 
 def move_aside(folder: RunFolder) -> None:
     """Move the folder of a run or of a study, which this process owns, to where `finish` removes it."""
-    place = new_folder(folder.records.removed, folder.name)
-    folder.path.rename(place)  # over the empty folder
+    with _removing(folder.records):
+        place = new_folder(folder.records.removed, folder.name)
+        folder.path.rename(place)  # over the empty folder
 
 
 def finish(records: Records) -> Removed:
-    """Remove all runs that were set aside, also by a process that was killed at it."""
+    """Remove all runs that were set aside, also by a process that was killed at it; one process at a time does so."""
+    if not records.removed.is_dir():
+        return Removed()
+    with _removing(records):
+        return _finish(records)
+
+
+def _removing(records: Records) -> FileLock:
+    return FileLock(records.removed.with_suffix(".lock"))
+
+
+def _finish(records: Records) -> Removed:
     done = Removed()
     for path in sorted(records.removed.glob("*/")):
         if not any(path.iterdir()):  # killed before the run was moved here
@@ -144,7 +158,9 @@ def _delete_files(place: str, uri: str) -> None:
 
     if urlsplit(place).scheme in ("", "file"):
         folder = Path(unquote(urlsplit(place).path))
-        shutil.rmtree(folder, ignore_errors=True)
+        while folder.exists():  # once more where another process removed some of it meanwhile
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # something else is there
             folder.parent.rmdir()
     else:

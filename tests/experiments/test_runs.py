@@ -1,12 +1,15 @@
 """The list of runs, removing some, and freeing disk: on recorded runs."""
 
 import io
+import os
 import re
 import shutil
+import threading
 from pathlib import Path
 
 import optuna
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from recorded_runs import CHECKPOINT, make_old, make_run, make_study, make_trial
@@ -24,6 +27,8 @@ from experiments.tracking.address import database_uri
 from experiments.tracking.delivery import Delivery
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
+
+NOBODY = 2**30  # no process has this number
 
 
 @pytest.fixture
@@ -216,6 +221,16 @@ def test_rm_refuses_what_is_in_use_and_winners(records: Records) -> None:
     assert {run.name for run in records.all_runs()} == {"busy", "ships-trial-0000"}
 
 
+def test_rm_reads_the_winner_of_each_search_once(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_study(records, "ships", "ships-trial-0000")
+    for number in range(4):
+        make_trial(records, "ships", number, "COMPLETE")
+    read: list[str] = []
+    monkeypatch.setattr(removing, "read_best", lambda folder: read.append(folder.name) or {})
+    assert call(records, "rm", "ships-trial-*", "yes=true") == 0
+    assert read == ["ships"]
+
+
 def test_rm_removes_a_whole_search(tracked: Records, capsys: pytest.CaptureFixture[str]) -> None:
     study = make_study(tracked, "ships", "ships-trial-0001", 1)
     trials = [make_trial(tracked, "ships", number, "COMPLETE") for number in (0, 1)]
@@ -279,11 +294,40 @@ def test_rm_says_what_an_unreachable_mlflow_still_has(
     assert not list(tracked.artifacts.glob(f"{run_id}*"))  # what could be removed is
     (left,) = tracked.removed.rglob("*.*")
     assert list(read_json(left)["stores"]) == [away]
+    assert call(tracked, "tidy") == 1  # it removes the rest, too, and cannot either
     monkeypatch.setattr(removal, "connect", lambda records, uri: None)  # it can be reached again, and has nothing
     monkeypatch.setattr(removal, "remove_from_mlflow", lambda client, run_id, uri: True)
     assert call(tracked, "rm", "first", "yes=true") == 0
     assert f"{away} keeps the runs' rows as deleted ones" in " ".join(capsys.readouterr().out.split())
     assert not tracked.removed.exists()
+
+
+def test_files_that_cannot_be_removed_keep_their_run_in_mlflow(
+    tracked: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = delivered(make_run(tracked, "first"))
+    place = tracked.artifacts / run_id / "artifacts"
+    shutil.rmtree(place)
+    place.write_text("no folder")
+    assert call(tracked, "rm", "first", "yes=true") == 1
+    assert "left     what mlflow.db has of them: [Errno 20] Not a directory" in " ".join(
+        capsys.readouterr().out.split(" ")
+    )
+    assert MlflowClient(database_uri(tracked)).get_run(run_id).info.lifecycle_stage == "active"
+    place.unlink()
+    assert call(tracked, "repair") == 0
+    assert not tracked.removed.exists()
+
+
+def test_one_process_at_a_time_removes(records: Records) -> None:
+    removal.set_aside(make_run(records, "first"))
+    with FileLock(records.root / "removed.lock"):
+        other = threading.Thread(target=removal.finish, args=[records])
+        other.start()
+        other.join(0.2)
+        assert (records.removed / "first" / "config.yaml").exists()
+    other.join()
+    assert not records.removed.exists()
 
 
 @pytest.mark.parametrize("place", ["_remove_from", "_remove_files"])
@@ -384,20 +428,26 @@ def test_tidy_leaves_a_running_search_alone(search: Records, capsys: pytest.Capt
 
 def test_tidy_removes_what_killed_processes_left(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(records, "first")
-    left = [records.runs / "never-began", run.path / ".config.yaml.123.tmp", records.root / ".unfinished-mlflow-ab.db"]
+    left = [
+        records.runs / "never-began", run.path / f".config.yaml.{NOBODY}.tmp", records.root / ".unfinished-mlflow-ab.db",
+        run.checkpoints.folder / f".step_00000300.npz.{NOBODY}.tmp", run.path / f".generator.{NOBODY}.keras",
+        records.root / f".index.html.{NOBODY}.tmp",
+    ]  # fmt: skip
     left[0].mkdir()
     (left[0] / "run.json").write_text("{}")
     young = records.runs / "begins"
     young.mkdir()
     for file in left[1:]:
         file.write_text("half")
-    for path in left:
+    at_it = run.checkpoints.folder / f".best.npz.{os.getpid()}.tmp"  # of a live process, on a slow disk
+    at_it.write_text("half")
+    for path in (*left, at_it):
         make_old(path)
     assert call(records, "tidy", "dry_run=true") == 0
     assert all(path.exists() for path in left)
     assert call(records, "tidy") == 0
     assert not any(path.exists() for path in left)
-    assert young.exists() and run.config.exists()
+    assert young.exists() and run.config.exists() and at_it.exists()
 
 
 def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ from experiments.records.status import FailureKind, RunStatus
 from experiments.reports.ending import command, end, end_of_run, say_next
 from experiments.reports.groups import MOST_RUNS
 from experiments.reports.index import refresh
-from experiments.settings.rules import describe, text_keys
+from experiments.settings.rules import describe, get, text_keys
 from experiments.settings.schema import Config
 from experiments.tracking.address import fix_tracking_uri
 from experiments.training import start, train
@@ -49,6 +49,7 @@ from gan import metric_names
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
 
+RATES = ("optim.learning_rate", "optim.generator_learning_rate", "optim.discriminator_learning_rate")
 PART = "GAN_TUNER_PART_OF_MULTIRUN"  # variable of the environment of its runs
 
 
@@ -157,11 +158,13 @@ def _end(run: start.Run, outcome: train.Outcome, console: Console) -> None:
 
 
 def _slower(run: start.Run) -> str:
-    """Return the command of a run that diverged with half of its learning rate."""
+    """Return the command of a run that diverged with half of its learning rates."""
     _, program, *arguments = shlex.split(read_json(run.folder.facts)["command"])
-    kept = [word for word in arguments if word.partition("=")[0] not in ("name", "optim.learning_rate", "records.root")]
-    rate = f"optim.learning_rate={run.config.optim.learning_rate / 2:g}"
-    return command(run.folder.records, program, *kept, rate)
+    rates = {key: get(run.config, key) for key in RATES}
+    shared = rates[RATES[0]]
+    halved = [f"{key}={rate / 2:g}" for key, rate in rates.items() if key == RATES[0] or rate not in (None, shared)]
+    kept = [word for word in arguments if word.lstrip("+").partition("=")[0] not in ("name", "records.root", *RATES)]
+    return command(run.folder.records, program, *kept, *halved)
 
 
 def outcome_in_words(name: str, outcome: train.Outcome) -> str:

@@ -23,9 +23,11 @@ from rich.console import Console
 
 from experiments import run as training_program
 from experiments.cli import entry
+from experiments.cli.compose import compose_config
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import curve
 from experiments.records.status import RunStatus
+from experiments.training.start import new_run
 from experiments.training.train import Outcome
 
 SMALL = (
@@ -372,6 +374,27 @@ def test_divergence_ends_failed_with_the_step_and_advice(
     assert run.info.status == "FAILED"
     assert "no gradient" in run.data.tags["failure"]
     assert 50 <= int(run.data.tags["failed_step"]) < 70
+
+
+@pytest.mark.parametrize(
+    ("typed", "halved"),
+    [
+        ([], ["optim.learning_rate=0.0001"]),
+        (["optim.learning_rate=0.01", "seed=1"], ["seed=1", "optim.learning_rate=0.005"]),
+        (
+            ["++optim.generator_learning_rate=0.01", "optim.discriminator_learning_rate=0.0002"],
+            ["optim.learning_rate=0.0001", "optim.generator_learning_rate=0.005"],
+        ),
+    ],
+)
+def test_after_a_divergence_comes_the_command_with_half_of_every_rate(
+    typed: list[str], halved: list[str], npz: Path, records: Records
+) -> None:
+    data = ["data=npz", f"data.path={npz}"]
+    config = compose_config([*data, *typed, f"records.root={records.root}", "name=first"])
+    run = new_run(config, None, [*data, *typed, "name=first"], Console(quiet=True))
+    words = shlex.split(training_program._slower(run))
+    assert words[2:-1] == [*data, *halved]
 
 
 def test_without_the_data_set_the_built_in_drawings_serve_with_a_warning(

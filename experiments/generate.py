@@ -12,6 +12,7 @@ each, or the generator itself (.keras), which Keras opens without this project. 
 seeds give equal latents in every run of the same latent_dim.
 """
 
+import hashlib
 import math
 import re
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ def main(args: Generation) -> int:
         raise ConfigError(
             "num_images" if file_latents is None else "latents", rule, count, "out=images.npz or out=folder/ takes more"
         )
-    out = _out(args, kind, folder, checkpoint.step)
+    out = _out(args, kind, folder, checkpoint.step, file_latents)
 
     with native_stderr_to(Path("/dev/null")), stage(console, "generating"):
         make_folder(out if kind == "folder" else out.parent, "out")
@@ -167,16 +168,30 @@ def _kind(args: Generation) -> str:
     return kinds[out.suffix.lower()]
 
 
-def _out(args: Generation, kind: str, folder: RunFolder, step: int) -> Path:
+def _name(args: Generation, step: int, latents: np.ndarray | None) -> str:
+    """Return a name that other images do not have. latents: from the user's file."""
+    source = f"seed_{args.seed}" if latents is None else f"latents_{hashlib.sha256(latents.tobytes()).hexdigest()[:8]}"
+    parts = [f"step_{step:08d}", source]
+    if args.num_images not in (None, NUM_IMAGES):
+        parts.append(f"{args.num_images}_images")
+    if args.grid is not None:
+        parts.append(args.grid)
+    if args.interpolate is not None:
+        parts.append(f"walk_{args.interpolate.replace(':', '_to_')}")
+    return "_".join(parts)
+
+
+def _out(args: Generation, kind: str, folder: RunFolder, step: int, latents: np.ndarray | None) -> Path:
     """Return the file or folder to write. Raises ConfigError."""
     if args.out is None:
-        name = f"step_{step:08d}_seed_{args.seed}" if args.latents is None else f"step_{step:08d}_latents"
         place = folder.path / "generated"
         check_folder(place, "run")
-        return place / (f"{name}.png" if args.interpolate is None else f"{name}_walk.png")
+        return place / f"{_name(args, step, latents)}.png"
     out = Path(args.out).expanduser()
     if kind == "folder" and out.is_dir() and any(out.iterdir()) and not args.overwrite:
-        raise ConfigError("out", "an empty folder or a new one", args.out, "overwrite=true writes into it")
+        raise ConfigError(
+            "out", "an empty folder or a new one", args.out, "overwrite=true replaces the images 0.png, 1.png, ..."
+        )
     if kind != "folder" and out.exists() and not args.overwrite:
         raise ConfigError("out", "new", args.out, "overwrite=true replaces it")
     check_folder(out if kind == "folder" else out.parent, "out")
@@ -187,6 +202,9 @@ def _write(out: Path, kind: str, images: np.ndarray, latents: np.ndarray, shape:
     if kind == "arrays":
         write_npz(out, {"images": images, "latents": latents})
     elif kind == "folder":
+        for file in out.iterdir():
+            if re.fullmatch(r"\d+\.png", file.name):  # of another call, which may have made more of them
+                file.unlink()
         digits = len(str(len(images) - 1))
         for index, image in enumerate(images):
             save_png(out / f"{index:0{digits}d}.png", image)

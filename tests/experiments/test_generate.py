@@ -66,6 +66,24 @@ def test_a_folder_holds_one_image_each_and_latents_can_be_ones_own(untrained_run
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "folder" / "07.png")), expected[7])
 
 
+def test_calls_do_not_replace_the_images_of_each_other(untrained_run: Run, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        np.save(tmp_path / "mine.npy", np.random.default_rng(seed).standard_normal((4, 100)))
+        main(wanted(untrained_run, latents=str(tmp_path / "mine.npy")))
+    for changes in ({"num_images": 4}, {"grid": "1x4"}, {"interpolate": "0:1"}, {"interpolate": "1:2"}):
+        main(wanted(untrained_run, **changes))
+    files = list((untrained_run.folder.path / "generated").iterdir())
+    assert len({file.read_bytes() for file in files}) == len(files) == 6
+
+
+def test_a_folder_that_is_overwritten_holds_the_new_images_alone(untrained_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for count in (12, 3):
+        main(wanted(untrained_run, num_images=count, out=str(folder), overwrite=True))
+        (folder / "mine.png").touch()
+    assert sorted(file.name for file in folder.iterdir()) == ["0.png", "1.png", "2.png", "mine.png"]
+
+
 def test_a_walk_is_a_strip_or_a_gif(untrained_run: Run, tmp_path: Path) -> None:
     main(wanted(untrained_run, interpolate="3:7", seed=5, out=str(tmp_path / "x.npz")))
     main(wanted(untrained_run, interpolate="3:7", seed=5))
@@ -74,7 +92,7 @@ def test_a_walk_is_a_strip_or_a_gif(untrained_run: Run, tmp_path: Path) -> None:
         bank = randomness.latents(5, "pictures", 8, 100)
         np.testing.assert_allclose(arrays["latents"][[0, -1]], np.asarray(bank)[[3, 7]], rtol=1e-5)
         strip = grid(arrays["images"], 1, FRAMES)
-    default_file = untrained_run.folder.path / "generated" / "step_00000006_seed_5_walk.png"
+    default_file = untrained_run.folder.path / "generated" / "step_00000006_seed_5_walk_3_to_7.png"
     np.testing.assert_array_equal(np.asarray(Image.open(default_file)), strip)
     with Image.open(tmp_path / "x.gif") as animation:
         assert animation.n_frames == 2 * FRAMES - 2  # type: ignore[attr-defined]
@@ -112,7 +130,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         ({"step": "7"}, "there is no checkpoint of step 7"),
         ({"out": "x.jpeg"}, "out must be a .png, .gif, .npz, .keras or a folder; got 'x.jpeg'"),
         ({"out": str(existing)}, "overwrite=true replaces it"),
-        ({"out": str(full)}, "overwrite=true writes into it"),
+        ({"out": str(full)}, "overwrite=true replaces the images 0.png"),
         ({"out": str(existing / "x.png")}, "out must be"),
         ({"grid": "8*8"}, "grid must be rows x columns, as 8x8"),
         ({"grid": "0x8"}, "grid must be rows x columns, as 8x8"),

@@ -221,6 +221,4 @@ class Run:
     def _repr_html_(self) -> str:
         slider = make_slider({self.name: self.folder.sample_files(metric_names.SAMPLES)})
         page = render(FOLDER / "notebook.html", run=self, scored=self._scored, frames=slider)
-        return (
-            f'<iframe srcdoc="{html.escape(page)}" style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
-        )
+        return f'<iframe title="{html.escape(self.name)}" srcdoc="{html.escape(page)}" style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'

@@ -98,6 +98,8 @@
     const entry = { plot: document.createElement("div"), figure, pairs: pointsOf(figure) };
     const still = chart.querySelector(".still");
     entry.plot.className = "plot";
+    entry.plot.setAttribute("role", "img"); // as its still has it
+    entry.plot.setAttribute("aria-label", chart.dataset.title);
     still.before(entry.plot);
     drawn.push(entry);
     await Plotly.newPlot(entry.plot, coloured(figure.data), layoutOf(figure), config);
@@ -161,7 +163,14 @@
     document.addEventListener("click", (event) => {
       if (keyed(event) && !event.target.closest("a, button, input")) pin(keyed(event).dataset.key);
     });
-    document.addEventListener("keydown", (event) => { if (event.key === "Escape" && pinned !== null) pin(pinned); });
+    for (const each of document.querySelectorAll("[data-key]")) each.tabIndex = 0;
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && pinned !== null) pin(pinned);
+      if ((event.key === "Enter" || event.key === " ") && event.target.matches("[data-key]")) {
+        event.preventDefault(); // the page would scroll
+        pin(event.target.dataset.key);
+      }
+    });
     const match = location.hash.match(/^#key=(.+)$/);
     if (match) pin(decodeURIComponent(match[1]));
   }

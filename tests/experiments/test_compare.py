@@ -134,15 +134,15 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
     ]
     assert page.count("<svg ") == len(charts)  # stills, for browsers without JavaScript
     assert not re.search(r'(src|srcset|href)="(?!data:|http://127|#)', page)  # self-contained
-    assert "<th>settings of</th>" in page
-    heads = re.findall(r'<th title="[^"]*">([^<]*)</th>', page)
+    assert '<th scope="col">settings of</th>' in page
+    heads = re.findall(r'<th scope="col" title="[^"]*">([^<]*)</th>', page)
     assert heads == ["FID proxy", "KID proxy", "density", "coverage"]  # no empty nn_distance
     for words in (
-        "<td>model<wbr>.bn<wbr>_momentum</td>",
+        '<th scope="row">model<wbr>.bn<wbr>_momentum</th>',
         "64 images",
         "cifar_cnn-",
         "13 ± 1.4",
-        "bn_momentum 0.9</td>",
+        "bn_momentum 0.9</th>",
     ):
         assert words in page
     assert "model<wbr>.generator" not in page  # it only follows
@@ -302,8 +302,8 @@ def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
     assert re.search(rf"bn_momentum 0.9 +{expected[1]:.4g} +1 +100\n", printed)
     assert "coverage" not in printed  # an empty column
     page = _page(runs, groups, marks(groups, 6, 3), dict.fromkeys(("The same latents", "Scores", "Losses"), "None."))
-    assert re.findall(r'<th title="[^"]*">([^<]*)</th>', page) == ["FID proxy in the run"]
-    assert f"<td>bn_momentum 0.8</td><td>{expected[0]:.4g}</td>" in page
+    assert re.findall(r'<th scope="col" title="[^"]*">([^<]*)</th>', page) == ["FID proxy in the run"]
+    assert f'<th scope="row">bn_momentum 0.8</th><td>{expected[0]:.4g}</td>' in page
     assert f"bn_momentum 0.9 has the lower score: FID proxy in the run {expected[1]:.4g} against" in page
     assert "have no score of their own at the end" in page
     assert "the mean of its last 3, which a search minimises too" in page
@@ -315,7 +315,7 @@ def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> N
     first = re.search(r"th:first-child, td:first-child \{ position: sticky;.*?\}", style, re.DOTALL)
     assert first is not None
     assert "white-space: normal" in first[0]
-    assert re.search(r"max-width: 40rem\) \{ .names td:first-child \{ min-width: 8rem", style)
+    assert re.search(r"max-width: 40rem\) \{ .names :is\(td, th\[scope=row\]\):first-child \{ min-width: 8rem", style)
     for page, score in (
         ("experiments/reports/compare.html", "row.scores"),
         ("sweeps/analysis/parts.html", "<td>{{ row.score"),
@@ -324,6 +324,13 @@ def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> N
         assert text.count("<table") == text.count('<div class="wide"><table')
         row = next(part for part in re.split("<tr[ >]", text) if score in part and "<td>" in part)
         assert row.index(score) < row.index("row.ste") < row.index("</tr>")  # the score comes before what else there is
+
+
+@pytest.mark.parametrize("name", ["compare", "index", "notebook"])
+def test_the_cells_of_tables_have_heads_that_say_what_they_are_of(name: str) -> None:
+    text = (ROOT / "experiments" / "reports" / f"{name}.html").read_text()
+    heads = re.findall(r"<th\b[^>]*>", text)
+    assert heads and all('scope="col"' in head or 'scope="row"' in head for head in heads)
 
 
 def test_runs_of_other_lengths_do_not_stand_together(tmp_path: Path) -> None:

@@ -77,12 +77,12 @@ def test_samples_are_those_of_generate_and_show_themselves(run: "Run") -> None:
 
 
 def test_a_run_shows_itself_with_a_slider(run: "Run") -> None:
-    frame = re.fullmatch(r'<iframe srcdoc="([^"]*)" style="[^"]*"></iframe>', run._repr_html_())
+    frame = re.fullmatch(r'<iframe title="mine" srcdoc="([^"]*)" style="[^"]*"></iframe>', run._repr_html_())
     assert frame is not None
     page = html.unescape(frame[1])
     assert "FID proxy 9.5 after 6 updates" in page
     assert '"steps": [3, 6]' in page
-    assert "<td>model<wbr>.bn<wbr>_momentum</td>" in page
+    assert '<th scope="row">model<wbr>.bn<wbr>_momentum</th>' in page
 
 
 def test_a_run_without_anything_shows_itself_too(untrained_run: "Started") -> None:

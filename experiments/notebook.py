@@ -81,7 +81,7 @@ def runs(root: str | Path | None = None) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    overviews = sorted(read_runs(_records(root)), key=lambda run: -run.created)
+    overviews = read_runs(_records(root))
     rows = [
         {
             "study": run.study,
@@ -105,8 +105,8 @@ class Images(np.ndarray):
     """Images (N, H, W, 3) uint8, an array that a notebook shows as a picture."""
 
     def _repr_png_(self) -> bytes | None:
-        if self.ndim != 4 or not len(self):  # a part of it, such as one channel
-            return None
+        if self.ndim != 4 or self.shape[-1] != 3 or self.dtype != np.uint8 or not self.size:
+            return None  # a part of it, such as one channel, or what was computed of it
         pixels = np.asarray(self)
         columns = min(len(pixels), COLUMNS)
         rows = -(-len(pixels) // columns)

@@ -73,7 +73,8 @@ def test_samples_are_those_of_generate_and_show_themselves(run: "Run") -> None:
     png = images[:8]._repr_png_()
     assert png is not None
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), grid(np.asarray(images), 1, 8))
-    assert images[0]._repr_png_() is None
+    for part in (images[0], images / 255, images[:0], images[:, :0], images[..., :1]):
+        assert part._repr_png_() is None
 
 
 def test_a_run_shows_itself_with_a_slider(run: "Run") -> None:

@@ -58,6 +58,7 @@ from gan.errors import ConfigError
 
 TEMPLATE = ROOT / "experiments" / "reports" / "compare.html"
 CSS = ("solid", "dashed", "dotted")  # what comparison_figures.LINES are there
+NAMED = 3  # runs in an error
 MOST_SHOWN = 6  # groups whose samples stand first
 IN_RUN = (
     "Some of these runs, as the trials of a search, have no score of their own at the end. So they are compared by "
@@ -84,7 +85,9 @@ def main(args: Comparison) -> int:
     records = Records.at(args.records.root)
     folders = find_runs(records, args.run, args.study, args.top)
     if not 2 <= len(folders) <= MOST_RUNS:
-        names = ", ".join(folder.name for folder in folders) or "none"
+        names = ", ".join(folder.name for folder in folders[:NAMED]) or "none"
+        if len(folders) > NAMED:
+            names += f" and {len(folders) - NAMED:,} more"
         if len(folders) < len(args.run):
             names += ", more than once"
         remedy = "compare.py <run> <run>, or study=<name> top=<count>"
@@ -236,7 +239,7 @@ def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Ma
         charts={title: section for title, section in sections.items() if isinstance(section, list)},
         missing={title: section for title, section in sections.items() if isinstance(section, str)},
         descents=list(filter(None, map(descent, runs))),
-        tags=runs[0].facts["tags"],
+        extractor=runs[0].facts["tags"].get("fid_proxy_id", "an unknown extractor"),
         description=runs[0].facts["dataset"]["description"],
         num_images=counts(runs),
         final_num_images=runs[0].config.eval.final_num_images,

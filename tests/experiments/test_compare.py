@@ -371,6 +371,17 @@ def test_unlike_runs_are_refused_with_every_difference(root: Path, tmp_path: Pat
     assert not (tmp_path / "x").exists()
 
 
+def test_runs_of_which_little_is_recorded_are_compared_too(root: Path, tmp_path: Path) -> None:
+    for name in FINALS:
+        facts = json.loads((root / "runs" / name / "run.json").read_text())
+        for tag in ("fid_proxy_id", "dataset_sha256", "fid_proxy_images"):
+            del facts["tags"][tag]
+        (root / "runs" / name / "run.json").write_text(json.dumps(facts))
+    out = tmp_path / "page"
+    assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
+    assert "in the features of an unknown extractor" in (out / "compare.html").read_text()
+
+
 def test_runs_on_other_images_are_refused(root: Path, tmp_path: Path) -> None:
     facts = json.loads((root / "runs" / "b" / "run.json").read_text())
     facts["tags"]["dataset_sha256"] = "f" * 64
@@ -399,10 +410,14 @@ def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> 
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").touch()
+    for k in range(20):
+        (root / "runs" / f"m-{k:02d}").mkdir()
+        (root / "runs" / f"m-{k:02d}" / "config.yaml").touch()
     before = sorted(tmp_path.rglob("*"))
     for changes, message in (
         ({}, "run must be 2 to 18 different runs; got 'none'"),
         ({"run": ["b", "b"]}, "got 'b, more than once'"),
+        ({"run": ["m-*"]}, "got 'm-00, m-01, m-02 and 17 more'"),
         ({"run": ["b", "nosuch"]}, "got 'nosuch'"),
         ({"run": ["z-*"]}, "run must be a pattern that some run's name matches; got 'z-*'"),
         ({"study": "gan"}, "study must be a finished search; got 'gan' (known: none)"),

@@ -1,4 +1,4 @@
-"""Charts that answer to the hand: Plotly draws them in the browser, from inside the page.
+"""Interactive charts: Plotly draws them in the browser, from inside the page.
 
 A chart is a dictionary as Plotly has it, `{"data": [...], "layout": {...}}`, which `charts.js` draws in the look of the
 page. Three conventions:
@@ -12,15 +12,14 @@ page. Three conventions:
 import base64
 import functools
 import gzip
-import importlib.util
-import json
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 DIGITS = 6  # of a number in a chart
@@ -47,13 +46,12 @@ class Chart:
     @property
     def json(self) -> Markup:
         """The figure for a <script> of the page: no text in it can end that."""
-        text = json.dumps(_plain(self.figure), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-        return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
+        return htmlsafe_json_dumps(_plain(self.figure), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def escaped(text: object) -> str:
     """Return a text as Plotly shows it to the letter: it would take markup for its own."""
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(str(text), quote=False)
 
 
 def _plain(value: Any) -> Any:
@@ -72,7 +70,6 @@ def _plain(value: Any) -> Any:
 @functools.cache
 def plotly() -> str:
     """Return Plotly's script for a page, compressed to a third: charts.js unpacks it."""
-    spec = importlib.util.find_spec("plotly")
-    assert spec is not None and spec.origin is not None
-    source = Path(spec.origin).with_name("package_data") / "plotly.min.js"
-    return base64.b64encode(gzip.compress(source.read_bytes(), mtime=0)).decode()
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()

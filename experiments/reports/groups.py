@@ -12,6 +12,7 @@ from typing import Any
 from experiments.cli.progress import brief, short_names
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
+from experiments.reports.slider import evenly
 from experiments.reports.statistics import mean, mean_and_std
 from experiments.settings.rules import describe
 from experiments.settings.schema import FREE_KEYS, Config
@@ -153,7 +154,7 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
     if study not in {folder.name for folder in records.all_studies()} or not file.is_file():
         names = ", ".join(f.name for f in records.all_studies() if (f.path / "trials.csv").is_file()) or "none"
         raise ConfigError("study", "a finished search", study, f"known: {names}")
-    with open(file, newline="") as stream:
+    with open(file, newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["state"] == "COMPLETE"]
     runs = [RunFolder(records.runs / row["run"]) for row in sorted(rows, key=lambda row: float(row["score"]))]
     return [run for run in runs if run.config.is_file()][:top]
@@ -309,6 +310,4 @@ def common_steps(runs: Sequence[Compared], most: int) -> list[int]:
     """Choose steps at which all runs drew the shared latents, evenly up to the last; 0 only if it is the only one."""
     steps = sorted(set.intersection(*(set(run.samples) for run in runs)))
     steps = [step for step in steps if step > 0] or steps
-    if len(steps) <= most:
-        return steps
-    return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]
+    return evenly(steps, most)

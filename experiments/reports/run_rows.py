@@ -87,10 +87,9 @@ def settings_in_words(run: Overview | None) -> list[str]:
 def _value(text: str) -> str:
     """Return a setting's value as a person writes it, long numbers with four digits."""
     try:
-        number = float(text)
-    except ValueError:
+        return short_number(text)
+    except ValueError:  # no number
         return text
-    return short_number(f"{number:.4g}" if len(text) > 8 else text)
 
 
 def read_rows(records: Records, trials: bool = False, study: str | None = None) -> list[Row]:

@@ -2,12 +2,12 @@
 
 import base64
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from PIL import Image
 
@@ -34,7 +34,7 @@ class Slider:
     @property
     def json(self) -> Markup:
         """All pictures but the last ones, which stand in the page anyway."""
-        return Markup(json.dumps({"steps": self.steps, "frames": [each[:-1] for each in self.frames.values()]}))
+        return htmlsafe_json_dumps({"steps": self.steps, "frames": [each[:-1] for each in self.frames.values()]})
 
 
 def make_slider(
@@ -58,9 +58,11 @@ def make_slider(
 
 
 def evenly(steps: list[int], most: int) -> list[int]:
-    """Return at most so many of the steps, evenly chosen, the first and the last among them."""
+    """Return at most so many of the steps, evenly chosen, the last and, of several, the first among them."""
     if len(steps) <= most:
         return steps
+    if most == 1:
+        return steps[-1:]
     return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]
 
 

@@ -65,3 +65,4 @@ def test_steps_are_chosen_evenly() -> None:
     assert evenly([0, 1, 2], 3) == [0, 1, 2]
     chosen = evenly(list(range(0, 1001, 10)), 5)
     assert chosen == [0, 250, 500, 750, 1000]
+    assert evenly([0, 1, 2], 1) == [2]

@@ -1,5 +1,6 @@
 """docs/fid_proxy.md and its figures, from the measured numbers alone."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from experiments.fid_proxy.measure import Numbers
 from experiments.reports.statistics import mean, mean_and_std, standard_deviation
+from gan.arrays import write_atomically
 
 # Okabe & Ito's palette, which colour-blind readers can tell apart, and two greys.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999", "#B2A100")
@@ -24,12 +26,18 @@ def write_report(results: Numbers, out: Path) -> Path:
         ("modes", _draw_modes),
         ("sample_sizes", _draw_sample_sizes),
     ):
-        draw(results).savefig(out / "images" / f"fid_proxy_{name}.png", dpi=110)
+        _save(draw(results), out / "images" / f"fid_proxy_{name}.png")
     for of, agreement in results["agreement"].items():
-        _draw_agreement(agreement, results["about"]["steps"]).savefig(out / "images" / _agreement_png(of), dpi=110)
+        _save(_draw_agreement(agreement, results["about"]["steps"]), out / "images" / _agreement_png(of))
     page = out / "fid_proxy.md"
-    page.write_text(_page(results), encoding="utf-8")
+    write_atomically(page, _page(results).encode())
     return page
+
+
+def _save(figure: matplotlib.figure.Figure, file: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    write_atomically(file, buffer.getvalue())
 
 
 def _page(results: Numbers) -> str:

@@ -33,8 +33,8 @@ import numpy as np
 from setproctitle import getproctitle, setproctitle
 
 from experiments import ROOT
+from experiments.processes.process import GO
 
-GO = b"g"  # what a client answers when it knows of its process: from then on the process runs
 REQUEST_SECONDS = 10.0  # for a client to send its request
 # What Python and libraries read when they are imported, by the beginnings of the names; but for what they read later,
 # and the two that scikit-learn sets in a client that imports it.

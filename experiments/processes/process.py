@@ -22,7 +22,7 @@ UNKNOWN = 255  # exit code of a process whose server was killed
 END_SECONDS = 0.2  # to wait for a server to end by itself
 ANSWER_SECONDS = 60.0  # for a server to import everything and fork
 PRELOAD = "experiments.training.preload"  # a module that imports all that a run needs
-GO = b"g"  # to a server: the process may run
+GO = b"g"  # to a server: its client knows of the process, which may run
 _log = logging.getLogger(__name__)
 
 

@@ -25,6 +25,7 @@ SHORT = {  # in names of runs
     "model.discriminator.width": "d_width",
 }
 LONGEST = 60  # characters of a name
+LONG_NUMBER = 8  # characters, from which on a number has four digits
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 ALONE = 4  # letters from which on a word says enough without its key: hinge, translation, horse
 
@@ -71,12 +72,14 @@ def _part(key: str, value: str) -> str:
     if value.lower() in ("true", "false"):
         return short if value.lower() == "true" else f"no_{short}"
     if NUMBER.fullmatch(value):
-        return f"{short}{short_number(f'{float(value):.4g}' if len(value) > 8 else value)}"
+        return f"{short}{short_number(value)}"
     return plain if len(plain) >= ALONE and plain[0].isalpha() else f"{short}_{plain}"
 
 
 def short_number(text: str) -> str:
-    """Return a number as a person writes it: 1e-4 for 0.0001, which Hydra makes of it."""
+    """Return a number as a person writes it: 1e-4 for 0.0001, which Hydra makes of it; a long one with four digits."""
+    if len(text) > LONG_NUMBER:
+        text = f"{float(text):.4g}"
     if "e" not in text.lower() and not 0 < abs(float(text)) < 1e-2:
         return text.lstrip("+")
     mantissa, exponent = f"{float(text):e}".split("e")

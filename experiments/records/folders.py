@@ -32,6 +32,7 @@ class InUse(ConfigError):
 
 
 def default_root() -> Path:
+    """Return the root of the project's own records, mlruns/."""
     return ROOT / "mlruns"
 
 
@@ -343,4 +344,5 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object at once, as `write_atomically` does."""
     write_atomically(file, json.dumps(content, indent=1).encode())

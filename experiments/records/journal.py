@@ -165,6 +165,7 @@ class Journal:
         self._stream = open(folder.journal, "a", encoding="utf-8")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of metrics; those of a step that a resumed run repeats are there already."""
         new = {key: value for key, value in values.items() if step > self._last_step.get(key, -1)}
         if new:
             is_score = any(key.startswith(("eval/", "final/")) for key in new)
@@ -172,11 +173,19 @@ class Journal:
 
     def late_scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write values of any step, known only after the training; those in the journal are not written twice."""
-        new = {key: value for key, value in values.items() if step not in curve(self._folder.journal, key)[0]}
+        known = curves(self._folder.journal)
+        new = {key: value for key, value in values.items() if step not in known.get(key, ([], []))[0]}
         if new:
             self._append(Scalars(_now(), step, new))
 
     def image(self, step: int, key: str, pixels: np.ndarray) -> None:
+        """Save an image among the samples, and record it.
+
+        Args:
+            step: that it was made at.
+            key: what it shows.
+            pixels: (H, W, 3) uint8.
+        """
         if step <= self._last_step.get(key, -1):
             return
         self._folder.samples.mkdir(exist_ok=True)
@@ -185,7 +194,7 @@ class Journal:
         self._append(Image(_now(), step, key, self._relative(file)))
 
     def tick(self, step: int) -> None:
-        pass
+        """Do nothing: updates alone are not recorded."""
 
     def artifact(self, file: Path) -> None:
         """Record a finished file for MLflow, shown there under the same relative path."""
@@ -206,6 +215,7 @@ class Journal:
         self._append(Winner(_now(), name, alias, note))
 
     def tags(self, tags: Mapping[str, str]) -> None:
+        """Record facts about the run, which go before those of the same names."""
         self._append(Tags(_now(), dict(tags)))
 
     def failure(self, kind: FailureKind, message: str, step: int) -> None:
@@ -219,9 +229,11 @@ class Journal:
         self.tags({FAILURE: message, FAILURE_KIND: kind.value, "failed_step": str(step)})
 
     def status(self, status: RunStatus) -> None:
+        """Record the run's new state."""
         self._append(Status(_now(), status))
 
     def close(self) -> None:
+        """Close the file; nothing can be recorded after it."""
         self._stream.close()
 
     def _relative(self, file: Path) -> str:

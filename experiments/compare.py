@@ -36,13 +36,13 @@ from experiments.reports.groups import (
     Compared,
     Group,
     check_alike,
-    descent,
     differing,
     find_runs,
     grouped,
     in_words,
+    lineage,
     marks,
-    read_run,
+    read_compared,
 )
 from experiments.reports.page import render
 from experiments.reports.result import columns, heading, ranking, result
@@ -92,7 +92,7 @@ def main(args: Comparison) -> int:
             names += ", more than once"
         remedy = "compare.py <run> <run>, or study=<name> top=<count>"
         raise ConfigError("run", f"2 to {MOST_RUNS} different runs", names, remedy)
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_compared(folder) for folder in folders]
     check_alike(runs)
     groups = grouped(runs)
     chosen = _out(args, records)
@@ -112,7 +112,7 @@ def main(args: Comparison) -> int:
     console.print(_table(groups), soft_wrap=False)
     if ranking(groups) == metric_names.FID_PROXY:
         say_words(console, f"score    {IN_RUN}")
-    for line in filter(None, map(descent, runs)):
+    for line in filter(None, map(lineage, runs)):
         say_words(console, f"networks {line}")
     say(console, f"page     {shown(page)}")
     scores = {run.name: run.value(ranking(groups)) for run in runs}
@@ -238,7 +238,7 @@ def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Ma
         sheet=next((section for section in sections.values() if isinstance(section, Sheet)), None),
         charts={title: section for title, section in sections.items() if isinstance(section, list)},
         missing={title: section for title, section in sections.items() if isinstance(section, str)},
-        descents=list(filter(None, map(descent, runs))),
+        lineages=list(filter(None, map(lineage, runs))),
         extractor=runs[0].facts["tags"].get("fid_proxy_id", "an unknown extractor"),
         description=runs[0].facts["dataset"]["description"],
         num_images=counts(runs),

@@ -37,7 +37,7 @@ from experiments.processes.process import PRELOAD, fork_server
 from experiments.processes.process import start as start_program
 from experiments.records.folders import Records, new_folder, read_json
 from experiments.records.overview import read_runs
-from experiments.records.status import FailureKind, RunStatus
+from experiments.records.status import FailureKind, RunState, RunStatus
 from experiments.reports.ending import command, end, end_of_run, say_next
 from experiments.reports.groups import MOST_RUNS
 from experiments.reports.index import refresh
@@ -253,7 +253,9 @@ def _end_stopped_multirun(records: Records, before: set[str], not_begun: list[st
     if not_begun:
         say_words(console, f"stopped  before {'; '.join(not_begun)}")
     refresh(records, console)
-    stopped = next((run for run in read_runs(records) if run.name not in before and run.state == "stopped"), None)
+    stopped = next(
+        (run for run in read_runs(records) if run.name not in before and run.state == RunState.STOPPED), None
+    )
     if stopped is not None:
         say_next(console, command(records, "experiments/run.py", f"resume={stopped.name}"))
 

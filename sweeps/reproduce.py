@@ -37,7 +37,7 @@ from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, make_folder
 from experiments.records.status import FailureKind, RunStatus
 from experiments.reports import figures
-from experiments.reports.groups import read_run
+from experiments.reports.groups import read_compared
 from experiments.settings.renamed import FIRST_NAMES
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, DataPlace, RecordsConfig
@@ -232,7 +232,7 @@ def _same_latents(out: Path, every: Sequence[Training], args: Reproduction, cons
     if not all(_folder(args, each).config.is_file() for each in chosen):
         console.print("figures   as they were: the runs are not among the records here")
         return
-    runs = {each.preset: read_run(_folder(args, each)) for each in chosen}
+    runs = {each.preset: read_compared(_folder(args, each)) for each in chosen}
     config = compose_config([f"data.class_id={CLASSES[0]}", *_data(args)])
     real = load_data(config, Records.at(args.records.root), Console(quiet=True)).train
     figures.save_png(lambda: latents_figure(runs, real), out / "images" / "results_latents.png")

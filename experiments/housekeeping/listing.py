@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from experiments.cli.progress import Output, say, say_words
 from experiments.records.folders import Records
-from experiments.records.overview import STATES
+from experiments.records.status import RunState
 from experiments.reports.ending import command, say_next
 from experiments.reports.run_rows import SORTS, chosen, disk_use, read_rows
 from experiments.reports.run_table import lines
@@ -16,7 +16,7 @@ from gan.errors import ConfigError, nearest
 @dataclass
 class Listing:
     study: str | None = setting(None, "list the trials of this search (or of those that a pattern fits)", NotEmpty())
-    state: list[str] = setting([], f"list runs in these states alone: {', '.join(STATES)}")
+    state: list[str] = setting([], f"list runs in these states alone: {', '.join(RunState)}")
     name: str | None = setting(None, "list runs whose names this pattern fits, as quick-*", NotEmpty())
     sort: str = setting("newest", "what comes first; scores are comparable only of as many images", Choice(SORTS))
     top: int = setting(30, "rows at most; 0 for all", Interval(0))
@@ -26,8 +26,8 @@ class Listing:
 
 def list_runs(args: Listing) -> int:
     for state in args.state:
-        if state not in STATES:
-            raise ConfigError("state", f"one of {', '.join(STATES)}", state, nearest(state, STATES))
+        if state not in [*RunState]:
+            raise ConfigError("state", f"one of {', '.join(RunState)}", state, nearest(state, RunState))
     records = Records.at(args.records.root)
     console = Output(highlight=False, markup=False)
     every = read_rows(records, args.trials, args.study)

@@ -9,10 +9,11 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, say, say_words
-from experiments.housekeeping.needless import PAUSED, free, leftovers, needless_checkpoints, remove_leftover
+from experiments.housekeeping.unneeded import PAUSED, free, leftovers, remove_leftover, unneeded_checkpoints
 from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records
 from experiments.records.overview import Search, find_searches, in_bytes, is_in_use, size_of
+from experiments.records.status import RunState
 from experiments.reports.index import refresh
 from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
@@ -57,15 +58,15 @@ def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> 
         say_words(console, f"search   {search.name}: left alone, it is running")
         return 0
     with search.folder.owned("study") if not args.dry_run else nullcontext():
-        every = needless_checkpoints(search, search.state == "finished", paused=True)
-        needless = [each for each in every if each.why != PAUSED or args.paused]
+        every = unneeded_checkpoints(search, search.state == RunState.FINISHED, paused=True)
+        unneeded = [each for each in every if each.why != PAUSED or args.paused]
         paused = [each for each in every if each.why == PAUSED]
-        counts = Counter(each.why for each in needless)
-        if needless:
-            size = in_bytes(sum(each.size for each in needless))
+        counts = Counter(each.why for each in unneeded)
+        if unneeded:
+            size = in_bytes(sum(each.size for each in unneeded))
             trials = ", ".join(f"{count} {why}" for why, count in counts.items())
             say_words(
-                console, f"search   {search.name}: checkpoints of {counted(len(needless), 'run')} ({trials}), {size}"
+                console, f"search   {search.name}: checkpoints of {counted(len(unneeded), 'run')} ({trials}), {size}"
             )
         if paused and not args.paused and args.study is not None:
             size = in_bytes(sum(each.size for each in paused))
@@ -74,15 +75,15 @@ def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> 
                 f"paused   {counted(len(paused), 'trial')} with {size}: a larger budget may promote them; paused=true frees that",
             )
         if args.dry_run:
-            return sum(each.size for each in needless)
+            return sum(each.size for each in unneeded)
         if paused and args.paused:
             say_words(
                 console,
                 f"paused   {counted(len(paused), 'trial')}: an extended search that promotes one trains it from its beginning",
             )
             if not agreed(f"free the checkpoints of {counted(len(paused), 'paused trial')}?", args.yes):
-                needless = [each for each in needless if each.why != PAUSED]
-        return free(needless, f"{verb} by python experiments/runs.py tidy")
+                unneeded = [each for each in unneeded if each.why != PAUSED]
+        return free(unneeded, f"{verb} by python experiments/runs.py tidy")
 
 
 def _tidy_rest(records: Records, dry_run: bool, console: Console) -> tuple[int, int]:

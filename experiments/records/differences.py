@@ -9,7 +9,7 @@ from experiments.settings.schema import RESUME_MAY_CHANGE
 # Where a run is kept, how it is watched and what its scores are in: nothing that makes it another run.
 LEFT_OUT = {"name", "resume", "notify", "records.root", "experiment", "eval.num_images", "eval.final_num_images"}
 LEFT_OUT |= {*RESUME_MAY_CHANGE} - {"train.steps"}
-SHORT = {  # in names of runs
+SHORT_NAMES = {  # in names of runs
     "optim.learning_rate": "lr",
     "optim.generator_learning_rate": "g_lr",
     "optim.discriminator_learning_rate": "d_lr",
@@ -27,7 +27,7 @@ SHORT = {  # in names of runs
 LONGEST = 60  # characters of a name
 LONG_NUMBER = 8  # characters, from which on a number has four digits
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-ALONE = 4  # letters from which on a word says enough without its key: hinge, translation, horse
+LONG_WORD = 4  # letters from which on a word says enough without its key: hinge, translation, horse
 
 
 def differences(arguments: Iterable[str]) -> dict[str, str]:
@@ -48,11 +48,11 @@ def run_name(preset: str | None, changed: dict[str, str]) -> str:
 
     Args:
         preset: of the run; None for none.
-        changed: what `differences` returns. Where that is too long, seed and the keys of SHORT stay, and the name says
+        changed: what `differences` returns. Where that is too long, seed and the keys of SHORT_NAMES stay, and the name says
             how many are left out, as -2more.
     """
     parts = {key: _part(key, value) for key, value in changed.items()}
-    order = sorted(parts, key=lambda key: (key != "seed", key not in SHORT))  # what is kept first
+    order = sorted(parts, key=lambda key: (key != "seed", key not in SHORT_NAMES))  # what is kept first
     kept: set[str] = set()
     length = len(start := _plain(preset or "run"))
     for key in order:
@@ -67,13 +67,13 @@ def run_name(preset: str | None, changed: dict[str, str]) -> str:
 
 
 def _part(key: str, value: str) -> str:
-    short = SHORT.get(key, key.rpartition(".")[2])
+    short = SHORT_NAMES.get(key, key.rpartition(".")[2])
     plain = _plain(value)
     if value.lower() in ("true", "false"):
         return short if value.lower() == "true" else f"no_{short}"
     if NUMBER.fullmatch(value):
         return f"{short}{short_number(value)}"
-    return plain if len(plain) >= ALONE and plain[0].isalpha() else f"{short}_{plain}"
+    return plain if len(plain) >= LONG_WORD and plain[0].isalpha() else f"{short}_{plain}"
 
 
 def short_number(text: str) -> str:

@@ -16,12 +16,12 @@ from experiments.records import journal
 from experiments.records.differences import differences
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import FAILURE, Scalars, Score, Status, Tags, Winner
-from experiments.records.status import RunStatus
+from experiments.records.status import RunState, RunStatus
 from gan import metric_names
 from gan.errors import ConfigError
 
 TRIAL_STATE = "optuna.trial_state"  # the tag of a trial that says more than its status
-STATES = ("running", "finished", "stopped", "interrupted", "failed", "paused", "pruned", "new", "damaged")
+OF_TRIALS = {"PRUNED": RunState.PRUNED, "PAUSED": RunState.PAUSED}  # by that tag
 # What lines of a journal have which matter here: others are not decoded.
 MATTERS = re.compile(
     rf'"(?:{metric_names.FID_PROXY}|{metric_names.FINAL_FID_PROXY}|status|tags|champion)"'.encode()
@@ -37,7 +37,7 @@ class Overview:
     Attributes:
         folder: the run's folder.
         facts: its run.json; empty where that is damaged.
-        state: one of STATES.
+        state: what has become of it.
         tags: of its journal.
         step: the last update that is recorded.
         scores: in-run scores, by step.
@@ -48,7 +48,7 @@ class Overview:
 
     folder: RunFolder
     facts: dict[str, Any]
-    state: str
+    state: RunState
     tags: dict[str, str] = field(default_factory=dict)
     step: int = 0
     scores: dict[int, float] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Search:
 
     Attributes:
         folder: of the study.
-        state: of the search, one of STATES.
+        state: what has become of the search.
         result: a sentence on what it found; empty before its end.
         runs: its trials and the trainings that confirm the best of them.
         winner: name of the run that won; empty before the search is over.
@@ -145,7 +145,7 @@ class Search:
 
     folder: RunFolder
     facts: dict[str, Any]
-    state: str
+    state: RunState
     result: str
     runs: tuple[Overview, ...]
     winner: str
@@ -192,7 +192,7 @@ def read_run(folder: RunFolder) -> Overview:
         facts = read_json(folder.facts)
         return _of_journal(folder, facts)
     except (OSError, ValueError, TypeError, AttributeError):
-        return Overview(folder, {}, "damaged")
+        return Overview(folder, {}, RunState.DAMAGED)
 
 
 def read_searches(records: Records, runs: Iterable[Overview]) -> list[Search]:
@@ -313,10 +313,10 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
             case Winner(_, name):
                 won.append(name)
             case None:
-                return Overview(folder, facts, "damaged")
+                return Overview(folder, facts, RunState.DAMAGED)
     step = max(map(int, STEP.findall(content)), default=0)
     state = _state(folder, status, tags, step)
-    if state in ("stopped", "interrupted"):  # from where it resumes, which may lie behind the last record
+    if state in (RunState.STOPPED, RunState.INTERRUPTED):  # from where it resumes, which may lie behind the last record
         step = max([step, *_checkpointed_steps(folder)])
     curves = {metric_names.FID_PROXY: scores, metric_names.FINAL_FID_PROXY: final}
     scored = journal.score_of({metric: (list(by_step), list(by_step.values())) for metric, by_step in curves.items()})
@@ -328,17 +328,17 @@ def _checkpointed_steps(folder: RunFolder) -> list[int]:
     return [int(name) for name in names if name.isdecimal()]
 
 
-def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str], step: int) -> str:
+def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str], step: int) -> RunState:
     match status:
         case RunStatus.FINISHED:
-            return "finished"
+            return RunState.FINISHED
         case RunStatus.FAILED:
-            return "failed"
+            return RunState.FAILED
         case RunStatus.KILLED:
-            return {"PRUNED": "pruned", "PAUSED": "paused"}.get(tags.get(TRIAL_STATE, ""), "stopped")
+            return OF_TRIALS.get(tags.get(TRIAL_STATE, ""), RunState.STOPPED)
     if is_in_use(folder):
-        return "running"
-    return "interrupted" if status == RunStatus.RUNNING or step else "new"  # a first start has no status
+        return RunState.RUNNING
+    return RunState.INTERRUPTED if status == RunStatus.RUNNING or step else RunState.NEW  # a first start has no status
 
 
 def _searched_keys(study: Path) -> frozenset[str]:

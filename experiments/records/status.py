@@ -12,6 +12,20 @@ class RunStatus(StrEnum):
     KILLED = "KILLED"  # stopped before its last step, to be resumed or to be dropped
 
 
+class RunState(StrEnum):
+    """What a list says of a run or a search."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by a person, to be resumed
+    INTERRUPTED = "interrupted"  # it was running when its process was killed
+    FAILED = "failed"
+    PAUSED = "paused"  # a trial that a search may resume
+    PRUNED = "pruned"  # a trial that it does not
+    NEW = "new"
+    DAMAGED = "damaged"  # its records cannot be read
+
+
 class FailureKind(StrEnum):
     """Why a run failed."""
 

@@ -160,13 +160,13 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
     return [run for run in runs if run.config.is_file()][:top]
 
 
-def read_run(folder: RunFolder) -> Compared:
+def read_compared(folder: RunFolder) -> Compared:
     """Read the settings, facts and curves of a run. Raises ConfigError for damaged records."""
     config, facts = read_records(folder, "run")
     return Compared(folder, config, facts, journal.curves(folder.journal) if folder.journal.exists() else {})
 
 
-def descent(run: Compared) -> str:
+def lineage(run: Compared) -> str:
     """Return the runs that a run's networks come from, as `third <- second (step 500) <- first (step 2500)`.
 
     It is empty for a run that started from nothing.
@@ -237,7 +237,7 @@ def _names(groups: Sequence[list[Compared]]) -> list[str]:
     common = [_common_name(group) for group in groups]
     if len(groups) == 1:
         return [common[0] or f"{groups[0][0].name} and its like"]
-    unlike = told_apart(groups)
+    unlike = differing_settings(groups)
     if len(unlike) > NAMED and all(common) and len(set(common)) == len(groups):
         return common
     short = short_names(unlike)
@@ -251,7 +251,7 @@ def _names(groups: Sequence[list[Compared]]) -> list[str]:
     ]
 
 
-def told_apart(groups: Sequence[list[Compared]]) -> dict[str, list[str]]:
+def differing_settings(groups: Sequence[list[Compared]]) -> dict[str, list[str]]:
     """Return the settings that differ among groups, each with every group's value as it is in effect."""
     followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
     rows = [{**shown_settings(group[0].config), **_ancestry(group[0])} for group in groups]

@@ -17,6 +17,7 @@ from experiments.cli.progress import say_words
 from experiments.records.folders import Records
 from experiments.records.journal import FAILURE
 from experiments.records.overview import Overview, Search, in_bytes
+from experiments.records.status import RunState
 from experiments.reports.run_rows import Row, read_rows, settings_in_words
 from experiments.tracking.address import serve_command
 from experiments.tracking.delivery import Delivery
@@ -104,7 +105,7 @@ def _groups(records: Records, rows: Sequence[Row]) -> list[Group]:
     unscored: list[Row] = []
     for row in rows:
         has_score = row.run is not None and row.score is not None and math.isfinite(row.score)
-        if row.run is not None and has_score and row.run.state != "failed":
+        if row.run is not None and has_score and row.run.state != RunState.FAILED:
             scored.setdefault(row.run.alike, []).append(row)
         else:
             unscored.append(row)
@@ -145,7 +146,11 @@ def _card(records: Records, row: Row) -> dict[str, Any]:
         "size": in_bytes(row.size),
         "made": _time(row.created),
         "links": [(title, _link(records, path)) for title, path in links] + ([("MLflow", url)] if url else []),
-        "result": of.result if isinstance(of, Search) else of.tags.get(FAILURE, "") if of.state == "failed" else "",
+        "result": of.result
+        if isinstance(of, Search)
+        else of.tags.get(FAILURE, "")
+        if of.state == RunState.FAILED
+        else "",
         "trials": [],
         **_sparkline(run),
     }

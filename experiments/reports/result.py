@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from experiments.reports.groups import Group, told_apart
+from experiments.reports.groups import Group, differing_settings
 from experiments.reports.statistics import CONFIDENCE, Difference, compare_with_control, mean
 from gan import metric_names
 
@@ -38,7 +38,7 @@ def heading(groups: Sequence[Group]) -> str:
     """Return what is compared: `learning_rate: 0.0002 or 5e-05`, or the settings that differ."""
     if len(groups) == 1:
         return f"{groups[0].name}: equal settings"
-    unlike = told_apart([group.runs for group in groups])
+    unlike = differing_settings([group.runs for group in groups])
     keys = [key.rpartition(".")[2] for key in unlike]
     if len(keys) == 1:
         values = list(dict.fromkeys(*unlike.values()))

@@ -11,6 +11,7 @@ from experiments.cli.progress import short_names
 from experiments.records.differences import short_number
 from experiments.records.folders import Records
 from experiments.records.overview import Overview, Search, ago, in_bytes, read_runs, read_searches, size_of
+from experiments.records.status import RunState
 
 SORTS = ("newest", "name", "score", "step", "size")
 
@@ -32,7 +33,7 @@ class Row:
         return self.of.name
 
     @property
-    def state(self) -> str:
+    def state(self) -> RunState:
         return self.of.state
 
     @property
@@ -116,7 +117,7 @@ def chosen(rows: Iterable[Row], name: str | None, states: Sequence[str], sort: s
     Args:
         rows: the newest first.
         name: a pattern of names; None for all.
-        states: words of `experiments.records.overview.STATES`; none for all.
+        states: those that rows may be in; none for all.
         sort: one of SORTS.
     """
     fitting = [

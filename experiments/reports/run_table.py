@@ -8,11 +8,12 @@ from rich.text import Text
 
 from experiments.records.differences import run_name
 from experiments.records.overview import Overview, in_bytes
+from experiments.records.status import RunState
 from experiments.reports.run_rows import Row
 
 STYLES = {
-    "running": "cyan", "finished": "green", "paused": "blue", "stopped": "yellow", "interrupted": "yellow",
-    "pruned": "yellow", "failed": "red", "damaged": "red",
+    RunState.RUNNING: "cyan", RunState.FINISHED: "green", RunState.PAUSED: "blue", RunState.STOPPED: "yellow",
+    RunState.INTERRUPTED: "yellow", RunState.PRUNED: "yellow", RunState.FAILED: "red", RunState.DAMAGED: "red",
 }  # fmt: skip
 LEFT = ("name", "state", "differs", "study")  # columns of words
 DROPPED = ("study", "differs", "step", "images")  # in this order, as the terminal narrows

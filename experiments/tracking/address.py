@@ -15,7 +15,7 @@ from experiments.records.folders import Records
 from experiments.tracking.ui_address import HOST, PORT, ui_address
 from gan.errors import ConfigError, without_password
 
-VARIABLE = "MLFLOW_TRACKING_URI"
+TRACKING_URI = "MLFLOW_TRACKING_URI"
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 EXAMPLES = "http://host:5000, or sqlite:///mlflow.db; unset, runs go to the records' own database"
@@ -27,14 +27,14 @@ def tracking_uri(records: Records) -> str:
     Raises:
         ConfigError: for an address that MLflow cannot use.
     """
-    address = os.environ.get(VARIABLE, "").strip()
+    address = os.environ.get(TRACKING_URI, "").strip()
     return _checked(address) if address else database_uri(records)
 
 
 def fix_tracking_uri() -> None:
     """Let a relative MLFLOW_TRACKING_URI mean one place for this process and its children. Raises ConfigError."""
-    if address := os.environ.get(VARIABLE, "").strip():
-        os.environ[VARIABLE] = _checked(address)
+    if address := os.environ.get(TRACKING_URI, "").strip():
+        os.environ[TRACKING_URI] = _checked(address)
 
 
 def database_uri(records: Records) -> str:
@@ -83,7 +83,7 @@ def links_begin(records: Records) -> str | None:
 
 def in_shell(uri: str) -> str:
     """Return the address of a database for a command line; one with a password is not spelt out."""
-    return shlex.quote(uri) if sqlite_file(uri) is not None else f'"${VARIABLE}"'
+    return shlex.quote(uri) if sqlite_file(uri) is not None else f'"${TRACKING_URI}"'
 
 
 def public(text: str) -> str:
@@ -104,7 +104,7 @@ def _checked(address: str) -> str:
         return address
     is_path = kind == "file" or (kind == "" and ":" not in address)
     without = "MLflow keeps no runs in plain files any more: " if is_path else ""
-    raise ConfigError(VARIABLE, "the address of a server or a database", public(address), without + EXAMPLES)
+    raise ConfigError(TRACKING_URI, "the address of a server or a database", public(address), without + EXAMPLES)
 
 
 def _kind(address: str) -> str | None:
@@ -125,9 +125,11 @@ def _absolute(address: str) -> str:
     except (SQLAlchemyError, ValueError):
         database = ""
     if database in ("", ":memory:") or database.startswith("file:"):
-        raise ConfigError(VARIABLE, "an SQLite file", address, "sqlite:///mlflow.db, or sqlite:////folder/mlflow.db")
+        raise ConfigError(
+            TRACKING_URI, "an SQLite file", address, "sqlite:///mlflow.db, or sqlite:////folder/mlflow.db"
+        )
     file = Path(database).expanduser().resolve()
     if file.is_dir():
-        raise ConfigError(VARIABLE, "an SQLite file", address, f"{file} is a folder")
+        raise ConfigError(TRACKING_URI, "an SQLite file", address, f"{file} is a folder")
     _, mark, options = address.partition("?")
     return sqlite_uri(file) + mark + options

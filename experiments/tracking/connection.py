@@ -10,8 +10,8 @@ from uuid import uuid4
 from filelock import FileLock
 
 from experiments.records.folders import Records, make_folder
-from experiments.tracking.address import VARIABLE, sqlite_file, sqlite_uri, tracking_uri
-from experiments.tracking.experiment import FOUR, VIEW, VIEW_TAG, differing_settings, experiment_tags
+from experiments.tracking.address import TRACKING_URI, sqlite_file, sqlite_uri, tracking_uri
+from experiments.tracking.experiment import DEFAULT_COLUMNS, VIEW, VIEW_TAG, differing_settings, experiment_tags
 from experiments.tracking.relocation import artifacts_of, own_default_experiment, relocate
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXPERIMENT = "gan"
-OWN = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
+OWN_DATABASE = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
 UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
-DOUBLES = ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes for a row that is there already
+ALREADY_THERE = ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes for a row that is there already
 WORKFLOW = "workflowType=machine_learning"  # without it MLflow 3 shows its views of language models
 
 # Set before MLflow is imported. Its own retries would hold a dead server's run open for
@@ -73,12 +73,12 @@ def connect(records: Records, uri: str) -> "MlflowClient":
     with _creating(records, file):
         if file is not None and is_gone(file):
             _make_database(file)
-        before = os.environ.get(VARIABLE)
+        before = os.environ.get(TRACKING_URI)
         mlflow.set_tracking_uri(uri)
         if before is None:  # MLflow sets it, and the next records of this process would go there
-            os.environ.pop(VARIABLE, None)
+            os.environ.pop(TRACKING_URI, None)
         else:
-            os.environ[VARIABLE] = before
+            os.environ[TRACKING_URI] = before
         client = mlflow.MlflowClient(uri)
         if file is not None and (former := relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)):
             _log.info(
@@ -147,7 +147,9 @@ def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Expe
 
         def find_or_create() -> "Experiment":
             found = client.get_experiment_by_name(name)
-            return found or client.get_experiment(client.create_experiment(name, place, experiment_tags(FOUR)))
+            return found or client.get_experiment(
+                client.create_experiment(name, place, experiment_tags(DEFAULT_COLUMNS))
+            )
 
         return insert(find_or_create)
 
@@ -163,7 +165,7 @@ def insert(write: Callable[[], T]) -> T:
     try:
         return write()
     except MlflowException as error:
-        if error.error_code not in DOUBLES:
+        if error.error_code not in ALREADY_THERE:
             raise
         return write()
 

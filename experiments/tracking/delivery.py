@@ -9,7 +9,7 @@ from experiments.records.folders import RunFolder, read_json, write_json
 from experiments.records.journal import Artifact, Image, Model, Scalars, Winner
 from experiments.tracking.address import links_begin, public, sqlite_file, tracking_uri
 from experiments.tracking.connection import (
-    OWN,
+    OWN_DATABASE,
     WORKFLOW,
     RunDeleted,
     check_experiment,
@@ -48,8 +48,8 @@ class Delivery:
         key = public(self._uri)
         if sqlite_file(self._uri) == folder.records.database:
             if key in self._stores:  # as an earlier version has it
-                self._stores.setdefault(OWN, self._stores.pop(key))
-            key = OWN
+                self._stores.setdefault(OWN_DATABASE, self._stores.pop(key))
+            key = OWN_DATABASE
         self._state = self._stores.setdefault(key, {"offset": 0, "refused": []})
         self._client: MlflowClient | None = None
         self._last_steps: dict[str, int] = {}  # by metric, of a run that was started on another host

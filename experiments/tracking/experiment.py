@@ -24,7 +24,12 @@ VIEW = "scores"  # the UI's name for the saved view
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 SCORE_COLUMN = f"metrics.`{metric_names.FINAL_FID_PROXY}`"  # that the list is sorted by
 SETTING_COLUMNS = 6  # of the view, at most
-FOUR = ("model.bn_momentum", "model.leaky_relu_alpha", "train.label_noise", "optim.learning_rate")  # where none differ
+DEFAULT_COLUMNS = (
+    "model.bn_momentum",
+    "model.leaky_relu_alpha",
+    "train.label_noise",
+    "optim.learning_rate",
+)  # where none differ
 LOOKED_AT = 200  # the newest runs, whose settings are compared
 
 
@@ -58,4 +63,4 @@ def differing_settings(client: "MlflowClient", experiment_id: str) -> list[str]:
             values.setdefault(key, set()).add(value)
     keys = [key for key, spec in describe(Config).items() if not spec["same_as"] and key not in FREE_KEYS]
     several = [key for key in keys if len(values.get(key, ())) > 1]
-    return sorted(several, key=lambda key: -len(values[key]))[:SETTING_COLUMNS] or list(FOUR)
+    return sorted(several, key=lambda key: -len(values[key]))[:SETTING_COLUMNS] or list(DEFAULT_COLUMNS)

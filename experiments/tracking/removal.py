@@ -17,7 +17,7 @@ from filelock import FileLock
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder, new_folder, write_json
 from experiments.tracking.address import database_uri, public, sqlite_file, tracking_uri
-from experiments.tracking.connection import OWN, connect, get_run, is_gone
+from experiments.tracking.connection import OWN_DATABASE, connect, get_run, is_gone
 from experiments.tracking.delivered import read_stores
 from experiments.tracking.models import models_of
 from experiments.tracking.sync import reason
@@ -113,7 +113,7 @@ def _remove_from(records: Records, key: str, run_id: str, done: Removed) -> str:
 
 def _address(records: Records, key: str) -> str:
     """Return the address of a store by its key in a note of deliveries, with a password if it is the present one."""
-    if key == OWN:
+    if key == OWN_DATABASE:
         return database_uri(records)
     return uri if key == public(uri := tracking_uri(records)) else key
 

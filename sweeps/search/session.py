@@ -14,7 +14,7 @@ from rich.table import Table
 from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
 from experiments.cli.progress import say, say_words, stage
-from experiments.housekeeping.needless import free_of_study
+from experiments.housekeeping.unneeded import free_of_study
 from experiments.housekeeping.words import counted
 from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json

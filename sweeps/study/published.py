@@ -11,8 +11,8 @@ from optuna.study import Study
 
 from experiments import ROOT
 from experiments.records.folders import RunFolder, read_json
-from experiments.tracking.address import VARIABLE, public
-from experiments.tracking.connection import OWN
+from experiments.tracking.address import TRACKING_URI, public
+from experiments.tracking.connection import OWN_DATABASE
 from experiments.training.facts import code_tags
 from sweeps.spec.plan import Plan
 
@@ -50,7 +50,7 @@ def publish(study: Study, plan: Plan) -> None:
     own = ("search.role", "search.storage", "search.dry_run", "records.root")
     arguments = [each for each in plan.command if each.partition("=")[0] not in own]
     study.set_user_attr(FACTS, read_json(plan.folder.facts))
-    uri = os.environ.get(VARIABLE, "")
+    uri = os.environ.get(TRACKING_URI, "")
     study.set_user_attr(TRACKING, public(uri) if uri.startswith("http") else "")
     study.set_user_attr(CODE, code_version())
     study.set_user_attr(ARGUMENTS, _absolute(arguments))
@@ -75,7 +75,7 @@ def stores_of(folder: RunFolder) -> dict[str, Any] | None:
     """Return a study's run in MLflow, once it has one, for hosts whose records are elsewhere."""
     if not folder.mlflow_run_ids():
         return None
-    stores = {uri: state for uri, state in read_json(folder.delivery)["stores"].items() if uri != OWN}
+    stores = {uri: state for uri, state in read_json(folder.delivery)["stores"].items() if uri != OWN_DATABASE}
     if not stores:
         return None
     keys = ("run_id", "experiment_id", "described")

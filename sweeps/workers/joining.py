@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments.records.folders import write_json
-from experiments.tracking.address import VARIABLE, fix_tracking_uri
+from experiments.tracking.address import TRACKING_URI, fix_tracking_uri
 from experiments.training.start import check_same_images, find_extractor, load_data
 from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
@@ -42,8 +42,8 @@ def compare_with_study(plan: Plan, attributes: Mapping[str, Any], console: Conso
         ConfigError: if images, extractor or settings differ.
     """
     fix_tracking_uri()
-    if (address := attributes.get(published.TRACKING)) and not os.environ.get(VARIABLE, "").strip():
-        os.environ[VARIABLE] = address
+    if (address := attributes.get(published.TRACKING)) and not os.environ.get(TRACKING_URI, "").strip():
+        os.environ[TRACKING_URI] = address
     plan.records.check_writable()
     config = plan.config
     dataset = load_data(config, plan.records, console)

@@ -15,7 +15,16 @@ from experiments.cli.arguments import parse_arguments
 from experiments.compare import Comparison, _page, _samples, _table, main
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
-from experiments.reports.groups import Compared, Group, common_steps, differing, find_runs, grouped, marks, read_run
+from experiments.reports.groups import (
+    Compared,
+    Group,
+    common_steps,
+    differing,
+    find_runs,
+    grouped,
+    marks,
+    read_compared,
+)
 from experiments.reports.result import heading, ranking, result
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 from experiments.training.start import new_run
@@ -66,7 +75,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_runs_that_differ_in_the_seed_alone_stand_together(root: Path) -> None:
-    runs = [read_run(folder) for folder in find_runs(Records(root), ["b", "a-*", "a-seed-0"], None, 5)]
+    runs = [read_compared(folder) for folder in find_runs(Records(root), ["b", "a-*", "a-seed-0"], None, 5)]
     assert [run.name for run in runs] == ["b", "a-seed-0", "a-seed-1"]
     groups = grouped(runs)
     assert [group.name for group in groups] == ["bn_momentum 0.9", "bn_momentum 0.8"]
@@ -87,7 +96,7 @@ def test_runs_that_differ_in_the_seed_alone_stand_together(root: Path) -> None:
 
 def test_steps_are_those_that_all_have(tmp_path: Path) -> None:
     root = tmp_path / "records"
-    runs = [read_run(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 60), ("long", 400))]
+    runs = [read_compared(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 60), ("long", 400))]
     assert common_steps(runs, 5) == [20, 40, 60]
     assert common_steps(runs[1:], 5) == [20, 120, 220, 300, 400]
 
@@ -126,7 +135,8 @@ def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.Ca
         plotly.graph_objects.Figure(chart)  # it refuses what Plotly does not know
     fid = curves[0]["data"]
     assert [trace["y"][-1] for trace in fid] == [
-        read_run(RunFolder(root / "runs" / trace["customdata"][0])).curves["eval/fid_proxy"][1][-1] for trace in fid
+        read_compared(RunFolder(root / "runs" / trace["customdata"][0])).curves["eval/fid_proxy"][1][-1]
+        for trace in fid
     ]
     assert [trace["line"] for trace in fid] == [
         {"color": colour, "dash": dash, "width": 2}
@@ -272,19 +282,21 @@ def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root:
 
 def test_samples_stand_first_whatever_there_is_of_them(tmp_path: Path) -> None:
     root = tmp_path / "records"
-    short, long = (read_run(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 40), ("long", 60)))
+    short, long = (
+        read_compared(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 40), ("long", 60))
+    )
     slider, ends, words = _samples(grouped([short, long]))
     assert slider is not None and slider.steps == [0, 20, 40]
     assert list(ends) == ["steps 40, 40 updates", "steps 60, 60 updates"]
     assert words == "The same latents by each, seed 0."
     for file in short.folder.samples.iterdir():
         file.unlink()
-    slider, ends, words = _samples(grouped([read_run(short.folder), long]))
+    slider, ends, words = _samples(grouped([read_compared(short.folder), long]))
     assert slider is None and list(ends) == ["steps 60, 60 updates"]
     assert words == "The same latents by each, seed 0; no samples of steps 40."
     for file in long.folder.samples.iterdir():
         file.unlink()
-    assert _samples(grouped([read_run(run.folder) for run in (short, long)])) == (None, {}, "No run has samples.")
+    assert _samples(grouped([read_compared(run.folder) for run in (short, long)])) == (None, {}, "No run has samples.")
 
 
 def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
@@ -292,7 +304,7 @@ def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
     runs = []
     for number, score in enumerate((20.0, 10.0)):
         folder = made_run(root, f"gan-trial-000{number}", 0, score, 0.8 + number / 10, steps=100, ended=False)
-        runs.append(read_run(folder))
+        runs.append(read_compared(folder))
     expected = [score + sum(100 / step for step in (60, 80, 100)) / 3 for score in (20.0, 10.0)]
     groups = grouped(runs)
     assert ranking(groups) == metric_names.FID_PROXY
@@ -335,7 +347,7 @@ def test_the_cells_of_tables_have_heads_that_say_what_they_are_of(name: str) -> 
 
 def test_runs_of_other_lengths_do_not_stand_together(tmp_path: Path) -> None:
     root = tmp_path / "records"
-    runs = [read_run(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 40), ("long", 60))]
+    runs = [read_compared(made_run(root, name, 0, 9.0, steps=steps)) for name, steps in (("short", 40), ("long", 60))]
     assert [group.name for group in grouped(runs)] == ["steps 40", "steps 60"]
     assert differing(runs) == {"train.steps": [40, 60]}
 

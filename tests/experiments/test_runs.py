@@ -380,12 +380,12 @@ def search(records: Records) -> Records:
 
 NEEDED = {f"s-trial-000{number}" for number in (0, 1, 3, 6, 7, 8)}  # baseline, winner, paused, interrupted, a full disk
 NEEDED |= {"s-confirm-tutorial-seed-1", "s-confirm-trial-0001-seed-1", "mine"}
-NEEDLESS = {"s-trial-0002", "s-trial-0004", "s-trial-0005", "s-confirm-trial-0002-seed-1"}
+UNNEEDED = {"s-trial-0002", "s-trial-0004", "s-trial-0005", "s-confirm-trial-0002-seed-1"}
 
 
 def test_tidy_frees_what_never_trains_on(search: Records, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(search, "tidy", "dry_run=true") == 0
-    assert checkpoints(search) == NEEDED | NEEDLESS
+    assert checkpoints(search) == NEEDED | UNNEEDED
     assert f"would    free {4 * 3 * CHECKPOINT // 1000} kB" in capsys.readouterr().out
     assert call(search, "tidy") == 0
     out = capsys.readouterr().out
@@ -423,7 +423,7 @@ def test_tidy_leaves_a_running_search_alone(search: Records, capsys: pytest.Capt
         assert "s: left alone, it is running" in capsys.readouterr().out
         with pytest.raises(ConfigError, match="study must be one that no process searches; got 's'"):
             call(search, "tidy", "study=s")
-    assert checkpoints(search) == NEEDED | NEEDLESS
+    assert checkpoints(search) == NEEDED | UNNEEDED
 
 
 def test_tidy_removes_what_killed_processes_left(records: Records, capsys: pytest.CaptureFixture[str]) -> None:

@@ -384,7 +384,7 @@ FAULTS = [
         "insertions-meet",
         "experiments/tracking/connection.py",
         "A run that enters the same images at the same moment as another one fails at first.",
-        "        if error.error_code not in DOUBLES:\n            raise\n        return write()\n",
+        "        if error.error_code not in ALREADY_THERE:\n            raise\n        return write()\n",
         "        raise\n",
         ("tests/experiments/tracking/test_delivery.py::test_two_runs_that_enter_the_same_images_at_once_both_do",),
     ),

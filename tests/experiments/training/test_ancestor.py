@@ -12,7 +12,7 @@ from rich.console import Console
 from experiments.cli.compose import compose_config
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import all_tags
-from experiments.reports.groups import descent, differing, read_run
+from experiments.reports.groups import differing, lineage, read_compared
 from experiments.settings.schema import Config
 from experiments.training.ancestor import _settings_of, find_ancestor
 from experiments.training.build import build_update
@@ -144,14 +144,14 @@ def test_the_line_of_descent_is_recorded_and_shown(program: RunProgram, config: 
     assert (done.returncode, done.stderr) == (0, "")
     assert "from     " in done.stdout
     second = RunFolder(records.runs / "second")
-    assert read_run(second).facts["tags"]["init_from.step"] == "6"
-    assert descent(read_run(second)) == "second <- first (step 6)"
-    assert descent(read_run(first)) == ""
-    pair = [read_run(first), read_run(second)]
+    assert read_compared(second).facts["tags"]["init_from.step"] == "6"
+    assert lineage(read_compared(second)) == "second <- first (step 6)"
+    assert lineage(read_compared(first)) == ""
+    pair = [read_compared(first), read_compared(second)]
     assert differing(pair)["train.init_from"] == [None, "first (step 6)"]  # no path of this machine
     third = compose_config([*common, "train.init_from=second", "name=third"])
     run = new_run(third, None, [], Console(quiet=True))
-    assert descent(read_run(run.folder)) == "third <- second (step 2) <- first (step 6)"
+    assert lineage(read_compared(run.folder)) == "third <- second (step 2) <- first (step 6)"
     assert all_tags(second.journal)["device"].startswith("CPU")
 
     refused = program(f"records.root={records.root}", "resume=second", "train.init_from=first")

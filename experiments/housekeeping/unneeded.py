@@ -18,17 +18,17 @@ import psutil
 from experiments.records import journal
 from experiments.records.folders import Records
 from experiments.records.overview import Overview, Search, read_runs, read_searches, size_of
-from experiments.records.status import FailureKind
+from experiments.records.status import FailureKind, RunState
 from gan.errors import ConfigError
 
 BASELINE = 0  # the trial with the settings that all others are compared with
 RESTING_SECONDS = 3600.0  # after which what a process was writing is not written any more
 TEMPORARY = re.compile(r"\..+\.(\d+)\.(?:tmp|keras)")  # as write_atomically and write_generator name files, by process
-PAUSED, PRUNED, FAILED, BEATEN = "paused", "pruned", "failed", "beaten"
+PAUSED, PRUNED, FAILED, BEATEN = RunState.PAUSED, RunState.PRUNED, RunState.FAILED, "beaten"
 
 
 @dataclass(frozen=True)
-class Needless:
+class Unneeded:
     """A run whose checkpoints nothing needs.
 
     Attributes:
@@ -45,7 +45,7 @@ class Needless:
         return size_of(self.run.folder.checkpoints.folder)
 
 
-def needless_checkpoints(search: Search, is_over: bool, paused: bool = False) -> list[Needless]:
+def unneeded_checkpoints(search: Search, is_over: bool, paused: bool = False) -> list[Unneeded]:
     """Return the runs of a search whose checkpoints nothing needs.
 
     Those of the winner, the baseline and the trial with the lowest score stay. Before a search is over its winner is not known, and what came to its end
@@ -56,7 +56,7 @@ def needless_checkpoints(search: Search, is_over: bool, paused: bool = False) ->
         is_over: whether its confirmation is over and best.yaml names the winner.
         paused: whether paused trials count, which cannot be resumed without their checkpoints.
     """
-    scored = [run for run in search.trials if run.state == "finished" and run.score is not None]
+    scored = [run for run in search.trials if run.state == RunState.FINISHED and run.score is not None]
     best = min(scored, key=lambda run: (run.score, run.name), default=None)  # wins where nothing is confirmed
     needed = {BASELINE, search.winner_trial, _trial(best) if best is not None else BASELINE}
     found = []
@@ -65,21 +65,21 @@ def needless_checkpoints(search: Search, is_over: bool, paused: bool = False) ->
         if is_needed or not run.folder.checkpoints.all_files():
             continue
         if (why := _why(search, run, is_over)) and (why != PAUSED or paused):
-            found.append(Needless(run, why))
+            found.append(Unneeded(run, why))
     return found
 
 
 def _why(search: Search, run: Overview, is_over: bool) -> str:
     """Return why a run's checkpoints are not needed; empty where they are."""
-    if run.state == "paused":
+    if run.state == RunState.PAUSED:
         return PAUSED
-    if run.state == "pruned":
+    if run.state == RunState.PRUNED:
         return PRUNED
-    if run.state == "failed":
+    if run.state == RunState.FAILED:
         failure = journal.last_failure(run.folder.journal)
         is_its_own = failure is not None and failure.kind != FailureKind.RECORDS and journal.FAILURE in run.tags
         return FAILED if is_its_own else ""
-    return BEATEN if run.state == "finished" and is_over and search.winner else ""
+    return BEATEN if run.state == RunState.FINISHED and is_over and search.winner else ""
 
 
 def _trial(run: Overview) -> int | None:
@@ -88,15 +88,15 @@ def _trial(run: Overview) -> int | None:
     return int(match[1]) if match else None
 
 
-def free(needless: Iterable[Needless], why: str) -> int:
+def free(unneeded: Iterable[Unneeded], why: str) -> int:
     """Remove checkpoints, and return how many bytes that freed.
 
     Args:
-        needless: whose.
+        unneeded: whose.
         why: a sentence that stands in their place, for whoever looks for them.
     """
     freed = 0
-    for each in needless:
+    for each in unneeded:
         with contextlib.suppress(ConfigError), each.run.folder.owned():  # else a process is at it
             before = each.size
             each.run.folder.checkpoints.remove(why)
@@ -116,20 +116,20 @@ def free_of_study(records: Records, study: str) -> tuple[int, int]:
     """
     runs = [run for run in read_runs(records) if run.study == study]
     (search,) = (each for each in read_searches(records, runs) if each.name == study)
-    needless = needless_checkpoints(search, is_over=True)
-    return len(needless), free(needless, "the search is over (search.keep_checkpoints=winners)")
+    unneeded = unneeded_checkpoints(search, is_over=True)
+    return len(unneeded), free(unneeded, "the search is over (search.keep_checkpoints=winners)")
 
 
 def leftovers(records: Records) -> Iterator[Path]:
     """Yield what processes that were killed have left: half files, and folders in which no run began."""
     for file in itertools.chain(records.root.glob(".*"), records.runs.rglob(".*"), records.studies.rglob(".*")):
         match = TEMPORARY.fullmatch(file.name)
-        if match and _rests(file) and not psutil.pid_exists(int(match[1])):
+        if match and _is_old(file) and not psutil.pid_exists(int(match[1])):
             yield file
-    yield from (file for file in records.root.glob(".unfinished-mlflow-*") if _rests(file))
+    yield from (file for file in records.root.glob(".unfinished-mlflow-*") if _is_old(file))
     for folder in records.runs.glob("*/"):
         files = {file.name for file in folder.iterdir()}
-        if not files - {"run.json", ".lock"} and _rests(folder):
+        if not files - {"run.json", ".lock"} and _is_old(folder):
             yield folder
 
 
@@ -141,7 +141,7 @@ def remove_leftover(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _rests(path: Path) -> bool:
+def _is_old(path: Path) -> bool:
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime > RESTING_SECONDS
     return False

@@ -68,7 +68,7 @@ def remove(args: Removal) -> int:
                 f"search   {search.name}: {search.state}, {counted(len(search.runs), 'run')}, {in_bytes(search.size)}",
             )
         if begun:
-            say(console, f"begun    {', '.join(begun)}: removed before, but not wholly")
+            say(console, f"begun    {', '.join(begun)}: their removal was interrupted")
         size = sum(run.size for run in runs) + size_of(records.removed) + (size_of(search.folder.path) if search else 0)
         if not agreed(f"remove {_counted(len(runs), search)} here and in MLflow, {in_bytes(size)}?", args.yes):
             say(console, "kept     nothing is removed")

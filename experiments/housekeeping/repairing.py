@@ -43,7 +43,7 @@ def repair(args: Repair) -> int:
     if names := unfinished(records):
         with stage(console, "removing"):
             removed = finish(records)
-        say_words(console, f"begun    {', '.join(names)}: removed before, but not wholly; now {_how(removed.left)}")
+        say_words(console, f"begun    {', '.join(names)}: their removal was interrupted; now {_how(removed.left)}")
         code = say_left(removed, console)
     try:
         with stage(console, "comparing the records with MLflow"), native_stderr_to(Path(os.devnull)):
@@ -61,7 +61,7 @@ def _cannot_be_asked(error: Exception, records: Records, console: Console) -> in
 
 
 def _how(left: dict[str, str]) -> str:
-    return "as far as MLflow can be reached" if left else "gone"
+    return "gone from here, but not from MLflow" if left else "gone"
 
 
 def _remove(records: Records, found: Findings, yes: bool, console: Console) -> None:
@@ -82,11 +82,13 @@ def _say(records: Records, found: Findings, console: Console) -> int:
         say_words(console, f"behind   MLflow lacks records of {_some(found.behind)}")
     if found.deleted:
         say_words(
-            console, f"deleted  in MLflow alone: {_some(found.deleted)}; `mlflow runs restore` or rm makes them alike"
+            console,
+            f"deleted  in MLflow, but not here: {_some(found.deleted)}; `mlflow runs restore` restores them, rm removes them",
         )
     if found.without_folder:
         say_words(
-            console, f"lost     {_some(list(found.without_folder.values()))}: in MLflow alone; remove=true removes them"
+            console,
+            f"lost     {_some(list(found.without_folder.values()))}: in MLflow, but not here; remove=true removes them",
         )
     for problem in found.broken:
         say_words(console, f"broken   {problem}")

@@ -93,7 +93,7 @@ def _tidy_rest(records: Records, dry_run: bool, console: Console) -> tuple[int, 
     for path in left:
         say(console, f"left     {shown(path)}: by a process that was killed")
     if begun:
-        say(console, f"begun    {', '.join(begun)}: removed before, but not wholly")
+        say(console, f"begun    {', '.join(begun)}: their removal was interrupted")
     if dry_run:
         return size, entry.FINISHED
     for path in left:

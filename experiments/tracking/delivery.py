@@ -111,7 +111,10 @@ class Delivery:
         return [f"{_name(journal.from_json(line))}: {line['refused']}" for line in refused]
 
     def _deliver(self, client: "MlflowClient", records: list[journal.Record]) -> None:
-        """One batch of scalars, or one other record; a refusal of that record alone holds nothing up."""
+        """Deliver a batch of scalars, or one other record.
+
+        Where MLflow refuses that record alone, as one whose file is gone, it is noted and the rest is delivered.
+        """
         try:
             if isinstance(records[0], Scalars):
                 self._scalars(client, [record for record in records if isinstance(record, Scalars)])
@@ -130,7 +133,7 @@ class Delivery:
         write_json(self._folder.delivery, {"stores": self._stores})
 
     def _connect(self) -> "MlflowClient":
-        """A client of the store, which has the run, as far as it was delivered or from the start."""
+        """Return a client of the store, after the run was found there or created."""
         if self._client is None or is_gone(sqlite_file(self._uri)):
             client = connect(self._folder.records, self._uri)
             facts = printable(read_json(self._folder.facts))
@@ -211,7 +214,7 @@ class Delivery:
         self._state["described"] = True
 
     def _parent(self, client: "MlflowClient", facts: dict[str, Any]) -> dict[str, str]:
-        """MLflow's tag for a run of a study. Raises RuntimeError as long as the study itself is not there."""
+        """Return MLflow's tag for a run of a study. Raises RuntimeError as long as the study itself is not there."""
         if "parent" not in facts:
             return {}
         study = self._study(client, facts)
@@ -220,7 +223,7 @@ class Delivery:
         return {PARENT: study.info.run_id}
 
     def _study(self, client: "MlflowClient", facts: dict[str, Any]) -> "Run | None":
-        """The run of the study that this one is part of, if that is in the store."""
+        """Return the run of the study that this one is part of; None where it has none, or that is not in the store."""
         if "parent" not in facts:
             return None
         return Delivery(RunFolder(self._folder.records.root / facts["parent"]))._find(client)
@@ -236,7 +239,7 @@ class Delivery:
         client.log_batch(self.run_id, metrics=points)
 
     def _delivered(self, client: "MlflowClient", key: str) -> int:
-        """The last step of a metric when the run came to this host."""
+        """Return the last step of a metric when the run came to this host."""
         if key not in self._last_steps:
             history = client.get_metric_history(self._state["run_id"], key)
             self._last_steps[key] = max((point.step for point in history), default=-1)
@@ -249,6 +252,6 @@ def in_mlflow(metric: str, value: float) -> float:
 
 
 def _name(record: journal.Record) -> str:
-    """The name of a record that a server may refuse, for a person."""
+    """Return the name of a record that a server may refuse, for a person."""
     assert isinstance(record, Image | Artifact | Model | Winner)
     return record.name if isinstance(record, Winner) else record.file

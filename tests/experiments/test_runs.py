@@ -469,8 +469,8 @@ def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pyt
     said = {line[0]: " ".join(line[1:]) for line in lines(capsys.readouterr().out)}
     assert said["moved"].startswith(f"from {tracked.root}: ")
     assert said["behind"] == "MLflow lacks records of late"
-    assert said["deleted"].startswith("in MLflow alone: deleted")
-    assert said["lost"] == "gone (runs/gone): in MLflow alone; remove=true removes them"
+    assert said["deleted"].startswith("in MLflow, but not here: deleted")
+    assert said["lost"] == "gone (runs/gone): in MLflow, but not here; remove=true removes them"
     assert said["broken"] == "best:s is s-trial-0001, which is gone; rm study=s removes the search"
     assert said["next"] == "python experiments/sync.py all"
     for run in (late, busy):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from conftest import RunProgram, noise_images
 from mlflow import MlflowClient
+from rich.console import Console
 
-from experiments.evaluate import Evaluation, main
+from experiments.evaluate import Evaluation, _log, main
 from experiments.records.journal import curve, curves
 from experiments.settings.schema import DataPlace, RecordsConfig
 from experiments.training.generator import load_generator
@@ -82,6 +83,12 @@ def test_as_many_images_as_the_run_takes_at_its_end_unless_told(
         assert f"mine, step 6: {count} images" in capsys.readouterr().out
     scored = {key.split("/")[2] for key in curves(untrained_run.folder.journal)}
     assert scored == {"30", "25"}
+
+
+def test_damaged_records_are_not_taken_for_a_run_that_trains(untrained_run: Run) -> None:
+    untrained_run.folder.journal.write_text('nothing\n{"time": 1, "kind": "tags", "tags": {}}\n')
+    with pytest.raises(ConfigError, match="the run must be one with undamaged records"):
+        _log(untrained_run.folder, 6, {"evaluate/x": 1.0}, Console(quiet=True))
 
 
 def test_all_metrics_are_printed_and_logged_under_extractor_and_count(untrained_run: Run, program: RunProgram) -> None:

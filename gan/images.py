@@ -90,6 +90,15 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
     write_atomically(path, buffer.getvalue())
 
 
+def evenly(steps: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of the steps, evenly chosen, the last and, of several, the first among them."""
+    if len(steps) <= most:
+        return list(steps)
+    if most == 1:
+        return list(steps[-1:])
+    return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]
+
+
 def save_frames(path: Path, images: np.ndarray, milliseconds: int = 80, zoom: int = 4) -> None:
     """Save a looping GIF of images, there and back again; whole or not at all.
 

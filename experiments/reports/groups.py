@@ -12,13 +12,13 @@ from typing import Any
 from experiments.cli.progress import brief, short_names
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
-from experiments.reports.slider import evenly
 from experiments.reports.statistics import mean, mean_and_std
 from experiments.settings.rules import describe
 from experiments.settings.schema import FREE_KEYS, Config
 from experiments.training.facts import ancestor_of, read_records, settings_of_result, shown_settings
 from gan import metric_names
 from gan.errors import ConfigError
+from gan.images import evenly
 
 MOST_RUNS = 18  # runs that colours and lines can tell apart
 NAMED = 3  # settings in the name of a group, at most

@@ -11,7 +11,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from PIL import Image
 
-from gan.images import ZOOM, read_pixels
+from gan.images import ZOOM, evenly, read_pixels
 
 MOST_STEPS = 12  # more would make the page large
 QUALITY = 90  # of the JPEGs
@@ -55,15 +55,6 @@ def make_slider(
         return None
     frames = {name: [as_jpeg(files[step]) for step in steps] for name, files in samples.items()}
     return Slider(steps, frames, dict(keys or {}))
-
-
-def evenly(steps: list[int], most: int) -> list[int]:
-    """Return at most so many of the steps, evenly chosen, the last and, of several, the first among them."""
-    if len(steps) <= most:
-        return steps
-    if most == 1:
-        return steps[-1:]
-    return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]
 
 
 def as_jpeg(file: Path) -> str:

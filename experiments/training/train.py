@@ -353,7 +353,7 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
 
     animation = folder.path / "samples.gif"
     frames = folder.sample_files(metric_names.SAMPLES)
-    steps = _evenly(list(frames), MOST_FRAMES)
+    steps = images.evenly(list(frames), MOST_FRAMES)
     if steps:  # none where the run was trained elsewhere
         images.save_animation(animation, [frames[step] for step in steps], [f"step {step:,}" for step in steps])
 
@@ -361,13 +361,6 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     for file in (pair, curves, *([animation] if steps else []), folder.config):
         journal.artifact(file)
     journal.model(folder.generator)
-
-
-def _evenly(steps: Sequence[int], most: int) -> list[int]:
-    """Return at most so many of these, evenly spaced, the first and the last among them."""
-    if len(steps) <= most:
-        return list(steps)
-    return [steps[round(place)] for place in np.linspace(0, len(steps) - 1, most)]
 
 
 def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from experiments.reports.charts import Chart
 from experiments.reports.page import render
-from experiments.reports.slider import evenly, make_slider
+from experiments.reports.slider import make_slider
+from gan.images import evenly
 
 TEMPLATE = """{% extends "page.html" %}{% from "page.html" import interactive, slider with context %}
 {% block title %}x{% endblock %}

@@ -59,14 +59,6 @@ def test_advice_names_the_learning_rates_that_are_in_effect() -> None:
     assert rates(generator_learning_rate=0.1, discriminator_learning_rate=0.1) == "0.1"
 
 
-def test_an_animation_has_a_bounded_number_of_frames() -> None:
-    assert train._evenly([0, 5, 10], 3) == [0, 5, 10]
-    assert train._evenly([], 3) == []
-    steps = train._evenly(list(range(0, 100_000, 250)), train.MOST_FRAMES)
-    assert (len(steps), steps[0], steps[-1]) == (train.MOST_FRAMES, 0, 99_750)
-    assert steps == sorted(set(steps))
-
-
 def statuses(run: Run) -> list[str]:
     return [record.status for record, _ in read(run.folder.journal, 0) if isinstance(record, Status)]
 

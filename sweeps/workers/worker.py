@@ -37,6 +37,7 @@ from sweeps.workers.trial_process import TRIAL, TrialProcess
 
 BEGUN_HERE = "one that a search has begun in this database"
 KILL_SECONDS = 50.0  # for a trial to save its state: less than launchers.STOP_SECONDS
+IS_OVER = "Cannot tell a "  # begins Optuna's ValueError for a trial that another worker has ended
 POLL = 0.5  # seconds between two looks at a study in which there is nothing to begin
 
 
@@ -61,7 +62,7 @@ class Worker:
         self.makes_room = False  # for others, which need its memory
         self._arguments = task.arguments
         self._published: list[str] = []  # the search's arguments, as last seen
-        self._trial = -1  # that it is or was at
+        self._trial = -1  # that it is or was at; -1 before there is one
         self._ended = threading.Event()
         self._process: TrialProcess | None = None
         self._turn = contextlib.ExitStack()
@@ -128,11 +129,12 @@ class Worker:
 
     def _optimize(self, count: int) -> None:
         self.study.sampler = samplers.make_sampler(self.plan, self.number, count)
+        self._trial = -1
         try:
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
-        except (UpdateFinishedTrialError, ValueError):
-            trial = self.study.get_trials(deepcopy=False)[self._trial]
-            if not trial.state.is_finished():
+        except (UpdateFinishedTrialError, ValueError) as error:
+            is_over = isinstance(error, UpdateFinishedTrialError) or str(error).startswith(IS_OVER)
+            if self._trial < 0 or not is_over:
                 raise
             words = "resumed by another worker, as this one gave no sign of life"
             self.listener(TrialEnded(self._trial, "FAIL", words))
@@ -150,7 +152,12 @@ class Worker:
         earlier = self._same_settings(trial, params)
         if earlier is not None:
             return self._repeat(trial, earlier)
-        return Objective(self, trial, origin, params).value()
+        try:
+            return Objective(self, trial, origin, params).value()
+        except ConfigError as error:  # what is left of its run cannot be read
+            trial.set_user_attr(attempts.OUTCOME, str(error))
+            self.listener(TrialEnded(trial.number, "FAIL", str(error)))
+            raise TrialFailed(str(error)) from error
 
     def _same_settings(self, trial: Trial, params: dict[str, Value]) -> FrozenTrial | None:
         """Find an earlier trial of the very same settings, which would give the same result."""

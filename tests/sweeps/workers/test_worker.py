@@ -1,4 +1,4 @@
-"""A worker whose trial does not end when it should."""
+"""A worker whose trial does not end as it should."""
 
 import os
 from pathlib import Path
@@ -8,18 +8,19 @@ import pytest
 from conftest import TESTS
 from optuna.trial import TrialState
 
-from experiments.records.folders import write_json
-from sweeps.spec.plan import read_plan
+from experiments.records.folders import RunFolder, write_json
+from sweeps.display.events import Event, TrialEnded
+from sweeps.spec.plan import Plan, read_plan
 from sweeps.study import attempts, identity, published, storage
 from sweeps.workers import worker
+from sweeps.workers.objective import Objective
 from sweeps.workers.protocol import Task
 
 
-def test_a_trial_that_hangs_when_its_worker_is_to_end_is_killed_and_queued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def published_study(folder: Path) -> tuple[Plan, optuna.Study]:
+    """Return a study of two trials that workers can join, and its plan."""
     arguments = [
-        f"records.root={tmp_path}",
+        f"records.root={folder}",
         "search=custom",
         "optim.learning_rate=interval(1e-4,3e-4)",
         "search.trials=2",
@@ -29,13 +30,65 @@ def test_a_trial_that_hangs_when_its_worker_is_to_end_is_killed_and_queued(
     study = identity.open_study(storage.open_storage(plan), plan, plan.identity())
     write_json(plan.folder.facts, {"tags": {}})
     published.publish(study, plan)
+    return plan, study
+
+
+def task_of(plan: Plan) -> Task:
+    arguments = [f"search.study={plan.search.study}", f"records.root={plan.records.root}"]
+    return Task(arguments, 0, str(TESTS / "hanging_trial.py"), False)
+
+
+def test_a_trial_whose_records_are_damaged_fails_with_the_reason(tmp_path: Path) -> None:
+    plan, study = published_study(tmp_path)
+    run = RunFolder(plan.records.runs / attempts.run_name(plan.search.study, 0))
+    run.path.mkdir(parents=True)
+    run.journal.write_text("[]\n")
+    one = worker.Worker(task_of(plan))
+    events: list[Event] = []
+    one.listener = events.append
+    assert one._run_one()
+    (trial,) = study.get_trials()
+    assert trial.state == TrialState.FAIL
+    assert str(run.journal) in trial.user_attrs[attempts.OUTCOME]
+    assert events[-1] == TrialEnded(0, "FAIL", trial.user_attrs[attempts.OUTCOME])
+
+
+def test_a_fault_of_the_sampler_ends_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sampled(*args: object) -> object:
+        raise ValueError("no such choice")
+
+    monkeypatch.setattr(worker, "sampled_params", sampled)
+    plan, _ = published_study(tmp_path)
+    with pytest.raises(ValueError, match="no such choice"):
+        worker.Worker(task_of(plan))._run_one()
+
+
+def test_a_trial_that_another_worker_ended_is_lost_without_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, study = published_study(tmp_path)
+    one = worker.Worker(task_of(plan))
+    events: list[Event] = []
+    one.listener = events.append
+
+    def value(objective: Objective) -> float:
+        study.tell(0, state=TrialState.FAIL)
+        return objective._report(500, 1.0)
+
+    monkeypatch.setattr(Objective, "value", value)
+    assert one._run_one()
+    assert events[-1] == TrialEnded(0, "FAIL", "resumed by another worker, as this one gave no sign of life")
+
+
+def test_a_trial_that_hangs_when_its_worker_is_to_end_is_killed_and_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, study = published_study(tmp_path)
     monkeypatch.setattr(worker, "KILL_SECONDS", 0.2)
     killed: list[int] = []
     kill = worker.Worker.kill
     monkeypatch.setattr(worker.Worker, "kill", lambda self: (killed.append(1), kill(self)))
-    task = Task(
-        [f"search.study={plan.search.study}", f"records.root={tmp_path}"], 0, str(TESTS / "hanging_trial.py"), False
-    )
+    task = task_of(plan)
     reading, writing = os.pipe()
     started = worker.Worker.start
 

@@ -16,12 +16,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from experiments.cli import entry
@@ -41,6 +42,10 @@ from sweeps.workers.protocol import Ended, Job, Message, Progress, Scalars, Star
 SETTINGS = {key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
 TICK = 0.5  # seconds between two messages that only say how far it is
 LOCK_SECONDS = 180.0  # to wait for a predecessor that is still saving its state, or delivering it
+
+
+class InUse(Exception):
+    """Another process keeps the run of a trial for too long."""
 
 
 class Orders:
@@ -99,6 +104,12 @@ def main(arguments: list[str]) -> int:
     orders = Orders()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the search says what is to be done
     signal.signal(signal.SIGTERM, orders.end)
+    messages.say(_train(job, orders, messages, console))
+    return 0
+
+
+def _train(job: Job, orders: Orders, messages: Messages, console: Console) -> Ended:
+    """Train as the job says, and return how that ended."""
     try:
         with _prepared(job, console) as run, uploading(run.folder, job.upload_minutes):
             messages.step = run.checkpoint.step if run.checkpoint is not None else 0
@@ -114,24 +125,25 @@ def main(arguments: list[str]) -> int:
             )
             if job.upload_minutes is not None and outcome.status == RunStatus.KILLED and not orders.reason:
                 upload(run.folder)  # another host may resume it
-        ended = Ended(outcome.status, outcome.step, outcome.failure, outcome.failure_kind)
+        return Ended(outcome.status, outcome.step, outcome.failure, outcome.failure_kind)
+    except InUse as error:  # no fault of the trial, which is requeued
+        console.print(f"interrupted: {error}", markup=False)
+        return Ended(RunStatus.KILLED, 0, str(error))
     except (ConfigError, CheckpointError, OSError) as error:
         failure = explained(error) if isinstance(error, OSError) else str(error)
         console.print(f"error: {failure}", markup=False)
         kind = FailureKind.RECORDS if isinstance(error, OSError) else FailureKind.OTHER
-        ended = Ended(RunStatus.FAILED, 0, failure, kind)
-    messages.say(ended)
-    return 0
+        return Ended(RunStatus.FAILED, 0, failure, kind)
 
 
 @contextlib.contextmanager
 def _prepared(job: Job, console: Console) -> Iterator[Run]:
-    """The run of a job: a new one, or the one that was begun before. No other process is at it."""
+    """The run of a job: a new one, or the one that was begun before. No other process is at it. Raises InUse."""
     study = RunFolder(Path(job.study))
     folder = RunFolder(study.records.runs / job.name)
     folder.path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        FileLock(folder.path.parent / f".{job.name}.lock", timeout=LOCK_SECONDS),
+        _patiently(lambda: FileLock(folder.path.parent / f".{job.name}.lock", timeout=0), job.name),
         _run(job, folder, study, console) as run,
     ):
         check_same_images(run.dataset, read_json(study.facts), "data")
@@ -144,7 +156,7 @@ def _run(job: Job, folder: RunFolder, study: RunFolder, console: Console) -> Ite
     composed = compose(overrides, job.config_dir)
     config = composed.config
     if folder.config.is_file():
-        with _patiently_owned(folder):
+        with _patiently(folder.owned, job.name):
             config.resume = job.name
             yield resumed_run(folder, config, SETTINGS, console)
         return
@@ -157,16 +169,17 @@ def _run(job: Job, folder: RunFolder, study: RunFolder, console: Console) -> Ite
 
 
 @contextlib.contextmanager
-def _patiently_owned(folder: RunFolder) -> Iterator[None]:
+def _patiently(lock: Callable[[], AbstractContextManager[object]], name: str) -> Iterator[None]:
+    """Hold a lock of a run as soon as another process frees it. Raises InUse."""
     with contextlib.ExitStack() as stack:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             try:
-                stack.enter_context(folder.owned())
+                stack.enter_context(lock())
                 break
-            except ConfigError:
+            except (Timeout, ConfigError):
                 if time.monotonic() > deadline:
-                    raise
+                    raise InUse(f"another process has used {name} for {LOCK_SECONDS:g} seconds") from None
                 time.sleep(0.2)
         yield
 

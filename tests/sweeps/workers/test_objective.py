@@ -11,7 +11,7 @@ from experiments.records.status import RunStatus
 from gan import metric_names
 from sweeps.spec.plan import read_plan
 from sweeps.study import attempts
-from sweeps.workers.objective import Objective
+from sweeps.workers.objective import Objective, TrialFailed
 from sweeps.workers.protocol import Ended, Message, Scalars
 
 SATURATED = {metric_names.D_REAL: 0.999, metric_names.D_FAKE: 0.001}
@@ -51,3 +51,16 @@ def test_what_is_hopeless_is_pruned_unless_it_is_the_baseline(is_baseline: bool,
         Objective(worker, trial, 0, params).value()
     assert isinstance(caught.value, optuna.TrialPruned) != is_baseline
     assert process.reasons == ([] if is_baseline else ["saturated discriminator"])
+
+
+def test_an_interrupted_trial_is_left_to_be_requeued(tmp_path: Path) -> None:
+    plan = read_plan(["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"])
+    study = optuna.create_study()
+    trial = study.ask()
+    params = {"model.dropout": trial.suggest_float("model.dropout", 0, 0.5)}
+    process = SimpleNamespace(messages=lambda: [Ended(RunStatus.KILLED, 0, "in use")], interrupt=lambda: None)
+    worker = SimpleNamespace(plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process)  # no give_up
+    with pytest.raises(TrialFailed, match="in use"):
+        Objective(worker, trial, 0, params).value()
+    assert study.trials[0].user_attrs[f"{attempts.LEFT}0"] == "in use"
+    assert attempts.OUTCOME not in study.trials[0].user_attrs

@@ -1,10 +1,12 @@
 """The process of a trial: what it refuses to train on, and what it says of its end."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from conftest import NARROW, noise_images
+from filelock import FileLock
 from rich.console import Console
 
 from experiments.records import journal
@@ -81,6 +83,21 @@ def test_a_paused_trial_trains_on_as_if_it_had_never_been(npz: Path, tmp_path: P
     last = [read(run.checkpoints.files()[-1]).arrays for run in (grown, straight)]
     assert last[0].keys() == last[1].keys()
     assert all((last[0][key] == last[1][key]).all() for key in last[0])
+
+
+@pytest.mark.parametrize("lock", [".gan-trial-0003.lock", "gan-trial-0003/.lock"])
+def test_a_trial_whose_run_another_process_has_is_interrupted(
+    lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "LOCK_SECONDS", 0.1)
+    records = Records(tmp_path / "records")
+    run = RunFolder(records.runs / "gan-trial-0003")
+    run.path.mkdir(parents=True)
+    run.config.touch()
+    nobody = cast(Any, None)
+    with FileLock(records.runs / lock):
+        ended = trial._train(job(RunFolder(records.studies / "gan")), nobody, nobody, Console(quiet=True))
+    assert ended == Ended(RunStatus.KILLED, 0, "another process has used gan-trial-0003 for 0.1 seconds")
 
 
 @pytest.mark.parametrize("same", [True, False])

@@ -411,9 +411,11 @@ def _check(plan: Plan) -> None:
         raise ConfigError(
             "search.steps", f"at least {SCORES} times eval.every_steps={every_steps}", search.steps, remedy
         )
-    least = 2 * plan.rungs[0] if search.sampler == "grid" else search.steps + plan.rungs[0]
+    others = max(len(search.start_from), 1)
+    least = 2 * plan.rungs[0] if search.sampler == "grid" else search.steps + others * plan.rungs[0]
     if search.updates is not None and search.updates < least:
-        rule = f"at least {least:,}: {search.steps:,} of {plan.baseline_name} and {plan.rungs[0]:,} of another trial"
+        each = f"{others} start points" if others > 1 else "another trial"
+        rule = f"at least {least:,}: {search.steps:,} of {plan.baseline_name} and {plan.rungs[0]:,} of {each}"
         raise ConfigError("search.updates", rule, search.updates)
     if search.start_from and search.sampler == "grid":
         raise ConfigError(START_FROM, "absent in a grid, which is all of its points", hydra_text(search.start_from))

@@ -28,6 +28,7 @@ OUTCOME = "outcome"  # how it ended; a failed trial without one is requeued
 PAUSED = "paused at step "  # and which: an outcome that may be followed by a promotion
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
+NAMED = "named"  # the words of search.start_from that named its settings
 KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
 BEGUN = "begun"  # its own number, once a worker has it: attributes are handed on to the next attempt
 WORKER = "worker"  # host and process of the worker that has or had it

@@ -8,7 +8,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.spec.plan import Plan
 from sweeps.study import rungs
-from sweeps.study.attempts import BASELINE, counted, is_repeat
+from sweeps.study.attempts import BASELINE, NAMED, counted, is_repeat
+
+START_POINTS = "start_points"  # attribute of a study: those not begun yet, by their words in search.start_from
 
 
 def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool:
@@ -26,18 +28,33 @@ def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool
     return in_time and (_next_promotion(plan, trials) is not None or _may_begin_another(plan, trials))
 
 
-def promote_next(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) -> None:
-    """Queue the next promotion, if there is one; trials that wait already come first.
+def queue_next(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) -> None:
+    """Queue the next start point that there is budget for, or else the next promotion; waiting trials come first.
 
     Args:
         plan: of the search.
         study: whose turn the caller has.
         trials: all attempts of the study.
     """
-    if not any(trial.state == TrialState.WAITING for trial in trials):
-        promoted = _next_promotion(plan, trials)
-        if promoted is not None:
-            rungs.promote(plan, study, promoted)
+    if any(trial.state == TrialState.WAITING for trial in trials):
+        return
+    if _may_begin_another(plan, trials) and _queue_start_point(study, len(trials)):
+        return
+    promoted = _next_promotion(plan, trials)
+    if promoted is not None:
+        rungs.promote(plan, study, promoted)
+
+
+def _queue_start_point(study: Study, count: int) -> bool:
+    """Queue the next start point that is not among the study's trials, `count` in number; False where there is none."""
+    points = dict(study.user_attrs.get(START_POINTS, {}))
+    while points:
+        name = next(iter(points))
+        study.enqueue_trial(points.pop(name), user_attrs={NAMED: name}, skip_if_exists=True)
+        study.set_user_attr(START_POINTS, points)
+        if len(study.get_trials(deepcopy=False)) > count:
+            return True
+    return False
 
 
 def _next_promotion(plan: Plan, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -20,6 +20,7 @@ from gan.errors import ConfigError
 from sweeps.spec.plan import BASELINE_PREFIX, SPACE_PREFIX, Plan
 from sweeps.study import published
 from sweeps.study.attempts import BASELINE, ORIGIN
+from sweeps.study.budget import START_POINTS
 from sweeps.study.learned import LEARNED, Learned
 from sweeps.study.optuna_log import experimental
 from sweeps.study.pruners import make_pruner
@@ -28,7 +29,6 @@ from sweeps.study.samplers import MODEL_BASED, trials_in_space
 IDENTITY = "identity"  # the attribute of a study that holds its identity
 Identity = dict[str, Any]
 Difference = tuple[str, Any, Any]  # a key, its value in the study, its value in this search
-NAMED = "named"  # attribute of a trial: the words of search.start_from that named its settings
 RUNGS = "search.rungs"  # in the identity of a study whose trials grow
 IMAGES = "dataset_sha256"  # in the identity
 MOST_NAMED = 4  # differences in an error
@@ -91,8 +91,8 @@ def open_study(
         study.set_user_attr(LEARNED, {**learned, **study.user_attrs.get(LEARNED, {})})
     if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
         study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
-    for name, point in plan.start_points().items():
-        study.enqueue_trial(point, user_attrs={NAMED: name}, skip_if_exists=True)
+    if points := plan.start_points():
+        study.set_user_attr(START_POINTS, {**study.user_attrs.get(START_POINTS, {}), **points})
     return study
 
 

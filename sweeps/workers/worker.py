@@ -119,7 +119,7 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             seconds = float(attributes.get(attempts.SECONDS, 0.0))
             if budget.may_begin(self.plan, trials, seconds) and not self.ended:
-                budget.promote_next(self.plan, self.study, trials)
+                budget.queue_next(self.plan, self.study, trials)
                 self._optimize(len(attempts.counted(trials)))
                 return True
         if all(trial.state.is_finished() for trial in trials):

@@ -127,7 +127,7 @@ def test_named_settings_come_right_after_the_baseline(tmp_path: Path) -> None:
     first, second, *_ = sorted(search.trials, key=lambda trial: attempts.origin(trial))
     assert attempts.is_baseline(search.plan, first)
     assert second.params == {"optim.learning_rate": 3e-4}
-    assert second.user_attrs[identity.NAMED] == "run:first"
+    assert second.user_attrs[attempts.NAMED] == "run:first"
     assert len(search.trials) == 4
     again = Search(tmp_path, *settings)
     assert len(again.trials) == 4  # a resumed search has it already

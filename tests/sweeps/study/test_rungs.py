@@ -85,6 +85,10 @@ def test_rungs_grow_from_the_shortest_trials_to_the_longest(settings: list[str],
         ),
         (["search.min_steps=500", "search.pruner=none"], "search.min_steps must be absent unless search.pruner=asha"),
         (["search.updates=5000"], "search.updates must be at least 5,500: 5,000 of the tutorial's settings and 500 of"),
+        (
+            ["search.updates=6499", "search.start_from=[quick,tuned,lightweight]"],
+            "search.updates must be at least 6,500: 5,000 of the tutorial's settings and 500 of 3 start points",
+        ),
     ],
 )
 def test_what_makes_no_rungs_is_refused(settings: list[str], message: str) -> None:
@@ -159,12 +163,37 @@ def test_updates_are_a_budget_that_is_never_exceeded() -> None:
     assert rungs.updates_spent(study.plan, study.trials) == 8
     assert budget.updates_left(study.plan, study.trials) == 2
     assert budget.may_begin(study.plan, study.trials, 0.0)
-    budget.promote_next(study.plan, study.study, study.trials)
+    budget.queue_next(study.plan, study.study, study.trials)
     assert rungs.updates_spent(study.plan, study.trials) == 9  # the promotion is paid for from its beginning on
     study.go_on([5.0, 4.0])
     study.tell([4.0])
     assert budget.updates_left(study.plan, study.trials) == 0
     assert not budget.may_begin(study.plan, study.trials, 0.0)
+
+
+def test_start_points_come_first_and_use_up_the_budget_like_any_trial() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.trials=4"))
+    study.tell([9.0, 8.0, 7.0], baseline=True)
+    points = {"again": {"model.dropout": 0.1}, **{f"point {k}": {"model.dropout": k / 10} for k in (2, 3, 4, 5)}}
+    study.study.set_user_attr(budget.START_POINTS, points)
+    for _ in range(3):
+        assert budget.may_begin(study.plan, study.trials, 0.0)
+        budget.queue_next(study.plan, study.study, study.trials)
+        study.tell([5.0])
+    named = [trial.user_attrs.get(attempts.NAMED) for trial in study.trials]
+    assert named == [None, "point 2", "point 3", "point 4"]  # not what the baseline was, again
+    budget.queue_next(study.plan, study.study, study.trials)  # a promotion
+    study.go_on([5.0, 9.0])
+    assert not budget.may_begin(study.plan, study.trials, 0.0)
+    assert study.study.user_attrs[budget.START_POINTS].keys() == {"point 5"}
+
+
+def test_start_points_do_not_begin_after_the_hours() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.hours=1"))
+    study.tell([9.0, 8.0, 7.0], baseline=True)
+    study.study.set_user_attr(budget.START_POINTS, {"tuned": {"model.dropout": 0.2}})
+    assert budget.may_begin(study.plan, study.trials, 3599.0)
+    assert not budget.may_begin(study.plan, study.trials, 3600.0)
 
 
 def test_a_promotion_that_the_rest_cannot_pay_is_not_begun() -> None:
@@ -177,7 +206,7 @@ def test_a_promotion_that_the_rest_cannot_pay_is_not_begun() -> None:
     assert rungs.next_promotion(study.plan, study.trials, 8) is not None
     assert budget.updates_left(study.plan, study.trials) == 6  # enough for another setting
     before = len(study.trials)
-    budget.promote_next(study.plan, study.study, study.trials)
+    budget.queue_next(study.plan, study.study, study.trials)
     assert len(study.trials) == before
     assert budget.may_begin(study.plan, study.trials, 0.0)
     study.tell([7.0])

@@ -163,9 +163,9 @@ def _requeue(study: Study, trial: FrozenTrial, retries: int) -> None:
 
     Such a process may need more memory than there is. Workers and searches that are stopped are no fault of the trial.
     """
+    trial = copy.deepcopy(trial)  # the callback, too, writes to it
     reasons = {f"{KILLED}{trial.number}", f"{LEFT}{trial.number}"} & trial.user_attrs.keys()
     if trial.user_attrs.get(BEGUN) == trial.number and not reasons:
-        trial = copy.deepcopy(trial)
         trial.user_attrs[f"{KILLED}{trial.number}"] = f"no sign of life from {trial.user_attrs[WORKER]}"
     if sum(attribute.startswith(KILLED) for attribute in trial.user_attrs) <= retries:
         with experimental():

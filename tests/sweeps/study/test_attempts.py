@@ -97,3 +97,15 @@ def test_a_process_that_was_killed_uses_up_a_retry(tmp_path: Path) -> None:
     assert [t.state for t in study.trials] == [TrialState.FAIL]
     attempts.requeue_lost(plan(tmp_path, "search.retries=1"), study)
     assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_requeuing_changes_no_trial_that_is_over(tmp_path: Path) -> None:
+    study = running(os.getpid(), attempts.host(), attempts.start_of(os.getpid()))
+    for number in (0, 1):
+        if number:
+            study.ask()
+        study._storage.set_trial_user_attr(study.trials[number]._trial_id, f"{attempts.LEFT}{number}", "stopped")
+        study.tell(number, state=TrialState.FAIL)
+        attempts.requeue_lost(plan(tmp_path), study)
+    cached = study.get_trials(deepcopy=False)
+    assert attempts.histories(cached) == [[], [0], [0, 1]]

@@ -212,8 +212,9 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     tables["robustness"] = robustness_table(runs, steps[0])
     for name in SEARCHES:
         if (trials := out / "results" / f"search_{name}.csv").exists():
-            tables |= {f"search {name}": best_table(trials), f"importances {name}": importances_table(trials)}
-            tables[f"ranks {name}"] = ranks_table(trials)
+            tables |= {f"search {name}": best_table(trials), f"ranks {name}": ranks_table(trials)}
+        if (importances := out / "results" / f"importances_{name}.csv").exists():
+            tables[f"importances {name}"] = importances_table(importances)
     tables |= {file.stem: look_table(file) for file in sorted((out / "results").glob("*_look.csv"))}
     pages = [out / name for name in PAGES if (out / name).exists()]
     for page in pages:
@@ -305,9 +306,10 @@ def _search(name: str, args: Reproduction, out: Path) -> int:
     study = f"results-quick-{name}" if args.quick else f"results-{name}"
     arguments = [*_data(args), *_search_arguments(name, args), f"search.study={study}"]
     code = start_program(ROOT / "sweeps/optuna_search.py", arguments).wait()
-    table = Records.at(args.records.root).studies / study / "trials.csv"
+    folder = Records.at(args.records.root).studies / study
     if code == 0:
-        shutil.copy(table, out / "results" / f"search_{name}.csv")
+        shutil.copy(folder / "trials.csv", out / "results" / f"search_{name}.csv")
+        shutil.copy(folder / "importances.csv", out / "results" / f"importances_{name}.csv")
     return code
 
 

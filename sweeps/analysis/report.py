@@ -44,6 +44,7 @@ class Report:
 
     best: Path
     trials: Path
+    importances: Path
     page: Path
     pictures: list[Path]  # PNGs, those that could be drawn
     winner: Winner | None
@@ -65,6 +66,7 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
     report = Report(
         plan.folder.path / "best.yaml",
         plan.folder.path / "trials.csv",
+        plan.folder.path / "importances.csv",
         plan.folder.path / "report.html",
         plots.save_pictures(plan, trials),
         find_winner(plan, trials, comparison),
@@ -72,7 +74,9 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
     if report.winner is not None:
         write_atomically(report.best, printable(_best(plan, report.winner)).encode())
     write_atomically(report.trials, printable(_csv(plan, trials)).encode())
-    write_atomically(report.page, _page(plan, study, trials, comparison, rescored, report).encode())
+    fractions = fanova(study, plan)
+    write_atomically(report.importances, _importances_csv(fractions).encode())
+    write_atomically(report.page, _page(plan, study, trials, comparison, rescored, report, fractions).encode())
     return report
 
 
@@ -102,6 +106,11 @@ def _best(plan: Plan, winner: Winner) -> str:
         "overrides": settings_of(plan, winner.params),
     }
     return "\n".join(lines) + "\n" + yaml.safe_dump(content, sort_keys=False)
+
+
+def _importances_csv(fractions: Mapping[str, float]) -> str:
+    """Return which fraction of the score's variance each setting explains, the largest first; no rows of few trials."""
+    return "".join(["setting,fraction\n", *(f"{key},{float(fraction)!r}\n" for key, fraction in fractions.items())])
 
 
 def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
@@ -141,11 +150,12 @@ def _page(
     comparison: Comparison | None,
     rescored: float | None,
     report: Report,
+    fractions: Mapping[str, float],
 ) -> str:
     saved, without = saved_steps(plan, trials)
     winner, done = report.winner, attempts.finished(trials)
     every = study.get_trials(deepcopy=False)
-    fractions, decisive = fanova(study, plan), ped_anova(study, plan)
+    decisive = ped_anova(study, plan)
     parallel, slice_charts = space_charts(plan, every)
     charts = [*trial_charts(plan, every), *([parallel] if parallel is not None else [])]
     charts += importance_charts(plan, every, fractions, decisive)

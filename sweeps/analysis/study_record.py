@@ -27,7 +27,7 @@ def record_result(
         comparison: the result of the confirmation; None without one.
         rescored: the best trial's score of fresh latents; None where it has none.
     """
-    for file in (report.best, report.trials, report.page, *report.pictures):
+    for file in (report.best, report.trials, report.importances, report.page, *report.pictures):
         if file.exists():
             records.artifact(file)
     winner = report.winner

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import optuna
 
 from experiments.reports import figures
 from experiments.reports.groups import Compared, common_steps
@@ -182,49 +181,48 @@ def best_table(trials: Path, count: int = 8) -> str:
     return "\n".join(lines) + "\n"
 
 
-def importances_table(trials: Path) -> str:
-    """Return what the score of the completed trials depends on, by Optuna's fANOVA."""
-    from sweeps.analysis.importances import fanova
-
-    rows, keys = read_search(trials)
-    done = [row for row in rows if row["state"] == "COMPLETE"]
-    params = [{key: _value(row[key]) for key in keys} for row in done]
-    distributions = {key: _distribution([trial[key] for trial in params]) for key in keys}
-    study = optuna.create_study()
-    for row, values in zip(done, params, strict=True):
-        study.add_trial(
-            optuna.trial.create_trial(value=float(row["score"]), params=values, distributions=distributions)
-        )
+def importances_table(importances: Path) -> str:
+    """Return what the score of a search's trials depends on, from its importances.csv."""
+    with open(importances, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        return "(Too few trials of one length have a score.)\n"
     lines = ["| setting | fraction of the score's variance |", "|---" * 2 + "|"]
-    lines += [f"| `{key}` | {fraction:.2f} |" for key, fraction in fanova(study).items()]
+    lines += [f"| `{row['setting']}` | {float(row['fraction']):.2f} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
 def ranks_table(trials: Path) -> str:
-    """Return how the rank of all trials, the best first, depends on each setting; pruned ones rank by how far they came.
+    """Return how the place of the trials of a search depends on each setting, the best first.
 
-    Numbers: Spearman's rank correlation. Choices: the mean place of each, tested by Kruskal and Wallis (1952).
-    The p-values are those of each setting by itself.
+    The longer trained rank before the shorter, those of one length by their scores. A setting is tested over the trials
+    that it means something in. Numbers: Spearman's rank correlation. Choices: the mean place of each, tested by Kruskal
+    and Wallis (1952). The p-values are those of each setting by itself.
     """
     from scipy import stats  # slow to import
 
     rows, keys = read_search(trials)
-    place = stats.rankdata([_goodness(row) for row in rows])
-    if len(set(place)) == 1:
+    order = {goodness: place for place, goodness in enumerate(sorted({_goodness(row) for row in rows}))}
+    if len(order) < 2:
         return "(No trial was better than another.)\n"
     ranked = []
     for key in keys:
-        values = np.array([row[key] for row in rows])
+        active = [row for row in rows if row[key] != ""]
+        values = np.array([row[key] for row in active])
+        place = stats.rankdata([order[_goodness(row)] for row in active])
         choices = sorted(set(values))
-        if not all(isinstance(_value(choice), float) for choice in choices) or len(choices) <= FEW:
+        p_value = np.nan
+        if len(choices) > FEW and all(isinstance(_value(choice), float) for choice in choices):
+            correlation, p_value = stats.spearmanr(values.astype(float), place)
+            words = f"{'lower' if correlation > 0 else 'higher'} is better, correlation {correlation:.2f}"
+        else:
             groups = [place[values == choice] for choice in choices]
-            p_value = stats.kruskal(*groups).pvalue if len(groups) > 1 else np.nan
+            if len(groups) > 1 and len(set(place)) > 1:
+                p_value = stats.kruskal(*groups).pvalue
             means = sorted((group.mean(), choice) for group, choice in zip(groups, choices, strict=True))
             words = ", ".join(f"{choice} {mean:.3g}" for mean, choice in means)
-        else:
-            numbers = values.astype(float)
-            correlation, p_value = stats.spearmanr(numbers, place)
-            words = f"{'lower' if correlation > 0 else 'higher'} is better, correlation {correlation:.2f}"
+        if len(active) < len(rows):
+            words += f" ({len(active)} of {len(rows)} trials)"
         ranked.append((float(p_value), f"| `{key}` | {words} | {p_value:.2g} |"))
     lines = ["| setting | place in the search, first is best | p-value |", "|---" * 3 + "|"]
     lines += [line for _, line in sorted(ranked)]
@@ -244,9 +242,10 @@ def look_table(file: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _goodness(row: Row) -> float:
-    """Return a number that trials are ranked by, lower is better; without a score, the earlier it ended the higher."""
-    return float(row["score"]) if row["state"] == "COMPLETE" else 1e9 - int(row["steps"])
+def _goodness(row: Row) -> tuple[bool, int, float]:
+    """Return what trials are sorted by, the best first: as in a search's report, by length and then by score."""
+    length = 0 if row["state"] == "COMPLETE" else -int(row["steps"])
+    return row["state"] != "COMPLETE", length, float(row["score"] or "inf")
 
 
 def read_search(file: Path) -> tuple[list[Row], list[str]]:
@@ -263,13 +262,6 @@ def _value(text: str) -> float | str:
         return float(text)
     except ValueError:
         return text
-
-
-def _distribution(values: Sequence[float | str]) -> optuna.distributions.BaseDistribution:
-    if all(isinstance(value, float) for value in values):
-        numbers = [float(value) for value in values]
-        return optuna.distributions.FloatDistribution(min(numbers), max(numbers))
-    return optuna.distributions.CategoricalDistribution(sorted({str(value) for value in values}))
 
 
 def _short(text: str) -> str:

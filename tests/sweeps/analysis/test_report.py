@@ -384,7 +384,7 @@ def test_a_report_of_trials_that_grow(tmp_path: Path) -> None:
         '<span data-key="6">trial 6 (43)</span>, <span data-key="5">trial 5 (44)</span>' in page
     )  # of the paused ones
     assert "Short trials saved 2,850 of 4,200 updates" in page
-    assert fanova(study, plan) == {}  # of seven scores
+    assert report.importances.read_text() == "setting,fraction\n"  # of seven scores
     for number in range(7, 15):
         study.add_trial(
             create_trial(
@@ -393,7 +393,10 @@ def test_a_report_of_trials_that_grow(tmp_path: Path) -> None:
                 user_attrs={attempts.ORIGIN: number, attempts.OUTCOME: "paused at step 100"},
             )
         )  # fmt: skip
-    assert set(fanova(study, plan)) == set(KEYS)  # of fifteen, all at 100
+    report = write_report(plan, study, None, None)
+    rows = list(csv.DictReader(report.importances.read_text().splitlines()))
+    assert {row["setting"]: float(row["fraction"]) for row in rows} == fanova(study, plan)
+    assert {row["setting"] for row in rows} == set(KEYS)  # of fifteen, all at 100
     assert [trial.value for trial in comparable(plan, study.get_trials())][:2] == [27.0, 28.0]
 
 

@@ -104,9 +104,16 @@ def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_pat
         "",
         "17 trials completed, 1 pruned, 0 failed; 1,040 updates in all.",
     ]
-    fractions = dict(line.strip("| ").split(" | ") for line in importances_table(file).splitlines()[2:])
-    assert list(fractions) == ["`model.dropout`", "`train.loss`"]
-    assert float(fractions["`model.dropout`"]) > 0.7
+    importances = tmp_path / "importances.csv"
+    importances.write_text("setting,fraction\nmodel.dropout,0.75\ntrain.loss,0.25\n")
+    assert importances_table(importances).splitlines() == [
+        "| setting | fraction of the score's variance |",
+        "|---|---|",
+        "| `model.dropout` | 0.75 |",
+        "| `train.loss` | 0.25 |",
+    ]
+    importances.write_text("setting,fraction\n")
+    assert importances_table(importances) == "(Too few trials of one length have a score.)\n"
 
 
 def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -> None:
@@ -130,6 +137,22 @@ def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -
     assert p_values[2] == 1
     file.write_text("\n".join(lines[:2]) + "\n")
     assert ranks_table(file) == "(No trial was better than another.)\n"
+
+
+def test_places_are_of_the_trials_that_a_setting_means_something_in(tmp_path: Path) -> None:
+    """Paused trials count by their scores, and a number is no choice because some trials have none."""
+    file = tmp_path / "trials.csv"
+    lines = ["trial,state,score,steps,seconds,train.loss,train.label_noise,outcome,run"]
+    for number in range(8):  # the lower the noise the better; with hinge it means nothing
+        lines.append(f"{number},PAUSED,{20 + number},500,1.0,bce,{number / 100},paused at step 500,s-{number}")
+        lines.append(f"{number + 8},PAUSED,{40 + number},500,1.0,hinge,,paused at step 500,s-{number + 8}")
+    lines.append("16,COMPLETE,90.0,5000,1.0,hinge,,complete,s-16")  # the longest trained
+    file.write_text("\n".join(lines) + "\n")
+    rows = [line.strip("| ").split(" | ") for line in ranks_table(file).splitlines()[2:]]
+    assert [row[:2] for row in rows] == [
+        ["`train.label_noise`", "lower is better, correlation 1.00 (8 of 17 trials)"],
+        ["`train.loss`", "bce 5.5, hinge 12.1"],
+    ]
 
 
 def test_trainings_looked_at_by_hand_are_a_table(tmp_path: Path) -> None:

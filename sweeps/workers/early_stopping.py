@@ -8,31 +8,34 @@ from gan import metric_names
 # it tells every real image from every fake one, and G learns nothing.
 FIRST_STEP = 500  # before it nothing is known of a training
 SATURATED_GAP = 0.98
-SATURATED_POINTS = 6  # of the loss curves, in a row: 300 updates
+SATURATED_UPDATES = 300  # in a row; a point of the loss curves is the mean of the updates since the one before
 # Of 5,000 real images, those with a generated one near: 0.03 at the least in sound
 # trainings after 500 updates, below 0.005 where all latents give one image.
 COLLAPSED_COVERAGE = 0.005
-COLLAPSED_SCORES = 2  # in a row
+COLLAPSED_SCORES = 2  # in a row; all trials of a study are scored at the same steps
 
 
 class EarlyStopping:
     """Watches one trial's curves."""
 
     def __init__(self) -> None:
-        self._saturated = self._collapsed = 0
+        self._last_sound: int | None = None  # step at which D was not saturated
+        self._collapsed = 0
 
     def look(self, step: int, scalars: Mapping[str, float]) -> str:
         """Return why the trial should end; empty if it should not."""
+        if step < FIRST_STEP or self._last_sound is None:
+            self._last_sound = step
         if step < FIRST_STEP:
             return ""
         if metric_names.D_REAL in scalars:
             gap = scalars[metric_names.D_REAL] - scalars[metric_names.D_FAKE]
-            self._saturated = self._saturated + 1 if gap > SATURATED_GAP else 0
+            self._last_sound = self._last_sound if gap > SATURATED_GAP else step
+            if step - self._last_sound >= SATURATED_UPDATES:
+                return "saturated discriminator"
         coverage = scalars.get(f"eval/{metric_names.COVERAGE}")
         if coverage is not None:
             self._collapsed = self._collapsed + 1 if coverage < COLLAPSED_COVERAGE else 0
-        if self._saturated >= SATURATED_POINTS:
-            return "saturated discriminator"
         if self._collapsed >= COLLAPSED_SCORES:
             return "collapsed variety"
         return ""

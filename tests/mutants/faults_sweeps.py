@@ -220,9 +220,9 @@ FAULTS = [
         "early-stopping",
         "sweeps/workers/early_stopping.py",
         "Points of a saturated discriminator need not follow each other.",
-        "self._saturated = self._saturated + 1 if gap > SATURATED_GAP else 0",
-        "self._saturated = self._saturated + 1 if gap > SATURATED_GAP else self._saturated",
-        ("tests/sweeps/spec/test_plan.py",),
+        "self._last_sound = self._last_sound if gap > SATURATED_GAP else step",
+        "pass",
+        ("tests/sweeps/workers/test_early_stopping.py",),
     ),
     Fault(
         "worker-chooses-settings",

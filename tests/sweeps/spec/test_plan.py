@@ -13,7 +13,6 @@ from gan.errors import ConfigError
 from sweeps.spec.plan import plan_warnings, read_plan
 from sweeps.spec.space import sampled_params
 from sweeps.study.identity import check_identity
-from sweeps.workers.early_stopping import COLLAPSED_SCORES, FIRST_STEP, SATURATED_POINTS, EarlyStopping
 
 
 def test_no_argument_searches_the_four_settings() -> None:
@@ -302,21 +301,6 @@ def test_a_grid_is_its_own_budget() -> None:
     assert read_plan([*space, "search.sampler=grid"]).budget == 8
     assert read_plan([*space, "search.sampler=grid", "search.trials=5"]).budget == 5
     assert read_plan(space).budget == 20
-
-
-def test_early_stopping_ends_hopeless_trials() -> None:
-    saturated = {"train/d_real": 0.995, "train/d_fake": 0.005}
-    sound = {"train/d_real": 0.6, "train/d_fake": 0.4}
-    early_stopping = EarlyStopping()
-    assert [early_stopping.look(FIRST_STEP - 1, saturated) for _ in range(9)] == [""] * 9
-    looks = [early_stopping.look(FIRST_STEP, saturated) for _ in range(SATURATED_POINTS)]
-    assert looks == [""] * (SATURATED_POINTS - 1) + ["saturated discriminator"]
-    assert early_stopping.look(FIRST_STEP, sound) == ""
-
-    early_stopping = EarlyStopping()
-    looks = [early_stopping.look(FIRST_STEP, {"eval/coverage": 0.001}) for _ in range(COLLAPSED_SCORES)]
-    assert looks == [""] * (COLLAPSED_SCORES - 1) + ["collapsed variety"]
-    assert early_stopping.look(FIRST_STEP, {"eval/coverage": 0.03}) == ""
 
 
 def test_conditions_are_read_from_the_command_line() -> None:

@@ -136,7 +136,8 @@ class TrialsTable:
         best = [self.best] if self.best is not None else []
         running = [row for row in self.rows if row.state not in FINISHED]
         finished = sorted((row for row in self.rows if row.state in FINISHED), key=lambda row: -row.origin)
-        latest = [row for row in finished if row not in best][: MAX_FINISHED_ROWS - len(best)]
+        latest = [row for row in finished if row not in best]
+        latest = latest if self.all_rows else latest[: MAX_FINISHED_ROWS - len(best)]
         count = int(min(max(max_rows, 1), len(self.rows)))
         visible = [*best, *running, *latest][:count]
         return sorted(visible, key=lambda row: (row.state not in FINISHED, row.origin))

@@ -34,10 +34,10 @@ def rows(keys: tuple[str, ...]) -> list[Row]:
     return lines
 
 
-def shown(keys: tuple[str, ...], width: int, height: int = 30) -> list[str]:
+def shown(keys: tuple[str, ...], width: int, height: int = 30, all_rows: bool = False) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, record=True, color_system=None)
     trials = rows(keys)
-    table = TrialsTable(keys, trials, best_of(trials), Progress("study gan", 18, 20, "18 of 20 trials"))
+    table = TrialsTable(keys, trials, best_of(trials), Progress("study gan", 18, 20, "18 of 20 trials"), all_rows)
     console.print(table)
     return console.export_text().splitlines()
 
@@ -87,6 +87,12 @@ def test_the_best_trial_and_those_going_on_stay_on_a_low_terminal() -> None:
     assert len(lines) <= 12
     numbers = [line.split()[0] for line in lines if line.split()[:1] and line.split()[0].isdigit()]
     assert {"3", "18", "19"} <= set(numbers)
+
+
+def test_the_last_table_has_all_trials() -> None:
+    lines = shown(FOUR, 100, height=12, all_rows=True)
+    numbers = [line.split()[0] for line in lines if line.split()[:1] and line.split()[0].isdigit()]
+    assert sorted(map(int, numbers)) == list(range(20))
 
 
 @pytest.mark.parametrize(

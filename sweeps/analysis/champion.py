@@ -9,7 +9,7 @@ from experiments import ROOT
 from experiments.cli.overrides import as_text
 from experiments.processes.process import run as run_program
 from experiments.records import journal
-from experiments.records.folders import RunFolder
+from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Journal, Model
 from experiments.records.status import RunStatus
 from experiments.tracking.models import CANDIDATE, CHAMPION
@@ -111,15 +111,16 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
     Returns:
         The FID proxy, None where it cannot be scored.
     """
-    key = f"{num_images}/seed_{FRESH_LATENTS}/{metric_names.FID}"
-
-    def recorded() -> list[float]:
-        return [values[-1] for name, (_, values) in journal.curves(run.journal).items() if name.endswith(key)]
-
     if journal.last_status(run.journal) != RunStatus.FINISHED:
         reason = "was trained on a host that keeps its own records" if run.path.exists() else "was removed"
         say(f"best     not scored again: {run.name} {reason}")
         return None
+    extractor = read_json(run.facts)["tags"].get("fid_proxy_id")
+    key = f"evaluate/{extractor}/{num_images}/seed_{FRESH_LATENTS}/{metric_names.FID}"
+
+    def recorded() -> list[float]:
+        return journal.curve(run.journal, key)[1][-1:]
+
     if not recorded():
         problem = _program("evaluate.py", run, [f"num_images={num_images}", f"seed={FRESH_LATENTS}"])
         if not recorded():

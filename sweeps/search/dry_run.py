@@ -32,7 +32,9 @@ def dry_run(plan: Plan, console: Console, learned: Learned) -> None:
     """
     _print_space(plan, console)
     _print_suggestions(plan, console, learned)
-    with stage(console, f"measuring the throughput of {plan.workers} trials side by side"):
+    count = throughput.side_by_side(plan)
+    trials = f"{count} trials side by side" if plan.search.launcher == "local" else "one trial on this host"
+    with stage(console, f"measuring the throughput of {trials}"):
         timing = throughput.measure(plan)
     _print_times(plan, timing, console)
 
@@ -85,6 +87,8 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
             steps = ", ".join(f"{count} to {step:,}" for step, count in rungs.ladder(plan))
             say_words(console, f"ladder   {plan.budget} trials: {steps} updates, {updates:,} in all")
     confirm_rounds = math.ceil(rungs.race_updates(plan) / plan.search.steps / plan.workers)
+    if plan.search.launcher != "local":
+        say_words(console, f"speed    of one trial on this host; the {plan.workers} workers may be faster or slower")
     say_words(
         console,
         f"time     {1000 * timing.update_seconds:.0f} ms an update with {plan.workers} at a time: about "

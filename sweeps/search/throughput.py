@@ -29,7 +29,7 @@ class CannotMeasure(Exception):
 
 @dataclass(frozen=True)
 class TrialTiming:
-    """How long one trial takes while as many run as there are workers.
+    """How long one trial takes while others run beside it.
 
     Attributes:
         start_seconds: from the start of its process to its first update.
@@ -48,8 +48,13 @@ class TrialTiming:
         return OVERHEAD_FACTOR * updates * self.update_seconds
 
 
+def side_by_side(plan: Plan) -> int:
+    """Return how many trials `measure` trains: as many as run on this host; one where workers run on others."""
+    return plan.workers if plan.search.launcher == "local" else 1
+
+
 def measure(plan: Plan) -> TrialTiming:
-    """Train as many trials as there are workers for a moment, and return the times of the slowest.
+    """Train a few trials side by side for a moment, and return the times of the slowest.
 
     Raises:
         CannotMeasure: where one of them fails.
@@ -57,8 +62,9 @@ def measure(plan: Plan) -> TrialTiming:
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
         arguments = [json.dumps([overrides, plan.config_dir])]
-        with fork_server([PRELOAD]), ThreadPoolExecutor(plan.workers) as threads:
-            environments = [{**os.environ, **gpus.share_of(k, plan.config.train.devices)} for k in range(plan.workers)]
+        count = side_by_side(plan)
+        with fork_server([PRELOAD]), ThreadPoolExecutor(count) as threads:
+            environments = [{**os.environ, **gpus.share_of(k, plan.config.train.devices)} for k in range(count)]
             done = list(threads.map(lambda own: run(Path(__file__), arguments, environment=own), environments))
     for process in done:
         if process.returncode:

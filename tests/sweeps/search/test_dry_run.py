@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 
 import pytest
+from rich.console import Console
 
 from sweeps.search import dry_run, throughput
 from sweeps.spec.plan import read_plan
@@ -36,6 +37,22 @@ def test_the_slowest_of_the_trials_side_by_side_counts(monkeypatch: pytest.Monke
     timing = throughput.measure(read_plan([*SPACE, "search.workers=2"]))
     assert (timing.start_seconds, timing.update_seconds) == (5.0, 0.5)
     assert timing.trial_seconds(100) == pytest.approx(5 + 1.1 * 100 * 0.5)
+
+
+def test_a_search_on_a_cluster_trains_one_trial_on_this_host(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = iter(["3.0 0.5"])
+    monkeypatch.setattr(throughput, "fork_server", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(
+        throughput, "run", lambda *_, environment: subprocess.CompletedProcess([], 0, next(numbers), "")
+    )
+    address = "search.storage=postgresql+psycopg://me@host/db"
+    plan = read_plan([*SPACE, "search.launcher=slurm", "search.workers=64", address])
+    dry_run.dry_run(plan, Console(width=120), {})
+    shown = capsys.readouterr().out
+    assert "measuring the throughput of one trial on this host" in shown
+    assert "speed    of one trial on this host; the 64 workers may be faster or slower" in shown
 
 
 def test_a_trial_that_fails_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,11 +30,11 @@ def run(rng: np.random.Generator, candidates: int, seeds: int, lead: float) -> t
     scores[1] -= lead
     racing = list(range(candidates))
     for count in range(race.FEWEST, seeds + 1):
-        look = race.look([scores[1 + k, :count] for k in racing], scores[0, :count], candidates, seeds)
-        if any(difference.low > 0 or difference.high < 0 for difference in look.differences):
-            return True, racing[look.leader] == 0 and look.differences[look.leader].high < 0, count
-        racing = [racing[k] for k in look.racing]
-        if look.is_over:
+        interim = race.analyse([scores[1 + k, :count] for k in racing], scores[0, :count], candidates, seeds)
+        if any(difference.low > 0 or difference.high < 0 for difference in interim.differences):
+            return True, racing[interim.leader] == 0 and interim.differences[interim.leader].high < 0, count
+        racing = [racing[k] for k in interim.racing]
+        if interim.is_over:
             break
     return False, False, count
 

@@ -107,7 +107,7 @@ def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int
     sound = [candidate for candidate in racing if candidate.is_racing]
     if not sound or len(baseline.scores) < race.FEWEST or baseline.failures:
         return not sound, ""
-    standing = race.look([candidate.scores for candidate in sound], baseline.scores, candidates, seeds)
+    standing = race.analyse([candidate.scores for candidate in sound], baseline.scores, candidates, seeds)
     for k, candidate in enumerate(sound):
         candidate.difference = standing.differences[k]
         # The last one stays: there is always a best trial to speak of.

@@ -18,6 +18,7 @@ ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")
 SCORES = metric_names.LAST_SCORES  # the objective is the mean of so many in-run scores, the last of a trial
 MOST_TRIALS = 100_000
+MOST_SEEDS = 50  # of a confirmation: its statistics are simulated over all of them
 FEWEST_SCORES = 2 * SCORES  # how often a trial is scored at least, unless eval.every_steps says otherwise
 
 
@@ -48,7 +49,9 @@ class SlurmConfig:
 class ConfirmConfig:
     top: int = setting(3, "best trials that are trained again, beside the baseline", COUNT)
     seeds: int = setting(
-        4, "fresh seeds at most that each is trained on, until it is decided; 0 for no confirmation", Interval(0, 1000)
+        4,
+        "fresh seeds at most that each is trained on, until it is decided; 0 for no confirmation",
+        Interval(0, MOST_SEEDS),
     )
 
 

@@ -340,9 +340,9 @@ FAULTS = [
     Fault(
         "race-of-one-look",
         "sweeps/analysis/race.py",
-        "Each look of a race allows the error of the whole race.",
-        "float(np.quantile(values, 1 - low))",
-        "float(np.quantile(values, CONFIDENCE))",
+        "Each interim analysis of a race allows the error of the whole race.",
+        "in limits(low).items()",
+        "in limits(1 - CONFIDENCE).items()",
         ("tests/sweeps/analysis/test_confirm.py::test_races_between_equals_are_decided_in_one_of_twenty",),
     ),
     Fault(

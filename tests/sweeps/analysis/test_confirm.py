@@ -13,6 +13,7 @@ from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal
 from experiments.records.status import FailureKind, RunStatus
 from gan import metric_names
+from gan.errors import ConfigError
 from sweeps.analysis import race
 from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import _at_a_time, best_run, confirm
@@ -242,12 +243,32 @@ def test_races_between_equals_are_decided_in_one_of_twenty(candidates: int, seed
         scores = rng.standard_normal((candidates + 1, seeds))
         racing, is_over, count = list(range(candidates)), False, race.FEWEST
         while not is_over:
-            look = race.look([scores[1 + k, :count] for k in racing], scores[0, :count], candidates, seeds)
-            if any(difference.low > 0 or difference.high < 0 for difference in look.differences):
+            interim = race.analyse([scores[1 + k, :count] for k in racing], scores[0, :count], candidates, seeds)
+            if any(difference.low > 0 or difference.high < 0 for difference in interim.differences):
                 decided += 1
                 break
-            racing, is_over, count = [racing[k] for k in look.racing], look.is_over, count + 1
+            racing, is_over, count = [racing[k] for k in interim.racing], interim.is_over, count + 1
     assert decided / races == pytest.approx(0.05, abs=0.015)  # three standard errors
+
+
+def test_what_is_decisive_falls_with_the_seeds_and_grows_with_the_candidates() -> None:
+    limits = race._limits(3, 4)
+    assert [limits[3, seeds] for seeds in (2, 3, 4)] == pytest.approx([4.65603, 3.44383, 3.12618], abs=1e-5)
+    assert [limits[count, 4] for count in (1, 2, 3)] == pytest.approx([3.07383, 3.10616, 3.12618], abs=1e-5)
+
+
+def test_means_and_variances_after_each_seed() -> None:
+    scores = np.random.default_rng(1).standard_normal((5, 3, 4))
+    steps = list(race._after_each_seed(scores))
+    assert [count for count, _, _ in steps] == [2, 3, 4]
+    for count, means, variances in steps:
+        assert means == pytest.approx(scores[:, :, :count].mean(axis=2))
+        assert variances == pytest.approx(scores[:, :, :count].var(axis=2, ddof=1))
+
+
+def test_seeds_of_a_confirmation_are_bounded() -> None:
+    with pytest.raises(ConfigError, match=r"search.confirm.seeds must be in \[0, 50\]; got 51"):
+        read_plan(["search=custom", "model.dropout=interval(0,0.5)", "search.confirm.seeds=51"])
 
 
 def test_the_run_of_the_best_seed_is_registered(tmp_path: Path) -> None:

@@ -37,7 +37,6 @@ from sweeps.workers.trial_process import TRIAL, TrialProcess
 
 BEGUN_HERE = "one that a search has begun in this database"
 KILL_SECONDS = 50.0  # for a trial to save its state: less than launchers.STOP_SECONDS
-IS_OVER = "Cannot tell a "  # begins Optuna's ValueError for a trial that another worker has ended
 POLL = 0.5  # seconds between two looks at a study in which there is nothing to begin
 
 
@@ -63,6 +62,7 @@ class Worker:
         self._arguments = task.arguments
         self._published: list[str] = []  # the search's arguments, as last seen
         self._trial = -1  # that it is or was at; -1 before there is one
+        self._fault: ValueError | None = None  # of that trial
         self._ended = threading.Event()
         self._process: TrialProcess | None = None
         self._turn = contextlib.ExitStack()
@@ -129,17 +129,23 @@ class Worker:
 
     def _optimize(self, count: int) -> None:
         self.study.sampler = samplers.make_sampler(self.plan, self.number, count)
-        self._trial = -1
+        self._trial, self._fault = -1, None
         try:
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))
         except (UpdateFinishedTrialError, ValueError) as error:
-            is_over = isinstance(error, UpdateFinishedTrialError) or str(error).startswith(IS_OVER)
-            if self._trial < 0 or not is_over:
+            if self._trial < 0 or error is self._fault:
                 raise
             words = "resumed by another worker, as this one gave no sign of life"
             self.listener(TrialEnded(self._trial, "FAIL", words))
 
     def _objective(self, trial: Trial) -> float:
+        try:
+            return self._score(trial)
+        except ValueError as error:  # Optuna's own says that another worker has ended the trial
+            self._fault = error
+            raise
+
+    def _score(self, trial: Trial) -> float:
         params = sampled_params(self.plan.space, trial)
         origin = attempts.suggestion(self.study.get_trials(deepcopy=False), trial.number)
         trial.set_user_attr(attempts.ORIGIN, origin)

@@ -17,7 +17,6 @@ from sweeps.search.start import FAILURES, search
 from sweeps.spec.plan import read_plan
 from sweeps.spec.schema import Settings
 from sweeps.spec.space import combinations
-from sweeps.workers.worker import join
 
 PRESET = "search=grid"
 MOST = 400  # combinations: a map with more cannot be read
@@ -27,22 +26,22 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(f"{__doc__}\n== Settings of a search; all others are run.py's ==\n\n{settings_help(Settings)}")
         return 0
-    for key in ("search", "search.sampler", "search.pruner"):
-        if any(argument.startswith(f"{key}=") for argument in arguments):
-            raise ConfigError(key, "absent for a map", "a value", "sweeps/optuna_search.py takes it")
+    for key in ("search", "search.sampler", "search.pruner", "search.role"):
+        for argument in arguments:
+            if argument.startswith(f"{key}="):
+                value = argument.removeprefix(f"{key}=")
+                raise ConfigError(key, "absent for a map", value, "sweeps/optuna_search.py takes it")
     plan = read_plan([PRESET, *arguments])
-    if not any(argument.startswith("search.study=") for argument in arguments):
-        names = short_names([dimension.key for dimension in plan.space]).values()
-        arguments = [*arguments, f"search.study={'-'.join(['grid', *names])}"]
-        plan = read_plan([PRESET, *arguments])
     if len(plan.space) != 2:
         keys = ", ".join(dimension.key for dimension in plan.space)
         raise ConfigError("a map", "of two settings, each with a choice(...) or range(...)", keys)
     if (count := combinations(plan.space)) > MOST:
         sizes = " x ".join(f"{dimension.count:,}" for dimension in plan.space)
         raise ConfigError("a map", f"of at most {MOST} combinations", f"{sizes} = {count:,}")
-    if plan.search.role == "worker":
-        return join([PRESET, *arguments])
+    if not any(argument.startswith("search.study=") for argument in arguments):
+        names = short_names([dimension.key for dimension in plan.space]).values()
+        arguments = [*arguments, f"search.study={'-'.join(['grid', *names])}"]
+        plan = read_plan([PRESET, *arguments])
     return search(plan, [PRESET, *arguments])
 
 

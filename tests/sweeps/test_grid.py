@@ -19,6 +19,11 @@ from sweeps.study import attempts, identity
 
 TWO = ["model.dropout=0.1,0.2,0.3", "optim.learning_rate=1e-4,4e-4"]
 
+MANY = [
+    *("model.bn_momentum", "model.leaky_relu_alpha", "model.dropout", "optim.generator_learning_rate"),
+    *("optim.discriminator_learning_rate", "optim.beta_1", "optim.beta_2", "train.label_noise", "train.label_flip"),
+]
+
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -27,7 +32,9 @@ TWO = ["model.dropout=0.1,0.2,0.3", "optim.learning_rate=1e-4,4e-4"]
         (TWO[:1], "a map must be of two settings, each with a choice(...) or range(...); got 'model.dropout'"),
         ([*TWO, "seed=1,2"], "seed"),
         (["model.dropout=interval(0,0.5)", TWO[1]], "range(...) or choice(...)"),
-        ([*TWO, "search.sampler=tpe"], "search.sampler must be absent for a map"),
+        ([*TWO, "search.sampler=tpe"], "search.sampler must be absent for a map; got 'tpe'"),
+        ([*TWO, "search.role=worker"], "search.role must be absent for a map; got 'worker'"),
+        ([f"{key}=0.1,0.2" for key in MANY], "a map must be of two settings"),  # too many for a study's name
         ([*TWO, "search=quick"], "search must be absent for a map"),
         (["model.dropout=range(0,0.9,0.01)", "model.leaky_relu_alpha=range(0,0.9,0.01)"], "at most 400 combinations"),
     ],

@@ -1,6 +1,5 @@
 """Where an attempt at a trial resumes, on whatever host the attempt before it was made."""
 
-import contextlib
 import shutil
 import socket
 
@@ -25,6 +24,9 @@ def prepare_resumption(plan: Plan, trial: Trial, run: RunFolder) -> dict[str, st
 
     Returns:
         A tag that says where the attempt resumes; none for a first one.
+
+    Raises:
+        ConfigError: where the images are not on this host.
     """
     (history,) = attempts.histories([trial.study.get_trials(deepcopy=False)[trial.number]])
     if not history:
@@ -35,7 +37,7 @@ def prepare_resumption(plan: Plan, trial: Trial, run: RunFolder) -> dict[str, st
 
 
 def _bring_here(plan: Plan, trial: Trial, run: RunFolder) -> str:
-    """Return where the attempt resumes, in words."""
+    """Return where the attempt resumes, in words. Raises ConfigError where the images are not on this host."""
     host, files = socket.gethostname(), run.checkpoints.files() if run.config.is_file() else []
     if files:
         return f"from {files[-1].stem} in the run's folder on {host}"
@@ -43,13 +45,16 @@ def _bring_here(plan: Plan, trial: Trial, run: RunFolder) -> str:
     if run_id is None or run_id in run.mlflow_run_ids():
         return f"from step 0 on {host}: there was no checkpoint"
     if content := fetch_file(run.records, run_id, snapshot.ARTIFACT):
-        with contextlib.suppress(ValueError, KeyError):
-            shutil.rmtree(run.path, ignore_errors=True)
-            dataset = load_data(plan.config, plan.records, Console(quiet=True))
+        dataset = load_data(plan.config, plan.records, Console(quiet=True))
+        shutil.rmtree(run.path, ignore_errors=True)
+        try:
             place = (dataset.source, dataset.path)
             snapshot.unpack(content, run, place, plan.config.eval.extractor_weights)
             return f"from {run.checkpoints.files()[-1].stem}, uploaded to MLflow, on {host}"
-    words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
+        except (ValueError, KeyError):
+            words = f"from step 0 on {host}: the run's folder is not here, and what was uploaded to MLflow is damaged"
+    else:
+        words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
     give_up_run(run.records, run_id, words)
     return words
 

@@ -1,0 +1,42 @@
+"""What an attempt resumes from where the run's folder is on another host."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from experiments.records.folders import RunFolder
+from gan.errors import ConfigError
+from sweeps.spec.plan import read_plan
+from sweeps.study import attempts
+from sweeps.workers import resumption
+
+
+def resumed(images: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[RunFolder, dict[str, str]]:
+    """Prepare a second attempt, whose uploaded state is no archive, in a folder that is not empty."""
+    monkeypatch.setattr(resumption, "fetch_file", lambda *_: b"cut off")
+    monkeypatch.setattr(resumption, "give_up_run", lambda *_: None)
+    space = ["search=custom", "model.dropout=interval(0,0.5)"]
+    plan = read_plan([*space, "data=npz", f"data.path={images}", f"records.root={root}"])
+    study = optuna.create_study()
+    first = study.ask()
+    first.set_user_attr(attempts.MLFLOW_RUN, "abc")
+    first.set_user_attr(f"{attempts.LEFT}0", "its host died")
+    study.tell(first, state=TrialState.FAIL)
+    attempts.requeue_lost(plan, study)
+    run = RunFolder(plan.records.runs / "gan-trial-0000")
+    run.path.mkdir(parents=True)
+    run.facts.touch()
+    return run, resumption.prepare_resumption(plan, study.ask(), run)
+
+
+def test_a_damaged_state_is_not_called_missing(npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, tags = resumed(npz, tmp_path / "r", monkeypatch)
+    assert "what was uploaded to MLflow is damaged" in tags[attempts.TAKEN_UP]
+
+
+def test_missing_images_cost_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"data\.path"):
+        resumed(tmp_path / "none.npz", tmp_path / "r", monkeypatch)
+    assert (tmp_path / "r" / "runs" / "gan-trial-0000" / "run.json").exists()

@@ -63,6 +63,7 @@ def confirm(
     Raises:
         Stopped: if the user stopped it.
         CannotGoOn: if every training would fail.
+        Exception: whatever `on_event` raises; the trainings save their state before.
     """
     running: set[TrialProcess] = set()
     lock = threading.Lock()
@@ -74,9 +75,9 @@ def confirm(
         run = run_of_seed(plan, candidate, seed)
         name = f"{candidate.title} seed {seed}"
         for _ in range(plan.search.retries + 1):
-            if should_stop() or stopped or _is_done(run) or _failure(run):
-                break
             with lock:
+                if should_stop() or stopped or _is_done(run) or _failure(run):
+                    break
                 process = TrialProcess(
                     _job(plan, candidate, seed),
                     plan.folder.path / "logs" / f"{run.name}.log",
@@ -104,16 +105,25 @@ def confirm(
     def train_all(seed: int, racing: Sequence[Candidate]) -> None:
         with ThreadPoolExecutor(_at_a_time(plan)) as threads:
             waiting = [threads.submit(train, number, candidate, seed) for number, candidate in enumerate(racing)]
-            follow(waiting)
+            try:
+                follow(waiting)
+            except BaseException as error:  # or the threads would be waited for until all is trained
+                with lock:
+                    stopped.append(str(error))
+                interrupt_all()
+                raise
+
+    def interrupt_all() -> None:
+        with lock:
+            for process in running:
+                process.interrupt()
 
     def follow(waiting: Sequence[Future[None]]) -> None:
         while not all(future.done() for future in waiting) or not events.empty():
             with contextlib.suppress(queue.Empty):
                 on_event(events.get(timeout=0.25))
             if should_stop() or stopped:
-                with lock:
-                    for process in running:
-                        process.interrupt()
+                interrupt_all()
         for training in waiting:
             training.result()
         if stopped:

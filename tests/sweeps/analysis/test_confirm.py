@@ -2,8 +2,10 @@
 
 import functools
 import math
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +19,9 @@ from gan.errors import ConfigError
 from sweeps.analysis import race
 from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import _at_a_time, best_run, confirm
+from sweeps.display.events import TrainingChanged
 from sweeps.spec.plan import read_plan
-from sweeps.workers.protocol import Ended, Job, Message
+from sweeps.workers.protocol import Ended, Job, Message, Progress
 from sweeps.workers.trial_process import TrialProcess
 
 STUB = TESTS / "stub_trial.py"
@@ -234,6 +237,45 @@ def test_a_race_of_one_seed_has_no_interval(tmp_path: Path, monkeypatch: pytest.
     result = compare(wanted)
     assert result is not None
     assert (words, result.better, result.difference.has_interval) == ([], False, False)
+
+
+class Endless:
+    """Stands in for the process of a training that goes on until it is interrupted."""
+
+    started: ClassVar[list["Endless"]] = []
+
+    def __init__(self, *args: object, **options: object) -> None:
+        self.interrupted = threading.Event()
+        self.started.append(self)
+
+    def messages(self) -> Iterator[Message]:
+        yield Progress(1)
+        self.interrupted.wait(5)
+        yield Ended(RunStatus.KILLED, 1)
+
+    def interrupt(self) -> None:
+        self.interrupted.set()
+
+    def ending(self) -> str:
+        return "interrupted"
+
+
+def test_a_failure_of_the_search_itself_interrupts_all_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", Endless)
+    arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "search.workers=2"]
+    plan = read_plan([*arguments, f"records.root={tmp_path}"])
+
+    def on_event(event: TrainingChanged) -> None:
+        if event.step:
+            raise OSError("No space left on device")
+
+    Endless.started.clear()
+    with pytest.raises(OSError, match="No space left"):
+        confirm(plan, [candidate("tutorial"), candidate("one"), candidate("two")], on_event, lambda: False)
+    assert 1 <= len(Endless.started) <= 2  # and the third was not begun
+    assert all(each.interrupted.is_set() for each in Endless.started)
 
 
 @pytest.mark.parametrize(("candidates", "seeds"), [(1, 2), (1, 4), (3, 4)])

@@ -25,6 +25,7 @@ from sweeps.study.optuna_log import experimental
 # Attributes of trials.
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
 OUTCOME = "outcome"  # how it ended; a failed trial without one is requeued
+HOPELESS = "hopeless"  # its settings are at fault: it diverged, or early stopping ended it
 PAUSED = "paused at step "  # and which: an outcome that may be followed by a promotion
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them

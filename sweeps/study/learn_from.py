@@ -53,12 +53,12 @@ def _ranked(database: RDBStorage | None, plan: Plan, name: str) -> list[dict[str
 
 
 def _best_first(study: Study, identity: dict[str, Any]) -> list[dict[str, Value]]:
-    """Return the parameters of the trials with a score, of one length, best first."""
+    """Return the parameters of the trials with a score, of one length, best first; last those that failed by them."""
     trials = study.get_trials(deepcopy=False)
     if RUNGS in identity:
         steps = [int(step) for step in identity[RUNGS].split(",")]
         trials = rungs.at_highest_rung(steps, trials, STARTUP_TRIALS)
-    return [with_present_keys(trial.params) for trial in attempts.finished(trials)]
+    return [with_present_keys(trial.params) for trial in attempts.finished(rungs.with_failures(trials))]
 
 
 def _in_space(plan: Plan, identity: dict[str, Any], params: dict[str, Value]) -> dict[str, Value]:

@@ -140,23 +140,44 @@ def at_highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough:
     return shown
 
 
+def with_failures(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return trials with those that failed by their settings as complete ones, whose score is just above all others."""
+    worst = max((t.value for t in trials if t.state == TrialState.COMPLETE and t.value is not None), default=None)
+    shown = []
+    for trial in trials:
+        if worst is not None and attempts.HOPELESS in trial.user_attrs and trial.state != TrialState.COMPLETE:
+            trial = copy.copy(trial)
+            trial.state, trial.values = TrialState.COMPLETE, [math.nextafter(worst, math.inf)]
+        shown.append(trial)
+    return shown
+
+
 def scored_settings(plan: Plan, trials: Sequence[FrozenTrial]) -> list[tuple[dict[str, Value], dict[int, float]]]:
     """Return the settings that have a score at a rung, and these scores by step.
+
+    Settings that failed before a rung have an infinite score there.
 
     Args:
         plan: of the search.
         trials: all attempts of its study.
 
     Returns:
-        The longest trained first, and of one length that with the lowest score.
+        The longest trained first, and of one length that with the lowest score; those that failed last.
     """
     lasts, scores = _suggestions(trials)
     known = []
     for origin, trial in lasts.items():
         at_rungs = {step: score for step, score in scores[origin].items() if step in plan.rungs}
+        if attempts.HOPELESS in trial.user_attrs:
+            at_rungs.setdefault(target(plan, trial), math.inf)
         if trial.params and at_rungs:
             known.append((trial.params, at_rungs))
-    return sorted(known, key=lambda each: (-max(each[1]), each[1][max(each[1])]))
+
+    def order(settings: tuple[dict[str, Value], dict[int, float]]) -> tuple[bool, int, float]:
+        step, score = max(settings[1].items())
+        return math.isinf(score), -step, score
+
+    return sorted(known, key=order)
 
 
 def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:

@@ -80,7 +80,8 @@ class CurrentSpaceSampler(BaseSampler):
     search.extend=true it would sample a dimension with another interval independently, for good.
     So trials are shown as if they had been suggested in the current space, and those outside of it not at all.
 
-    A sampler that learns from scores sees those of one rung alone, where trials are promoted; the linear one all.
+    A sampler that learns from scores sees those of one rung alone, where trials are promoted; the linear one all. It
+    sees trials that failed by their settings as the worst.
 
     Args:
         sampler: one of Optuna's.
@@ -131,12 +132,12 @@ class CurrentSpaceSampler(BaseSampler):
         def get_trials(
             deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
         ) -> list[FrozenTrial]:
+            trials = study._get_trials(deepcopy, None, use_cache)
             if self._at_one_rung:
-                every = study._get_trials(deepcopy, None, use_cache)
-                trials = rungs.at_one_rung(self._plan, every, STARTUP_TRIALS)
-                trials = [trial for trial in trials if states is None or trial.state in states]
-            else:
-                trials = study._get_trials(deepcopy, states, use_cache)
+                trials = rungs.at_one_rung(self._plan, trials, STARTUP_TRIALS)
+            if self._learns:
+                trials = rungs.with_failures(trials)
+            trials = [trial for trial in trials if states is None or trial.state in states]
             trials = trials_in_space(trials, self._space, self._plan.values_before_extension, self._convert)
             if earlier and (states is None or TrialState.COMPLETE in states):
                 trials = with_learned(trials, earlier)

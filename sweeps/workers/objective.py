@@ -83,6 +83,7 @@ class Objective:
         self._last_value: float | None = None  # what a pruner compares
         self._early_stopping = EarlyStopping()
         self._pruned = ""  # why
+        self._is_hopeless = False  # what early stopping says, not others' scores
         self._written = 0.0  # when its step was
 
     def value(self) -> float:
@@ -117,13 +118,14 @@ class Objective:
         """Report a score, and prune the trial if it is behind others or hopeless."""
         step, score = scalars.step, scalars.values.get(metric_names.FID_PROXY)
         reason = self._early_stopping.look(step, scalars.values)
+        is_hopeless = bool(reason)
         if score is not None and step not in self._scores:  # else reported by an attempt before this one
             value = self._report(step, score)
             self._worker.listener(TrialProgressed(self._trial.number, step, value))
             if not reason and step < self._worker.plan.search.steps and self._trial.should_prune():
                 reason = f"behind at step {step}"
         if reason and not self._pruned and not self._is_baseline:  # others are compared with it
-            self._pruned = reason
+            self._pruned, self._is_hopeless = reason, is_hopeless
             process.prune(reason)
 
     def _report(self, step: int, score: float) -> float:
@@ -148,6 +150,8 @@ class Objective:
             return value
         if ended is not None and ended.status == RunStatus.KILLED and self._pruned:
             trial.set_user_attr(attempts.OUTCOME, self._pruned)
+            if self._is_hopeless:
+                trial.set_user_attr(attempts.HOPELESS, True)
             self._worker.listener(TrialEnded(number, "PRUNED", self._pruned))
             raise optuna.TrialPruned(self._pruned)
         if self._is_paused(ended):
@@ -157,6 +161,8 @@ class Objective:
             raise optuna.TrialPruned(reason)
         if ended is not None and ended.status == RunStatus.FAILED and ended.failure_kind != FailureKind.RECORDS:
             trial.set_user_attr(attempts.OUTCOME, ended.failure)
+            if ended.failure_kind == FailureKind.DIVERGED:
+                trial.set_user_attr(attempts.HOPELESS, True)
             self._worker.listener(TrialEnded(number, "FAIL", ended.failure))
             if ended.failure_kind == FailureKind.OUT_OF_MEMORY:
                 self._worker.make_room()

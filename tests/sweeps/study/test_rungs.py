@@ -1,5 +1,6 @@
 """Trials that grow: the rungs, who is promoted, what a sampler sees of it, and what it costs."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,16 @@ class Study:
         """Tell the scores of the trial that waits: it is promoted."""
         trial = self.study.ask()
         return self._end(trial, int(trial.user_attrs[attempts.ORIGIN]), scores, None)
+
+    def fail(self) -> int:
+        """Add a trial that diverges before its first score."""
+        trial = self.study.ask()
+        trial.suggest_float("model.dropout", 0, 0.5)
+        trial.set_user_attr(attempts.ORIGIN, trial.number)
+        trial.set_user_attr(attempts.OUTCOME, "d_loss is nan")
+        trial.set_user_attr(attempts.HOPELESS, True)
+        self.study.tell(trial, state=TrialState.FAIL)
+        return trial.number
 
     def _end(self, trial: optuna.Trial, origin: int, scores: Sequence[float], outcome: str | None) -> int:
         trial.set_user_attr(attempts.ORIGIN, origin)
@@ -153,6 +164,27 @@ def test_samplers_see_scores_of_one_length_alone() -> None:
     assert sorted(trial.value for trial in second) == [1.0, 8.0]
     assert {trial.state for trial in (*lowest, *second)} == {TrialState.COMPLETE}
     assert rungs.common_rung(study.plan, study.trials, 2) == 2
+
+
+def test_samplers_see_what_failed_by_its_settings_as_the_worst() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1"))
+    failed = study.fail()
+    assert [trial.state for trial in rungs.with_failures(study.trials)] == [TrialState.FAIL]  # nothing to compare with
+    for score in (5.0, 6.0):
+        study.tell([score])
+    shown = rungs.with_failures(rungs.at_one_rung(study.plan, study.trials, enough=2))
+    assert sorted(shown, key=lambda trial: trial.value)[-1].number == failed
+    assert [trial.value for trial in shown[1:]] == [5.0, 6.0]
+    settings = rungs.scored_settings(study.plan, study.trials)
+    assert [by_step for _, by_step in settings] == [{1: 5.0}, {1: 6.0}, {1: math.inf}]
+    rungs.promote(study.plan, study.study, study.trials[1])
+    trial = study.study.ask()
+    trial.set_user_attr(attempts.OUTCOME, "saturated discriminator")
+    trial.set_user_attr(attempts.HOPELESS, True)
+    study.study.tell(trial, state=TrialState.PRUNED)
+    (last,) = [by_step for params, by_step in rungs.scored_settings(study.plan, study.trials) if len(by_step) > 1]
+    assert last == {1: 5.0, 2: math.inf}
+    assert rungs.scored_settings(study.plan, study.trials)[0][1] == {1: 6.0}  # the longest, but it failed
 
 
 def test_updates_are_a_budget_that_is_never_exceeded() -> None:

@@ -109,6 +109,29 @@ def test_suggestions_depend_on_seed_worker_and_number_alone(sampler: str) -> Non
     assert len({suggested(0, 1), suggested(1, 1), suggested(0, 2), suggested(0, 1, seed=1)}) == 4
 
 
+@pytest.mark.parametrize("sampler", [name for name in ("tpe", "priorband", "gp") if name in INSTALLED])
+@pytest.mark.parametrize("pruner", ["asha", "halving"])
+def test_models_see_trials_that_failed_by_their_settings(sampler: str, pruner: str) -> None:
+    options = [f"search.sampler={sampler}", f"search.pruner={pruner}", "search.steps=6", "eval.every_steps=1"]
+    plan = read_plan(["search=custom", "model.dropout=interval(0,0.5)", *options])
+    study = optuna.create_study()
+    for state, attributes in (
+        (TrialState.COMPLETE, {}),
+        (TrialState.FAIL, {attempts.HOPELESS: True}),
+        (TrialState.FAIL, {}),
+        (TrialState.PRUNED, {attempts.HOPELESS: True}),
+    ):
+        study.add_trial(
+            create_trial(
+                state=state, value=9.0 if state == TrialState.COMPLETE else None, user_attrs=attributes,
+                params={"model.dropout": 0.1}, distributions={"model.dropout": FloatDistribution(0, 0.5)},
+            )
+        )  # fmt: skip
+    view = samplers.make_sampler(plan, 0, 4)._view(study)  # type: ignore[attr-defined]
+    assert [trial.number for trial in view.get_trials(states=(TrialState.COMPLETE,))] == [0, 1, 3]
+    assert study.trials[1].state == TrialState.FAIL
+
+
 CONDITIONAL = {
     "train.loss": "choice(bce, hinge)",
     "train.label_noise": "interval(0, 0.3) when train.loss=bce",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from experiments.records.status import RunStatus
+from experiments.records.status import FailureKind, RunStatus
 from gan import metric_names
 from sweeps.spec.plan import read_plan
 from sweeps.study import attempts
@@ -51,6 +51,23 @@ def test_what_is_hopeless_is_pruned_unless_it_is_the_baseline(is_baseline: bool,
         Objective(worker, trial, 0, params).value()
     assert isinstance(caught.value, optuna.TrialPruned) != is_baseline
     assert process.reasons == ([] if is_baseline else ["saturated discriminator"])
+    assert (attempts.HOPELESS in study.trials[0].user_attrs) != is_baseline
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_only_divergence_is_the_settings_fault(kind: FailureKind, tmp_path: Path) -> None:
+    plan = read_plan(["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"])
+    study = optuna.create_study()
+    trial = study.ask()
+    params = {"model.dropout": trial.suggest_float("model.dropout", 0, 0.5)}
+    process = SimpleNamespace(messages=lambda: [Ended(RunStatus.FAILED, 7, "it failed", kind)], interrupt=lambda: None)
+    worker = SimpleNamespace(
+        plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process,
+        give_up=lambda _: None, make_room=lambda: None,
+    )  # fmt: skip
+    with pytest.raises(TrialFailed):
+        Objective(worker, trial, 0, params).value()
+    assert (attempts.HOPELESS in study.trials[0].user_attrs) == (kind == FailureKind.DIVERGED)
 
 
 def test_an_interrupted_trial_is_left_to_be_requeued(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ sweeps/workers/objective.py asks them after each score, and ends the trial.
 
 import copy
 from collections.abc import Container
+from typing import Any
 
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.spec.plan import Plan
-from sweeps.study.attempts import counted
+from sweeps.study.attempts import counted, origin
 
 
 class CountedPruner(BasePruner):
@@ -26,6 +27,27 @@ class CountedPruner(BasePruner):
         # Replaced on the copy and not in a subclass, as Optuna itself makes its studies.
         view.get_trials = lambda *args, **options: counted_trials(study, *args, **options)  # type: ignore[method-assign]
         return self._pruner.prune(view, trial)
+
+
+class SuggestionHyperbandPruner(HyperbandPruner):
+    """Hyperband whose brackets are of suggestions, not of attempts; it compares the trials that a study shows it.
+
+    Optuna's asks the database, which has all attempts, and a requeued trial may change its bracket.
+    """
+
+    def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
+        suggestion = copy.copy(trial)
+        suggestion.number = origin(trial)
+        return super()._get_bracket_id(study, suggestion)
+
+    def _create_bracket_study(self, study: Study, bracket_id: int) -> Study:
+        def get_trials(*args: Any, **options: Any) -> list[FrozenTrial]:
+            trials = study.get_trials(*args, **options)
+            return [trial for trial in trials if self._get_bracket_id(study, trial) == bracket_id]
+
+        view = copy.copy(study)
+        view.get_trials = get_trials  # type: ignore[method-assign]
+        return view
 
 
 def counted_trials(
@@ -50,7 +72,7 @@ def make_pruner(plan: Plan) -> BasePruner:
         # The worse half ends at a third of the steps, and half of the others at two thirds.
         "halving": SuccessiveHalvingPruner(min_resource=third, reduction_factor=2),
         "median": MedianPruner(n_startup_trials=4, n_warmup_steps=third - 1),
-        "hyperband": HyperbandPruner(min_resource=third, max_resource=search.steps, reduction_factor=2),
+        "hyperband": SuggestionHyperbandPruner(min_resource=third, max_resource=search.steps, reduction_factor=2),
         "none": NopPruner(),
         "asha": NopPruner(),  # trials are paused and promoted: sweeps/study/rungs.py
     }[search.pruner]

@@ -1,5 +1,6 @@
 """The plan of a search, read from its command line and checked before anything is written."""
 
+import itertools
 import math
 import os
 import re
@@ -39,6 +40,8 @@ DEFAULTS = "defaults"  # the preset that searches of earlier versions started fr
 SPACE_PREFIX = "search.space."  # of the dimensions in a study's identity
 BASELINE_PREFIX = "baseline."  # of the baseline's settings in a study's identity
 BATCH_SIZE = "train.batch_size"
+EVERY_STEPS = "eval.every_steps"
+MANY_SCORES = 100  # of a trial: more take more time than they are worth
 START_FROM = "search.start_from"
 LEARN_FROM = "search.learn_from"
 LEARNING = ("tpe", "priorband", "linear", "gp")  # samplers that can learn from the trials of other studies
@@ -363,23 +366,43 @@ def _check_fixed_keys(fixed_keys: set[str]) -> None:
 
 
 def _search_run_overrides(search: SearchConfig, fixed_keys: set[str]) -> list[str]:
-    """Return the overrides of run.py that a search adds to those of the user."""
-    defaults = {
-        "eval.every_steps": _score_every_steps(search),
-        "train.keep_checkpoints": KEEP_CHECKPOINTS,
-    }
-    added = [f"{key}={value}" for key, value in defaults.items() if key not in fixed_keys]
-    return [f"train.steps={search.steps}", *added]
+    """Return the overrides of run.py that a search adds to those of the user. Raises ConfigError."""
+    added = [f"train.steps={search.steps}"]
+    if EVERY_STEPS not in fixed_keys:
+        added.append(f"{EVERY_STEPS}={_score_every_steps(search)}")
+    if "train.keep_checkpoints" not in fixed_keys:
+        added.append(f"train.keep_checkpoints={KEEP_CHECKPOINTS}")
+    return added
 
 
 def _score_every_steps(search: SearchConfig) -> int:
-    """Return how often a trial is scored unless the user says it: at the least twice on its lowest rung."""
+    """Return how often a trial is scored unless the user says it: at the least twice on its lowest rung.
+
+    Raises:
+        ConfigError: where search.min_steps could only be reached by very many scores.
+    """
     if search.pruner != "asha":
         return -(-search.steps // FEWEST_SCORES)  # rounded up
     if search.min_steps is None:
         return max(round(search.steps / 20), 1)
-    divisors = (search.min_steps // k for k in range(2, search.min_steps + 1) if search.min_steps % k == 0)
-    return next((steps for steps in divisors if search.steps >= FEWEST_SCORES * steps), 1)
+    every = _largest_divisor(search.min_steps, search.steps)
+    if _is_seldom_enough(every, search.min_steps, search.steps):
+        return every
+    others = (search.min_steps + sign * distance for distance in itertools.count(1) for sign in (-1, 1))
+    near = next(n for n in others if _is_seldom_enough(_largest_divisor(n, search.steps), n, search.steps))
+    rule = f"a multiple of {EVERY_STEPS}, which would be {every} then"
+    remedy = f"search.min_steps={near} is scored every {_largest_divisor(near, search.steps)} updates"
+    raise ConfigError("search.min_steps", rule, search.min_steps, remedy)
+
+
+def _largest_divisor(min_steps: int, steps: int) -> int:
+    """Return the longest distance of scores with two or more of them in `min_steps`, and FEWEST_SCORES in `steps`."""
+    divisors = (min_steps // k for k in range(2, min_steps + 1) if min_steps % k == 0)
+    return next((every for every in divisors if steps >= FEWEST_SCORES * every), 1)
+
+
+def _is_seldom_enough(every: int, min_steps: int, steps: int) -> bool:
+    return every >= min(steps / MANY_SCORES, min_steps / 4)
 
 
 def _join_option_values(arguments: Sequence[str]) -> list[str]:
@@ -412,6 +435,9 @@ def _check(plan: Plan) -> None:
             "search.steps", f"at least {SCORES} times eval.every_steps={every_steps}", search.steps, remedy
         )
     others = max(len(search.start_from), 1)
+    if search.sampler == "cmaes" and search.pruner == "asha":
+        rule = "halving, median, hyperband or none with search.sampler=cmaes, which learns from complete trials alone"
+        raise ConfigError("search.pruner", rule, search.pruner)
     least = 2 * plan.rungs[0] if search.sampler == "grid" else search.steps + others * plan.rungs[0]
     if search.updates is not None and search.updates < least:
         each = f"{others} start points" if others > 1 else "another trial"

@@ -114,6 +114,15 @@ def test_presets_are_under_the_command_line() -> None:
         ),
         (["search.storage=None"], "write null for none"),
         (["search.sampler=grid"], r"range\(...\) or choice\(...\) for search.sampler=grid"),
+        (
+            ["search.min_steps=503"],
+            "search.min_steps must be a multiple of eval.every_steps, which would be 1 then; got 503 "
+            r"\(search.min_steps=502 is scored every 251 updates\)",
+        ),
+        (
+            ["search.sampler=cmaes"],
+            "search.pruner must be halving, median, hyperband or none with search.sampler=cmaes.*; got 'asha'",
+        ),
         (["search.steps=1000", "eval.every_steps=400"], "search.steps must be at least 3 times eval.every_steps=400"),
         (["search.space={a: interval(0,1)}"], "dimension by dimension"),
         (["train.steps=100"], "train.steps must be absent in a search, which has search.steps"),
@@ -175,6 +184,8 @@ def test_scores_come_at_even_distances() -> None:
         (12, None, 1),
         (5000, 600, 300),
         (5000, 999, 333),
+        (5000, 60, 30),
+        (5000, 5000, 625),
     ):
         settings = [f"search.steps={steps}"] + ([f"search.min_steps={shortest}"] if shortest else [])
         assert read_plan(settings).config.eval.every_steps == every

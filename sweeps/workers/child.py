@@ -50,9 +50,18 @@ class Child:
             self.process.stdin.flush()
 
     def kill(self) -> None:
+        """End it at once; it saves nothing."""
         self.process.kill()
 
     def end(self) -> None:
+        """Let it save its state and end."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
+
+    def ending(self) -> str:
+        """Return how it ended without a word."""
+        code = self.process.returncode
+        if code is not None and code < 0:
+            return f"killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
+        return f"ended with exit code {code}; its last words are in {self.log}"

@@ -65,6 +65,7 @@ def check_launcher(name: str) -> None:
 
 
 def make_launcher(plan: Plan, logs: Path) -> Launcher:
+    """Return the launcher of a plan. Raises ConfigError where its cluster is not there; logs: of the workers."""
     logs.mkdir(parents=True, exist_ok=True)
     if plan.search.launcher == "ray":
         return RayLauncher(plan, logs)
@@ -102,7 +103,9 @@ class WorkerProcess(Child):
     def exit(self) -> tuple[int, str]:
         """Return its exit code and last words if it ended badly; 0 and none otherwise."""
         code = self.process.poll() or 0
-        return (code, last_line(self.log)) if code > 0 else (0, "")
+        if code < 0:
+            return code, self.ending()
+        return (code, last_line(self.log)) if code else (0, "")
 
 
 def last_line(log: Path) -> str:

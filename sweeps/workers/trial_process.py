@@ -40,10 +40,3 @@ class TrialProcess(Child):
     def interrupt(self) -> None:
         """Let it save its state and end, to be resumed."""
         self.end()
-
-    def ending(self) -> str:
-        """Return how it ended without a word."""
-        code = self.process.returncode
-        if code is not None and code < 0:
-            return f"killed by signal {-code}" + (" (out of memory?)" if code == -9 else "")
-        return f"ended with exit code {code}; its last words are in {self.log}"

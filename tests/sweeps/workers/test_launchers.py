@@ -13,6 +13,7 @@ from test_shared_study import SCRIPT, Shared, make, server, wait_for  # noqa: F4
 from gan.errors import ConfigError
 from sweeps.study import attempts
 from sweeps.workers import launchers
+from sweeps.workers.protocol import Task
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra ray)")
 needs_submitit = pytest.mark.skipif(
@@ -27,6 +28,22 @@ def test_a_launcher_that_is_not_installed_names_its_extra(name: str, monkeypatch
         ConfigError, match=rf'search.launcher must be one that is installed.*pip install -e "\.\[{name}\]"'
     ):
         launchers.check_launcher(name)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [("os.kill(os.getpid(), 9)", (-9, "killed by signal 9 (out of memory?)")), ("sys.exit(1)", (1, "out of reach"))],
+)
+def test_the_reason_of_a_workers_end_is_known(
+    end: str, expected: tuple[int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "worker.py"
+    program.write_text(f"import os, sys\nprint('error: out of reach', flush=True)\n{end}\n")
+    monkeypatch.setattr(launchers, "WORKER", program)
+    worker = launchers.WorkerProcess(Task([], 0, "trial.py"), tmp_path / "log")
+    worker.wait()
+    worker.end()
+    assert worker.exit() == expected
 
 
 @needs_ray

@@ -32,6 +32,7 @@ from sklearn.multioutput import MultiOutputRegressor
 from step_speed import arguments
 
 from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.schema import MOST_TRIALS
 from sweeps.spec.space import CONFIDENCES, PRIOR, Dimension, Space, Value, active, hydra_text, sampled_params
 from sweeps.study import attempts, rungs, samplers
 from sweeps.study.pruners import make_pruner
@@ -158,7 +159,12 @@ def seed_correlation(data: Data) -> float:
 def plan_of(kind: str, updates: int, steps: int) -> Plan:
     """Return the plan of a kind of search. Its widths are those of the table."""
     settings, priors = KINDS[kind]
-    budget = [f"search.updates={updates}", f"search.steps={steps}", f"eval.every_steps={steps // 10}"]
+    budget = [
+        f"search.updates={updates}",
+        f"search.trials={MOST_TRIALS}",
+        f"search.steps={steps}",
+        f"eval.every_steps={steps // 10}",
+    ]
     plain = read_plan([*SPACE, *budget, *settings])
     if priors == "literature":
         return plain

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from argparse import ArgumentError, ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from experiments.cli.compose import GROUPS, PRECISION, compose_config, compose_s
 from experiments.cli.overrides import parse, quote_texts, value_text
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.precision import AUTO
-from experiments.settings.rules import describe, text_keys
+from experiments.settings.rules import describe, get, text_keys
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
 from experiments.training import gpus
 from experiments.training.facts import read_records, settings
@@ -22,6 +22,7 @@ from experiments.training.hardware import available_cores
 from gan.errors import ConfigError, without_password
 from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings, split_password
 from sweeps.spec.space import (
+    WHEN,
     Dimension,
     Space,
     Value,
@@ -30,6 +31,7 @@ from sweeps.spec.space import (
     combinations,
     distinct_values,
     hydra_text,
+    impossible_condition,
     inherits_value,
     read_space,
     without_fixed_conditions,
@@ -47,6 +49,16 @@ LEARN_FROM = "search.learn_from"
 LEARNING = ("tpe", "priorband", "linear", "gp")  # samplers that can learn from the trials of other studies
 NOTIFY = "search.notify"
 KEEP_CHECKPOINTS = 2  # the latest of a trial, 17 MB each; the best by score is kept beside them
+# Settings that act in some searches alone, and in which.
+ACTS: Mapping[str, tuple[str, Callable[[SearchConfig], bool]]] = {
+    "search.min_steps": ("search.pruner=asha", lambda search: search.pruner == "asha"),
+    "search.resources.cpus": ("search.launcher=ray or slurm", lambda search: search.launcher != "local"),
+    "search.resources.gpus": ("search.launcher=ray or slurm", lambda search: search.launcher != "local"),
+    "search.slurm.partition": ("search.launcher=slurm", lambda search: search.launcher == "slurm"),
+    "search.slurm.minutes": ("search.launcher=slurm", lambda search: search.launcher == "slurm"),
+    "search.ray_address": ("search.launcher=ray", lambda search: search.launcher == "ray"),
+    "search.grace_seconds": ("search.storage is an address", lambda search: search.storage is not None),
+}
 MOST_WORKERS = 4  # unless search.workers says otherwise: each takes about 1 GB
 
 
@@ -261,9 +273,10 @@ def read_plan(arguments: list[str]) -> Plan:
     fixed_overrides = [*_quote_texts(search.overrides), *other_overrides]
     if preset_of(fixed_overrides) is None:
         fixed_overrides = [f"experiment={TUTORIAL}", *fixed_overrides]
-    fixed_keys = {override.key_or_group for override in parse(fixed_overrides)}
-    _check_search_keys({o.key_or_group: value_text(o) for o in parse(fixed_overrides)} | space_texts)
-    _check_fixed_keys(fixed_keys)
+    fixed = {override.key_or_group: value_text(override) for override in parse(fixed_overrides)}
+    fixed_keys = fixed.keys()
+    _check_search_keys(fixed | space_texts)
+    _check_fixed_keys(fixed)
     added = _search_run_overrides(search, fixed_keys)
     config = compose_config([*fixed_overrides, *added], args.config_dir)
     precision = f"{PRECISION}={config.train.precision}"
@@ -271,7 +284,8 @@ def read_plan(arguments: list[str]) -> Plan:
     overrides = [*fixed_overrides, *added]
 
     named = {override.key_or_group for override in parse(search_overrides)}
-    if search.updates is not None and "search.trials" not in named:
+    names_trials = "search.trials" in named or search.trials != describe(Settings)["search.trials"]["default"]
+    if search.updates is not None and not names_trials:
         search.trials = MOST_TRIALS
     if "search.confirm.top" not in named:
         search.confirm.top = min(search.confirm.top, search.trials - 1)
@@ -281,7 +295,9 @@ def read_plan(arguments: list[str]) -> Plan:
             os.environ["PGPASSWORD"] = password
 
     preset_space = {key: text for key, text in search.space.items() if key not in fixed_keys}
-    space, left_out = without_fixed_conditions(read_space(preset_space | space_texts), config)
+    written = read_space(preset_space | space_texts)
+    _check_conditions([dimension for dimension in written if dimension.key in space_texts], written)
+    space, left_out = without_fixed_conditions(written, config)
     if not space:
         raise ConfigError("search.space", "one dimension or more that means something", "; ".join(left_out))
     command = [without_password(argument) for argument in _join_option_values(arguments)]
@@ -350,22 +366,31 @@ def _check_search_keys(values: dict[str, str]) -> None:
     """Raise ConfigError for a setting of the search without its section: trials=5."""
     for key, value in values.items():
         if key not in describe(Config) and f"search.{key}" in describe(Settings):
-            raise ConfigError(key, "a known setting", value, f"did you mean 'search.{key}'?")
+            raise ConfigError(key, "a known setting", value, f"did you mean 'search.{key}={value}'?")
 
 
-def _check_fixed_keys(fixed_keys: set[str]) -> None:
-    """Raise ConfigError for a setting of run.py that a search has another setting for."""
+def _check_fixed_keys(fixed: Mapping[str, str]) -> None:
+    """Raise ConfigError for a setting of run.py that a search has another setting for. fixed: values by key."""
     for key, instead in (
         ("train.steps", "search.steps"),
         ("name", "search.study"),
         ("resume", "search.study"),
         ("notify", "search.notify"),
     ):
-        if key in fixed_keys:
-            raise ConfigError(key, f"absent in a search, which has {instead}", "a value")
+        if key in fixed:
+            raise ConfigError(key, f"absent in a search, which has {instead}", fixed[key], f"{instead}={fixed[key]}")
 
 
-def _search_run_overrides(search: SearchConfig, fixed_keys: set[str]) -> list[str]:
+def _check_conditions(dimensions: Sequence[Dimension], space: Space) -> None:
+    """Raise ConfigError for a dimension of the command line that would never mean anything in the space."""
+    for dimension in dimensions:
+        if impossible := impossible_condition(dimension, space):
+            condition, named = impossible
+            rule = f"a condition that {named.key}={named.values} can fulfil"
+            raise ConfigError(f"{dimension.key}{WHEN}...", rule, str(condition))
+
+
+def _search_run_overrides(search: SearchConfig, fixed_keys: Collection[str]) -> list[str]:
     """Return the overrides of run.py that a search adds to those of the user. Raises ConfigError."""
     added = [f"train.steps={search.steps}"]
     if EVERY_STEPS not in fixed_keys:
@@ -420,9 +445,11 @@ def _check(plan: Plan) -> None:
     """Raise ConfigError where settings do not go together. The rule of a single key is checked before."""
     search = plan.search
     every_steps = plan.config.eval.every_steps
+    for key, (condition, acts) in ACTS.items():
+        value = get(Settings(search), key)
+        if value != describe(Settings)[key]["default"] and not acts(search):
+            raise ConfigError(key, f"absent unless {condition}", value)
     if search.min_steps is not None:
-        if search.pruner != "asha":
-            raise ConfigError("search.min_steps", "absent unless search.pruner=asha", search.min_steps)
         if search.min_steps > search.steps:
             rule = f"at most search.steps={search.steps}"
             raise ConfigError("search.min_steps", rule, search.min_steps, "search.min_steps=<updates> sets it")
@@ -458,8 +485,9 @@ def _check(plan: Plan) -> None:
     if search.launcher != "local" and search.storage is None:
         remedy = "search.storage=postgresql+psycopg://user@host:port/database, which its hosts share"
         raise ConfigError("search.launcher", "local without search.storage", search.launcher, remedy)
-    if search.launcher == "slurm" and search.resources.gpus % 1:
-        raise ConfigError("search.resources.gpus", "a whole number with SLURM", search.resources.gpus)
+    for key in ("search.resources.cpus", "search.resources.gpus"):
+        if search.launcher == "slurm" and (value := get(Settings(search), key)) % 1:
+            raise ConfigError(key, "a whole number with SLURM", value)
     devices = plan.config.train.devices
     for dimension in plan.space:
         if dimension.key == BATCH_SIZE and isinstance(devices, int) and devices > 1:

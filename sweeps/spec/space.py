@@ -209,14 +209,15 @@ def without_fixed_conditions(space: Space, config: Config) -> tuple[Space, list[
 
     Returns:
         The space with conditions on its own dimensions alone, and the texts of the dimensions that mean nothing with
-        these settings and are not in it. A dimension that depends on one of those is not in it either.
+        these settings and are not in it. A dimension that depends on one of those is not in it either, nor is one whose
+        condition no value of the space fulfils.
     """
     kept: dict[str, Dimension] = {}
     left_out: dict[str, str] = {}
     for dimension in in_order(space):
         own = {each.key for each in space}
         fixed = [each for each in dimension.conditions if each.key not in own]
-        hopeless = any(each.key in left_out for each in dimension.conditions)
+        hopeless = any(each.key in left_out for each in dimension.conditions) or impossible_condition(dimension, space)
         if hopeless or not all(each.holds(effective(config, each.key)) for each in fixed):
             left_out[dimension.key] = f"{dimension.key} ({dimension.text.partition(WHEN)[2]})"
             continue
@@ -224,6 +225,20 @@ def without_fixed_conditions(space: Space, config: Config) -> tuple[Space, list[
             dimension, conditions=tuple(each for each in dimension.conditions if each.key in own)
         )
     return tuple(kept[each.key] for each in space if each.key in kept), list(left_out.values())
+
+
+def impossible_condition(dimension: Dimension, space: Space) -> tuple[Condition, Dimension] | None:
+    """Return a condition of a dimension that no value of the space fulfils, with the dimension that it names."""
+    named = {each.key: each for each in space}
+    pairs = [(each, named[each.key]) for each in dimension.conditions if each.key in named]
+    return next((pair for pair in pairs if not _can_hold(*pair)), None)
+
+
+def _can_hold(condition: Condition, dimension: Dimension) -> bool:
+    d = dimension.distribution
+    if isinstance(d, CategoricalDistribution):
+        return any(map(condition.holds, d.choices))
+    return condition.is_negated or any(is_in_distribution(d, value) for value in condition.values)
 
 
 def in_order(space: Space) -> list[Dimension]:

@@ -77,7 +77,7 @@ class Worker:
             raise ConfigError("search.study", BEGUN_HERE, name, f"there: {', '.join(sorted(names)) or 'none'}")
         study = optuna.load_study(study_name=name, storage=self._storage)
         if published.ARGUMENTS not in study.user_attrs:
-            raise ConfigError("search.study", "one that was begun with search.storage", name)
+            raise ConfigError("search.study", BEGUN_HERE, name, "it was made by an older version, or by other means")
         return study
 
     def _read(self, attributes: dict[str, Any]) -> None:
@@ -232,7 +232,7 @@ def join(arguments: list[str], program: Path = TRIAL) -> int:
     check_own_settings(arguments)
     plan = read_plan(arguments)
     if plan.search.storage is None:
-        raise ConfigError("search.storage", "given in a worker", "none", "the address that the search has")
+        raise ConfigError("search.storage", "the search's own in a worker", "none", "search.storage=<address> names it")
     if not storage.is_there(plan.search.storage):  # to open it would make it
         raise ConfigError("search.study", BEGUN_HERE, plan.search.study, "there: none")
     number = int.from_bytes(os.urandom(4), "big")

@@ -11,6 +11,7 @@ from experiments.records.folders import RunFolder, write_json
 from experiments.settings.rules import get
 from gan.errors import ConfigError
 from sweeps.spec.plan import plan_warnings, read_plan
+from sweeps.spec.schema import MOST_TRIALS
 from sweeps.spec.space import sampled_params
 from sweeps.study.identity import check_identity
 
@@ -98,8 +99,27 @@ def test_presets_are_under_the_command_line() -> None:
         (["search.trials=0"], r"search.trials must be in \[2, 100000\]; got 0"),
         (["search.sampler=tpee"], "did you mean 'tpe'"),
         (["search.trails=9"], "search.trails must be a known setting.*'search.trials'"),
-        (["trials=9"], "trials must be a known setting; got '9'.*'search.trials'"),
-        (["seeds=9", "study=a,b"], "study must be a known setting; got 'a,b'.*'search.study'"),
+        (["trials=9"], "trials must be a known setting; got '9'.*'search.trials=9'"),
+        (["seeds=9", "study=a,b"], "study must be a known setting; got 'a,b'.*'search.study=a,b'"),
+        (
+            ["train.loss=bce,hinge", "train.r1_every_steps=1,4 when train.loss=non_saturating"],
+            r"train.r1_every_steps when ... must be a condition that train.loss=choice\(bce, hinge\) can fulfil; "
+            "got 'train.loss=non_saturating'",
+        ),
+        (
+            ["model.dropout=interval(0,0.5)", "train.r1_every_steps=1,4 when model.dropout=0.6"],
+            "train.r1_every_steps when ... must be a condition that model.dropout=interval",
+        ),
+        (["search.resources.cpus=2"], "search.resources.cpus must be absent unless search.launcher=ray or slurm; got"),
+        (["search.resources.gpus=1"], "search.resources.gpus must be absent unless search.launcher=ray or slurm; got"),
+        (["search.slurm.partition=gpu"], "search.slurm.partition must be absent unless search.launcher=slurm"),
+        (["search.slurm.minutes=10"], "search.slurm.minutes must be absent unless search.launcher=slurm"),
+        (["search.ray_address=auto"], "search.ray_address must be absent unless search.launcher=ray"),
+        (["search.grace_seconds=60"], "search.grace_seconds must be absent unless search.storage is an address"),
+        (
+            ["search.launcher=slurm", "search.storage=sqlite:////tmp/x.db", "search.resources.cpus=1.5"],
+            "search.resources.cpus must be a whole number with SLURM; got 1.5",
+        ),
         (["search.learn_from=quick"], r"a list of texts; got 'quick' \(search.learn_from=\[quick\]\)"),
         (["search=quik"], "search must be one of custom, default, grid, levers, quick.*'quick'"),
         (["search.confirm.top=99"], "search.confirm.top must be at most 19"),
@@ -125,7 +145,10 @@ def test_presets_are_under_the_command_line() -> None:
         ),
         (["search.steps=1000", "eval.every_steps=400"], "search.steps must be at least 3 times eval.every_steps=400"),
         (["search.space={a: interval(0,1)}"], "dimension by dimension"),
-        (["train.steps=100"], "train.steps must be absent in a search, which has search.steps"),
+        (
+            ["train.steps=100"],
+            r"train.steps must be absent in a search, which has search.steps; got '100' \(search.steps=100\)",
+        ),
         (["name=x"], "name must be absent"),
         (["search=custom"], "search.space must be one key or more"),
         (["search.study=../x"], "search.study must be letters"),
@@ -172,6 +195,19 @@ def test_batch_sizes_that_devices_can_share_are_taken() -> None:
 
 def test_few_trials_need_no_word_about_the_confirmation() -> None:
     assert read_plan(["search.trials=3"]).search.confirm.top == 2
+
+
+def test_a_budget_of_updates_leaves_the_trials_of_a_preset() -> None:
+    preset = read_plan(["search=levers"])
+    assert read_plan(["search=levers", "search.updates=60000"]).search.trials == preset.search.trials == 100
+    assert read_plan(["search.updates=60000"]).search.trials == MOST_TRIALS
+    assert read_plan(["search.updates=60000", "search.trials=20"]).search.trials == 20
+
+
+def test_a_dimension_of_a_preset_is_left_out_where_its_condition_cannot_hold() -> None:
+    plan = read_plan(["search=levers", "train.loss=hinge,non_saturating"])
+    assert "train.label_noise" not in {dimension.key for dimension in plan.space}
+    assert any("train.label_noise (train.loss=bce)" in text for text in plan.left_out)
 
 
 def test_scores_come_at_even_distances() -> None:

@@ -235,7 +235,7 @@ def test_a_worker_may_have_its_own_folder_of_presets(tmp_path: Path) -> None:
         (["search.storage=sqlite:///x.db"], "search.storage must be postgresql+psycopg://user@host"),
         (["search.launcher=ray"], "search.launcher must be local without search.storage"),
         (["search.launcher=rays"], "did you mean 'ray'?"),
-        (["search.role=worker"], "search.storage must be given in a worker"),
+        (["search.role=worker"], "search.storage must be the search's own in a worker"),
         (["search.role=worker", "search.trials=9", "search.storage=sqlite:////tmp/x.db"], "search.trials must be left to the study"),
         (["search.launcher=slurm", "search.resources.gpus=0.5", "search.storage=sqlite:////tmp/x.db"], "search.resources.gpus must be a whole number"),
         (["search.grace_seconds=1"], "search.grace_seconds must be at least 12"),

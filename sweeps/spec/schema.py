@@ -41,16 +41,18 @@ class ResourcesConfig:
 
 @dataclass
 class SlurmConfig:
-    partition: str | None = setting(None, "where jobs go; by default the cluster's own, or SBATCH_PARTITION")
+    partition: str | None = setting(
+        None, "partition that jobs go to; by default the cluster's own, or SBATCH_PARTITION"
+    )
     minutes: int = setting(240, "time limit of a job; at its end the trial is saved and the job queued anew", COUNT)
 
 
 @dataclass
 class ConfirmConfig:
-    top: int = setting(3, "best trials that are trained again, beside the baseline", COUNT)
+    top: int = setting(3, "number of the best trials that are trained again, beside the baseline", COUNT)
     seeds: int = setting(
         4,
-        "fresh seeds at most that each is trained on, until it is decided; 0 for no confirmation",
+        "most fresh seeds that each is trained on, until it is decided; 0 for no confirmation",
         Interval(0, MOST_SEEDS),
     )
 
@@ -58,22 +60,30 @@ class ConfirmConfig:
 @dataclass
 class SearchConfig:
     space: dict[str, str] = setting(
-        {}, "in a preset: keys of run.py, each with its interval(...), range(...) or choice(...)"
+        {}, "dimensions, in a preset: keys of run.py, each with its interval(...), range(...) or choice(...)"
     )
     overrides: list[str] = setting([], "settings of every trial, before those of the command line")
     study: str = setting("gan", "name of the study; the same name resumes it", FolderName())
     trials: int = setting(
-        20, "settings to try, the baseline (experiment=, or the tutorial's) among them", Interval(2, MOST_TRIALS)
+        20,
+        "number of settings to try, the baseline (experiment=, or the tutorial's) among them",
+        Interval(2, MOST_TRIALS),
     )
-    hours: float | None = setting(None, "after which no more trials start, all sessions together", POSITIVE)
-    updates: int | None = setting(None, "of all trials together, after which none trains on", COUNT)
+    hours: float | None = setting(
+        None,
+        "hours of search, summed over all sessions, after which no trial is started or promoted; running ones finish",
+        POSITIVE,
+    )
+    updates: int | None = setting(None, "budget of updates of all trials together, never exceeded", COUNT)
     steps: int = setting(5000, "updates of the longest trials", Interval(SCORES, 10**9))
     min_steps: int | None = setting(
-        None, "updates that every trial makes, with pruner=asha; by default about a tenth of steps", COUNT
+        None, "updates of the shortest trials, with pruner=asha; by default about a tenth of steps", COUNT
     )
-    eta: int = setting(3, "of so many trials of one length the best trains on, with pruner=asha", Interval(2, 100))
+    eta: int = setting(
+        3, "fraction that is promoted, with pruner=asha: one of every eta trials of one length", Interval(2, 100)
+    )
     workers: int | None = setting(
-        None, "trials at a time, which share the cores; by default as many as cores, up to 4", COUNT
+        None, "number of trials at a time, which share the cores; by default as many as cores, up to 4", COUNT
     )
     start_from: list[str] = setting(
         [], "settings that are tried first after the baseline: presets, run:<name>, best:<study>"
@@ -81,37 +91,43 @@ class SearchConfig:
     learn_from: list[str] = setting(
         [], "earlier studies whose ranks guide the sampler from the first suggestion on; their trials do not count"
     )
-    sampler: str = setting("tpe", "what suggests settings", Choice(SAMPLERS))
+    sampler: str = setting("tpe", "sampler, which suggests settings", Choice(SAMPLERS))
     pruner: str = setting(
-        "asha", "what shortens trials: asha promotes the best, the others end the worst", Choice(PRUNERS)
+        "asha", "pruner, which shortens trials: asha promotes the best, the others end the worst", Choice(PRUNERS)
     )
-    seed: int = setting(0, "of the suggestions; trials are trained on seed=", Interval(0))
-    retries: int = setting(2, "times that a trial whose process was killed is requeued", Interval(0, 100))
+    seed: int = setting(0, "seed of the suggestions; trials train on seed=", Interval(0))
+    retries: int = setting(2, "number of times that a trial is requeued whose process was killed", Interval(0, 100))
     keep_checkpoints: str = setting(
         "winners",
-        "after the confirmation: those of the winner, of the baseline and of paused trials, or all",
+        "checkpoints kept after the confirmation: winners (winner, baseline, lowest score, paused trials) or all",
         Choice(("winners", "all")),
     )
-    extend: bool = setting(False, "resume a study of the same name although its space was another")
+    extend: bool = setting(False, "whether to resume a study of the same name although its space was another")
     notify: str | None = setting(
         None,
         "program that is told at the end, by its standard input and where it says {}: 'notify-send GAN {}'",
         Command(),
     )
-    dry_run: bool = setting(False, "print the space, five suggestions and the time it would take; write nothing")
-    role: str = setting("search", "what this process is: the whole search, or one more worker of it", Choice(ROLES))
+    dry_run: bool = setting(
+        False, "whether to print the space, five suggestions and the time it would take, and write nothing"
+    )
+    role: str = setting("search", "role of this process: the whole search, or one more worker of it", Choice(ROLES))
     storage: str | None = setting(
         None, "database that workers on all hosts share; by default studies.db of records.root", StorageAddress()
     )
-    launcher: str = setting("local", "what starts workers: this machine, a Ray cluster or SLURM", Choice(LAUNCHERS))
+    launcher: str = setting(
+        "local", "launcher, which starts workers: on this machine, on a Ray cluster or by SLURM", Choice(LAUNCHERS)
+    )
     grace_seconds: int = setting(
-        180, "without a sign of life from a worker, after which its trial is requeued", Interval(12)
+        180, "seconds without a heartbeat after which a worker's trial is requeued", Interval(12)
     )
     checkpoint_upload_minutes: float | None = setting(
-        None, "between two uploads of a trial's state to MLflow, for hosts that share no folder", POSITIVE
+        None, "minutes between two uploads of a trial's state to MLflow, for hosts that share no folder", POSITIVE
     )
     ray_address: str | None = setting(
-        None, "of a Ray cluster, or auto; by default RAY_ADDRESS, or a cluster of this machine alone", NotEmpty()
+        None,
+        "address of a Ray cluster, or auto; by default RAY_ADDRESS, or a cluster of this machine alone",
+        NotEmpty(),
     )
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     slurm: SlurmConfig = field(default_factory=SlurmConfig)

@@ -250,7 +250,7 @@ FAULTS = [
     ),
     Fault(
         "killed-trial",
-        "sweeps/workers/trial_process.py",
+        "sweeps/workers/child.py",
         "A trial that a signal killed is said to have ended by itself.",
         "if code is not None and code < 0:",
         "if code is not None and code > 128:",

@@ -33,8 +33,8 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import Value, as_overrides
 from sweeps.study import attempts, identity
+from sweeps.study.states import OVER
 
-STATES = ("COMPLETE", "PAUSED", "PRUNED", "FAIL")
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
@@ -162,7 +162,7 @@ def _page(
     confirmed = [comparison.baseline, *comparison.candidates] if comparison is not None else []
     race = race_chart(confirmed)
     is_map = plots.is_map(plan) and bool(done)
-    states = {name: sum(attempts.state_name(t) == name for t in trials) for name in STATES}
+    states = {name: sum(attempts.state_name(t) == name for t in trials) for name in OVER}
     return render(
         TEMPLATE,
         study=plan.search.study,

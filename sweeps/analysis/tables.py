@@ -16,6 +16,7 @@ from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError
 from gan.images import grid, read_pixels
+from sweeps.study.states import State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -167,13 +168,13 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
 def best_table(trials: Path, count: int = 8) -> str:
     """Return the best trials of a search, and the tutorial's settings, from its trials.csv."""
     rows, keys = read_search(trials)
-    done = sorted((row for row in rows if row["state"] == "COMPLETE"), key=lambda row: float(row["score"]))
+    done = sorted((row for row in rows if row["state"] == State.COMPLETE), key=lambda row: float(row["score"]))
     best = done[:count] + [row for row in done[count:] if row["trial"] == "0"]
     lines = ["| trial | score | " + " | ".join(f"`{key}`" for key in keys) + " |", "|---" * (2 + len(keys)) + "|"]
     for row in best:
         name = "0, the tutorial's" if row["trial"] == "0" else row["trial"]
         lines.append(f"| {name} | {float(row['score']):.3g} | " + " | ".join(_short(row[key]) for key in keys) + " |")
-    words = {"COMPLETE": "trials completed", "PAUSED": "paused", "PRUNED": "pruned", "FAIL": "failed"}
+    words = {State.COMPLETE: "trials completed", State.PAUSED: "paused", State.PRUNED: "pruned", State.FAIL: "failed"}
     states = {word: sum(row["state"] == state for row in rows) for state, word in words.items()}
     counts = ", ".join(f"{count} {word}" for word, count in states.items() if count or word != "paused")
     updates = sum(int(row["steps"]) for row in rows)
@@ -244,8 +245,8 @@ def look_table(file: Path) -> str:
 
 def _goodness(row: Row) -> tuple[bool, int, float]:
     """Return what trials are sorted by, the best first: as in a search's report, by length and then by score."""
-    length = 0 if row["state"] == "COMPLETE" else -int(row["steps"])
-    return row["state"] != "COMPLETE", length, float(row["score"] or "inf")
+    length = 0 if row["state"] == State.COMPLETE else -int(row["steps"])
+    return row["state"] != State.COMPLETE, length, float(row["score"] or "inf")
 
 
 def read_search(file: Path) -> tuple[list[Row], list[str]]:

@@ -14,6 +14,7 @@ from sweeps.analysis import trial_rows
 from sweeps.spec.plan import Plan
 from sweeps.spec.schema import SCORES
 from sweeps.study import attempts, rungs
+from sweeps.study.states import State
 from sweeps.study.suggestions import KIND, LINEAR, MUTATION, PRIOR, RANDOM, TPE
 
 # By the word for a state: colour and symbol.
@@ -28,7 +29,7 @@ STATES = {
     "best": ("var(--good)", "star"),
 }
 WORDS = {
-    "FAIL": "failed", "PRUNED": "pruned", "PAUSED": "paused", "STOPPED": "stopped", "COMPLETE": "complete",
+    State.FAIL: "failed", State.PRUNED: "pruned", State.PAUSED: "paused", State.STOPPED: "stopped", State.COMPLETE: "complete",
 }  # fmt: skip
 KINDS = {RANDOM: "#888888", PRIOR: "var(--c2)", TPE: "var(--c5)", MUTATION: "var(--c3)", LINEAR: "var(--c0)"}
 WINDOW = 10  # suggestions, of which fractions are taken

@@ -7,10 +7,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.cli.progress import brief, short_names
+from experiments.cli.progress import brief
 from experiments.tracking.delivery import Delivery
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import table_text
+from sweeps.spec.space import name_values
 from sweeps.study import attempts, rungs
 
 BEST_PAUSED = 3  # that are named
@@ -28,8 +28,7 @@ def last_score(trial: FrozenTrial) -> float | None:
 
 def words(plan: Plan, trial: FrozenTrial) -> str:
     """Return a trial in a line: its score, state and settings."""
-    params = attempts.shown_params(plan, trial)
-    settings = [f"{name} {table_text(params[key])}" for key, name in short_names(params).items()]
+    settings = name_values(attempts.shown_params(plan, trial))
     state = attempts.state_name(trial).lower()
     known = [brief(last_score(trial)), state if state == "complete" else f"{state} at step {steps_of(trial):,}"]
     return f"trial {attempts.origin(trial)}: {', '.join([*filter(None, known), *settings])}"

@@ -5,20 +5,21 @@ from collections.abc import Mapping, Sequence
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from experiments.cli.progress import say, short_names
+from experiments.cli.progress import say
 from gan.errors import first_line
 from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.display.live import LiveDisplay
-from sweeps.display.table import FINISHED, Progress, Row, TrialsTable, best_of, three_digits
+from sweeps.display.table import Progress, Row, TrialsTable, best_of, three_digits
 from sweeps.display.time_left import ThroughputMeter, time_left
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import Value, table_text
+from sweeps.spec.space import Value, name_values
 from sweeps.study import attempts, rungs
+from sweeps.study.states import OVER, State
 
 
 def format_params(params: Mapping[str, Value]) -> str:
-    """Return parameters in one line: the last part of each key, and its value in four digits."""
-    return "  ".join(f"{name} {table_text(params[key])}" for key, name in short_names(params).items())
+    """Return parameters in one line."""
+    return "  ".join(name_values(params))
 
 
 class SearchDisplay(LiveDisplay):
@@ -76,15 +77,15 @@ class SearchDisplay(LiveDisplay):
             promoted_to=event.promoted_to or before.promoted_to,
         )  # fmt: skip
         goes_on = f"promoted: trains on to {event.promoted_to:,} updates" if event.promoted_to else ""
-        if before.state == "STOPPED":
+        if before.state == State.STOPPED:
             goes_on = "resumes where it was stopped"
         self._line(event.origin, goes_on or "begins: " + format_params(event.params))
 
     def stopping(self) -> None:
         """Show that the search stops and that its running trials save their state."""
         for row in self._rows.values():
-            if row.state == TrialState.RUNNING.name:
-                row.state = "STOPPED"
+            if row.state == State.RUNNING:
+                row.state = State.STOPPED
         say(self._console, "stopping: trials save their state")
         self.refresh()
 
@@ -124,7 +125,7 @@ class SearchDisplay(LiveDisplay):
     def _table(self, all_rows: bool = False) -> TrialsTable:
         """Return the table, for the live area or, with all rows, for the end of the search."""
         rows = list(self._rows.values())
-        finished = sum(row.state in FINISHED for row in rows)
+        finished = sum(row.state in OVER for row in rows)
         best = best_of(rows)
         search = self._plan.search
         done, budget = finished, self._plan.budget
@@ -148,8 +149,10 @@ class SearchDisplay(LiveDisplay):
             running_updates = 0
             to_start = max(rungs.expected_updates(self._plan) - sum(row.step for row in self._rows.values()), 0)
         else:
-            running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in FINISHED)
-            lengths = [row.step for row in self._rows.values() if row.state in ("COMPLETE", "PRUNED") and row.step]
+            running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in OVER)
+            lengths = [
+                row.step for row in self._rows.values() if row.state in (State.COMPLETE, State.PRUNED) and row.step
+            ]
             mean_length = sum(lengths) / len(lengths) if lengths else search.steps
             to_start = round(max(self._plan.budget - len(self._rows), 0) * mean_length)
         seconds_to_start = self.throughput.seconds(to_start)
@@ -162,11 +165,11 @@ class SearchDisplay(LiveDisplay):
 
 def _ending(row: Row) -> str:
     """Return how a trial ended."""
-    if row.state == "COMPLETE":
+    if row.state == State.COMPLETE:
         return f"score {row.score:.4g}" if row.score is not None else "complete"
-    if row.state == "PAUSED":
+    if row.state == State.PAUSED:
         return f"{row.reason}: score {row.score:.4g}" if row.score is not None else row.reason
-    if row.state == "STOPPED":
+    if row.state == State.STOPPED:
         return f"stopped at step {row.step:,}" + (f": {row.reason}" if row.reason not in ("", "interrupted") else "")
-    word = {"PRUNED": "pruned", "FAIL": "failed"}[row.state]
+    word = {State.PRUNED: "pruned", State.FAIL: "failed"}[State(row.state)]
     return f"{word}: {row.reason}"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from optuna.trial import TrialState
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -14,17 +13,17 @@ from rich.text import Text
 
 from experiments.cli.progress import bar_line, short_names
 from sweeps.spec.space import Value, hydra_text
+from sweeps.study.states import OVER, State
 
 MAX_FINISHED_ROWS = 12  # beside the trials that are running
-FINISHED = ("COMPLETE", "PAUSED", "PRUNED", "FAIL")
-STYLES = {
-    "WAITING": "cyan",
-    TrialState.RUNNING.name: "cyan",
-    "COMPLETE": "green",
-    "PAUSED": "blue",
-    "PRUNED": "yellow",
-    "FAIL": "red",
-    "STOPPED": "yellow",
+STYLES: dict[str, str] = {
+    State.WAITING: "cyan",
+    State.RUNNING: "cyan",
+    State.COMPLETE: "green",
+    State.PAUSED: "blue",
+    State.PRUNED: "yellow",
+    State.FAIL: "red",
+    State.STOPPED: "yellow",
 }
 KEPT_SETTINGS = 4  # the tutorial's, which are left out only after the column of steps
 GAP = 2  # characters between two columns
@@ -49,7 +48,7 @@ class Row:
     origin: int
     params: Mapping[str, Value]
     preset: str = ""
-    state: str = TrialState.RUNNING.name
+    state: str = State.RUNNING
     step: int = 0
     score: float | None = None
     reason: str = ""
@@ -58,7 +57,7 @@ class Row:
     @property
     def note(self) -> str:
         """The preset, and the first words of the reason. The report has all of it."""
-        first_words = re.split(r"[;.] ", self.reason)[0] if self.state in ("PRUNED", "FAIL") else ""
+        first_words = re.split(r"[;.] ", self.reason)[0] if self.state in (State.PRUNED, State.FAIL) else ""
         return ", ".join(filter(None, [self.preset, first_words]))
 
 
@@ -134,13 +133,13 @@ class TrialsTable:
     def _visible_rows(self, max_rows: float) -> list[Row]:
         """Return the best trial, the running ones, and the latest of the others, as far as there are lines."""
         best = [self.best] if self.best is not None else []
-        running = [row for row in self.rows if row.state not in FINISHED]
-        finished = sorted((row for row in self.rows if row.state in FINISHED), key=lambda row: -row.origin)
+        running = [row for row in self.rows if row.state not in OVER]
+        finished = sorted((row for row in self.rows if row.state in OVER), key=lambda row: -row.origin)
         latest = [row for row in finished if row not in best]
         latest = latest if self.all_rows else latest[: MAX_FINISHED_ROWS - len(best)]
         count = int(min(max(max_rows, 1), len(self.rows)))
         visible = [*best, *running, *latest][:count]
-        return sorted(visible, key=lambda row: (row.state not in FINISHED, row.origin))
+        return sorted(visible, key=lambda row: (row.state not in OVER, row.origin))
 
     def _columns(self, titles: Mapping[str, str], rows: Sequence[Row]) -> dict[str, _Column]:
         """Return all columns but the notes: trial, score, state, step, and one for each key of `titles`."""
@@ -196,13 +195,13 @@ class TrialsTable:
 
     def _failures(self, rows: Sequence[Row]) -> list[str]:
         """Return why the latest trials failed."""
-        failed = [row for row in rows if row.state == "FAIL"][-MAX_FAILURES:]
+        failed = [row for row in rows if row.state == State.FAIL][-MAX_FAILURES:]
         return [f"trial {row.origin} failed: {row.note}" for row in failed]
 
 
 def best_of(rows: Sequence[Row]) -> Row | None:
     """Return the complete trial with the lowest score."""
-    complete = [row for row in rows if row.state == "COMPLETE" and row.score is not None]
+    complete = [row for row in rows if row.state == State.COMPLETE and row.score is not None]
     return min(complete, key=lambda row: (row.score, row.origin), default=None)
 
 

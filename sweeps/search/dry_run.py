@@ -44,8 +44,7 @@ def suggestions(plan: Plan, learned: Learned | None = None) -> Iterator[dict[str
     study = optuna.create_study()
     if learned:
         study.set_user_attr(LEARNED, learned)
-    if plan.search.sampler != "grid":
-        study.enqueue_trial(plan.baseline, user_attrs={attempts.BASELINE: True})
+    attempts.enqueue_baseline(plan, study)
     for point in plan.start_points().values():
         study.enqueue_trial(point, skip_if_exists=True)
     for number in range(min(SUGGESTIONS, plan.budget)):

@@ -40,6 +40,7 @@ from sweeps.display.events import Event, TrainingChanged, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, published, rungs
+from sweeps.study.states import State
 from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor
 
@@ -178,7 +179,7 @@ class SearchSession:
             seconds_left: of the whole search.
         """
         self._page.update(seconds_left)
-        if isinstance(event, TrialEnded) and event.state == TrialState.COMPLETE.name:
+        if isinstance(event, TrialEnded) and event.state == State.COMPLETE:
             scores = [t.value for t in attempts.finished(self.study.get_trials(deepcopy=False)) if t.value is not None]
             if len(scores) > self._scored:
                 self._scored = len(scores)
@@ -190,7 +191,7 @@ class SearchSession:
             if journal.last_status(run.journal) in (None, RunStatus.RUNNING):
                 with contextlib.suppress(ConfigError), run.owned():  # else it is no orphan: another process is at it
                     records = Journal(run)
-                    records.tags({"optuna.trial_state": "FAIL"})
+                    records.tags({"optuna.trial_state": State.FAIL.value})
                     records.status(RunStatus.FAILED)
                     records.close()
 

@@ -19,7 +19,7 @@ from optuna.trial import Trial
 
 from experiments.cli.compose import check_keys
 from experiments.cli.overrides import exact, parse, range_length
-from experiments.cli.progress import brief
+from experiments.cli.progress import brief, short_names
 from experiments.settings.rules import NONE, NULL, PerLayer, describe, get
 from experiments.settings.schema import Config, effective
 from gan.errors import ConfigError
@@ -357,6 +357,11 @@ def hydra_text(value: Any) -> str:
 def table_text(value: Value) -> str:
     """Return a value for a table: a number with four digits, and null where a key inherits its value."""
     return "null" if value is None else brief(value)
+
+
+def name_values(params: Mapping[str, Value]) -> list[str]:
+    """Return parameters as texts: the last part of each key, and its value in four digits."""
+    return [f"{name} {table_text(params[key])}" for key, name in short_names(params).items()]
 
 
 def _read_prior(dimension: Dimension, text: str) -> Prior | None:

@@ -21,6 +21,7 @@ from experiments.records.folders import RunFolder
 from gan import metric_names
 from sweeps.spec.plan import Plan
 from sweeps.study.optuna_log import experimental
+from sweeps.study.states import State
 
 # Attributes of trials.
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
@@ -69,6 +70,12 @@ def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(complete, key=lambda t: (t.value, t.number))
 
 
+def enqueue_baseline(plan: Plan, study: Study) -> None:
+    """Queue the baseline as the first trial; a grid has none, as it consists of its points."""
+    if plan.search.sampler != "grid":
+        study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
+
+
 def is_baseline(plan: Plan, trial: FrozenTrial | Trial) -> bool:
     """Return whether a trial is trained with the baseline's settings, to the digit."""
     return BASELINE in trial.user_attrs or plan.is_baseline(trial.params)
@@ -96,9 +103,11 @@ def paused_at(trial: FrozenTrial) -> int | None:
     return int(outcome.removeprefix(PAUSED)) if outcome.startswith(PAUSED) else None
 
 
-def state_name(trial: FrozenTrial) -> str:
-    """Return Optuna's word for the state of a trial, or PAUSED or STOPPED, which it does not know."""
-    return "PAUSED" if paused_at(trial) is not None else "STOPPED" if _is_stopped(trial) else trial.state.name
+def state_name(trial: FrozenTrial) -> State:
+    """Return the state of a trial, for people."""
+    if paused_at(trial) is not None:
+        return State.PAUSED
+    return State.STOPPED if _is_stopped(trial) else State[trial.state.name]
 
 
 def _is_stopped(trial: FrozenTrial) -> bool:

@@ -18,8 +18,7 @@ from experiments.settings.rules import describe, get
 from experiments.settings.schema import Config
 from gan.errors import ConfigError
 from sweeps.spec.plan import BASELINE_PREFIX, SPACE_PREFIX, Plan
-from sweeps.study import published
-from sweeps.study.attempts import BASELINE, ORIGIN
+from sweeps.study import attempts, published
 from sweeps.study.budget import START_POINTS
 from sweeps.study.learned import LEARNED, Learned
 from sweeps.study.optuna_log import experimental
@@ -89,8 +88,8 @@ def open_study(
         study.set_user_attr(IDENTITY, identity)
     if learned:
         study.set_user_attr(LEARNED, {**learned, **study.user_attrs.get(LEARNED, {})})
-    if plan.search.sampler != "grid" and not study.get_trials(deepcopy=False):
-        study.enqueue_trial(plan.baseline, user_attrs={ORIGIN: 0, BASELINE: True})
+    if not study.get_trials(deepcopy=False):
+        attempts.enqueue_baseline(plan, study)
     if points := plan.start_points():
         study.set_user_attr(START_POINTS, {**study.user_attrs.get(START_POINTS, {}), **points})
     return study

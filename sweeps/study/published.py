@@ -59,7 +59,7 @@ def publish(study: Study, plan: Plan) -> None:
 def _absolute(arguments: list[str]) -> list[str]:
     """Write files by their whole path: workers start elsewhere."""
     absolute = []
-    for argument, before in zip(arguments, ["", *arguments], strict=False):
+    for argument in arguments:
         key, _, value = argument.partition("=")
         if (
             key in ("data.path", "eval.extractor_weights", "--config-dir")
@@ -67,7 +67,7 @@ def _absolute(arguments: list[str]) -> list[str]:
             and Path(value).expanduser().exists()
         ):
             argument = f"{key}={Path(value).expanduser().resolve()}"
-        absolute.append(str(Path(argument).resolve()) if before == "--config-dir" else argument)
+        absolute.append(argument)
     return absolute
 
 

@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from gan.errors import ConfigError
-from sweeps.spec.plan import Plan
+from sweeps.spec.plan import LEARNING, Plan
 from sweeps.spec.space import Space, Value, active, is_in_distribution, remove_float_error, same_value
 from sweeps.study import rungs
 from sweeps.study.learned import LEARNED, earlier_trials, with_learned
@@ -21,7 +21,7 @@ from sweeps.study.optuna_log import experimental
 from sweeps.study.priorband import PriorBandSampler
 
 STARTUP_TRIALS = 8  # suggested at random before TPE or GP use a model
-MODEL_BASED = ("tpe", "priorband", "linear", "gp", "cmaes")  # samplers that learn from earlier trials
+MODEL_BASED = (*LEARNING, "cmaes")  # samplers that learn from earlier trials
 EXTRAS = {"cmaes": "cmaes", "gp": "torch"}  # packages that samplers need beside Optuna, the extras of pyproject.toml
 
 
@@ -91,7 +91,7 @@ class CurrentSpaceSampler(BaseSampler):
     def __init__(self, sampler: BaseSampler, plan: Plan) -> None:
         self._sampler, self._plan, self._space = sampler, plan, plan.space
         self._dimensions = {dimension.key: dimension for dimension in plan.space}
-        self._learns = isinstance(sampler, TPESampler | GPSampler | PriorBandSampler | LinearSampler)
+        self._learns = plan.search.sampler in LEARNING
         self._earlier: list[FrozenTrial] | None = None  # trials of other studies
         # The linear model tells lengths apart by itself.
         self._at_one_rung = len(plan.rungs) > 1 and self._learns and not isinstance(sampler, LinearSampler)

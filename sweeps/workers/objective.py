@@ -15,6 +15,7 @@ from sweeps.display.events import Event, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value
 from sweeps.study import attempts, rungs
+from sweeps.study.states import State
 from sweeps.workers.early_stopping import EarlyStopping
 from sweeps.workers.protocol import Ended, Job, Scalars
 from sweeps.workers.resumption import prepare_resumption, record_mlflow_run
@@ -146,31 +147,31 @@ class Objective:
         if ended is not None and ended.status == RunStatus.FINISHED:
             value = attempts.score_of(self._run)
             trial.set_user_attr(attempts.OUTCOME, "complete")
-            self._worker.listener(TrialEnded(number, "COMPLETE", score=value))
+            self._worker.listener(TrialEnded(number, State.COMPLETE, score=value))
             return value
         if ended is not None and ended.status == RunStatus.KILLED and self._pruned:
             trial.set_user_attr(attempts.OUTCOME, self._pruned)
             if self._is_hopeless:
                 trial.set_user_attr(attempts.HOPELESS, True)
-            self._worker.listener(TrialEnded(number, "PRUNED", self._pruned))
+            self._worker.listener(TrialEnded(number, State.PRUNED, self._pruned))
             raise optuna.TrialPruned(self._pruned)
         if self._is_paused(ended):
             reason = f"{attempts.PAUSED}{self._pause_at}"
             trial.set_user_attr(attempts.OUTCOME, reason)
-            self._worker.listener(TrialEnded(number, "PAUSED", reason, self._last_value))
+            self._worker.listener(TrialEnded(number, State.PAUSED, reason, self._last_value))
             raise optuna.TrialPruned(reason)
         if ended is not None and ended.status == RunStatus.FAILED and ended.failure_kind != FailureKind.RECORDS:
             trial.set_user_attr(attempts.OUTCOME, ended.failure)
             if ended.failure_kind == FailureKind.DIVERGED:
                 trial.set_user_attr(attempts.HOPELESS, True)
-            self._worker.listener(TrialEnded(number, "FAIL", ended.failure))
+            self._worker.listener(TrialEnded(number, State.FAIL, ended.failure))
             if ended.failure_kind == FailureKind.OUT_OF_MEMORY:
                 self._worker.make_room()
             raise TrialFailed(ended.failure)
         reason = ended.failure if ended is not None and ended.failure else "interrupted"
-        state = "STOPPED"
+        state = State.STOPPED
         if ended is None and not self._worker.ended:
-            state, reason = "FAIL", process.ending()
+            state, reason = State.FAIL, process.ending()
             trial.set_user_attr(f"{attempts.KILLED}{number}", reason)
         else:
             trial.set_user_attr(f"{attempts.LEFT}{number}", reason)

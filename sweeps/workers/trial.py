@@ -36,6 +36,7 @@ from experiments.training.start import Membership, Run, check_same_images, new_r
 from experiments.training.train import Outcome, train
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError, explained
+from sweeps.study.states import State
 from sweeps.workers.protocol import Ended, Job, Message, Progress, Scalars, Started, to_line
 
 # What a run that is taken up must have been trained with.
@@ -186,14 +187,13 @@ def _patiently(lock: Callable[[], AbstractContextManager[object]], name: str) ->
 
 def _tags(job: Job, outcome: Outcome, reason: str, paused: bool) -> dict[str, str]:
     """What MLflow says of a trial that is over; one that was interrupted is not."""
-    interrupted = RunStatus.RUNNING.value  # Optuna has the same word; importing it here would slow every trial
     states = {
-        RunStatus.FINISHED: "COMPLETE",
-        RunStatus.FAILED: "FAIL",
-        RunStatus.KILLED: "PRUNED" if reason else "PAUSED" if paused else interrupted,
+        RunStatus.FINISHED: State.COMPLETE,
+        RunStatus.FAILED: State.FAIL,
+        RunStatus.KILLED: State.PRUNED if reason else State.PAUSED if paused else State.RUNNING,
     }
     pruned = {"pruned_because": reason} if reason else {}
-    return {**job.tags, "optuna.trial_state": states[outcome.status], **pruned}
+    return {**job.tags, "optuna.trial_state": states[outcome.status].value, **pruned}
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from sweeps.display.search import SearchDisplay
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.space import Value, same_params, sampled_params
 from sweeps.study import attempts, budget, optuna_log, pruners, published, rungs, samplers, storage
+from sweeps.study.states import State
 from sweeps.workers.joining import check_own_settings, compare_with_study
 from sweeps.workers.objective import Objective, TrialFailed
 from sweeps.workers.protocol import MAKES_ROOM, NO_TRIAL_COULD_DO_BETTER, Job, Task
@@ -136,7 +137,7 @@ class Worker:
             if self._trial < 0 or error is self._fault:
                 raise
             words = "resumed by another worker, as this one gave no sign of life"
-            self.listener(TrialEnded(self._trial, "FAIL", words))
+            self.listener(TrialEnded(self._trial, State.FAIL, words))
 
     def _objective(self, trial: Trial) -> float:
         try:
@@ -162,7 +163,7 @@ class Worker:
             return Objective(self, trial, origin, params).value()
         except ConfigError as error:  # what is left of its run cannot be read
             trial.set_user_attr(attempts.OUTCOME, str(error))
-            self.listener(TrialEnded(trial.number, "FAIL", str(error)))
+            self.listener(TrialEnded(trial.number, State.FAIL, str(error)))
             raise TrialFailed(str(error)) from error
 
     def _same_settings(self, trial: Trial, params: dict[str, Value]) -> FrozenTrial | None:

@@ -51,8 +51,8 @@ FAULTS = [
         "stopped-is-failed",
         "sweeps/study/attempts.py",
         "A trial whose search was stopped counts as failed.",
-        'else "STOPPED" if _is_stopped(trial) else trial.state.name',
-        "else trial.state.name",
+        "return State.STOPPED if _is_stopped(trial) else State[trial.state.name]",
+        "return State[trial.state.name]",
         ("tests/sweeps/study/test_attempts.py",),
     ),
     Fault(
@@ -268,8 +268,8 @@ FAULTS = [
         "interrupted-is-pruned",
         "sweeps/workers/trial.py",
         "MLflow says of an interrupted trial that it was pruned.",
-        'RunStatus.KILLED: "PRUNED" if reason else "PAUSED" if paused else interrupted,',
-        'RunStatus.KILLED: "PRUNED",',
+        "RunStatus.KILLED: State.PRUNED if reason else State.PAUSED if paused else State.RUNNING,",
+        "RunStatus.KILLED: State.PRUNED,",
         ("tests/sweeps/workers/test_trial.py",),
     ),
     Fault(
@@ -477,8 +477,8 @@ FAULTS = [
         "no-baseline-shown",
         "sweeps/search/dry_run.py",
         "A dry run does not show the baseline first.",
-        '    if plan.search.sampler != "grid":\n        study.enqueue_trial',
-        '    if plan.search.sampler == "grid":\n        study.enqueue_trial',
+        "    attempts.enqueue_baseline(plan, study)\n",
+        "",
         ("tests/sweeps/search/test_dry_run.py",),
     ),
     Fault(

@@ -60,11 +60,11 @@ from sweeps.analysis.tables import (
     latents_figure,
     lead_table,
     look_table,
+    mean_scores_table,
     ranks_table,
     read_search,
     robustness_table,
     scores_table,
-    way_table,
 )
 from sweeps.search import throughput
 from sweeps.search.start import PRELOAD_WORKERS
@@ -207,7 +207,7 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     steps = sorted({each.steps for each in every})
     usual = SCORED[-1] if SCORED[-1] in steps else steps[-1]
     tables = {f"{of} {count}": scores_table(runs, of, count) for of in CLASSES for count in steps}
-    tables[f"way {usual}"] = way_table(curves, CLASSES[0], usual)
+    tables[f"way {usual}"] = mean_scores_table(curves, CLASSES[0], usual)
     tables["lead"] = lead_table(runs, PRESETS[0])
     tables["robustness"] = robustness_table(runs, steps[0])
     for name in SEARCHES:

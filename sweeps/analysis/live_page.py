@@ -105,13 +105,13 @@ class LivePage:
             parallel=parallel,
             slice_charts=slice_charts,
             steps=length(plan, every),
-            pictures=[_picture(plan, trial) for trial in trials if trial.state == TrialState.RUNNING],
+            pictures=[_sample_image(plan, trial) for trial in trials if trial.state == TrialState.RUNNING],
             keys=[dimension.key for dimension in plan.space],
             rows=[trial_rows.row(plan, trial) for trial in sorted(trials, key=trial_rows.by_score)],
         )
 
 
-def _picture(plan: Plan, trial: FrozenTrial) -> tuple[int, str, str]:
+def _sample_image(plan: Plan, trial: FrozenTrial) -> tuple[int, str, str]:
     """Return a running trial's number, what it is called, and its newest samples as the source of an <img>."""
     samples = attempts.run_of(plan, trial).sample_files(metric_names.SAMPLES)
     newest = max(samples, default=None)

@@ -229,8 +229,8 @@ def _parallel_axis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> dict[
         low, high = 0.0, max(len(choices) - 1.0, 1.0)
         values, texts = [float(k) for k in range(len(choices))], [table_text(choice) for choice in choices]
     at = [place(trial.params[key]) if key in trial.params else None for trial in trials]
-    known = [each for each in at if each is not None]
-    low, high = min([low, *known]), max([high, *known])
+    scores = [each for each in at if each is not None]
+    low, high = min([low, *scores]), max([high, *scores])
     marks = dict(zip(values, texts, strict=True))
     ends = (marks.get(low, f"{_unplaced(dimension, low):.4g}"), marks.get(high, f"{_unplaced(dimension, high):.4g}"))
     if None in at:

@@ -52,8 +52,8 @@ def _record_scores(
     score = winner.confirmed_score if winner.confirmed_score is not None else winner.search_score
     final = comparison.winner.final if comparison is not None else [rescored]
     scores = {metric_names.FID_PROXY: [score], metric_names.FINAL_FID_PROXY: final}
-    known = {key: [value for value in values if value is not None] for key, values in scores.items()}
-    new = {key: mean(values) for key, values in known.items() if values}
+    present = {key: [value for value in values if value is not None] for key, values in scores.items()}
+    new = {key: mean(values) for key, values in present.items() if values}
     before = {key: curve for key, curve in journal.curves(plan.folder.journal).items() if key in new}
     if any(key not in before or before[key][1][-1] != value for key, value in new.items()):
         records.scalars(1 + max((steps[-1] for steps, _ in before.values()), default=0), new)

@@ -133,7 +133,7 @@ def _presets(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["preset"] for row in rows))
 
 
-def way_table(curves: Sequence[Row], of: str, steps: int) -> str:
+def mean_scores_table(curves: Sequence[Row], of: str, steps: int) -> str:
     """Average the scores of each training, and return mean ± standard deviation of that over the seeds of each preset.
 
     Args:

@@ -41,7 +41,7 @@ CLOSEST = 0.07  # two marks on an axis, as a fraction of it
 
 
 def trial_charts(plan: Plan, every: Sequence[FrozenTrial]) -> list[Chart]:
-    """Return the charts that can be drawn of a study at any time, and in no time.
+    """Return the charts that can be drawn of a study at any time, quickly enough to do so while it runs.
 
     Args:
         plan: of the search.
@@ -192,7 +192,7 @@ def _apart(steps: Sequence[int], longest: int) -> list[int]:
 
 
 def _suggested(trials: Sequence[FrozenTrial]) -> Chart | None:
-    """Return how the fractions of what PriorBand suggests by moved."""
+    """Return how the fractions of suggestions of each kind changed during a search by PriorBand or the linear sampler."""
     kinds = [trial.user_attrs[KIND] for trial in sorted(trials, key=attempts.origin) if KIND in trial.user_attrs]
     if len(kinds) < WINDOW:
         return None

@@ -30,8 +30,8 @@ def words(plan: Plan, trial: FrozenTrial) -> str:
     """Return a trial in a line: its score, state and settings."""
     settings = name_values(attempts.shown_params(plan, trial))
     state = attempts.state_name(trial).lower()
-    known = [brief(last_score(trial)), state if state == "complete" else f"{state} at step {steps_of(trial):,}"]
-    return f"trial {attempts.origin(trial)}: {', '.join([*filter(None, known), *settings])}"
+    parts = [brief(last_score(trial)), state if state == "complete" else f"{state} at step {steps_of(trial):,}"]
+    return f"trial {attempts.origin(trial)}: {', '.join([*filter(None, parts), *settings])}"
 
 
 def by_score(trial: FrozenTrial) -> tuple[bool, int, float, int]:

@@ -210,23 +210,23 @@ class SearchSession:
         plan = self.plan
         if not plan.search.confirm.seeds:
             return None
-        wanted = candidates(plan, self.study.get_trials(deepcopy=False))
-        if len(wanted) < 2:
+        racing = candidates(plan, self.study.get_trials(deepcopy=False))
+        if len(racing) < 2:
             self._say("confirm  nothing to confirm: no trial but the baseline came to its end")
             return None
         seeds = plan.search.confirm.seeds
         self._say(
-            f"confirm  {', '.join(each.title for each in wanted)} on "
+            f"confirm  {', '.join(each.title for each in racing)} on "
             + (f"up to {seeds} fresh seeds each, until one is better" if seeds > 1 else "1 fresh seed each")
         )
-        with ConfirmDisplay(self.console, len(wanted) * seeds, plan.search.steps, self.rate) as display:
+        with ConfirmDisplay(self.console, len(racing) * seeds, plan.search.steps, self.rate) as display:
 
             def on_event(event: TrainingChanged) -> None:
                 display.event(event)
-                self._page.update(display.seconds_left(), wanted)
+                self._page.update(display.seconds_left(), racing)
 
-            confirm(plan, wanted, on_event, self.should_stop, self._say)
-        return compare(wanted, plan.baseline_name)
+            confirm(plan, racing, on_event, self.should_stop, self._say)
+        return compare(racing, plan.baseline_name)
 
     def _write_facts(self, dataset: Dataset, weights: Weights) -> None:
         plan = self.plan
@@ -257,10 +257,10 @@ class SearchSession:
             return
         table = Table("settings", "mean", "±", "fresh seeds", "in the search", box=None, header_style="bold")
         for each in (comparison.baseline, *comparison.candidates):
-            found = f"{each.search_score:.4g}" if each.search_score is not None else ""
+            score = f"{each.search_score:.4g}" if each.search_score is not None else ""
             scores = ", ".join(f"{score:.4g}" for score in each.scores)
             std = "" if math.isnan(each.std) else f"{each.std:.2g}"
-            table.add_row(each.title, f"{each.mean:.4g}", std, scores, found)
+            table.add_row(each.title, f"{each.mean:.4g}", std, scores, score)
         self.console.print(table)
         self._say(f"result   {winner.words}")
         self._say(f"         {format_params(winner.shown)}")

@@ -65,7 +65,9 @@ def measure(plan: Plan) -> TrialTiming:
         count = side_by_side(plan)
         with fork_server([PRELOAD]), ThreadPoolExecutor(count) as threads:
             environments = [{**os.environ, **gpus.share_of(k, plan.config.train.devices)} for k in range(count)]
-            done = list(threads.map(lambda own: run(Path(__file__), arguments, environment=own), environments))
+            done = list(
+                threads.map(lambda variables: run(Path(__file__), arguments, environment=variables), environments)
+            )
     for process in done:
         if process.returncode:
             words = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1]

@@ -326,11 +326,11 @@ def _take_conditions(overrides: list[str]) -> tuple[list[str], dict[str, str]]:
     """Return overrides without the priors and conditions of dimensions, which are not Hydra's, and these by key."""
     plain, conditions = [], {}
     for text in overrides:
-        found = re.fullmatch(r"([^=\s]+=.+?)(\s+when\s+[\w.]+!?=.+)", text, re.DOTALL)
-        override, condition = found.groups() if found else (text, "")
+        match = re.fullmatch(r"([^=\s]+=.+?)(\s+when\s+[\w.]+!?=.+)", text, re.DOTALL)
+        override, condition = match.groups() if match else (text, "")
         # Only behind several values, as a path may have the word in it.
-        found = re.fullmatch(r"([^=\s]+=(?:.+\)|[^\s]+,[^\s]+))(\s+prior\s.+)", override, re.DOTALL)
-        override, prior = found.groups() if found else (override, "")
+        match = re.fullmatch(r"([^=\s]+=(?:.+\)|[^\s]+,[^\s]+))(\s+prior\s.+)", override, re.DOTALL)
+        override, prior = match.groups() if match else (override, "")
         plain.append(override)
         if prior or condition:
             conditions[override.partition("=")[0].lstrip("+")] = prior + condition

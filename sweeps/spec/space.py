@@ -215,14 +215,14 @@ def without_fixed_conditions(space: Space, config: Config) -> tuple[Space, list[
     kept: dict[str, Dimension] = {}
     left_out: dict[str, str] = {}
     for dimension in in_order(space):
-        own = {each.key for each in space}
-        fixed = [each for each in dimension.conditions if each.key not in own]
+        searched = {each.key for each in space}
+        fixed = [each for each in dimension.conditions if each.key not in searched]
         hopeless = any(each.key in left_out for each in dimension.conditions) or impossible_condition(dimension, space)
         if hopeless or not all(each.holds(effective(config, each.key)) for each in fixed):
             left_out[dimension.key] = f"{dimension.key} ({dimension.text.partition(WHEN)[2]})"
             continue
         kept[dimension.key] = dataclasses.replace(
-            dimension, conditions=tuple(each for each in dimension.conditions if each.key in own)
+            dimension, conditions=tuple(each for each in dimension.conditions if each.key in searched)
         )
     return tuple(kept[each.key] for each in space if each.key in kept), list(left_out.values())
 
@@ -272,11 +272,11 @@ def active(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
 
     A dimension without a value is not active.
     """
-    found: dict[str, Value] = {}
+    kept: dict[str, Value] = {}
     for dimension in in_order(space):
-        if dimension.key in values and dimension.is_active(found):
-            found[dimension.key] = values[dimension.key]
-    return {dimension.key: found[dimension.key] for dimension in space if dimension.key in found}
+        if dimension.key in values and dimension.is_active(kept):
+            kept[dimension.key] = values[dimension.key]
+    return {dimension.key: kept[dimension.key] for dimension in space if dimension.key in kept}
 
 
 def combinations(space: Space) -> int:
@@ -394,10 +394,10 @@ def _read_conditions(key: str, text: str) -> tuple[Condition, ...]:
 def _read_condition(owner: str, text: str) -> Condition:
     """Return the condition of a dimension, or raise ConfigError."""
     form = f"{owner}{WHEN}..."
-    found = re.fullmatch(r"([\w.]+)(!?=)(.+)", text)
-    if found is None:
+    match = re.fullmatch(r"([\w.]+)(!?=)(.+)", text)
+    if match is None:
         raise ConfigError(form, "key=value, key=a|b or key!=value", text)
-    key, relation, values = found.groups()
+    key, relation, values = match.groups()
     check_keys([f"{key}=0"])
     spec = describe(Config).get(key)
     if spec is None or key == owner:

@@ -31,12 +31,14 @@ PAUSED = "paused at step "  # and which: an outcome that may be followed by a pr
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 NAMED = "named"  # the words of search.start_from that named its settings
-KILLED = "killed in trial "  # and its number: how its process died, once for each time; handed on to the next attempt
-BEGUN = "begun"  # its own number, once a worker has it: attributes are handed on to the next attempt
+KILLED = "killed in trial "  # and its number: how its process died; the next attempt has it too, so they can be counted
+BEGUN = (
+    "begun"  # its number, once a worker has it; another number is that of the attempt before, whose attributes it has
+)
 WORKER = "worker"  # host and process of the worker that has or had it
 LEFT = "left in trial "  # and its number: its worker went without a fault of the trial, and why
 MLFLOW_RUN = "mlflow_run"  # that it is recorded in
-TAKEN_UP = "taken_up"  # where another attempt resumed
+RESUMED = "taken_up"  # where another attempt resumed
 HOST = "host"  # of WORKER: boot and process namespace, within which its process id means something, and its start
 STEP = "step"  # how far it is, now and then
 SECONDS = "seconds"  # of the study: searched so far, all sessions together
@@ -122,9 +124,9 @@ def origin(trial: FrozenTrial | Trial) -> int:
 
 
 def suggestion(trials: Sequence[FrozenTrial], number: int) -> int:
-    """Return which suggestion a trial is an attempt at, from 0 on.
+    """Return the number of the suggestion that a trial is an attempt at: how many suggestions were made before it.
 
-    Whether a trial is another attempt is known when it is made, so this never changes.
+    It never changes: trials made later do not count.
     """
     (earlier,) = histories([trials[number]])
     return sum(not history for history in histories(trials[: [*earlier, number][0]]))

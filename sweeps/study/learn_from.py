@@ -36,8 +36,8 @@ def learn_from(plan: Plan) -> dict[str, list[dict[str, Value]]]:
 def _ranked(database: RDBStorage | None, plan: Plan, name: str) -> list[dict[str, Value]]:
     names = optuna.get_all_study_names(database) if database is not None else []
     if database is None or name not in names:
-        known = ", ".join(each for each in names if each != plan.search.study) or "none"
-        raise ConfigError(LEARN_FROM, "studies of this database", name, nearest(name, names) or f"known: {known}")
+        others = ", ".join(each for each in names if each != plan.search.study) or "none"
+        raise ConfigError(LEARN_FROM, "studies of this database", name, nearest(name, names) or f"known: {others}")
     study = optuna.load_study(study_name=name, storage=database)
     identity = with_present_names(study.user_attrs.get(IDENTITY, {}))
     searched = [key.removeprefix(SPACE_PREFIX) for key in identity if key.startswith(SPACE_PREFIX)]
@@ -64,10 +64,10 @@ def _best_first(study: Study, identity: dict[str, Any]) -> list[dict[str, Value]
 def _in_space(plan: Plan, identity: dict[str, Any], params: dict[str, Value]) -> dict[str, Value]:
     """Return a trial's parameters in this search's space; those that were not searched have what all trials had."""
     values = {d.key: (d, _value(d.key, identity, params)) for d in plan.space}
-    known = {
+    point = {
         key: d.nearest(value) if key not in params else value for key, (d, value) in values.items() if value is not None
     }
-    return active(plan.space, known)
+    return active(plan.space, point)
 
 
 def _value(key: str, identity: dict[str, Any], params: dict[str, Value]) -> Any:

@@ -37,9 +37,9 @@ def earlier_trials(learned: Learned, space: Space) -> list[FrozenTrial]:
 
 def with_learned(trials: Iterable[FrozenTrial], earlier: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials of earlier studies, and then a study's own with ranks in place of scores."""
-    own = list(trials)
-    complete = sorted(t.value for t in own if t.state == TrialState.COMPLETE and t.value is not None)
-    return [*earlier, *(_ranked(trial, complete) for trial in own)]
+    current = list(trials)
+    complete = sorted(t.value for t in current if t.state == TrialState.COMPLETE and t.value is not None)
+    return [*earlier, *(_ranked(trial, complete) for trial in current)]
 
 
 def is_inside(space: Space, values: Mapping[str, Value]) -> bool:

@@ -59,8 +59,8 @@ class LinearSampler(BaseSampler):
         if FIXED in trial.system_attrs:  # nothing of it is to be suggested
             return {}
         trials = study.get_trials(deepcopy=False)
-        known = rungs.scored_settings(self._plan, trials)
-        kind, params = self._suggest(known, _of_earlier_studies(trials, known))
+        scored = rungs.scored_settings(self._plan, trials)
+        kind, params = self._suggest(scored, _of_earlier_studies(trials, scored))
         study._storage.set_trial_user_attr(trial._trial_id, KIND, kind)
         return params
 
@@ -69,38 +69,38 @@ class LinearSampler(BaseSampler):
     ) -> Any:
         return anywhere(self._rng, param_distribution)
 
-    def _suggest(self, own: Sequence[Scored], earlier: Sequence[Scored]) -> tuple[str, dict[str, Any]]:
+    def _suggest(self, current: Sequence[Scored], earlier: Sequence[Scored]) -> tuple[str, dict[str, Any]]:
         """Return what suggests settings, and a value for every dimension that means something with them.
 
         Args:
-            own: settings of this study and their scores by step, the longest first and of one length the lowest score.
+            current: settings of this study and their scores by step, the longest first and of one length the lowest score.
             earlier: settings of other studies, the best first.
         """
-        known = [*own, *earlier]
+        scored = [*current, *earlier]
         has_priors = any(dimension.prior is not None for dimension in self._dimensions)
-        if len(known) < self._startup or self._rng.random() < RANDOM_FRACTION:
+        if len(scored) < self._startup or self._rng.random() < RANDOM_FRACTION:
             if has_priors and self._rng.random() < 0.5:
                 return PRIOR, self._settings(self._around_priors(1))
             return RANDOM, self._settings(self._anywhere(1))
-        best = [self._point(params) for params, _ in known[:BEST]]
+        best = [self._point(params) for params, _ in scored[:BEST]]
         drawn = [self._anywhere(ANYWHERE), *(self._around(point, AROUND // len(best)) for point in best)]
         drawn += [self._around_priors(AROUND)] if has_priors else []
         points = self._without_inactive(np.concatenate(drawn))
-        tried = {key for params, _ in own for key in _keys(self._point(params)[None])}
+        tried = {key for params, _ in current for key in _keys(self._point(params)[None])}
         fresh = np.array([key not in tried for key in _keys(points)])
         points = points[fresh] if fresh.any() else points  # a small space may have no others
-        predicted = self._features(points) @ self._effects(known)
+        predicted = self._features(points) @ self._effects(scored)
         return LINEAR, self._settings(points[[np.argmin(predicted)]])
 
-    def _effects(self, known: Sequence[Scored]) -> np.ndarray:
+    def _effects(self, scored: Sequence[Scored]) -> np.ndarray:
         """Return the effects of the features on the logarithm of the score: one draw from their posterior."""
         from sklearn.linear_model import BayesianRidge  # takes a second to import
 
-        features = self._features(np.array([self._point(params) for params, _ in known]))
+        features = self._features(np.array([self._point(params) for params, _ in scored]))
         lengths = {EARLIER: EARLIER_WEIGHT}  # and their weights: the longer, the nearer to what is searched for
         lengths |= {step: 2.0**rung for rung, step in enumerate(self._plan.rungs)}
         rows, scores, weights = [], [], []
-        for row, (_, by_step) in zip(features, known, strict=True):
+        for row, (_, by_step) in zip(features, scored, strict=True):
             for (step, weight), offset in zip(lengths.items(), np.eye(len(lengths)), strict=True):
                 if step in by_step:
                     rows.append(np.concatenate([row, offset]))
@@ -189,16 +189,16 @@ class LinearSampler(BaseSampler):
         }
 
 
-def _of_earlier_studies(trials: Sequence[FrozenTrial], own: Sequence[Scored]) -> list[Scored]:
+def _of_earlier_studies(trials: Sequence[FrozenTrial], current: Sequence[Scored]) -> list[Scored]:
     """Return the settings of other studies, the best first, with scores as far apart as those of this one.
 
     Their ranks are all that is known: each has the score of its rank in a normal distribution.
     """
     ranked = sorted((trial.value, trial.number, trial.params) for trial in trials if trial.number < 0)
-    scores = [scores[min(scores)] for _, scores in own]
+    scores = [scores[min(scores)] for _, scores in current]
     logs = np.log([score for score in scores if math.isfinite(score)])
-    spread = float(np.std(logs)) if len(logs) > 1 else 1.0
-    return [(params, {EARLIER: math.exp(spread * ndtri(rank))}) for rank, _, params in ranked]
+    standard_deviation = float(np.std(logs)) if len(logs) > 1 else 1.0
+    return [(params, {EARLIER: math.exp(standard_deviation * ndtri(rank))}) for rank, _, params in ranked]
 
 
 def _choices(dimension: Dimension) -> Sequence[Value]:

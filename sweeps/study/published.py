@@ -47,8 +47,8 @@ def publish(study: Study, plan: Plan) -> None:
         study: Optuna's study, whose attributes are set.
         plan: of the search; its arguments are stored with absolute paths and without the settings of one host alone.
     """
-    own = ("search.role", "search.storage", "search.dry_run", "records.root")
-    arguments = [each for each in plan.command if each.partition("=")[0] not in own]
+    of_this_host = ("search.role", "search.storage", "search.dry_run", "records.root")
+    arguments = [each for each in plan.command if each.partition("=")[0] not in of_this_host]
     study.set_user_attr(FACTS, read_json(plan.folder.facts))
     uri = os.environ.get(TRACKING_URI, "")
     study.set_user_attr(TRACKING, public(uri) if uri.startswith("http") else "")

@@ -130,10 +130,10 @@ def at_highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough:
     step, (_, scores) = _highest_rung(steps, trials, enough), _suggestions(trials)
     shown = []
     for trial in attempts.counted(trials):
-        known = scores.get(attempts.origin(trial), {})
-        if step in known and not attempts.is_repeat(trial):
+        by_step = scores.get(attempts.origin(trial), {})
+        if step in by_step and not attempts.is_repeat(trial):
             trial = copy.copy(trial)
-            trial.state, trial.values = TrialState.COMPLETE, [known[step]]
+            trial.state, trial.values = TrialState.COMPLETE, [by_step[step]]
         elif attempts.paused_at(trial) is not None:  # below that rung
             continue
         shown.append(trial)
@@ -165,19 +165,19 @@ def scored_settings(plan: Plan, trials: Sequence[FrozenTrial]) -> list[tuple[dic
         The longest trained first, and of one length that with the lowest score; those that failed last.
     """
     lasts, scores = _suggestions(trials)
-    known = []
+    scored = []
     for origin, trial in lasts.items():
         at_rungs = {step: score for step, score in scores[origin].items() if step in plan.rungs}
         if attempts.HOPELESS in trial.user_attrs:
             at_rungs.setdefault(target(plan, trial), math.inf)
         if trial.params and at_rungs:
-            known.append((trial.params, at_rungs))
+            scored.append((trial.params, at_rungs))
 
     def order(settings: tuple[dict[str, Value], dict[int, float]]) -> tuple[bool, int, float]:
         step, score = max(settings[1].items())
         return math.isinf(score), -step, score
 
-    return sorted(known, key=order)
+    return sorted(scored, key=order)
 
 
 def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
@@ -229,7 +229,7 @@ def _suggestions(
 
     Args:
         trials: all attempts.
-        begun: whether only those are wanted that a worker has had, and that took a training.
+        begun: whether to leave out those that no worker has begun.
     """
     scores: dict[int, dict[int, float]] = {}
     for trial in trials:

@@ -195,7 +195,7 @@ class RayLauncher:
         self._exits: dict[int, tuple[int, str]] = {}
         address = plan.search.ray_address or os.environ.get("RAY_ADDRESS") or ALONE
         # Not there, Ray would look for it for minutes.
-        own = {"_node_ip_address": "127.0.0.1"} if address == ALONE else _reachable(address)
+        options = {"_node_ip_address": "127.0.0.1"} if address == ALONE else _reachable(address)
         try:
             ray.init(
                 address=address,
@@ -203,7 +203,7 @@ class RayLauncher:
                 logging_level=logging.ERROR,
                 include_dashboard=False,
                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-                **own,
+                **options,
             )
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise _unreachable(address, error) from error
@@ -214,11 +214,11 @@ class RayLauncher:
             key: max((n["Resources"].get(key, 0.0) for n in self._ray.nodes() if n["Alive"]), default=0.0)
             for key in ("CPU", "GPU")
         }
-        for key, wanted in (("CPU", self._resources.cpus), ("GPU", self._resources.gpus)):
-            if wanted > most[key]:
+        for key, amount in (("CPU", self._resources.cpus), ("GPU", self._resources.gpus)):
+            if amount > most[key]:
                 self._ray.shutdown()
                 name = f"search.resources.{key.lower()}s"
-                raise ConfigError(name, f"at most {most[key]:g}, which the largest node of the Ray cluster has", wanted)
+                raise ConfigError(name, f"at most {most[key]:g}, which the largest node of the Ray cluster has", amount)
 
     def start(self, tasks: list[Task]) -> None:
         environment = {key: os.environ[key] for key in HANDED_ON if os.environ.get(key)}

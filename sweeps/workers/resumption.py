@@ -32,8 +32,8 @@ def prepare_resumption(plan: Plan, trial: Trial, run: RunFolder) -> dict[str, st
     if not history:
         return {}
     words = _bring_here(plan, trial, run)
-    trial.set_user_attr(attempts.TAKEN_UP, words)
-    return {attempts.TAKEN_UP: words}
+    trial.set_user_attr(attempts.RESUMED, words)
+    return {attempts.RESUMED: words}
 
 
 def _bring_here(plan: Plan, trial: Trial, run: RunFolder) -> str:

@@ -316,8 +316,8 @@ FAULTS = [
         "lengths-are-mixed",
         "sweeps/study/rungs.py",
         "A sampler sees scores of unlike lengths.",
-        "trial.state, trial.values = TrialState.COMPLETE, [known[step]]",
-        "trial.state, trial.values = TrialState.COMPLETE, [known[max(known)]]",
+        "trial.state, trial.values = TrialState.COMPLETE, [by_step[step]]",
+        "trial.state, trial.values = TrialState.COMPLETE, [by_step[max(by_step)]]",
         ("tests/sweeps/study/test_rungs.py::test_samplers_see_scores_of_one_length_alone",),
     ),
     Fault(
@@ -573,8 +573,8 @@ FAULTS = [
         "linear-alone",
         "sweeps/study/linear_sampler.py",
         "The linear model does not learn from earlier studies.",
-        "known = [*own, *earlier]",
-        "known = [*own]",
+        "scored = [*current, *earlier]",
+        "scored = [*current]",
         ("tests/sweeps/study/test_linear_sampler.py",),
     ),
     Fault(

@@ -21,10 +21,10 @@ from sweeps.analysis.tables import (
     importances_table,
     lead_table,
     look_table,
+    mean_scores_table,
     ranks_table,
     robustness_table,
     scores_table,
-    way_table,
 )
 from sweeps.reproduce import (
     PRESETS,
@@ -209,8 +209,8 @@ def test_the_way_is_averaged_run_by_run() -> None:
         {**row("tuned", seed, step, score), "steps": "4"}
         for seed, step, score in ((1, 2, 6.0), (1, 4, 2.0), (2, 2, 8.0))
     ]
-    assert way_table(curves, "ship", 4).splitlines()[2:] == ["| `tuned` | 2 | 1 to 2 | 6 ± 2.8 |"]
-    assert way_table(curves, "ship", 5) == "(Still to be made.)\n"
+    assert mean_scores_table(curves, "ship", 4).splitlines()[2:] == ["| `tuned` | 2 | 1 to 2 | 6 ± 2.8 |"]
+    assert mean_scores_table(curves, "ship", 5) == "(Still to be made.)\n"
 
 
 def test_the_lead_is_that_of_dunnett() -> None:

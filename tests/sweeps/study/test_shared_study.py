@@ -323,7 +323,7 @@ def test_a_killed_worker_is_accounted_for(make: Callable[..., Shared]) -> None:
     assert [t.state for t in again] == [TrialState.COMPLETE]
     assert f"{attempts.KILLED}{victim}" not in again[0].user_attrs  # its own process was not
     assert study.attempts()[victim].user_attrs[f"{attempts.LEFT}{victim}"].endswith(f":{worker.pid} died")
-    assert again[0].user_attrs[attempts.TAKEN_UP].startswith("from ")
+    assert again[0].user_attrs[attempts.RESUMED].startswith("from ")
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 4
     assert sorted(attempts.origin(t) for t in study.trials) == [0, 1, 2, 3]
 

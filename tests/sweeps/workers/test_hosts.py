@@ -57,7 +57,7 @@ def test_a_dead_hosts_trial_goes_on_elsewhere(
 
         (again,) = [t for t in study.trials if taken[0] in t.system_attrs.get("retry_history", [])]
         assert again.state == TrialState.COMPLETE
-        words = again.user_attrs[attempts.TAKEN_UP]
+        words = again.user_attrs[attempts.RESUMED]
         run = RunFolder(tmp_path / "a" / "runs" / attempts.run_name("gan", attempts.origin(again)))
         (run_id,) = run.mlflow_run_ids()
         first = study.attempts()[taken[0]].user_attrs[attempts.MLFLOW_RUN]

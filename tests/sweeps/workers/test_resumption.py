@@ -33,7 +33,7 @@ def resumed(images: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[
 
 def test_a_damaged_state_is_not_called_missing(npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, tags = resumed(npz, tmp_path / "r", monkeypatch)
-    assert "what was uploaded to MLflow is damaged" in tags[attempts.TAKEN_UP]
+    assert "what was uploaded to MLflow is damaged" in tags[attempts.RESUMED]
 
 
 def test_missing_images_cost_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

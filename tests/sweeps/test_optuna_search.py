@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import yaml
@@ -51,13 +50,12 @@ def test_mistakes(arguments: list[str], message: str, program: RunProgram, tmp_p
     assert not list(tmp_path.rglob("studies/*"))
 
 
-@pytest.mark.parametrize("program", [optuna_search, grid], ids=["search", "grid"])
-def test_a_worker_joins_a_study_and_searches_nothing(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "join", lambda arguments: 7)
-    monkeypatch.setattr(program, "search", lambda plan, arguments: 8)
+def test_a_worker_joins_a_study_and_searches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna_search, "join", lambda arguments: 7)
+    monkeypatch.setattr(optuna_search, "search", lambda plan, arguments: 8)
     arguments = ["search.storage=sqlite:////nowhere/x.db", "model.bn_momentum=0.5,0.8", "model.dropout=0.1,0.2"]
-    assert program.main([*arguments, "search.role=worker"]) == 7
-    assert program.main(arguments) == 8
+    assert optuna_search.main([*arguments, "search.role=worker"]) == 7
+    assert optuna_search.main(arguments) == 8
 
 
 @pytest.mark.parametrize(

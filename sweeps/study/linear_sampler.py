@@ -9,6 +9,7 @@ and around the best trials, the one is suggested that one draw of the coefficien
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from scipy.special import ndtri
 
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, in_order
@@ -194,11 +194,13 @@ def _of_earlier_studies(trials: Sequence[FrozenTrial], current: Sequence[Scored]
 
     Their ranks are all that is known: each has the score of its rank in a normal distribution.
     """
-    ranked = sorted((trial.value, trial.number, trial.params) for trial in trials if trial.number < 0)
+    ranked = sorted((trial.values[0], trial.number, trial.params) for trial in trials if trial.number < 0)
     scores = [scores[min(scores)] for _, scores in current]
     logs = np.log([score for score in scores if math.isfinite(score)])
     standard_deviation = float(np.std(logs)) if len(logs) > 1 else 1.0
-    return [(params, {EARLIER: math.exp(standard_deviation * ndtri(rank))}) for rank, _, params in ranked]
+    return [
+        (params, {EARLIER: math.exp(standard_deviation * NormalDist().inv_cdf(rank))}) for rank, _, params in ranked
+    ]
 
 
 def _choices(dimension: Dimension) -> Sequence[Value]:

@@ -284,8 +284,9 @@ def read_plan(arguments: list[str]) -> Plan:
     overrides = [*fixed_overrides, *added]
 
     named = {override.key_or_group for override in parse(search_overrides)}
-    names_trials = "search.trials" in named or search.trials != describe(Settings)["search.trials"]["default"]
-    if search.updates is not None and not names_trials:
+    # A budget of updates stands for itself, unless who gave it, a preset or the command line, gave trials as well.
+    of_preset = "search.updates" not in named and search.trials != describe(Settings)["search.trials"]["default"]
+    if search.updates is not None and not of_preset and "search.trials" not in named:
         search.trials = MOST_TRIALS
     if "search.confirm.top" not in named:
         search.confirm.top = min(search.confirm.top, search.trials - 1)

@@ -197,11 +197,18 @@ def test_few_trials_need_no_word_about_the_confirmation() -> None:
     assert read_plan(["search.trials=3"]).search.confirm.top == 2
 
 
-def test_a_budget_of_updates_leaves_the_trials_of_a_preset() -> None:
-    preset = read_plan(["search=levers"])
-    assert read_plan(["search=levers", "search.updates=60000"]).search.trials == preset.search.trials == 100
+def test_a_budget_of_updates_stands_for_itself(tmp_path: Path) -> None:
+    """Unless trials are given where it is given: in a preset, or on the command line."""
+    assert read_plan(["search=levers"]).search.trials == 100
+    assert read_plan(["search=levers", "search.updates=60000"]).search.trials == MOST_TRIALS
     assert read_plan(["search.updates=60000"]).search.trials == MOST_TRIALS
     assert read_plan(["search.updates=60000", "search.trials=20"]).search.trials == 20
+    folder = tmp_path / "search"
+    folder.mkdir()
+    (folder / "both.yaml").write_text("updates: 50000\ntrials: 30\nspace:\n  model.dropout: choice(0, 0.25)\n")
+    preset = ["--config-dir", str(tmp_path), "search=both"]
+    assert read_plan(preset).search.trials == 30
+    assert read_plan([*preset, "search.updates=60000"]).search.trials == MOST_TRIALS
 
 
 def test_a_dimension_of_a_preset_is_left_out_where_its_condition_cannot_hold() -> None:

@@ -5,6 +5,7 @@ reading. It holds data only: nothing in it is unpickled or executed.
 """
 
 import json
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,9 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """Return the files of the last steps, oldest first."""
-        return sorted(self.folder.glob("step_*.npz"), key=lambda file: int(file.stem.removeprefix("step_")))
+        steps = {file: re.fullmatch(r"step_(\d+)", file.stem) for file in self.folder.glob("step_*.npz")}
+        numbers = {file: int(match[1]) for file, match in steps.items() if match}
+        return sorted(numbers, key=lambda file: numbers[file])
 
     @property
     def note(self) -> Path:  # why there are none any more

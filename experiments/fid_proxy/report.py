@@ -44,12 +44,12 @@ def _page(results: Numbers) -> str:
     about = results["about"]
     parts = [
         _introduction(results),
+        _limits(about["classes"]),
+        _noise(results),
         _disturbances(results["disturbances"]),
         _modes(results["modes"]),
         _sample_sizes(results),
         _agreement(results["agreement"], about),
-        _noise(results),
-        _limits(about["classes"]),
         f"""## How this page was made
 
     {about["command"]}
@@ -93,7 +93,7 @@ def _disturbances(disturbances: Numbers) -> str:
     table = _table(["disturbance", *(f"level {k}: score" for k in range(1, 6)), "rises for every seed"], rows)
     return f"""## Does it rise when images get worse?
 
-Four fifths of the real images, chosen anew for each seed, are damaged more and more. Mean ± standard deviation over seeds.
+Four fifths of the real images, chosen again for each seed, are damaged more and more. Mean ± standard deviation over seeds.
 
 ![Response to disturbances](images/fid_proxy_disturbances.png)
 
@@ -278,7 +278,7 @@ def _limits(classes: Sequence[str]) -> str:
 - **Other kinds of images.** The network knows CIFAR-10's classes. Generators were ranked for
   {", ".join(map(_plural, classes))}, everything else was measured on {_plural(classes[0])}. This page says nothing about
   drawings, faces or other classes.
-- **Differences below the noise above**, and generators whose scores lie that close together.
+- **Differences below the noise** of the next section, and generators whose scores lie that close together.
 """
 
 

@@ -648,4 +648,28 @@ FAULTS = [
         "",
         ("tests/experiments/test_runs.py",),
     ),
+    Fault(
+        "seed-counted-twice",
+        "experiments/reports/groups.py",
+        "Two runs of one seed count as two independent ones.",
+        "by_seed.setdefault(run.config.seed, []).append(value)",
+        "by_seed.setdefault(len(by_seed), []).append(value)",
+        ("tests/experiments/test_compare.py::test_runs_of_one_seed_are_no_independent_repetitions",),
+    ),
+    Fault(
+        "run-anywhere",
+        "experiments/records/folders.py",
+        "A run outside of any records makes records of the folder above.",
+        '    if path.parent.name != "runs":',
+        "    if False:",
+        ("tests/experiments/records/test_folders.py",),
+    ),
+    Fault(
+        "hidden-gpus-decide",
+        "experiments/settings/precision.py",
+        "GPUs that the process may not use decide what auto is.",
+        "gpus = nvidia.visible() if is_there else []",
+        "gpus = nvidia.visible({}) if is_there else []",
+        ("tests/experiments/settings/test_precision.py",),
+    ),
 ]

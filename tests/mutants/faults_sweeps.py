@@ -601,4 +601,28 @@ FAULTS = [
         "            raise\n",
         ("tests/sweeps/analysis/test_live_page.py",),
     ),
+    Fault(
+        "cached-trial-changed",
+        "sweeps/study/attempts.py",
+        "Requeueing a trial changes Optuna's own copy of it.",
+        "    trial = copy.deepcopy(trial)  # the callback, too, writes to it\n",
+        "",
+        ("tests/sweeps/study/test_attempts.py",),
+    ),
+    Fault(
+        "start-points-for-nothing",
+        "sweeps/study/budget.py",
+        "Start points begin although the budget is used up.",
+        "if _may_begin_another(plan, trials) and _queue_start_point(study, len(trials)):",
+        "if _queue_start_point(study, len(trials)):",
+        ("tests/sweeps/study/test_rungs.py",),
+    ),
+    Fault(
+        "saturated-by-points",
+        "sweeps/workers/early_stopping.py",
+        "How often losses are logged decides when a trial is lost.",
+        "if step - self._last_sound >= SATURATED_UPDATES:",
+        "if step > self._last_sound:",
+        ("tests/sweeps/workers/test_early_stopping.py",),
+    ),
 ]

@@ -27,7 +27,7 @@ from rich.console import Console
 
 from experiments.cli import entry
 from experiments.cli.compose import compose, flags
-from experiments.records.folders import RunFolder, read_json
+from experiments.records.folders import InUse, RunFolder, read_json
 from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
@@ -43,10 +43,6 @@ from sweeps.workers.protocol import Ended, Job, Message, Progress, Scalars, Star
 SETTINGS = {key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
 TICK = 0.5  # seconds between two messages that only say how far it is
 LOCK_SECONDS = 180.0  # to wait for a predecessor that is still saving its state, or delivering it
-
-
-class InUse(Exception):
-    """Another process keeps the run of a trial for too long."""
 
 
 class Orders:
@@ -178,9 +174,9 @@ def _patiently(lock: Callable[[], AbstractContextManager[object]], name: str) ->
             try:
                 stack.enter_context(lock())
                 break
-            except (Timeout, ConfigError):
+            except (Timeout, InUse):
                 if time.monotonic() > deadline:
-                    raise InUse(f"another process has used {name} for {LOCK_SECONDS:g} seconds") from None
+                    raise InUse("run", f"free within {LOCK_SECONDS:g} s", name, "another process is using it") from None
                 time.sleep(0.2)
         yield
 

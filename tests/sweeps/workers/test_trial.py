@@ -97,7 +97,9 @@ def test_a_trial_whose_run_another_process_has_is_interrupted(
     nobody = cast(Any, None)
     with FileLock(records.runs / lock):
         ended = trial._train(job(RunFolder(records.studies / "gan")), nobody, nobody, Console(quiet=True))
-    assert ended == Ended(RunStatus.KILLED, 0, "another process has used gan-trial-0003 for 0.1 seconds")
+    assert ended == Ended(
+        RunStatus.KILLED, 0, "run must be free within 0.1 s; got 'gan-trial-0003' (another process is using it)"
+    )
 
 
 @pytest.mark.parametrize("same", [True, False])

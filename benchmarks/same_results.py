@@ -1,9 +1,9 @@
-"""How far the fast layers' training parts from Keras' own layers', update by update, and how far rounding alone does.
+"""How far training with the fast layers differs from training with Keras' own, and how far rounding alone makes it differ.
 
     python benchmarks/same_results.py [updates=500]
 
 Three trainings from the same seed: ours, Keras' own layers and optimiser, and the latter
-with TensorFlow's other convolutions (oneDNN switched off). Shown is the greatest
+with TensorFlow's other convolutions (oneDNN switched off). It prints the greatest
 difference of any loss or probability up to an update, to Keras' own.
 """
 

@@ -1,4 +1,4 @@
-"""Many short trainings of settings from the space of all levers: what benchmarks/search_efficiency.py searches in.
+"""Many short trainings of settings from the space of search=levers: what benchmarks/search_efficiency.py searches in.
 
     python benchmarks/search_table.py path=<CIFAR-10> [settings=400] [steps=1000] [table=docs/results/search_table.csv]
         [at_once=2]

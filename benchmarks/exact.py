@@ -3,7 +3,7 @@
     python benchmarks/exact.py [steps=200] [settings=train.update_rule=tutorial]
 
 Three runs of `experiments/run.py` on the built-in drawings: two in peace, one that is killed with kill -9 after its
-first checkpoint and resumed. Shown is in how many arrays of the last checkpoints they differ.
+first checkpoint and resumed. It prints in how many arrays the last checkpoints differ.
 """
 
 import subprocess

@@ -68,6 +68,8 @@ def main(args: Generation) -> int:
         raise ConfigError("latents", rule, f"{file_latents.shape} in {args.latents}")
     checkpoint = find_checkpoint(folder, args.step, console)
     kind = _kind(args)
+    if kind == "generator" and args.num_images is not None:
+        raise ConfigError("num_images", "absent with a .keras file, which holds no images", args.num_images)
     if kind == "image" and shape[0] * shape[1] > MOST_IN_A_GRID:
         rule = f"at most {MOST_IN_A_GRID:,} for one image"
         raise ConfigError(

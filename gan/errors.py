@@ -58,7 +58,7 @@ def check_name(key: str, name: str, names: Collection[str]) -> None:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the word that is spelt most alike, or an empty string."""
-    words = list(words)
+    words = [str(word) for word in words]  # or an enum's would be shown as such
     match = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if not match:  # compare the last part alone, as 'momentun'
         ends = {w.rpartition(".")[2]: w for w in words}

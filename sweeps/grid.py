@@ -20,21 +20,28 @@ from sweeps.spec.space import combinations
 
 PRESET = "search=grid"
 MOST = 400  # combinations: a map with more cannot be read
+TWO_SETTINGS = "of two settings, each with a choice(...) or range(...)"
+EXAMPLE = "for instance model.dropout=0,0.25 train.loss=bce,hinge"
 
 
 def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(f"{__doc__}\n== Settings of a search; all others are run.py's ==\n\n{settings_help(Settings)}")
         return 0
-    for key in ("search", "search.sampler", "search.pruner", "search.role"):
+    for key in ("search", "search.sampler", "search.pruner", "search.role", "search.trials"):
         for argument in arguments:
             if argument.startswith(f"{key}="):
                 value = argument.removeprefix(f"{key}=")
                 raise ConfigError(key, "absent for a map", value, "sweeps/optuna_search.py takes it")
-    plan = read_plan([PRESET, *arguments])
+    try:
+        plan = read_plan([PRESET, *arguments])
+    except ConfigError as error:
+        if error.key != "search.space":
+            raise
+        raise ConfigError("a map", TWO_SETTINGS, "none", EXAMPLE) from error
     if len(plan.space) != 2:
         keys = ", ".join(dimension.key for dimension in plan.space)
-        raise ConfigError("a map", "of two settings, each with a choice(...) or range(...)", keys)
+        raise ConfigError("a map", TWO_SETTINGS, keys, EXAMPLE)
     if (count := combinations(plan.space)) > MOST:
         sizes = " x ".join(f"{dimension.count:,}" for dimension in plan.space)
         raise ConfigError("a map", f"of at most {MOST} combinations", f"{sizes} = {count:,}")

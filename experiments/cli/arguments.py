@@ -70,6 +70,11 @@ def _runs_named(arguments: list[str], keys: Mapping[str, Mapping[str, Any]]) -> 
     """
     if RUN not in keys:
         return arguments
+    for text in arguments:
+        if text.startswith("-"):
+            raise ConfigError(
+                "an argument", "key=value", text, f"did you mean {text.lstrip('-').partition('=')[0]}=...?"
+            )
     is_run = [bool(text) and "=" not in text and text[0] not in "~+-" and text not in keys for text in arguments]
     names = [
         text.removeprefix(f"{RUN}=")

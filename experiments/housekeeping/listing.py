@@ -29,6 +29,8 @@ def list_runs(args: Listing) -> int:
         if state not in [*RunState]:
             raise ConfigError("state", f"one of {', '.join(RunState)}", state, nearest(state, RunState))
     records = Records.at(args.records.root)
+    if records.root.exists() and not records.root.is_dir():
+        raise ConfigError("records.root", "a folder", str(records.root))
     console = Output(highlight=False, markup=False)
     every = read_rows(records, args.trials, args.study)
     if args.study is not None and not every:

@@ -229,7 +229,9 @@ class Records:
                 return _run_at(path, reference, key)
         runs = self.all_runs()
         if not runs:
-            raise ConfigError(key, "a run", reference, f"there are none in {self.runs}")
+            raise ConfigError(
+                key, "a run", reference, f"there are none in {self.runs}: python experiments/run.py trains one"
+            )
         if reference == "last":
             return self._last(runs, key)
         run_id = reference.removeprefix(RUNS_URI).partition("/")[0].lower()

@@ -75,7 +75,7 @@ def _print_suggestions(plan: Plan, console: Console, learned: Learned) -> None:
 def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -> None:
     trial_seconds = timing.trial_seconds(plan.search.steps)
     search_seconds = math.ceil(plan.budget / plan.workers) * trial_seconds  # in rounds of trials side by side
-    trials, saved = f"{plan.budget} trials", ", less what pruning saves,"
+    trials, saved = f"{plan.budget} trials", "" if plan.search.pruner == "none" else ", less what pruning saves"
     if len(plan.rungs) > 1 or plan.search.updates is not None:
         saved = ""
         updates = rungs.expected_updates(plan)
@@ -90,7 +90,7 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         say_words(console, f"speed    of one trial on this host; the {plan.workers} workers may be faster or slower")
     say_words(
         console,
-        f"time     {1000 * timing.update_seconds:.0f} ms an update with {plan.workers} at a time: about "
-        f"{duration(trial_seconds)} a trial of {plan.search.steps:,}, {duration(search_seconds)} for {trials}{saved} "
-        f"and up to {duration(confirm_rounds * trial_seconds)} to confirm",
+        f"time     {1000 * timing.update_seconds:.0f} ms per update with {plan.workers} at a time: about "
+        f"{duration(trial_seconds)} per trial of {plan.search.steps:,}, {duration(search_seconds)} for {trials}{saved}"
+        + (f", and up to {duration(confirm_rounds * trial_seconds)} to confirm" if confirm_rounds else ""),
     )

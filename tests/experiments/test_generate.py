@@ -142,6 +142,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         ({"interpolate": "3:3"}, "two different images by their numbers"),
         ({"interpolate": "1:2", "grid": "2x2"}, "grid must be absent with interpolate="),
         ({"interpolate": "1:2", "num_images": 5}, "num_images must be absent with interpolate="),
+        ({"out": str(tmp_path / "g.keras"), "num_images": 5}, "num_images must be absent with a .keras file"),
         ({"latents": "nosuch.npy"}, "No such file"),
         ({"latents": str(tmp_path / "narrow.npy")}, "latents must be (N, 100), as the run's generator takes them"),
         ({"latents": str(tmp_path / "nan.npy")}, "some are NaN or infinite"),

@@ -154,6 +154,8 @@ def test_mistakes_are_one_line(records: Records) -> None:
     for arguments, message in (
         (["remove", "first"], "the command must be one of list, rm, tidy, repair; got 'remove'"),
         (["state=done"], "state must be one of running, finished"),
+        (["state=finish"], r"got 'finish' \(did you mean 'finished'\?\)"),
+        (["rm", "first", "--yes"], r"an argument must be key=value; got '--yes' \(did you mean yes=...\?\)"),
         (["study=shops"], r"study must be a search with trials; got 'shops' \(known: ships\)"),
         (["rm"], "run must be given"),
         (["rm", "second"], "run must be last, or a run's MLflow id, name or folder; got 'second'"),

@@ -28,11 +28,12 @@ MANY = [
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "search.space must be one key or more"),
+        ([], "a map must be of two settings, each with a choice(...) or range(...); got 'none' (for instance"),
         (TWO[:1], "a map must be of two settings, each with a choice(...) or range(...); got 'model.dropout'"),
         ([*TWO, "seed=1,2"], "seed"),
         (["model.dropout=interval(0,0.5)", TWO[1]], "range(...) or choice(...)"),
         ([*TWO, "search.sampler=tpe"], "search.sampler must be absent for a map; got 'tpe'"),
+        ([*TWO, "search.trials=3"], "search.trials must be absent for a map; got '3'"),
         ([*TWO, "search.role=worker"], "search.role must be absent for a map; got 'worker'"),
         ([f"{key}=0.1,0.2" for key in MANY], "a map must be of two settings"),  # too many for a study's name
         ([*TWO, "search=quick"], "search must be absent for a map"),

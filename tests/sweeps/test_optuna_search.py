@@ -126,7 +126,7 @@ def test_a_dry_run_writes_nothing(program: RunProgram, tmp_path: Path) -> None:
     suggested = re.findall(r"^trial \d  (.*)", result.stdout, re.MULTILINE)
     assert len(suggested) == 5
     assert suggested[0].startswith("bn_momentum 0.78/0.82/0.8  leaky_relu_alpha 0.2/0.25  label_noise 0.05")
-    assert "ms an update with 2 at a time" in result.stdout
+    assert "ms per update with 2 at a time" in result.stdout
     assert not (tmp_path / "records").exists()
 
 

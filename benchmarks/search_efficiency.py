@@ -47,10 +47,11 @@ FOLDS = 5
 FORMER = "TPE, halving (the default until 0.2)"
 KINDS = {  # by name: settings of the search, and its priors
     "random, halving": (["search.sampler=random", "search.pruner=halving"], "none"),
-    "TPE, median": (["search.pruner=median"], "none"),
-    "TPE, hyperband": (["search.pruner=hyperband"], "none"),
-    FORMER: (["search.pruner=halving"], "none"),
-    "TPE, promotions": (["search.pruner=asha"], "none"),
+    # Each names its sampler: that of search=levers is another one.
+    "TPE, median": (["search.sampler=tpe", "search.pruner=median"], "none"),
+    "TPE, hyperband": (["search.sampler=tpe", "search.pruner=hyperband"], "none"),
+    FORMER: (["search.sampler=tpe", "search.pruner=halving"], "none"),
+    "TPE, promotions": (["search.sampler=tpe", "search.pruner=asha"], "none"),
     "PriorBand without priors, promotions": (["search.sampler=priorband"], "none"),
     "PriorBand, promotions": (["search.sampler=priorband"], "literature"),
     "PriorBand with wrong priors, promotions": (["search.sampler=priorband"], "wrong"),

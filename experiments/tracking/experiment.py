@@ -24,12 +24,8 @@ VIEW = "scores"  # the UI's name for the saved view
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 SCORE_COLUMN = f"metrics.`{metric_names.FINAL_FID_PROXY}`"  # that the list is sorted by
 SETTING_COLUMNS = 6  # of the view, at most
-DEFAULT_COLUMNS = (
-    "model.bn_momentum",
-    "model.leaky_relu_alpha",
-    "train.label_noise",
-    "optim.learning_rate",
-)  # where none differ
+# Where none differ.
+DEFAULT_COLUMNS = ("model.bn_momentum", "model.leaky_relu_alpha", "train.label_noise", "optim.learning_rate")
 LOOKED_AT = 200  # the newest runs, whose settings are compared
 
 

@@ -32,9 +32,8 @@ REPEATS = "the settings of trial "  # and its number: an outcome that took no tr
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 NAMED = "named"  # the words of search.start_from that named its settings
 KILLED = "killed in trial "  # and its number: how its process died; the next attempt has it too, so they can be counted
-BEGUN = (
-    "begun"  # its number, once a worker has it; another number is that of the attempt before, whose attributes it has
-)
+# Its number, once a worker has it; another number is that of the attempt before, whose attributes it has.
+BEGUN = "begun"
 WORKER = "worker"  # host and process of the worker that has or had it
 LEFT = "left in trial "  # and its number: its worker went without a fault of the trial, and why
 MLFLOW_RUN = "mlflow_run"  # that it is recorded in

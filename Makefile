@@ -37,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed; none found (make PYTHON=/path/to/python)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "error: $(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)"; exit 2; }
-	@echo "installing the pinned dependencies into $(VENV): about 3 GB on disk, a few minutes the first time"
+	@echo "installing the pinned dependencies into $(VENV): about 3.5 GB on disk, a few minutes the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

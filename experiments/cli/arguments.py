@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from hydra.core.override_parser.types import QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
@@ -20,9 +20,9 @@ Main = Callable[[list[str]], int]  # of a program: from its arguments to its exi
 
 
 def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
-    """Parse key=value arguments into a dataclass of settings; each `key=value` of a list adds to it.
+    """Parse key=value arguments into a dataclass of settings.
 
-    A word alone is a run, if there is a setting of that name.
+    A list takes several values: key=[a,b], key=a,b, or key=a key=b. A word alone is a run, if there is a setting of that name.
 
     Args:
         settings: the dataclass.
@@ -37,12 +37,14 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
     node = OmegaConf.structured(settings)
     for override in parse(_as_typed(arguments, text_keys(settings), lists)):
         key = override.key_or_group
-        if key not in keys or override.is_sweep_override() or override.is_delete() or override.is_add():
+        value = override.value()
+        if key in lists and isinstance(value, ChoiceSweep):
+            value = value.list
+        elif key not in keys or override.is_sweep_override() or override.is_delete() or override.is_add():
             rule = f"one of {', '.join(keys)}, with one value"
             raise ConfigError(
                 "an argument", rule, override.input_line, nearest_key(key, keys) if key not in keys else ""
             )
-        value = override.value()
         if key in lists:
             several = value if isinstance(value, list) else [value]
             if not all(isinstance(text, str | QuotedString) for text in several):

@@ -3,7 +3,7 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -174,11 +174,21 @@ def flags(config_dir: str | None) -> list[str]:
     return [] if config_dir is None else ["--config-dir", config_dir]
 
 
-def settings_help(settings: type = Config) -> str:
-    """Return the text of --help, as wide as the terminal: keys with their defaults, meanings and ranges."""
+def settings_help(settings: type = Config, values: object | None = None, without: Collection[str] = ()) -> str:
+    """Return the text of --help, as wide as the terminal: keys with their defaults, meanings and ranges.
+
+    Args:
+        settings: the dataclass.
+        values: an instance of it whose values are shown in place of the defaults.
+        without: keys that are left out.
+    """
     lines, width = [], shutil.get_terminal_size((HELP_WIDTH, 24)).columns
     for key, spec in describe(settings).items():
+        if key in without:
+            continue
         default = f"as {spec['same_as']}" if spec["same_as"] else spec["default"]
+        if values is not None:
+            default = get(values, key)
         rule = f"; {spec['rule']}" if spec["rule"] else ""
         shown = "none" if default is None else str(default).lower() if isinstance(default, bool) else default
         lines.append(f"{key}={shown}")

@@ -236,7 +236,7 @@ def _names(groups: Sequence[list[Compared]]) -> list[str]:
     """Name each group by the settings that differ; where they are many, by what its runs' names have in common."""
     common = [_common_name(group) for group in groups]
     if len(groups) == 1:
-        return [common[0] or f"{groups[0][0].name} and its like"]
+        return [common[0] or groups[0][0].name]
     unlike = differing_settings(groups)
     if len(unlike) > NAMED and all(common) and len(set(common)) == len(groups):
         return common

@@ -1,6 +1,5 @@
 """A search from its command line to its exit code: what every program that searches does."""
 
-import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -51,8 +50,7 @@ def search(plan: Plan, arguments: list[str]) -> int:
         console.print(Panel(Text(notice), title="warning", style="yellow"))
     if plan.search.dry_run:
         dry_run(plan, console, learned)
-        arguments = [argument for argument in plan.command if not argument.startswith("search.dry_run=")]
-        say_next(console, shlex.join(["python", "sweeps/optuna_search.py", *arguments]))
+        say_next(console, resume_command(plan))
         return 0
     with _fork_server(plan):
         return _search(plan, arguments, console, learned)

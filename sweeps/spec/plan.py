@@ -38,6 +38,7 @@ from sweeps.spec.space import (
 )
 
 TUTORIAL = "tutorial"  # the preset that a search starts from unless it names another
+MAP_PRESET = "search=grid"  # of a map of two settings, which sweeps/grid.py makes
 DEFAULTS = "defaults"  # the preset that searches of earlier versions started from
 SPACE_PREFIX = "search.space."  # of the dimensions in a study's identity
 BASELINE_PREFIX = "baseline."  # of the baseline's settings in a study's identity

@@ -243,7 +243,7 @@ def test_groups_are_named_by_what_sets_them_apart_where_their_names_do_not() -> 
     assert names(early, late, *other) == ["bn_momentum 0.8", "bn_momentum 0.9"]
     assert names(("first", 0, 0.8), ("slower", 0, 0.9)) == ["bn_momentum 0.8", "bn_momentum 0.9"]
     assert names(early, same) == ["20261127-065147-run"]
-    assert names(early, late) == ["20261127-065147-run and its like"]
+    assert names(early, late) == ["20261127-065147-run"]
     assert names(("x-seed-10", 10, 0.8), ("x-seed-11", 11, 0.8)) == ["x"]
 
 

@@ -14,6 +14,7 @@ from experiments.reports import figures
 from gan.errors import ConfigError
 from sweeps.analysis.plots import map_chart, sample_map, save_pictures
 from sweeps.grid import main
+from sweeps.search.session import resume_command
 from sweeps.spec.plan import read_plan
 from sweeps.study import attempts, identity
 
@@ -45,6 +46,28 @@ def test_mistakes_are_one_line(arguments: list[str], message: str, tmp_path: Pat
         main([*arguments, f"records.root={tmp_path / 'r'}"])
     assert message in str(caught.value)
     assert not (tmp_path / "r").exists()
+
+
+def test_help_names_the_settings_of_a_map(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for key in (
+        "search.keep_checkpoints=all",
+        "search.confirm.seeds=0",
+        "search.steps=5000",
+        "search.study=grid-SETTING",
+    ):
+        assert key in text
+    for key in ("search.trials=", "search.sampler=", "search.eta=", "search.space="):
+        assert key not in text
+
+
+def test_the_next_command_is_of_the_map() -> None:
+    named = ["search=grid", *TWO, "search.study=grid-dropout-learning_rate"]
+    command = "python sweeps/grid.py model.dropout=0.1,0.2,0.3 optim.learning_rate=1e-4,4e-4 search.study="
+    assert resume_command(read_plan([*named, "search.dry_run=true"])) == f"{command}grid-dropout-learning_rate"
+    unnamed = resume_command(read_plan(["search=grid", *TWO]))  # of the study grid, which grid.py would name otherwise
+    assert unnamed.startswith("python sweeps/optuna_search.py search=grid model.dropout=")
 
 
 def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:

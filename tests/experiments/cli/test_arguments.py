@@ -33,6 +33,16 @@ def test_arguments_become_a_checked_dataclass() -> None:
             parse_arguments(Arguments, several)
 
 
+@dataclass
+class Lists:
+    state: list[str] = setting([], "some states")
+
+
+@pytest.mark.parametrize("arguments", [["state=a,b"], ["state=[a,b]"], ["state=a", "state=b"]], ids=" ".join)
+def test_a_list_takes_several_values(arguments: list[str]) -> None:
+    assert parse_arguments(Lists, arguments) == Lists(["a", "b"])
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import yaml
 from rich.console import Console
 
 from experiments import ROOT
@@ -34,7 +36,8 @@ from experiments.processes.process import fork_server
 from experiments.processes.process import run as run_program
 from experiments.processes.process import start as start_program
 from experiments.records import journal
-from experiments.records.folders import Records, RunFolder, make_folder
+from experiments.records.folders import Records, RunFolder, make_folder, read_json
+from experiments.records.overview import read_best
 from experiments.records.status import FailureKind, RunStatus
 from experiments.reports import figures
 from experiments.reports.groups import read_compared
@@ -62,9 +65,9 @@ from sweeps.analysis.tables import (
     look_table,
     mean_scores_table,
     ranks_table,
-    read_search,
     robustness_table,
     scores_table,
+    searches_table,
 )
 from sweeps.search import throughput
 from sweeps.search.start import PRELOAD_WORKERS
@@ -82,11 +85,15 @@ PRECISION = (
     "train.precision=mixed_bfloat16"  # of all: 1.4 times as fast, scores within the standard deviation over seeds
 )
 SCORED, LONG, SHORT = (2500, 5000), 15_000, 1000  # updates
-SEARCHES = {  # by name: how each is called
-    "four": ["search.trials=24", "search.steps=2500", "search.confirm.seeds=0", PRECISION],
-    "levers": ["search=levers", "search.trials=40", "search.steps=2500", "search.confirm.seeds=0", PRECISION],
+SEARCHES = {  # by name: how each is called; two of the four settings, to see whether they agree
+    "four_0": ["search.updates=100000", PRECISION],
+    "four_1": ["search.updates=100000", "search.seed=1", PRECISION],
+    "levers_0": ["search=levers", "search.updates=200000", PRECISION],
 }
+FORMER_SEARCHES = ("four", "levers")  # of earlier versions, whose tables are kept
 QUICK_SEARCH = [
+    "search.updates=null",
+    "search.confirm.seeds=0",
     "search.trials=3",
     "search.steps=6",
     "eval.every_steps=2",
@@ -210,7 +217,8 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     tables[f"way {usual}"] = mean_scores_table(curves, CLASSES[0], usual)
     tables["lead"] = lead_table(runs, PRESETS[0])
     tables["robustness"] = robustness_table(runs, steps[0])
-    for name in SEARCHES:
+    tables["searches"] = searches_table(_results(out))
+    for name in (*FORMER_SEARCHES, *SEARCHES):
         if (trials := out / "results" / f"search_{name}.csv").exists():
             tables |= {f"search {name}": best_table(trials), f"ranks {name}": ranks_table(trials)}
         if (importances := out / "results" / f"importances_{name}.csv").exists():
@@ -295,22 +303,42 @@ def _search_arguments(name: str, args: Reproduction) -> list[str]:
     return [*SEARCHES[name], *(QUICK_SEARCH if args.quick else [])]
 
 
+def _results(out: Path) -> dict[str, dict[str, Any]]:
+    """Return what is kept of the result of each search, by name."""
+    files = {name: out / "results" / f"search_{name}.yaml" for name in SEARCHES}
+    return {name: yaml.safe_load(file.read_text()) for name, file in files.items() if file.exists()}
+
+
 def _is_made(name: str, args: Reproduction, out: Path) -> bool:
-    """Return whether the table of a search has as many trials as it should."""
-    table = out / "results" / f"search_{name}.csv"
-    return table.exists() and len(read_search(table)[0]) >= read_plan(_search_arguments(name, args)).budget
+    """Return whether a search was made to its end, with these arguments."""
+    return _results(out).get(name, {}).get("arguments") == _search_arguments(name, args)
 
 
 def _search(name: str, args: Reproduction, out: Path) -> int:
-    """Run or resume one search, keep the table of its trials, and return its exit code."""
+    """Run or resume one search, keep its result and the table of its trials, and return its exit code."""
     study = f"results-quick-{name}" if args.quick else f"results-{name}"
     arguments = [*_data(args), *_search_arguments(name, args), f"search.study={study}"]
     code = start_program(ROOT / "sweeps/optuna_search.py", arguments).wait()
-    folder = Records.at(args.records.root).studies / study
+    folder = RunFolder(Records.at(args.records.root).studies / study)
     if code == 0:
-        shutil.copy(folder / "trials.csv", out / "results" / f"search_{name}.csv")
-        shutil.copy(folder / "importances.csv", out / "results" / f"importances_{name}.csv")
+        shutil.copy(folder.path / "trials.csv", out / "results" / f"search_{name}.csv")
+        shutil.copy(folder.path / "importances.csv", out / "results" / f"importances_{name}.csv")
+        result = {"arguments": _search_arguments(name, args), **_result(folder)}
+        text = yaml.safe_dump(result, sort_keys=False, width=120)
+        write_atomically(
+            out / "results" / f"search_{name}.yaml", text.encode()
+        )  # last: it says that the search is made
     return code
+
+
+def _result(study: RunFolder) -> dict[str, Any]:
+    """Return the result of a finished search, without what is of this machine alone."""
+    best = read_best(study)
+    settings_found = [each for each in best["overrides"] if not each.startswith(("data.path=", "records.root="))]
+    commit = read_json(study.facts)["tags"].get("mlflow.source.git.commit", "")[:7]
+    scores = {key: best[key] for key in ("trial", "better", "search_score", "confirmed_score")}
+    result = journal.all_tags(study.journal)["result"]
+    return {"result": result, **scores, "settings": settings_found, "commit": commit}
 
 
 def _folder(args: Reproduction, training: Training) -> RunFolder:

@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -167,7 +167,7 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
 
 def best_table(trials: Path, count: int = 8) -> str:
     """Return the best trials of a search, and the tutorial's settings, from its trials.csv."""
-    rows, keys = read_search(trials)
+    rows, keys = _read_search(trials)
     done = sorted((row for row in rows if row["state"] == State.COMPLETE), key=lambda row: float(row["score"]))
     best = done[:count] + [row for row in done[count:] if row["trial"] == "0"]
     lines = ["| trial | score | " + " | ".join(f"`{key}`" for key in keys) + " |", "|---" * (2 + len(keys)) + "|"]
@@ -180,6 +180,19 @@ def best_table(trials: Path, count: int = 8) -> str:
     updates = sum(int(row["steps"]) for row in rows)
     lines += ["", f"{counts}; {updates:,} updates in all."]
     return "\n".join(lines) + "\n"
+
+
+def searches_table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how each search was called, and what it found.
+
+    Args:
+        results: by the name of the search: its `arguments`, its `result` in words, and the `settings` of its winner.
+    """
+    lines = ["| search | arguments | result | settings |", "|---" * 4 + "|"]
+    for name, found in results.items():
+        arguments, settings = (" ".join(f"`{word}`" for word in found[key]) for key in ("arguments", "settings"))
+        lines.append(f"| {name} | {arguments} | {found['result']} | {settings} |")
+    return "\n".join(lines) + "\n" if results else NOTHING
 
 
 def importances_table(importances: Path) -> str:
@@ -202,7 +215,7 @@ def ranks_table(trials: Path) -> str:
     """
     from scipy import stats  # slow to import
 
-    rows, keys = read_search(trials)
+    rows, keys = _read_search(trials)
     order = {goodness: place for place, goodness in enumerate(sorted({_goodness(row) for row in rows}))}
     if len(order) < 2:
         return "(No trial was better than another.)\n"
@@ -249,7 +262,7 @@ def _goodness(row: Row) -> tuple[bool, int, float]:
     return row["state"] != State.COMPLETE, length, float(row["score"] or "inf")
 
 
-def read_search(file: Path) -> tuple[list[Row], list[str]]:
+def _read_search(file: Path) -> tuple[list[Row], list[str]]:
     """Return the rows of a trials.csv and the keys of the searched settings."""
     with open(file, newline="") as stream:
         reader = csv.DictReader(stream)

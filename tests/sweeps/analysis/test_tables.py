@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from experiments.records.folders import Records
@@ -25,9 +26,12 @@ from sweeps.analysis.tables import (
     ranks_table,
     robustness_table,
     scores_table,
+    searches_table,
 )
 from sweeps.reproduce import (
     PRESETS,
+    QUICK_SEARCH,
+    SEARCHES,
     SEEDS,
     SHORT,
     SHORT_SEEDS,
@@ -114,6 +118,18 @@ def test_tables_of_a_search_have_its_best_trials_and_what_they_depend_on(tmp_pat
     ]
     importances.write_text("setting,fraction\n")
     assert importances_table(importances) == "(Too few trials of one length have a score.)\n"
+
+
+def test_a_line_a_search_says_what_it_found() -> None:
+    found = {
+        "arguments": ["search.updates=9"],
+        "result": "trial-0003 is better",
+        "settings": ["model.dropout=0", "seed=1"],
+    }
+    assert searches_table({"four_0": found}).splitlines()[2:] == [
+        "| four_0 | `search.updates=9` | trial-0003 is better | `model.dropout=0` `seed=1` |"
+    ]
+    assert searches_table({}) == "(Still to be made.)\n"
 
 
 def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -> None:
@@ -288,13 +304,12 @@ def test_mistakes_are_one_line_and_lose_no_numbers(
 def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = Reproduction(out=str(tmp_path), quick=True, dry_run=True, data=Images(source="embedded"))
     args.records.root = str(tmp_path / "records")
-    table = tmp_path / "results" / "search_four.csv"
-    table.parent.mkdir()
-    head = "trial,state,score,steps,seconds,model.bn_momentum,outcome,run\n"
-    for trials, left in ((2, True), (3, False)):
-        table.write_text(head + "0,PRUNED,,2,1,0.8,x,s\n" * trials)
+    file = tmp_path / "results" / "search_four_0.yaml"
+    file.parent.mkdir()
+    for arguments, left in ((SEARCHES["four_0"], True), ([*SEARCHES["four_0"], *QUICK_SEARCH], False)):
+        file.write_text(yaml.safe_dump({"arguments": arguments}))
         assert main(args) == 0
-        assert ("searches  four are left" in capsys.readouterr().out) == left
+        assert ("searches  four_0 are left" in capsys.readouterr().out) == left
 
 
 def test_what_is_done_is_not_trained_again_unless_its_preset_changed(
@@ -346,6 +361,10 @@ def test_a_quick_reproduction_makes_page_numbers_and_figures_once(tmp_path: Path
     page = (out / "results.md").read_text()
     assert all(f"| 4 | `{preset}` | 1 |" in page for preset in PRESETS)
     assert "| 0, the tutorial's |" in page
+    found = yaml.safe_load((out / "results" / "search_four_0.yaml").read_text())
+    assert found["arguments"][0] == "search.updates=100000" and "not confirmed" in found["result"]
+    assert f"| {found['result']} |" in page
+    assert str(tmp_path) not in str(found)
     for name in ("results_curves.png", "results_latents.png"):
         assert (out / "images" / name).stat().st_size > 10_000
 

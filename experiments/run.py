@@ -35,6 +35,7 @@ from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected, handled
 from experiments.processes.process import PRELOAD, fork_server
 from experiments.processes.process import start as start_program
+from experiments.records import journal
 from experiments.records.folders import Records, new_folder, read_json
 from experiments.records.overview import read_runs
 from experiments.records.status import FailureKind, RunState, RunStatus
@@ -133,11 +134,12 @@ def _check_flags(args: Namespace) -> None:
 
 
 def _train(run: start.Run, node: DictConfig, notified: str | None, console: Console) -> int:
+    tags = {journal.BY_HAND: "true"} if run.resumed and run.folder.is_of_study else {}
     with first_collected(run.resume_command) as caught:
         outcome = hydra_app.record(
             node,
             run.folder.path,
-            lambda: train.train(run, console, should_stop=lambda: bool(caught)),
+            lambda: train.train(run, console, should_stop=lambda: bool(caught), closing_tags=lambda _: tags),
             resumed=run.resumed,
         )
     if PART not in os.environ:  # else the multirun says what is next, and writes the index

@@ -48,8 +48,8 @@ class Unneeded:
 def unneeded_checkpoints(search: Search, is_over: bool, paused: bool = False) -> list[Unneeded]:
     """Return the runs of a search whose checkpoints nothing needs.
 
-    Those of the winner, the baseline and the trial with the lowest score stay. Before a search is over its winner is not known, and what came to its end
-    stays too.
+    Those of the winner, the baseline and the trial with the lowest score stay, and those of runs that a person has
+    resumed. Before a search is over its winner is not known, and what came to its end stays too.
 
     Args:
         search: whose runs.
@@ -62,6 +62,7 @@ def unneeded_checkpoints(search: Search, is_over: bool, paused: bool = False) ->
     found = []
     for run in search.runs:
         is_needed = run.name == search.winner or _trial(run) in needed or (run.confirms and _trial(run) is None)
+        is_needed = is_needed or journal.BY_HAND in run.tags
         if is_needed or not run.folder.checkpoints.all_files():
             continue
         if (why := _why(search, run, is_over)) and (why != PAUSED or paused):

@@ -26,6 +26,7 @@ _decode = json.JSONDecoder().decode  # json.loads is slower: a long journal has 
 Curves = dict[str, tuple[list[int], list[float]]]  # steps and values, by metric
 
 FAILURE, FAILURE_KIND = "failure", "failure_kind"  # tags of a run that failed
+BY_HAND = "resumed_by_hand"  # tag of a run of a search that a person has resumed
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -461,6 +462,27 @@ def test_json_lines_are_plain(tmp_path: Path) -> None:
     assert record["step"] == 1
     assert record["scalars"] == {"train/d_loss": 0.5}
     assert os.path.getsize(folder.journal) == len(line) + 1
+
+
+@pytest.mark.parametrize(("name", "resumed", "tags"), [
+    ("ships-trial-0003", True, {"resumed_by_hand": "true"}), ("ships-trial-0003", False, {}), ("mine", True, {}),
+])  # fmt: skip
+def test_a_trial_that_a_person_resumed_says_so(
+    name: str, resumed: bool, tags: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: dict[str, str] = {}
+
+    def trained(run: object, console: Console, *, should_stop: object, closing_tags: Any) -> Outcome:
+        outcome = Outcome(RunStatus.FINISHED, 3)
+        given.update(closing_tags(outcome))
+        return outcome
+
+    monkeypatch.setattr(training_program.train, "train", trained)
+    monkeypatch.setattr(training_program.hydra_app, "record", lambda node, path, work, **_: work())
+    folder = make_run(Records(tmp_path), name, study="ships" if "trial" in name else None)
+    run = SimpleNamespace(resume_command="resume it", resumed=resumed, folder=folder)
+    assert training_program._train(run, None, None, Console()) == 0  # type: ignore[arg-type]
+    assert given == tags
 
 
 @pytest.mark.parametrize(

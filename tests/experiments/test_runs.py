@@ -376,11 +376,14 @@ def search(records: Records) -> Records:
     )
     for title in ("tutorial", "trial-0001", "trial-0002"):
         make_run(records, f"s-confirm-{title}-seed-1", study="s", tags={"confirms": title})
+    make_trial(records, "s", 9, "PRUNED", tags={"optuna.trial_state": "PRUNED", "resumed_by_hand": "true"})
     make_run(records, "mine")
     return records
 
 
-NEEDED = {f"s-trial-000{number}" for number in (0, 1, 3, 6, 7, 8)}  # baseline, winner, paused, interrupted, a full disk
+NEEDED = {
+    f"s-trial-000{number}" for number in (0, 1, 3, 6, 7, 8, 9)
+}  # baseline, winner, paused, interrupted, full disk, best, by hand
 NEEDED |= {"s-confirm-tutorial-seed-1", "s-confirm-trial-0001-seed-1", "mine"}
 UNNEEDED = {"s-trial-0002", "s-trial-0004", "s-trial-0005", "s-confirm-trial-0002-seed-1"}
 

@@ -398,7 +398,7 @@ def _read_condition(owner: str, text: str) -> Condition:
     if match is None:
         raise ConfigError(form, "key=value, key=a|b or key!=value", text)
     key, relation, values = match.groups()
-    check_keys([f"{key}=0"])
+    check_keys([f"{key}={values.partition('|')[0]}"])
     spec = describe(Config).get(key)
     if spec is None or key == owner:
         raise ConfigError(form, "a condition on another setting", text)

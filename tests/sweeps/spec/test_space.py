@@ -238,7 +238,7 @@ def test_no_trial_has_a_value_that_does_nothing(sampler: optuna.samplers.BaseSam
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"model.dropout": "choice(0, 0.1) when train.los=bce"}, "did you mean 'train.loss'"),
+        ({"model.dropout": "choice(0, 0.1) when train.los=bce"}, "got 'bce' (did you mean 'train.loss'"),
         ({"model.dropout": "choice(0, 0.1) when train.loss=bec"}, "model.dropout when ... must be one of bce, hinge"),
         (
             {"model.dropout": "choice(0, 0.1) when train.loss"},

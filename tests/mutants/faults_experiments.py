@@ -641,6 +641,14 @@ FAULTS = [
         ("tests/experiments/test_runs.py",),
     ),
     Fault(
+        "resumed-by-hand",
+        "experiments/housekeeping/unneeded.py",
+        "The checkpoints of a trial that a person has resumed are removed.",
+        "        is_needed = is_needed or journal.BY_HAND in run.tags\n",
+        "",
+        ("tests/experiments/test_runs.py::test_tidy_frees_what_never_trains_on",),
+    ),
+    Fault(
         "trained-run-is-behind",
         "experiments/tracking/consistency.py",
         "A run that is being trained is said to lack records in MLflow.",

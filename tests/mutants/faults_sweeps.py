@@ -426,6 +426,14 @@ FAULTS = [
         ("tests/sweeps/analysis/test_tables.py::test_what_is_done_is_not_trained_again_unless_its_preset_changed",),
     ),
     Fault(
+        "search-of-other-arguments",
+        "sweeps/reproduce.py",
+        "A search that was made with other arguments is not made again.",
+        'return _results(out).get(name, {}).get("arguments") == _search_arguments(name, args)',
+        "return name in _results(out)",
+        ("tests/sweeps/analysis/test_tables.py::test_a_search_that_was_not_made_to_its_end_is_left",),
+    ),
+    Fault(
         "lack-of-memory-is-final",
         "sweeps/reproduce.py",
         "A training that lacked memory counts as diverged, and is not resumed.",

@@ -5,7 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, RunProgram
+from conftest import ROOT, RunProgram, noise_images
+from PIL import Image
 
 from experiments import runs
 from experiments.cli.arguments import parse_arguments
@@ -17,8 +18,7 @@ from experiments.generate import Generation
 from experiments.records.differences import differences, run_name
 from experiments.settings.rules import text_keys
 from experiments.settings.schema import Config
-from sweeps.grid import PRESET
-from sweeps.spec.plan import read_plan
+from sweeps.spec.plan import MAP_PRESET, read_plan
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20"]
@@ -57,7 +57,7 @@ def accepted(program: str, arguments: list[str]) -> None:
     elif program == "sweeps/optuna_search.py":
         read_plan(arguments)
     elif program == "sweeps/grid.py":
-        read_plan([PRESET, *arguments])
+        read_plan([MAP_PRESET, *arguments])
     elif program == "experiments/runs.py":
         of_command, _, rest = runs.parse(arguments)
         parse_arguments(of_command, rest)
@@ -88,10 +88,20 @@ def test_there_are_commands_and_wrong_ones_are_found(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_guide_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
     make_run = ["experiments/run.py", "experiment=quick"]  # with which the guide begins
-    for script, *arguments in [make_run, *commands(ROOT / "docs" / "guide.md")]:
-        command = [*arguments, *EXTRA[script], f"records.root={tmp_path / 'records'}"]
+    boats = tmp_path / "Pictures" / "boats"
+    boats.mkdir(parents=True)
+    for number, pixels in enumerate(noise_images(40)):
+        Image.fromarray(pixels).save(boats / f"{number}.png")
+    for script, *words in [make_run, *commands(ROOT / "docs" / "guide.md")]:
+        arguments = [word.replace("~/Pictures/boats", str(boats)) for word in words]
+        names_data = any(word.startswith("data=") for word in arguments)
+        extra = [word for word in EXTRA[script] if not (names_data and word.startswith("data="))]
+        command = [*arguments, *extra, f"records.root={tmp_path / 'records'}"]
         if script == "experiments/run.py" and not any(word.startswith(("-m", "name=")) for word in arguments):
-            command.append(f"name={run_name(preset_of(arguments), differences(arguments))}")  # as without the extras
+            quoted = quote_texts(arguments, text_keys(Config), GROUPS)
+            name = run_name(preset_of(quoted), differences(quoted))  # as without the extras
+            again = "" if not (tmp_path / "records" / "runs" / name).exists() else "-2"
+            command.append(f"name={name}{again}")
         done = program(*command, script=script, cwd=tmp_path)
         assert done.returncode == 0, f"{script} {arguments}\n{done.stdout}{done.stderr}"
     assert {file.name for file in tmp_path.glob("*.*")} >= {"winner.png", "banner.png", "walk.gif", "samples.npz"}

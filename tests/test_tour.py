@@ -75,4 +75,4 @@ def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (page,) = [
         out.data["text/html"] for cell in notebook.cells for out in cell.get("outputs", []) if "first" in str(out)
     ]
-    assert page.startswith("<iframe srcdoc=")
+    assert page.startswith('<iframe title="first" srcdoc="')

@@ -85,7 +85,6 @@ def test_there_are_commands_and_wrong_ones_are_found(tmp_path: Path) -> None:
         accepted(command[0], command[1:])
 
 
-@pytest.mark.slow
 def test_the_guide_from_beginning_to_end(program: RunProgram, tmp_path: Path) -> None:
     make_run = ["experiments/run.py", "experiment=quick"]  # with which the guide begins
     boats = tmp_path / "Pictures" / "boats"

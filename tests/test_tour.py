@@ -56,7 +56,6 @@ def test_it_uses_the_library_and_the_door_for_notebooks_alone() -> None:
     assert {name for name in modules if name.startswith("experiments")} == {"experiments.notebook"}
 
 
-@pytest.mark.slow
 def test_it_runs_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TMPDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):  # nothing of the user's
         monkeypatch.setenv(name, str(tmp_path))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
-from hydra.core.override_parser.types import ChoiceSweep, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString, Sweep
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
@@ -40,7 +40,8 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
         value = override.value()
         if key in lists and isinstance(value, ChoiceSweep):
             value = value.list
-        elif key not in keys or override.is_sweep_override() or override.is_delete() or override.is_add():
+        is_several = isinstance(value, Sweep)
+        if key not in keys or is_several or override.is_delete() or override.is_add():
             rule = f"one of {', '.join(keys)}, with one value"
             raise ConfigError(
                 "an argument", rule, override.input_line, nearest_key(key, keys) if key not in keys else ""

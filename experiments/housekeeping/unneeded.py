@@ -61,9 +61,9 @@ def unneeded_checkpoints(search: Search, is_over: bool, paused: bool = False) ->
     needed = {BASELINE, search.winner_trial, _trial(best) if best is not None else BASELINE}
     found = []
     for run in search.runs:
-        is_needed = run.name == search.winner or _trial(run) in needed or (run.confirms and _trial(run) is None)
-        is_needed = is_needed or journal.BY_HAND in run.tags
-        if is_needed or not run.folder.checkpoints.all_files():
+        confirms_baseline = run.confirms and _trial(run) is None
+        is_needed = run.name == search.winner or _trial(run) in needed or confirms_baseline
+        if is_needed or journal.BY_HAND in run.tags or not run.folder.checkpoints.all_files():
             continue
         if (why := _why(search, run, is_over)) and (why != PAUSED or paused):
             found.append(Unneeded(run, why))

@@ -644,8 +644,8 @@ FAULTS = [
         "resumed-by-hand",
         "experiments/housekeeping/unneeded.py",
         "The checkpoints of a trial that a person has resumed are removed.",
-        "        is_needed = is_needed or journal.BY_HAND in run.tags\n",
-        "",
+        "is_needed or journal.BY_HAND in run.tags or",
+        "is_needed or",
         ("tests/experiments/test_runs.py::test_tidy_frees_what_never_trains_on",),
     ),
     Fault(

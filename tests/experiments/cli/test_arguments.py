@@ -43,6 +43,12 @@ def test_a_list_takes_several_values(arguments: list[str]) -> None:
     assert parse_arguments(Lists, arguments) == Lists(["a", "b"])
 
 
+@pytest.mark.parametrize("argument", ["+state=a,b", "~state=a", "state=interval(0,1)"])
+def test_a_list_takes_values_alone(argument: str) -> None:
+    with pytest.raises(ConfigError, match="an argument must be one of state"):
+        parse_arguments(Lists, [argument])
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

@@ -10,6 +10,7 @@ results/*.csv under `out` and is not done again, unless the preset has changed s
 training that was broken off goes on from its checkpoint.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -304,9 +305,18 @@ def _search_arguments(name: str, args: Reproduction) -> list[str]:
 
 
 def _results(out: Path) -> dict[str, dict[str, Any]]:
-    """Return what is kept of the result of each search, by name."""
+    """Return what is kept of the result of each search, by name. Raises ConfigError for a damaged file."""
     files = {name: out / "results" / f"search_{name}.yaml" for name in SEARCHES}
-    return {name: yaml.safe_load(file.read_text()) for name, file in files.items() if file.exists()}
+    results = {}
+    for name, file in files.items():
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                results[name] = yaml.safe_load(file.read_text(encoding="utf-8"))
+            except (ValueError, yaml.YAMLError):
+                results[name] = None
+            if not isinstance(results[name], dict):
+                raise ConfigError("out", f"a folder whose {file.name} this program wrote", str(file), "remove it")
+    return results
 
 
 def _is_made(name: str, args: Reproduction, out: Path) -> bool:
@@ -325,18 +335,19 @@ def _search(name: str, args: Reproduction, out: Path) -> int:
         shutil.copy(folder.path / "importances.csv", out / "results" / f"importances_{name}.csv")
         result = {"arguments": _search_arguments(name, args), **_result(folder)}
         text = yaml.safe_dump(result, sort_keys=False, width=120)
-        write_atomically(
-            out / "results" / f"search_{name}.yaml", text.encode()
-        )  # last: it says that the search is made
+        # Last, as it says that the search is made.
+        write_atomically(out / "results" / f"search_{name}.yaml", text.encode())
     return code
 
 
 def _result(study: RunFolder) -> dict[str, Any]:
     """Return the result of a finished search, without what is of this machine alone."""
     best = read_best(study)
-    settings_found = [each for each in best["overrides"] if not each.startswith(("data.path=", "records.root="))]
+    settings_found = [
+        each for each in best.get("overrides", []) if not each.startswith(("data.path=", "records.root="))
+    ]
     commit = read_json(study.facts)["tags"].get("mlflow.source.git.commit", "")[:7]
-    scores = {key: best[key] for key in ("trial", "better", "search_score", "confirmed_score")}
+    scores = {key: best.get(key) for key in ("trial", "better", "search_score", "confirmed_score")}
     result = journal.all_tags(study.journal)["result"]
     return {"result": result, **scores, "settings": settings_found, "commit": commit}
 

@@ -312,6 +312,17 @@ def test_a_search_that_was_not_made_to_its_end_is_left(tmp_path: Path, capsys: p
         assert ("searches  four_0 are left" in capsys.readouterr().out) == left
 
 
+@pytest.mark.parametrize("text", ["", "- a", "a: [", "\0"])
+def test_a_damaged_result_of_a_search_is_one_line(text: str, tmp_path: Path) -> None:
+    args = Reproduction(out=str(tmp_path), quick=True, dry_run=True, data=Images(source="embedded"))
+    args.records.root = str(tmp_path / "records")
+    file = tmp_path / "results" / "search_four_0.yaml"
+    file.parent.mkdir()
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"out must be a folder whose search_four_0\.yaml this program wrote"):
+        main(args)
+
+
 def test_what_is_done_is_not_trained_again_unless_its_preset_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

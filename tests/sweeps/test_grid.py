@@ -149,5 +149,6 @@ def test_a_map_from_beginning_to_end(program: RunProgram, npz: Path, tmp_path: P
     assert len(trained) == 4  # each combination once
     assert (folder / "plots" / "map.png").exists()
     page = (folder / "report.html").read_text()
+    assert "Pruning saved" not in page  # a map prunes nothing
     assert page.index("<h2>Map</h2>") < page.index("<h2>Map of samples</h2>")
     assert f"map      {folder / 'plots' / 'map.png'}" in result.stdout

@@ -101,6 +101,15 @@ class RunFolder:
             raise InUse(key, "free", self.name, "another process is using it") from None
 
     @property
+    def created(self) -> float:
+        """When it was made, in seconds since 1970. Raises OSError if there is no run."""
+        written = self.config.stat().st_mtime  # a copy may have another time, so that it only fills a gap
+        try:
+            return float(read_json(self.facts)["created"]) / 1000
+        except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: whatever opens it says so
+            return written
+
+    @property
     def is_of_study(self) -> bool:
         """Whether a search made it: as a trial, or to confirm one."""
         try:
@@ -204,7 +213,7 @@ class Records:
         for path in self.runs.glob("*/"):
             run = RunFolder(path)
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # no run, or one that is removed just now
-                times[run] = run.config.stat().st_mtime
+                times[run] = run.created
         return sorted(times, key=lambda run: times[run])
 
     def all_studies(self) -> list[RunFolder]:

@@ -129,6 +129,18 @@ def test_a_run_that_is_removed_meanwhile_is_no_run(tmp_path: Path, monkeypatch: 
     assert records.all_runs() == [first]
 
 
+def test_the_order_of_runs_outlives_a_copy_of_the_records(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    first, last, damaged = (run_in(records, name) for name in ("first", "last", "damaged"))
+    write_json(first.facts, {"created": 5_000})
+    write_json(last.facts, {"created": 9_000})
+    damaged.facts.write_text("{")
+    for run, copied in ((last, 3), (first, 4), (damaged, 7)):  # as `cp -r` and many clouds do
+        os.utime(run.config, (copied, copied))
+    assert records.all_runs() == [first, damaged, last]
+    assert records.find_run("last") == last
+
+
 def test_samples_are_files_with_a_step(tmp_path: Path) -> None:
     run = run_in(Records(tmp_path), "a")
     run.samples.mkdir()

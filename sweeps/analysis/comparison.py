@@ -124,7 +124,8 @@ def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int
 def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Comparison | None:
     """Compare the best of the candidates with the baseline, the first of them.
 
-    The interval is that of the race; where there was none, or seeds of the baseline failed, it is Dunnett's (1955).
+    The interval is that of the race; where there was none, seeds of the baseline failed, or the best was not in the race
+    to its end, it is Dunnett's (1955).
     A candidate that fails on a seed comes after those that do not, and is not better, whatever its other seeds say.
     Returns None where the baseline or all others could not be trained.
     """
@@ -133,6 +134,7 @@ def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial
     if not baseline.scores or not others:
         return None
     difference = others[0].difference
-    if difference is None or baseline.failures:
+    fewer_seeds = len(others[0].scores) < len(baseline.scores)  # it was behind, before another failed
+    if difference is None or baseline.failures or fewer_seeds:
         difference, *_ = compare_with_control([candidate.scores for candidate in others], baseline.scores)
     return Comparison(baseline, others, difference, baseline_words)

@@ -28,7 +28,7 @@ def fanova(study: Study, plan: Plan | None = None) -> dict[str, float]:
     It is empty where there are fewer than FEWEST trials. Of more than MOST a part is drawn, as the time grows with
     their square. plan: whose space all trials are shown in, as that of a study may have been extended.
     """
-    return _importances(study, plan, FanovaImportanceEvaluator(seed=0))
+    return _importances(study, plan, FanovaImportanceEvaluator(seed=0), normalize=False)
 
 
 def ped_anova(study: Study, plan: Plan | None = None) -> dict[str, float]:
@@ -38,20 +38,22 @@ def ped_anova(study: Study, plan: Plan | None = None) -> dict[str, float]:
     """
     with experimental():
         evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST_FRACTION)
-    return _importances(study, plan, evaluator)
+    return _importances(study, plan, evaluator, normalize=True)
 
 
-def _importances(study: Study, plan: Plan | None, evaluator: BaseImportanceEvaluator) -> dict[str, float]:
+def _importances(
+    study: Study, plan: Plan | None, evaluator: BaseImportanceEvaluator, normalize: bool
+) -> dict[str, float]:
     trials = study.get_trials(deepcopy=False)
     if plan is not None:
-        trials = trials_in_space(comparable(plan, trials), plan.space, plan.values_before_extension)
+        trials = trials_in_space(comparable(plan, trials), plan)
     done = attempts.finished(trials)
     if len(done) < FEWEST:
         return {}
     if len(done) > MOST:
         done = [done[k] for k in np.random.default_rng(0).choice(len(done), MOST, replace=False)]
     with experimental():
-        return get_param_importances(as_suggested(done), evaluator=evaluator)
+        return get_param_importances(as_suggested(done), evaluator=evaluator, normalize=normalize)
 
 
 def comparable(plan: Plan, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -127,7 +127,7 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
                 "" if (score := last_score(trial)) is None else repr(score),
                 steps_of(trial),
                 seconds,
-                *(trial.params.get(key, "") for key in keys),
+                *("null" if (value := trial.params.get(key, "")) is None else value for key in keys),
                 trial.user_attrs.get(attempts.OUTCOME, ""),
                 attempts.run_of(plan, trial).name,
                 plan.preset if attempts.BASELINE in trial.user_attrs else "",  # to the digit, whatever its columns say

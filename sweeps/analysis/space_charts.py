@@ -84,7 +84,7 @@ def importance_charts(
 
 def _shown(plan: Plan, every: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials that can be compared, best first, in the present space: a study may have been extended."""
-    trials = trials_in_space(comparable(plan, every), plan.space, plan.values_before_extension)
+    trials = trials_in_space(comparable(plan, every), plan)
     return [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
 
 

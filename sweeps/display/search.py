@@ -99,7 +99,7 @@ class SearchDisplay(LiveDisplay):
         started = next((trial for trial in latest_first if trial.params), last)
         with_scores = next((trial for trial in latest_first if trial.intermediate_values), None)
         step, score = 0, None
-        if with_scores is not None:
+        if with_scores is not None and not attempts.is_repeat(last):  # which took no updates
             step = max(with_scores.intermediate_values)
             score = with_scores.intermediate_values[step]
         if last.state == TrialState.COMPLETE:

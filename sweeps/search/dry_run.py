@@ -84,7 +84,7 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         trials = f"{updates:,} updates"
         if plan.search.updates is None:
             steps = ", ".join(f"{count} to {step:,}" for step, count in rungs.ladder(plan))
-            say_words(console, f"ladder   {plan.budget} trials: {steps} updates, {updates:,} in all")
+            say_words(console, f"lengths  {plan.budget} trials: {steps} updates, {updates:,} in all")
     confirm_rounds = math.ceil(rungs.race_updates(plan) / plan.search.steps / plan.workers)
     if plan.search.launcher != "local":
         say_words(console, f"speed    of one trial on this host; the {plan.workers} workers may be faster or slower")

@@ -189,7 +189,11 @@ class Plan:
     def _start_point(self, name: str) -> dict[str, Value]:
         config = self._named_settings(name)
         theirs, ours = settings(config), settings(self.config)
-        trained_with = [key for key in ours if not self._may_vary(key) and key not in (*RESUME_MAY_CHANGE, "seed")]
+        trained_with = [
+            key
+            for key in ours
+            if not self._may_vary(key) and key not in (*RESUME_MAY_CHANGE, "seed") and not key.startswith("eval.")
+        ]
         fixed = [key for key in trained_with if theirs[key] != ours[key]]
         if fixed:
             words = ", ".join(

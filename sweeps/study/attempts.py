@@ -66,8 +66,8 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def finished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials with a score, best first."""
-    complete = [t for t in counted(trials) if t.state == TrialState.COMPLETE]
+    """Return the trials with a score, best first; repeats have that of another, and are left out."""
+    complete = [t for t in counted(trials) if t.state == TrialState.COMPLETE and not is_repeat(t)]
     return sorted(complete, key=lambda t: (t.value, t.number))
 
 
@@ -91,6 +91,11 @@ def shown_params(plan: Plan, trial: FrozenTrial | Trial) -> dict[str, Any]:
         return plan.baseline_for_tables
     order = {dimension.key: index for index, dimension in enumerate(plan.space)}
     return {key: trial.params[key] for key in sorted(trial.params, key=lambda key: order.get(key, len(order)))}
+
+
+def is_continued(trial: FrozenTrial | Trial) -> bool:
+    """Whether an earlier attempt at a trial's settings was begun. Asked before `begin`, which is an attempt's own."""
+    return BEGUN in trial.user_attrs
 
 
 def is_repeat(trial: FrozenTrial) -> bool:

@@ -8,8 +8,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.spec.plan import Plan
 from sweeps.study import rungs
-from sweeps.study.attempts import BASELINE, NAMED, counted, is_repeat
+from sweeps.study.attempts import NAMED, counted, is_repeat, origin
 
+TRIED_ALREADY = 20  # suggestions in a row that were trained before: the space has hardly any other left
+GRID_POINT = "grid_id"  # attribute of Optuna's grid sampler: which point a trial is
 START_POINTS = "start_points"  # attribute of a study: those not begun yet, by their words in search.start_from
 
 
@@ -58,11 +60,23 @@ def _queue_start_point(study: Study, count: int) -> bool:
 
 
 def _next_promotion(plan: Plan, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    return rungs.next_promotion(plan, trials, updates_left(plan, trials))
+    left = updates_left(plan, trials)
+    promoted = rungs.next_promotion(plan, trials, left)
+    if promoted is None and len(plan.rungs) > 1 and not _may_begin_another(plan, trials):
+        promoted = rungs.last_promotion(plan, trials, left)
+    return promoted
 
 
 def _may_begin_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
-    return used(plan, trials) < plan.budget and plan.rungs[0] <= updates_left(plan, trials)
+    if used(plan, trials) >= plan.budget or plan.rungs[0] > updates_left(plan, trials):
+        return False
+    return not is_exhausted(plan, trials)
+
+
+def is_exhausted(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
+    """Return whether the sampler only suggests what was tried already; a grid has an end of its own."""
+    lasts = sorted(counted(trials), key=origin)[-TRIED_ALREADY:]
+    return plan.search.sampler != "grid" and len(lasts) == TRIED_ALREADY and all(map(is_repeat, lasts))
 
 
 def updates_left(plan: Plan, trials: Sequence[FrozenTrial]) -> float:
@@ -74,6 +88,6 @@ def updates_left(plan: Plan, trials: Sequence[FrozenTrial]) -> float:
 def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
     """Return how many trials of the budget are used; of a grid, how many of its points."""
     every = counted(trials)
-    if plan.search.sampler == "grid":
-        every = [t for t in every if not is_repeat(t) and BASELINE not in t.user_attrs]
+    if plan.search.sampler == "grid":  # those that another sampler suggested before are suggested again, and repeats
+        return len({t.system_attrs[GRID_POINT] for t in every if GRID_POINT in t.system_attrs})
     return len(every)

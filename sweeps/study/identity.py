@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from experiments.settings.renamed import with_present_keys
 from experiments.settings.rules import describe, get
-from experiments.settings.schema import Config
+from experiments.settings.schema import Config, effective, in_brief
 from gan.errors import ConfigError
 from sweeps.spec.plan import BASELINE_PREFIX, SPACE_PREFIX, Plan
 from sweeps.study import attempts, published
@@ -153,7 +153,7 @@ def check_identity(name: str, stored: Identity, current: Identity, plan: Plan, i
     searched = {key.removeprefix(SPACE_PREFIX) for key in stored | current if key.startswith(SPACE_PREFIX)}
     identities = _compare_identities(stored, current, searched)
     new_dimensions = _compare_new_dimensions(stored, searched, plan)
-    differences = [*identities, *new_dimensions]
+    differences = [*identities, *new_dimensions, *_compare_fixed_dimensions(stored, current, searched, plan)]
     if not differences:
         return
     only_space_differs = all(key.startswith(SPACE_PREFIX) for key, _, _ in differences)
@@ -178,7 +178,7 @@ def _complete(stored: Identity, current: Identity, plan: Plan) -> tuple[Identity
     stored = {key: value for key, value in stored.items() if not _inherits_from_space(key, plan)}
     # The baseline cannot differ in a dimension that is new, nor in a study older than these keys.
     stored = {**_baseline_of(current), **stored}
-    # Nor in a dimension that is no longer searched.
+    # One that is no longer searched is compared by its setting.
     current = {**_baseline_of(stored), **current}
     return {**_defaults_of_new_settings(stored, current), **stored}, current
 
@@ -214,6 +214,15 @@ def _compare_new_dimensions(stored: Identity, searched: set[str], plan: Plan) ->
     """
     pairs = [(key, stored[key], get(plan.config, key)) for key in sorted(searched & stored.keys())]
     return [(key, before, baseline) for key, before, baseline in pairs if before != baseline]
+
+
+def _compare_fixed_dimensions(stored: Identity, current: Identity, searched: set[str], plan: Plan) -> list[Difference]:
+    """Compare dimensions that became settings: the baseline's value in the study with that of this search."""
+    pairs = []
+    for key in sorted(searched & current.keys()):
+        now = in_brief(effective(plan.config, key))
+        pairs.append((key, stored.get(f"{BASELINE_PREFIX}{key}", now), now))
+    return [(key, before, now) for key, before, now in pairs if before != now]
 
 
 def _check_distributions(study: Study, plan: Plan) -> None:
@@ -254,7 +263,7 @@ def describe_extension(study: Study, plan: Plan, stored: Identity) -> Iterator[s
     if plan.search.sampler == "cmaes":
         yield "         CMA-ES begins anew, as it learned from the former space"
         return
-    kept = len(trials_in_space(trials, plan.space, plan.values_before_extension))
+    kept = len(trials_in_space(trials, plan))
     yield f"         {kept} of {len(trials)} trials guide the search, the others are outside of the space"
 
 

@@ -65,6 +65,28 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = m
     return None
 
 
+def last_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = math.inf) -> FrozenTrial | None:
+    """Return the best paused trial of the highest rung where no trial but the baseline came to the end, else None.
+
+    A small search, or one whose baseline is the best of a rung, would otherwise compare nothing at full length.
+
+    Args:
+        plan: of the search.
+        trials: all attempts of its study.
+        updates: that are left.
+    """
+    lasts, scores = _suggestions(trials)
+    if any(t.state == TrialState.COMPLETE and not attempts.is_baseline(plan, t) for t in lasts.values()):
+        return None
+    if not all(trial.state.is_finished() for trial in lasts.values()):  # it may be the one that comes to the end
+        return None
+    paused = {origin: step for origin, t in lasts.items() if (step := attempts.paused_at(t)) in plan.rungs[:-1]}
+    for origin in sorted(paused, key=lambda origin: (-paused[origin], scores[origin][paused[origin]], origin)):
+        if plan.rungs[plan.rungs.index(paused[origin]) + 1] - paused[origin] <= updates:
+            return lasts[origin]
+    return None
+
+
 def promote(plan: Plan, study: Study, trial: FrozenTrial) -> None:
     """Queue an attempt that trains a paused trial on to its next rung.
 
@@ -131,7 +153,9 @@ def at_highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough:
     shown = []
     for trial in attempts.counted(trials):
         by_step = scores.get(attempts.origin(trial), {})
-        if step in by_step and not attempts.is_repeat(trial):
+        if attempts.is_repeat(trial):  # it has the scores of another, at whatever length these were then
+            continue
+        if step in by_step:
             trial = copy.copy(trial)
             trial.state, trial.values = TrialState.COMPLETE, [by_step[step]]
         elif attempts.paused_at(trial) is not None:  # below that rung
@@ -192,15 +216,16 @@ def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
 
 
 def ladder(plan: Plan) -> list[tuple[int, int]]:
-    """Return the rungs and how many of the plan's trials come there, the baseline among them, if all are sound."""
+    """Return the rungs and how many of the plan's trials come there, if all are sound: the baseline and at least one other."""
     eta = plan.search.eta
-    return [(step, max(plan.budget // eta**rung, 1)) for rung, step in enumerate(plan.rungs)]
+    return [(step, max(plan.budget // eta**rung, min(plan.budget, 2))) for rung, step in enumerate(plan.rungs)]
 
 
 def race_updates(plan: Plan) -> int:
     """Return how many updates the confirmation makes at most: of the trials that come to the end, and the baseline."""
-    search = plan.search
-    candidates = search.confirm.top if len(plan.rungs) == 1 else min(search.confirm.top, ladder(plan)[-1][1])
+    search, promotions = plan.search, len(plan.rungs) - 1
+    at_the_end = max(plan.budget // search.eta**promotions, 1) if promotions else search.confirm.top
+    candidates = min(search.confirm.top, at_the_end)
     return search.confirm.seeds * (1 + candidates) * search.steps
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import importlib.util
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gan.errors import ConfigError
 from sweeps.spec.plan import LEARNING, Plan
-from sweeps.spec.space import Space, Value, active, is_in_distribution, remove_float_error, same_value
+from sweeps.spec.space import active, is_in_distribution, remove_float_error, same_value
 from sweeps.study import rungs
 from sweeps.study.learned import LEARNED, earlier_trials, with_learned
 from sweeps.study.linear_sampler import LinearSampler
@@ -59,7 +59,7 @@ def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
         "linear": lambda: LinearSampler(plan, seed, STARTUP_TRIALS),
         "random": lambda: RandomSampler(seed),
         # Grid, QMC and CMA-ES each go through one sequence that all workers share.
-        "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed),
+        "grid": lambda: DecimalGridSampler({d.key: d.grid() for d in space}, search.seed % 2**32),
         "qmc": lambda: QMCSampler(
             scramble=True,
             seed=search.seed % 2**32,
@@ -138,7 +138,7 @@ class CurrentSpaceSampler(BaseSampler):
             if self._learns:
                 trials = rungs.with_failures(trials)
             trials = [trial for trial in trials if states is None or trial.state in states]
-            trials = trials_in_space(trials, self._space, self._plan.values_before_extension, self._convert)
+            trials = trials_in_space(trials, self._plan, self._convert)
             if earlier and (states is None or TrialState.COMPLETE in states):
                 trials = with_learned(trials, earlier)
             return trials
@@ -148,22 +148,20 @@ class CurrentSpaceSampler(BaseSampler):
         return view
 
 
-def trials_in_space(
-    trials: Sequence[FrozenTrial], space: Space, values_before_extension: Mapping[str, Value], convert: bool = True
-) -> list[FrozenTrial]:
-    """Return trials as if they had been suggested in a space.
+def trials_in_space(trials: Sequence[FrozenTrial], plan: Plan, convert: bool = True) -> list[FrozenTrial]:
+    """Return trials as if they had been suggested in the space of a plan.
 
     Args:
         trials: of a study that may have been extended since.
-        space: the current space.
-        values_before_extension: for dimensions that a trial did not search, the value that it had.
+        plan: with the current space.
         convert: whether distributions may be replaced by those of the space.
 
     Returns:
         The trials themselves that are running or have the distributions of the space. Of the others copies with these,
-        without those whose values are outside of the space; none of the others where `convert` is False. Dimensions
-        that mean nothing beside a trial's other values are in none.
+        without those whose values are outside of the space, or differ in what is no longer searched; none of the others
+        where `convert` is False. Dimensions that mean nothing beside a trial's other values are in none.
     """
+    space, values_before_extension = plan.space, plan.values_before_extension
     of_space = {dimension.key: dimension.distribution for dimension in space}
     shown = []
     for trial in trials:
@@ -173,6 +171,7 @@ def trials_in_space(
             shown.append(trial)
             continue
         is_whole = all(dimension.key in values or not dimension.is_active(values) for dimension in space)
+        is_whole &= plan.is_baseline({key: value for key, value in trial.params.items() if key not in of_space})
         if convert and is_whole and all(is_in_distribution(distributions[key], values[key]) for key in distributions):
             converted = copy.copy(trial)
             converted.params = values
@@ -190,6 +189,16 @@ def without_float_errors(trial: FrozenTrial) -> FrozenTrial:
 
 class DecimalGridSampler(GridSampler):
     """A grid sampler that recognises its grid in an older study, whose values may differ by rounding."""
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        """Do nothing, as the budget ends the search: Optuna's stops the study, also where a lost trial is ended.
+
+        Args:
+            study: of the trial.
+            trial: that is over.
+            state: its own.
+            values: its score.
+        """
 
     @staticmethod
     def _grid_value_equal(value1: Any, value2: Any) -> bool:

@@ -25,7 +25,7 @@ def anywhere(rng: np.random.Generator, distribution: BaseDistribution) -> Any:
 def to_unit(distribution: BaseDistribution, value: Any) -> float:
     """Return where a number lies in the range of its distribution, from 0 to 1."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, at = distribution.low, distribution.high, float(value)
+    (low, high), at = _ends(distribution), float(value)
     if distribution.log:
         low, high, at = math.log(low), math.log(high), math.log(at)
     return min(max((at - low) / (high - low), 0.0), 1.0)
@@ -34,9 +34,14 @@ def to_unit(distribution: BaseDistribution, value: Any) -> float:
 def from_unit(distribution: BaseDistribution, at: float) -> Any:
     """Return the number of a distribution that lies there in its range, from 0 to 1."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = float(distribution.low), float(distribution.high)
+    low, high = _ends(distribution)
     value = low * (high / low) ** at if distribution.log else low + at * (high - low)
-    value = min(max(value, low), high)
     if isinstance(distribution, IntDistribution):
         value = round(value)
-    return remove_float_error(distribution, value)
+    return min(max(remove_float_error(distribution, value), distribution.low), distribution.high)
+
+
+def _ends(distribution: FloatDistribution | IntDistribution) -> tuple[float, float]:
+    """Return where a range begins and ends, half a step beyond its values: so all values of it have equal room."""
+    beyond = (distribution.step or 0) / 2
+    return distribution.low - beyond, distribution.high + beyond

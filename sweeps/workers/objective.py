@@ -85,7 +85,8 @@ class Objective:
         self._early_stopping = EarlyStopping()
         self._pruned = ""  # why
         self._is_hopeless = False  # what early stopping says, not others' scores
-        self._written = 0.0  # when its step was
+        self._step = 0  # how far it is
+        self._written = 0.0  # when that was
 
     def value(self) -> float:
         """Train, and return the objective.
@@ -111,6 +112,7 @@ class Objective:
         return self._end(process, ended)
 
     def _record_step(self, step: int) -> None:
+        self._step = max(step, self._step)
         if time.monotonic() - self._written >= STEP_SECONDS:
             self._written = time.monotonic()
             self._trial.set_user_attr(attempts.STEP, step)
@@ -144,6 +146,7 @@ class Objective:
 
     def _end(self, process: TrialProcess, ended: Ended | None) -> float:
         number, trial = self._trial.number, self._trial
+        trial.set_user_attr(attempts.STEP, max(self._step, ended.step if ended is not None else 0))  # the budget's
         if ended is not None and ended.status == RunStatus.FINISHED:
             value = attempts.score_of(self._run)
             trial.set_user_attr(attempts.OUTCOME, "complete")

@@ -183,7 +183,7 @@ class Supervisor:
 
 def _state(trial: FrozenTrial) -> tuple[TrialState, int]:
     steps = [*trial.intermediate_values, int(trial.user_attrs.get(attempts.STEP, 0))]
-    return trial.state, max(steps)
+    return trial.state, 0 if attempts.is_repeat(trial) else max(steps)
 
 
 def _reason(trial: FrozenTrial) -> str:

@@ -147,7 +147,9 @@ class Worker:
             raise
 
     def _score(self, trial: Trial) -> float:
-        params = sampled_params(self.plan.space, trial)
+        is_continued = attempts.is_continued(trial)
+        # What it was begun with, even if the space has other dimensions since.
+        params = dict(trial.params) if is_continued else sampled_params(self.plan.space, trial)
         origin = attempts.suggestion(self.study.get_trials(deepcopy=False), trial.number)
         trial.set_user_attr(attempts.ORIGIN, origin)
         self._trial = trial.number
@@ -156,7 +158,7 @@ class Worker:
         settings, is_baseline = attempts.shown_params(self.plan, trial), attempts.is_baseline(self.plan, trial)
         promoted_to = rungs.promoted_to(self.plan, trial)
         self.listener(TrialBegan(trial.number, origin, settings, is_baseline, promoted_to))
-        earlier = self._same_settings(trial, params)
+        earlier = None if is_continued else self._same_settings(trial, params)
         if earlier is not None:
             return self._repeat(trial, earlier)
         try:
@@ -167,14 +169,15 @@ class Worker:
             raise TrialFailed(str(error)) from error
 
     def _same_settings(self, trial: Trial, params: dict[str, Value]) -> FrozenTrial | None:
-        """Find an earlier trial of the very same settings, which would give the same result."""
-        over = (TrialState.COMPLETE, TrialState.PRUNED)
-        others = [
+        """Find an earlier trial of the very same settings, which would give the same result, or will."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        same = [
             t
-            for t in self.study.get_trials(deepcopy=False, states=over)
-            if attempts.origin(t) != attempts.origin(trial)
+            for t in self.study.get_trials(deepcopy=False, states=states)
+            if attempts.origin(t) < attempts.origin(trial)
+            and not attempts.is_repeat(t)
+            and same_params(t.params, params)
         ]
-        same = [t for t in others if same_params(t.params, params)]
         # The baseline's settings may lie beside the point of the space that it is seen as.
         is_baseline = attempts.is_baseline(self.plan, trial)
         same = [t for t in same if attempts.is_baseline(self.plan, t) == is_baseline]
@@ -186,7 +189,7 @@ class Worker:
         reason = f"{attempts.REPEATS}{attempts.origin(earlier)}"
         trial.set_user_attr(attempts.OUTCOME, reason)
         self.listener(TrialEnded(trial.number, earlier.state.name, reason, earlier.value))
-        if earlier.state == TrialState.PRUNED:
+        if earlier.state != TrialState.COMPLETE:
             raise optuna.TrialPruned(reason)
         assert earlier.value is not None
         return earlier.value

@@ -17,7 +17,7 @@ from experiments.records.status import FailureKind, RunStatus
 from gan import metric_names
 from gan.errors import ConfigError
 from sweeps.analysis import race
-from sweeps.analysis.comparison import Candidate, compare
+from sweeps.analysis.comparison import Candidate, after_seed, compare
 from sweeps.analysis.confirm import _at_a_time, best_run, confirm
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.plan import read_plan
@@ -297,6 +297,19 @@ def test_what_is_decisive_falls_with_the_seeds_and_grows_with_the_candidates() -
     limits = race._limits(3, 4)
     assert [limits[3, seeds] for seeds in (2, 3, 4)] == pytest.approx([4.65603, 3.44383, 3.12618], abs=1e-5)
     assert [limits[count, 4] for count in (1, 2, 3)] == pytest.approx([3.07383, 3.10616, 3.12618], abs=1e-5)
+
+
+def test_the_difference_is_of_all_seeds_where_the_leader_failed_in_the_end() -> None:
+    baseline, behind, leader = candidate("tutorial", 20, 21), candidate("trial-1", 40, 41.5), candidate("trial-2", 9, 8)
+    after_seed(baseline, [behind, leader], 2, 4)
+    assert not behind.is_racing
+    baseline.scores.append(30.0)
+    leader.failures.append("seed 3: nan")
+    after_seed(baseline, [leader], 2, 4)
+    result = compare([baseline, behind, leader])
+    assert result is not None
+    assert result.best is behind
+    assert result.difference.value == pytest.approx(behind.mean - baseline.mean)
 
 
 def test_means_and_variances_after_each_seed() -> None:

@@ -22,7 +22,7 @@ from sweeps.analysis.champion import find_winner
 from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import candidates
 from sweeps.analysis.importances import as_suggested, comparable, fanova, ped_anova
-from sweeps.analysis.report import saved_steps, write_report
+from sweeps.analysis.report import _csv, saved_steps, write_report
 from sweeps.display.events import TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
 from sweeps.search.session import BEST_SCORE, SearchSession
@@ -227,8 +227,29 @@ def test_importances_take_fifteen_trials() -> None:
     for importances in (fanova, ped_anova):
         fractions = importances(study)
         assert list(fractions) == list(KEYS)
-        assert sum(fractions.values()) == pytest.approx(1)
         assert fractions[KEYS[0]] > 0.7
+    assert sum(ped_anova(study).values()) == pytest.approx(1)
+
+
+def test_the_table_of_trials_tells_null_from_what_means_nothing() -> None:
+    noise = "train.label_noise=interval(0,0.3) when train.loss=bce"
+    plan = read_plan(["search=custom", "optim.generator_learning_rate=null,1e-4", "train.loss=bce,hinge", noise])
+    trial = create_trial(
+        value=9.0,
+        params={"optim.generator_learning_rate": None, "train.loss": "hinge"},
+        distributions={d.key: d.distribution for d in plan.space if d.key != "train.label_noise"},
+        user_attrs={attempts.ORIGIN: 0},
+    )
+    (row,) = csv.DictReader(_csv(plan, [trial]).splitlines())
+    assert (row["optim.generator_learning_rate"], row["train.label_noise"]) == ("null", "")
+
+
+def test_importances_leave_out_what_no_setting_explains_by_itself() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(100):
+        trial = study.ask({key: optuna.distributions.FloatDistribution(-1, 1) for key in KEYS})
+        study.tell(trial, trial.params[KEYS[0]] * trial.params[KEYS[1]])  # only together
+    assert sum(fanova(study).values()) < 0.75
 
 
 def test_without_confirmation_there_is_a_best_and_no_result(tmp_path: Path) -> None:

@@ -219,9 +219,7 @@ def test_trials_outside_of_the_present_space_and_failed_scores_break_nothing(
     plan: Plan, every: list[optuna.trial.FrozenTrial]
 ) -> None:
     """As a page that cannot be drawn would end the search."""
-    narrow = read_plan(
-        [*SPACE[:2], "model.dropout=interval(0,0.2)", "train.loss=choice(bce,relativistic)", *SPACE[-2:]]
-    )
+    narrow = read_plan([*SPACE[:2], "model.dropout=interval(0,0.2)", "train.loss=choice(bce,relativistic)", *SPACE[4:]])
     study = optuna.create_study()
     study.add_trials([*every[:19], trial(plan, 19, {100: math.inf}, "paused")])
     parallel, _ = space_charts(narrow, study.get_trials())

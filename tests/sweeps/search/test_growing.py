@@ -131,3 +131,58 @@ def test_named_settings_come_right_after_the_baseline(tmp_path: Path) -> None:
     assert len(search.trials) == 4
     again = Search(tmp_path, *settings)
     assert len(again.trials) == 4  # a resumed search has it already
+
+
+CHOICES = "optim.learning_rate=1e-4,2e-4,3e-4,5e-4"
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_settings_that_are_suggested_again_still_train_on(tmp_path: Path, seed: int) -> None:
+    settings = [*GROWING[1:], CHOICES, "search.trials=24", "search.workers=1", f"search.seed={seed}"]
+    search = Search(tmp_path, *settings)
+    assert search.run()
+    own = [trial for trial in search.trials if not attempts.is_repeat(trial)]
+    assert len(own) == len({str(trial.params) for trial in own}) < len(search.trials)
+    for trial in search.study.get_trials():
+        assert not (attempts.is_repeat(trial) and rungs.RUNG in trial.user_attrs)  # a promotion trains
+    (best,) = (trial for trial in own if trial.params == {"optim.learning_rate": 3e-4})
+    assert max(best.intermediate_values) == 18
+    spent = sum(int(str(state(search, attempts.origin(trial))["step"])) for trial in own)
+    assert spent == rungs.updates_spent(search.plan, search.study.get_trials())
+
+
+def test_a_small_space_ends_a_search_of_many_updates_within_them(tmp_path: Path) -> None:
+    """The baseline is suggested again while it trains: it is not trained twice."""
+    settings = ["train.loss=bce,hinge", "search.steps=60", "eval.every_steps=2", "search.min_steps=2"]
+    budget = ["search.pruner=asha", "search.updates=62", "search.workers=2", "search.seed=1"]
+    search = Search(tmp_path, *settings, *budget)
+    assert search.run()
+    assert rungs.updates_spent(search.plan, search.study.get_trials()) <= 62
+    assert len([trial for trial in search.trials if not attempts.is_repeat(trial)]) <= 2
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_paused_trial_trains_on_with_its_own_settings_in_an_extended_space(tmp_path: Path, is_new: bool) -> None:
+    spaces = [[], ["model.latent_dim=interval(16,256)"]]
+    before, after = spaces if is_new else reversed(spaces)
+    rest = [*GROWING, "search.workers=1", "search.sampler=random"]
+    first = Search(tmp_path, *rest, *before, "search.trials=5")
+    assert first.run()
+    settings = {origin: state(first, origin)["overrides"] for origin in range(5)}
+    wider = Search(tmp_path, *rest, *after, "search.trials=9", "search.extend=true")
+    assert wider.run()
+    more = {origin for origin in range(5) if state(wider, origin)["step"] != state(first, origin)["step"]}
+    promoted = {attempts.origin(t) for t in wider.study.get_trials() if rungs.RUNG in t.user_attrs}
+    assert promoted & set(range(5))
+    assert more <= promoted
+    for origin in promoted & set(range(5)):
+        assert set(settings[origin]) - {"train.steps=18"} <= set(state(wider, origin)["overrides"])  # type: ignore[call-overload]
+        assert ("latent_dim" in str(state(wider, origin)["overrides"])) is not is_new
+
+
+def test_a_grid_of_a_study_that_another_sampler_began_has_an_end(tmp_path: Path) -> None:
+    space = ["optim.learning_rate=1e-4,2e-4,3e-4", "model.dropout=0,0.25", *GROWING[1:], "search.workers=1"]
+    assert Search(tmp_path, *space, "search.sampler=random", "search.trials=6").run()
+    grid = Search(tmp_path, *space, "search.sampler=grid", "search.trials=20")
+    assert grid.run()
+    assert len({str(trial.params) for trial in grid.trials if trial.params}) == 6

@@ -349,10 +349,12 @@ def test_what_cannot_be_compared_is_not_extended(tmp_path: Path) -> None:
     Search(tmp_path, RATES, "model.dropout=0.4", "train.batch_size=choice(16,32)", "search.trials=3").run()
     for arguments, message in (
         (["model.dropout=interval(0,0.5)"], "model.dropout: 0.4 in the study, 0.25 now"),
+        (["train.batch_size=64", "model.dropout=0.4"], "train.batch_size: 32 in the study, 64 now"),
         (["model.dropout=0.4", "train.batch_size=choice(16,32,64)"], "train.batch_size must be of the same kind"),
         (["model.dropout=0.4", "optim.learning_rate=interval(5e-5,1e-3)"], "optim.learning_rate must be of the same"),
     ):
-        space = [RATES, "train.batch_size=choice(16,32)", *arguments]
+        space = [RATES, "train.batch_size=choice(16,32)"][: 1 if arguments[0] == "train.batch_size=64" else 2]
+        space += arguments
         with pytest.raises(ConfigError, match=message):
             Search(tmp_path, *space, "search.extend=true", "search.trials=3")
 

@@ -424,6 +424,7 @@ def test_a_search_may_begin_with_settings_that_are_known(tmp_path: Path) -> None
         "train.loss": "hinge",
     }
     assert of_run("optim.learning_rate=3e-3")["optim.learning_rate"] == 1e-3  # the nearest in the space
+    assert of_run("eval.num_images=20", "eval.every_steps=100")  # how it was scored is not its settings
     with pytest.raises(
         ConfigError, match=r"search.start_from must be settings that differ .*model.dropout is 0.4 there, 0.25 here"
     ):

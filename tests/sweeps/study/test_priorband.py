@@ -59,6 +59,13 @@ def test_numbers_and_places_in_their_range_are_each_others(distribution: BaseDis
     assert to_unit(FloatDistribution(1e-5, 1e-3, log=True), 1e-4) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("distribution", [IntDistribution(1, 3), FloatDistribution(0, 0.4, step=0.1)])
+def test_all_values_of_a_range_have_equal_room(distribution: BaseDistribution) -> None:
+    drawn = Counter(from_unit(distribution, place) for place in (np.arange(3000) + 0.5) / 3000)
+    count = len(drawn)
+    assert set(drawn.values()) <= {3000 // count - 1, 3000 // count, 3000 // count + 1}
+
+
 def test_densities_are_those_of_the_draws() -> None:
     distribution = FloatDistribution(0.0, 2.0)
     normal = truncnorm((0 - 0.1) / 0.25, (1 - 0.1) / 0.25, loc=0.1, scale=0.25)

@@ -216,8 +216,69 @@ def test_start_points_come_first_and_use_up_the_budget_like_any_trial() -> None:
     assert named == [None, "point 2", "point 3", "point 4"]  # not what the baseline was, again
     budget.queue_next(study.plan, study.study, study.trials)  # a promotion
     study.go_on([5.0, 9.0])
+    budget.queue_next(study.plan, study.study, study.trials)  # another, as none but the baseline is at the end
+    study.go_on([5.0, 9.0, 8.0])
     assert not budget.may_begin(study.plan, study.trials, 0.0)
     assert study.study.user_attrs[budget.START_POINTS].keys() == {"point 5"}
+
+
+@pytest.mark.parametrize("others", [1, 2, 4])
+def test_one_trial_beside_the_baseline_always_comes_to_the_end(others: int) -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", f"search.trials={others + 1}"))
+    assert study.plan.rungs == (1, 2, 6)
+    study.tell([1.0, 1.0, 1.0], baseline=True)  # the best at every rung: it takes the place of the best third
+    scores = [9.0, 8.0, 7.0, 6.0][-others:]
+    for score in scores:
+        assert budget.may_begin(study.plan, study.trials, 0.0)
+        study.tell([score])
+    for reached in ([6.0, 5.0], [6.0, 5.0, 4.0]):
+        assert budget.may_begin(study.plan, study.trials, 0.0)
+        budget.queue_next(study.plan, study.study, study.trials)
+        assert rungs.last_promotion(study.plan, study.trials) is None  # one at a time: that one may come to the end
+        study.go_on(reached)
+    assert not budget.may_begin(study.plan, study.trials, 0.0)
+    assert [t.value for t in attempts.finished(study.trials)] == [1.0, 4.0]
+
+
+def test_the_last_promotion_is_paid_from_the_budget_and_failures_give_way() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.trials=3"))
+    study.tell([9.0, 8.0, 7.0], baseline=True)
+    first, second = study.tell([5.0]), study.tell([6.0])
+    promoted = rungs.last_promotion(study.plan, study.trials, updates=1)
+    assert promoted is not None and attempts.origin(promoted) == first
+    assert rungs.last_promotion(study.plan, study.trials, updates=0) is None
+    rungs.promote(study.plan, study.study, promoted)
+    failing = study.study.ask()
+    failing.set_user_attr(attempts.OUTCOME, "d_loss is nan")
+    study.study.tell(failing, state=TrialState.FAIL)
+    promoted = rungs.last_promotion(study.plan, study.trials)
+    assert promoted is not None and attempts.origin(promoted) == second
+
+
+def test_a_repeat_brings_no_score_of_another_length_into_a_comparison() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1"))
+    study.tell([90.0, 60.0, 30.0], baseline=True)
+    repeat = study.study.ask()
+    repeat.suggest_float("model.dropout", 0, 0.5)
+    repeat.set_user_attr(attempts.OUTCOME, f"{attempts.REPEATS}0")
+    repeat.report(30.0, 6)
+    study.study.tell(repeat, 30.0)
+    study.tell([70.0])
+    shown = rungs.at_one_rung(study.plan, study.trials, enough=8)
+    assert [trial.value for trial in shown] == [90.0, 70.0]  # all of the lowest rung
+    assert [trial.value for trial in attempts.finished(study.trials)] == [30.0]
+
+
+def test_a_search_ends_when_its_sampler_only_repeats_itself() -> None:
+    study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.updates=50"))
+    study.tell([9.0, 8.0, 7.0], baseline=True)
+    study.tell([9.5])
+    for count in range(budget.TRIED_ALREADY):
+        assert not budget.is_exhausted(study.plan, study.trials), count
+        study.tell([9.5], outcome=f"{attempts.REPEATS}1")
+    assert budget.is_exhausted(study.plan, study.trials)
+    promoted = budget._next_promotion(study.plan, study.trials)
+    assert promoted is not None and attempts.origin(promoted) == 1  # but what was tried still trains to the end
 
 
 def test_start_points_do_not_begin_after_the_hours() -> None:

@@ -31,6 +31,7 @@ def plan_of(space: Any, sampler: str, before: dict[str, Any] | None = None) -> A
     return SimpleNamespace(
         space=space,
         values_before_extension=before or {},
+        is_baseline=lambda params: not params,
         rungs=(1,),
         search=SimpleNamespace(seed=0, sampler=sampler, eta=3),
     )
@@ -84,7 +85,7 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     present = {dimension.key: dimension.distribution for dimension in after.space}
     assert joint(after, study) == present  # also the one that is new, at the value that all had
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    shown = trials_in_space(complete, after.space, after.values_before_extension)
+    shown = trials_in_space(complete, after)
     assert [trial.number for trial in shown] == [t.number for t in complete if t.params["model.dropout"] >= 0.05]
     words = list(identity.describe_extension(study, after, before.identity()))
     assert words[0] == "extends  model.dropout: interval(0, 0.3) -> interval(0.05, 0.5)"
@@ -184,8 +185,21 @@ def test_a_condition_that_is_new_keeps_the_trials_that_fit() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
     for _ in range(8):
         study.tell(trial := study.ask(), float(len(sampled_params(before.space, trial))))
-    shown = trials_in_space(study.trials, after.space, after.values_before_extension)
+    shown = trials_in_space(study.trials, after)
     assert len(shown) == 8
     for trial in shown:
         assert ("train.label_noise" in trial.params) == (trial.params["train.loss"] == "bce")
         assert trial.params.keys() == trial.distributions.keys()
+
+
+def test_a_grid_takes_any_seed_and_never_ends_a_study_itself() -> None:
+    space = read_space({"model.dropout": "choice(0.1,0.25)"})
+    plan = plan_of(space, "grid")
+    plan.search.seed = 5_000_000_000
+    study = optuna.create_study()
+    for number in range(2):
+        study.sampler = samplers.make_sampler(plan, 0, number)
+        trial = study.ask()
+        sampled_params(space, trial)
+        study.tell(trial, 1.0)  # outside of Study.optimize, as of a trial whose host died
+    assert {trial.params["model.dropout"] for trial in study.trials} == {0.1, 0.25}

@@ -68,6 +68,7 @@ def test_only_divergence_is_the_settings_fault(kind: FailureKind, tmp_path: Path
     with pytest.raises(TrialFailed):
         Objective(worker, trial, 0, params).value()
     assert (attempts.HOPELESS in study.trials[0].user_attrs) == (kind == FailureKind.DIVERGED)
+    assert study.trials[0].user_attrs[attempts.STEP] == 7  # they count, whatever became of them
 
 
 def test_an_interrupted_trial_is_left_to_be_requeued(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Evaluation:
     )
     extractor_weights: str | None = setting(None, "file of its weights, instead of its own", NotEmpty())
     num_images: int | None = setting(
-        None, "generated images; by default as many as the run takes at its end", Interval(2)
+        None, "generated images; by default as many as the run takes at its end", Interval(2, 10**6)
     )
     seed: int = setting(0, "of the latents; 0 is the bank that runs are scored with", Interval(0))
     data: DataPlace = field(default_factory=DataPlace)
@@ -108,7 +108,7 @@ def _table(
     excess = scorer.reference.excess(num_images)
     meanings = {
         metric_names.FID: f"lower is better; two halves of the real images {real_baseline:.4g}, noise {noise_baseline:.4g}, "
-        f"perfect images about {excess:.2g}, as they are so few",
+        f"perfect images about {excess:.2g}, for this number of images",
         metric_names.KID: "lower is better; 0 for real images",
         metric_names.DENSITY: "1 for real images, less for odd ones, more for a crowd of typical ones",
         metric_names.COVERAGE: "fraction of the real images with a generated one near; higher is better, 0.97 for as many real ones",

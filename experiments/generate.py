@@ -38,6 +38,7 @@ from gan.images import grid, save_frames, save_png
 
 FRAMES = 16  # of a walk from one image to another
 MOST_IN_A_GRID = 10_000
+MOST_IN_A_GIF = 1000  # takes 20 seconds
 NUM_IMAGES = 64  # by default
 
 
@@ -46,7 +47,7 @@ class Generation:
     run: str = setting("last", "run: MLflow id, name, folder, last, or best:<study>", NotEmpty())
     step: str = setting("last", "checkpoint: last, best (by in-run score) or a step", NotEmpty())
     num_images: int | None = setting(None, "images; by default 64, or as many as fill the grid", Interval(1, 10**6))
-    seed: int = setting(0, "of the latents", Interval(0))
+    seed: int | None = setting(None, "of the latents; 0 by default", Interval(0))
     out: str | None = setting(
         None, "file (.png, .gif, .npz, .keras) or folder; by default an image in the run's folder", NotEmpty()
     )
@@ -68,8 +69,13 @@ def main(args: Generation) -> int:
         raise ConfigError("latents", rule, f"{file_latents.shape} in {args.latents}")
     checkpoint = find_checkpoint(folder, args.step, console)
     kind = _kind(args)
-    if kind == "generator" and args.num_images is not None:
-        raise ConfigError("num_images", "absent with a .keras file, which holds no images", args.num_images)
+    if kind == "generator":
+        for key in ("num_images", "seed", "grid", "interpolate", "latents"):
+            if (value := getattr(args, key)) is not None:
+                raise ConfigError(key, "absent with a .keras file, which holds no images", value)
+    if kind == "GIF" and count > MOST_IN_A_GIF:
+        key = "num_images" if file_latents is None else "latents"
+        raise ConfigError(key, f"at most {MOST_IN_A_GIF:,} for an animation", count, "out=folder/ takes more")
     if kind == "image" and shape[0] * shape[1] > MOST_IN_A_GRID:
         rule = f"at most {MOST_IN_A_GRID:,} for one image"
         raise ConfigError(
@@ -85,7 +91,7 @@ def main(args: Generation) -> int:
         generator = load_generator(config, checkpoint)
         latents = file_latents
         if latents is None:
-            latents = sample_latents(args.seed, count, config.model.latent_dim)
+            latents = sample_latents(args.seed or 0, count, config.model.latent_dim)
         if ends is not None:
             latents = randomness.slerp(latents[ends[0]], latents[ends[1]], FRAMES)
         if kind == "generator":
@@ -105,6 +111,8 @@ def _plan(args: Generation, file_latents: np.ndarray | None) -> tuple[tuple[int,
     Raises ConfigError.
     """
     places, ends = _rows_columns(args), _ends(args)
+    if file_latents is not None and args.seed is not None:
+        raise ConfigError("seed", "absent with latents=, which are your own", args.seed)
     for key, value in (("interpolate", ends), ("latents", file_latents)):
         if value is not None and args.num_images is not None:
             raise ConfigError("num_images", f"absent with {key}=, which says how many", args.num_images)
@@ -173,7 +181,9 @@ def _kind(args: Generation) -> str:
 
 def _name(args: Generation, step: int, latents: np.ndarray | None) -> str:
     """Return a name that other images do not have. latents: from the user's file."""
-    source = f"seed_{args.seed}" if latents is None else f"latents_{hashlib.sha256(latents.tobytes()).hexdigest()[:8]}"
+    source = (
+        f"seed_{args.seed or 0}" if latents is None else f"latents_{hashlib.sha256(latents.tobytes()).hexdigest()[:8]}"
+    )
     parts = [f"step_{step:08d}", source]
     if args.num_images not in (None, NUM_IMAGES):
         parts.append(f"{args.num_images}_images")

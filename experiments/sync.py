@@ -1,6 +1,7 @@
 """Deliver to MLflow what it missed while it could not be reached.
 
-    python experiments/sync.py <run name, MLflow run id, folder, last or all> [records.root=<folder>]
+    python experiments/sync.py all
+    python experiments/sync.py last 'ships-*'
 
 The records of a run are complete in its folder whatever happened to the tracking
 server; what was delivered before is not sent again.
@@ -9,42 +10,37 @@ server; what was delivered before is not sent again.
 from dataclasses import dataclass, field
 
 from experiments.cli import entry
-from experiments.cli.arguments import parse_arguments
+from experiments.cli.arguments import with_arguments
 from experiments.cli.progress import Output
 from experiments.records.folders import Records
 from experiments.reports.ending import say_next
+from experiments.reports.groups import find_runs
 from experiments.reports.index import refresh
-from experiments.settings.rules import misplaced_character
+from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri, serve_command
 from experiments.tracking.sync import deliver, with_study
 from gan.errors import ConfigError
 
+ALL = "all"
+
 
 @dataclass
-class Place:
-    """Where the records are."""
-
+class Sync:
+    run: list[str] = setting([], "runs, also without run=: name, folder, MLflow id, last, a pattern, or all of them")
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
-def main(arguments: list[str]) -> int:
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    roots = [argument for argument in arguments if argument.startswith("records.root=")]
-    names = [argument for argument in arguments if not argument.startswith("records.root=")]
-    if len(names) != 1 or len(roots) > 1:
-        text = " ".join(arguments)
-        raise ConfigError("the arguments", "one run, or all, and at most one records.root=<folder>", text, "see --help")
+def main(args: Sync) -> int:
+    if not args.run:
+        raise ConfigError("run", "given", None, "a name, a folder, an MLflow id, last, a pattern, or all")
     fix_tracking_uri()
-    if stray := misplaced_character(names[0]):
-        raise ConfigError("the arguments", "text without characters that cannot be seen", names[0], stray)
-    records = Records.at(parse_arguments(Place, roots).records.root)
-    if names[0] == "all":
+    records = Records.at(args.records.root)
+    if ALL in args.run:
         runs = [*records.all_studies(), *records.all_runs()]
     else:
-        runs = with_study(records.find_run(names[0], "the run"))
+        found = [folder for run in find_runs(records, args.run, None, 0) for folder in with_study(run)]
+        runs = list({folder.path: folder for folder in found}.values())
     console = Output(soft_wrap=True, highlight=False, markup=False)
     if not runs:
         console.print(f"no runs in {records.runs}")
@@ -58,4 +54,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(with_arguments(Sync, main, __doc__))

@@ -51,8 +51,10 @@ def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> A
         OSError: if the cache cannot be written. What `build` raises passes through, and nothing is kept then.
     """
     file = _file(cache, kind, key)
+    if (arrays := _kept(file)) is not None:  # without a lock, which somebody else's folder may not allow
+        return arrays
     with locked(file):
-        if (arrays := _kept(file)) is not None:
+        if (arrays := _kept(file)) is not None:  # of a process that came first
             return arrays
         arrays = build()
         write_npz(file, arrays)

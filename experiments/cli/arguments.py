@@ -92,7 +92,8 @@ def _runs_named(arguments: list[str], keys: Mapping[str, Mapping[str, Any]]) -> 
 def _as_typed(arguments: list[str], texts: Collection[str], lists: Collection[str]) -> list[str]:
     """Quote the texts, and the elements of lists unless one argument holds a whole list: run=[a,b]."""
     quoted = quote_texts(arguments, texts)
-    is_element = [argument.partition("=")[0] in lists and "=[" not in argument for argument in quoted]
+    parts = [argument.partition("=") for argument in quoted]
+    is_element = [key in lists and not (value[:1] == "[" and value[-1:] == "]") for key, _, value in parts]
     return [
         as_text(argument, multirun=True) if element else argument
         for argument, element in zip(quoted, is_element, strict=True)

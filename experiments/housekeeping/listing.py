@@ -18,7 +18,9 @@ class Listing:
     study: str | None = setting(None, "list the trials of this search (or of those that a pattern fits)", NotEmpty())
     state: list[str] = setting([], f"list runs in these states alone: {', '.join(RunState)}")
     name: str | None = setting(None, "list runs whose names this pattern fits, as quick-*", NotEmpty())
-    sort: str = setting("newest", "what comes first; scores are comparable only of as many images", Choice(SORTS))
+    sort: str = setting(
+        "newest", "what comes first; scores of different numbers of images cannot be compared", Choice(SORTS)
+    )
     top: int = setting(30, "rows at most; 0 for all", Interval(0))
     trials: bool = setting(False, "a row for each trial, not one for each search")
     records: RecordsConfig = field(default_factory=RecordsConfig)

@@ -27,7 +27,7 @@ from experiments.reports.index import refresh
 from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
-from experiments.tracking.removal import finish, move_aside, set_aside, unfinished
+from experiments.tracking.removal import finish, move_aside, names_unfinished, set_aside, unfinished
 from gan.errors import ConfigError, first_line
 
 
@@ -44,8 +44,11 @@ def remove(args: Removal) -> int:
     fix_tracking_uri()
     records = Records.at(args.records.root)
     console = Output(highlight=False, markup=False, soft_wrap=True)
-    begun = unfinished(records)
-    references = [reference for reference in args.run if reference not in begun or (records.runs / reference).is_dir()]
+    begun = [folder.name for folder in unfinished(records)]
+    references = [reference for reference in args.run if not names_unfinished(records, reference)]
+    if begun and "last" in references:
+        remedy = f"the removal of {', '.join(begun)} was interrupted; `runs.py repair` finishes it"
+        raise ConfigError("run", "a name, as long as a removal is not finished", "last", remedy)
     if not args.run and args.study is None:
         raise ConfigError("run", "given", None, "python experiments/runs.py lists them")
     runs = [read_run(folder) for folder in find_runs(records, references, None, 0)]
@@ -58,6 +61,9 @@ def remove(args: Removal) -> int:
                 studies.enter_context(_idle(folder))
         winners = {folder.name: read_best(folder) for folder in records.all_studies()}
         for run in runs:
+            if run.folder.records.root != records.root:
+                remedy = f"it is of other records: records.root={run.folder.records.root}"
+                raise ConfigError("run", f"one of {records.root}", str(run.folder.path), remedy)
             _check_removable(run, winners, args.force or (search is not None and run.study == search.name))
             if search is None or run not in search.runs:
                 score = f", FID proxy {run.score:.4g}" if run.score is not None else ""
@@ -84,7 +90,7 @@ def remove(args: Removal) -> int:
     gone = _counted(max(len(removed.names) - (search is not None), 0), search)  # 0 where another process was first
     say_words(console, f"removed  {gone}, {in_bytes(max(before - size_of(records.root), 0))}")
     refresh(records, console)
-    return say_left(removed, console)
+    return say_left(removed, records, console)
 
 
 def _counted(runs: int, search: Search | None) -> str:

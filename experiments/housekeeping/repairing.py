@@ -12,6 +12,7 @@ from experiments.cli.progress import Output, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records
+from experiments.reports.ending import command, say_next
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri, public, tracking_uri
@@ -40,11 +41,11 @@ def repair(args: Repair) -> int:
             say(console, f"moved    from {former}: the places of files in MLflow's database are corrected")
     except sqlite3.Error as error:
         return _cannot_be_asked(error, records, console)
-    if names := unfinished(records):
+    if names := [folder.name for folder in unfinished(records)]:
         with stage(console, "removing"):
             removed = finish(records)
         say_words(console, f"begun    {', '.join(names)}: their removal was interrupted; now {_how(removed.left)}")
-        code = say_left(removed, console)
+        code = say_left(removed, records, console)
     try:
         with stage(console, "comparing the records with MLflow"), native_stderr_to(Path(os.devnull)):
             found = check(records)
@@ -93,7 +94,7 @@ def _say(records: Records, found: Findings, console: Console) -> int:
     for problem in found.broken:
         say_words(console, f"broken   {problem}")
     if found.behind:
-        say(console, "next     python experiments/sync.py all")
+        say_next(console, command(records, "experiments/sync.py", "all"))
     if found != Findings():
         return entry.FAILED
     runs, studies = len(records.all_runs()), len(records.all_studies())

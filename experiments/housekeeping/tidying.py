@@ -88,7 +88,7 @@ def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> 
 
 def _tidy_rest(records: Records, dry_run: bool, console: Console) -> tuple[int, int]:
     """Remove what killed processes have left, say so, and return the bytes and the exit code."""
-    left, begun = list(leftovers(records)), unfinished(records)
+    left, begun = list(leftovers(records)), [run.name for run in unfinished(records)]
     size = sum(map(size_of, left)) + size_of(records.removed)
     for path in left:
         say(console, f"left     {shown(path)}: by a process that was killed")
@@ -98,4 +98,4 @@ def _tidy_rest(records: Records, dry_run: bool, console: Console) -> tuple[int, 
         return size, entry.FINISHED
     for path in left:
         remove_leftover(path)
-    return size, say_left(finish(records), console)
+    return size, say_left(finish(records), records, console)

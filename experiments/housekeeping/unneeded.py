@@ -130,7 +130,9 @@ def leftovers(records: Records) -> Iterator[Path]:
     yield from (file for file in records.root.glob(".unfinished-mlflow-*") if _is_old(file))
     for folder in records.runs.glob("*/"):
         files = {file.name for file in folder.iterdir()}
-        if not files - {"run.json", ".lock"} and _is_old(folder):
+        never_began = not files - {"run.json", ".lock"}
+        half_removed = not files & {"config.yaml", "run.json"}
+        if (never_began or half_removed) and _is_old(folder):
             yield folder
 
 

@@ -5,7 +5,9 @@ import sys
 from rich.console import Console
 
 from experiments.cli.entry import FAILED, FINISHED
-from experiments.cli.progress import say, say_words
+from experiments.cli.progress import say_words
+from experiments.records.folders import Records
+from experiments.reports.ending import command, say_next
 from experiments.tracking.removal import Removed
 from gan.errors import ConfigError
 
@@ -21,11 +23,21 @@ def agreed(question: str, yes: bool) -> bool:
         return True
     if not (sys.stdin and sys.stdin.isatty()):
         raise ConfigError("yes", "true where nobody can be asked", False, question)
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
-def say_left(removed: Removed, console: Console) -> int:
-    """Say what MLflow still has, and return the exit code."""
+def say_left(removed: Removed, records: Records, console: Console) -> int:
+    """Say what MLflow still has, and return the exit code.
+
+    Args:
+        removed: what `finish` removed.
+        records: of them.
+        console: where it is said.
+    """
     for server in removed.marked:
         say_words(
             console, f"MLflow   {server} keeps the runs' rows as deleted ones; `mlflow gc` on its host drops them"
@@ -33,5 +45,5 @@ def say_left(removed: Removed, console: Console) -> int:
     for store, problem in removed.left.items():
         say_words(console, f"left     what {store} has of them: {problem}")
     if removed.left:
-        say(console, "next     python experiments/runs.py repair")
+        say_next(console, command(records, "experiments/runs.py", "repair"))
     return FAILED if removed.left else FINISHED

@@ -92,8 +92,10 @@ class RunFolder:
     def owned(self, key: str = "resume") -> Iterator[None]:
         """Be the only process that trains or delivers this run; the system frees it when the process dies.
 
-        Raises InUse, in the name of a setting, if another process has it.
+        Raises InUse, in the name of a setting, if another process has it, and ConfigError if it was removed.
         """
+        if not self.path.is_dir():  # or the lock would make it anew
+            raise ConfigError(key, "one that is there", self.name, "it was removed meanwhile")
         try:
             with FileLock(self.path / ".lock", timeout=LOOK_SECONDS):
                 yield
@@ -233,7 +235,8 @@ class Records:
         """
         if reference.startswith(BEST):
             return self._best_of(reference.removeprefix(BEST), key)
-        for path in (Path(os.path.expanduser(reference)), self.runs / reference):
+        places = [self.runs / reference, Path(os.path.expanduser(reference))]
+        for path in places if Path(reference).name == reference else reversed(places):  # a name before a folder here
             if reference != "last" and (path / "config.yaml").is_file():
                 return _run_at(path, reference, key)
         runs = self.all_runs()

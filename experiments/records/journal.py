@@ -264,6 +264,13 @@ def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
             yield record, offset
 
 
+def ends_at(file: Path, offset: int) -> bool:
+    """Return whether a record of a journal ends at an offset, in bytes; False beyond its end."""
+    with open(file, "rb") as stream:
+        stream.seek(max(offset - 1, 0))
+        return not offset or stream.read(1) == b"\n"
+
+
 class Score(NamedTuple):
     """The score that stands for a run."""
 

@@ -2,6 +2,7 @@
 
 import csv
 import fnmatch
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -127,7 +128,8 @@ def find_runs(records: Records, references: Sequence[str], study: str | None, to
     """
     runs = []
     for reference in references:
-        if any(letter in reference for letter in "*?["):
+        is_folder = os.sep in reference and Path(os.path.expanduser(reference)).is_dir()
+        if any(letter in reference for letter in "*?[") and not is_folder:
             matching = [run for run in records.all_runs() if fnmatch.fnmatch(run.name, reference)]
             if not matching:
                 raise ConfigError("run", "a pattern that some run's name matches", reference)

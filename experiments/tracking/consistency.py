@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.overview import is_in_use, read_best
 from experiments.tracking.address import sqlite_file, tracking_uri
@@ -12,6 +14,7 @@ from experiments.tracking.connection import EXPERIMENT, connect, experiment_name
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.experiment import VIEW_TAG
 from experiments.tracking.relocation import relocate
+from gan.errors import ConfigError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,29 +61,33 @@ def check(records: Records) -> Findings:
     uri = tracking_uri(records)
     folders = [*records.all_studies(), *records.all_runs()]
     ids = {folder: Delivery(folder).run_id for folder in folders}
-    known = {} if is_gone(sqlite_file(uri)) else _runs_of(records, uri, [run_id for run_id in ids.values() if run_id])
+    client = None if is_gone(sqlite_file(uri)) else connect(records, uri)
+    known = _runs_of(client, [run_id for run_id in ids.values() if run_id]) if client is not None else {}
     for folder in folders:
         run = known.get(ids[folder] or "")
         if run is not None and run.info.lifecycle_stage == "deleted":
             found.deleted.append(folder.name)
-        elif folder.journal.exists() and (run is None or Delivery(folder).is_behind) and not is_in_use(folder):
-            found.behind.append(folder.name)
+        elif folder.journal.exists() and not is_in_use(folder):
+            try:
+                if client is None or run is None or not Delivery(folder).is_whole(client, run):
+                    found.behind.append(folder.name)
+            except ConfigError as error:  # its journal is damaged
+                found.broken.append(f"{folder.name}: {error}")
     if sqlite_file(uri) == records.database:  # in another store are runs of other records, too
         mine = {run_id for folder in folders for run_id in folder.mlflow_run_ids()}
         for run_id, run in known.items():
             place = run.data.tags.get("run_folder")
             if place and run_id not in mine and not (records.root / place / "run.json").is_file():
                 found.without_folder[run_id] = f"{run.info.run_name} ({place})"
-    found.broken = [*_broken_studies(records), *_broken_runs(records)]
+    found.broken += [*_broken_studies(records), *_broken_runs(records)]
     return found
 
 
-def _runs_of(records: Records, uri: str, ids: Iterable[str]) -> dict[str, "Run"]:
+def _runs_of(client: "MlflowClient", ids: Iterable[str]) -> dict[str, "Run"]:
     """Return all runs of the experiment that the records go to, and runs of other experiments by their ids.
 
     Those in the trash are among them.
     """
-    client = connect(records, uri)
     experiment = client.get_experiment_by_name(experiment_name())
     runs = _runs_in(client, experiment.experiment_id) if experiment is not None else {}
     elsewhere = [get_run(client, run_id) for run_id in ids if run_id not in runs]
@@ -111,8 +118,14 @@ def _broken_studies(records: Records) -> list[str]:
 
 
 def _broken_runs(records: Records) -> list[str]:
-    """Say which runs name a search or images that are gone."""
+    """Say which runs lack their settings, or name a search or images that are gone."""
     by_problem: dict[str, list[str]] = {}
+    for folder in map(RunFolder, sorted(records.runs.glob("*/"))):
+        if folder.facts.is_file() and not folder.config.is_file() and not is_in_use(folder):
+            problem = (
+                "its config.yaml is gone, without which no program sees the run; put it back, or delete the folder"
+            )
+            by_problem.setdefault(problem, []).append(folder.name)
     for run in records.all_runs():
         for problem in _problems(records, run):
             by_problem.setdefault(problem, []).append(run.name)
@@ -130,7 +143,10 @@ def _problems(records: Records, run: RunFolder) -> list[str]:
     problems = []
     if (parent := facts.get("parent")) and not (records.root / str(parent) / "run.json").is_file():
         problems.append(f"its search {parent} is gone")
-    place = facts.get("params", {}).get("data.path")
+    try:
+        place = yaml.safe_load(run.config.read_text(encoding="utf-8")).get("data", {}).get("path")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return [*problems, "its config.yaml is damaged"]
     if place and not Path(str(place)).exists():
         problems.append(f"its images are not at {place} any more; data.path=<place> says where they are")
     return problems

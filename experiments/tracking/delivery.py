@@ -75,6 +75,18 @@ class Delivery:
             return None
         return f"{server}/#/experiments/{self._state['experiment_id']}/runs/{self.run_id}?{WORKFLOW}"
 
+    def is_whole(self, client: "MlflowClient", run: "Run") -> bool:
+        """Return whether all of the journal is in a store, refused records among it.
+
+        Args:
+            client: of the store.
+            run: there.
+
+        Raises:
+            ConfigError: for a damaged journal.
+        """
+        return not (self.is_behind or self._state["refused"] or self._lacks(client, run))
+
     def deliver(self, again: bool = True) -> list[str]:
         """Bring MLflow up to date with the journal.
 
@@ -179,6 +191,10 @@ class Delivery:
         """Return whether anything that was delivered is not in the store any more."""
         if not self._state["offset"]:
             return False
+        if not journal.ends_at(
+            self._folder.journal, self._state["offset"]
+        ):  # a copy that was made while it was written
+            return True
         had = Delivered.of(self._folder.journal, self._state["offset"], self._state["refused"])
         return not had.is_in(client, run)
 

@@ -5,6 +5,8 @@ that, its note of deliveries last, so that whatever breaks off can be finished.
 """
 
 import contextlib
+import errno
+import fnmatch
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -15,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from filelock import FileLock
 
 from experiments.cli.stderr import native_stderr_to
-from experiments.records.folders import Records, RunFolder, new_folder, write_json
+from experiments.records.folders import RUNS_URI, Records, RunFolder, new_folder, write_json
 from experiments.tracking.address import database_uri, public, sqlite_file, tracking_uri
 from experiments.tracking.connection import OWN_DATABASE, connect, get_run, is_gone
 from experiments.tracking.delivered import read_stores
@@ -53,7 +55,23 @@ def move_aside(folder: RunFolder) -> None:
     """Move the folder of a run or of a study, which this process owns, to where `finish` removes it."""
     with _removing(folder.records):
         place = new_folder(folder.records.removed, folder.name)
-        folder.path.rename(place)  # over the empty folder
+        try:
+            if folder.path.is_symlink():  # to another disk
+                place.rmdir()
+            folder.path.rename(place)  # over the empty folder
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _remove_elsewhere(folder, place)
+
+
+def _remove_elsewhere(folder: RunFolder, place: Path) -> None:
+    """Remove a folder whose parent is on another disk; `finish` needs its note of deliveries alone."""
+    if folder.delivery.exists():
+        shutil.copy2(folder.delivery, place)
+    for file in (folder.config, folder.facts):  # from now on it is no run, and tidy takes what is left
+        file.unlink(missing_ok=True)
+    shutil.rmtree(folder.path)
 
 
 def finish(records: Records) -> Removed:
@@ -91,9 +109,22 @@ def _finish(records: Records) -> Removed:
     return done
 
 
-def unfinished(records: Records) -> list[str]:
-    """Return the names of runs that were set aside and are not wholly removed."""
-    return sorted(path.name for path in records.removed.glob("*/") if any(path.iterdir()))
+def unfinished(records: Records) -> list[RunFolder]:
+    """Return the runs that were set aside and are not wholly removed, by name."""
+    return [RunFolder(path) for path in sorted(records.removed.glob("*/")) if any(path.iterdir())]
+
+
+def names_unfinished(records: Records, reference: str) -> bool:
+    """Return whether what a person calls a run, or several, is of runs that were set aside alone.
+
+    Args:
+        records: where they were.
+        reference: a name, a pattern of names, a folder or an MLflow id.
+    """
+    name, run_id = Path(reference).name, reference.removeprefix(RUNS_URI).partition("/")[0].lower()
+    aside = unfinished(records)
+    is_one = any(fnmatch.fnmatch(run.name, name) or run_id in run.mlflow_run_ids() for run in aside)
+    return is_one and not any(fnmatch.fnmatch(run.name, name) for run in records.all_runs())
 
 
 def _remove_from(records: Records, key: str, run_id: str, done: Removed) -> str:
@@ -176,4 +207,7 @@ def _remove_files(folder: Path, kept: set[Path]) -> None:
             else:
                 path.unlink()
     if not kept:
-        shutil.rmtree(folder)
+        place = folder.resolve()
+        if folder.is_symlink():
+            folder.unlink()
+        shutil.rmtree(place)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import quote
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL.Image import open as open_image
 
 from experiments.cli.terminal import printable
 from experiments.records import journal
+from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Artifact, Image, Model, Scalars, Status, Tags, Winner
 from experiments.records.status import RunStatus
 from experiments.tracking.delivered import images_of
@@ -68,11 +69,26 @@ class RunWriter:
                 register_version(client, run_id, self.experiment_id, name, alias, printable(note), time)
             case Tags(tags=tags):
                 for key, value in printable(tags).items():
-                    client.set_tag(run_id, key, value.replace(RUN_ID, run_id) if key == NOTE else value)
+                    client.set_tag(run_id, key, self._description(value) if key == NOTE else value)
             case Status(status=RunStatus.RUNNING):
                 client.update_run(run_id, RunStatus.RUNNING.value)
             case Status(time, status):
                 client.set_terminated(run_id, status.value, time)
+
+    def _description(self, text: str) -> str:
+        """Return what MLflow is to show above the run: a text, in place of the one before it, beside what a person added.
+
+        Where a person changed the text itself, it stays as it is.
+        """
+        present = self.client.get_run(self.run_id).data.tags.get(NOTE, "")
+        run = RunFolder(self.folder)
+        texts = [read_json(run.facts)["tags"].get(NOTE, "")]
+        texts += [record.tags[NOTE] for record, _ in journal.read(run.journal, 0) if _is_note(record)]
+        text, *ours = (printable({NOTE: each})[NOTE].replace(RUN_ID, self.run_id).strip() for each in [text, *texts])
+        if not present.strip():
+            return text
+        former = next((each for each in reversed(ours) if each and each in present), None)
+        return present if former is None else present.replace(former, text, 1)
 
     def _model(self, record: Model) -> None:
         client, run_id, experiment_id = self.client, self.run_id, self.experiment_id
@@ -97,6 +113,10 @@ class RunWriter:
                 timestamp=record.time,
                 synchronous=True,
             )
+
+
+def _is_note(record: journal.Record) -> TypeGuard[Tags]:
+    return isinstance(record, Tags) and NOTE in record.tags
 
 
 def batches_of(file: Path, offset: int) -> Iterator[tuple[list[journal.Record], int]]:

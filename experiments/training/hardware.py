@@ -1,7 +1,11 @@
 """What a run computes on: cores and GPUs, and what TensorFlow is told of them before it first computes."""
 
+import contextlib
 import importlib.metadata
 import os
+import platform
+import re
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +42,10 @@ class Hardware:
             "threads": str(self.threads),
             "jit_compile": str(self.jit_compile).lower(),
             "deterministic": str(self.deterministic).lower(),
+            "host": socket.gethostname(),
+            "processor": _processor(),
+            "python": platform.python_version(),
+            **versions(),
         }
 
     @property
@@ -46,6 +54,22 @@ class Hardware:
         how = ["compiled by XLA"] if self.jit_compile else []
         how += [] if self.deterministic else ["not deterministic: equal seeds give unlike runs, and so does a resume"]
         return "; ".join([self.device, *how])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes: between two of them results may differ."""
+    import keras
+    import tensorflow as tf
+
+    return {"tensorflow": tf.__version__, "keras": keras.__version__}
+
+
+def _processor() -> str:
+    """Return the model of the processor; nothing where the system does not tell."""
+    with contextlib.suppress(OSError):
+        if match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return match[1]
+    return platform.processor()
 
 
 def use_hardware(train: TrainConfig, cache: Path) -> Hardware:

@@ -30,7 +30,7 @@ from experiments.training.description import FIGURES, NOISE_BASELINE, REAL_BASEL
 from experiments.training.facts import code_tags
 from experiments.training.generator import write_generator
 from experiments.training.gpus import GpuMetrics
-from experiments.training.hardware import Hardware, is_out_of_memory, use_hardware
+from experiments.training.hardware import Hardware, is_out_of_memory, use_hardware, versions
 from experiments.training.process_metrics import ProcessMetrics
 from experiments.training.start import Run, warn
 from gan import metric_names
@@ -155,6 +155,10 @@ def _announce(run: Run, hardware: Hardware, start: int, console: Console) -> Non
         say(console, f"from     {shown(Path(train.init_from))}")
     for warning in hardware.warnings:
         warn(console, warning)
+    before = all_tags(run.folder.journal) if run.resumed and run.folder.journal.exists() else {}
+    for name, version in versions().items():
+        if (former := before.get(name, version)) != version:
+            warn(console, f"the run has trained with {name} {former}, and goes on with {version}: results may differ")
     if start >= train.steps:
         say_words(console, f"trained  all of its {start:,} updates already; train.steps=<more> continues")
 

@@ -441,8 +441,8 @@ def test_an_absent_server_does_not_stop_a_run_and_sync_delivers_later(
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/d_loss")] == [2, 4]
 
 
-def test_sync_wants_one_run(program: RunProgram, tmp_path: Path) -> None:
-    for arguments in ([], ["a", "b"], ["nosuchrun"]):
+def test_sync_wants_runs_that_are_there(program: RunProgram, tmp_path: Path) -> None:
+    for arguments in ([], ["a", "b"], ["nosuchrun"], ["ships-*"]):
         done = program(*arguments, f"records.root={tmp_path}", script="experiments/sync.py")
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")

@@ -1,5 +1,6 @@
 """The list of runs, removing some, and freeing disk: on recorded runs."""
 
+import errno
 import io
 import os
 import re
@@ -185,6 +186,59 @@ def test_rm_removes_folder_row_files_and_models(tracked: Records, capsys: pytest
     assert not tracked.removed.exists()
 
 
+def test_rm_removes_no_run_of_other_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, other = Records(tmp_path / "here"), Records(tmp_path / "other")
+    for records in (here, other):
+        make_run(records, "first")
+    folder = other.runs / "first"
+    with pytest.raises(
+        ConfigError, match=rf"run must be one of {here.root}; .*other records: records.root={other.root}"
+    ):
+        call(here, "rm", str(folder), "yes=true")
+    assert (folder / "config.yaml").is_file()
+    monkeypatch.chdir(other.runs)  # where a folder has the name
+    assert call(here, "rm", "first", "yes=true") == 0
+    assert (folder / "config.yaml").is_file()
+    assert not here.runs.joinpath("first").exists()
+
+
+@pytest.mark.parametrize("linked", ["runs", "run"])
+def test_rm_removes_runs_on_another_disk(tracked: Records, linked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tracked, "first")
+    run_id = delivered(run)
+    elsewhere = tracked.root.with_name("disk")
+    elsewhere.mkdir()
+    moved = tracked.runs if linked == "runs" else run.path
+    shutil.move(moved, elsewhere / moved.name)
+    moved.symlink_to(elsewhere / moved.name)
+    rename = Path.rename
+
+    def within_a_disk(path: Path, target: Path) -> Path:
+        if linked == "runs" and path.parent == tracked.runs:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", within_a_disk)
+    assert call(tracked, "rm", "first", "yes=true") == 0
+    assert not list(elsewhere.rglob("*.npz"))
+    assert not tracked.removed.exists()
+    assert tracked.all_runs() == []
+    client = MlflowClient(database_uri(tracked))
+    assert run_id not in {each.info.run_id for each in client.search_runs(["1"], run_view_type=ViewType.ALL)}
+
+
+def test_an_end_of_input_is_a_no(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(records, "first")
+    monkeypatch.setattr(words.sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
+
+    def ctrl_d(question: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", ctrl_d)
+    assert call(records, "rm", "first") == 1
+    assert (records.runs / "first").exists()
+
+
 def test_rm_asks(records: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(records, "first")
     monkeypatch.setattr(words.sys, "stdin", type("Terminal", (), {"isatty": lambda self: True})())
@@ -291,7 +345,8 @@ def test_rm_says_what_an_unreachable_mlflow_still_has(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert call(tracked, "rm", "first", "yes=true") == 1
     out = capsys.readouterr().out
-    assert f"left     what {away} has of them: " in out and "next     python experiments/runs.py repair" in out
+    command = f"next     python experiments/runs.py repair records.root={tracked.root}"
+    assert f"left     what {away} has of them: " in out and command in out
     assert not (tracked.runs / "first").exists()
     assert not list(tracked.artifacts.glob(f"{run_id}*"))  # what could be removed is
     (left,) = tracked.removed.rglob("*.*")
@@ -332,10 +387,14 @@ def test_one_process_at_a_time_removes(records: Records) -> None:
     assert not records.removed.exists()
 
 
-@pytest.mark.parametrize("place", ["_remove_from", "_remove_files"])
+@pytest.mark.parametrize(
+    ("place", "reference"),
+    [("_remove_from", "first"), ("_remove_files", "first"), ("_remove_from", "fir*"), ("_remove_from", "")],
+)
 def test_a_killed_rm_is_finished_by_the_same_command(
-    tracked: Records, place: str, monkeypatch: pytest.MonkeyPatch
+    tracked: Records, place: str, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """reference: how the run is called; empty for its id in MLflow."""
     run_id = delivered(make_run(tracked, "first"))
     make_run(tracked, "second")
 
@@ -351,8 +410,11 @@ def test_a_killed_rm_is_finished_by_the_same_command(
             call(tracked, "rm", "first", "yes=true")
     assert [run.name for run in tracked.all_runs()] == ["second"]  # no program sees half a run
     assert tracked.find_run("last").name == "second"
-    assert call(tracked, "rm", "first", "yes=true") == 0
+    with pytest.raises(ConfigError, match="run must be a name, as long as a removal is not finished; got 'last'"):
+        call(tracked, "rm", "last", "yes=true")  # it would be the second
+    assert call(tracked, "rm", reference or run_id, "yes=true") == 0
     assert not tracked.removed.exists()
+    assert [run.name for run in tracked.all_runs()] == ["second"]
     client = MlflowClient(database_uri(tracked))
     assert not client.search_runs(["1"], run_view_type=ViewType.ALL)
     assert not list(tracked.artifacts.glob(f"{run_id}*"))
@@ -440,9 +502,13 @@ def test_tidy_removes_what_killed_processes_left(records: Records, capsys: pytes
     ]  # fmt: skip
     left[0].mkdir()
     (left[0] / "run.json").write_text("{}")
+    half_removed = records.runs / "half-removed"
+    half_removed.mkdir()
+    (half_removed / "metrics.jsonl").write_text("")
+    left.append(half_removed)
     young = records.runs / "begins"
     young.mkdir()
-    for file in left[1:]:
+    for file in left[1:-1]:
         file.write_text("half")
     at_it = run.checkpoints.folder / f".best.npz.{os.getpid()}.tmp"  # of a live process, on a slow disk
     at_it.write_text("half")
@@ -477,13 +543,41 @@ def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pyt
     assert said["deleted"].startswith("in MLflow, but not here: deleted")
     assert said["lost"] == "gone (runs/gone): in MLflow, but not here; remove=true removes them"
     assert said["broken"] == "best:s is s-trial-0001, which is gone; rm study=s removes the search"
-    assert said["next"] == "python experiments/sync.py all"
+    assert said["next"] == f"python experiments/sync.py all records.root={moved.root}"
     for run in (late, busy):
         Delivery(RunFolder(moved.runs / run.name)).deliver()
     call(moved, "rm", "deleted", "yes=true")
     (moved.studies / "s" / "best.yaml").write_text("trial: 0\nrun: s-trial-0000\n")
     assert call(moved, "repair", "remove=true", "yes=true") == 0
     assert "whole    4 runs and 1 search: folders and MLflow say the same" in capsys.readouterr().out
+
+
+def test_repair_sees_what_is_damaged_or_lost_on_either_side(
+    tracked: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("files-lost", "journal-damaged", "settings-gone", "settings-damaged", "refused", "moved", "whole")
+    made = {name: make_run(tracked, name) for name in names}
+    for run in made.values():
+        delivered(run)
+    run_id = made["files-lost"].mlflow_run_ids()[0]
+    shutil.rmtree(tracked.artifacts / run_id)
+    with open(made["journal-damaged"].journal, "r+b") as journal:
+        journal.write(b"#")
+    made["settings-gone"].config.unlink()
+    made["settings-damaged"].config.write_text("")
+    note = read_json(made["refused"].delivery)
+    next(iter(note["stores"].values()))["refused"].append({})
+    write_json(made["refused"].delivery, note)
+    facts = read_json(made["moved"].facts)
+    write_json(made["moved"].facts, facts | {"params": facts["params"] | {"data.path": "/gone"}})  # where it began
+    made["moved"].config.write_text(f"data:\n  path: {tracked.root}\n")  # and where it was resumed
+    assert call(tracked, "repair") == 1
+    said = capsys.readouterr().out
+    assert "behind   MLflow lacks records of files-lost, refused\n" in said
+    assert re.search(r"broken   journal-damaged: .*metrics\.jsonl", said)
+    assert "broken   settings-gone: its config.yaml is gone" in said
+    assert "broken   settings-damaged: its config.yaml is damaged" in said
+    assert "whole:" not in said and "moved:" not in said
 
 
 def test_repair_looks_into_every_experiment_and_makes_none(tracked: Records, monkeypatch: pytest.MonkeyPatch) -> None:

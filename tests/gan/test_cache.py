@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gan import cache
 from gan.arrays import Arrays
 from gan.cache import prepared
 
@@ -47,3 +48,13 @@ def test_other_keys_are_made_and_what_fails_is_not_kept(tmp_path: Path) -> None:
     for key in ("a", "b", "a"):
         assert prepared(tmp_path, "data", key, lambda key=key: {"key": np.array(key)})["key"] == key
     assert len(list(tmp_path.glob("*.npz"))) == 2
+
+
+def test_what_is_there_is_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = prepared(tmp_path, "a", "key", lambda: {"x": np.arange(3)})
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(cache, "locked", refused)
+    np.testing.assert_array_equal(prepared(tmp_path, "a", "key", dict)["x"], made["x"])

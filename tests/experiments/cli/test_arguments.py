@@ -97,16 +97,20 @@ def test_texts_are_taken_as_typed() -> None:
         parse_arguments(Arguments, ["run=None"])
 
 
+def run_sync(*arguments: str) -> int:
+    return with_arguments(sync.Sync, sync.main, sync.__doc__)(list(arguments))
+
+
 @pytest.mark.parametrize("root", ["None", "none", "", "  "])
 def test_sync_reads_the_folder_of_the_records_as_the_others_do(root: str) -> None:
     with pytest.raises(ConfigError, match=r"records\.root must be absent or not empty") as caught:
-        sync.main(["all", f"records.root={root}"])
+        run_sync("all", f"records.root={root}")
     assert "write null for none" in str(caught.value) or not root.strip()
 
 
 def test_sync_takes_any_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("r sp", "a:b", "1e3", "it's"):
-        assert sync.main(["all", f"records.root={tmp_path / name}"]) == 0
+        assert run_sync("all", f"records.root={tmp_path / name}") == 0
         assert capsys.readouterr().out == f"no runs in {tmp_path / name / 'runs'}\n"
 
 
@@ -121,6 +125,9 @@ def test_sync_fails_where_one_of_several_runs_is_not_delivered(tmp_path: Path, m
         return folder.name == "a"
 
     monkeypatch.setattr(sync, "deliver", deliver)
-    assert sync.main(["all", f"records.root={tmp_path}"]) == 1
+    assert run_sync("all", f"records.root={tmp_path}") == 1
     assert sorted(tried) == ["a", "b"]
-    assert sync.main(["a", f"records.root={tmp_path}"]) == 0
+    assert run_sync("a", f"records.root={tmp_path}") == 0
+    tried.clear()
+    assert run_sync("a", "[ab]*", f"records.root={tmp_path}") == 1  # a pattern, which begins like a list
+    assert tried == ["a", "b"]

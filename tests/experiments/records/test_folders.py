@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -217,3 +218,27 @@ def test_a_run_has_one_owner_at_a_time(tmp_path: Path) -> None:
     other.communicate()
     with folder.owned():
         pass
+
+
+def test_a_name_is_a_run_before_it_is_a_folder_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, other = Records(tmp_path / "here"), Records(tmp_path / "other")
+    mine, theirs = run_in(here, "a"), run_in(other, "a")
+    monkeypatch.chdir(other.runs)
+    assert here.find_run("a") == mine
+    assert here.find_run("./a") == theirs
+    stray = tmp_path / "stray" / "a"
+    stray.mkdir(parents=True)
+    (stray / "config.yaml").touch()
+    monkeypatch.chdir(stray.parent)
+    assert here.find_run("a") == mine
+
+
+def test_a_run_that_was_removed_is_not_made_anew_by_its_lock(tmp_path: Path) -> None:
+    run = run_in(Records(tmp_path), "a")
+    shutil.rmtree(run.path)
+    with (
+        pytest.raises(ConfigError, match=r"run must be one that is there; got 'a' \(it was removed meanwhile\)"),
+        run.owned("run"),
+    ):
+        pass
+    assert not run.path.exists()

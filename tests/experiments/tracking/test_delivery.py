@@ -500,3 +500,44 @@ def test_what_a_database_refuses_is_one_line_and_no_trace(
     monkeypatch.setattr(os, "access", lambda place, mode: mode == os.F_OK)  # root may write all files
     words = f"database or disk is full: {records.database} (it belongs to "
     assert sync.reason(caught.value, records).startswith(words)
+
+
+def test_a_copy_whose_journal_is_shorter_than_its_note_is_delivered_on(
+    records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    """As where records were copied while a run trained: the journal first, the note later."""
+    journal.scalars(1, {"a": 1.0})
+    copied = folder.journal.read_bytes()
+    for step in (2, 3):
+        journal.scalars(step, {"a": float(step)})
+    Delivery(folder).deliver()
+    journal.close()
+    folder.journal.write_bytes(copied)
+    resumed = Journal(folder)
+    for step, value in ((2, 2.0), (3, 3.0), (4, 44.5)):  # the last one ends elsewhere than a record did
+        resumed.scalars(step, {"a": value})
+    resumed.close()
+    Delivery(folder).deliver()
+    client, run = stored(records, folder)
+    points = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "a")}
+    assert points == {1: 1.0, 2: 2.0, 3: 3.0, 4: 44.5}
+
+
+def test_what_a_person_writes_above_a_run_stays(records: Records, folder: RunFolder, journal: Journal) -> None:
+    def described() -> str:
+        return str(stored(records, folder)[1].data.tags["mlflow.note.content"])
+
+    journal.tags({"mlflow.note.content": "score 20"})
+    Delivery(folder).deliver()
+    client, run = stored(records, folder)
+    client.set_tag(run.info.run_id, "mlflow.note.content", "mine above\n\nscore 20\n\nmine below")
+    journal.tags({"mlflow.note.content": "score 10"})
+    Delivery(folder).deliver()
+    assert described() == "mine above\n\nscore 10\n\nmine below"
+    folder.delivery.unlink()  # all is delivered again
+    Delivery(folder).deliver()
+    assert described() == "mine above\n\nscore 10\n\nmine below"
+    client.set_tag(run.info.run_id, "mlflow.note.content", "all mine")
+    journal.tags({"mlflow.note.content": "score 5"})
+    Delivery(folder).deliver()
+    assert described() == "all mine"

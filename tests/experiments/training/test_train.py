@@ -23,7 +23,7 @@ from experiments.settings.schema import (
 )
 from experiments.tracking.address import database_uri
 from experiments.tracking.feeder import Feeder
-from experiments.training import train
+from experiments.training import hardware, train
 from experiments.training.hardware import Hardware
 from experiments.training.start import Run, new_run
 from experiments.training.train import Outcome
@@ -42,12 +42,12 @@ def run(npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return new_run(Config(data=data, records=RecordsConfig(root=str(tmp_path / "r"))), None, [], QUIET)
 
 
-def train_with(run: Run, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Outcome:
+def train_with(run: Run, error: BaseException, monkeypatch: pytest.MonkeyPatch, console: Console = QUIET) -> Outcome:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(train, "_build", fail)
-    return train.train(run, QUIET)
+    return train.train(run, console)
 
 
 def test_advice_names_the_learning_rates_that_are_in_effect() -> None:
@@ -133,3 +133,16 @@ def test_make_ui_is_named_for_the_database_that_it_serves_alone(
     said = Console(file=io.StringIO(), record=True)
     train._say_where(run, Feeder(run.folder), True, said)
     assert ("make ui" if is_default else f"--backend-store-uri {uri} --port 5000") in said.export_text()
+
+
+def test_a_resume_with_another_tensorflow_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(hardware, "versions", lambda: {"tensorflow": "2.1.0", "keras": "3.0.0"})
+        train_with(run, MemoryError(), patch)
+    tags = all_tags(run.folder.journal)
+    assert (tags["tensorflow"], tags["keras"]) == ("2.1.0", "3.0.0")
+    assert tags["host"] and tags["python"] and "processor" in tags
+    console = Console(record=True, quiet=False, file=io.StringIO(), width=200)
+    train_with(dataclasses.replace(run, resumed=True), MemoryError(), monkeypatch, console)
+    said = " ".join(console.export_text().split())
+    assert "the run has trained with tensorflow 2.1.0, and goes on with" in said

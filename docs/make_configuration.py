@@ -49,6 +49,8 @@ values is a dimension of the space ([how to write them](search.md)).
 
 **Resuming.** `resume=last train.steps=20000` resumes a run with its own settings. Only these may change:
 {textwrap.fill(", ".join(f"`{key}`" for key in RESUME_MAY_CHANGE), 120)}.
+A run that ended between two scores was scored at its end as well. That score stays when the run is made longer, and counts
+among its last three.
 """
 
 

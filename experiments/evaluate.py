@@ -25,7 +25,7 @@ from experiments.records.folders import InUse, Records, RunFolder
 from experiments.records.journal import Journal
 from experiments.reports.ending import end_of_run
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
-from experiments.settings.schema import EXTRACTORS, Config, DataPlace, RecordsConfig
+from experiments.settings.schema import Config, DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
 from experiments.tracking.sync import deliver
 from experiments.training.facts import read_records
@@ -33,7 +33,7 @@ from experiments.training.start import check_same_images, find_extractor, load_d
 from gan import metric_names
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
-from gan.evaluation.weights import Weights
+from gan.evaluation.weights import EXTRACTORS, Weights
 
 if TYPE_CHECKING:
     from gan.evaluation.scorer import Scorer

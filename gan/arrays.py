@@ -3,12 +3,14 @@
 import contextlib
 import io
 import os
+import secrets
 import struct
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -57,17 +59,28 @@ def _decoding(problem: str) -> Iterator[None]:
 
 def write_npz(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an uncompressed .npz of plain arrays, as `write_atomically` does."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_atomically(file, buffer.getvalue())
+    with written_atomically(file) as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """Write a file at once: a reader or a crash finds the old file or the new one, never a part of it."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    """Write a file at once, as `written_atomically` does."""
+    with written_atomically(file) as stream:
+        stream.write(content)
+
+
+def temporary_name(file: Path, ending: str) -> Path:
+    """Return a name beside a file that no other process has, on whatever host, and that says which process of this one."""
+    return file.with_name(f".{file.name}.{os.getpid()}-{secrets.token_hex(4)}.{ending}")
+
+
+@contextlib.contextmanager
+def written_atomically(file: Path) -> Iterator[BinaryIO]:
+    """Yield a stream to write a file at once: a reader or a crash finds the old file or the new one, no part of it."""
+    temporary = temporary_name(file, "tmp")
     try:
         with open(temporary, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, file)

@@ -75,8 +75,10 @@ class Checkpoints:
         """Write a checkpoint and drop those before the last `keep`.
 
         Those of later steps are dropped too: a run that resumed from an earlier one trains these steps again.
-        Raises OSError, as where the run's folder is gone.
+        Raises OSError, as where the run's folder is gone, and ValueError if none would be kept.
         """
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1; got {keep}")
         self.folder.mkdir(exist_ok=True)
         file = self.folder / f"step_{checkpoint.step:08d}.npz"
         _write(file, checkpoint)

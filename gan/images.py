@@ -20,6 +20,18 @@ ZOOM = 3  # screen pixels to an image's pixel
 Curve = tuple[Sequence[int], Sequence[float]]  # steps and values
 
 
+def check_images(images: np.ndarray) -> np.ndarray:
+    """Return images if they are (N, 32, 32, 3) uint8: those of a network, in [-1, 1], would become nearly all 0.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
+        remedy = "; gan.images.unscale makes them of a network's" if images.dtype.kind == "f" else ""
+        raise ValueError(f"images must be (N, 32, 32, 3) uint8; got {images.shape} {images.dtype}{remedy}")
+    return images
+
+
 def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.ndarray:
     """Lay images out as one, row by row, with white gaps of 2 pixels (before the zoom).
 
@@ -33,8 +45,12 @@ def grid(images: np.ndarray, rows: int, columns: int, zoom: int = ZOOM) -> np.nd
         (zoom * (rows * (H + 2) + 2), zoom * (columns * (W + 2) + 2), 3) uint8.
 
     Raises:
-        ValueError: if there are fewer images than places.
+        ValueError: if there are fewer images than places, or they are not uint8.
     """
+    if images.dtype != np.uint8:
+        raise ValueError(
+            f"a grid is of uint8 images; got {images.dtype} (gan.images.unscale makes them of a network's)"
+        )
     if len(images) < rows * columns:
         raise ValueError(f"a grid of {rows}x{columns} needs {rows * columns} images; got {len(images)}")
     height, width = images.shape[1:3]

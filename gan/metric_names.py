@@ -6,6 +6,7 @@ D_LOSS = "train/d_loss"  # mean of the discriminator's losses on real and fake; 
 G_LOSS = "train/g_loss"  # the generator's loss, likewise
 D_REAL = "train/d_real"  # mean probability that the discriminator gives to real images, [0, 1]
 D_FAKE = "train/d_fake"  # mean probability that it gives to generated ones, [0, 1]
+AUGMENT_PROBABILITY = "train/augment_probability"  # with an augment_target: of each image, to be augmented, [0, 1]
 STEPS_PER_SECOND = (
     "train/steps_per_second"  # updates and, once in a process, their compiling; not images, scores, checkpoints
 )

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from gan.errors import check_name
 from gan.keras_state import keras_defaults
 from gan.layers import (
     BatchNormalization,
@@ -20,6 +21,7 @@ from gan.layers import (
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras' dtype policies whose weights are float32
 
 
 @keras_defaults()
@@ -39,7 +41,7 @@ def build_generator(
         latent_dim: length of a latent.
         bn_momentum: of the moving statistics of the two batch normalisations, each in [0, 1).
         width: number of channels at 8x8 and 16x16, half of which stay at 32x32; at least 2.
-        precision: a Keras dtype policy, such as float32 or mixed_bfloat16. The images are float32 in any.
+        precision: one of `gan.models.PRECISIONS`. The images are float32 in any.
         seed: fixes the initial weights. With None they are drawn anew.
 
     Returns:
@@ -91,7 +93,7 @@ def build_discriminator(
         batch_norm: whether batch normalisation follows the second to the fourth convolution.
         spectral_norm: whether all kernels are kept at spectral norm 1.
         minibatch_stddev: whether the last layer sees how much the images of the batch differ, too.
-        precision: a Keras dtype policy, such as float32 or mixed_bfloat16. The logits are float32 in any.
+        precision: one of `gan.models.PRECISIONS`. The logits are float32 in any.
         seed: fixes the initial weights and the layers' dropout seeds. With None they are drawn anew.
 
     Returns:
@@ -129,7 +131,8 @@ def build_discriminator(
 def in_keras_layers(model: keras.Model) -> keras.Model:
     """Return the same network in Keras' own layers, for use without this package.
 
-    Names and weights are equal, results equal up to rounding; it is slower.
+    Names and weights are equal, results equal up to rounding; it is slower. What Keras has no layer for, such as
+    spectral norm, stays a layer of this package.
     """
     if not isinstance(model, keras.Sequential):
         plain = keras.models.clone_model(model, clone_function=_in_one_keras_layer)
@@ -155,7 +158,9 @@ def _keras_layers(layer: keras.Layer) -> list[keras.Layer]:
     if isinstance(layer, UpsampleConv2D):
         return [
             layers.UpSampling2D(name=f"{layer.name}_upsample", dtype=layer.dtype_policy),
-            layers.Conv2D(layer.filters, 3, padding="same", **options),
+            layers.Conv2D(
+                layer.filters, 3, padding="same", activation=layer.activation, use_bias=layer.use_bias, **options
+            ),
         ]
     if isinstance(layer, BatchNormalization):
         return [layers.BatchNormalization(momentum=layer.momentum, epsilon=layer.epsilon, **options)]
@@ -179,8 +184,12 @@ def layer_options(seed: int | None, purpose: str, precision: str) -> dict[str, A
     Args:
         seed: of all initial weights; None for weights that are drawn anew.
         purpose: names the layer. Each has weights of its own.
-        precision: a Keras dtype policy.
+        precision: one of PRECISIONS.
+
+    Raises:
+        ConfigError: for another precision.
     """
+    check_name("precision", precision, PRECISIONS)
     return {"kernel_initializer": keras.initializers.GlorotUniform(layer_seed(seed, purpose)), "dtype": precision}
 
 

@@ -21,7 +21,8 @@ def _scalar(name: str) -> keras.Variable:
 class LeCam:
     """Pulls D's logits of real images to the moving average of those of fake ones, and the other way round.
 
-    Tseng et al. (2021), Regularizing Generative Adversarial Networks under Limited Data, equation 3.
+    Tseng et al. (2021), Regularizing Generative Adversarial Networks under Limited Data, equation 3, from the first
+    update on. The authors' code leaves out logits on the far side of the average, and begins after 1,000 updates.
 
     Args:
         weight: of the penalty.
@@ -64,7 +65,10 @@ class AdaptiveAugmentation:
         self.probability = _scalar("probability")
 
     def move(self, real_logits: tf.Tensor) -> None:
-        """Make augmentations a little more frequent or rarer, by D's logits (B, 1) of a real batch."""
+        """Make augmentations a little more frequent or rarer, by D's logits (B, 1) of a real batch.
+
+        Those of a loss of pairs mean something beside each other alone: of it, the logits less those of the fake images.
+        """
         mean_sign = devices.mean(tf.reduce_mean(tf.sign(real_logits)))
         change = tf.sign(mean_sign - xla.number(self.target)) * xla.number(self.step_size)
         self.probability.assign(tf.clip_by_value(self.probability.value + change, 0.0, 1.0))

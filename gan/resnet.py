@@ -44,7 +44,7 @@ def build_generator(
         latent_dim: length of a latent.
         bn_momentum: of the moving statistics, spread evenly over the seven batch normalisations; each in [0, 1).
         width: number of channels of all blocks.
-        precision: a Keras dtype policy, such as float32 or mixed_bfloat16. The images are float32 in any.
+        precision: one of `gan.models.PRECISIONS`. The images are float32 in any.
         seed: fixes the initial weights. With None they are drawn anew.
 
     Returns:
@@ -106,7 +106,7 @@ def build_discriminator(
         batch_norm: whether batch normalisation precedes the convolutions of the second to the fourth block.
         spectral_norm: whether all kernels are kept at spectral norm 1.
         minibatch_stddev: whether the last layer sees how much the images of the batch differ, too.
-        precision: a Keras dtype policy, such as float32 or mixed_bfloat16. The logits are float32 in any.
+        precision: one of `gan.models.PRECISIONS`. The logits are float32 in any.
         seed: fixes the initial weights and the layers' dropout seeds. With None they are drawn anew.
 
     Returns:

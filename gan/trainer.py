@@ -114,14 +114,19 @@ class Trainer:
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end; True if it was reached, False if `should_stop` said so before.
 
-        Raises Diverged when a loss is not finite or no gradient flows any more.
+        Raises Diverged when a loss is not finite or no gradient flows any more, and ValueError where a training that
+        begins would remove the checkpoints of another.
         """
+        if self._saved_step is None and self.checkpoints.all_files():
+            raise ValueError(
+                f"{self.checkpoints.folder} has checkpoints of another training: restore one, or use another folder"
+            )
         if self.step == 0:
             self._draw_grid()
         while self.step < self.schedule.steps:
             if self.step and should_stop():  # a resumed run may be where it is to stop
                 if self._saved_step != self.step:
-                    self._save()
+                    self.save()
                 return False
             self._update()
             self._after_update()
@@ -177,7 +182,7 @@ class Trainer:
         if due["score"]:
             self._score()
         if due["checkpoint"]:
-            self._save()
+            self.save()
 
     def _intervals(self) -> dict[str, int]:
         s = self.schedule
@@ -192,6 +197,8 @@ class Trainer:
         self._check_health()
         means = self._rows().mean(axis=0, dtype=np.float64)
         values = {name: float(mean) for name, mean in zip(update.VALUES, means, strict=True) if name != update.ALIVE}
+        if (adaptive := self.update.adaptive) is not None:
+            values[metric_names.AUGMENT_PROBABILITY] = float(adaptive.probability.numpy())
         self.tracker.scalars(self.step, {**values, metric_names.STEPS_PER_SECOND: self._timed / self._seconds})
         if self.step % self.schedule.log_every_steps == 0:  # at the end the last window may be part of one
             self._window, self._seconds, self._timed = [], 0.0, 0
@@ -246,7 +253,8 @@ class Trainer:
             self._final_features = self.scorer.features(self.eval_generator(), most)
         return self._final_features[:num_images]
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint of the present state."""
         self._check_health()
         self.checkpoints.save(self._checkpoint(), self.schedule.keep_checkpoints)
         self._saved_step = self.step

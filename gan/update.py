@@ -19,7 +19,7 @@ from gan import devices, xla
 from gan.augment import AUGMENTATIONS, augment, mirrored
 from gan.averaging import MovingAverage
 from gan.errors import check_name
-from gan.images import scale
+from gan.images import check_images, scale
 from gan.labels import TUTORIAL, Labels
 from gan.layers import power_iteration
 from gan.losses import LOSSES, gradient_penalty
@@ -73,6 +73,7 @@ class Update:
 
     Raises:
         ConfigError: for an update rule, a loss or an augmentation of no such name.
+        ValueError: for images of another shape or dtype.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Update:
         self.strategy = tf.distribute.get_strategy()
         g_optimizer.build(generator.trainable_variables)
         d_optimizer.build(discriminator.trainable_variables)
-        self.images = tf.constant(images)
+        self.images = tf.constant(check_images(images))
         self.batch_size, self.labels, self.seed = batch_size, labels, seed
         self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
@@ -329,7 +330,7 @@ class Update:
             if self.lecam is not None:
                 self.lecam.move(name, logits_of_batch, step)
             if self.adaptive is not None and name == "real":
-                self.adaptive.move(logits_of_batch)
+                self.adaptive.move(logits_of_batch - logits["fake"] if self.loss.is_of_pairs else logits_of_batch)
         return loss, logits
 
     def _g_loss(self, logits: tf.Tensor, target: tf.Tensor, real: tf.Tensor, step: tf.Tensor, seed: int) -> tf.Tensor:

@@ -23,7 +23,7 @@ from gan.errors import ConfigError
 
 BASELINE = 0  # the trial with the settings that all others are compared with
 RESTING_SECONDS = 3600.0  # after which what a process was writing is not written any more
-TEMPORARY = re.compile(r"\..+\.(\d+)\.(?:tmp|keras)")  # as write_atomically and write_generator name files, by process
+TEMPORARY = re.compile(r"\..+\.(\d+)(?:-[0-9a-f]+)?\.(?:tmp|keras)")  # as `gan.arrays.temporary_name` names files
 PAUSED, PRUNED, FAILED, BEATEN = RunState.PAUSED, RunState.PRUNED, RunState.FAILED, "beaten"
 
 

@@ -31,11 +31,9 @@ from experiments.settings.rules import (
     put,
     setting,
 )
-from gan.data.classes import CIFAR10_CLASSES, is_cifar10_class
+from gan.data.classes import CIFAR10_CLASSES, SOURCES, is_cifar10_class
 from gan.errors import ConfigError, nearest
-
-EXTRACTORS = ("cifar_cnn", "random_cnn", "inception")
-
+from gan.evaluation.weights import EXTRACTORS
 
 AUGMENTATIONS = tuple(
     "+".join(kinds)
@@ -208,7 +206,7 @@ class TrainConfig:
 
 @dataclass
 class DataConfig:
-    source: str = setting("auto", "where images come from", Choice(("auto", "cifar10", "embedded", "folder", "npz")))
+    source: str = setting("auto", "where images come from", Choice(SOURCES))
     path: str | None = setting(None, "file or folder of the images", NotEmpty())
     class_id: int | str = setting(8, "class to train on; all where there are no labels", ClassId())
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from experiments.records.folders import RunFolder
 from experiments.settings.schema import Config
 from experiments.training.build import make_generator
+from gan.arrays import temporary_name
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.errors import ConfigError
 
@@ -81,7 +82,7 @@ def write_generator(out: Path, generator: "keras.Model") -> None:
     """
     from gan.models import in_keras_layers
 
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}.keras")
+    temporary = temporary_name(out, "keras")
     try:
         in_keras_layers(generator).save(temporary)
         os.replace(temporary, out)

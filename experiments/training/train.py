@@ -315,6 +315,7 @@ def _build(run: Run, hardware: Hardware, trackers: Sequence["Tracker"], final: b
         trainer.restore(run.checkpoint)
     elif c.train.init_from is not None:
         update.start_from(checkpoint.read(Path(c.train.init_from)).arrays)
+        trainer.save()  # a resume does not need the ancestor, which may be gone by then
     return trainer
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.data import cifar10, drawings, folder, npz
-from gan.data.classes import CIFAR10_CLASSES, CIFAR10_RULE, class_index, is_cifar10_class
+from gan.data.classes import CIFAR10_CLASSES, CIFAR10_RULE, SOURCES, class_index, is_cifar10_class
 from gan.data.contract import MIN_IMAGES, DataError, DataWarning
 from gan.data.folder import CheckNames, Progress
-from gan.errors import nearest
+from gan.errors import check_name, nearest
 
 SHIP = CIFAR10_CLASSES.index("ship")
 NEARLY_CONSTANT = 8  # standard deviation of all values, of 255
@@ -83,9 +83,11 @@ def load_dataset(
 
     Raises:
         DataError: for images that cannot be had, read or used, and for a class that they do not have.
-        ConfigError: for a class of an .npz that is neither an index nor the name of a class of CIFAR-10.
+        ConfigError: for another source, and for a class of an .npz that is neither an index nor the name of a class of
+            CIFAR-10.
         PermissionError: for a file outside `path` that may not be used, such as one of the cache.
     """
+    check_name("data.source", source, SOURCES)
     try:
         if trained_on is not None and (earlier := _earlier(source, path, cache, trained_on)) is not None:
             return earlier
@@ -120,7 +122,8 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path, progr
         _check_range(arrays[f"{part}_images"], part, name)
     folders = [str(class_name) for class_name in arrays.pop("class_names", [])]
     chosen, index = _choose(source, kind, name, class_id, folders, "train_labels" in arrays)
-    _warn_if_ships(source, class_id, folders, name)
+    labels = np.unique(arrays["train_labels"]) if kind == "npz" and "train_labels" in arrays else None
+    _warn_if_ships(source, class_id, folders, name, labels)
     if index is None:
         content = _of_all(folders) if "train_labels" in arrays else "no labels"
     else:
@@ -160,6 +163,8 @@ def _choose(
         return _choose_folder(source, name, class_id, folders)
     if kind == "folder" and class_id != "all" and (source == "folder" or not is_cifar10_class(class_id)):
         raise DataError("data.class_id", f"all for {name}, which has no sub-folders", class_id)
+    if source == "auto" and kind == "npz" and class_id == SHIP:  # as above
+        return "all", None
     index = class_index(class_id)
     if source == "npz" and not labelled and index is not None:
         raise DataError("data.class_id", f"all for {name}, which has no labels", class_id)
@@ -203,12 +208,19 @@ def _as_numbers(text: str) -> set[int]:
     return numbers
 
 
-def _warn_if_ships(source: str, class_id: int | str, folders: list[str], name: str) -> None:
-    """Warn if the default class could be meant for a sub-folder."""
+def _warn_if_ships(source: str, class_id: int | str, folders: list[str], name: str, labels: np.ndarray | None) -> None:
+    """Warn if the default class could be meant for a sub-folder, or for a label of an .npz, None for another source."""
     if source == "auto" and class_id == SHIP and (str(SHIP) in folders or len(folders) > SHIP):
         warnings.warn(
             f"data.class_id={SHIP}, the default of data=auto, is a class of CIFAR-10: training on all"
             f" {len(folders)} sub-folders of {name}. One of them: data=folder data.class_id=<its name>",
+            DataWarning,
+            stacklevel=4,
+        )
+    elif source == "auto" and class_id == SHIP and labels is not None and len(labels) > 1:
+        warnings.warn(
+            f"data.class_id={SHIP}, the default of data=auto, is a class of CIFAR-10: training on all images of {name},"
+            f" which have {len(labels)} labels. Those of one label: data=npz data.class_id=<label>",
             DataWarning,
             stacklevel=4,
         )

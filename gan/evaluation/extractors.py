@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from gan.errors import ConfigError
 from gan.evaluation.weights import KEY, WIDTHS, Weights
-from gan.images import scale
+from gan.images import check_images, scale
 from gan.keras_state import keras_defaults
 
 POOLED = (1, 3, 5)  # convolutions that a 2x2 maximum comes before: 32, 16, 16, 8, 8, 4 pixels a side
@@ -27,7 +27,7 @@ class FeatureExtractor(Protocol):
     id: str
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Map images (N, 32, 32, 3) uint8 to features (N, d) float32."""
+        """Map images (N, 32, 32, 3) uint8 to features (N, d) float32. Raises ValueError for other images."""
 
 
 def load_extractor(weights: Weights) -> FeatureExtractor:
@@ -122,4 +122,5 @@ def _compiled(forward: Forward) -> Forward:
 
 
 def _in_batches(forward: Forward, images: np.ndarray, size: int) -> np.ndarray:
+    check_images(images)
     return np.concatenate([forward(images[k : k + size]).numpy() for k in range(0, len(images), size)])

@@ -1,5 +1,6 @@
 """Scores of a generator: how far its images are from the real ones, and in what way."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from gan.evaluation.metrics import (
 from gan.images import unscale
 
 BATCH = 250  # images at a time
+SCORING = "scoring"  # the bank of latents that scores are of
 NEIGHBOUR_IMAGES = 5000  # real images that density, coverage and KID look at; nearly any class has no more
 NOISE_IMAGES = 5000
 VERSION = 1  # of what `Reference` holds; another one is computed anew
@@ -113,9 +115,11 @@ class Scorer:
             seed: of the latents.
 
         Returns:
-            (num_images, d) float32. The features of fewer images are the first of those of more.
+            (num_images, d) float32. The features of fewer images are the first of those of more, up to rounding.
         """
-        return self.extractor(sample(generator, num_images, seed=seed))
+        z = randomness.latents(seed, SCORING, num_images, generator.input_shape[-1])
+        # As they are drawn: only their features are held all at once.
+        return np.concatenate([self.extractor(images) for images in _batches(generator, z)])
 
     def of_images(self, images: np.ndarray) -> dict[str, float]:
         """Return the same scores of (N, 32, 32, 3) uint8."""
@@ -136,7 +140,7 @@ class Scorer:
         return scores
 
 
-def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = "scoring") -> np.ndarray:
+def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = SCORING) -> np.ndarray:
     """Draw images from a fixed bank of latents, the same for every run of a study.
 
     Args:
@@ -153,5 +157,9 @@ def sample(generator: keras.Model, count: int, *, seed: int = 0, purpose: str = 
 
 def images_of(generator: keras.Model, latents: np.ndarray) -> np.ndarray:
     """Draw images (N, 32, 32, 3) uint8 of latents (N, latent_dim) float32, with the moving statistics."""
-    batches = (latents[k : k + BATCH] for k in range(0, len(latents), BATCH))
-    return np.concatenate([unscale(generator.predict_on_batch(batch)) for batch in batches])
+    return np.concatenate(list(_batches(generator, latents)))
+
+
+def _batches(generator: keras.Model, latents: np.ndarray) -> Iterator[np.ndarray]:
+    for k in range(0, len(latents), BATCH):
+        yield unscale(generator.predict_on_batch(latents[k : k + BATCH]))

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gan.arrays import write_atomically
+from gan.arrays import write_atomically, written_atomically
 from gan.checkpoint import Checkpoint, CheckpointError, Checkpoints, read
 
 
@@ -108,3 +108,14 @@ def test_one_is_found_by_its_step_the_last_or_the_best(tmp_path: Path) -> None:
     for step in ("4", "-3", "first"):
         with pytest.raises(CheckpointError, match=f"no checkpoint of step {step} in .* but of 3, 12"):
             store.find(step)
+
+
+def test_processes_of_one_number_on_two_hosts_write_beside_each_other(tmp_path: Path) -> None:
+    """As in two containers that share a disk, where both are process 7."""
+    file = tmp_path / "page.html"
+    with written_atomically(file) as first:
+        first.write(b"first")
+        write_atomically(file, b"second")
+        assert file.read_bytes() == b"second"
+    assert file.read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -5,7 +5,17 @@ import pytest
 from conftest import noise_images
 from PIL import Image
 
-from gan.images import GAP, grid, read_pixels, save_animation, save_curves, save_png, save_real_vs_generated
+from gan.images import (
+    GAP,
+    check_images,
+    grid,
+    read_pixels,
+    save_animation,
+    save_curves,
+    save_png,
+    save_real_vs_generated,
+    unscale,
+)
 
 
 def test_grid_places_images_row_by_row() -> None:
@@ -51,3 +61,16 @@ def test_figures_are_drawn(tmp_path: Path) -> None:
             pixels = np.asarray(sheet.convert("RGB"))
             assert min(pixels.shape[:2]) > 300
             assert pixels.std() > 5, f"{name} is blank"
+
+
+def test_what_a_network_draws_is_not_taken_for_pixels() -> None:
+    of_network = noise_images(40).astype(np.float32) / 127.5 - 1
+    assert check_images(unscale(of_network)) is not None
+    with pytest.raises(
+        ValueError, match=r"must be \(N, 32, 32, 3\) uint8; got \(40, 32, 32, 3\) float32; gan.images.unscale"
+    ):
+        check_images(of_network)
+    with pytest.raises(ValueError, match="must be"):
+        check_images(noise_images(4)[:, :16])
+    with pytest.raises(ValueError, match="a grid is of uint8 images; got float32"):
+        grid(of_network, 2, 2)

@@ -332,6 +332,19 @@ def test_consistency_is_the_squared_change_of_logits_under_the_same_dropout(
 # --- adaptive augmentation
 
 
+def test_the_probability_does_not_depend_on_what_a_loss_of_pairs_leaves_open() -> None:
+    """The relativistic loss is the same for logits that are all higher by as much."""
+    probabilities = []
+    for shift in (-9.0, 9.0):
+        update = small("batch", loss="relativistic", augment_target=0.1, augmentations=("color",))
+        bias = update.discriminator.trainable_variables[-1]
+        assert bias.shape == (1,)
+        bias.assign([shift])
+        update.run(1, 40)
+        probabilities.append(float(update.adaptive.probability))  # type: ignore[union-attr]
+    assert probabilities[0] == probabilities[1] > 0
+
+
 def test_the_probability_follows_how_sure_d_is() -> None:
     adaptive = AdaptiveAugmentation(0.5, batch_size=10_000)
     seen = []

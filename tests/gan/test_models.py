@@ -2,8 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from gan.errors import ConfigError
 from gan.layers import SpectralConv2D, SpectralDense, UpsampleConv2D
-from gan.models import build_discriminator, build_generator
+from gan.models import build_discriminator, build_generator, in_keras_layers
 
 
 def layers_of(model: keras.Model, kind: type) -> list[keras.layers.Layer]:
@@ -96,3 +97,20 @@ def test_a_discriminator_without_batch_norm_and_with_spectral_norm() -> None:
         variable, expected = (next(v for v in m.variables if v.path.endswith(name)) for m in (model, plain))
         np.testing.assert_array_equal(variable, expected)
     assert model.predict_on_batch(np.zeros((2, 32, 32, 3), np.float32)).shape == (2, 1)
+
+
+def test_keras_own_layers_keep_activation_and_bias() -> None:
+    model = keras.Sequential(
+        [keras.Input((4, 4, 3)), UpsampleConv2D(5, activation="relu", use_bias=False, name="up")], name="one"
+    )
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype(np.float32)
+    expected = model.predict_on_batch(images)
+    assert expected.min() == 0 < expected.max()
+    np.testing.assert_allclose(in_keras_layers(model).predict_on_batch(images), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float64"])
+def test_a_precision_that_training_cannot_have_is_refused(precision: str) -> None:
+    for build in (build_generator, build_discriminator):
+        with pytest.raises(ConfigError, match="precision must be one of float32, mixed_bfloat16, mixed_float16; got"):
+            build(width=8, precision=precision)

@@ -2,6 +2,7 @@ import dataclasses
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -40,7 +41,7 @@ class Recorder(NullTracker):
         return [step for step, name in self.events if name == key]
 
 
-def tiny_update(images: np.ndarray | None = None) -> Update:
+def tiny_update(images: np.ndarray | None = None, **options: Any) -> Update:
     keras.utils.set_random_seed(0)
     generator = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(3072, activation="tanh", name="d"), keras.layers.Reshape((32, 32, 3))],
@@ -57,7 +58,8 @@ def tiny_update(images: np.ndarray | None = None) -> Update:
     )
     adam = keras.optimizers.Adam
     real = noise_images(60) if images is None else images
-    return Update(generator, discriminator, adam(1e-3), adam(1e-3), real, batch_size=4, labels=Labels(0.1, fresh=True))
+    labels = Labels(0.1, fresh=True)
+    return Update(generator, discriminator, adam(1e-3), adam(1e-3), real, batch_size=4, labels=labels, **options)
 
 
 class Pool:
@@ -196,6 +198,36 @@ def test_points_are_means_since_the_last(tmp_path: Path) -> None:
     values = np.array([update(step).numpy() for step in range(1, 9)])
     for column, name in enumerate(VALUES[:4]):
         assert recorder.values[8, name] == pytest.approx(values[4:, column].mean(), rel=1e-5)
+
+
+def test_a_training_that_begins_leaves_the_checkpoints_of_another_alone(tmp_path: Path) -> None:
+    schedule = Schedule(steps=4, **FEW)
+    tiny_trainer(tmp_path, schedule, Recorder()).run()
+    before = {file: file.read_bytes() for file in Checkpoints(tmp_path).all_files()}
+    with pytest.raises(ValueError, match="has checkpoints of another training: restore one, or use another folder"):
+        tiny_trainer(tmp_path, schedule, Recorder()).run()
+    assert {file: file.read_bytes() for file in Checkpoints(tmp_path).all_files()} == before
+    with pytest.raises(ValueError, match="keep must be at least 1; got 0"):
+        Checkpoints(tmp_path).save(Checkpoints(tmp_path).latest(), keep=0)
+
+
+def test_a_training_can_be_saved_before_its_first_update(tmp_path: Path) -> None:
+    first = tiny_trainer(tmp_path, Schedule(steps=4, **FEW), Recorder())
+    first.save()
+    resumed = tiny_trainer(tmp_path, Schedule(steps=4, **FEW), Recorder())
+    resumed.restore(Checkpoints(tmp_path).latest())
+    assert resumed.step == 0
+    assert resumed.run()
+
+
+def test_the_probability_of_augmentation_is_a_curve(tmp_path: Path) -> None:
+    recorder = Recorder()
+    update = tiny_update(augment_target=0.5, augmentations=("color",))
+    schedule = Schedule(steps=4, log_every_steps=2, **FEW)
+    Trainer(update, small_scorer(noise_images(60)), Checkpoints(tmp_path), recorder, schedule).run()
+    assert recorder.steps(metric_names.AUGMENT_PROBABILITY) == [2, 4]
+    assert update.adaptive is not None
+    assert recorder.values[4, metric_names.AUGMENT_PROBABILITY] == float(update.adaptive.probability)
 
 
 def test_the_best_by_score_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +377,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     kernel = trainer.update.generator.get_layer("d").kernel
     kernel.assign(np.full(kernel.shape, np.inf))
     with pytest.raises(Diverged, match="last finite checkpoint: none"):
-        trainer._save()
+        trainer.save()
     assert not Checkpoints(tmp_path).files()
 
 

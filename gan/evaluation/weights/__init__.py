@@ -13,7 +13,7 @@ import numpy as np
 
 from gan.arrays import Arrays, parse_npz
 from gan.cache import locked
-from gan.errors import ConfigError
+from gan.errors import ConfigError, check_name
 from gan.keras_state import is_readable, keras_homes
 
 FOLDER = Path(__file__).parent
@@ -25,14 +25,15 @@ INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
 INCEPTION_ORIGIN = "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3"
 INCEPTION_MD5 = "bcbd6486424b2319ff4ef7d526e38f63"
 HDF5 = b"\x89HDF"  # what such a file begins with
-KEY = "eval.extractor_weights"
+KEY, EXTRACTOR_KEY = "eval.extractor_weights", "eval.extractor"
+EXTRACTORS = ("cifar_cnn", "random_cnn", "inception")
 
 
 @dataclass(frozen=True)
 class Weights:
     """The weights of a feature extractor, and the digest that names them."""
 
-    extractor: str  # one of experiments.settings.schema.EXTRACTORS
+    extractor: str  # one of EXTRACTORS
     sha256: str
     file: Path | None = None  # None for those that are made from a seed
     arrays: Arrays = field(default_factory=dict, compare=False, repr=False)  # of cifar_cnn and random_cnn
@@ -55,9 +56,10 @@ def find_weights(extractor: str, user_file: str | None = None, key: str = KEY) -
         The weights' digest and file (None for random_cnn), with the arrays, but for inception: its file is only hashed.
 
     Raises:
-        ConfigError: in the name of `key`, for what is not there, cannot be read or cannot be fetched, and for a
+        ConfigError: for another extractor; in the name of `key`, for what is not there, cannot be read or cannot be fetched, and for a
             file for random_cnn, whose weights come from a seed.
     """
+    check_name(EXTRACTOR_KEY, extractor, EXTRACTORS)
     if extractor == "random_cnn":
         if user_file is not None:
             raise ConfigError(key, "absent for random_cnn, whose weights come from a seed", user_file)

@@ -1,5 +1,6 @@
 """Runs that start from another run's networks."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,9 @@ def test_the_line_of_descent_is_recorded_and_shown(program: RunProgram, config: 
     assert refused.returncode == 2
     assert "its model.latent_dim is 100" in refused.stderr
     assert not (records.runs / "fourth").exists()
+    assert [file.stem for file in second.checkpoints.files()] == ["step_00000000", "step_00000002"]
+    second.checkpoints.files()[-1].unlink()  # as if it had been killed before its first checkpoint,
+    shutil.rmtree(first.path)  # and the ancestor removed
+    resumed = program(f"records.root={records.root}", "resume=second")
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert "resumed from step 0" in resumed.stdout

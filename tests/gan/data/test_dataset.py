@@ -17,6 +17,7 @@ import gan.cache
 from gan.data import cifar10, folder
 from gan.data.contract import DataError, DataWarning
 from gan.data.dataset import load_dataset
+from gan.errors import ConfigError
 from gan.images import scale, unscale
 
 
@@ -282,6 +283,9 @@ def test_npz_with_and_without_labels(tmp_path: Path, cache: Path) -> None:
         load_dataset("npz", str(tmp_path / "a.npz"), 8, cache)
     np.savez(tmp_path / "more.npz", images=images, labels=labels + 99)  # not CIFAR-10's ten classes
     assert load_dataset("npz", str(tmp_path / "more.npz"), 100, cache).description.endswith("class 100, 50 images")
+    with pytest.warns(DataWarning, match=r"training on all images of .*a\.npz, which have 2 labels"):
+        of_all = load_dataset("auto", str(tmp_path / "a.npz"), 8, cache)  # the default, which means ships
+    assert (len(of_all.train), of_all.class_id) == (100, "all")
     np.savez(tmp_path / "b.npz", images=images)
     assert len(load_dataset("auto", str(tmp_path / "b.npz"), 8, cache).train) == 100
 
@@ -434,3 +438,9 @@ def test_a_folder_that_another_process_takes_back_is_made_again(
     with gan.cache.locked(tmp_path / "c" / "x"), pytest.raises(Timeout):
         FileLock(tmp_path / "c" / "x.lock", timeout=0).acquire()
     FileLock(tmp_path / "c" / "x.lock", timeout=0).acquire().__exit__(None, None, None)
+
+
+def test_a_source_of_no_such_name_is_no_other_source(npz: Path, cache: Path) -> None:
+    for path in (None, str(npz)):
+        with pytest.raises(ConfigError, match=r"data\.source must be one of auto, .*; got 'folders' \(did you mean"):
+            load_dataset("folders", path, "all", cache)

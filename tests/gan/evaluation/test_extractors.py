@@ -147,3 +147,17 @@ def test_inception_from_a_given_file_and_from_keras_cache(tmp_path: Path, monkey
 
     expected = network(tf.image.resize(scale(images), (299, 299)), training=False)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_images_of_a_network_are_refused() -> None:
+    """As pixels they would all be 0 or 1, and their score would be wrong without a word."""
+    with pytest.raises(ValueError, match=r"gan.images.unscale makes them"):
+        load_extractor(find_weights("random_cnn"))(noise_images(4).astype(np.float32) / 127.5 - 1)
+
+
+def test_an_extractor_of_no_such_name_is_no_other() -> None:
+    for file in (None, "x.h5"):
+        with pytest.raises(
+            ConfigError, match=r"eval.extractor must be one of cifar_cnn, .*; got 'cifar' \(did you mean"
+        ):
+            find_weights("cifar", file)

@@ -137,3 +137,9 @@ def test_samples_come_from_a_fixed_bank_and_are_uint8() -> None:
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, sample(generator, 3, seed=1))
     assert not np.array_equal(a, sample(generator, 3, purpose="other"))
+
+
+def test_features_are_those_of_the_images_that_are_drawn(scorer: Scorer) -> None:
+    generator = build_generator(5, width=8, seed=0)
+    features = scorer.features(generator, 600, seed=3)
+    np.testing.assert_array_equal(features, scorer.extractor(sample(generator, 600, seed=3)))

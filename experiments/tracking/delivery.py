@@ -189,13 +189,12 @@ class Delivery:
 
     def _lacks(self, client: "MlflowClient", run: "Run") -> bool:
         """Return whether anything that was delivered is not in the store any more."""
-        if not self._state["offset"]:
+        offset = self._state["offset"]
+        if not offset:
             return False
-        if not journal.ends_at(
-            self._folder.journal, self._state["offset"]
-        ):  # a copy that was made while it was written
+        if not journal.ends_at(self._folder.journal, offset):  # a copy that was made while it was written
             return True
-        had = Delivered.of(self._folder.journal, self._state["offset"], self._state["refused"])
+        had = Delivered.of(self._folder.journal, offset, self._state["refused"])
         return not had.is_in(client, run)
 
     def _experiment_id(self, client: "MlflowClient") -> str:

@@ -350,6 +350,7 @@ def _quote_texts(overrides: list[str]) -> list[str]:
 def _split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str], list[str]]:
     """Split overrides into settings of the search, texts of its space by key, and settings of all trials."""
     search_overrides, space_texts, other_overrides = [], {}, []
+    fixed: dict[str, str] = {}
     for text in overrides:
         name, _, value = text.partition("=")
         if f"{name.lstrip('+')}.".startswith(SPACE_PREFIX):
@@ -365,6 +366,9 @@ def _split_overrides(overrides: list[str]) -> tuple[list[str], dict[str, str], l
             space_texts[key] = value
         else:
             other_overrides.append(text)
+            fixed[key] = value
+    for key in space_texts.keys() & fixed.keys():
+        raise ConfigError(key, "a dimension or one value, not both", f"{space_texts[key]} and {fixed[key]}")
     return search_overrides, space_texts, other_overrides
 
 

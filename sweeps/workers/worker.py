@@ -147,9 +147,8 @@ class Worker:
             raise
 
     def _score(self, trial: Trial) -> float:
-        is_continued = attempts.is_continued(trial)
         # What it was begun with, even if the space has other dimensions since.
-        params = dict(trial.params) if is_continued else sampled_params(self.plan.space, trial)
+        params = dict(trial.params) if attempts.is_continued(trial) else sampled_params(self.plan.space, trial)
         origin = attempts.suggestion(self.study.get_trials(deepcopy=False), trial.number)
         trial.set_user_attr(attempts.ORIGIN, origin)
         self._trial = trial.number
@@ -158,7 +157,7 @@ class Worker:
         settings, is_baseline = attempts.shown_params(self.plan, trial), attempts.is_baseline(self.plan, trial)
         promoted_to = rungs.promoted_to(self.plan, trial)
         self.listener(TrialBegan(trial.number, origin, settings, is_baseline, promoted_to))
-        earlier = None if is_continued else self._same_settings(trial, params)
+        earlier = self._same_settings(trial, params)
         if earlier is not None:
             return self._repeat(trial, earlier)
         try:

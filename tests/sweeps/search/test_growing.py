@@ -151,13 +151,14 @@ def test_settings_that_are_suggested_again_still_train_on(tmp_path: Path, seed: 
     assert spent == rungs.updates_spent(search.plan, search.study.get_trials())
 
 
-def test_a_small_space_ends_a_search_of_many_updates_within_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("updates", [62, 200])
+def test_a_small_space_ends_a_search_of_many_updates_within_them(tmp_path: Path, updates: int) -> None:
     """The baseline is suggested again while it trains: it is not trained twice."""
     settings = ["train.loss=bce,hinge", "search.steps=60", "eval.every_steps=2", "search.min_steps=2"]
-    budget = ["search.pruner=asha", "search.updates=62", "search.workers=2", "search.seed=1"]
+    budget = ["search.pruner=asha", f"search.updates={updates}", "search.workers=2", "search.seed=1"]
     search = Search(tmp_path, *settings, *budget)
-    assert search.run()
-    assert rungs.updates_spent(search.plan, search.study.get_trials()) <= 62
+    assert search.run(lambda: len(search.study.get_trials(deepcopy=False)) > 90)
+    assert rungs.updates_spent(search.plan, search.study.get_trials()) <= updates
     assert len([trial for trial in search.trials if not attempts.is_repeat(trial)]) <= 2
 
 

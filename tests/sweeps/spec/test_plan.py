@@ -145,6 +145,7 @@ def test_presets_are_under_the_command_line() -> None:
         ),
         (["search.steps=1000", "eval.every_steps=400"], "search.steps must be at least 3 times eval.every_steps=400"),
         (["search.space={a: interval(0,1)}"], "dimension by dimension"),
+        (["model.dropout=0,0.1", "model.dropout=0.2"], "model.dropout must be a dimension or one value, not both"),
         (
             ["train.steps=100"],
             r"train.steps must be absent in a search, which has search.steps; got '100' \(search.steps=100\)",

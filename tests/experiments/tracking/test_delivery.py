@@ -514,13 +514,14 @@ def test_a_copy_whose_journal_is_shorter_than_its_note_is_delivered_on(
     journal.close()
     folder.journal.write_bytes(copied)
     resumed = Journal(folder)
-    for step, value in ((2, 2.0), (3, 3.0), (4, 44.5)):  # the last one ends elsewhere than a record did
-        resumed.scalars(step, {"a": value})
+    resumed.tags({"resumed_from_step": "1"})  # from here on no record ends where one did
+    for step in (2, 3, 4):
+        resumed.scalars(step, {"a": float(step)})
     resumed.close()
     Delivery(folder).deliver()
     client, run = stored(records, folder)
     points = {point.step: point.value for point in client.get_metric_history(run.info.run_id, "a")}
-    assert points == {1: 1.0, 2: 2.0, 3: 3.0, 4: 44.5}
+    assert points == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
 
 
 def test_what_a_person_writes_above_a_run_stays(records: Records, folder: RunFolder, journal: Journal) -> None:

@@ -77,6 +77,10 @@ class RunFolder:
         return {int(match[1]): file for file, match in matches.items() if match}
 
     @property
+    def code_diff(self) -> Path:  # how the code that trained it differs from its commit
+        return self.path / "code.diff"
+
+    @property
     def plots(self) -> Path:
         return self.path / "plots"
 

@@ -29,6 +29,7 @@ from gan.evaluation.weights import Weights
 
 GROUP = "settings_group"  # the tag of runs that differ in the seed alone
 NAMED = 3  # settings in it, at most
+MOST_CHANGES = 1_000_000  # bytes of them that a run keeps
 NOT_SETTINGS = ("name", "resume", "notify", "records.root")  # where a run is kept, not what it is
 
 
@@ -76,17 +77,30 @@ def code_tags() -> Mapping[str, str]:
     They are those of the code that this process runs: whoever asks first should do it early.
     """
 
-    def git(*arguments: str) -> str | None:
-        command = ["git", "-C", str(ROOT), *arguments]
-        try:
-            return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-        except (OSError, subprocess.SubprocessError):
-            return None
-
-    commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     if commit is None or changes is None:
         return {}
-    return {"mlflow.source.git.commit": commit, "git_dirty": str(bool(changes)).lower()}
+    return {"mlflow.source.git.commit": commit.decode().strip(), "git_dirty": str(bool(changes)).lower()}
+
+
+@functools.cache
+def code_changes() -> bytes:
+    """Return how files of the checkout differ from its commit, as `git apply` takes it; nothing if they do not.
+
+    Nor is there anything of differences that are longer than MOST_CHANGES, or outside a checkout.
+    """
+    if code_tags().get("git_dirty") != "true":
+        return b""
+    changes = _git("diff", "--binary", "HEAD") or b""
+    return changes if len(changes) <= MOST_CHANGES else b""
+
+
+def _git(*arguments: str) -> bytes | None:
+    """Return what git says of the checkout; None where there is none."""
+    try:
+        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFolder, command: str) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import gan.evaluation.extractors
 import gan.models
 import gan.trainer
 import gan.update
-from experiments.training.facts import code_tags
+from experiments.training.facts import code_changes
 
 Image.init()  # imports the plugins of file formats
 Plugins.instance()  # likewise
-code_tags()  # of the code as it was imported
+code_changes()  # of the code as it was imported

@@ -27,13 +27,14 @@ from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
 from experiments.training.build import build_update
 from experiments.training.description import FIGURES, NOISE_BASELINE, REAL_BASELINE, description, headline
-from experiments.training.facts import code_tags
+from experiments.training.facts import code_changes, code_tags
 from experiments.training.generator import write_generator
 from experiments.training.gpus import GpuMetrics
 from experiments.training.hardware import Hardware, is_out_of_memory, use_hardware, versions
 from experiments.training.process_metrics import ProcessMetrics
 from experiments.training.start import Run, warn
 from gan import metric_names
+from gan.arrays import write_atomically
 from gan.errors import explained, first_line
 
 if TYPE_CHECKING:
@@ -171,6 +172,9 @@ def _open_journal(run: Run, hardware: Hardware, start: int) -> Journal:
         changes = {f"resumed.{key}": value for key, value in code_tags().items()}
         journal.tags({"resumed_from_step": str(start), "train.steps": str(run.config.train.steps), **changes})
     journal.tags(hardware.tags)
+    if diff := code_changes():
+        write_atomically(run.folder.code_diff, diff)
+        journal.artifact(run.folder.code_diff)
     return journal
 
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import io
+import subprocess
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from experiments.records.folders import Records
-from experiments.records.journal import Failure, Status, all_tags, last_failure, read
+from experiments.records.journal import Artifact, Failure, Status, all_tags, last_failure, read
 from experiments.records.status import FailureKind
 from experiments.settings.schema import (
     Config,
@@ -23,7 +24,7 @@ from experiments.settings.schema import (
 )
 from experiments.tracking.address import database_uri
 from experiments.tracking.feeder import Feeder
-from experiments.training import hardware, train
+from experiments.training import facts, hardware, train
 from experiments.training.hardware import Hardware
 from experiments.training.start import Run, new_run
 from experiments.training.train import Outcome
@@ -146,3 +147,42 @@ def test_a_resume_with_another_tensorflow_says_so(run: Run, monkeypatch: pytest.
     train_with(dataclasses.replace(run, resumed=True), MemoryError(), monkeypatch, console)
     said = " ".join(console.export_text().split())
     assert "the run has trained with tensorflow 2.1.0, and goes on with" in said
+
+
+def test_a_run_keeps_how_its_code_differs_from_its_commit(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "code_changes", lambda: b"+ a line\n")
+    train_with(run, MemoryError(), monkeypatch)
+    assert run.folder.code_diff.read_bytes() == b"+ a line\n"
+    assert "code.diff" in [record.file for record, _ in read(run.folder.journal, 0) if isinstance(record, Artifact)]
+
+
+def test_changes_of_the_code_can_be_applied_to_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments], check=True
+        )
+
+    def changes() -> bytes:
+        facts.code_tags.cache_clear()
+        facts.code_changes.cache_clear()
+        return facts.code_changes()
+
+    monkeypatch.setattr(facts, "ROOT", tmp_path)
+    assert changes() == b""  # no checkout
+    code = tmp_path / "code.py"
+    code.write_text("a\n")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "a")
+    assert changes() == b""
+    code.write_bytes(b"\xff changed\n")
+    patch = changes()
+    git("checkout", "-q", ".")
+    subprocess.run(["git", "-C", str(tmp_path), "apply"], input=patch, check=True)
+    assert code.read_bytes() == b"\xff changed\n"
+    monkeypatch.setattr(facts, "MOST_CHANGES", 10)
+    assert changes() == b""
+    monkeypatch.undo()
+    changes()  # of this checkout again, for the tests that follow

@@ -292,6 +292,18 @@ def score_of(curves: Curves) -> Score | None:
     return Score(metric_names.in_run_score(in_run), in_run_steps[-1], False) if in_run else None
 
 
+def step_of_model(file: Path) -> int | None:
+    """Return after which update the last generator was saved for MLflow's models; None if none was."""
+    step = saved = None
+    for record, _ in read(file, 0):
+        match record:
+            case Scalars(_, at, values) if metric_names.FINAL_FID_PROXY in values:  # stands before the generator
+                step = at
+            case Model():
+                saved = step
+    return saved
+
+
 def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
     """Return the steps and values of one metric."""
     return curves(file).get(key, ([], []))

@@ -18,7 +18,7 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import RunFolder, read_json
-from experiments.records.journal import Journal, all_tags, curve, curves
+from experiments.records.journal import Journal, all_tags, curve, curves, step_of_model
 from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.precision import HALF
 from experiments.settings.schema import OptimConfig
@@ -369,7 +369,8 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     write_generator(folder.generator, generator)  # to be opened where this project is not
     for file in (pair, curves, *([animation] if steps else []), folder.config):
         journal.artifact(file)
-    journal.model(folder.generator)
+    if step_of_model(folder.journal) != trainer.step:  # else a finished run was resumed, and trained no more
+        journal.model(folder.generator)
 
 
 def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:

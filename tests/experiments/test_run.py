@@ -304,6 +304,12 @@ def test_resume_goes_on_in_the_same_mlflow_run(
         refused = program("resume=last", *change, root)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert message in refused.stderr
+    assert "trained  all of its 7 updates already" in program("resume=last", root).stdout
+    models = client.search_logged_models([run.info.experiment_id])
+    assert sorted(metric.step for model in models for metric in model.metrics if "final/fid_proxy" in metric.key) == [
+        4,
+        7,
+    ]
     np.savez(npz, images=noise_images(64, seed=9))
     refused = program("resume=last", "train.steps=9", root)
     assert refused.returncode == 2

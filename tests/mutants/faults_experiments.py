@@ -736,4 +736,20 @@ FAULTS = [
         "        # a resume",
         ("tests/experiments/training/test_ancestor.py",),
     ),
+    Fault(
+        "same-model-again",
+        "experiments/training/train.py",
+        "A finished run that is resumed logs the same generator to MLflow once more.",
+        "if step_of_model(folder.journal) != trainer.step:",
+        "if True:",
+        ("tests/experiments/test_run.py::test_resume_goes_on_in_the_same_mlflow_run",),
+    ),
+    Fault(
+        "changes-of-code-lost",
+        "experiments/training/train.py",
+        "A run names a commit, and keeps nothing of how its code differed from it.",
+        "        journal.artifact(run.folder.code_diff)\n",
+        "",
+        ("tests/experiments/training/test_train.py",),
+    ),
 ]

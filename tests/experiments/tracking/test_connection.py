@@ -23,6 +23,7 @@ from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
 from experiments.settings.schema import RecordsConfig
+from experiments.sync import Sync
 from experiments.tracking import connection
 from experiments.tracking.address import database_uri, fix_tracking_uri, tracking_uri
 from experiments.tracking.connection import RunDeleted
@@ -237,7 +238,7 @@ def test_a_trial_gets_the_study_that_was_delivered_anew(records: Records, capsys
     trial = made(records, "trial", study)
     assert [seen(trial)[1].data.tags["mlflow.parentRunId"]] == study.mlflow_run_ids()
     collected(study)
-    assert sync.main(["trial", f"records.root={records.root}"]) == 0
+    assert sync.main(Sync(["trial"], RecordsConfig(str(records.root)))) == 0
     assert capsys.readouterr().out.count(f"delivered to {database_uri(records)}") == 2
     (parent,) = study.mlflow_run_ids()
     assert seen(trial)[1].data.tags["mlflow.parentRunId"] == parent
@@ -278,7 +279,7 @@ def test_a_relative_database_is_one_place(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///rel.db")
         fix_tracking_uri()
         monkeypatch.chdir(tmp_path)
-        assert sync.main(["all", f"records.root={records.root}"]) == 0
+        assert sync.main(Sync(["all"], RecordsConfig(str(records.root)))) == 0
         assert f"run: delivered to sqlite:///{place}/rel.db" in capsys.readouterr().out
         client = MlflowClient(f"sqlite:///{place}/rel.db")
         (run,) = client.search_runs(["1"])
@@ -346,7 +347,7 @@ def test_a_wrong_address_is_said_before_anything_is_written(tmp_path: Path, monk
         lambda: run.main([f"records.root={root}", "data=embedded"]),
         lambda: run.main(["-m", "seed=0,1", f"records.root={root}", "data=embedded"]),
         lambda: optuna_search.main([f"records.root={root}", "data=embedded"]),
-        lambda: sync.main(["all", f"records.root={root}"]),
+        lambda: sync.main(Sync(["all"], place)),
         lambda: evaluate.main(Evaluation(run="last", records=place)),
         lambda: compare.main(Comparison(run=["a", "b"], records=place)),
     ):

@@ -178,6 +178,7 @@
   await unpack();
   // Each when it comes near: a search of all settings has dozens, and while it runs the page reloads itself.
   const near = new IntersectionObserver((entries) => {
+    if (!entries.some(({ isIntersecting }) => isIntersecting)) document.dispatchEvent(new Event("drawn")); // nothing to wait for
     for (const { isIntersecting, target } of entries)
       if (isIntersecting) {
         near.unobserve(target);
@@ -187,6 +188,9 @@
   for (const chart of document.querySelectorAll(".chart")) near.observe(chart);
   tables();
   dark.addEventListener("change", async () => {
-    for (const entry of drawn) await Plotly.react(entry.plot, coloured(entry.figure.data), layoutOf(entry.figure), config);
+    for (const entry of drawn) {
+      await Plotly.react(entry.plot, coloured(entry.figure.data), layoutOf(entry.figure), config);
+      if (entry.figure.data[0].type === "parcoords") brush(entry); // the choice is gone
+    }
   });
 })();

@@ -121,7 +121,7 @@ def _groups(records: Records, rows: Sequence[Row]) -> list[Group]:
         words = f"On {images}. Lower is better{extractor}; these scores can be compared."
         groups.append(Group(f"FID proxy of {count} images", words, [_card(records, row) for row in members]))
     if unscored:
-        groups.append(Group("Without a score", "", [_card(records, row) for row in unscored]))
+        groups.append(Group("Failed, or without a score", "", [_card(records, row) for row in unscored]))
     return groups
 
 

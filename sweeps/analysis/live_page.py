@@ -1,5 +1,6 @@
 """The page of a search while it runs: report.html, from the first score to the last seed of the confirmation."""
 
+import datetime
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from sweeps.analysis.trial_charts import trial_charts
 from sweeps.display.time_left import time_left
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, rungs
+from sweeps.study.identity import images_of
 
 TEMPLATE = Path(__file__).with_name("live.html")
 LEAST_SECONDS = 5.0  # between two versions of the page; more where it takes long to make one
@@ -91,6 +93,8 @@ class LivePage:
             study=plan.search.study,
             reload=None if is_over else RELOAD_SECONDS,
             command=self._command,
+            images=images_of(self._study),
+            written=datetime.datetime.now().astimezone(),
             spent=spent,
             budget=budget,
             unit=unit,

@@ -1,6 +1,7 @@
 """The chart of a confirmation: scores on fresh seeds, and how far each candidate is from the baseline."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.reports.charts import Chart, escaped
@@ -48,7 +49,7 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
                    "line": {"color": "var(--ink)", "dash": "dash", "width": 1}}]  # fmt: skip
     layout = {
         "height": 120 + 40 * len(scored), "shapes": shapes,
-        "xaxis": {"title": {"text": "score (lower is better)"}},
+        "xaxis": {"title": {"text": "score (lower is better)"}} | _range(data),
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1], "range": [-0.6, len(names) - 0.4]},
     }  # fmt: skip
     words = (
@@ -56,3 +57,12 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
         "mean is the dashed line. A bar that lies left of it shows that a trial is better."
     )
     return Chart("race", {"data": data, "layout": layout}, words)
+
+
+def _range(data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a range of the scores in which no mark ends at the edge."""
+    values = [x for trace in data for x in trace["x"] if math.isfinite(x)]
+    if not values:
+        return {}
+    pad = 0.05 * (max(values) - min(values)) or 1.0
+    return {"range": [min(values) - pad, max(values) + pad]}

@@ -29,7 +29,7 @@ from sweeps.analysis.race_chart import race_chart
 from sweeps.analysis.space_charts import importance_charts, space_charts
 from sweeps.analysis.trial_charts import trial_charts
 from sweeps.analysis.trial_rows import by_score, last_score, row, rung_rows, steps_of
-from sweeps.spec.plan import Plan
+from sweeps.spec.plan import Plan, resume_command
 from sweeps.spec.schema import SCORES
 from sweeps.spec.space import Value, as_overrides
 from sweeps.study import attempts, identity
@@ -177,6 +177,10 @@ def _page(
         baseline=plan.baseline_name,
         rescored=rescored,
         command=train_command(plan, winner.params) if winner is not None else "",
+        images=identity.images_of(study),
+        dates=_dates(every),
+        seed=plan.config.seed,
+        search_command=resume_command(plan),
         num_images=plan.config.eval.num_images,
         final_num_images=plan.config.eval.final_num_images,
         last_scores=SCORES,
@@ -197,6 +201,14 @@ def _page(
         serve=serve_command(plan.records),
         rows=[row(plan, trial) for trial in sorted(trials, key=by_score)],
     )
+
+
+def _dates(every: Sequence[FrozenTrial]) -> str:
+    """Return the days on which trials were trained."""
+    times = [trial.datetime_start for trial in every] + [trial.datetime_complete for trial in every]
+    known = [time for time in times if time is not None]
+    days = dict.fromkeys(f"{time:%Y-%m-%d}" for time in (min(known), max(known))) if known else {}
+    return " to ".join(days)
 
 
 def _frames(plan: Plan, trials: Sequence[FrozenTrial], comparison: Comparison | None) -> Slider | None:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from experiments.cli.progress import short_names
 from experiments.reports.charts import Chart, escaped
 from sweeps.analysis.importances import BEST_FRACTION, comparable, length
-from sweeps.analysis.trial_charts import STATES, highest_shown
+from sweeps.analysis.trial_charts import STATES, by_state, highest_shown
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Dimension, Value, table_text
 from sweeps.study import attempts
@@ -38,7 +38,9 @@ def space_charts(plan: Plan, every: Sequence[FrozenTrial]) -> tuple[Chart | None
     if len(trials) < 2:
         return None, []
     steps = length(plan, every)
-    slices = [_slice(plan, dimension, trials) for dimension in plan.space]
+    groups = by_state(plan, [trial for trial in attempts.counted(every) if attempts.ORIGIN in trial.user_attrs])
+    words = {attempts.origin(trial): word for word, group in groups.items() for trial in group}
+    slices = [_slice(dimension, trials, words) for dimension in plan.space]
     return _parallel(plan, trials, steps), [chart for chart in slices if chart is not None]
 
 
@@ -53,10 +55,10 @@ def importance_charts(
         fanova: fractions of the score's variance by setting; none where there are too few trials.
         ped_anova: how much each decides about being among the best.
     """
-    if not fanova:
+    if not fanova and not ped_anova:
         return []
-    names = short_names(fanova)
-    order = sorted(fanova, key=lambda key: fanova[key])
+    order = sorted({*fanova, *ped_anova}, key=lambda key: (fanova.get(key, 0.0), ped_anova.get(key, 0.0), key))
+    names = short_names(order)
     kinds = (("fANOVA", fanova, "circle"), ("PED-ANOVA", ped_anova, "diamond-open"))
     data = [
         {
@@ -68,13 +70,15 @@ def importance_charts(
     ]  # fmt: skip
     layout = {
         "height": 120 + 26 * len(order), "xaxis": {"tickformat": ".0%", "rangemode": "tozero"},
-        "yaxis": {"type": "category"},
+        "yaxis": {"type": "category", "range": [-0.6, len(order) - 0.4]},
     }  # fmt: skip
     trials = _shown(plan, every)
     words = (
         f"Of {len(trials)} trials at {length(plan, every):,} updates. fANOVA: the fraction of the score's variance that "
         f"a setting explains. PED-ANOVA: how much it decides about being among the best {BEST_FRACTION:.0%}."
     )
+    if fanova.keys() != ped_anova.keys():
+        words += " Settings that not all trials have are in PED-ANOVA alone."
     charts = [Chart("importances", {"data": data, "layout": layout}, words)]
     numbers = [d for key in reversed(order) for d in plan.space if d.key == key and _is_number(d)]
     if len(numbers) > 1 and (contour := _contour(plan, numbers[0], numbers[1], trials)) is not None:
@@ -93,14 +97,19 @@ def _is_number(dimension: Dimension) -> bool:
     return isinstance(d, FloatDistribution | IntDistribution) and d.low < d.high
 
 
-def _slice(plan: Plan, dimension: Dimension, trials: Sequence[FrozenTrial]) -> Chart | None:
-    """Return the score over one setting."""
+def _slice(dimension: Dimension, trials: Sequence[FrozenTrial], words: Mapping[int, str]) -> Chart | None:
+    """Return the score over one setting.
+
+    Args:
+        dimension: the setting.
+        trials: that can be compared.
+        words: of STATES for each trial, by its number.
+    """
     key = dimension.key
-    groups: dict[str, list[FrozenTrial]] = {"complete": [], "baseline": [], "best": []}
+    groups: dict[str, list[FrozenTrial]] = {name: [] for name in STATES}
     for trial in trials:
         if key in trial.params:
-            name = "baseline" if attempts.is_baseline(plan, trial) else "best" if trial is trials[0] else "complete"
-            groups[name].append(trial)
+            groups[words.get(attempts.origin(trial), "complete")].append(trial)
     if not any(groups.values()):
         return None
     is_number = _is_number(dimension)
@@ -110,7 +119,7 @@ def _slice(plan: Plan, dimension: Dimension, trials: Sequence[FrozenTrial]) -> C
             "x": [t.params[key] if is_number else escaped(table_text(t.params[key])) for t in group],
             "y": [t.value for t in group], "customdata": [attempts.origin(t) for t in group],
             "hovertemplate": "trial %{customdata}: %{y:.4g} at %{x}<extra></extra>",
-            "marker": {"color": STATES[name][0], "symbol": STATES[name][1], "size": 7 if name == "complete" else 12},
+            "marker": {"color": STATES[name][0], "symbol": STATES[name][1], "size": 12 if name in ("baseline", "best") else 7},
         }
         for name, group in groups.items() if group
     ]  # fmt: skip
@@ -139,7 +148,7 @@ def _axis(dimension: Dimension) -> dict[str, Any]:
     axis = {
         "range": _padded(low, high),
         "tickvals": ticks,
-        "ticktext": [f"{tick:g}" for tick in ticks],
+        "ticktext": [_in_brief(tick) for tick in ticks],
     }
     return axis | ({"type": "log"} if d.log else {})
 
@@ -166,13 +175,18 @@ def _ticks(dimension: Dimension) -> list[float]:
     return [float(f"{tick:.6g}") for tick in ticks if d.low <= tick <= d.high]
 
 
+def _in_brief(tick: float) -> str:
+    """Return a tick as short as it is: 3e-4 for 0.0003."""
+    return f"{tick:.0e}".replace("e-0", "e-") if 0 < tick < 1e-3 and float(f"{tick:.0e}") == tick else f"{tick:g}"
+
+
 def _parallel(plan: Plan, trials: Sequence[FrozenTrial], steps: int) -> Chart:
     """Return a line for each trial through all of its settings and its score."""
     scores = [trial.value if trial.value is not None else math.nan for trial in trials]
     highest = _highest(scores)
-    low, top = min(scores), max((score for score in scores if math.isfinite(score)), default=1.0)
+    low, top = min(scores), highest_shown(scores)
     top = top if low < top else low + 1
-    axis = _with_ends(low, top, {}, (f"{low:.4g}", f"{top:.4g}"))
+    axis = _with_ends(low, top, {}, (f"{low:.4g}", f"{'≥ ' if max(scores) > top else ''}{top:.4g}"))
     dimensions: list[dict[str, Any]] = [{"label": "score", "values": [min(s, top) for s in scores]} | axis]
     names = short_names([dimension.key for dimension in plan.space])
     for dimension in plan.space:

@@ -3,6 +3,7 @@
 A colour means the same in all of them; see STATES.
 """
 
+import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,6 +36,7 @@ KINDS = {RANDOM: "#888888", PRIOR: "var(--c2)", TPE: "var(--c5)", MUTATION: "var
 WINDOW = 10  # suggestions, of which fractions are taken
 SHOWN = 0.95  # of the scores a chart begins with; the others are in reach by zooming out
 FAR = 4.0  # times the score that so many are below: up to there all are shown
+TOO_FAR = 20.0  # times the median, where more of them are beyond
 MOST_MARKERS = 1500
 FEW = 10  # trials, each of which has a tick
 CLOSEST = 0.07  # two marks on an axis, as a fraction of it
@@ -48,12 +50,12 @@ def trial_charts(plan: Plan, every: Sequence[FrozenTrial]) -> list[Chart]:
         every: all attempts of its study.
     """
     trials = [trial for trial in attempts.counted(every) if attempts.ORIGIN in trial.user_attrs]
-    groups = _by_state(plan, trials)
+    groups = by_state(plan, trials)
     charts = [_history(plan, groups), _curves(plan, trials, groups), _suggested(trials), _timeline(every)]
     return [chart for chart in charts if chart is not None]
 
 
-def _by_state(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+def by_state(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
     """Return the trials by the words of STATES, the best and the baseline each by itself."""
     done = attempts.finished(trials)
     groups: dict[str, list[FrozenTrial]] = {name: [] for name in STATES}
@@ -216,20 +218,25 @@ def _suggested(trials: Sequence[FrozenTrial]) -> Chart | None:
 
 def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
     """Return which worker trained which trial when, all attempts."""
-    ran = [t for t in every if attempts.WORKER in t.user_attrs and t.datetime_start and t.datetime_complete]
+    now = datetime.datetime.now()
+    ran = [t for t in every if attempts.WORKER in t.user_attrs and t.datetime_start]
     if not ran:
         return None
     workers = sorted({str(trial.user_attrs[attempts.WORKER]) for trial in ran})
     names = {worker: f"worker {k}" for k, worker in enumerate(workers, 1)}
     data = []
-    for state, word in WORDS.items():
-        group = [trial for trial in ran if attempts.state_name(trial) == state]
+    for word in [*WORDS.values(), "training"]:
+        group = [trial for trial in ran if WORDS.get(attempts.state_name(trial), "training") == word]
         x: list[str | None] = []
         y: list[str | None] = []
         keys: list[int] = []
         for trial in group:
-            begin, end, worker = trial.datetime_start, trial.datetime_complete, str(trial.user_attrs[attempts.WORKER])
-            assert begin is not None and end is not None
+            begin, end, worker = (
+                trial.datetime_start,
+                trial.datetime_complete or now,
+                str(trial.user_attrs[attempts.WORKER]),
+            )
+            assert begin is not None
             x += [begin.isoformat(sep=" "), end.isoformat(sep=" "), None]
             y += [names[worker], names[worker], None]
             keys += [attempts.origin(trial)] * 3
@@ -260,4 +267,6 @@ def highest_shown(scores: Sequence[float]) -> float:
     """Return up to where an axis shows scores at first: a few that are far above the rest do not flatten it."""
     finite = sorted(score for score in scores if score < float("inf"))
     usual = finite[int(SHOWN * (len(finite) - 1))] if finite else 1.0
+    if finite and usual > (limit := TOO_FAR * finite[len(finite) // 2]) > 0:
+        usual = max(score for score in finite if score <= limit)
     return finite[-1] if finite and finite[-1] <= FAR * usual else usual

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import shlex
 from collections.abc import Callable
 
 from optuna.exceptions import StorageInternalError
@@ -38,7 +37,7 @@ from sweeps.analysis.confirm import Stopped, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrainingChanged, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
-from sweeps.spec.plan import MAP_PRESET, Plan
+from sweeps.spec.plan import Plan, resume_command
 from sweeps.study import attempts, published, rungs
 from sweeps.study.states import State
 from sweeps.workers.protocol import CannotGoOn
@@ -300,11 +299,3 @@ class Listeners:
 
     def stopping(self) -> None:
         self._display.stopping()
-
-
-def resume_command(plan: Plan) -> str:
-    """Return the command that resumes a search, or that starts it after a dry run."""
-    words = [word for word in plan.command if not word.startswith("search.dry_run=")]
-    if words[:1] == [MAP_PRESET] and any(word.startswith("search.study=") for word in words):  # that grid.py gave it
-        return shlex.join(["python", "sweeps/grid.py", *words[1:]])
-    return shlex.join(["python", "sweeps/optuna_search.py", *words])

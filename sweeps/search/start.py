@@ -19,9 +19,9 @@ from experiments.tracking.address import fix_tracking_uri
 from experiments.training.start import find_extractor, load_data
 from gan.errors import first_line
 from sweeps.search.dry_run import dry_run
-from sweeps.search.session import SearchSession, resume_command
+from sweeps.search.session import SearchSession
 from sweeps.search.throughput import CannotMeasure
-from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan
+from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan, resume_command
 from sweeps.study import identity, samplers, storage
 from sweeps.study.learn_from import learn_from
 from sweeps.study.learned import Learned

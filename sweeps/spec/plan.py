@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import re
+import shlex
 from argparse import ArgumentError, ArgumentParser, Namespace
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -515,6 +516,14 @@ def _check_batch_sizes(dimension: Dimension, devices: int) -> None:
     rule = f"a choice or a range of multiples of {devices}, the number of devices"
     if "interval" in dimension.values or any(int(str(size)) % devices for size in dimension.grid()):
         raise ConfigError(dimension.key, rule, dimension.text)
+
+
+def resume_command(plan: Plan) -> str:
+    """Return the command that resumes a search, or that starts it after a dry run."""
+    words = [word for word in plan.command if not word.startswith("search.dry_run=")]
+    if words[:1] == [MAP_PRESET] and any(word.startswith("search.study=") for word in words):  # that grid.py gave it
+        return shlex.join(["python", "sweeps/grid.py", *words[1:]])
+    return shlex.join(["python", "sweeps/optuna_search.py", *words])
 
 
 def plan_warnings(plan: Plan) -> list[str]:

@@ -80,7 +80,7 @@ def open_study(
     stored = study.user_attrs.get(IDENTITY)
     if stored is not None:
         stored = with_present_names(stored)
-        check_identity(name, stored, identity, plan, _images_of(study))
+        check_identity(name, stored, identity, plan, images_of(study))
         _check_distributions(study, plan)
         for line in describe_extension(study, plan, stored):
             say(line)
@@ -129,7 +129,7 @@ def settings_of_former_searches(storage: RDBStorage, plan: Plan) -> list[str]:
     return ["search.pruner=halving", *([] if names_steps else [f"search.steps={stored['search.steps']}"])]
 
 
-def _images_of(study: Study) -> str:
+def images_of(study: Study) -> str:
     """Return what the images of a study are; empty where it does not say."""
     return str(study.user_attrs.get(published.FACTS, {}).get("dataset", {}).get("description", ""))
 

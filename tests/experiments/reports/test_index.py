@@ -44,7 +44,7 @@ def test_cards_stand_by_what_can_be_compared_the_lowest_first(records: Records) 
     heads = re.findall(r"<h2>(.*?)</h2>\s*(?:<p class=\"small\">(.*?)</p>)?", page)
     assert [(title, words.partition(".")[0]) for title, words in heads] == [
         ("FID proxy of 5,000 images", "On some ships"), ("FID proxy of 2,000 images", "On some ships"),
-        ("FID proxy of 5,000 images", "On horses"), ("Without a score", ""),
+        ("FID proxy of 5,000 images", "On horses"), ("Failed, or without a score", ""),
     ]  # fmt: skip
     names = re.findall(r"<h3><a [^>]*>(.*?)</a>", page)
     assert names == ["better", "worse", "stopped", "horses", "began"]
@@ -119,7 +119,7 @@ def test_damaged_records_are_a_card(records: Records) -> None:
     study = make_study(records, "ships", "gone")
     (study.path / "best.yaml").write_text("- [")
     page = written(records)
-    assert sections(page) == {"Without a score": ["first", "ships"]}
+    assert sections(page) == {"Failed, or without a score": ["first", "ships"]}
     assert ">damaged<" in page
 
 

@@ -16,7 +16,7 @@ from experiments.reports.stills import with_still
 from sweeps.analysis.comparison import Candidate, after_seed
 from sweeps.analysis.race_chart import race_chart
 from sweeps.analysis.space_charts import importance_charts, space_charts
-from sweeps.analysis.trial_charts import trial_charts
+from sweeps.analysis.trial_charts import STATES, highest_shown, trial_charts
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.study import attempts, rungs
 from sweeps.study.suggestions import KIND, MUTATION, RANDOM
@@ -98,6 +98,28 @@ def test_each_trial_is_where_its_scores_are(plan: Plan, every: list[optuna.trial
     assert fractions[RANDOM]["y"][9] == 1
     assert fractions[MUTATION]["y"][14] == pytest.approx(0.5)
     assert by_name(timeline)["complete"]["y"] == ["worker 1", "worker 1", None, "worker 2", "worker 2", None]
+    assert by_name(timeline)["training"]["y"] == ["worker 2", "worker 2", None]  # no gap: it is at it
+
+
+def test_a_colour_means_the_same_in_a_slice(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
+    _, slices = space_charts(plan, every)
+    marks = {key: trace["marker"] for trace in slices[0].figure["data"] for key in trace["customdata"]}
+    for number, word in ((0, "baseline"), (1, "best"), (2, "paused"), (6, "paused"), (4, "pruned")):
+        assert (marks[number]["color"], marks[number]["symbol"]) == STATES[word], number
+
+
+def test_importances_have_settings_that_not_all_trials_have(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
+    chart = importance_charts(plan, every, {"train.loss": 0.4}, {"train.loss": 0.7, "train.label_noise": 0.3})[0]
+    fanova, decisive = chart.figure["data"]
+    assert fanova["y"] == decisive["y"] == ["label_noise", "loss"]
+    assert (fanova["x"], decisive["x"]) == ([None, 0.4], [0.3, 0.7])
+    assert "Settings that not all trials have are in PED-ANOVA alone." in chart.caption
+
+
+def test_many_that_diverged_do_not_flatten_the_others() -> None:
+    assert highest_shown([*range(20, 80), *[4e5] * 10]) == 79
+    assert highest_shown([*range(20, 80), 300]) == 300
+    assert highest_shown([5.0] * 5) == 5.0
 
 
 def test_a_search_with_one_length_has_no_rungs_on_its_charts(every: list[optuna.trial.FrozenTrial]) -> None:

@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -271,8 +270,7 @@ def _child(arguments: list[str]) -> tuple[int, int | None]:
 
     def note(number: int, frame: FrameType | None) -> None:
         caught.append(number)
-        if number == signal.SIGTERM:  # Ctrl-C the terminal sends to both
-            process.terminate()
+        process.terminate()  # whether or not it got the same: a terminal sends to both, `kill` to one
 
     with handled(note):
         code = process.wait()

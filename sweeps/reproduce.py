@@ -424,7 +424,7 @@ def _ended(folder: RunFolder) -> bool:
 def _program(name: str, arguments: Sequence[str]) -> str:
     """Run one of the programs, and return its last line if it failed."""
     done = run_program(ROOT / "experiments" / name, arguments)
-    if done.returncode - 128 in (signal.SIGINT, signal.SIGTERM):
+    if done.returncode - 128 in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         return "it was stopped"
     words = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
     return first_line(RuntimeError(words[-1])) if done.returncode else ""

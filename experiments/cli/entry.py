@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from experiments.cli.environment import check_working_directory, prepare
 from experiments.cli.signals import leave_at_once_on_interrupt
-from experiments.cli.terminal import discard_broken_output, tolerate_any_text
+from experiments.cli.terminal import discard_broken_output, outlive_terminal, tolerate_any_text
 from gan.errors import ConfigError, explained
 
 FINISHED, FAILED, USAGE_ERROR = 0, 1, 2  # exit codes; a signal's is `stopped_by`
@@ -32,6 +32,7 @@ def run(
     Raises:
         SystemExit: always.
     """
+    outlive_terminal()
     tolerate_any_text()
     try:
         code = _code_of(main, (ConfigError, *mistakes), failures or {})
@@ -45,7 +46,7 @@ def run(
 
 
 def stopped_by(number: int) -> int:
-    """Return the exit code of a program that a signal stopped: 130 for Ctrl-C, 143 for SIGTERM."""
+    """Return the exit code of a program that a signal stopped: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
     return 128 + number
 
 

@@ -1,11 +1,13 @@
-"""Handlers of Ctrl-C and SIGTERM, for a while, in a process that runs a program of ours."""
+"""Handlers of Ctrl-C, SIGTERM and a closed terminal, for a while, in a process that runs a program of ours."""
 
 import contextlib
 import functools
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -13,7 +15,8 @@ from types import FrameType
 from experiments import ROOT
 
 SHOW_CURSOR = "\x1b[?25h"  # which live lines hide
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAME_SECONDS = 0.5  # within which signals are one: a terminal and a parent may both send it
 PROGRAMS = [ROOT / name for name in ("experiments", "sweeps", "benchmarks")]  # folders of them
 
 
@@ -47,7 +50,7 @@ def leave_at_once_on_interrupt() -> None:
 def handled(handler: "signal._HANDLER") -> Iterator[None]:
     """Let signals go to `handler` while the context is entered, and to their former handlers afterwards.
 
-    SIGINT and SIGTERM in a process that is ours; elsewhere SIGINT alone, if nobody else handles it. Python gives
+    SIGNALS in a process that is ours, but not those that it was started to ignore, as `nohup` does; elsewhere SIGINT alone, if nobody else handles it. Python gives
     signals to the main thread only: in another thread nothing is changed.
     """
     before = {number: signal.signal(number, handler) for number in _to_take()}
@@ -65,15 +68,21 @@ def first_collected(resume_command: str = "") -> Iterator[list[int]]:
     resume_command: the command that resumes the work, which is said when it ends at once.
     """
     caught: list[int] = []
+    first = math.inf
 
     def note(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if caught and time.monotonic() - first < SAME_SECONDS:
+            return
         if caught:
             if resume_command:  # not by print(), which may have been interrupted
                 words = f"\nstopped  at once\nnext     {resume_command}\n"
                 cursor = SHOW_CURSOR if os.isatty(1) else ""
-                os.write(1, f"{cursor}{words}".encode(errors="backslashreplace"))
+                with contextlib.suppress(OSError):  # the terminal may be gone
+                    os.write(1, f"{cursor}{words}".encode(errors="backslashreplace"))
             leave_at_once(number, frame)
         caught.append(number)
+        first = time.monotonic()
 
     with handled(note):
         yield caught
@@ -83,5 +92,5 @@ def _to_take() -> tuple[signal.Signals, ...]:
     if threading.current_thread() is not threading.main_thread():
         return ()
     if is_ours():
-        return SIGNALS
+        return tuple(number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN)
     return (signal.SIGINT,) if signal.getsignal(signal.SIGINT) is signal.default_int_handler else ()

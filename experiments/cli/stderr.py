@@ -5,10 +5,14 @@ log level. Python's own errors keep going to the terminal.
 """
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
+
+from experiments.cli.terminal import terminal_stream
 
 
 @contextlib.contextmanager
@@ -22,13 +26,18 @@ def native_stderr_to(file: Path) -> Iterator[None]:
     os.close(target)
     # Only a stream that writes to descriptor 2 needs a new one; a test's capture does not.
     if python_stderr is sys.__stderr__:
-        sys.stderr = os.fdopen(os.dup(terminal), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        sys.stderr = _lasting_stream()
+        os.dup2(terminal, sys.stderr.fileno(), inheritable=False)
     try:
         yield
     finally:
         sys.stderr.flush()
-        if sys.stderr is not python_stderr:
-            sys.stderr.close()
         sys.stderr = python_stderr
         os.dup2(terminal, 2)
         os.close(terminal)
+
+
+@functools.cache
+def _lasting_stream() -> TextIO:
+    """Return a stream that is never closed: a logger that is made while it stands in, as TensorFlow's, keeps it."""
+    return terminal_stream(os.dup(2))

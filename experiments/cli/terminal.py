@@ -1,10 +1,46 @@
 """What is printed reaches any terminal."""
 
+import errno
 import io
 import os
 import select
 import sys
 from typing import Any
+
+
+class TerminalFile(io.FileIO):
+    """A file of a terminal. Once that is closed, what is written goes nowhere: it is no reason to fail."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            _discard(self.fileno())
+            return len(content)
+
+
+def terminal_stream(descriptor: int) -> io.TextIOWrapper:
+    """Return a stream that writes to a descriptor, which stays open, and outlives the terminal there."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(TerminalFile(descriptor, "w", closefd=False)),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def outlive_terminal() -> None:
+    """Let the program go on when its terminal is closed, as after `run.py &` and a logout."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.isatty():
+            stream.flush()
+            lasting = terminal_stream(descriptor)
+            lasting.reconfigure(encoding=stream.encoding)
+            setattr(sys, name, lasting)
+            setattr(sys, f"__{name}__", lasting)
 
 
 def tolerate_any_text() -> None:
@@ -16,8 +52,12 @@ def tolerate_any_text() -> None:
 
 def discard_output() -> None:
     """Let what is still to be printed, at the end of the process too, go nowhere."""
+    _discard(sys.stdout.fileno())
+
+
+def _discard(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 

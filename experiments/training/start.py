@@ -1,10 +1,8 @@
 """From settings to a run that can start: its images and its folder."""
 
-import contextlib
 import dataclasses
 import os
 import shlex
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,8 +226,7 @@ def _check_devices(config: Config) -> None:
         raise ConfigError("train.jit_compile", "auto or false on several devices, where XLA does not work", True)
     if train.devices != 1:
         use_threads(train.threads)  # before TensorFlow fixes the number
-        # TensorFlow's logger keeps the stream that it finds now: the one that lasts.
-        with native_stderr_to(Path(os.devnull)), contextlib.redirect_stderr(sys.__stderr__):
+        with native_stderr_to(Path(os.devnull)):
             from gan.devices import count_devices
 
             count = count_devices(train.devices, train.batch_size)

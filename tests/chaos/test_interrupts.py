@@ -32,6 +32,7 @@ def reached(folder: RunFolder, step: int) -> bool:
         (signal.SIGINT, "updates"),
         pytest.param(signal.SIGTERM, "updates", marks=pytest.mark.slow),
         (signal.SIGTERM, "start"),
+        (signal.SIGHUP, "updates"),  # the terminal is closed, or the connection lost
     ],
 )
 def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, moment: str, npz: Path, tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_a_second_one_leaves_at_once(npz: Path, tmp_path: Path) -> None:
     run = start(tmp_path / "r", npz, "train.steps=20", "eval.num_images=20000")
     run.wait_for(lambda: reached(folder, 20))  # now it scores, for long
     run.process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    time.sleep(0.7)  # else it would be the same one, from the terminal and from a parent
     run.process.send_signal(signal.SIGINT)
     begin = time.monotonic()
     out, err = run.end(60)

@@ -1,5 +1,6 @@
 """What a multirun hands to its runs, and how it ends when they are refused; its processes are replaced here."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -196,3 +197,20 @@ def test_a_stopped_multirun_says_what_was_not_begun_and_how_to_resume(
     *_, stopped, following = capsys.readouterr().out.splitlines()
     assert stopped == "stopped  before seed=3; seed=4"
     assert following == f"next     python experiments/run.py resume=seed2 records.root={tmp_path}"
+
+
+def test_a_signal_to_a_multirun_alone_reaches_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Run:
+        told = False
+
+        def wait(self) -> int:
+            os.kill(os.getpid(), signal.SIGINT)  # as `kill -INT`, or the stop button of an editor
+            return 0
+
+        def terminate(self) -> None:
+            self.told = True
+
+    one = Run()
+    monkeypatch.setattr(training_program, "start_program", lambda *arguments, **options: one)
+    assert training_program._child([]) == (0, signal.SIGINT)
+    assert one.told

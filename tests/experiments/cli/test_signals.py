@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import ROOT
 
-from experiments.cli import entry
+from experiments.cli import entry, signals
 from experiments.cli.signals import first_collected, handled, is_ours
 
 
@@ -52,13 +52,34 @@ def test_an_interrupt_at_the_start_leaves_a_process_of_others_alive() -> None:
     assert ended.value.code == 130
 
 
-def test_there_the_second_one_is_an_exception_and_says_how_to_go_on(capfd: pytest.CaptureFixture[str]) -> None:
+def test_there_the_second_one_is_an_exception_and_says_how_to_go_on(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "SAME_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt), first_collected("python experiments/run.py resume=x") as caught:
         interrupted([])
         assert caught == [signal.SIGINT]
         assert capfd.readouterr().out == ""
         interrupted([])
     assert "stopped  at once\nnext     python experiments/run.py resume=x\n" in capfd.readouterr().out
+
+
+def test_one_that_comes_twice_at_once_is_one() -> None:
+    """A terminal sends it to a multirun and its run, and the multirun hands it on."""
+    with first_collected() as caught:
+        interrupted([])
+        interrupted([])
+    assert caught == [signal.SIGINT]
+
+
+def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "is_ours", lambda: True)
+    assert signal.SIGHUP in signals._to_take()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in signals._to_take()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_ends_a_process_of_others_stays_theirs() -> None:

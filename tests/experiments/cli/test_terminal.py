@@ -1,5 +1,6 @@
 import io
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -79,3 +80,31 @@ def test_another_broken_pipe_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd:
     signal.signal(signal.SIGINT, before)
     assert ended.value.code == 1
     assert capfd.readouterr().err == "error: [Errno 32] Broken pipe\n"
+
+
+def test_a_program_outlives_its_terminal(tmp_path: Path) -> None:
+    """As after `run.py &` and a logout: what it prints goes nowhere, and what it does goes on."""
+    done = tmp_path / "done"
+    code = (
+        "import sys, time, pathlib; from experiments.cli import entry; from experiments.cli.progress import Output;"
+        "from experiments.cli.stderr import native_stderr_to\n"
+        "def main(arguments):\n"
+        "    console = Output(); console.print('begun')\n"
+        "    while not pathlib.Path(arguments[0] + '/closed').exists(): time.sleep(0.05)\n"
+        "    console.print('unheard'); print('unheard'); print('unheard', file=sys.stderr)\n"
+        "    with native_stderr_to(pathlib.Path('/dev/null')): print('unheard', file=sys.stderr)\n"
+        "    pathlib.Path(arguments[0] + '/done').touch()\n"
+        "    return 3\n"
+        "entry.run(main)"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    assert b"begun" in os.read(ours, 100)
+    os.close(ours)
+    (tmp_path / "closed").touch()
+    assert process.wait(60) == 3
+    assert done.exists()

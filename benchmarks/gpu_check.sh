@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that docs/gpu.md says of a GPU, measured on this one in at most eight minutes: exactness, speed, sharing.
+# All that docs/gpu.md says of a GPU, measured on this one in at most nine minutes: exactness, speed, sharing.
 #
 #     bash benchmarks/gpu_check.sh [python]
 set -euo pipefail

@@ -24,7 +24,7 @@ from step_speed import arguments
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
-from experiments.records.status import RunStatus
+from experiments.records.status import FailureKind, RunStatus
 from experiments.reports.statistics import compare_with_control
 from experiments.training.facts import code_tags
 from experiments.training.hardware import available_cores
@@ -117,7 +117,9 @@ def is_over(folder: RunFolder) -> bool:
     """Return whether a training finished, or was lost for its settings."""
     if not folder.journal.exists():
         return False
-    return journal.last_status(folder.journal) == RunStatus.FINISHED or journal.last_failure(folder.journal) is not None
+    failure = journal.last_failure(folder.journal)
+    is_lost = failure is not None and failure.kind == FailureKind.DIVERGED
+    return is_lost or journal.last_status(folder.journal) == RunStatus.FINISHED
 
 
 def show(rows: list[Row], steps: int, preset: str, console: Console) -> None:
@@ -152,6 +154,8 @@ def show(rows: list[Row], steps: int, preset: str, console: Console) -> None:
 
 def main(path: str, steps: int, seeds: str, classes: str, preset: str, root: str, table: str, at_once: int) -> None:
     console = Console(width=140)
+    if not path:
+        sys.exit("error: path must be given: the folder or archive of CIFAR-10")
     rows = Rows(ROOT / table)
     left = [
         {"preset": preset, "option": option, "class": of, "seed": seed, "steps": str(steps)}

@@ -12,9 +12,10 @@ Nothing here writes anything.
 
 import html
 import io
+import numbers
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ COLUMNS = 8  # of a grid of images
 FRAME_HEIGHT = 560  # of a run in a notebook, pixels
 
 
-def load(name: str = "last", root: str | Path | None = None) -> "Run":
+def load(name: str | Path = "last", root: str | Path | None = None) -> "Run":
     """Return a run.
 
     Args:
@@ -53,7 +54,9 @@ def load(name: str = "last", root: str | Path | None = None) -> "Run":
     Raises:
         ConfigError: where there is no such run, or its records are damaged.
     """
-    folder = _records(root).find_run(name, "name")
+    if not isinstance(name, str | Path):
+        raise ConfigError("name", "a run's name, folder or MLflow id", name)
+    folder = _records(root).find_run(str(name), "name")
     config, facts = read_records(folder, "name")
     return Run(folder, config, facts)
 
@@ -116,7 +119,7 @@ class Images(np.ndarray):
         return buffer.getvalue()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """A run, as its folder has it.
 
@@ -145,7 +148,7 @@ class Run:
         """The settings by key: `run.settings["model.bn_momentum"]`."""
         return settings(self.config)
 
-    @cached_property
+    @property
     def scores(self) -> dict[str, float]:
         """The scores of a finished run by name: `fid_proxy`, `kid_proxy`, ...; none for a run that trained on since."""
         prefix = "final/"
@@ -197,17 +200,18 @@ class Run:
             ConfigError: for a number or a checkpoint that cannot be.
         """
         for key, value, least in (("num_images", num_images, 1), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(key, f"at least {least}", value)
+            if not isinstance(value, numbers.Integral) or value < least:
+                raise ConfigError(key, f"a whole number of at least {least}", value)
         generator = self.generator(step)
         from gan.evaluation.scorer import images_of
 
         latents = sample_latents(seed, num_images, self.config.model.latent_dim)
         return images_of(generator, latents).view(Images)
 
-    @cached_property
+    @property
     def _curves(self) -> journal.Curves:
-        return journal.curves(self.folder.journal) if self.folder.journal.exists() else {}
+        file = self.folder.journal
+        return _curves_of(file, file.stat().st_size) if file.exists() else {}
 
     @property
     def _scored(self) -> journal.Score | None:
@@ -222,3 +226,9 @@ class Run:
         slider = make_slider({self.name: self.folder.sample_files(metric_names.SAMPLES)})
         page = render(FOLDER / "notebook.html", run=self, scored=self._scored, frames=slider)
         return f'<iframe title="{html.escape(self.name)}" srcdoc="{html.escape(page)}" style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
+
+
+@lru_cache(maxsize=32)
+def _curves_of(file: Path, size: int) -> journal.Curves:
+    """Return the curves of a journal as long as it has this size: a run that trains adds to it."""
+    return journal.curves(file)

@@ -11,6 +11,7 @@ from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.records.status import FailureKind, RunStatus
 from experiments.training.facts import read_records
+from experiments.training.hardware import available_cores
 from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError
@@ -79,7 +80,7 @@ def _run_name(of: str, name: str) -> str:
 
 
 def _train(folder: RunFolder, begin_or_resume: list[str], common: list[str]) -> None:
-    threads = str(max((os.cpu_count() or 1) // AT_ONCE, 1))
+    threads = str(max(available_cores() // AT_ONCE, 1))
     environment = {**os.environ, **dict.fromkeys(THREADS, threads)}
     environment.pop("MLFLOW_TRACKING_URI", None)  # they are nobody's experiments
     with open(_log(folder), "a", encoding="utf-8") as log:

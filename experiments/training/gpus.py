@@ -16,27 +16,38 @@ TRIAL_BYTES = 2 * 2**30  # of a GPU's memory that a trial is given room for
 MEGABYTE = 10**6
 
 
-def places() -> int:
-    """Return how many trials the memory of all GPUs is enough for, at least one each; 0 without a GPU.
+def places(devices: int | str) -> int:
+    """Return how many trials the memory of all GPUs is enough for, at least one a group of them; 0 without a GPU.
 
     It is the whole memory: every process of a search comes to the same number, however full the GPUs are.
+
+    Args:
+        devices: the setting train.devices, which says how many GPUs a trial uses.
     """
     places = 0
     with driver() as is_there:
-        for gpu in visible() if is_there else []:
-            places += max(1, pynvml.nvmlDeviceGetMemoryInfo(handle(gpu)).total // TRIAL_BYTES)
+        for group in _groups(devices) if is_there else []:
+            memory = [pynvml.nvmlDeviceGetMemoryInfo(handle(gpu)).total for gpu in group]
+            places += max(1, min(memory) // TRIAL_BYTES)
     return places
 
 
 def share_of(number: int, devices: int | str) -> dict[str, str]:
-    """Return the variables of the environment that give a worker its GPU: they take turns.
+    """Return the variables of the environment that give a worker its GPUs: they take turns.
 
     Args:
         number: of the worker, from 0.
-        devices: the setting train.devices. Workers whose trials use several GPUs each see all of them.
+        devices: the setting train.devices. With `auto` every worker sees all GPUs.
     """
+    groups = _groups(devices)
+    return {CHOSEN: ",".join(groups[number % len(groups)])} if groups and devices != "auto" else {}
+
+
+def _groups(devices: int | str) -> list[list[str]]:
+    """Return the GPUs in groups of as many as a trial uses; all in one where there are fewer, or for `auto`."""
     gpus = visible()
-    return {CHOSEN: gpus[number % len(gpus)]} if gpus and devices == 1 else {}
+    size = devices if isinstance(devices, int) and devices <= len(gpus) else len(gpus)
+    return [gpus[begin : begin + size] for begin in range(0, len(gpus) - size + 1, size)] if gpus else []
 
 
 class GpuMetrics(NullTracker):

@@ -105,7 +105,7 @@ class Plan:
         most = min(MOST_WORKERS, self.search.trials)
         if self.search.launcher != "local":
             return most
-        return min(available_cores(), gpus.places() or most, most)
+        return min(available_cores(), gpus.places(self.config.train.devices) or most, most)
 
     @property
     def budget(self) -> int:

@@ -108,7 +108,27 @@ def test_mistakes(run: "Run", tmp_path: Path) -> None:
         load("other", root)
     with pytest.raises(ConfigError, match="name must be the winner of a finished search; got 'best:ships'"):
         best("ships", root)
-    with pytest.raises(ConfigError, match="num_images must be at least 1; got 0"):
+    with pytest.raises(ConfigError, match="num_images must be a whole number of at least 1; got 0"):
         run.generate(0)
     with pytest.raises(ConfigError, match="there is no checkpoint of step 5"):
         run.generate(1, step=5)
+
+
+def test_a_run_that_trains_shows_what_is_new(run: "Run") -> None:
+    assert list(run.history().index) == [3, 6]
+    journal = Journal(run.folder)
+    journal.scalars(9, {metric_names.D_LOSS: 0.25, metric_names.FID_PROXY: 7.0})
+    journal.close()
+    assert list(run.history().index) == [3, 6, 9]
+    assert run.scores == {}  # it trained on since it was scored at its end
+
+
+def test_mistakes_in_a_notebook_name_what_is_wrong(run: "Run") -> None:
+    root = run.folder.records.root
+    assert load(run.folder.path).name == load("mine", root).name == run.name  # a folder may be a Path
+    with pytest.raises(ConfigError, match="name must be a run's name, folder or MLflow id; got 5"):
+        load(5, root)  # type: ignore[arg-type]
+    for number in (1.5, "3"):
+        with pytest.raises(ConfigError, match="num_images must be a whole number of at least 1; got"):
+            run.generate(number)  # type: ignore[arg-type]
+    assert len({run, load("mine", root)}) == 2

@@ -105,18 +105,22 @@ def test_which_gpus_a_process_may_use(
 def test_without_the_library_there_are_none(library: Library) -> None:
     library.is_there = False
     assert gpus.visible() == []
-    assert gpus.places() == 0
+    assert gpus.places(1) == 0
     assert gpus.share_of(0, 1) == {}
     assert gpus.sample(["0"]) == {}
 
 
 def test_places_follow_the_memory_and_each_gpu_has_one(library: Library) -> None:
-    assert gpus.places() == 40 + 1
+    assert gpus.places(1) == 40 + 1
+    assert gpus.places(2) == gpus.places("auto") == 1  # as many as the smaller has room for
 
 
-def test_workers_take_turns_at_gpus(library: Library) -> None:
+def test_workers_take_turns_at_gpus(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [gpus.share_of(number, 1) for number in range(3)] == [{gpus.CHOSEN: gpu} for gpu in ("0", "1", "0")]
-    assert gpus.share_of(0, 2) == gpus.share_of(0, "auto") == {}  # a trial on several sees them all
+    assert gpus.share_of(0, "auto") == {}  # a trial on all of them
+    monkeypatch.setattr(gpus, "visible", lambda: ["0", "1", "2", "3", "4"])
+    assert [gpus.share_of(number, 2)[gpus.CHOSEN] for number in range(3)] == ["0,1", "2,3", "0,1"]
+    assert gpus.share_of(7, 9)[gpus.CHOSEN] == "0,1,2,3,4"  # too few: the training says so
 
 
 def test_load_and_memory_are_recorded_beside_the_losses(library: Library) -> None:

@@ -218,6 +218,9 @@ def _keys(key: str, value: Any) -> Iterator[str]:
 
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
     """Compose a configuration with Hydra's own part. Raises ConfigError, and Hydra's and OmegaConf's errors."""
+    if not CONF.is_dir():
+        rule = "run from its checkout, where `pip install -e .` installs it from"
+        raise ConfigError("the program", rule, str(ROOT), "its conf/ is not there")
     extra = [f"hydra.searchpath=[{quote(f'file://{Path(search_folder).resolve()}')}]"] if search_folder else []
     with hydra.initialize_config_dir(str(CONF), job_name="run", version_base=VERSION_BASE):
         try:

@@ -705,4 +705,12 @@ FAULTS = [
         "beyond = 0.0",
         ("tests/sweeps/study/test_priorband.py",),
     ),
+    Fault(
+        "paused-painted-complete",
+        "sweeps/analysis/space_charts.py",
+        "A slice paints paused trials as complete ones.",
+        'groups[words.get(attempts.origin(trial), "complete")].append(trial)',
+        'groups["complete"].append(trial)',
+        ("tests/sweeps/analysis/test_search_charts.py",),
+    ),
 ]

@@ -11,6 +11,7 @@ PostgreSQL is a private server on this machine, its disk writes not waited for.
 
 import json
 import multiprocessing
+import signal
 import sys
 import tempfile
 import time
@@ -224,4 +225,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or the database's server would stay
     main()

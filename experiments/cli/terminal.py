@@ -21,9 +21,16 @@ class TerminalFile(io.FileIO):
             return len(content)
 
 
+class LastingStream(io.TextIOWrapper):
+    """A stream that nobody closes: a handler of logs that has it closes it when Hydra sets up logging."""
+
+    def close(self) -> None:
+        self.flush()
+
+
 def terminal_stream(descriptor: int) -> io.TextIOWrapper:
     """Return a stream that writes to a descriptor, which stays open, and outlives the terminal there."""
-    return io.TextIOWrapper(
+    return LastingStream(
         io.BufferedWriter(TerminalFile(descriptor, "w", closefd=False)),
         encoding="utf-8",
         errors="backslashreplace",

@@ -447,6 +447,16 @@ def test_an_absent_server_does_not_stop_a_run_and_sync_delivers_later(
     assert [m.step for m in client.get_metric_history(run.info.run_id, "train/d_loss")] == [2, 4]
 
 
+def test_a_machine_without_images_or_network_trains_on_the_drawings(program: RunProgram, tmp_path: Path) -> None:
+    """As `make run` does there. Keras, which tries to download, is imported before Hydra sets up logging."""
+    away = {"https_proxy": "http://127.0.0.1:9", "KERAS_HOME": str(tmp_path / "keras"), "CUDA_VISIBLE_DEVICES": "-1"}
+    arguments = [f"records.root={tmp_path / 'r'}", "experiment=quick", *SMALL, "train.steps=2"]
+    done = program(*arguments, is_forked=False, **away)
+    assert done.returncode == 0, done.stderr
+    assert "CIFAR-10 IS NOT HERE AND CANNOT BE DOWNLOADED" in done.stdout + done.stderr
+    assert only_run(Records(tmp_path / "r")).checkpoints.latest().step == 2
+
+
 def test_sync_wants_runs_that_are_there(program: RunProgram, tmp_path: Path) -> None:
     for arguments in ([], ["a", "b"], ["nosuchrun"], ["ships-*"]):
         done = program(*arguments, f"records.root={tmp_path}", script="experiments/sync.py")

@@ -29,6 +29,7 @@ def test_a_logger_that_is_made_meanwhile_has_a_stream_that_lasts(tmp_path: Path)
         "import logging, pathlib, sys; from experiments.cli.stderr import native_stderr_to\n"
         f"with native_stderr_to(pathlib.Path({str(tmp_path / 'log')!r})):\n"
         "    handler = logging.StreamHandler()\n"
+        "handler.stream.close()\n"  # as absl's handler does, when Hydra sets up logging
         "for k in range(3):\n"
         f"    with native_stderr_to(pathlib.Path({str(tmp_path / 'log')!r})): pass\n"
         "    handler.emit(logging.LogRecord('a', 30, '', 0, f'heard {k}', (), None))\n"

@@ -8,7 +8,6 @@ all images of the class: the 200 ships' generators are asked for ships, not for 
 not made again; one that was stopped is resumed.
 """
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +50,6 @@ PAIRS = (Pair("horses from ships", "horse", "horse", "ship"), Pair("200 ships fr
 
 def main(path: str, steps: str, seeds: str, root: str, at_once: int) -> None:
     console = Console(width=120)
-    if not path:
-        sys.exit("error: path must be given: the folder or archive of CIFAR-10")
     records = Records.at(str(ROOT / root))
     few = records.root / "few_ships.npz"
     ships = load_dataset("cifar10", path, "ship", records.cache)
@@ -117,4 +114,4 @@ def score(records: Records, name: str, step: int, scorer: Scorer) -> float:
 
 
 if __name__ == "__main__":
-    main(**arguments(path="", steps="1000,2500", seeds="0,1,2", root="mlruns/init_from", at_once=2))
+    main(**arguments(path=str, steps="1000,2500", seeds="0,1,2", root="mlruns/init_from", at_once=2))

@@ -24,7 +24,6 @@ from step_speed import arguments
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
-from experiments.records.status import FailureKind, RunStatus
 from experiments.reports.statistics import compare_with_control
 from experiments.training.facts import code_tags
 from experiments.training.hardware import available_cores
@@ -105,21 +104,12 @@ def finish(folder: RunFolder, settings: list[str], threads: int) -> bool:
         settings: of a run that is new.
         threads: of the training.
     """
-    if not is_over(folder):
+    if not journal.has_ended(folder.journal):
         common = [f"records.root={folder.records.root}", f"train.threads={threads}"]
         new_or_resumed = [f"resume={folder.name}"] if folder.config.is_file() else [f"name={folder.name}", *settings]
         command = [sys.executable, str(ROOT / "experiments/run.py"), *new_or_resumed, *common]
         subprocess.run(command, stdout=subprocess.DEVNULL)
-    return is_over(folder)
-
-
-def is_over(folder: RunFolder) -> bool:
-    """Return whether a training finished, or was lost for its settings."""
-    if not folder.journal.exists():
-        return False
-    failure = journal.last_failure(folder.journal)
-    is_lost = failure is not None and failure.kind == FailureKind.DIVERGED
-    return is_lost or journal.last_status(folder.journal) == RunStatus.FINISHED
+    return journal.has_ended(folder.journal)
 
 
 def show(rows: list[Row], steps: int, preset: str, console: Console) -> None:
@@ -154,8 +144,6 @@ def show(rows: list[Row], steps: int, preset: str, console: Console) -> None:
 
 def main(path: str, steps: int, seeds: str, classes: str, preset: str, root: str, table: str, at_once: int) -> None:
     console = Console(width=140)
-    if not path:
-        sys.exit("error: path must be given: the folder or archive of CIFAR-10")
     rows = Rows(ROOT / table)
     left = [
         {"preset": preset, "option": option, "class": of, "seed": seed, "steps": str(steps)}
@@ -178,7 +166,7 @@ def main(path: str, steps: int, seeds: str, classes: str, preset: str, root: str
 if __name__ == "__main__":
     main(
         **arguments(
-            path="", steps=2500, seeds="0,1,2", classes="ship,horse", preset="tutorial", root="mlruns/levers",
+            path=str, steps=2500, seeds="0,1,2", classes="ship,horse", preset="tutorial", root="mlruns/levers",
             table="docs/results/levers.csv", at_once=2,
         )
     )  # fmt: skip

@@ -128,5 +128,5 @@ def main(path: str, settings_: int, steps: int, table: str, at_once: int) -> Non
 
 
 if __name__ == "__main__":
-    values = arguments(path="", settings=400, steps=1000, table="docs/results/search_table.csv", at_once=2)
+    values = arguments(path=str, settings=400, steps=1000, table="docs/results/search_table.csv", at_once=2)
     main(**{"settings_" if key == "settings" else key: value for key, value in values.items()})

@@ -135,11 +135,14 @@ print(2 * 2048**3 / min(times) / 1e9)
 
 
 def arguments(**defaults: Any) -> dict[str, Any]:
-    """Parse key=value of the command line into the types of the defaults."""
+    """Parse key=value of the command line into the types of the defaults; a type in place of one must be given."""
     values = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
     if unknown := values.keys() - defaults.keys():
         sys.exit(f"error: {min(unknown)} must be one of {', '.join(defaults)}")
-    return {key: type(value)(values.get(key, value)) for key, value in defaults.items()}
+    types = {key: value if isinstance(value, type) else type(value) for key, value in defaults.items()}
+    if missing := [key for key, value in defaults.items() if value is types[key] and not values.get(key)]:
+        sys.exit(f"error: {missing[0]} must be given")
+    return {key: types[key](values.get(key, value)) for key, value in defaults.items()}
 
 
 def on_cpu(batch_size: int) -> list[Contestant]:

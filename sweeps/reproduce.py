@@ -39,7 +39,7 @@ from experiments.processes.process import start as start_program
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, make_folder, read_json
 from experiments.records.overview import read_best
-from experiments.records.status import FailureKind, RunStatus
+from experiments.records.status import RunStatus
 from experiments.reports import figures
 from experiments.reports.groups import read_compared
 from experiments.settings.renamed import FIRST_NAMES
@@ -402,23 +402,15 @@ def _run(each: Training, known: str, args: Reproduction, threads: int) -> str:
     else:
         arguments = [*_overrides(each, args), f"name={each.name}"]
     arguments.append(f"train.threads={threads}")
-    if not _ended(folder):
+    if not journal.has_ended(folder.journal):
         problem = _program("run.py", arguments)
-        if not _ended(folder):
+        if not journal.has_ended(folder.journal):
             return problem or "it was not finished"
     if journal.last_status(folder.journal) == RunStatus.FINISHED:
         for step in each.scored[:-1]:
             if problem := _program("evaluate.py", [f"run={each.name}", f"step={step}", *root]):
                 return problem
     return ""
-
-
-def _ended(folder: RunFolder) -> bool:
-    """Return whether a training finished or diverged; without disk or memory it may be resumed later."""
-    failure = journal.last_failure(folder.journal)
-    if failure is None:
-        return journal.last_status(folder.journal) == RunStatus.FINISHED
-    return failure.kind == FailureKind.DIVERGED
 
 
 def _program(name: str, arguments: Sequence[str]) -> str:

@@ -50,8 +50,8 @@ def leave_at_once_on_interrupt() -> None:
 def handled(handler: "signal._HANDLER") -> Iterator[None]:
     """Let signals go to `handler` while the context is entered, and to their former handlers afterwards.
 
-    SIGNALS in a process that is ours, but not those that it was started to ignore, as `nohup` does; elsewhere SIGINT alone, if nobody else handles it. Python gives
-    signals to the main thread only: in another thread nothing is changed.
+    SIGNALS in a process that is ours, but not those that it was started to ignore, as `nohup` does; elsewhere SIGINT
+    alone, if nobody else handles it. Python gives signals to the main thread only: in another thread nothing is changed.
     """
     before = {number: signal.signal(number, handler) for number in _to_take()}
     try:

@@ -9,7 +9,6 @@ from experiments import ROOT
 from experiments.processes.process import PRELOAD, fork_server, start
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
-from experiments.records.status import FailureKind, RunStatus
 from experiments.training.facts import read_records
 from experiments.training.hardware import available_cores
 from gan.data.classes import CIFAR10_CLASSES
@@ -100,7 +99,4 @@ def _ended(folder: RunFolder, dataset: Dataset, steps: int, every: int) -> bool:
     recorded = (config.train.steps, config.train.checkpoint_every_steps, facts["dataset"]["sha256"])
     if recorded != (steps, every, dataset.sha256):
         return False
-    failure = journal.last_failure(folder.journal)
-    if failure is not None:
-        return failure.kind == FailureKind.DIVERGED
-    return journal.last_status(folder.journal) == RunStatus.FINISHED
+    return journal.has_ended(folder.journal)

@@ -345,6 +345,14 @@ def last_failure(file: Path) -> Failure | None:
     return Failure(FailureKind(kind) if kind is not None else _kind_in(message), message)
 
 
+def has_ended(file: Path) -> bool:
+    """Return whether a run finished or diverged; one that the disk, memory or a signal ended may be resumed."""
+    failure = last_failure(file)
+    if failure is not None:
+        return failure.kind == FailureKind.DIVERGED
+    return last_status(file) == RunStatus.FINISHED
+
+
 def _last_state(file: Path) -> tuple[RunStatus | None, dict[str, str]]:
     """Return the last status, and the tags since the run was started or resumed."""
     status: RunStatus | None = None

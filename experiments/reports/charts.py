@@ -73,3 +73,9 @@ def plotly() -> str:
     from plotly.offline import get_plotlyjs
 
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+def padded(low: float, high: float) -> list[float]:
+    """Return a range of an axis with some space at both ends."""
+    pad = 0.05 * (high - low) or 1.0
+    return [low - pad, high + pad]

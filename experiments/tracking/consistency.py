@@ -60,16 +60,17 @@ def check(records: Records) -> Findings:
     found = Findings()
     uri = tracking_uri(records)
     folders = [*records.all_studies(), *records.all_runs()]
-    ids = {folder: Delivery(folder).run_id for folder in folders}
+    deliveries = {folder: Delivery(folder) for folder in folders}
     client = None if is_gone(sqlite_file(uri)) else connect(records, uri)
-    known = _runs_of(client, [run_id for run_id in ids.values() if run_id]) if client is not None else {}
-    for folder in folders:
-        run = known.get(ids[folder] or "")
+    ids = [delivery.run_id for delivery in deliveries.values() if delivery.run_id]
+    known = _runs_of(client, ids) if client is not None else {}
+    for folder, delivery in deliveries.items():
+        run = known.get(delivery.run_id or "")
         if run is not None and run.info.lifecycle_stage == "deleted":
             found.deleted.append(folder.name)
         elif folder.journal.exists() and not is_in_use(folder):
             try:
-                if client is None or run is None or not Delivery(folder).is_whole(client, run):
+                if client is None or run is None or not delivery.is_whole(client, run):
                     found.behind.append(folder.name)
             except ConfigError as error:  # its journal is damaged
                 found.broken.append(f"{folder.name}: {error}")

@@ -3,6 +3,7 @@
 import datetime
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from optuna.study import Study
@@ -45,6 +46,11 @@ class LivePage:
         self._failed = False  # it was said that the page cannot be drawn
         self.file = plan.folder.path / "report.html"
         self._next = 0.0  # when it may be written again
+
+    @cached_property
+    def _images(self) -> str:
+        """The images of the study, in words: asked once, as the database has them."""
+        return images_of(self._study)
 
     def update(self, seconds_left: float, candidates: Sequence[Candidate] = ()) -> None:
         """Write the page, unless that was done a moment ago.
@@ -93,7 +99,7 @@ class LivePage:
             study=plan.search.study,
             reload=None if is_over else RELOAD_SECONDS,
             command=self._command,
-            images=images_of(self._study),
+            images=self._images,
             written=datetime.datetime.now().astimezone(),
             spent=spent,
             budget=budget,

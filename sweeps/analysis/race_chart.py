@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.reports.charts import Chart, escaped
+from experiments.reports.charts import Chart, escaped, padded
 from sweeps.analysis.comparison import Candidate
 
 
@@ -62,7 +62,4 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
 def _range(data: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a range of the scores in which no mark ends at the edge."""
     values = [x for trace in data for x in trace["x"] if math.isfinite(x)]
-    if not values:
-        return {}
-    pad = 0.05 * (max(values) - min(values)) or 1.0
-    return {"range": [min(values) - pad, max(values) + pad]}
+    return {"range": padded(min(values), max(values))} if values else {}

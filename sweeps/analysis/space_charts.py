@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial
 
 from experiments.cli.progress import short_names
-from experiments.reports.charts import Chart, escaped
+from experiments.reports.charts import Chart, escaped, padded
 from sweeps.analysis.importances import BEST_FRACTION, comparable, length
 from sweeps.analysis.trial_charts import STATES, by_state, highest_shown
 from sweeps.spec.plan import Plan
@@ -125,7 +125,7 @@ def _slice(dimension: Dimension, trials: Sequence[FrozenTrial], words: Mapping[i
     ]  # fmt: skip
     values = sorted(trial.value for trial in trials if trial.value is not None)
     layout = {
-        "height": 240, "xaxis": _axis(dimension), "yaxis": {"range": _padded(values[0], highest_shown(values))},
+        "height": 240, "xaxis": _axis(dimension), "yaxis": {"range": padded(values[0], highest_shown(values))},
         "meta": {"width": 320},
     }  # fmt: skip
     return Chart(key, {"data": data, "layout": layout})
@@ -146,7 +146,7 @@ def _axis(dimension: Dimension) -> dict[str, Any]:
     ticks = _ticks(dimension)
     low, high = (math.log10(d.low), math.log10(d.high)) if d.log else (d.low, d.high)
     axis = {
-        "range": _padded(low, high),
+        "range": padded(low, high),
         "tickvals": ticks,
         "ticktext": [_in_brief(tick) for tick in ticks],
     }
@@ -208,12 +208,6 @@ def _parallel(plan: Plan, trials: Sequence[FrozenTrial], steps: int) -> Chart:
     )
     layout = {"height": 440, "margin": {"l": 60, "r": 60, "t": 90, "b": 20}}
     return Chart("parallel coordinates", {"data": [trace], "layout": layout}, words, WIDTH * len(dimensions))
-
-
-def _padded(low: float, high: float) -> list[float]:
-    """Return a range with some space at both ends."""
-    pad = 0.05 * (high - low) or 1.0
-    return [low - pad, high + pad]
 
 
 def _with_ends(low: float, high: float, ticks: Mapping[float, str], ends: tuple[str, str]) -> dict[str, Any]:

@@ -434,14 +434,6 @@ FAULTS = [
         ("tests/sweeps/analysis/test_tables.py::test_a_search_that_was_not_made_to_its_end_is_left",),
     ),
     Fault(
-        "lack-of-memory-is-final",
-        "sweeps/reproduce.py",
-        "A training that lacked memory counts as diverged, and is not resumed.",
-        "return failure.kind == FailureKind.DIVERGED",
-        "return True",
-        ("tests/sweeps/analysis/test_tables.py::test_a_training_that_lacked_disk_or_memory_has_not_diverged",),
-    ),
-    Fault(
         "map-of-three",
         "sweeps/grid.py",
         "A map takes any number of settings.",

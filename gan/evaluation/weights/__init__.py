@@ -56,8 +56,8 @@ def find_weights(extractor: str, user_file: str | None = None, key: str = KEY) -
         The weights' digest and file (None for random_cnn), with the arrays, but for inception: its file is only hashed.
 
     Raises:
-        ConfigError: for another extractor; in the name of `key`, for what is not there, cannot be read or cannot be fetched, and for a
-            file for random_cnn, whose weights come from a seed.
+        ConfigError: for another extractor; in the name of `key`, for what is not there, cannot be read or cannot be
+            fetched, and for a file for random_cnn, whose weights come from a seed.
     """
     check_name(EXTRACTOR_KEY, extractor, EXTRACTORS)
     if extractor == "random_cnn":

@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT
 
 from experiments.records.folders import Records
-from experiments.records.journal import Journal
+from experiments.records.journal import Journal, has_ended
 from experiments.records.status import RunStatus
 from gan.data.dataset import load_dataset
 from gan.errors import ConfigError
@@ -38,7 +38,6 @@ from sweeps.reproduce import (
     Images,
     Reproduction,
     _digests,
-    _ended,
     _overrides,
     digest,
     main,
@@ -355,7 +354,7 @@ def test_a_training_that_lacked_disk_or_memory_has_not_diverged(tmp_path: Path) 
         journal.tags({"threads": "1"} | ({"failure": failure} if failure else {}))
         journal.status(RunStatus.FAILED)
         journal.close()
-        assert _ended(folder) == ended
+        assert has_ended(folder.journal) == ended
 
 
 @pytest.mark.slow

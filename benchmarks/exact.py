@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from step_speed import arguments
+from settings import arguments
 
 from experiments.records.folders import Records, RunFolder
 

@@ -16,7 +16,7 @@ import numpy as np
 from lever_scores import finish
 from rich.console import Console
 from rich.table import Table
-from step_speed import arguments
+from settings import arguments
 
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder
@@ -48,7 +48,7 @@ class Pair:
 PAIRS = (Pair("horses from ships", "horse", "horse", "ship"), Pair("200 ships from all classes", "few", "ship", "all"))
 
 
-def main(path: str, steps: str, seeds: str, root: str, at_once: int) -> None:
+def main(path: str, steps: tuple[int, ...], seeds: tuple[int, ...], root: str, at_once: int) -> None:
     console = Console(width=120)
     records = Records.at(str(ROOT / root))
     few = records.root / "few_ships.npz"
@@ -56,7 +56,7 @@ def main(path: str, steps: str, seeds: str, root: str, at_once: int) -> None:
     if not few.exists():
         records.root.mkdir(parents=True, exist_ok=True)
         np.savez(few, images=ships.train[np.random.default_rng(0).permutation(len(ships.train))[:FEW]])
-    at_steps = sorted(int(step) for step in steps.split(","))
+    at_steps = sorted(steps)
     every = int(np.gcd.reduce(at_steps))
     common = [
         "experiment=tutorial", "train.precision=mixed_bfloat16", f"train.steps={at_steps[-1]}",
@@ -67,27 +67,27 @@ def main(path: str, steps: str, seeds: str, root: str, at_once: int) -> None:
     sources = {"few": ["data=npz", f"data.path={few}", "data.class_id=all"]}
     sources |= {of: ["data=cifar10", f"data.path={path}", f"data.class_id={of}"] for of in ("ship", "horse", "all")}
 
-    def train(name: str, source: str, seed: str, ancestor: str | None) -> bool:
+    def train(name: str, source: str, seed: int, ancestor: str | None) -> bool:
         start = [f"train.init_from={records.runs / ancestor}"] if ancestor else []
         return finish(RunFolder(records.runs / name), [*common, *sources[source], f"seed={seed}", *start], threads)
 
-    ancestors = [(f"{pair.ancestor}-{seed}", pair.ancestor, seed, None) for pair in PAIRS for seed in seeds.split(",")]
+    ancestors = [(f"{pair.ancestor}-{seed}", pair.ancestor, seed, None) for pair in PAIRS for seed in seeds]
     descendants = [
         (f"{pair.name}{kind}-{seed}", pair.name, seed, f"{pair.ancestor}-{seed}" if kind else None)
         for pair in PAIRS
         for kind in ("", "-started")
-        for seed in seeds.split(",")
+        for seed in seeds
     ]
     for trainings in (ancestors, descendants):
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(lambda training: train(*training), trainings))
 
     with native_stderr_to(Path("/dev/null")):
-        table = compare(records, path, at_steps, seeds.split(","))
+        table = compare(records, path, at_steps, seeds)
     console.print(table)
 
 
-def compare(records: Records, path: str, at_steps: list[int], seeds: list[str]) -> Table:
+def compare(records: Records, path: str, at_steps: list[int], seeds: tuple[int, ...]) -> Table:
     """Score all trainings, and compare the two starts of each pair."""
     extractor = load_extractor(find_weights("cifar_cnn"))
     table = Table("", "updates", "from nothing", "from the ancestor", "lower by", "95 % interval")
@@ -114,4 +114,4 @@ def score(records: Records, name: str, step: int, scorer: Scorer) -> float:
 
 
 if __name__ == "__main__":
-    main(**arguments(path=str, steps="1000,2500", seeds="0,1,2", root="mlruns/init_from", at_once=2))
+    main(**arguments(path=str, steps=(1000, 2500), seeds=(0, 1, 2), root="mlruns/init_from", at_once=2))

@@ -20,7 +20,7 @@ from statistics import mean, stdev
 
 from rich.console import Console
 from rich.table import Table
-from step_speed import arguments
+from settings import arguments
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
@@ -142,12 +142,14 @@ def show(rows: list[Row], steps: int, preset: str, console: Console) -> None:
         console.print(table)
 
 
-def main(path: str, steps: int, seeds: str, classes: str, preset: str, root: str, table: str, at_once: int) -> None:
+def main(
+    path: str, steps: int, seeds: tuple[int, ...], classes: str, preset: str, root: str, table: str, at_once: int
+) -> None:
     console = Console(width=140)
     rows = Rows(ROOT / table)
     left = [
-        {"preset": preset, "option": option, "class": of, "seed": seed, "steps": str(steps)}
-        for of, seed, option in product(classes.split(","), seeds.split(","), OPTIONS)
+        {"preset": preset, "option": option, "class": of, "seed": str(seed), "steps": str(steps)}
+        for of, seed, option in product(classes.split(","), seeds, OPTIONS)
     ]
     left = [wanted for wanted in left if not rows.has(wanted)]
     console.print(f"{len(left)} trainings left")
@@ -166,7 +168,7 @@ def main(path: str, steps: int, seeds: str, classes: str, preset: str, root: str
 if __name__ == "__main__":
     main(
         **arguments(
-            path=str, steps=2500, seeds="0,1,2", classes="ship,horse", preset="tutorial", root="mlruns/levers",
+            path=str, steps=2500, seeds=(0, 1, 2), classes="ship,horse", preset="tutorial", root="mlruns/levers",
             table="docs/results/levers.csv", at_once=2,
         )
     )  # fmt: skip

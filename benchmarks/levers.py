@@ -17,6 +17,7 @@ import numpy as np
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to
 from experiments.training.hardware import use_threads
+from gan.errors import ConfigError
 
 if TYPE_CHECKING:
     from gan.update import Update
@@ -77,4 +78,7 @@ def _milliseconds(update: "Update") -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

@@ -1,6 +1,6 @@
 """What a tracking server costs a training that it fails: updates a second beside one without any tracking.
 
-    python benchmarks/outage.py [ROUNDS]      (8 by default: some six minutes on two cores)
+    python benchmarks/outage.py [rounds=8]      (some six minutes on two cores)
 
 The same training five times, in turns of five seconds: without tracking; into the SQLite
 file; at a server that is absent; at one that takes requests and never answers; at one
@@ -8,7 +8,6 @@ that answers each with an error. Ratios are of turns within a round, medians ove
 """
 
 import http.server
-import itertools
 import logging
 import socket
 import sys
@@ -18,6 +17,7 @@ from statistics import median
 
 from rich.console import Console
 from rich.table import Table
+from settings import arguments
 from turns import Runner, say
 
 HOST = "127.0.0.1"
@@ -121,4 +121,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 3:
         child(sys.argv[1], sys.argv[2])
     else:
-        main(*map(int, itertools.islice(sys.argv, 1, None)), *[8][len(sys.argv) - 1 :])
+        main(**arguments(rounds=8))

@@ -1,6 +1,6 @@
 """What everything around the updates costs: a run with all its records against the bare updates.
 
-    python benchmarks/overhead.py [STEPS]      (3,000 by default: some eight minutes on two cores)
+    python benchmarks/overhead.py [steps=3000]      (some eight minutes on two cores)
 
 Both are processes of their own that take turns of five seconds, one stopped while the
 other runs: a machine's speed drifts by more than what is measured. The clock starts
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from settings import arguments
 from turns import Runner, say
 
 from experiments.cli.compose import compose_config
@@ -103,4 +104,4 @@ if __name__ == "__main__":
     if len(sys.argv) == 4:
         child(sys.argv[1], int(sys.argv[2]), sys.argv[3])
     else:
-        main(int(sys.argv[1]) if len(sys.argv) == 2 else 3000)
+        main(**arguments(steps=3000))

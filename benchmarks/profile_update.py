@@ -14,7 +14,7 @@ import tensorflow as tf
 from contestant import networks_update
 from rich.console import Console
 from rich.table import Table
-from step_speed import arguments
+from settings import arguments
 
 UPDATES = 20
 KINDS = {

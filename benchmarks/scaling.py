@@ -8,7 +8,8 @@ from statistics import median
 
 from rich.console import Console
 from rich.table import Table
-from step_speed import Contestant, arguments, ratio
+from settings import arguments
+from step_speed import Contestant, ratio
 
 from experiments.training.hardware import available_cores
 

@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 from search_table import BASELINE_WIDTHS, DIVERGED, SCORED, SPACE
+from settings import arguments
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 from sklearn.multioutput import MultiOutputRegressor
-from step_speed import arguments
 
 from sweeps.spec.plan import Plan, read_plan
 from sweeps.spec.schema import MOST_TRIALS

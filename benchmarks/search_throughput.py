@@ -17,7 +17,7 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 from rich.table import Table
-from step_speed import arguments
+from settings import arguments
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
@@ -63,20 +63,19 @@ def seconds_of_training(folder: RunFolder) -> float:
     return updates + scores
 
 
-def main(rounds: int, steps: int, workers: str, trials: int) -> None:
+def main(rounds: int, steps: int, workers: tuple[int, ...], trials: int) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    numbers = [int(number) for number in workers.split(",")]
-    rates: dict[int, list[float]] = {number: [] for number in numbers}
-    costs: dict[int, list[float]] = {number: [] for number in numbers}
+    rates: dict[int, list[float]] = {number: [] for number in workers}
+    costs: dict[int, list[float]] = {number: [] for number in workers}
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(rounds):
-            for number in numbers:
+            for number in workers:
                 rate, fixed = search(number, steps, trials, Path(folder) / f"{turn}-{number}")
                 rates[number].append(rate)
                 costs[number] += fixed
-    first = numbers[0]
+    first = workers[0]
     table = Table("workers", "trials an hour", f"of {first} worker's", "fixed cost of a trial, s (median, most)")
-    for number in numbers:
+    for number in workers:
         ratio = statistics.median(rate / one for rate, one in zip(rates[number], rates[first], strict=True))
         fixed = f"{statistics.median(costs[number]):.1f}, {max(costs[number]):.1f}"
         table.add_row(str(number), f"{statistics.median(rates[number]):.0f}", f"{ratio:.2f}", fixed)
@@ -84,4 +83,4 @@ def main(rounds: int, steps: int, workers: str, trials: int) -> None:
 
 
 if __name__ == "__main__":
-    main(**arguments(rounds=2, steps=300, workers="1,2", trials=4))
+    main(**arguments(rounds=2, steps=300, workers=(1, 2), trials=4))

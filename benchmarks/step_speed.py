@@ -21,10 +21,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from settings import arguments
 
 from experiments.training import gpus
 
@@ -132,17 +132,6 @@ print(2 * 2048**3 / min(times) / 1e9)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout)
-
-
-def arguments(**defaults: Any) -> dict[str, Any]:
-    """Parse key=value of the command line into the types of the defaults; a type in place of one must be given."""
-    values = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
-    if unknown := values.keys() - defaults.keys():
-        sys.exit(f"error: {min(unknown)} must be one of {', '.join(defaults)}")
-    types = {key: value if isinstance(value, type) else type(value) for key, value in defaults.items()}
-    if missing := [key for key, value in defaults.items() if value is types[key] and not values.get(key)]:
-        sys.exit(f"error: {missing[0]} must be given")
-    return {key: types[key](values.get(key, value)) for key, value in defaults.items()}
 
 
 def on_cpu(batch_size: int) -> list[Contestant]:

@@ -1,7 +1,7 @@
 """What a shared database costs a search: with 1 to 64 workers, and with 10 to 10,000 finished trials in the study.
 
-    python benchmarks/study_scale.py workers [TRIALS] [WORKERS ...]    (5,000 and 1 4 16 64: some half an hour)
-    python benchmarks/study_scale.py growth [FINISHED ...]             (10 100 1000 10000: some ten minutes)
+    python benchmarks/study_scale.py [workers=1,4,16,64] [trials=5000]              (some half an hour)
+    python benchmarks/study_scale.py finished=10,100,1000,10000                     (some ten minutes)
 
 Workers are those of a search, each in a process of its own, taking turns at the database;
 their trials train nothing and report six made-up scores. Suggestions are at random, so that
@@ -26,6 +26,7 @@ import optuna
 from optuna.trial import Trial, TrialState, create_trial
 from rich.console import Console
 from rich.table import Table
+from settings import arguments
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -40,7 +41,6 @@ from sweeps.workers.protocol import Task
 from sweeps.workers.worker import Worker
 
 REPORTS = 6  # scores of a trial
-TRIALS, WORKERS, FINISHED = 5000, (1, 4, 16, 64), (10, 100, 1000, 10_000)
 MORE = 5  # trials that are timed in a study of so many
 
 
@@ -153,7 +153,7 @@ def clients_of(server: Postgres) -> int:
     return int(str(row[0]))
 
 
-def workers_table(trials: int, counts: list[int]) -> Table:
+def workers_table(trials: int, counts: tuple[int, ...]) -> Table:
     columns = ("trials/hour", "turn", "suggest", "report", "waiting", "connections")
     table = Table("database", "workers", "trials an hour", "turn, ms", "suggest, ms", "report, ms", "fraction waiting")
     table.add_column("connections")
@@ -189,7 +189,7 @@ def finished_trials(plan: Plan, count: int) -> list[optuna.trial.FrozenTrial]:
     return made
 
 
-def growth_table(sizes: list[int]) -> Table:
+def growth_table(sizes: tuple[int, ...]) -> Table:
     table = Table("finished trials", "turn, ms", "suggest (TPE), ms", "report, ms", "final report, s", "page, MB")
     table.add_column("database, MB")
     for size in sizes:
@@ -214,16 +214,10 @@ def growth_table(sizes: list[int]) -> Table:
     return table
 
 
-def main() -> None:
-    mode, *numbers = sys.argv[1:] or ["workers"]
-    counts = [int(number) for number in numbers]
-    if mode == "workers":
-        table = workers_table(counts[0] if counts else TRIALS, counts[1:] or list(WORKERS))
-    else:
-        table = growth_table(counts or list(FINISHED))
-    Console(width=120).print(table)
+def main(workers: tuple[int, ...], trials: int, finished: tuple[int, ...]) -> None:
+    Console(width=120).print(growth_table(finished) if finished else workers_table(trials, workers))
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # or the database's server would stay
-    main()
+    main(**arguments(workers=(1, 4, 16, 64), trials=5000, finished=()))

@@ -50,3 +50,27 @@ for build, expected in ((build_generator, GENERATOR), (build_discriminator, DISC
     assert count == expected, (count, expected)
 """
     run("-c", code)
+
+
+ARGUMENTS = "from settings import arguments; print(arguments(path=str, steps=2500, seeds=(0, 1)))"
+
+
+def test_arguments_have_the_types_of_their_defaults() -> None:
+    assert run("-c", ARGUMENTS, "path=a=b", "seeds=3,4,5") == "{'path': 'a=b', 'steps': 2500, 'seeds': (3, 4, 5)}\n"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        ("stesp=3", "error: an argument must be one of path, steps, seeds, as key=value; got 'stesp=3' (did you mean 'steps'?)"),
+        ("steps", "error: an argument must be one of path, steps, seeds, as key=value; got 'steps' (did you mean 'steps'?)"),
+        ("steps=many", "error: steps must be a whole number; got 'many'"),
+        ("seeds=0,x", "error: seeds must be whole numbers, as in 1,2,3; got '0,x'"),
+        ("path=", "error: path must be given; got ''"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_an_argument_ends_in_one_line(mistake: str, line: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ARGUMENTS, "path=x", mistake], cwd=BENCHMARKS, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, f"{line}\n")

@@ -32,7 +32,8 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 from sklearn.multioutput import MultiOutputRegressor
 
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.schema import MOST_TRIALS
 from sweeps.spec.space import CONFIDENCES, PRIOR, Dimension, Space, Value, active, hydra_text, sampled_params
 from sweeps.study import attempts, rungs, samplers

@@ -29,7 +29,8 @@ from gan.evaluation.extractors import load_extractor
 from gan.evaluation.metrics import frechet_distance, statistics
 from gan.evaluation.scorer import Reference, Scorer
 from gan.evaluation.weights import find_weights
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.space import Value, active
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -34,7 +34,8 @@ from servers import Postgres, running
 
 from experiments.records.folders import write_json
 from sweeps.analysis.report import write_report
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.space import sampled_params
 from sweeps.study import attempts, identity, published, storage
 from sweeps.workers.protocol import Task

@@ -30,7 +30,8 @@ from sweeps.analysis.champion import rescore
 from sweeps.analysis.comparison import compare
 from sweeps.analysis.confirm import candidates, confirm
 from sweeps.analysis.report import Report, write_report
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, published, storage
 
 SHIPPED = ROOT / "docs" / "demo"

@@ -14,7 +14,8 @@ from experiments.cli.compose import settings_help
 from experiments.cli.progress import short_names
 from gan.errors import ConfigError
 from sweeps.search.start import FAILURES, search
-from sweeps.spec.plan import MAP_PRESET, read_plan
+from sweeps.spec.plan import MAP_PRESET
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.schema import Settings
 from sweeps.spec.space import combinations
 

@@ -17,7 +17,7 @@ With search.storage=postgresql+psycopg://... workers on many hosts share a study
 from experiments.cli import entry
 from experiments.cli.compose import settings_help
 from sweeps.search.start import FAILURES, search
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.schema import Settings
 from sweeps.workers.worker import join
 

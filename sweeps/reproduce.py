@@ -72,7 +72,7 @@ from sweeps.analysis.tables import (
 )
 from sweeps.search import throughput
 from sweeps.search.start import PRELOAD_WORKERS
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import rungs
 from sweeps.workers.early_stopping import COLLAPSED_COVERAGE
 

@@ -18,7 +18,8 @@ from experiments.generate import Generation
 from experiments.records.differences import differences, run_name
 from experiments.settings.rules import text_keys
 from experiments.settings.schema import Config
-from sweeps.spec.plan import MAP_PRESET, read_plan
+from sweeps.spec.plan import MAP_PRESET
+from sweeps.spec.read_plan import read_plan
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20"]

@@ -36,7 +36,7 @@ STARTS_ITSELF = {"sweeps.search.throughput"}  # a library whose function runs it
 USERS = {
     "mlflow": ["experiments.tracking"],
     "optuna": ["sweeps", "experiments.housekeeping.removing"],
-    "hydra": ["experiments.cli", "experiments.run", "experiments.training.preload", "sweeps.spec.space"],
+    "hydra": ["experiments.cli", "experiments.run", "experiments.training.preload", "sweeps.spec.read_space"],
     "omegaconf": ["experiments.cli", "experiments.run", "experiments.training"],
     "rich": ["experiments", "sweeps"],
 }

@@ -21,7 +21,8 @@ from gan.errors import first_line
 from sweeps.search.dry_run import dry_run
 from sweeps.search.session import SearchSession
 from sweeps.search.throughput import CannotMeasure
-from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, read_plan, resume_command
+from sweeps.spec.plan import DEFAULTS, Plan, plan_warnings, resume_command
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import identity, samplers, storage
 from sweeps.study.learn_from import learn_from
 from sweeps.study.learned import Learned

@@ -27,7 +27,8 @@ from experiments.processes.process import PRELOAD, fork_server
 from gan.errors import ConfigError
 from sweeps.display.events import Event, TrialBegan, TrialEnded
 from sweeps.display.search import SearchDisplay
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.space import Value, same_params, sampled_params
 from sweeps.study import attempts, budget, optuna_log, pruners, published, rungs, samplers, storage
 from sweeps.study.states import State

@@ -38,7 +38,7 @@ from gan.data.contract import DataWarning
 from gan.data.dataset import load_dataset
 from gan.errors import ConfigError
 from gan.evaluation.weights import CIFAR_CNN_FILE, FOLDER, find_weights
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 
 PART = 1 if THOROUGH else 10  # of the cases, one in so many
 

@@ -8,7 +8,7 @@ FAULTS = [
     # What a search is.
     Fault(
         "log-ignored",
-        "sweeps/spec/space.py",
+        "sweeps/spec/read_space.py",
         "tag(log, interval(...)) is searched on a linear scale.",
         "FloatDistribution(low, high, log))",
         "FloatDistribution(low, high))",
@@ -24,7 +24,7 @@ FAULTS = [
     ),
     Fault(
         "score-interval",
-        "sweeps/spec/plan.py",
+        "sweeps/spec/read_plan.py",
         "A trial is scored once too often where its updates do not divide evenly.",
         "-(-search.steps // FEWEST_SCORES)",
         "search.steps // FEWEST_SCORES",

@@ -14,7 +14,8 @@ from experiments.reports import figures
 from gan.errors import ConfigError
 from sweeps.analysis.plots import map_chart, sample_map, save_pictures
 from sweeps.grid import main
-from sweeps.spec.plan import read_plan, resume_command
+from sweeps.spec.plan import resume_command
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, identity
 
 TWO = ["model.dropout=0.1,0.2,0.3", "optim.learning_rate=1e-4,4e-4"]

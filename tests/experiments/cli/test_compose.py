@@ -8,7 +8,7 @@ from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.settings.rules import describe, text_keys
 from experiments.settings.schema import Config, flatten
 from gan.errors import ConfigError
-from sweeps.spec.plan import Settings
+from sweeps.spec.schema import Settings
 
 
 def config(*overrides: str) -> Config:

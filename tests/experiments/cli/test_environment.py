@@ -153,7 +153,7 @@ def test_all_that_is_made_honours_the_umask(tmp_path: Path) -> None:
     from experiments.records.folders import Records, write_json
     from experiments.tracking.connection import open_store
     from gan.cache import prepared
-    from sweeps.spec.plan import read_plan
+    from sweeps.spec.read_plan import read_plan
     from sweeps.study.storage import open_storage
 
     before = os.umask(0o002)

@@ -9,7 +9,7 @@ from experiments.cli import compose as compose_module
 from experiments.cli.compose import compose
 from experiments.settings import nvidia, precision
 from experiments.settings.precision import FULL, HALF, fastest_precision
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from gan import metric_names
 from gan.tracker import NullTracker
 from sweeps.analysis import confirm
 from sweeps.search import throughput
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study.published import merged
 from sweeps.workers import launchers
 from sweeps.workers.protocol import Task

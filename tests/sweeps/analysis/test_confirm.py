@@ -20,7 +20,7 @@ from sweeps.analysis import race
 from sweeps.analysis.comparison import Candidate, after_seed, compare
 from sweeps.analysis.confirm import _at_a_time, best_run, confirm
 from sweeps.display.events import TrainingChanged
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.workers.protocol import Ended, Job, Message, Progress
 from sweeps.workers.trial_process import TrialProcess
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from sweeps.analysis.comparison import Candidate
 from sweeps.analysis.live_page import LivePage
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts
 
 SPACE = [

@@ -26,7 +26,8 @@ from sweeps.analysis.report import _csv, saved_steps, write_report
 from sweeps.display.events import TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
 from sweeps.search.session import BEST_SCORE, SearchSession
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, identity, rungs
 
 KEYS = ("model.bn_momentum", "optim.learning_rate")

@@ -17,7 +17,8 @@ from sweeps.analysis.comparison import Candidate, after_seed
 from sweeps.analysis.race_chart import race_chart
 from sweeps.analysis.space_charts import importance_charts, space_charts
 from sweeps.analysis.trial_charts import STATES, highest_shown, trial_charts
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, rungs
 from sweeps.study.suggestions import KIND, MUTATION, RANDOM
 

@@ -10,7 +10,7 @@ from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import TrainingChanged, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
 from sweeps.display.time_left import ThroughputMeter, duration, time_left
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 
 
 class Clock:

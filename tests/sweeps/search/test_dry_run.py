@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from sweeps.search import dry_run, throughput
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 
 SPACE = ["search=custom", "model.dropout=choice(0.1,0.2,0.25)", "train.label_noise=range(0,0.11,0.05)"]
 

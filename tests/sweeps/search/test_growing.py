@@ -11,7 +11,7 @@ from experiments.cli.compose import compose_config
 from experiments.records.folders import RunFolder, write_json
 from gan.errors import ConfigError
 from sweeps.display.events import TrialBegan, TrialEnded
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, identity, rungs, storage
 
 pytestmark = pytest.mark.usefixtures("forks")

@@ -10,7 +10,7 @@ import pytest
 from experiments.cli.progress import Output
 from gan.errors import ConfigError
 from sweeps.search import start
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.workers.protocol import CannotGoOn
 
 

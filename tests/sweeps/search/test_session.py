@@ -18,7 +18,8 @@ from experiments.records.folders import RunFolder, write_json
 from gan import metric_names
 from gan.errors import ConfigError
 from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, identity, pruners, published, storage
 from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor

@@ -10,7 +10,8 @@ from experiments.cli.compose import compose_config
 from experiments.records.folders import RunFolder, write_json
 from experiments.settings.rules import get
 from gan.errors import ConfigError
-from sweeps.spec.plan import plan_warnings, read_plan
+from sweeps.spec.plan import plan_warnings
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.schema import MOST_TRIALS
 from sweeps.spec.space import sampled_params
 from sweeps.study.identity import check_identity

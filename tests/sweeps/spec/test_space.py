@@ -8,14 +8,9 @@ from experiments.cli.compose import compose_config
 from experiments.cli.progress import short_names
 from experiments.settings.schema import Config, effective
 from gan.errors import ConfigError
-from sweeps.spec.plan import read_plan
-from sweeps.spec.space import (
-    as_overrides,
-    combinations,
-    read_space,
-    sampled_params,
-    without_fixed_conditions,
-)
+from sweeps.spec.read_plan import read_plan
+from sweeps.spec.read_space import read_space, without_fixed_conditions
+from sweeps.spec.space import as_overrides, combinations, sampled_params
 
 
 @pytest.mark.parametrize(

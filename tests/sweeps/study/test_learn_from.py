@@ -10,7 +10,8 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from gan.errors import ConfigError
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.space import Value, sampled_params
 from sweeps.study import attempts, identity, samplers, storage
 from sweeps.study.learn_from import learn_from

@@ -12,7 +12,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import norm
 
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.space import Value, active, sampled_params
 from sweeps.study import attempts, rungs, samplers
 from sweeps.study.learned import LEARNED, earlier_trials

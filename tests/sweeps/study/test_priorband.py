@@ -11,8 +11,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from scipy.stats import truncnorm
 
-from sweeps.spec.plan import read_plan
-from sweeps.spec.space import Space, Value, read_space, sampled_params
+from sweeps.spec.read_plan import read_plan
+from sweeps.spec.read_space import read_space
+from sweeps.spec.space import Space, Value, sampled_params
 from sweeps.study import priorband
 from sweeps.study.priorband import PriorBandSampler
 from sweeps.study.suggestions import KIND, MUTATION, PRIOR, RANDOM, TPE, from_unit, to_unit

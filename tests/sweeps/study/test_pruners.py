@@ -5,7 +5,7 @@ import pytest
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, pruners
 
 

@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from gan.errors import ConfigError
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, budget, rungs
 
 DROPOUT = "model.dropout=interval(0,0.5)"

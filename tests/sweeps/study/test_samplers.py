@@ -11,9 +11,11 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from sweeps.analysis.importances import as_suggested, fanova
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
+from sweeps.spec.read_space import read_space
 from sweeps.spec.schema import SAMPLERS
-from sweeps.spec.space import read_space, same_params, sampled_params
+from sweeps.spec.space import same_params, sampled_params
 from sweeps.study import attempts, identity, samplers
 from sweeps.study.samplers import DecimalGridSampler, trials_in_space
 

@@ -27,7 +27,7 @@ from gan.errors import ConfigError, without_password
 from sweeps import optuna_search
 from sweeps.analysis.champion import find_winner, register, rescore
 from sweeps.search.session import SearchSession
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.spec.schema import split_password
 from sweeps.study import attempts, published, storage
 from sweeps.workers.joining import check_own_settings

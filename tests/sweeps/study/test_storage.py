@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import optuna_log, storage
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.records.status import FailureKind, RunStatus
 from gan import metric_names
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts
 from sweeps.workers.objective import Objective, TrialFailed
 from sweeps.workers.protocol import Ended, Message, Scalars

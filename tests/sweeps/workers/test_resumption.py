@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from experiments.records.folders import RunFolder
 from gan.errors import ConfigError
-from sweeps.spec.plan import read_plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts
 from sweeps.workers import resumption
 

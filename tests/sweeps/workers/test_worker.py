@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 from experiments.records.folders import RunFolder, write_json
 from sweeps.display.events import Event, TrialEnded
-from sweeps.spec.plan import Plan, read_plan
+from sweeps.spec.plan import Plan
+from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, identity, published, storage
 from sweeps.workers import worker
 from sweeps.workers.objective import Objective

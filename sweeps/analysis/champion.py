@@ -29,7 +29,7 @@ EXPERIMENTS = ROOT / "experiments"
 class Winner:
     """The settings that a search recommends: a trial's, or the baseline's if no trial has a lower score."""
 
-    origin: int  # of the trial; 0 for the baseline
+    origin: int | None  # of the trial; None for a baseline without one
     is_baseline: bool
     params: Mapping[str, Value]  # of the space; none for the baseline
     shown: Mapping[str, Value]  # the same for tables; of the baseline what is in effect
@@ -64,10 +64,10 @@ def find_winner(plan: Plan, trials: Sequence[FrozenTrial], comparison: Compariso
         return _unconfirmed(plan, done) if done else None
     chosen = comparison.winner
     return Winner(
-        origin=chosen.origin or 0,
-        is_baseline=chosen.origin is None,
+        origin=chosen.origin,
+        is_baseline=chosen is comparison.baseline,
         params=chosen.params,
-        shown=plan.baseline_for_tables if chosen.origin is None else chosen.params,
+        shown=plan.baseline_for_tables if chosen is comparison.baseline else chosen.params,
         run=best_run(plan, chosen),
         search_score=chosen.search_score,
         confirmed_score=chosen.mean,

@@ -19,7 +19,7 @@ class Candidate:
     scores: list[float] = field(default_factory=list)  # the objective of each seed
     final: list[float] = field(default_factory=list)  # the score of each at its end, of more images
     failures: list[str] = field(default_factory=list)
-    origin: int | None = None  # of the trial; None for the baseline
+    origin: int | None = None  # of its trial; None for the baseline of a grid, which may have no trial
     is_racing: bool = True  # not behind the others after some seeds
     difference: Difference | None = None  # from the baseline, after the last seed
 
@@ -50,7 +50,7 @@ class Comparison:
     @property
     def winner(self) -> Candidate:
         """The settings to train with: a trial's only where its mean is lower and no more of its seeds failed."""
-        return min((self.baseline, self.best), key=_rank)
+        return min((self.baseline, self.best), key=lambda candidate: (len(candidate.failures), candidate.mean))
 
     @property
     def better(self) -> bool:

@@ -30,8 +30,10 @@ class Stopped(Exception):
 def candidates(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Candidate]:
     """Return the baseline and then the best trials of a study."""
     done = attempts.finished(trials)
-    first = [trial.value for trial in done if attempts.is_baseline(plan, trial)]
-    chosen = [Candidate(plan.preset, {}, first[0] if first else None)]
+    first = next((trial for trial in done if attempts.is_baseline(plan, trial)), None)
+    chosen = [Candidate(plan.preset, {}, None)]
+    if first is not None:
+        chosen = [Candidate(plan.preset, {}, first.value, origin=attempts.origin(first))]
     for trial in done:
         again = any(trial.params == candidate.params for candidate in chosen)
         if not again and not attempts.is_baseline(plan, trial) and len(chosen) <= plan.search.confirm.top:

@@ -25,7 +25,7 @@ BEST_FRACTION = 1 / 3  # of the trials, which PED-ANOVA tells from the others
 def fanova(study: Study, plan: Plan | None = None) -> dict[str, float]:
     """Return how much of the score's variance each setting explains (fANOVA, Hutter et al. 2014).
 
-    It is empty where there are fewer than FEWEST trials. Of more than MOST a part is drawn, as the time grows with
+    It is empty where there are fewer than FEWEST trials, or all have one score. Of more than MOST a part is drawn, as the time grows with
     their square. plan: whose space all trials are shown in, as that of a study may have been extended.
     """
     return _importances(study, plan, FanovaImportanceEvaluator(seed=0), normalize=False)
@@ -48,7 +48,7 @@ def _importances(
     if plan is not None:
         trials = trials_in_space(comparable(plan, trials), plan)
     done = attempts.finished(trials)
-    if len(done) < FEWEST:
+    if len(done) < FEWEST or len({trial.value for trial in done}) == 1:  # of equal scores there is nothing to explain
         return {}
     if len(done) > MOST:
         done = [done[k] for k in np.random.default_rng(0).choice(len(done), MOST, replace=False)]

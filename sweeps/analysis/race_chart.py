@@ -21,8 +21,8 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
     colours = {True: "var(--ink)", False: "var(--c0)"}  # whether it is the baseline
     data: list[dict[str, Any]] = []
     for candidate, name in zip(scored, names, strict=True):
-        colour = colours[candidate.origin is None]
-        keys = {"customdata": [candidate.origin or 0] * len(candidate.scores)}
+        colour = colours[candidate is candidates[0]]
+        keys = {"customdata": [candidate.origin] * len(candidate.scores)}
         data.append(
             {"type": "scatter", "mode": "markers", "x": candidate.scores, "y": [name] * len(candidate.scores), **keys,
              "marker": {"color": colour, "symbol": "circle-open", "size": 9}, "showlegend": False,
@@ -31,7 +31,7 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
         )  # fmt: skip
         data.append(
             {"type": "scatter", "mode": "markers", "x": [candidate.mean], "y": [name], "showlegend": False,
-             "customdata": [candidate.origin or 0], "hovertemplate": "mean %{x:.4g}<extra></extra>",
+             "customdata": [candidate.origin], "hovertemplate": "mean %{x:.4g}<extra></extra>",
              "marker": {"color": colour, "symbol": "diamond", "size": 13}}
         )  # fmt: skip
         difference, baseline = candidate.difference, candidates[0]

@@ -225,7 +225,7 @@ def _frames(plan: Plan, trials: Sequence[FrozenTrial], comparison: Comparison | 
         title = f"trial {comparison.best.origin}"
         pair = {plan.preset: comparison.baseline, title: comparison.best}
         confirmed = {name: run_of_seed(plan, candidate, min(seeds)) for name, candidate in pair.items()}
-        fresh = {plan.preset: "0", title: str(comparison.best.origin)}
+        fresh = {name: str(each.origin) for name, each in pair.items() if each.origin is not None}
         if (frames := make_slider({name: _samples(run) for name, run in confirmed.items()}, fresh)) is not None:
             return frames
     return make_slider({name: _samples(run) for name, run in runs.items()}, keys)

@@ -38,7 +38,7 @@ from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrainingChanged, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
 from sweeps.spec.plan import Plan, resume_command
-from sweeps.study import attempts, published, rungs
+from sweeps.study import attempts, budget, published, rungs
 from sweeps.study.states import State
 from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor
@@ -138,6 +138,9 @@ class SearchSession:
         if not finished:
             return RunStatus.KILLED
         self._close_runs()
+        if budget.is_exhausted(plan, self.study.get_trials(deepcopy=False)):
+            words = f"the last {budget.TRIED_ALREADY} suggestions had been tried"
+            self._say(f"search   ended before its budget, as {words}; search.extend=true with a wider space continues")
         from sweeps.analysis.report import write_report  # slow to import: a mistake should be answered before
         from sweeps.analysis.study_record import record_result
 

@@ -253,7 +253,10 @@ def _check(plan: Plan) -> None:
     if search.sampler == "cmaes" and search.pruner == "asha":
         rule = "halving, median, hyperband or none with search.sampler=cmaes, which learns from complete trials alone"
         raise ConfigError("search.pruner", rule, search.pruner)
-    least = 2 * plan.rungs[0] if search.sampler == "grid" else search.steps + others * plan.rungs[0]
+    if search.updates is not None and search.sampler == "grid":
+        rule = "absent in a grid, whose budget is its points"
+        raise ConfigError("search.updates", rule, search.updates, "search.trials=<most> bounds it")
+    least = search.steps + others * plan.rungs[0]
     if search.updates is not None and search.updates < least:
         each = f"{others} start points" if others > 1 else "another trial"
         rule = f"at least {least:,}: {search.steps:,} of {plan.baseline_name} and {plan.rungs[0]:,} of {each}"

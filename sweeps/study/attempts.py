@@ -27,6 +27,7 @@ from sweeps.study.states import State
 ORIGIN = "origin"  # which suggestion it is: Optuna's numbers count attempts
 OUTCOME = "outcome"  # how it ended; a failed trial without one is requeued
 HOPELESS = "hopeless"  # its settings are at fault: it diverged, or early stopping ended it
+COMPLETE = "complete"  # the outcome of a trial that came to its end
 PAUSED = "paused at step "  # and which: an outcome that may be followed by a promotion
 REPEATS = "the settings of trial "  # and its number: an outcome that took no training
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
@@ -163,6 +164,8 @@ def requeue_lost(plan: Plan, study: Study) -> None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.user_attrs.get(BEGUN) != trial.number:  # its worker died before it wrote anything
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        elif _is_gone(trial, alone=plan.search.storage is None) and trial.user_attrs.get(OUTCOME) == COMPLETE:
+            study.tell(trial.number, max(trial.intermediate_values.items())[1], skip_if_finished=True)
         elif _is_gone(trial, alone=plan.search.storage is None):
             reason = f"{trial.user_attrs[WORKER]} died"
             study._storage.set_trial_user_attr(trial._trial_id, f"{LEFT}{trial.number}", reason)

@@ -7,8 +7,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.spec.plan import Plan
+from sweeps.spec.space import same_params
 from sweeps.study import rungs
-from sweeps.study.attempts import NAMED, counted, is_repeat, origin
+from sweeps.study.attempts import BASELINE, NAMED, counted, is_repeat, origin
 
 TRIED_ALREADY = 20  # suggestions in a row that were trained before: the space has hardly any other left
 GRID_POINT = "grid_id"  # attribute of Optuna's grid sampler: which point a trial is
@@ -40,23 +41,27 @@ def queue_next(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) -> None:
     """
     if any(trial.state == TrialState.WAITING for trial in trials):
         return
-    if _may_begin_another(plan, trials) and _queue_start_point(study, len(trials)):
+    if _has_budget_for_another(plan, trials) and _queue_start_point(plan, study, trials):
         return
     promoted = _next_promotion(plan, trials)
     if promoted is not None:
         rungs.promote(plan, study, promoted)
 
 
-def _queue_start_point(study: Study, count: int) -> bool:
-    """Queue the next start point that is not among the study's trials, `count` in number; False where there is none."""
+def _queue_start_point(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) -> bool:
+    """Queue the next start point that no trial has trained; False where there is none."""
     points = dict(study.user_attrs.get(START_POINTS, {}))
-    while points:
-        name = next(iter(points))
-        study.enqueue_trial(points.pop(name), user_attrs={NAMED: name}, skip_if_exists=True)
+    # The baseline's own settings may lie beside the point that it has in the space.
+    trained = [trial.params for trial in trials if BASELINE not in trial.user_attrs]
+    is_queued = False
+    while points and not is_queued:
+        name, point = next(iter(points.items()))
+        del points[name]
+        if not plan.is_baseline(point) and not any(same_params(point, params) for params in trained):
+            study.enqueue_trial(point, user_attrs={NAMED: name})
+            is_queued = True
         study.set_user_attr(START_POINTS, points)
-        if len(study.get_trials(deepcopy=False)) > count:
-            return True
-    return False
+    return is_queued
 
 
 def _next_promotion(plan: Plan, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
@@ -68,16 +73,19 @@ def _next_promotion(plan: Plan, trials: Sequence[FrozenTrial]) -> FrozenTrial | 
 
 
 def _may_begin_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
-    if used(plan, trials) >= plan.budget or plan.rungs[0] > updates_left(plan, trials):
-        return False
-    return not is_exhausted(plan, trials)
+    return _has_budget_for_another(plan, trials) and not is_exhausted(plan, trials)
+
+
+def _has_budget_for_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
+    return used(plan, trials) < plan.budget and plan.rungs[0] <= updates_left(plan, trials)
 
 
 def is_exhausted(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
     """Return whether the sampler only suggests what was tried already; a grid has an end of its own."""
     if plan.search.sampler == "grid" or sum(map(is_repeat, trials)) < TRIED_ALREADY:  # asked of thousands, often
         return False
-    return all(map(is_repeat, sorted(counted(trials), key=origin)[-TRIED_ALREADY:]))
+    lasts = sorted(counted(trials), key=origin)[-TRIED_ALREADY:]
+    return all(is_repeat(trial) and trial.distributions == plan.distributions_of(trial.params) for trial in lasts)
 
 
 def updates_left(plan: Plan, trials: Sequence[FrozenTrial]) -> float:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import optuna
+import yaml
 from optuna.storages import RDBStorage
 from optuna.study import Study
 
@@ -74,9 +75,18 @@ def _value(key: str, identity: dict[str, Any], params: dict[str, Value]) -> Any:
     """Return what a setting was in a trial: a list where it is shared by others that differ, None where it had none."""
     specs, theirs = describe(Config), {**identity, **params}
     followers = [theirs[name] for name, spec in specs.items() if spec["same_as"] == key and name in theirs]
-    if key not in params and followers:
-        return [number for value in followers for number in (value if isinstance(value, list) else [value])]
     shared = specs[key]["same_as"]
     was_searched = f"{SPACE_PREFIX}{key}" in identity
     default = theirs.get(shared) if shared else None if was_searched else specs[key]["default"]
-    return theirs.get(key, default)
+    own = _layers(theirs.get(key, default))
+    if key in params or not followers:
+        return own
+    values = [own if value is None else _layers(value) for value in followers]  # null stands for the shared one
+    if any(value is None for value in values):
+        return None
+    return [number for value in values for number in (value if isinstance(value, list) else [value])]
+
+
+def _layers(value: Any) -> Any:
+    """Return the list that a choice stands for, which Optuna stores as text; any other value as it is."""
+    return yaml.safe_load(value) if isinstance(value, str) and value.startswith("[") else value

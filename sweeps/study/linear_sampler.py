@@ -85,7 +85,7 @@ class LinearSampler(BaseSampler):
         best = [self._point(params) for params, _ in scored[:BEST]]
         drawn = [self._anywhere(ANYWHERE), *(self._around(point, AROUND // len(best)) for point in best)]
         drawn += [self._around_priors(AROUND)] if has_priors else []
-        points = self._without_inactive(np.concatenate(drawn))
+        points = self._without_inactive(self._on_values(np.concatenate(drawn)))
         tried = {key for params, _ in current for key in _keys(self._point(params)[None])}
         fresh = np.array([key not in tried for key in _keys(points)])
         points = points[fresh] if fresh.any() else points  # a small space may have no others
@@ -144,6 +144,14 @@ class LinearSampler(BaseSampler):
             else:
                 middle = to_unit(dimension.distribution, prior.value)
                 column[:] = np.clip(self._rng.normal(middle, PRIOR_STD[prior.confidence], count), 0, 1)
+        return points
+
+    def _on_values(self, points: np.ndarray) -> np.ndarray:
+        """Move points of ranges with steps to the places of their values, so that equal settings are equal points."""
+        for column, dimension in zip(points.T, self._dimensions, strict=True):
+            d = dimension.distribution
+            if not _choices(dimension) and getattr(d, "step", None) is not None:
+                column[:] = [to_unit(d, from_unit(d, at)) for at in column]
         return points
 
     def _point(self, params: Mapping[str, Value]) -> np.ndarray:

@@ -149,7 +149,7 @@ class Objective:
         trial.set_user_attr(attempts.STEP, max(self._step, ended.step if ended is not None else 0))  # the budget's
         if ended is not None and ended.status == RunStatus.FINISHED:
             value = attempts.score_of(self._run)
-            trial.set_user_attr(attempts.OUTCOME, "complete")
+            trial.set_user_attr(attempts.OUTCOME, attempts.COMPLETE)
             self._worker.listener(TrialEnded(number, State.COMPLETE, score=value))
             return value
         if ended is not None and ended.status == RunStatus.KILLED and self._pruned:

@@ -170,12 +170,13 @@ class Worker:
 
     def _same_settings(self, trial: Trial, params: dict[str, Value]) -> FrozenTrial | None:
         """Find an earlier trial of the very same settings, which would give the same result, or will."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL)
         same = [
             t
             for t in self.study.get_trials(deepcopy=False, states=states)
             if attempts.origin(t) < attempts.origin(trial)
             and not attempts.is_repeat(t)
+            and (t.state != TrialState.FAIL or attempts.HOPELESS in t.user_attrs)
             and same_params(t.params, params)
         ]
         # The baseline's settings may lie beside the point of the space that it is seen as.
@@ -188,7 +189,10 @@ class Worker:
             trial.report(value, step)
         reason = f"{attempts.REPEATS}{attempts.origin(earlier)}"
         trial.set_user_attr(attempts.OUTCOME, reason)
-        self.listener(TrialEnded(trial.number, earlier.state.name, reason, earlier.value))
+        if attempts.HOPELESS in earlier.user_attrs:
+            trial.set_user_attr(attempts.HOPELESS, True)
+        state = State.COMPLETE if earlier.state == TrialState.COMPLETE else State.PRUNED
+        self.listener(TrialEnded(trial.number, state, reason, earlier.value))
         if earlier.state != TrialState.COMPLETE:
             raise optuna.TrialPruned(reason)
         assert earlier.value is not None

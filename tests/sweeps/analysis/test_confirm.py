@@ -116,6 +116,16 @@ def test_settings_that_fail_on_a_seed_are_not_better() -> None:
     assert "3 and 2 fresh seeds, 1 of trial-0005 failed" in alone.words()
 
 
+def test_of_two_that_fail_as_often_the_lower_mean_wins() -> None:
+    baseline, failing = candidate("tutorial", 20, 21), candidate("trial-0005", 5, 5.2)
+    for each in (baseline, failing):
+        each.failures = ["seed 3: d_loss is nan"]
+    failing.is_racing = False  # as any that failed
+    result = compare([baseline, failing])
+    assert result is not None
+    assert (result.winner, result.better) == (failing, False)
+
+
 def test_one_seed_shows_nothing() -> None:
     result = compare([candidate("tutorial", 20), candidate("trial-0003", 2)])
     assert result is not None

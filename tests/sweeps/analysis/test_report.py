@@ -232,6 +232,28 @@ def test_importances_take_fifteen_trials() -> None:
     assert sum(ped_anova(study).values()) == pytest.approx(1)
 
 
+def test_equal_scores_have_no_importances() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(16):
+        study.tell(study.ask({KEYS[0]: optuna.distributions.FloatDistribution(0, 1)}), 9.0)
+    assert fanova(study) == ped_anova(study) == {}
+
+
+def test_the_baseline_of_a_grid_is_none_of_its_trials(tmp_path: Path) -> None:
+    plan = read_plan(["search=custom", "search.sampler=grid", "model.dropout=0.1,0.4", f"records.root={tmp_path}"])
+    plan.folder.path.mkdir(parents=True)
+    study = optuna.create_study()
+    study.set_user_attr(identity.IDENTITY, {"fid_proxy_id": "cifar_cnn-x"})
+    for score in (9.0, 10.0):
+        study.tell(study.ask({dimension.key: dimension.distribution for dimension in plan.space}), score)
+    wanted = candidates(plan, study.get_trials())[:2]
+    for candidate, score in zip(wanted, (5.0, 7.0), strict=True):
+        candidate.seeds, candidate.scores, candidate.final = [1], [score], [score]
+    report = write_report(plan, study, compare(wanted, plan.baseline_name), None)
+    best = yaml.safe_load(report.best.read_text())
+    assert (best["trial"], best["run"]) == (None, "gan-confirm-tutorial-seed-1")
+
+
 def test_the_table_of_trials_tells_null_from_what_means_nothing() -> None:
     noise = "train.label_noise=interval(0,0.3) when train.loss=bce"
     plan = read_plan(["search=custom", "optim.generator_learning_rate=null,1e-4", "train.loss=bce,hinge", noise])
@@ -267,7 +289,7 @@ def test_without_confirmation_there_is_a_best_and_no_result(tmp_path: Path) -> N
 
 def test_a_tutorial_that_wins_is_not_confirmed_twice(tmp_path: Path) -> None:
     chosen = candidates(made_plan(tmp_path), made_study(made_plan(tmp_path)).get_trials())
-    assert chosen[0] == Candidate("tutorial", {}, 20.0)
+    assert chosen[0] == Candidate("tutorial", {}, 20.0, origin=0)
     assert all(candidate.params != {"model.bn_momentum": 0.8, "optim.learning_rate": 2e-4} for candidate in chosen[1:])
 
 

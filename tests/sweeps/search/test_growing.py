@@ -12,7 +12,7 @@ from experiments.records.folders import RunFolder, write_json
 from gan.errors import ConfigError
 from sweeps.display.events import TrialBegan, TrialEnded
 from sweeps.spec.read_plan import read_plan
-from sweeps.study import attempts, identity, rungs, storage
+from sweeps.study import attempts, budget, identity, rungs, storage
 
 pytestmark = pytest.mark.usefixtures("forks")
 
@@ -160,6 +160,40 @@ def test_a_small_space_ends_a_search_of_many_updates_within_them(tmp_path: Path,
     assert search.run(lambda: len(search.study.get_trials(deepcopy=False)) > 90)
     assert rungs.updates_spent(search.plan, search.study.get_trials()) <= updates
     assert len([trial for trial in search.trials if not attempts.is_repeat(trial)]) <= 2
+
+
+def test_settings_that_diverged_are_not_trained_again(tmp_path: Path) -> None:
+    settings = ["model.dropout=0.25,0.3", *GROWING[1:], "search.trials=12", "search.workers=1"]
+    search = Search(tmp_path, *settings)
+    assert search.run()
+    diverged = [trial for trial in search.trials if trial.params["model.dropout"] == 0.3]
+    assert len(diverged) > 1
+    assert [trial.state.name for trial in diverged] == ["FAIL"] + ["PRUNED"] * (len(diverged) - 1)
+    assert all(attempts.HOPELESS in trial.user_attrs for trial in diverged)
+
+
+def test_a_space_without_other_settings_goes_on_when_it_is_extended(tmp_path: Path) -> None:
+    common = [*GROWING[1:], "search.trials=40", "search.workers=1"]
+    search = Search(tmp_path, "model.latent_dim=range(16,33,16)", *common)
+    assert search.run()
+    begun = len(search.trials)
+    assert begun < 40
+    assert budget.is_exhausted(search.plan, search.study.get_trials())
+    wider = Search(tmp_path, "model.latent_dim=range(16,257,16)", *common, "search.extend=true")
+    assert not budget.is_exhausted(wider.plan, wider.study.get_trials())
+    assert wider.run()
+    assert len(wider.trials) == 40
+
+
+def test_a_preset_beside_the_baselines_point_is_tried(tmp_path: Path) -> None:
+    """The tutorial has momenta layer by layer; in the space they are seen as the one that `defaults` has."""
+    space = ["model.bn_momentum=choice(0.7,0.8,0.9)", "model.leaky_relu_alpha=choice(0.1,0.2,0.3)", *GROWING[1:]]
+    search = Search(tmp_path, *space, "search.start_from=[defaults]", "search.trials=2", "search.workers=1")
+    assert search.run()
+    first, second = sorted(search.trials, key=lambda trial: attempts.origin(trial))
+    assert first.params == second.params
+    assert second.user_attrs[attempts.NAMED] == "defaults"
+    assert not attempts.is_repeat(second)
 
 
 @pytest.mark.parametrize("is_new", [True, False])

@@ -456,6 +456,7 @@ def test_settings_to_begin_with_that_are_not_there(settings: str, message: str, 
             ["search.start_from=[quick,tuned]", "search.trials=2"],
             "search.start_from must be fewer than search.trials=2",
         ),
+        (["search.updates=90000", "search.sampler=grid", "optim.learning_rate=1e-4,2e-4"], "absent in a grid"),
         (["search.start_from=[quick]", "search.sampler=grid", "optim.learning_rate=1e-4,2e-4"], "absent in a grid"),
     ],
 )

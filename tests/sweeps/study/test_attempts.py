@@ -55,6 +55,17 @@ def test_a_worker_that_is_gone_costs_its_trial_no_retry(case: str, tmp_path: Pat
     assert attempts.counted(study.trials) == study.trials[1:]
 
 
+def test_a_trial_whose_worker_died_right_after_its_end_is_complete(tmp_path: Path) -> None:
+    pid, start = ended()
+    study = running(pid, attempts.host(), start)
+    trial = optuna.trial.Trial(study, study.trials[0]._trial_id)
+    trial.report(40.0, 100)
+    trial.report(30.0, 200)
+    trial.set_user_attr(attempts.OUTCOME, attempts.COMPLETE)
+    attempts.requeue_lost(plan(tmp_path), study)
+    assert [(t.state, t.value) for t in study.trials] == [(TrialState.COMPLETE, 30.0)]
+
+
 def test_a_stopped_trial_waits_with_its_scores(tmp_path: Path) -> None:
     """What a person sees of it: it is stopped, no failure, until a worker resumes it."""
     study = running(os.getpid(), attempts.host(), attempts.start_of(os.getpid()))

@@ -80,6 +80,22 @@ def test_settings_that_were_not_searched_have_the_value_of_all_trials(earlier: P
     assert learn_from(narrow)["earlier"] == [{"model.dropout": dropout} for dropout in (0.4, 0.1, 0.4, 0.1)]
 
 
+def test_null_and_lists_of_layers_are_numbers_to_a_shared_setting(tmp_path: Path) -> None:
+    dim = "model.latent_dim=range(16,129,16)"
+    rates = ["search=custom", "optim.generator_learning_rate=null,1e-4", dim]
+    searched(plan_of(tmp_path, "rates", space=rates), [{"optim.generator_learning_rate": None, "model.latent_dim": 16}])
+    momenta = ["search=custom", "model.generator.bn_momentum=[0.7,0.9],0.9,null", dim]
+    searched(
+        plan_of(tmp_path, "momenta", space=momenta),
+        [{"model.generator.bn_momentum": "[0.7,0.9]", "model.latent_dim": 16}],
+    )
+    shared = ["search=custom", "optim.learning_rate=interval(1e-4,1e-3)", "model.bn_momentum=interval(0.5,0.95)", dim]
+    (points,) = learn_from(plan_of(tmp_path, "now", "search.learn_from=[rates]", space=shared)).values()
+    assert points[0]["optim.learning_rate"] == pytest.approx(2e-4)
+    (points,) = learn_from(plan_of(tmp_path, "now", "search.learn_from=[momenta]", space=shared)).values()
+    assert points[0]["model.bn_momentum"] == pytest.approx(0.8, abs=0.02)
+
+
 def test_shared_settings_stand_for_those_that_follow_them(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "earlier", space=["search=custom", "optim.learning_rate=interval(1e-5,1e-3)"])
     searched(plan, [{"optim.learning_rate": 4e-4}])

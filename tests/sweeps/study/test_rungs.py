@@ -207,7 +207,7 @@ def test_updates_are_a_budget_that_is_never_exceeded() -> None:
 def test_start_points_come_first_and_use_up_the_budget_like_any_trial() -> None:
     study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.trials=4"))
     study.tell([9.0, 8.0, 7.0], baseline=True)
-    points = {"again": {"model.dropout": 0.1}, **{f"point {k}": {"model.dropout": k / 10} for k in (2, 3, 4, 5)}}
+    points = {"again": {"model.dropout": 0.25}, **{f"point {k}": {"model.dropout": k / 10} for k in (2, 3, 4, 5)}}
     study.study.set_user_attr(budget.START_POINTS, points)
     for _ in range(3):
         assert budget.may_begin(study.plan, study.trials, 0.0)

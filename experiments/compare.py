@@ -29,7 +29,7 @@ from experiments.cli.paths import shown
 from experiments.cli.progress import Output, say, say_words, stage
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
 from experiments.reports.comparison_figures import LINES, Mark, Sections, Sheet, counts, draw
-from experiments.reports.ending import end
+from experiments.reports.ending import command, say_next
 from experiments.reports.figures import COLOURS
 from experiments.reports.groups import (
     MOST_RUNS,
@@ -44,6 +44,7 @@ from experiments.reports.groups import (
     marks,
     read_compared,
 )
+from experiments.reports.index import refresh
 from experiments.reports.page import render
 from experiments.reports.result import columns, heading, ranking, result
 from experiments.reports.slider import Slider, as_jpeg, make_slider
@@ -115,10 +116,14 @@ def main(args: Comparison) -> int:
     for line in filter(None, map(lineage, runs)):
         say_words(console, f"networks {line}")
     say(console, f"page     {shown(page)}")
-    scores = {run.name: run.value(ranking(groups)) for run in runs}
-    _, lowest = min((math.inf if score is None else score, name) for name, score in scores.items())
-    end(records, console, "experiments/generate.py", lowest)
+    refresh(records, console)
+    lowest = min(runs, key=lambda run: _or_infinite(run.value(ranking(groups))))
+    say_next(console, command(lowest.folder.records, "experiments/generate.py", lowest.name))
     return 0
+
+
+def _or_infinite(score: float | None) -> float:
+    return math.inf if score is None else score
 
 
 def _out(args: Comparison, records: Records) -> Path | None:

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 from argparse import Namespace
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
@@ -36,7 +37,7 @@ from experiments.processes.process import PRELOAD, fork_server
 from experiments.processes.process import start as start_program
 from experiments.records import journal
 from experiments.records.folders import Records, new_folder, read_json
-from experiments.records.overview import read_runs
+from experiments.records.overview import Overview, read_runs
 from experiments.records.status import FailureKind, RunState, RunStatus
 from experiments.reports.ending import command, end, end_of_run, say_next
 from experiments.reports.groups import MOST_RUNS
@@ -50,7 +51,8 @@ from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
 
 RATES = ("optim.learning_rate", "optim.generator_learning_rate", "optim.discriminator_learning_rate")
-PART = "GAN_TUNER_PART_OF_MULTIRUN"  # variable of the environment of its runs
+PART = "GAN_TUNER_PART_OF_MULTIRUN"  # variable of the environment of its runs: which multirun it is
+MULTIRUN = "multirun"  # the tag of its runs that says so
 
 
 def main(arguments: list[str]) -> int:
@@ -134,6 +136,8 @@ def _check_flags(args: Namespace) -> None:
 
 def _train(run: start.Run, node: DictConfig, notified: str | None, console: Console) -> int:
     tags = {journal.BY_HAND: "true"} if run.resumed and run.folder.is_of_study else {}
+    if PART in os.environ:
+        tags[MULTIRUN] = os.environ[PART]
     with first_collected(run.resume_command) as caught:
         outcome = hydra_app.record(
             node,
@@ -204,9 +208,9 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     def task(_: DictConfig) -> None:
         job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
         own = ["--config-dir", args.config_dir] if args.config_dir else []
-        code, number = _child([*own, *job, *told])
+        code, number = _child([*own, *job, *told], multirun)
         if number is not None:
-            _end_stopped_multirun(records, before, [own_part(job) for job in jobs[len(codes) + 1 :]], console)
+            _end_stopped_multirun(records, multirun, [own_part(job) for job in jobs[len(codes) + 1 :]], console)
             sys.exit(entry.stopped_by(number))  # and no run after it
         codes.append(code)
         if code:
@@ -215,7 +219,7 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     console = Output()
     say_what_is_set_aside(console)
     records = Records.at(config.records.root)
-    before = {run.name for run in records.all_runs()}
+    multirun = f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}"
     folder: Path | None = None  # of the multirun itself
     if not any(override.key_or_group == "hydra.sweep.dir" for override in parse(overrides)):
         records.check_writable()
@@ -226,7 +230,7 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} runs failed: " + "; ".join(failures), file=sys.stderr)
     if set(codes) != {USAGE_ERROR}:
-        _end_multirun(records, before, console)
+        _end_multirun(records, multirun, console)
         return FAILED if failures else 0
     if folder is not None:  # no run began, so there is nothing to record
         shutil.rmtree(folder)
@@ -235,35 +239,37 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     return USAGE_ERROR
 
 
-def _end_multirun(records: Records, before: set[str], console: Console) -> None:
+def _end_multirun(records: Records, multirun: str, console: Console) -> None:
     """End with the command that compares what was trained.
 
     Args:
         records: of the runs.
-        before: names of the runs that were there before.
+        multirun: the tag of the runs.
         console: where the command is printed.
     """
-    made = [run for run in read_runs(records) if run.name not in before and not run.study and run.score is not None]
+    made = [run for run in _runs_of(records, multirun) if not run.study and run.score is not None]
     alike = len({run.alike for run in made}) == 1 and 2 <= len(made) <= MOST_RUNS
     words = [run.name for run in reversed(made)] if alike else []
     end(records, console, f"experiments/{'compare' if alike else 'runs'}.py", *words)
 
 
-def _end_stopped_multirun(records: Records, before: set[str], not_begun: list[str], console: Console) -> None:
+def _runs_of(records: Records, multirun: str) -> list[Overview]:
+    return [run for run in read_runs(records) if run.tags.get(MULTIRUN) == multirun]
+
+
+def _end_stopped_multirun(records: Records, multirun: str, not_begun: list[str], console: Console) -> None:
     """Say what was not begun, and end with the command that resumes the run that was stopped."""
     if not_begun:
         say_words(console, f"stopped  before {'; '.join(not_begun)}")
     refresh(records, console)
-    stopped = next(
-        (run for run in read_runs(records) if run.name not in before and run.state == RunState.STOPPED), None
-    )
+    stopped = next((run for run in _runs_of(records, multirun) if run.state == RunState.STOPPED), None)
     if stopped is not None:
         say_next(console, command(records, "experiments/run.py", f"resume={stopped.name}"))
 
 
-def _child(arguments: list[str]) -> tuple[int, int | None]:
+def _child(arguments: list[str], multirun: str) -> tuple[int, int | None]:
     """Exit code of a run, and the signal that reached us meanwhile: the run then saves its state."""
-    environment = {**os.environ, PART: "1"}
+    environment = {**os.environ, PART: multirun}
     # In the same session: Ctrl-C and Ctrl-Z are for all.
     process = start_program(Path(__file__), arguments, environment=environment)
     caught: list[int] = []

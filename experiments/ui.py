@@ -149,6 +149,8 @@ def _answers(process: "subprocess.Popen[bytes]", port: int, caught: list[int]) -
 def _say(console: Console, records: Records, port: int, place: str, log: Path) -> None:
     if file_of(records).exists():  # not before there is a run
         say(console, f"index      {file_of(records).as_uri()}")
+    if not records.all_runs():
+        console.print(f"no runs:   none in {shown(records.root)} yet; python experiments/run.py trains one")
     console.print(f"all runs:  http://{HOST}:{port}{place}")
     console.print(f"           links that runs print go there from now on; log: {shown(log)}; Ctrl-C ends it")
 

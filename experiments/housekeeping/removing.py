@@ -27,7 +27,7 @@ from experiments.reports.index import refresh
 from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
-from experiments.tracking.removal import finish, move_aside, names_unfinished, set_aside, unfinished
+from experiments.tracking.removal import finish, is_only_noted, move_aside, names_unfinished, set_aside, unfinished
 from gan.errors import ConfigError, first_line
 
 
@@ -44,7 +44,7 @@ def remove(args: Removal) -> int:
     fix_tracking_uri()
     records = Records.at(args.records.root)
     console = Output(highlight=False, markup=False, soft_wrap=True)
-    begun = [folder.name for folder in unfinished(records)]
+    begun = [folder.name for folder in unfinished(records) if not is_only_noted(folder)]
     references = [reference for reference in args.run if not names_unfinished(records, reference)]
     if begun and "last" in references:
         remedy = f"the removal of {', '.join(begun)} was interrupted; `runs.py repair` finishes it"

@@ -18,8 +18,9 @@ from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri, public, tracking_uri
 from experiments.tracking.connection import connect
 from experiments.tracking.consistency import Findings, check, correct_places
-from experiments.tracking.removal import finish, remove_from_mlflow, unfinished
+from experiments.tracking.removal import Removed, finish, forget, remove_from_mlflow, unfinished
 from experiments.tracking.sync import reason
+from gan.errors import ConfigError
 
 NAMED = 3  # runs of a kind that are named
 
@@ -27,7 +28,8 @@ NAMED = 3  # runs of a kind that are named
 @dataclass
 class Repair:
     remove: bool = setting(False, "remove MLflow's runs whose folders are gone")
-    yes: bool = setting(False, "do not ask, with remove=true")
+    forget: bool = setting(False, "give up what servers that cannot be reached have of removed runs")
+    yes: bool = setting(False, "do not ask, with remove=true or forget=true")
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 
@@ -45,6 +47,8 @@ def repair(args: Repair) -> int:
         with stage(console, "removing"):
             removed = finish(records)
         say_words(console, f"begun    {', '.join(names)}: their removal was interrupted; now {_how(removed.left)}")
+        if removed.left and args.forget:
+            _forget(records, removed, args.yes, console)
         code = say_left(removed, records, console)
     try:
         with stage(console, "comparing the records with MLflow"), native_stderr_to(Path(os.devnull)):
@@ -52,7 +56,12 @@ def repair(args: Repair) -> int:
     except Exception as error:  # whatever MLflow, its database or the network raise
         return _cannot_be_asked(error, records, console)
     if found.without_folder and args.remove:
-        _remove(records, found, args.yes, console)
+        try:
+            _remove(records, found, args.yes, console)
+        except ConfigError:
+            raise
+        except Exception as error:  # the same, while it is asked to remove them
+            return _cannot_be_asked(error, records, console)
     return max(code, _say(records, found, console))
 
 
@@ -101,6 +110,15 @@ def _say(records: Records, found: Findings, console: Console) -> int:
     searches = f"{studies:,} search{'es' if studies != 1 else ''}"
     say_words(console, f"whole    {counted(runs, 'run')} and {searches}: folders and MLflow say the same")
     return entry.FINISHED
+
+
+def _forget(records: Records, removed: Removed, yes: bool, console: Console) -> None:
+    """Give up what stores have of removed runs, after asking."""
+    stores = ", ".join(removed.left)
+    if agreed(f"leave what {stores} has of removed runs there, for good?", yes):
+        forget(records, removed.left)
+        removed.left = {}
+        say_words(console, f"forgot   what {stores} has of removed runs")
 
 
 def _some(names: list[str]) -> str:

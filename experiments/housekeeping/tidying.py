@@ -98,4 +98,5 @@ def _tidy_rest(records: Records, dry_run: bool, console: Console) -> tuple[int, 
         return size, entry.FINISHED
     for path in left:
         remove_leftover(path)
-    return size, say_left(finish(records), records, console)
+    code = say_left(finish(records), records, console)
+    return size - size_of(records.removed), code

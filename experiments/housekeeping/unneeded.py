@@ -24,6 +24,10 @@ from gan.errors import ConfigError
 BASELINE = 0  # the trial with the settings that all others are compared with
 RESTING_SECONDS = 3600.0  # after which what a process was writing is not written any more
 TEMPORARY = re.compile(r"\..+\.(\d+)(?:-[0-9a-f]+)?\.(?:tmp|keras)")  # as `gan.arrays.temporary_name` names files
+OF_A_RUN = {  # what programs write into a run's folder: one with anything else is a person's
+    ".hydra", ".lock", "checkpoints", "code.diff", "generated", "generator.keras", "metrics.jsonl", "plots", "run.log",
+    "samples", "samples.gif", "tensorflow.log", "tracking.json",
+}  # fmt: skip
 PAUSED, PRUNED, FAILED, BEATEN = RunState.PAUSED, RunState.PRUNED, RunState.FAILED, "beaten"
 
 
@@ -129,10 +133,10 @@ def leftovers(records: Records) -> Iterator[Path]:
             yield file
     yield from (file for file in records.root.glob(".unfinished-mlflow-*") if _is_old(file))
     for folder in records.runs.glob("*/"):
-        files = {file.name for file in folder.iterdir()}
-        never_began = not files - {"run.json", ".lock"}
-        half_removed = not files & {"config.yaml", "run.json"}
-        if (never_began or half_removed) and _is_old(folder):
+        names = {file.name for file in folder.iterdir()}
+        never_began = not names - {"run.json", ".lock"}
+        half_removed = not names & {"config.yaml", "run.json"} and not names - OF_A_RUN
+        if (never_began or half_removed) and not folder.is_symlink() and _is_old(folder):
             yield folder
 
 

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 
 from experiments.cli.entry import FAILED, FINISHED
-from experiments.cli.progress import say_words
+from experiments.cli.progress import LABEL, say_words
 from experiments.records.folders import Records
 from experiments.reports.ending import command, say_next
 from experiments.tracking.removal import Removed
@@ -45,5 +45,6 @@ def say_left(removed: Removed, records: Records, console: Console) -> int:
     for store, problem in removed.left.items():
         say_words(console, f"left     what {store} has of them: {problem}")
     if removed.left:
+        say_words(console, " " * LABEL + "`runs.py repair forget=true` gives that up, for a server that is gone")
         say_next(console, command(records, "experiments/runs.py", "repair"))
     return FAILED if removed.left else FINISHED

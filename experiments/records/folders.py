@@ -33,7 +33,7 @@ class InUse(ConfigError):
 
 def default_root() -> Path:
     """Return the root of the project's own records, mlruns/."""
-    return ROOT / "mlruns"
+    return (ROOT / "mlruns").resolve()  # may be a link to another disk
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ class Records:
         except FileNotFoundError:
             names = ", ".join(folder.name for folder in self.all_studies()) or "none"
             problem = f"it has no best.yaml, which a finished search leaves; studies: {names}"
-        except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
+        except (OSError, TypeError, KeyError, ValueError, yaml.YAMLError) as error:
             problem = f"{file} is damaged: {type(error).__name__}"
         raise ConfigError(key, "the winner of a finished search", f"{BEST}{study}", problem)
 

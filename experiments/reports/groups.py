@@ -156,9 +156,13 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
     if study not in {folder.name for folder in records.all_studies()} or not file.is_file():
         names = ", ".join(f.name for f in records.all_studies() if (f.path / "trials.csv").is_file()) or "none"
         raise ConfigError("study", "a finished search", study, f"known: {names}")
-    with open(file, newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["state"] == "COMPLETE"]
-    runs = [RunFolder(records.runs / row["run"]) for row in sorted(rows, key=lambda row: float(row["score"]))]
+    try:
+        with open(file, newline="", encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["state"] == "COMPLETE"]
+        runs = [RunFolder(records.runs / row["run"]) for row in sorted(rows, key=lambda row: float(row["score"]))]
+    except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+        remedy = f"{file} is damaged: {type(error).__name__}; the search, run again, writes it anew"
+        raise ConfigError("study", "one with undamaged records", study, remedy) from error
     return [run for run in runs if run.config.is_file()][:top]
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from experiments.cli.overrides import as_text
 from experiments.records.folders import Records
 from experiments.tracking.ui_address import HOST, PORT, ui_address
 from gan.errors import ConfigError, without_password
@@ -62,7 +63,10 @@ def serve_command(records: Records) -> str | None:
     if file == Records.at(None).database:
         return "make ui"
     if file == records.database:
-        return f"make ui {shlex.quote(f'RECORDS={records.root}')}"
+        root = str(records.root)
+        if re.fullmatch(r"[\w./+,:@-]+", root):
+            return f"make ui RECORDS={root}"
+        return shlex.join(["python", "experiments/ui.py", as_text(f"records.root={root}")])  # make would read a $ in it
     if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
         python = shlex.quote(sys.executable)
         quiet = "MLFLOW_DISABLE_TELEMETRY=true"

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXPERIMENT = "gan"
+ROOT_TAG = "records_root"  # of a run: the folder of its records, as several may share a store
 OWN_DATABASE = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
 UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
 ALREADY_THERE = ("BAD_REQUEST", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes for a row that is there already
@@ -152,6 +153,18 @@ def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Expe
             )
 
         return insert(find_or_create)
+
+
+def own_experiments(client: "MlflowClient") -> list[str]:
+    """Return the ids of all experiments that this program has made, whatever MLFLOW_EXPERIMENT_NAME was then."""
+    every: list[Experiment] = []
+    token = None
+    while True:
+        page = client.search_experiments(page_token=token)
+        every += page
+        token = page.token
+        if not token:
+            return [each.experiment_id for each in every if VIEW_TAG in each.tags or each.name == experiment_name()]
 
 
 def insert(write: Callable[[], T]) -> T:

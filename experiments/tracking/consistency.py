@@ -10,7 +10,7 @@ import yaml
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.overview import is_in_use, read_best
 from experiments.tracking.address import sqlite_file, tracking_uri
-from experiments.tracking.connection import EXPERIMENT, connect, experiment_name, get_run, is_gone
+from experiments.tracking.connection import EXPERIMENT, ROOT_TAG, connect, get_run, is_gone, own_experiments
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.experiment import VIEW_TAG
 from experiments.tracking.relocation import relocate
@@ -74,34 +74,35 @@ def check(records: Records) -> Findings:
                     found.behind.append(folder.name)
             except ConfigError as error:  # its journal is damaged
                 found.broken.append(f"{folder.name}: {error}")
-    if sqlite_file(uri) == records.database:  # in another store are runs of other records, too
+    if sqlite_file(uri) == records.database:
         mine = {run_id for folder in folders for run_id in folder.mlflow_run_ids()}
         for run_id, run in known.items():
             place = run.data.tags.get("run_folder")
-            if place and run_id not in mine and not (records.root / place / "run.json").is_file():
+            is_mine = run.data.tags.get(ROOT_TAG) == str(records.root)  # other records may deliver to it, too
+            if place and is_mine and run_id not in mine and not (records.root / place / "run.json").is_file():
                 found.without_folder[run_id] = f"{run.info.run_name} ({place})"
     found.broken += [*_broken_studies(records), *_broken_runs(records)]
     return found
 
 
 def _runs_of(client: "MlflowClient", ids: Iterable[str]) -> dict[str, "Run"]:
-    """Return all runs of the experiment that the records go to, and runs of other experiments by their ids.
+    """Return all runs of our experiments, and runs of other experiments by their ids.
 
     Those in the trash are among them.
     """
-    experiment = client.get_experiment_by_name(experiment_name())
-    runs = _runs_in(client, experiment.experiment_id) if experiment is not None else {}
+    experiments = own_experiments(client)
+    runs = _runs_in(client, experiments) if experiments else {}
     elsewhere = [get_run(client, run_id) for run_id in ids if run_id not in runs]
     return runs | {run.info.run_id: run for run in elsewhere if run is not None}
 
 
-def _runs_in(client: "MlflowClient", experiment_id: str) -> dict[str, "Run"]:
+def _runs_in(client: "MlflowClient", experiments: list[str]) -> dict[str, "Run"]:
     from mlflow.entities import ViewType
 
     runs: dict[str, Run] = {}
     token: str | None = None
     while True:
-        page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, max_results=PAGE, page_token=token)
+        page = client.search_runs(experiments, run_view_type=ViewType.ALL, max_results=PAGE, page_token=token)
         runs |= {run.info.run_id: run for run in page}
         token = page.token
         if not token:

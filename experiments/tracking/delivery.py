@@ -10,6 +10,7 @@ from experiments.records.journal import Artifact, Image, Model, Scalars, Winner
 from experiments.tracking.address import links_begin, public, sqlite_file, tracking_uri
 from experiments.tracking.connection import (
     OWN_DATABASE,
+    ROOT_TAG,
     WORKFLOW,
     RunDeleted,
     check_experiment,
@@ -18,6 +19,7 @@ from experiments.tracking.connection import (
     get_run,
     insert,
     is_gone,
+    own_experiments,
 )
 from experiments.tracking.delivered import Delivered, read_stores
 from experiments.tracking.run_writer import RunWriter, batches_of, dataset_entry
@@ -166,12 +168,17 @@ class Delivery:
         others = [(key, state) for key, state in self._stores.items() if state is not self._state]
         for key, state in [("", self._state), *others]:
             run = get_run(client, state["run_id"]) if "run_id" in state else None
-            if run is not None:
+            if run is not None and not self._is_of_another(run):
                 if state is not self._state:
                     self._state.clear()
                     self._state.update(self._stores.pop(key))
                 return run
         return None
+
+    def _is_of_another(self, run: "Run") -> bool:
+        """Return whether a run in the store is that of another folder, of which this one is a copy."""
+        place = self._folder.records.root / run.data.tags.get("run_folder", "")
+        return place != self._folder.path and run.info.run_id in RunFolder(place).mlflow_run_ids()
 
     def _check(self, client: "MlflowClient", run: "Run", facts: dict[str, Any]) -> None:
         """Deliver all of the journal again to a store that lacks some of it. Raises RunDeleted."""
@@ -209,14 +216,16 @@ class Delivery:
         experiment_id = self._state["experiment_id"]
         if "run_id" not in self._state:
             # If a run was created but the answer, or the state of it, was lost, its tag run_folder finds it.
-            mine = (
-                f"tags.run_folder = '{facts['tags']['run_folder']}'" if "'" not in facts["tags"]["run_folder"] else None
+            records = self._folder.records
+            own = {"run_folder": self._folder.path.relative_to(records.root).as_posix(), ROOT_TAG: str(records.root)}
+            known = self._created_before(
+                client, {own["run_folder"], str(facts["tags"]["run_folder"])}, facts["created"]
             )
-            known = client.search_runs([experiment_id], mine) if mine else []
-            known = [run for run in known if run.info.start_time == facts["created"]]
             if known:
                 self._retrying = True
-            name, tags = facts.get("title", self._folder.name), {**facts["tags"], **self._parent(client, facts)}
+                self._state["experiment_id"] = experiment_id = known[0].info.experiment_id
+            name = facts.get("title", self._folder.name)
+            tags = {**facts["tags"], **own, **self._parent(client, facts)}
             run = known[0] if known else client.create_run(
                 experiment_id, start_time=facts["created"], tags=tags, run_name=name
             )  # fmt: skip
@@ -227,6 +236,13 @@ class Delivery:
         inputs = DatasetInput(dataset_entry(facts["dataset"]), [InputTag("mlflow.data.context", "training")])
         insert(lambda: client.log_inputs(run_id, [inputs]))  # runs of the same images share the entry
         self._state["described"] = True
+
+    def _created_before(self, client: "MlflowClient", places: set[str], created: int) -> "list[Run]":
+        """Return the run of a folder, which may have been renamed, that the store has already."""
+        experiments = own_experiments(client)
+        filters = [f"tags.run_folder = '{place}'" for place in sorted(places) if "'" not in place]
+        runs = [run for each in filters for run in client.search_runs(experiments, each)]
+        return [run for run in runs if run.info.start_time == created and not self._is_of_another(run)]
 
     def _parent(self, client: "MlflowClient", facts: dict[str, Any]) -> dict[str, str]:
         """Return MLflow's tag for a run of a study. Raises RuntimeError as long as the study itself is not there."""

@@ -13,6 +13,7 @@ PLACES = (  # tables and columns of MLflow's
     ("model_versions", "storage_location"),
     ("model_versions", "source"),
     ("trace_tags", "value"),
+    ("tags", "value"),
 )
 SECONDS = 60.0  # to wait for another process that writes
 

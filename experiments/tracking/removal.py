@@ -9,6 +9,7 @@ import errno
 import fnmatch
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,8 @@ def _removing(records: Records) -> FileLock:
 
 def _finish(records: Records) -> Removed:
     done = Removed()
+    folders = [*records.all_runs(), *records.all_studies()]
+    of_others = {run_id for folder in folders for run_id in folder.mlflow_run_ids()}  # where the folder was a copy
     for path in sorted(records.removed.glob("*/")):
         if not any(path.iterdir()):  # killed before the run was moved here
             path.rmdir()
@@ -95,15 +98,17 @@ def _finish(records: Records) -> Removed:
         run = RunFolder(path)
         stores, _ = read_stores(run.delivery)
         for key in [key for key, state in stores.items() if "run_id" in state]:
-            problem = done.left.get(key) or _remove_from(records, key, str(stores[key]["run_id"]), done)
+            run_id = str(stores[key]["run_id"])
+            problem = "" if run_id in of_others else done.left.get(key) or _remove_from(records, key, run_id, done)
             if problem:
                 done.left[key] = problem
             else:
                 del stores[key]
         if stores:
             write_json(run.delivery, {"stores": stores})
+        if not (stores and is_only_noted(run)):  # else its files went before
+            done.names.append(path.name)
         _remove_files(path, {run.delivery} if stores else set())
-        done.names.append(path.name)
     with contextlib.suppress(OSError):  # some are left
         records.removed.rmdir()
     return done
@@ -112,6 +117,30 @@ def _finish(records: Records) -> Removed:
 def unfinished(records: Records) -> list[RunFolder]:
     """Return the runs that were set aside and are not wholly removed, by name."""
     return [RunFolder(path) for path in sorted(records.removed.glob("*/")) if any(path.iterdir())]
+
+
+def is_only_noted(run: RunFolder) -> bool:
+    """Return whether all that is left of a run that was set aside is the note of stores that still have it."""
+    return all(file == run.delivery for file in run.path.iterdir())
+
+
+def forget(records: Records, left: Iterable[str]) -> None:
+    """Give up what stores still have of runs that were set aside.
+
+    Args:
+        records: where they were.
+        left: the stores, as `Removed.left` names them.
+    """
+    with _removing(records):
+        for run in filter(is_only_noted, unfinished(records)):
+            stores, _ = read_stores(run.delivery)
+            kept = {key: state for key, state in stores.items() if key not in left}
+            if kept:
+                write_json(run.delivery, {"stores": kept})
+            else:
+                shutil.rmtree(run.path)
+        with contextlib.suppress(OSError):  # some are left
+            records.removed.rmdir()
 
 
 def names_unfinished(records: Records, reference: str) -> bool:
@@ -136,7 +165,7 @@ def _remove_from(records: Records, key: str, run_id: str, done: Removed) -> str:
         with native_stderr_to(Path(os.devnull)):
             is_marked = remove_from_mlflow(connect(records, uri), run_id, uri)
     except Exception as error:  # whatever MLflow, its database or the network raise: others may still go
-        return reason(error, records)
+        return reason(error, records, uri)
     if is_marked and public(uri) not in done.marked:
         done.marked.append(public(uri))
     return ""

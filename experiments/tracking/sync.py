@@ -53,16 +53,19 @@ def deliver(folder: RunFolder, console: Console) -> bool:
     return not refused
 
 
-def reason(error: Exception, records: Records) -> str:
-    """Say in one line why MLflow cannot be reached.
+def reason(error: Exception, records: Records, uri: str = "") -> str:
+    """Say in one line why MLflow cannot be reached, or a file of the records cannot be written.
 
     The line has the system's words for a chain of network errors, and the database's for an error of it.
 
     Args:
         error: what was raised.
         records: whose MLflow was asked.
+        uri: the address that was asked; by default the present one.
     """
-    uri = tracking_uri(records)
+    if isinstance(error, OSError) and error.filename is not None:
+        return explained(error)
+    uri = uri or tracking_uri(records)
     if "mlflow db upgrade" in str(error):
         return f"its tables are of another version of MLflow; after a backup: mlflow db upgrade {in_shell(uri)}"
     if system := re.search(r"\[Errno -?\d+\] [\w ]+", str(error)):

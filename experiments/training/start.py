@@ -191,10 +191,10 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
         raise ConfigError("train.steps", f"{config.train.steps}, as in the run", new.train.steps, remedy)
     for key in keys:
         put(config, key, new_values[key])
-    if checkpoint is not None and config.train.steps < checkpoint.step:
-        raise ConfigError(
-            "train.steps", f"at least {checkpoint.step}, the step that the run has reached", config.train.steps
-        )
+    # What was recorded may be beyond the checkpoint where the run was killed.
+    reached = max(checkpoint.step, read_run(folder).step) if checkpoint is not None else 0
+    if config.train.steps < reached:
+        raise ConfigError("train.steps", f"at least {reached}, the step that the run has reached", config.train.steps)
     _check_devices(config)
 
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)

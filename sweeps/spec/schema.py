@@ -74,7 +74,9 @@ class SearchConfig:
         "hours of search, summed over all sessions, after which no trial is started or promoted; running ones finish",
         POSITIVE,
     )
-    updates: int | None = setting(None, "budget of updates of all trials together, never exceeded; not with sampler=grid", COUNT)
+    updates: int | None = setting(
+        None, "budget of updates of all trials together, never exceeded; not with sampler=grid", COUNT
+    )
     steps: int = setting(5000, "updates of the longest trials", Interval(SCORES, 10**9))
     min_steps: int | None = setting(
         None, "updates of the shortest trials, with pruner=asha; by default about a tenth of steps", COUNT

@@ -418,6 +418,24 @@ def test_the_best_trials_of_a_search(root: Path) -> None:
     assert [run.name for run in folders] == ["a-seed-0", "b", "a-seed-1"]
 
 
+def test_a_table_of_trials_that_was_saved_by_another_program_is_one_line(root: Path) -> None:
+    study = root / "studies" / "gan"
+    study.mkdir(parents=True)
+    (study / "run.json").write_text("{}")
+    (study / "trials.csv").write_text("trial;state;score;run\n0;COMPLETE;9;b\n")
+    with pytest.raises(ConfigError, match=r"study must be one with undamaged records; got 'gan' \(.*trials.csv is"):
+        find_runs(Records(root), [], "gan", 2)
+
+
+def test_the_last_line_names_the_records_of_the_better_run(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = made_run(tmp_path / "other", "b", 0, 5.0)
+    assert main(Comparison(run=["b", str(other.path)], records=RecordsConfig(root=str(root)))) == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last == f"next     python experiments/generate.py b records.root={tmp_path / 'other'}"
+
+
 def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()

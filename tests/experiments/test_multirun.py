@@ -47,7 +47,7 @@ def multirun(monkeypatch: pytest.MonkeyPatch) -> Iterator[Multirun]:
     def start(*arguments: str, ends_with: tuple[int, ...] = (0,)) -> tuple[int, list[list[str]]]:
         started: list[list[str]] = []
 
-        def child(arguments: list[str]) -> tuple[int, None]:
+        def child(arguments: list[str], multirun: str) -> tuple[int, None]:
             started.append(arguments)
             return ends_with[(len(started) - 1) % len(ends_with)], None
 
@@ -165,28 +165,35 @@ def test_a_multirun_whose_runs_are_all_refused_is_a_mistake_and_leaves_nothing(
 def test_a_multirun_ends_with_the_command_that_compares_what_it_trained(tmp_path: Path) -> None:
     records, root = Records(tmp_path), f"records.root={tmp_path}"
 
-    def last_line(before: set[str]) -> str:
+    def last_line() -> str:
         console = Console(record=True, width=200)
-        training_program._end_multirun(records, before, console)
+        training_program._end_multirun(records, "now", console)
         return console.export_text().strip().splitlines()[-1]
 
+    now = {training_program.MULTIRUN: "now"}
     make_run(records, "before", age=90)
+    make_run(records, "of-another-terminal", age=25, tags={training_program.MULTIRUN: "then"})
     for age, name in ((30, "first"), (20, "second")):
-        make_run(records, name, age=age)
-    assert last_line({"before"}) == f"next     python experiments/compare.py first second {root}"
-    make_run(records, "failed", scores=[], final=None, status=RunStatus.FAILED)
-    assert last_line({"before"}) == f"next     python experiments/compare.py first second {root}"
-    make_run(records, "horses", tags={"dataset_sha256": "cd" * 32})  # whose scores cannot be compared with theirs
-    assert last_line({"before"}) == f"next     python experiments/runs.py {root}"
+        make_run(records, name, age=age, tags=now)
+    assert last_line() == f"next     python experiments/compare.py first second {root}"
+    make_run(records, "failed", scores=[], final=None, status=RunStatus.FAILED, tags=now)
+    assert last_line() == f"next     python experiments/compare.py first second {root}"
+    make_run(
+        records, "horses", tags={"dataset_sha256": "cd" * 32, **now}
+    )  # whose scores cannot be compared with theirs
+    assert last_line() == f"next     python experiments/runs.py {root}"
 
 
 def test_a_stopped_multirun_says_what_was_not_begun_and_how_to_resume(
     multirun: Multirun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def child(arguments: list[str]) -> tuple[int, int | None]:
+    make_run(Records(tmp_path), "of-another-terminal", status=RunStatus.KILLED)
+
+    def child(arguments: list[str], multirun: str) -> tuple[int, int | None]:
         seed = next(word for word in arguments if word.startswith("seed="))
         is_second = seed == "seed=2"
-        make_run(Records(tmp_path), seed.replace("=", ""), status=RunStatus.KILLED if is_second else RunStatus.FINISHED)
+        status = RunStatus.KILLED if is_second else RunStatus.FINISHED
+        make_run(Records(tmp_path), seed.replace("=", ""), status=status, tags={training_program.MULTIRUN: multirun})
         return (130, signal.SIGINT) if is_second else (0, None)
 
     monkeypatch.setattr(sys, "argv", ["experiments/run.py"])
@@ -212,5 +219,5 @@ def test_a_signal_to_a_multirun_alone_reaches_its_run(monkeypatch: pytest.Monkey
 
     one = Run()
     monkeypatch.setattr(training_program, "start_program", lambda *arguments, **options: one)
-    assert training_program._child([]) == (0, signal.SIGINT)
+    assert training_program._child([], "now") == (0, signal.SIGINT)
     assert one.told

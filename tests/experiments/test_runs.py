@@ -13,11 +13,12 @@ import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
 from recorded_runs import CHECKPOINT, make_old, make_run, make_study, make_trial
 from rich.console import Console
 
 from experiments import runs
-from experiments.housekeeping import removing, words
+from experiments.housekeeping import removing, repairing, words
 from experiments.records.folders import Records, RunFolder, read_json, write_json
 from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
@@ -521,6 +522,95 @@ def test_tidy_removes_what_killed_processes_left(records: Records, capsys: pytes
     assert young.exists() and run.config.exists() and at_it.exists()
 
 
+def test_tidy_leaves_what_is_a_persons(records: Records, tmp_path: Path) -> None:
+    """A folder of kept runs among the runs, and a link to another one."""
+    archive, elsewhere = records.runs / "archive", tmp_path / "elsewhere"
+    shutil.copytree(make_run(records, "first").path, archive / "first")
+    elsewhere.mkdir()
+    (elsewhere / "metrics.jsonl").write_text("")
+    (records.runs / "link").symlink_to(elsewhere)
+    for path in (archive, elsewhere):
+        make_old(path)
+    assert call(records, "tidy") == 0
+    assert (archive / "first" / "config.yaml").exists()
+    assert (records.runs / "link" / "metrics.jsonl").exists()
+
+
+def test_repair_leaves_runs_of_other_records_that_share_the_database(
+    tracked: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Records(tmp_path / "other")
+    run, gone = make_run(other, "theirs"), make_run(tracked, "gone")
+    with monkeypatch.context() as patched:
+        patched.setenv("MLFLOW_TRACKING_URI", database_uri(tracked))
+        Delivery(run).deliver()
+    Delivery(gone).deliver()
+    shutil.rmtree(gone.path)
+    assert call(tracked, "repair", "remove=true", "yes=true") == 0
+    client = MlflowClient(database_uri(tracked))
+    left = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert [each.info.run_id for each in left] == run.mlflow_run_ids()
+
+
+def test_a_removal_whose_server_is_gone_can_be_given_up(
+    tracked: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = "http://127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for number, name in enumerate(("first", "second", "third")):
+        run = make_run(tracked, name, age=60 - number)
+        write_json(run.delivery, {"stores": {away: {"offset": 0, "refused": [], "run_id": f"{number:032}"}}})
+    assert call(tracked, "rm", "first", "yes=true") == 1
+    assert "removed  1 run," in capsys.readouterr().out
+    assert call(tracked, "rm", "last", "yes=true") == 1  # what is left is the server's alone
+    assert "removed  1 run," in capsys.readouterr().out
+    assert call(tracked, "tidy") == 1
+    assert "freed    0 B" in capsys.readouterr().out
+    assert call(tracked, "repair", "forget=true", "yes=true") == 1  # the second is not delivered
+    out = capsys.readouterr().out
+    assert f"forgot   what {away} has of removed runs\n" in out and "left " not in out
+    assert not tracked.removed.exists()
+    assert [run.name for run in tracked.all_runs()] == ["second"]
+
+
+def test_a_server_that_fails_while_it_is_repaired_is_one_line(
+    tracked: Records, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = make_run(tracked, "gone")
+    Delivery(gone).deliver()
+    shutil.rmtree(gone.path)
+
+    def refuse(client: object, run_id: str, uri: str) -> bool:
+        raise MlflowException("(sqlite3.OperationalError) attempt to write a readonly database")
+
+    monkeypatch.setattr(repairing, "remove_from_mlflow", refuse)
+    assert call(tracked, "repair", "remove=true", "yes=true") == 1
+    assert "cannot be asked: attempt to write a readonly database" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_copied_folder_is_a_run_of_its_own(tracked: Records) -> None:
+    run = make_run(tracked, "first")
+    run_id = delivered(run)
+    copies = [RunFolder(tracked.runs / name) for name in ("fork", "other")]
+    for copy in copies:
+        shutil.copytree(run.path, copy.path)
+    Delivery(copies[0]).deliver()
+    (own,) = copies[0].mlflow_run_ids()
+    client = MlflowClient(database_uri(tracked))
+    assert own != run_id
+    assert client.get_run(own).info.run_name == "fork"
+    copies[0].delivery.unlink()  # the note of it is lost
+    Delivery(copies[0]).deliver()
+    assert copies[0].mlflow_run_ids() == [own]
+    for copy in copies:
+        assert call(tracked, "rm", copy.name, "yes=true") == 0
+    assert client.get_run(run_id).info.lifecycle_stage == "active"
+    run.path.rename(tracked.runs / "renamed")
+    (tracked.runs / "renamed" / "tracking.json").unlink()
+    Delivery(RunFolder(tracked.runs / "renamed")).deliver()
+    assert RunFolder(tracked.runs / "renamed").mlflow_run_ids() == [run_id]
+
+
 def test_repair_says_what_is_whole_and_what_is_not(tracked: Records, capsys: pytest.CaptureFixture[str]) -> None:
     make_study(tracked, "s", "s-trial-0001", 1)
     trial, first, gone = make_trial(tracked, "s", 0, "COMPLETE"), make_run(tracked, "first"), make_run(tracked, "gone")
@@ -588,6 +678,12 @@ def test_repair_looks_into_every_experiment_and_makes_none(tracked: Records, mon
     assert call(tracked, "repair") == 0
     experiments = MlflowClient(database_uri(tracked)).search_experiments()
     assert {experiment.name for experiment in experiments} == {"mine", "Default"}
+    (run_id,) = run.mlflow_run_ids()
+    run.delivery.unlink()
+    Delivery(run).deliver()  # the note is lost: the run is found where it is
+    assert run.mlflow_run_ids() == [run_id]
+    shutil.rmtree(run.path)
+    assert call(tracked, "repair") == 1
 
 
 def test_databases_that_cannot_be_opened_are_one_line(records: Records, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What make ui starts; tests/ui looks at its pages."""
 
 import contextlib
+import shlex
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments import ui
+from experiments.cli.arguments import parse_arguments
 from experiments.records.folders import Records
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import links_begin, serve_command
@@ -72,6 +74,14 @@ def test_links_go_where_the_command_that_is_named_serves(tmp_path: Path, monkeyp
         assert links_begin(records) == server
         words = serve_command(records)
         assert (command is None and words is None) or str(command) in str(words)
+
+
+def test_make_is_not_given_a_path_that_it_would_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    words = str(serve_command(Records(tmp_path / "it's $HOME")))
+    program, argument = shlex.split(words)[1:]
+    assert program == "experiments/ui.py"
+    assert parse_arguments(ui.Ui, [argument]).records.root == str(tmp_path / "it's $HOME")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, None])

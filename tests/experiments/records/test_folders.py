@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from filelock import FileLock
 
+from experiments.records import folders
 from experiments.records.folders import Records, RunFolder, default_root, new_folder, read_json, write_json
 from gan.errors import ConfigError
 
@@ -28,6 +29,22 @@ def test_the_root_is_the_projects_whatever_the_working_directory(
     monkeypatch.chdir(tmp_path)
     assert Records.at(None).root == default_root() == ROOT / "mlruns"
     assert Records.at("here").root == tmp_path / "here"
+
+
+def test_the_records_of_a_link_to_another_disk_have_one_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "mlruns").symlink_to(tmp_path / "big")
+    monkeypatch.setattr(folders, "ROOT", tmp_path)
+    assert Records.at(None).root == Records.at(str(tmp_path / "mlruns")).root == tmp_path / "big"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe x", b"run: 2024-13-45", b"3", b"run: [1"])
+def test_a_damaged_winner_is_one_line(content: bytes, tmp_path: Path) -> None:
+    study = tmp_path / "studies" / "ships"
+    study.mkdir(parents=True)
+    (study / "best.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"best:ships.*best.yaml is damaged"):
+        Records(tmp_path).find_run("best:ships")
 
 
 def test_runs_started_together_get_folders_of_their_own(tmp_path: Path) -> None:

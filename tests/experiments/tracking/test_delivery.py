@@ -1,6 +1,7 @@
 """What arrives in MLflow, from a journal alone."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -497,6 +498,10 @@ def test_what_a_database_refuses_is_one_line_and_no_trace(
         Delivery(folder).deliver()
     assert capfd.readouterr().err == ""
     assert sync.reason(caught.value, records) == "database or disk is full"
+    refused = PermissionError(errno.EACCES, "Permission denied", str(folder.path / ".lock"))
+    assert sync.reason(refused, records).startswith(f"Permission denied: {folder.path / '.lock'} (")
+    away = ConnectionError("[Errno 111] Connection refused")
+    assert sync.reason(away, records, "http://me:secret@away:1") == "[Errno 111] Connection refused at http://away:1"
     monkeypatch.setattr(os, "access", lambda place, mode: mode == os.F_OK)  # root may write all files
     words = f"database or disk is full: {records.database} (it belongs to "
     assert sync.reason(caught.value, records).startswith(words)

@@ -83,6 +83,17 @@ def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
     assert (again.checkpoint.step, again.config.train.steps, again.config.train.log_every_steps) == (7, 99, 3)
 
 
+def test_a_killed_run_is_not_resumed_to_an_end_before_what_it_recorded(run: Run) -> None:
+    save(run, 30)
+    journal = Journal(run.folder)
+    journal.scalars(38, {"train/d_loss": 0.5})
+    journal.close()
+    for steps in (29, 31):
+        with pytest.raises(ConfigError, match=r"train.steps must be at least 38, the step that the run has reached"):
+            resumed_run(run.folder, Config(train=TrainConfig(steps=steps)), {"train.steps"}, QUIET)
+    assert resumed_run(run.folder, Config(train=TrainConfig(steps=38)), {"train.steps"}, QUIET).config.train.steps == 38
+
+
 def test_regularization_options_hold_for_the_whole_run(config: Config, run: Run) -> None:
     new = Config(train=TrainConfig(ema_decay=0.9))
     with pytest.raises(ConfigError, match=r"train\.ema_decay: 0\.0 in the run, 0\.9 now"):

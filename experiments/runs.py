@@ -8,7 +8,7 @@
     python experiments/runs.py repair                         # after a move, or a removal that was interrupted
 
 The first word says what is done: list (also without it), rm, tidy or repair; it takes --help. A search is one line of the
-list, its best run's score in it; study=<name> lists its trials.
+list, the winner's score in it, the mean over its seeds; study=<name> lists its trials.
 """
 
 from collections.abc import Callable

@@ -83,8 +83,12 @@ def report_of(records: Records, console: Console) -> Report:
     confirm(plan, racing, lambda event: None, lambda: False)  # all of it is recorded: nothing trains
     best = attempts.run_of(plan, attempts.finished(trials)[0])
     rescored = rescore(best, plan.config.eval.final_num_images, console.print)
-    of_anywhere = [each for each in plan.fixed_overrides if not each.startswith(("data", "records."))]
-    plan = replace(plan, fixed_overrides=of_anywhere)  # its command works with the images and records of this machine
+    # Its commands work with the images and records of this machine.
+    overrides, arguments = (
+        [each for each in words if not each.startswith(("data", "records."))]
+        for words in (plan.fixed_overrides, plan.command)
+    )
+    plan = replace(plan, fixed_overrides=overrides, command=arguments)
     return write_report(plan, study, compare(racing, plan.baseline_name), rescored)
 
 

@@ -141,6 +141,7 @@ class Search:
         runs: its trials and the trainings that confirm the best of them.
         winner: name of the run that won; empty before the search is over.
         winner_trial: the number of the trial that won.
+        result_score: the winner's final score, the mean over its seeds; None before the search is over.
     """
 
     folder: RunFolder
@@ -150,6 +151,7 @@ class Search:
     runs: tuple[Overview, ...]
     winner: str
     winner_trial: int | None
+    result_score: float | None = None
 
     @property
     def name(self) -> str:
@@ -169,6 +171,18 @@ class Search:
         won = [run for run in self.runs if run.name == self.winner]
         scored = [run for run in self.trials if run.score is not None]
         return won[0] if won else min(scored, key=lambda run: (-run.step, run.score or 0.0), default=None)
+
+    @property
+    def score(self) -> float | None:
+        """The result's score; before there is one, that of the best run."""
+        return self.result_score if self.result_score is not None else self.best.score if self.best else None
+
+    @property
+    def score_words(self) -> str:
+        """What the score is of."""
+        won = self.best
+        seeds = [run for run in self.runs if won is not None and run.confirms == won.confirms != "" and run.scored]
+        return f"mean of {len(seeds)} seeds" if self.result_score is not None and len(seeds) > 1 else "its best run"
 
     @cached_property
     def size(self) -> int:
@@ -214,7 +228,7 @@ def read_searches(records: Records, runs: Iterable[Overview]) -> list[Search]:
         searches.append(
             Search(
                 folder, study.facts, study.state, study.tags.get("result", "") if best else "", tuple(members),
-                str(best.get("run", "")), number if isinstance(number, int) else None,
+                str(best.get("run", "")), number if isinstance(number, int) else None, study.score if best else None,
             )
         )  # fmt: skip
     return sorted(searches, key=lambda search: -search.created)

@@ -26,7 +26,7 @@
 
   function template() {
     const ink = style("--ink"), axis = { gridcolor: style("--grid"), zeroline: false, automargin: true,
-      linecolor: style("--grid"), showline: true, title: { standoff: 8 } };
+      linecolor: style("--grid"), showline: true, title: { standoff: 8 }, exponentformat: "none", separatethousands: true };
     return { layout: {
       font: { family: "system-ui, sans-serif", size: 13, color: ink },
       paper_bgcolor: clear, plot_bgcolor: clear, colorway: [0, 1, 2, 3, 4, 5].map((k) => style(`--c${k}`)),
@@ -41,16 +41,18 @@
   // The points of each key, by pair of axes: [{axes: "x y", lines: true, points: Map(key -> [[x, y], ...])}].
   function pointsOf(figure) {
     const pairs = new Map();
-    for (const { type, customdata, mode, line, x, y, xaxis, yaxis } of figure.data) {
-      if (!customdata || type === "parcoords") continue;
+    for (const { type, customdata, meta, mode, x, y, xaxis, yaxis } of figure.data) {
+      if (!customdata || type === "parcoords" || meta === "hover") continue;
       const axes = (xaxis || "x") + (yaxis || "y");
       if (!pairs.has(axes)) pairs.set(axes, { axes, points: new Map() });
       const pair = pairs.get(axes);
       pair.lines ||= (mode || "").includes("lines");
-      customdata.map(String).forEach((key, k) => {
-        if (!pair.points.has(key)) pair.points.set(key, []);
-        if (x[k] !== null && y[k] !== null) pair.points.get(key).push([x[k], y[k]]);
-      });
+      const add = (key, ...point) => {
+        if (!pair.points.has(String(key))) pair.points.set(String(key), []);
+        if (!point.includes(null)) pair.points.get(String(key)).push(point);
+      };
+      if (type === "heatmap") customdata.forEach((row, r) => row.forEach((key, c) => add(key, x[c], y[r])));
+      else customdata.forEach((key, k) => add(key, x[k], y[k]));
     }
     return [...pairs.values()];
   }
@@ -91,7 +93,8 @@
   }
 
   const layoutOf = (figure) => ({ height: 420, ...coloured(figure.layout), template: template(), autosize: true });
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    showSendToCloud: false, plotlyServerURL: "" }; // else a button would upload a chart
 
   async function draw(chart) {
     const figure = JSON.parse(chart.querySelector("script").textContent);
@@ -109,6 +112,9 @@
     entry.plot.on("plotly_hover", (event) => mark(keyOf(entry, event), false));
     entry.plot.on("plotly_unhover", () => mark(pinned, false));
     entry.plot.on("plotly_click", (event) => pin(keyOf(entry, event)));
+    const zoomed = (is) => entry.plot.classList.toggle("zoomed", is);
+    entry.plot.on("plotly_relayout", (changes) => { if (Object.keys(changes).some((key) => key.includes(".range"))) zoomed(true); });
+    entry.plot.on("plotly_doubleclick", () => zoomed(false));
     overlay(entry);
   }
 
@@ -151,6 +157,14 @@
     const line = document.getElementById("marked");
     line.hidden = marked === null || !words;
     line.textContent = words;
+    if (pinned !== null) {
+      const button = document.createElement("button");
+      button.textContent = "release";
+      button.addEventListener("click", () => pin(pinned));
+      line.append(" ", button);
+    }
+    // Nothing that can be chosen or focused lies behind the bar for good.
+    document.body.style.paddingBottom = document.documentElement.style.scrollPaddingBottom = line.hidden ? "" : `${line.offsetHeight}px`;
     drawn.forEach(overlay);
   }
 

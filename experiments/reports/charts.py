@@ -5,7 +5,8 @@ page. Three conventions:
 
 - Colours are the page's, `var(--c0)` and the like: they change with the theme.
 - `customdata` holds, for each point, the key of what it belongs to, a trial or a run. Whatever has the key that is
-  under the pointer is marked in all charts, and in tables whose rows have it as `data-key`.
+  under the pointer is marked in all charts, and in tables whose rows have it as `data-key`. A trace whose `meta` is
+  `hover` is only there to be pointed at.
 - Titles and ticks are short; the caption explains.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-DIGITS = 6  # of a number in a chart
+DIGITS = 9  # of a number in a chart: a hover rounds it once more
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ Mark = tuple[int, int]  # indices of a run's colour and line
 
 COLUMNS = 5  # steps whose samples stand side by side
 MOST_MARKED = 20  # points of a curve that has a marker at each
+FEW_STEPS = 6  # between the ends of an axis
 WRAPPED = 24  # characters of a group's name in a chart
 LINES = ("solid", "dash", "dot")  # where there are more curves than colours
 LOSSES = {
@@ -110,12 +111,15 @@ def _curves(
                     "type": "scatter", "mode": mode, "x": steps, "y": values, "showlegend": False,
                     "customdata": [run.name] * len(steps), "marker": {"size": 5},
                     "line": {"color": f"var(--c{colour})", "dash": LINES[line], "width": 2},
-                    "hovertemplate": f"{escaped(name)}: %{{y:.4g}} at step %{{x:,}}<extra></extra>",
+                    "hovertemplate": f"{escaped(name)}: %{{y:.4~g}} at step %{{x:,}}<extra></extra>",
                 }
             )  # fmt: skip
         vertical = {"rangemode": "tozero"} if "lower" in title else {}
+        every = [step for run in runs for step in run.curves.get(metric, ([], []))[0]]
+        is_short = not every or max(every) - min(every) < FEW_STEPS
+        ticks = {"dtick": 1} if is_short else {"nticks": 6}  # or two ticks would have the name of one step
         layout = {
-            "height": 280, "xaxis": {"title": {"text": "updates"}, "tickformat": ",.0f", "nticks": 6},
+            "height": 280, "xaxis": {"title": {"text": "updates"}, "tickformat": ",.0f", **ticks},
             "yaxis": vertical, "meta": {"width": 480},
         }  # fmt: skip
         charts.append(with_still(Chart(title, {"data": data, "layout": layout})))
@@ -140,21 +144,22 @@ def _finals(groups: Sequence[Group], styles: Sequence[Mark], metric: str) -> Cha
             )  # fmt: skip
             data.append(
                 {"type": "scatter", "mode": "markers", "x": [middle], "y": [name], "showlegend": False,
-                 "hovertemplate": f"%{{x:.4g}} ± {deviation:.3g}<extra></extra>",
+                 "hovertemplate": f"%{{x:.4~g}} ± {deviation:.3g}<extra></extra>",
                  "marker": {"color": colour, "symbol": "diamond", "size": 13}}
             )  # fmt: skip
         data.append(
             {
                 "type": "scatter", "mode": "markers", "x": values, "y": [name] * len(values), "showlegend": False,
                 "customdata": [run.name for run, _ in scored], "text": [f"seed {run.config.seed}" for run, _ in scored],
-                "hovertemplate": "%{x:.4g}, %{text}<extra></extra>",
+                "hovertemplate": "%{x:.4~g}, %{text}<extra></extra>",
                 "marker": {"color": colour, "symbol": "circle-open" if len(values) > 1 else "circle", "size": 9},
             }
         )  # fmt: skip
+    highest = max((x for trace in data for x in trace["x"]), default=1.0)
     evaluation = groups[0].runs[0].config.eval
     count = evaluation.final_num_images if metric == metric_names.FINAL_FID_PROXY else evaluation.num_images
     layout = {
-        "height": 100 + 50 * len(groups), "xaxis": {"title": {"text": "FID proxy"}, "rangemode": "tozero"},
+        "height": 100 + 50 * len(groups), "xaxis": {"title": {"text": "FID proxy"}, "range": [0, 1.05 * highest]},
         "yaxis": {"type": "category", "categoryorder": "array", "categoryarray": names[::-1],
                   "range": [-0.6, len(names) - 0.4]},
     }  # fmt: skip

@@ -16,7 +16,7 @@ from rich.console import Console
 from experiments.cli.progress import say_words
 from experiments.records.folders import Records
 from experiments.records.journal import FAILURE
-from experiments.records.overview import Overview, Search, in_bytes
+from experiments.records.overview import Overview, Search, in_bytes, size_of
 from experiments.records.status import RunState
 from experiments.reports.run_rows import Row, read_rows, settings_in_words
 from experiments.tracking.address import serve_command
@@ -83,15 +83,17 @@ def page(records: Records, rows: Sequence[Row]) -> str:
     from experiments.reports.page import render  # slow to import, and programs begin with this module
 
     shown = rows[:MOST_CARDS]
+    groups = _groups(records, shown)
     pages = sorted(records.comparisons.glob("*/compare.html"), reverse=True)[:MOST_COMPARISONS]
     searches = sum(row.is_search for row in rows)
     return render(
         TEMPLATE,
         title=TITLE,
-        groups=_groups(records, shown),
+        groups=groups,
+        has_links=any(title == "MLflow" for group in groups for card in group.cards for title, _ in card["links"]),
         runs=len(rows) - searches,
         searches=searches,
-        disk=in_bytes(sum(row.size for row in rows)),
+        disk=in_bytes(size_of(records.root) - size_of(file_of(records))),
         written=_time(datetime.datetime.now().timestamp()),
         serve=serve_command(records),
         comparisons=[(file.parent.name, _title(file), _link(records, file)) for file in pages],
@@ -140,6 +142,8 @@ def _card(records: Records, row: Row) -> dict[str, Any]:
         "picture": _link(records, still) if still is not None else None,
         "animation": _link(records, animation) if animation is not None else None,
         "score": row.score,
+        "score_words": of.score_words if isinstance(of, Search) else "",
+        "has_run": run is not None,
         "differs": ", ".join(settings_in_words(run)),
         "state": row.state,
         "step": row.step,

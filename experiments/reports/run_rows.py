@@ -47,7 +47,7 @@ class Row:
 
     @property
     def score(self) -> float | None:
-        return self.run.score if self.run is not None else None
+        return self.of.score
 
     @property
     def num_images(self) -> int | None:

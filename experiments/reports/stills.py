@@ -87,13 +87,22 @@ def with_still(chart: Chart) -> Chart:
 
 def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours, is_date: bool) -> None:
     """Draw one of Plotly's traces."""
+    if trace.get("meta") == "hover":
+        return
     label = _text(trace["name"]) if "name" in trace and trace.get("showlegend", True) else None
     marker, line = trace.get("marker", {}), trace.get("line", {})
     if trace["type"] == "parcoords":
         _draw_parallel(axes, trace, colours)
         return
     if trace["type"] == "heatmap":
-        axes.imshow(trace["z"], cmap="viridis_r", aspect="auto", origin="lower")
+        scores = np.array(trace["z"], float)
+        image = axes.imshow(scores, cmap="viridis_r", aspect="auto", origin="lower")
+        for (row, column), text in np.ndenumerate(np.array(trace["text"])):
+            has_score = np.isfinite(scores[row, column])
+            ink = figures.ink_on(image.to_rgba(scores[row, column])) if has_score else colours("var(--ink)")
+            axes.text(column, row, text, ha="center", va="center", color=ink)
+        axes.figure.colorbar(image, ax=axes, label=trace["colorbar"]["title"]["text"])
+        axes.grid(False)
         axes.set_xticks(range(len(trace["x"])), map(_text, trace["x"]))
         axes.set_yticks(range(len(trace["y"])), map(_text, trace["y"]))
         return
@@ -164,7 +173,7 @@ def _text(text: str) -> str:
 def _arrange(axes: "Axes", layout: Mapping[str, Any], colours: _Colours) -> None:
     """Set titles, scales, ranges and ticks as the layout has them."""
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.ticker import NullLocator, StrMethodFormatter
+    from matplotlib.ticker import MultipleLocator, NullLocator, StrMethodFormatter
 
     for name, axis in (("xaxis", axes.xaxis), ("yaxis", axes.yaxis)):
         wanted = layout.get(name, {})
@@ -182,6 +191,8 @@ def _arrange(axes: "Axes", layout: Mapping[str, Any], colours: _Colours) -> None
             limits(*(10**v if is_log else v for v in wanted["range"]))
         elif wanted.get("rangemode") == "tozero":
             limits(0, None)
+        if "dtick" in wanted:
+            axis.set_major_locator(MultipleLocator(wanted["dtick"]))
         if "tickvals" in wanted:
             axis.set_ticks(wanted["tickvals"], wanted.get("ticktext", [f"{tick:,}" for tick in wanted["tickvals"]]))
         elif "tickformat" in wanted:

@@ -31,7 +31,7 @@ def description(headline: str, facts: Mapping[str, Any], figures: Mapping[str, s
     parts = [
         headline,
         " ".join(images),
-        _changed(facts["command"]),
+        _changed(facts["command"], facts.get("preset")),
         f"    {_wrapped(facts['command'])}",
         f"Trained on {facts['dataset']['description']}. {METRICS} {place}",
     ]
@@ -70,10 +70,10 @@ def headline(folder: RunFolder, config: Config, status: RunStatus) -> str:
     return f"{words}. {score or 'No score'}{scale}{reason}"
 
 
-def _changed(command: str) -> str:
-    """Return what a command line changes of its preset, as code."""
+def _changed(command: str, preset: str | None) -> str:
+    """Return what a command line changes of its preset, as code. preset: of a search, which has one unnamed."""
     words = shlex.split(command)
-    presets = [word.partition("=")[2] for word in words if word.startswith("experiment=")]
+    presets = [preset] if preset else [word.partition("=")[2] for word in words if word.startswith("experiment=")]
     settings = [f"`{key}={value}`".replace("\n", " ") for key, value in differences(words).items()]
     begin = f"Preset `{presets[-1]}`" if presets else "No preset"
     return f"{begin}, and {', '.join(settings)}." if settings else f"{begin}."

@@ -93,6 +93,9 @@ class LivePage:
         spent, budget, unit = len(finished), plan.budget, "trials"
         if plan.search.updates is not None:
             spent, budget, unit = rungs.updates_spent(plan, every), plan.search.updates, "updates"
+        if candidates:
+            spent = sum(len(each.scores) + len(each.failures) for each in candidates)
+            budget, unit = max(plan.search.confirm.seeds * len(candidates), spent), "trainings at most"
         parallel, slice_charts = space_charts(plan, every)
         return render(
             TEMPLATE,

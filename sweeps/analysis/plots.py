@@ -92,11 +92,16 @@ def map_chart(plan: Plan, done: Sequence[FrozenTrial]) -> Chart:
         [by_place[r, c].value if (r, c) in by_place else None for c in range(len(columns))] for r in range(len(rows))
     ]
     texts = [["none" if score is None else f"{score:.3g}" for score in row] for row in scores]
+    keys = [
+        [attempts.origin(by_place[r, c]) if (r, c) in by_place else None for c in range(len(columns))]
+        for r in range(len(rows))
+    ]
     across, down = plan.space
     heat = {
         "type": "heatmap", "z": scores, "x": list(map(escaped, columns)), "y": list(map(escaped, rows)), "text": texts,
         "texttemplate": "%{text}", "colorscale": "Viridis", "reversescale": True, "hoverongaps": False,
-        "hovertemplate": f"{across.key} %{{x}}<br>{down.key} %{{y}}<br>score %{{z:.4g}}<extra></extra>",
+        "customdata": keys,
+        "hovertemplate": f"{across.key} %{{x}}<br>{down.key} %{{y}}<br>score %{{z:.4~g}}<extra></extra>",
         "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": SCORE}},
     }  # fmt: skip
     layout = {

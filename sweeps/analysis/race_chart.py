@@ -27,11 +27,11 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
             {"type": "scatter", "mode": "markers", "x": candidate.scores, "y": [name] * len(candidate.scores), **keys,
              "marker": {"color": colour, "symbol": "circle-open", "size": 9}, "showlegend": False,
              "text": [f"seed {seed}" for seed in candidate.seeds] or None,
-             "hovertemplate": "%{x:.4g}, %{text}<extra></extra>"}
+             "hovertemplate": "%{x:.4~g}, %{text}<extra></extra>"}
         )  # fmt: skip
         data.append(
             {"type": "scatter", "mode": "markers", "x": [candidate.mean], "y": [name], "showlegend": False,
-             "customdata": [candidate.origin], "hovertemplate": "mean %{x:.4g}<extra></extra>",
+             "customdata": [candidate.origin], "hovertemplate": "mean %{x:.4~g}<extra></extra>",
              "marker": {"color": colour, "symbol": "diamond", "size": 13}}
         )  # fmt: skip
         difference, baseline = candidate.difference, candidates[0]

@@ -118,7 +118,7 @@ def _slice(dimension: Dimension, trials: Sequence[FrozenTrial], words: Mapping[i
             "type": "scatter", "mode": "markers", "showlegend": False,
             "x": [t.params[key] if is_number else escaped(table_text(t.params[key])) for t in group],
             "y": [t.value for t in group], "customdata": [attempts.origin(t) for t in group],
-            "hovertemplate": "trial %{customdata}: %{y:.4g} at %{x}<extra></extra>",
+            "hovertemplate": "trial %{customdata}: %{y:.4~g} at %{x}<extra></extra>",
             "marker": {"color": STATES[name][0], "symbol": STATES[name][1], "size": 12 if name in ("baseline", "best") else 7},
         }
         for name, group in groups.items() if group
@@ -141,7 +141,8 @@ def _axis(dimension: Dimension) -> dict[str, Any]:
     d = dimension.distribution
     if not _is_number(dimension):
         choices = [escaped(table_text(choice)) for choice in _choices(dimension)]
-        return {"type": "category", "categoryorder": "array", "categoryarray": choices}
+        limits = [-0.5, len(choices) - 0.5]  # those that no trial has are shown, too
+        return {"type": "category", "categoryorder": "array", "categoryarray": choices, "range": limits}
     assert isinstance(d, FloatDistribution | IntDistribution)
     ticks = _ticks(dimension)
     low, high = (math.log10(d.low), math.log10(d.high)) if d.log else (d.low, d.high)

@@ -4,6 +4,7 @@ A colour means the same in all of them; see STATES.
 """
 
 import datetime
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,6 +40,7 @@ FAR = 4.0  # times the score that so many are below: up to there all are shown
 TOO_FAR = 20.0  # times the median, where more of them are beyond
 MOST_MARKERS = 1500
 FEW = 10  # trials, each of which has a tick
+POINTED_AT = 60  # places along the time of a search, at which its bars can be pointed at
 CLOSEST = 0.07  # two marks on an axis, as a fraction of it
 
 
@@ -86,7 +88,7 @@ def _history(plan: Plan, groups: Mapping[str, Sequence[FrozenTrial]]) -> Chart |
                     "x": [attempts.origin(trial) for trial in shown], "y": values,
                     "marker": {"color": colour, "symbol": symbol, "size": 12 if symbol in ("star", "diamond") else 8},
                     "customdata": [attempts.origin(trial) for trial in shown],
-                    "hovertemplate": "trial %{customdata}: %{y:.4g}<extra></extra>",
+                    "hovertemplate": "trial %{customdata}: %{y:.4~g}<extra></extra>",
                 }
             )  # fmt: skip
     done = sorted(attempts.finished([t for group in groups.values() for t in group]), key=attempts.origin)
@@ -130,7 +132,7 @@ def _curves(plan: Plan, trials: Sequence[FrozenTrial], groups: Mapping[str, Sequ
         data.append(
             {
                 "type": "scatter", "mode": mode, "name": _name(plan, name), "x": x, "y": y,
-                "customdata": keys, "hovertemplate": "trial %{customdata}: %{y:.4g} at step %{x:,}<extra></extra>",
+                "customdata": keys, "hovertemplate": "trial %{customdata}: %{y:.4~g} at step %{x:,}<extra></extra>",
                 "opacity": 1 if is_special or name == "training" else 0.6,
                 "line": {"color": colour, "width": 3 if is_special else 1.3, "dash": "dash" if name == "baseline" else "solid"},
                 "marker": {"color": colour, "symbol": "x" if symbol == "x" else "circle", "size": 4},
@@ -224,12 +226,16 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
         return None
     workers = sorted({str(trial.user_attrs[attempts.WORKER]) for trial in ran})
     names = {worker: f"worker {k}" for k, worker in enumerate(workers, 1)}
-    data = []
+    begins = [trial.datetime_start for trial in ran if trial.datetime_start]
+    whole = max(trial.datetime_complete or now for trial in ran) - min(begins)
+    every_so_often = max(whole / POINTED_AT, datetime.timedelta(seconds=0.1))
+    data: list[dict[str, Any]] = []
     for word in [*WORDS.values(), "training"]:
         group = [trial for trial in ran if WORDS.get(attempts.state_name(trial), "training") == word]
         x: list[str | None] = []
         y: list[str | None] = []
         keys: list[int] = []
+        places: list[tuple[str, str, int]] = []  # along the bars: a line can be pointed at only where it has a point
         for trial in group:
             begin, end, worker = (
                 trial.datetime_start,
@@ -240,10 +246,18 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
             x += [begin.isoformat(sep=" "), end.isoformat(sep=" "), None]
             y += [names[worker], names[worker], None]
             keys += [attempts.origin(trial)] * 3
+            count = 1 + math.ceil((end - begin) / every_so_often)
+            at = [(begin + (end - begin) * (k + 0.5) / count).isoformat(sep=" ") for k in range(count)]
+            places += [(time, names[worker], attempts.origin(trial)) for time in at]
         if group:
             data.append(
                 {"type": "scatter", "mode": "lines", "name": word, "x": x, "y": y, "customdata": keys,
-                 "line": {"color": STATES[word][0], "width": 12},
+                 "line": {"color": STATES[word][0], "width": 12}, "hoverinfo": "skip"}
+            )  # fmt: skip
+            times, rows, of = zip(*places, strict=True)
+            data.append(
+                {"type": "scatter", "mode": "markers", "x": times, "y": rows, "customdata": of, "meta": "hover",
+                 "marker": {"opacity": 0, "size": 12}, "showlegend": False,
                  "hovertemplate": f"trial %{{customdata}} {word}<br>%{{x}}<extra></extra>"}
             )  # fmt: skip
     layout = {

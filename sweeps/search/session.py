@@ -239,9 +239,13 @@ class SearchSession:
         }
         search.pop("search.notify", None)  # it may hold a secret
         searched = {dimension.key for dimension in plan.space}
-        fixed = {key: value for key, value in settings(plan.config).items() if key not in searched}
+        fixed = {
+            key: value
+            for key, value in settings(plan.config).items()
+            if key not in searched and not plan.inherits_from_space(key)
+        }
         facts["params"] = {**fixed, **search, **space}
-        facts["title"] = f"study {plan.search.study}"
+        facts |= {"title": f"study {plan.search.study}", "preset": plan.preset}
         facts["tags"] |= {
             "optuna.study_name": plan.search.study,
             NOTE: description("A search: its trials are the runs below this one. No result yet.", facts),

@@ -70,7 +70,9 @@ def measure(plan: Plan) -> TrialTiming:
             )
     for process in done:
         if process.returncode:
-            words = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1]
+            words = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1].removeprefix(
+                "error: "
+            )
             raise CannotMeasure(f"the throughput cannot be measured: {words}")
     times = [tuple(float(word) for word in process.stdout.split()) for process in done]
     return TrialTiming(

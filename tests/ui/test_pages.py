@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from conftest import ROOT
 from rich.console import Console
@@ -13,6 +14,9 @@ from experiments.records.folders import Records
 from experiments.reports.charts import Chart
 from experiments.reports.index import file_of, refresh
 from experiments.reports.page import render
+from sweeps.analysis.live_page import LivePage
+from sweeps.spec.read_plan import read_plan
+from sweeps.study import attempts
 
 CHROMIUM = shutil.which("chromium")
 pytest.importorskip("playwright", reason="Playwright is not installed: pip install playwright")
@@ -20,6 +24,14 @@ from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium")
 
+HEATMAP = {
+    "type": "heatmap",
+    "z": [[1, 2]],
+    "x": ["a", "b"],
+    "y": ["c"],
+    "text": [["1", "2"]],
+    "customdata": [["6", "7"]],
+}
 TEMPLATE = """{% extends "page.html" %}{% from "page.html" import interactive with context %}
 {% block body %}<table><tr data-key="7" title="run 7"><td>7</td></tr></table>{{ interactive(chart) }}{% endblock %}"""
 
@@ -59,7 +71,70 @@ def test_a_row_is_marked_by_the_keyboard_and_a_chart_has_its_name(page: Page, tm
         page.keyboard.press("Tab")
         page.keyboard.press(key)
         assert page.url.endswith("#key=7")
-        expect(page.locator("#marked")).to_have_text("run 7")
+        expect(page.locator("#marked")).to_have_text("run 7 release")
         page.keyboard.press(key)
         assert "#" not in page.url
         page.keyboard.press("Shift+Tab")
+
+
+def test_no_button_sends_a_chart_anywhere(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "x.html").write_text(TEMPLATE)
+    chart = Chart("map", {"data": [HEATMAP], "layout": {}})
+    (tmp_path / "page.html").write_text(render(tmp_path / "x.html", chart=chart))
+    page.goto((tmp_path / "page.html").as_uri())
+    buttons = page.locator(".modebar-btn")
+    expect(buttons.first).to_be_attached(timeout=30_000)
+    titles = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map((each) => each.dataset.title)")
+    assert not [title for title in titles if any(word in title.lower() for word in ("share", "cloud", "edit", "send"))]
+    page.locator("tr").hover()
+    expect(page.locator(".overlay circle")).to_have_count(1)  # its cell of the map
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_what_was_chosen_can_be_seen_and_released(width: int, page: Page, tmp_path: Path) -> None:
+    template = TEMPLATE.replace('title="run 7"', f'title="run 7: {"settings " * 200}"').replace(
+        "<table>", "<table><!-- -->"
+    )
+    (tmp_path / "x.html").write_text(
+        template.replace("{{ interactive(chart) }}", "").replace("<table>", "{{ interactive(chart) }}<table>")
+    )
+    chart = Chart("scores", {"data": [{"type": "scatter", "x": [0], "y": [1], "customdata": ["7"]}], "layout": {}})
+    (tmp_path / "page.html").write_text(render(tmp_path / "x.html", chart=chart))
+    page.set_viewport_size({"width": width, "height": 600})
+    page.goto((tmp_path / "page.html").as_uri())
+    expect(page.get_by_role("img", name="scores")).to_be_visible(timeout=30_000)
+    row, bar = page.locator("tr[data-key]"), page.locator("#marked")
+    row.click()
+    expect(bar).to_be_visible()
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    place, covered = row.bounding_box(), bar.bounding_box()
+    assert place is not None and covered is not None
+    assert place["y"] + place["height"] <= covered["y"] and covered["height"] <= 0.35 * 600
+    bar.get_by_role("button", name="release").click()
+    expect(bar).to_be_hidden()
+    assert "#" not in page.url
+
+
+def test_a_page_that_is_read_is_not_renewed(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = read_plan(["search=custom", "model.dropout=interval(0,0.5)", f"records.root={tmp_path}"])
+    plan.folder.path.mkdir(parents=True)
+    study = optuna.create_study()
+    trial = study.ask({dimension.key: dimension.distribution for dimension in plan.space})
+    trial.report(9.0, plan.search.steps)
+    trial.set_user_attr(attempts.ORIGIN, 0)
+    study.tell(trial, 9.0)
+    monkeypatch.setattr("sweeps.analysis.live_page.RELOAD_SECONDS", 0.2)
+    live = LivePage(plan, study, "python sweeps/optuna_search.py")
+    live.write("")
+    page.goto(live.file.as_uri())
+    page.evaluate("window.is_the_first = true")
+    page.locator("tr[data-key]").first.focus()
+    page.wait_for_timeout(3000)
+    assert page.evaluate("window.is_the_first")
+    page.locator("#follow input").uncheck()
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(3000)
+    assert page.evaluate("window.is_the_first")
+    page.locator("#follow input").check()
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_function("!window.is_the_first", timeout=30_000)

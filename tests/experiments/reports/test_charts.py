@@ -33,7 +33,7 @@ def test_a_chart_stands_in_the_page_with_plotly_and_no_text_ends_its_script(tmp_
     assert "<img" not in page
     (figure,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
     (drawn,) = json.loads(figure)["data"]
-    assert (drawn["x"], drawn["y"]) == ([0, 1], [0.333333, None])
+    assert (drawn["x"], drawn["y"]) == ([0, 1], [0.333333333, None])
     assert (drawn["name"], drawn["text"]) == (EVIL, [EVIL, "b"])
     (packed,) = re.findall(r'<script type="text/plain" id="plotly">(.*?)</script>', page)
     assert b"plotly.js" in gzip.decompress(base64.b64decode(packed))[:100]

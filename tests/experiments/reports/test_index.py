@@ -9,6 +9,7 @@ from recorded_runs import make_run, make_study, make_trial
 from rich.console import Console
 
 from experiments.records.folders import Records, read_json, write_json
+from experiments.records.journal import Journal
 from experiments.records.status import RunStatus
 from experiments.reports import index
 from experiments.reports.ending import end_of_run
@@ -69,6 +70,24 @@ def test_a_search_is_one_card_with_its_trials_folded(records: Records) -> None:
     assert 'src="runs/ships-trial-0001/samples/samples_00000300.png"' in page  # the winner's
     assert '<span class="score">8</span>' in page and "learning_rate 2e-4" in page
     assert "Better: 8 against 10" in page
+
+
+def test_a_confirmed_search_has_the_mean_of_its_seeds(records: Records) -> None:
+    study = make_study(records, "ships", "ships-confirm-trial-0001-seed-2", trial=1)
+    make_trial(records, "ships", 1, "COMPLETE", scores=[9, 8, 7])
+    for seed, final in ((1, 70.0), (2, 40.0), (3, 46.0)):
+        name = f"ships-confirm-trial-0001-seed-{seed}"
+        make_run(records, name, final=final, tags={"confirms": "trial-0001"}, study="ships")
+    journal = Journal(study)
+    journal.scalars(1, {"final/fid_proxy": 52.0})
+    journal.close()
+    page = written(records)
+    assert '<span class="score">52</span> <span class="small">mean of 3 seeds</span>' in page
+
+
+def test_a_search_that_has_no_run_yet_is_no_preset(records: Records) -> None:
+    make_study(records, "ships", state=RunStatus.RUNNING)
+    assert "the preset as it is" not in written(records)
 
 
 def test_every_link_leads_somewhere(records: Records) -> None:

@@ -79,9 +79,9 @@ def test_the_page_says_how_far_a_search_is(tmp_path: Path) -> None:
     assert "trial 3, step 100" in words
     assert source.count("data:image/jpeg;base64,") == 1  # the newest alone
     assert re.findall(r"<tr><td>(\d+)</td><td>(\d+)</td><td>\d*</td><td>(\d*)</td>", source) == [
-        ("100", "3", "1"),
-        ("250", "1", "0"),
-        ("600", "1", ""),
+        ("100", "2", "1"),
+        ("250", "0", "0"),
+        ("600", "0", ""),
     ]
     assert "&lt;step&gt;" in source  # markup in a name or a reason stays text
     rows = re.findall(r"<tr data-key[^>]*><td>(\d)</td><td>(\S*?)</td><td>(\w+)</td><td>(\d+)</td>", source)
@@ -103,6 +103,8 @@ def test_the_confirmation_fills_up(tmp_path: Path) -> None:
     assert "Confirming: the best trials race against the tutorial's settings on fresh seeds." in words
     assert "tutorial 20, 21.5" in words
     assert "trial-0002 50, 52 behind" in words
+    most = 2 * plan.search.confirm.seeds
+    assert f'<progress value="4" max="{most}" aria-label="trainings at most">' in page.file.read_text()
 
 
 def test_a_page_is_written_now_and_then_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

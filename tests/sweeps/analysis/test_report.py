@@ -420,9 +420,9 @@ def test_a_report_of_trials_that_grow(tmp_path: Path) -> None:
     page = " ".join(report.page.read_text().split())
     assert "1 trials completed, 6 paused, 0 pruned, 0 failed" in page
     assert re.findall(r"<tr><td>(\S+)</td><td>(\d*)</td><td>(\d*)</td><td>(\d*)</td> <td class", page) == [
-        ("100", "7", "1", "5"),
-        ("250", "2", "0", "1"),
-        ("600", "1", "", ""),
+        ("100", "6", "1", "5"),
+        ("250", "1", "0", "1"),
+        ("600", "0", "", ""),
     ]
     assert (
         '<span data-key="6">trial 6 (43)</span>, <span data-key="5">trial 5 (44)</span>' in page

@@ -73,7 +73,7 @@ def every(plan: Plan) -> list[optuna.trial.FrozenTrial]:
 
 
 def by_name(chart: Chart) -> dict[str, dict[str, Any]]:
-    return {trace["name"]: trace for trace in chart.figure["data"]}
+    return {trace["name"]: trace for trace in chart.figure["data"] if "name" in trace}
 
 
 def test_each_trial_is_where_its_scores_are(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
@@ -100,6 +100,9 @@ def test_each_trial_is_where_its_scores_are(plan: Plan, every: list[optuna.trial
     assert fractions[MUTATION]["y"][14] == pytest.approx(0.5)
     assert by_name(timeline)["complete"]["y"] == ["worker 1", "worker 1", None, "worker 2", "worker 2", None]
     assert by_name(timeline)["training"]["y"] == ["worker 2", "worker 2", None]  # no gap: it is at it
+    pointed = [trace for trace in timeline.figure["data"] if trace.get("meta") == "hover"]
+    bars = {(trace["name"], key) for trace in timeline.figure["data"] if "name" in trace for key in trace["customdata"]}
+    assert {key for trace in pointed for key in trace["customdata"]} == {key for _, key in bars}
 
 
 def test_a_colour_means_the_same_in_a_slice(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:

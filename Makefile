@@ -12,7 +12,7 @@ PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 
 help:
-	@echo "make run      train experiment=quick on real pictures (CIFAR-10; without it, on built-in drawings)"
+	@echo "make run      train experiment=quick on real images (CIFAR-10; without it, on built-in drawings)"
 	@echo "make test     lint, then the tests of every feature and promise: 12 minutes on two cores"
 	@echo "make test-all lint, then all tests: 25 minutes"
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md): 11 minutes"

@@ -1,9 +1,9 @@
 """Which run is better, and why: one HTML page.
 
     python experiments/compare.py last best:gan
-    python experiments/compare.py '20261125-*' baseline
+    python experiments/compare.py 'quick-lr*' quick
     python experiments/compare.py study=gan top=5
-    python experiments/compare.py study=gan top=3 run=baseline out=~/pages/gan
+    python experiments/compare.py study=gan top=3 run=tuned out=~/pages/gan
 
 The page says first which settings are better and by how much, with an interval from two
 seeds on, and shows the same latents drawn by each. Then come final scores with their

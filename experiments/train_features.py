@@ -26,7 +26,7 @@ from experiments.cli.progress import Output, say, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
 from experiments.settings.rules import Interval, NotEmpty, setting
-from experiments.settings.schema import DataPlace, RecordsConfig
+from experiments.settings.schema import Cifar10Place, RecordsConfig
 from experiments.training.facts import code_tags
 from gan.arrays import Arrays, write_npz
 from gan.data.dataset import Dataset, load_dataset, pixel_hash
@@ -45,7 +45,7 @@ class FeatureTraining:
         None, "weights whose network is kept, so that only the projection is fitted, in a minute", NotEmpty()
     )
     overwrite: bool = setting(False, "replace weights that are there")
-    data: DataPlace = field(default_factory=DataPlace)
+    data: Cifar10Place = field(default_factory=Cifar10Place)
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 

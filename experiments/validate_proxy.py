@@ -25,7 +25,7 @@ from experiments.cli.stderr import native_stderr_to
 from experiments.fid_proxy.runs import train_all
 from experiments.records.folders import Records, RunFolder, check_folder, make_folder, read_json, write_json
 from experiments.settings.rules import Interval, NotEmpty, describe, get, setting
-from experiments.settings.schema import DataPlace, RecordsConfig
+from experiments.settings.schema import Cifar10Place, RecordsConfig
 from experiments.training.facts import code_tags
 from experiments.training.start import find_extractor
 from gan.data.classes import CIFAR10_CLASSES
@@ -52,7 +52,7 @@ class Validation:
     out: str | None = setting(
         None, "folder for the page and its images/; by default validation/ in the records", NotEmpty()
     )
-    data: DataPlace = field(default_factory=DataPlace)
+    data: Cifar10Place = field(default_factory=Cifar10Place)
     records: RecordsConfig = field(default_factory=RecordsConfig)
 
 

@@ -6,8 +6,8 @@
     python sweeps/optuna_search.py search=custom 'optim.learning_rate=tag(log,interval(5e-5,1e-3))' search.trials=30
 
 A setting of run.py with several values is a dimension of the space, beside those of
-conf/search/; one with a single value holds for all trials. The same command again goes
-on where the search was stopped.
+conf/search/; one with a single value holds for all trials. The same command resumes a
+search that was stopped.
 
 With search.storage=postgresql+psycopg://... workers on many hosts share a study; one more joins it by
 

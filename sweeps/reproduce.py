@@ -1,13 +1,13 @@
 """Train the presets against each other, and make the numbers and figures of docs/results.md anew, beside ours.
 
     python sweeps/reproduce.py data.path=<CIFAR-10>               (make reproduce-results)
-    python sweeps/reproduce.py dry_run=true
+    python sweeps/reproduce.py data.path=<CIFAR-10> dry_run=true
     python sweeps/reproduce.py quick=true data.source=embedded    (make reproduce-quick)
 
 First the searches, then each preset on fresh seeds, on classes that no search saw, in one
 long run, and in short ones that show how often it fails. What is done stands in
 results/*.csv under `out` and is not done again, unless the preset has changed since; a
-training that was broken off goes on from its checkpoint.
+training that was interrupted resumes from its checkpoint.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ from experiments.reports import figures
 from experiments.reports.groups import read_compared
 from experiments.settings.renamed import FIRST_NAMES
 from experiments.settings.rules import COUNT, POSITIVE, Choice, NotEmpty, describe, setting
-from experiments.settings.schema import RESUME_MAY_CHANGE, Config, DataPlace, RecordsConfig
+from experiments.settings.schema import RESUME_MAY_CHANGE, Cifar10Place, Config, RecordsConfig
 from experiments.training.facts import read_records, settings
 from experiments.training.hardware import available_cores
 from experiments.training.start import load_data
@@ -104,7 +104,7 @@ QUICK_SEARCH = [
 
 
 @dataclass
-class Images(DataPlace):
+class Images(Cifar10Place):
     """CIFAR-10, or the drawings that come with the program."""
 
     source: str = setting("cifar10", "where images come from", Choice(("cifar10", "embedded")))
@@ -122,7 +122,7 @@ class Reproduction:
     searches: bool = setting(True, "make the searches, too")
     workers: int | None = setting(None, "trainings at a time, which share the cores; by default one a core", COUNT)
     hours: float | None = setting(None, "after which no more trainings are begun", POSITIVE)
-    dry_run: bool = setting(False, "say what is left to do and how long it would take; write nothing")
+    dry_run: bool = setting(False, "say what is left to do and how long it would take; train nothing")
     data: Images = field(default_factory=Images)
     records: RecordsConfig = field(default_factory=RecordsConfig)
 

@@ -235,9 +235,18 @@ class RecordsConfig:
 
 @dataclass
 class DataPlace:
-    """Where images are, for programs that read those of a run, or CIFAR-10."""
+    """Where images are, for programs that read those of a run."""
 
     path: str | None = setting(None, "where the images are now, if the program does not find them", NotEmpty())
+
+
+@dataclass
+class Cifar10Place:
+    """Where CIFAR-10 is, for programs that need it."""
+
+    path: str | None = setting(
+        None, "a folder with cifar-10-batches-py, or the .tar.gz; by default Keras' cache or a download", NotEmpty()
+    )
 
 
 @dataclass

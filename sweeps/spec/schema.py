@@ -35,8 +35,14 @@ class StorageAddress:
 
 @dataclass
 class ResourcesConfig:
-    cpus: float = setting(1.0, "processor cores of each worker; its trial computes on as many", POSITIVE)
-    gpus: float = setting(0.0, "GPUs of each worker; with Ray also parts of one, which small GANs share", Interval(0))
+    cpus: float = setting(
+        1.0, "processor cores of each worker that Ray or SLURM starts; its trial computes on as many", POSITIVE
+    )
+    gpus: float = setting(
+        0.0,
+        "GPUs of each worker that Ray or SLURM starts; with Ray also parts of one, which small GANs share",
+        Interval(0),
+    )
 
 
 @dataclass
@@ -82,7 +88,7 @@ class SearchConfig:
         None, "updates of the shortest trials, with pruner=asha; by default about a tenth of steps", COUNT
     )
     eta: int = setting(
-        3, "fraction that is promoted, with pruner=asha: one of every eta trials of one length", Interval(2, 100)
+        3, "one of every eta trials of a length is promoted to the next, with pruner=asha", Interval(2, 100)
     )
     workers: int | None = setting(
         None, "number of trials at a time, which share the cores; by default as many as cores, up to 4", COUNT

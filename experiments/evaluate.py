@@ -21,7 +21,7 @@ from experiments.cli.arguments import with_arguments
 from experiments.cli.entry import FAILED, FINISHED
 from experiments.cli.progress import Output, stage
 from experiments.cli.stderr import native_stderr_to
-from experiments.records.folders import InUse, Records, RunFolder
+from experiments.records.folders import InUse, Records, RunFolder, check_folder
 from experiments.records.journal import Journal
 from experiments.reports.ending import end_of_run
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
@@ -66,6 +66,7 @@ def main(args: Evaluation) -> int:
     checkpoint = find_checkpoint(folder, args.step, console)
     weights = _extractor(args, config)
     folder.records.check_writable()
+    check_folder(folder.path, "run")  # before minutes of scoring
     count = args.num_images or config.eval.final_num_images
     if args.data.path is not None:
         config.data.path = args.data.path

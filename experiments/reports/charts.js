@@ -136,12 +136,17 @@
   function pin(key) {
     pinned = key === pinned ? null : key;
     history.replaceState(null, "", pinned === null ? location.pathname + location.search : `#key=${encodeURIComponent(pinned)}`);
-    mark(pinned);
+    marked = pinned;
+    showSoon(); // also where the pointer had marked it: the bar gets its button
   }
 
   function mark(key) {
     if (key === marked) return;
     marked = key;
+    showSoon();
+  }
+
+  function showSoon() {
     if (!waiting) requestAnimationFrame(show);
     waiting = true;
   }

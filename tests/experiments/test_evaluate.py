@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,16 @@ def test_as_many_images_as_the_run_takes_at_its_end_unless_told(
         assert f"mine, step 6: {count} images" in capsys.readouterr().out
     scored = {key.split("/")[2] for key in curves(untrained_run.folder.journal)}
     assert scored == {"30", "25"}
+
+
+def test_a_run_that_cannot_be_written_is_said_before_it_is_scored(
+    untrained_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = os.access
+    folder = untrained_run.folder.path
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != folder and access(place, mode))
+    with pytest.raises(ConfigError, match=r"run must be .*Permission denied"):
+        main(wanted(untrained_run, extractor="random_cnn"))
 
 
 def test_damaged_records_are_not_taken_for_a_run_that_trains(untrained_run: Run) -> None:

@@ -69,6 +69,7 @@ def test_a_row_is_marked_by_the_keyboard_and_a_chart_has_its_name(page: Page, tm
     expect(page.get_by_role("img", name="scores by step")).to_be_visible(timeout=30_000)
     for key in ("Enter", " "):
         page.keyboard.press("Tab")
+        expect(page.locator("#marked")).to_have_text("run 7")
         page.keyboard.press(key)
         assert page.url.endswith("#key=7")
         expect(page.locator("#marked")).to_have_text("run 7 release")

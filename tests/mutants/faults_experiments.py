@@ -843,4 +843,20 @@ FAULTS = [
         "]",
         ("tests/experiments/test_multirun.py",),
     ),
+    Fault(
+        "score-of-the-luckiest-seed",
+        "experiments/records/overview.py",
+        "A confirmed search has the score of its luckiest seed in lists.",
+        "return self.result_score if self.result_score is not None else self.best.score if self.best else None",
+        "return self.best.score if self.best else None",
+        ("tests/experiments/reports/test_index.py",),
+    ),
+    Fault(
+        "scored-before-it-is-refused",
+        "experiments/evaluate.py",
+        "A run that cannot be written is scored before that is said.",
+        '    check_folder(folder.path, "run")  # before minutes of scoring\n',
+        "",
+        ("tests/experiments/test_evaluate.py",),
+    ),
 ]

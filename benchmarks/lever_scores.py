@@ -38,6 +38,7 @@ OPTIONS = (
     "train.r1_gamma=0.1 model.discriminator.batch_norm=false",
     "train.r1_gamma=0.1 train.r2_gamma=0.1 model.discriminator.batch_norm=false",
     "train.lecam=0.3",
+    "train.consistency=1",
     "train.consistency=10",
     "train.augment=translation+cutout",
     "train.augment=color+translation+cutout",

@@ -215,7 +215,7 @@ class Simulation:
                 rungs.promote(self._plan, self._study, promoted)
             elif limit - spent < self._plan.rungs[0]:
                 return curve
-            self._study.sampler = samplers.make_sampler(self._plan, 0, origins)
+            self._study.sampler = samplers.make_sampler(self._plan, origins)
             trial = self._study.ask()
             params = sampled_params(self._space, trial)
             if attempts.ORIGIN not in trial.user_attrs:

@@ -35,7 +35,7 @@ from experiments.reports.groups import (
     MOST_RUNS,
     Compared,
     Group,
-    check_alike,
+    comparable,
     differing,
     find_runs,
     grouped,
@@ -94,7 +94,7 @@ def main(args: Comparison) -> int:
         remedy = "compare.py <run> <run>, or study=<name> top=<count>"
         raise ConfigError("run", f"2 to {MOST_RUNS} different runs", names, remedy)
     runs = [read_compared(folder) for folder in folders]
-    check_alike(runs)
+    runs = comparable(runs)
     groups = grouped(runs)
     chosen = _out(args, records)
 

@@ -106,4 +106,4 @@ def test_the_guide_from_beginning_to_end(program: RunProgram, tmp_path: Path) ->
         assert done.returncode == 0, f"{script} {arguments}\n{done.stdout}{done.stderr}"
     assert {file.name for file in tmp_path.glob("*.*")} >= {"winner.png", "banner.png", "walk.gif", "samples.npz"}
     pages = [*(tmp_path / "records").glob("comparisons/*/compare.html")]
-    assert len(pages) == 1
+    assert len(pages) == 2

@@ -1,5 +1,6 @@
 """One argument `key=value` in Hydra's grammar: what it means, and what is wrong with it."""
 
+import glob
 import itertools
 import math
 import re
@@ -11,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep, Sweep
 from hydra.errors import HydraException, OverrideParseException
 
+from experiments import ROOT
 from experiments.settings.rules import stray_character
 from gan.errors import ConfigError, nearest
 
@@ -52,12 +54,18 @@ def nearest_key(word: str, keys: Iterable[str]) -> str:
     return f"did you mean {usual!r}?" if usual in keys else nearest(word, keys)
 
 
+def _presets(word: str) -> str:
+    """Return `did you mean experiment=quick?` for the name of one preset or more, or an empty string."""
+    groups = [file.parent.name for file in sorted((ROOT / "conf").glob(f"*/{glob.escape(word)}.yaml"))]
+    return f"did you mean {' or '.join(f'{group}={word}' for group in groups)}?" if groups else ""
+
+
 def parse(overrides: list[str]) -> list[Override]:
     """Parse overrides in Hydra's grammar. Raises ConfigError for what is not in it."""
     parsed = []
     for text in overrides:
         if text.startswith("-") or ("=" not in text and not text.startswith("~")):
-            raise ConfigError("an override", "key=value", text, stray_character(text) or "see --help")
+            raise ConfigError("an override", "key=value", text, stray_character(text) or _presets(text) or "see --help")
         try:
             parsed += OverridesParser.create().parse_overrides([_with_null(text)])
         except (OverrideParseException, HydraException) as error:

@@ -258,7 +258,10 @@ class Records:
         if matching and len(run_id) >= FEWEST_DIGITS:
             names = ", ".join(run.name for run in matching[:-4:-1])
             raise ConfigError(key, "the id of one run", reference, f"{len(matching)} begin with it: {names}")
-        recent = stray_character(reference) or "most recent: " + ", ".join(run.name for run in runs[:-4:-1])
+        own = [run for run in runs if not run.is_of_study] or runs
+        recent = stray_character(reference) or "most recent: " + ", ".join(run.name for run in own[:-4:-1])
+        if (self.studies / reference / "best.yaml").is_file():
+            recent = f"did you mean '{BEST}{reference}', the winner of that search?"
         raise ConfigError(key, "last, or a run's MLflow id, name or folder", reference, recent)
 
     def _last(self, runs: list[RunFolder], key: str) -> RunFolder:
@@ -282,7 +285,8 @@ class Records:
             problem = f"its run {name} is gone"
         except FileNotFoundError:
             names = ", ".join(folder.name for folder in self.all_studies()) or "none"
-            problem = f"it has no best.yaml, which a finished search leaves; studies: {names}"
+            is_there = (file.parent / "run.json").is_file()
+            problem = "it has no result yet; the same search command resumes it" if is_there else f"searches: {names}"
         except (OSError, TypeError, KeyError, ValueError, yaml.YAMLError) as error:
             problem = f"{file} is damaged: {type(error).__name__}"
         raise ConfigError(key, "the winner of a finished search", f"{BEST}{study}", problem)

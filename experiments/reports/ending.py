@@ -65,13 +65,13 @@ def command(records: Records, program: str, *arguments: str) -> str:
 
 
 def _rival(run: Overview, rows: Sequence[Row]) -> Overview | None:
-    """Return the newest other run, of no search, whose score can be compared with a run's. rows: the newest first."""
-    for row in rows:
-        if (
-            isinstance(row.of, Overview)
-            and row.name != run.name
-            and row.score is not None
-            and row.of.alike == run.alike
-        ):
-            return row.of
-    return None
+    """Return the newest other run, of no search, whose score can be compared with a run's; one of its length if there is.
+
+    rows: the newest first.
+    """
+    rivals = [
+        row.of
+        for row in rows
+        if isinstance(row.of, Overview) and row.name != run.name and row.score is not None and row.of.alike == run.alike
+    ]
+    return next((rival for rival in rivals if rival.step == run.step), rivals[0] if rivals else None)

@@ -5,7 +5,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from gan.images import evenly
 MOST_RUNS = 18  # runs that colours and lines can tell apart
 NAMED = 3  # settings in the name of a group, at most
 IMAGES = "fid_proxy_images"  # tag: how many images were scored, as `2000 in the run, 5000 at the end`
+MEASURED = {"eval.num_images", "eval.final_num_images"}  # settings that say how runs are scored, not what they are
 ALIKE = {  # tags that must be equal in all runs, and what they say
     "fid_proxy_id": "extractor",
     "dataset_sha256": "images",
@@ -189,9 +190,25 @@ def lineage(run: Compared) -> str:
     return " <- ".join(words) if len(words) > 1 else ""
 
 
-def check_alike(runs: Sequence[Compared]) -> None:
-    """Raise ConfigError where scores must not be compared, with every difference."""
-    differences = []
+def comparable(runs: Sequence[Compared]) -> list[Compared]:
+    """Return runs whose scores can be compared.
+
+    Where evaluate.py scored a run again with as many images as the others, that is its final score.
+
+    Raises:
+        ConfigError: where scores must not be compared, with every difference.
+    """
+    if all(tag == IMAGES for tag in _differences(runs)):
+        runs = _with_equal_counts(runs)
+    if differences := _differences(runs):
+        names = ", ".join(run.name for run in runs)
+        raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences.values()))
+    return list(runs)
+
+
+def _differences(runs: Sequence[Compared]) -> dict[str, str]:
+    """Return why scores must not be compared, a sentence for each tag of ALIKE in which runs differ."""
+    differences = {}
     for tag, meaning in ALIKE.items():
         if tag == IMAGES and not in_run_alike(runs) and _final_alike(runs):
             continue
@@ -201,10 +218,36 @@ def check_alike(runs: Sequence[Compared]) -> None:
         if len(by_value) > 1:
             words = {str(run.facts["tags"].get(tag, "unknown")): _in_words(run, tag) for run in runs}
             sides = "; ".join(f"{', '.join(names)}: {words[value]}" for value, names in by_value.items())
-            differences.append(f"{meaning} differ: {sides}")
-    if differences:
-        names = ", ".join(run.name for run in runs)
-        raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences))
+            differences[tag] = f"{meaning} differ: {sides}"
+    return differences
+
+
+def _with_equal_counts(runs: Sequence[Compared]) -> list[Compared]:
+    """Return runs with final scores of equally many images: where evaluate.py scored one again, with that score.
+
+    Raises:
+        ConfigError: for a run whose final score is of fewer images than that of another.
+    """
+    most = max(run.config.eval.final_num_images for run in runs)
+    equal = []
+    for run in runs:
+        again = f"evaluate/{run.facts['tags'].get('fid_proxy_id')}/{most}/"
+        scores = {f"final/{key.removeprefix(again)}": c for key, c in run.curves.items() if key.startswith(again)}
+        last = run.curves.get(metric_names.FINAL_FID_PROXY, ([0], []))[0][-1]
+        if run.config.eval.final_num_images == most:
+            equal.append(run)
+        elif scores.get(metric_names.FINAL_FID_PROXY, ([None], []))[0][-1] == last:
+            counts = f"{run.config.eval.num_images} in the run, {most} at the end"
+            tags = {**run.facts["tags"], IMAGES: counts}
+            config = replace(run.config, eval=replace(run.config.eval, final_num_images=most))
+            equal.append(
+                replace(run, config=config, facts={**run.facts, "tags": tags}, curves={**run.curves, **scores})
+            )
+        else:
+            count = f"{run.config.eval.final_num_images:,}"
+            remedy = f"python experiments/evaluate.py {run.name} num_images={most} scores it with as many"
+            raise ConfigError("run", f"scored with {most:,} images, as the others", f"{run.name}, with {count}", remedy)
+    return equal
 
 
 def in_run_alike(runs: Sequence[Compared]) -> bool:
@@ -261,7 +304,7 @@ def differing_settings(groups: Sequence[list[Compared]]) -> dict[str, list[str]]
     """Return the settings that differ among groups, each with every group's value as it is in effect."""
     followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
     rows = [{**shown_settings(group[0].config), **_ancestry(group[0])} for group in groups]
-    keys = [key for key in rows[0] if key not in followers | FREE_KEYS]
+    keys = [key for key in rows[0] if key not in followers | FREE_KEYS | MEASURED]
     unlike = {key: [brief(row[key]) or "none" for row in rows] for key in keys}
     return {key: values for key, values in unlike.items() if len(set(values)) > 1}
 

@@ -72,6 +72,8 @@ def result(groups: Sequence[Group]) -> str:
     )
     unsure = [group for group, other in zip(scored[1:], differences, strict=True) if not other.low > 0]
     other = f"{second.name}" if len(scored) == 2 else f"{second.name}, the next of {len(scored)}"
+    if (lengths := [max(run.step for run in group.runs) for group in scored[:2]])[0] != lengths[1]:
+        other += f", after {lengths[0]:,} and {lengths[1]:,} updates"
     lowest = "lower" if len(scored) == 2 else "lowest"
     if not differences[0].has_interval:
         return f"{first.name} has the {lowest} score: {scores} of {other} ({facts})."

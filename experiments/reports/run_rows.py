@@ -3,9 +3,10 @@
 import fnmatch
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.cli.progress import short_names
 from experiments.records.differences import short_number
@@ -91,6 +92,20 @@ def _value(text: str) -> str:
         return short_number(text)
     except ValueError:  # no number
         return text
+
+
+def images_in_words(rows: Iterable[Row]) -> dict[str, str]:
+    """Return by their hash what runs were trained on, in a word or two; empty where all have the same images."""
+    datasets = [row.run.facts.get("dataset", {}) for row in rows if row.run is not None]
+    words = {str(each.get("sha256")): _images(each) for each in datasets}
+    return words if len(words) > 1 else {}
+
+
+def _images(dataset: Mapping[str, Any]) -> str:
+    classes = dataset.get("class_names") or []
+    return (
+        f"{dataset.get('name', 'unknown')} {classes[0]}" if len(classes) == 1 else str(dataset.get("name", "unknown"))
+    )
 
 
 def read_rows(records: Records, trials: bool = False, study: str | None = None) -> list[Row]:

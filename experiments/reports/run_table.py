@@ -1,6 +1,6 @@
 """The list of runs on a terminal of any width."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -9,13 +9,13 @@ from rich.text import Text
 from experiments.records.differences import run_name
 from experiments.records.overview import Overview, in_bytes
 from experiments.records.status import RunState
-from experiments.reports.run_rows import Row
+from experiments.reports.run_rows import Row, images_in_words
 
 STYLES = {
     RunState.RUNNING: "cyan", RunState.FINISHED: "green", RunState.PAUSED: "blue", RunState.STOPPED: "yellow",
     RunState.INTERRUPTED: "yellow", RunState.PRUNED: "yellow", RunState.FAILED: "red", RunState.DAMAGED: "red",
 }  # fmt: skip
-LEFT = ("name", "state", "differs", "study")  # columns of words
+LEFT = ("name", "state", "of", "differs", "study")  # columns of words
 DROPPED = ("study", "differs", "step", "images")  # in this order, as the terminal narrows
 GAP = 2  # characters between two columns
 LEAST_NAME = 20  # columns; a longer name has a line of its own, as it may be copied
@@ -31,8 +31,9 @@ def lines(rows: Sequence[Row], console: Console) -> Iterator[Text]:
         rows: of the list.
         console: that it is for.
     """
-    cells = [_cells(row) for row in rows]
-    titles = [title for title in cells[0] if title != "study" or any(c["study"] for c in cells)]
+    images = images_in_words(rows)
+    cells = [_cells(row, images) for row in rows]
+    titles = [title for title in cells[0] if title not in ("study", "of") or any(c[title] for c in cells)]
     widths = {title: max(cell_len(text) for text in (title, *(c[title] for c in cells))) for title in titles}
     width = console.width if console.is_terminal else sum(widths.values()) + GAP * len(widths)
     for title in DROPPED:
@@ -70,11 +71,12 @@ def _says_it(row: Row) -> bool:
     return bool(said) and row.name.startswith(said) and not said.endswith("more")
 
 
-def _cells(row: Row) -> dict[str, str]:
+def _cells(row: Row, images: Mapping[str, str]) -> dict[str, str]:
     return {
         "name": row.name,
         "state": row.state,
         "FID proxy": f"{row.score:.4g}" if row.score is not None else "",
+        "of": images.get(str(row.run.facts.get("dataset", {}).get("sha256")), "") if row.run is not None else "",
         "images": f"{row.num_images:,}" if row.num_images is not None else "",
         "step": f"{row.step:,}" if row.step else "",
         "size": in_bytes(row.size),

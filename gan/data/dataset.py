@@ -304,6 +304,12 @@ def _kind(path: str) -> str:
     if path.endswith((".tar.gz", ".tgz")) or cifar10.batches_folder(Path(path)) is not None:
         return "cifar10"
     if Path(path).is_dir():
+        below = [each for each in sorted(Path(path).glob("*/")) if cifar10.batches_folder(each) is not None]
+        if below:
+            rule = "a folder of images, or CIFAR-10's own"
+            raise DataError(
+                "data.path", rule, path, f"did you mean {str(below[0])!r}? data=folder trains on all below it"
+            )
         return "folder"
     raise DataError("data.path", "a folder, an .npz file or CIFAR-10's .tar.gz", path)
 

@@ -28,6 +28,7 @@ from sweeps.study.identity import images_of
 TEMPLATE = Path(__file__).with_name("live.html")
 LEAST_SECONDS = 5.0  # between two versions of the page; more where it takes long to make one
 MOST_OF_TIME = 0.01  # that making it may take
+FREE_SECONDS = 5.0  # that it may take besides: the first minutes change most
 RELOAD_SECONDS = 10
 
 
@@ -46,6 +47,7 @@ class LivePage:
         self._failed = False  # it was said that the page cannot be drawn
         self.file = plan.folder.path / "report.html"
         self._next = 0.0  # when it may be written again
+        self._free = FREE_SECONDS
 
     @cached_property
     def _images(self) -> str:
@@ -63,7 +65,9 @@ class LivePage:
             begin = time.monotonic()
             self.write(time_left(seconds_left), candidates)
             seconds = time.monotonic() - begin
-            self._next = time.monotonic() + max(LEAST_SECONDS, seconds / MOST_OF_TIME)
+            self._free -= seconds
+            rest = LEAST_SECONDS if self._free > 0 else max(LEAST_SECONDS, seconds / MOST_OF_TIME)
+            self._next = time.monotonic() + rest
 
     def write(self, left: str, candidates: Sequence[Candidate] = (), is_over: bool = False) -> None:
         """Write the page now; it appears complete or not at all.
@@ -114,7 +118,7 @@ class LivePage:
             seeds=plan.search.confirm.seeds,
             race=race_chart(candidates) if candidates else None,
             rungs=trial_rows.rung_rows(plan, every),
-            charts=trial_charts(plan, every),
+            charts=trial_charts(plan, every) if any(trial.intermediate_values for trial in every) else [],
             parallel=parallel,
             slice_charts=slice_charts,
             steps=length(plan, every),

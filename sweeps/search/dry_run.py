@@ -48,7 +48,7 @@ def suggestions(plan: Plan, learned: Learned | None = None) -> Iterator[dict[str
     for point in plan.start_points().values():
         study.enqueue_trial(point, skip_if_exists=True)
     for number in range(min(SUGGESTIONS, plan.budget)):
-        study.sampler = samplers.make_sampler(plan, 0, number)
+        study.sampler = samplers.make_sampler(plan, number)
         trial = study.ask()
         sampled_params(plan.space, trial)
         yield dict(attempts.shown_params(plan, trial))

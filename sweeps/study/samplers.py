@@ -35,19 +35,18 @@ def check_sampler(name: str) -> None:
         raise ConfigError("search.sampler", "one that is installed", name, f'pip install -e ".[{name}]"')
 
 
-def make_sampler(plan: Plan, worker: int, number: int) -> BaseSampler:
+def make_sampler(plan: Plan, number: int) -> BaseSampler:
     """Return the sampler for the next trial.
 
-    A new one is made for each trial, so that a suggestion depends on the trials before it and not
-    on when the search was last started. No two workers draw the same random numbers.
+    A new one is made for each trial, so that a suggestion depends on the trials before it, and not on when the search was
+    last started or which worker is free. Those that no model makes depend on their number alone.
 
     Args:
         plan: of the search.
-        worker: the worker's number, 0 for the first.
-        number: how many trials the study has.
+        number: how many trials the study has; workers take turns, so no two of them ask with the same one.
     """
     search, space = plan.search, plan.space
-    seed = int(np.random.SeedSequence([search.seed, worker, number]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([search.seed, 0, number]).generate_state(1)[0])
     makers: dict[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(
             n_startup_trials=STARTUP_TRIALS,

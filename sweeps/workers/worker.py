@@ -130,7 +130,7 @@ class Worker:
         return True
 
     def _optimize(self, count: int) -> None:
-        self.study.sampler = samplers.make_sampler(self.plan, self.number, count)
+        self.study.sampler = samplers.make_sampler(self.plan, count)
         self._trial, self._fault = -1, None
         try:
             self.study.optimize(self._objective, n_trials=1, catch=(TrialFailed,))

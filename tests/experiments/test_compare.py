@@ -280,6 +280,36 @@ def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root:
     assert "FID proxy (lower is better)" not in charts and "generator&#39;s loss" in charts
 
 
+def test_a_run_that_was_scored_again_with_as_many_images_is_compared_by_that(root: Path, tmp_path: Path) -> None:
+    """A winner of search=quick beside a run by itself."""
+    folder = RunFolder(root / "runs" / "b")
+    facts = json.loads(folder.facts.read_text())
+    facts["tags"]["fid_proxy_images"] = "7 in the run, 20 at the end"
+    folder.facts.write_text(json.dumps(facts))
+    config = folder.config.read_text().replace("final_num_images: 5000", "final_num_images: 20")
+    folder.config.write_text(config.replace("num_images: 2000", "num_images: 7"))
+    wanted = Comparison(run=["a-*", "b"], out=str(tmp_path / "page"), records=RecordsConfig(root=str(root)))
+    remedy = r"b, with 20' \(python experiments/evaluate.py b num_images=5000 scores it with as many\)"
+    with pytest.raises(ConfigError, match=remedy):
+        main(wanted)
+    journal = Journal(folder)
+    scorer = facts["tags"]["fid_proxy_id"]
+    journal.late_scalars(40, {f"evaluate/{scorer}/5000/{name}": 11.0 for name in ("fid_proxy", "kid_proxy")})
+    journal.close()
+    assert main(wanted) == 0
+    page = (tmp_path / "page" / "compare.html").read_text()
+    assert re.findall(r"<p class=\"result none\">(.*?FID proxy [\d.]+ against 13 ± 1.4)", page) == [
+        "bn_momentum 0.9 has the lower score: FID proxy 11 against 13 ± 1.4"
+    ]
+
+
+def test_runs_of_unlike_lengths_are_said_to_be(tmp_path: Path) -> None:
+    made_run(tmp_path, "short", 0, 30.0, momentum=0.9)
+    made_run(tmp_path, "long", 0, 12.0, steps=80)
+    groups = grouped([read_compared(RunFolder(tmp_path / "runs" / name)) for name in ("short", "long")])
+    assert ", after 80 and 40 updates (" in result(groups)
+
+
 def test_samples_stand_first_whatever_there_is_of_them(tmp_path: Path) -> None:
     root = tmp_path / "records"
     short, long = (

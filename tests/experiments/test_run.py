@@ -72,6 +72,7 @@ def only_run(records: Records) -> RunFolder:
         ),
         (["--foo"], "an argument must be key=value, or a flag that --help lists; got '--foo'"),
         (["--info", "foo"], "--info/-i must be as --help has it"),
+        (["tuned"], "an override must be key=value; got 'tuned' (did you mean experiment=tuned?)"),
         (["train.steps"], "an override must be key=value; got 'train.steps' (see --help)"),
         (["-m", "model.bn_momentum=0.7,1.7"], "model.bn_momentum must be in [0, 1); got 1.7"),
         (["seed=1", "-m", "data.class_id=ship,shipp"], "did you mean 'ship'?"),

@@ -97,6 +97,20 @@ def test_the_list_says_what_each_run_is(records: Records, capsys: pytest.Capture
     assert [line[0] for line in lines(capsys.readouterr().out)] == ["name", "old", "rows", "disk"]
 
 
+def test_the_list_says_what_scores_are_of_where_that_differs(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(records, "first")
+    assert call(records) == 0
+    assert " of " not in capsys.readouterr().out.splitlines()[0]
+    other = make_run(records, "second")
+    facts = read_json(other.facts)
+    facts["dataset"] |= {"sha256": "cd" * 32, "name": "cifar10", "class_names": ["horse"]}
+    write_json(other.facts, facts)
+    assert call(records) == 0
+    assert "cifar10 horse" in capsys.readouterr().out
+
+
 def test_the_list_has_the_length_that_a_run_was_resumed_to(records: Records) -> None:
     arguments = ["experiment=quick", "train.steps=300", "seed=1"]
     make_run(records, "first", arguments, tags={"train.steps": "300"})  # resumed as it was

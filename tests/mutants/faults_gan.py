@@ -747,4 +747,12 @@ FAULTS = [
         "if False:",
         ("tests/gan/data/test_dataset.py",),
     ),
+    Fault(
+        "above-cifar10",
+        "gan/data/dataset.py",
+        "All images below a folder that holds CIFAR-10 are trained on.",
+        "        if below:\n",
+        "        if False:\n",
+        ("tests/gan/data/test_dataset.py",),
+    ),
 ]

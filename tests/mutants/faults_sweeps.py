@@ -753,4 +753,12 @@ FAULTS = [
         'groups["complete"].append(trial)',
         ("tests/sweeps/analysis/test_search_charts.py",),
     ),
+    Fault(
+        "page-late-at-first",
+        "sweeps/analysis/live_page.py",
+        "The page of a search is half a minute old when it begins.",
+        "if self._free > 0 else",
+        "if False else",
+        ("tests/sweeps/analysis/test_live_page.py",),
+    ),
 ]

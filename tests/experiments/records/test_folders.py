@@ -47,6 +47,25 @@ def test_a_damaged_winner_is_one_line(content: bytes, tmp_path: Path) -> None:
         Records(tmp_path).find_run("best:ships")
 
 
+def test_a_persons_own_runs_are_named_before_those_of_searches(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    run_in(records, "mine")
+    trial = run_in(records, "quick-trial-0000")
+    write_json(trial.facts, {"parent": "studies/quick"})
+    with pytest.raises(ConfigError, match="most recent: mine"):
+        records.find_run("nosuch")
+    study = records.studies / "quick"
+    study.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"best:nosuch.*searches: none"):
+        records.find_run("best:nosuch")
+    write_json(study / "run.json", {})
+    with pytest.raises(ConfigError, match=r"best:quick.*it has no result yet"):
+        records.find_run("best:quick")
+    (study / "best.yaml").write_text("run: quick-trial-0000")
+    with pytest.raises(ConfigError, match=r"did you mean 'best:quick', the winner of that search"):
+        records.find_run("quick")
+
+
 def test_runs_started_together_get_folders_of_their_own(tmp_path: Path) -> None:
     records = Records(tmp_path)
     folders = [records.new_run(None, "quick") for _ in range(5)]

@@ -107,6 +107,13 @@ def damaged_batches() -> dict[str, bytes]:
     }
 
 
+def test_a_folder_above_cifar10_is_not_taken_for_images(cifar: Path, cache: Path, tmp_path: Path) -> None:
+    above = cifar.parent
+    Image.fromarray(noise_images(1)[0]).save(above / "screenshot.png")
+    with pytest.raises(DataError, match=rf"data.path must be .* CIFAR-10's own; got .* \(did you mean '{cifar}'\?"):
+        load_dataset("auto", str(above), 8, cache)
+
+
 @pytest.mark.parametrize("damage", damaged_batches())
 def test_damaged_batches_are_one_clear_line(damage: str, cifar: Path, cache: Path) -> None:
     (cifar / "cifar-10-batches-py" / "data_batch_3").write_bytes(damaged_batches()[damage])

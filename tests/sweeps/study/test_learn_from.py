@@ -121,7 +121,7 @@ def test_a_sampler_begins_where_the_earlier_study_ended(earlier: Path) -> None:
         assert [trial.state for trial in study.trials] == [TrialState.WAITING]  # the baseline: nothing else counts
         found = []
         for number in range(6):
-            study.sampler = samplers.make_sampler(plan, 0, number)
+            study.sampler = samplers.make_sampler(plan, number)
             trial = study.ask()
             found.append(score(sampled_params(plan.space, trial)))
             trial.report(found[-1], plan.rungs[0])

@@ -172,7 +172,7 @@ def test_scores_that_are_infinite_count_as_the_worst(plan: Plan) -> None:
 
 
 def test_settings_that_are_given_are_left_alone(plan: Plan) -> None:
-    study = optuna.create_study(sampler=samplers.make_sampler(plan, 0, 0))
+    study = optuna.create_study(sampler=samplers.make_sampler(plan, 0))
     study.enqueue_trial(plan.baseline)
     trial = study.ask()
     assert FIXED in study.trials[0].system_attrs
@@ -219,7 +219,7 @@ def test_ranks_of_other_studies_guide_the_first_suggestions(plan: Plan) -> None:
     for seed in range(40):
         study = optuna.create_study()
         study.set_user_attr(LEARNED, learned)
-        study.sampler = samplers.make_sampler(plan, 0, seed)
+        study.sampler = samplers.make_sampler(plan, seed)
         trial = study.ask()
         params = sampled_params(plan.space, trial)
         chosen += [params] if study.trials[-1].user_attrs[KIND] == LINEAR else []

@@ -52,7 +52,7 @@ def test_values_of_a_range_are_clean_decimals(sampler: str) -> None:
         study = optuna.create_study()
         study.enqueue_trial({dimension.key: dimension.nearest(0.05) for dimension in space})
         for number in range(11 if sampler in samplers.MODEL_BASED else 5):
-            study.sampler = samplers.make_sampler(plan_of(space, sampler), 0, number)
+            study.sampler = samplers.make_sampler(plan_of(space, sampler), number)
             study.optimize(lambda trial: sampled_params(space, trial)["train.label_noise"], n_trials=1)  # noqa: B023
             assert study.trials[-1].params["train.label_noise"] in values, text
         assert len(as_suggested(study.trials).trials) == len(study.trials)
@@ -71,7 +71,7 @@ def test_older_studies_resume_though_their_values_are_no_decimals() -> None:
 
 
 def joint(plan: Plan, study: optuna.Study) -> dict[str, BaseDistribution]:
-    sampler = samplers.make_sampler(plan, 0, len(study.trials))
+    sampler = samplers.make_sampler(plan, len(study.trials))
     return sampler.infer_relative_search_space(study, study.ask()._get_latest_trial())
 
 
@@ -81,7 +81,7 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     after = read_plan([*space, "model.dropout=interval(0.05,0.5)", "train.label_noise=interval(0,0.3)"])
     study = optuna.create_study()
     for number in range(40):
-        study.sampler = samplers.make_sampler(before, 0, number)
+        study.sampler = samplers.make_sampler(before, number)
         study.tell(trial := study.ask(), sampled_params(before.space, trial)["model.dropout"] or 0)  # type: ignore[arg-type]
     assert joint(before, study).keys() == {"model.dropout", "optim.learning_rate"}
     present = {dimension.key: dimension.distribution for dimension in after.space}
@@ -94,22 +94,22 @@ def test_an_extended_dimension_stays_in_the_joint_model() -> None:
     assert words[1] == "extends  train.label_noise: one value -> interval(0, 0.3)"
     assert words[2].strip().startswith(f"{len(shown)} of 40 trials guide the search")
     assert fanova(study, after).keys() == present.keys()
-    study.sampler = samplers.make_sampler(after, 0, 41)
+    study.sampler = samplers.make_sampler(after, 41)
     assert sampled_params(after.space, study.ask()).keys() == present.keys()
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_suggestions_depend_on_seed_worker_and_number_alone(sampler: str) -> None:
+def test_suggestions_depend_on_seed_and_number_alone(sampler: str) -> None:
     space = read_space({"model.dropout": "interval(0,0.5)"})
 
-    def suggested(worker: int, number: int, seed: int = 0) -> float:
+    def suggested(number: int, seed: int = 0) -> float:
         plan = plan_of(space, sampler)
         plan.search.seed = seed
-        study = optuna.create_study(sampler=samplers.make_sampler(plan, worker, number))
+        study = optuna.create_study(sampler=samplers.make_sampler(plan, number))
         return float(sampled_params(space, study.ask())["model.dropout"])
 
-    assert suggested(0, 1) == suggested(0, 1)
-    assert len({suggested(0, 1), suggested(1, 1), suggested(0, 2), suggested(0, 1, seed=1)}) == 4
+    assert suggested(1) == suggested(1)
+    assert len({suggested(1), suggested(2), suggested(1, seed=1)}) == 3
 
 
 @pytest.mark.parametrize("sampler", [name for name in ("tpe", "priorband", "gp") if name in INSTALLED])
@@ -130,7 +130,7 @@ def test_models_see_trials_that_failed_by_their_settings(sampler: str, pruner: s
                 params={"model.dropout": 0.1}, distributions={"model.dropout": FloatDistribution(0, 0.5)},
             )
         )  # fmt: skip
-    view = samplers.make_sampler(plan, 0, 4)._view(study)  # type: ignore[attr-defined]
+    view = samplers.make_sampler(plan, 4)._view(study)  # type: ignore[attr-defined]
     assert [trial.number for trial in view.get_trials(states=(TrialState.COMPLETE,))] == [0, 1, 3]
     assert study.trials[1].state == TrialState.FAIL
 
@@ -147,7 +147,7 @@ def test_a_dimension_idles_where_its_condition_does_not_hold(sampler: str) -> No
     space = read_space(CONDITIONAL)
     study = optuna.create_study()
     for number in range(16):
-        study.sampler = samplers.make_sampler(plan_of(space, sampler), 0, number)
+        study.sampler = samplers.make_sampler(plan_of(space, sampler), number)
         study.tell(trial := study.ask(), float(str(sampled_params(space, trial)["model.dropout"])))
         assert ("train.label_noise" in trial.params) == (trial.params["train.loss"] == "bce")
     assert {trial.params["train.loss"] for trial in study.trials} == {"bce", "hinge"}
@@ -170,7 +170,7 @@ def test_tpe_models_a_conditional_dimension_from_the_trials_that_have_it() -> No
     space = read_space(CONDITIONAL)
     study = optuna.create_study()
     for number in range(40):
-        study.sampler = samplers.make_sampler(plan_of(space, "tpe"), 0, number)
+        study.sampler = samplers.make_sampler(plan_of(space, "tpe"), number)
         params = sampled_params(space, trial := study.ask())
         noise = params.get("train.label_noise")
         study.tell(trial, 5.0 if noise is None else abs(float(str(noise)) - 0.2))
@@ -200,7 +200,7 @@ def test_a_grid_takes_any_seed_and_never_ends_a_study_itself() -> None:
     plan.search.seed = 5_000_000_000
     study = optuna.create_study()
     for number in range(2):
-        study.sampler = samplers.make_sampler(plan, 0, number)
+        study.sampler = samplers.make_sampler(plan, number)
         trial = study.ask()
         sampled_params(space, trial)
         study.tell(trial, 1.0)  # outside of Study.optimize, as of a trial whose host died

@@ -152,11 +152,11 @@ FAULTS = [
         (f"{SESSION}::test_one_worker_is_deterministic_and_interruptions_do_not_show",),
     ),
     Fault(
-        "workers-share-a-seed",
+        "suggestions-alike",
         "sweeps/study/samplers.py",
-        "Two workers draw the same random numbers.",
-        "np.random.SeedSequence([search.seed, worker, number])",
-        "np.random.SeedSequence([search.seed, number])",
+        "All suggestions of a search draw the same random numbers.",
+        "SeedSequence([search.seed, 0, number])",
+        "SeedSequence([search.seed, 0])",
         ("tests/sweeps/study/test_samplers.py",),
     ),
     Fault(

@@ -102,7 +102,7 @@ def test_one_more_channel_is_told_from_the_width(width: int, stddev: bool) -> No
 
 def test_what_is_no_checkpoint_is_refused(config: Config, first: RunFolder, npz: Path) -> None:
     assert "train.init_from must be last, or a run's MLflow id, name or folder" in refusal("nowhere", config)
-    assert "it has no best.yaml" in refusal("best:ships", config)
+    assert "a finished search; got 'best:ships' (searches: none)" in refusal("best:ships", config)
     assert "cannot be read" in refusal(str(npz), config)
     (file,) = first.checkpoints.files()
     file.write_bytes(file.read_bytes()[:100])

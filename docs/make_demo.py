@@ -42,7 +42,13 @@ def main(args: Taken) -> int:
     study = RunFolder(records.studies / args.study)
     if not (study.path / "report.html").exists() or not runs:
         raise ConfigError("study", "a finished search of these records", args.study)
-    private = {str(records.root): "mlruns", f"{socket.gethostname()}:": "host:"}  # of a worker
+    host = socket.gethostname()
+    private = {
+        str(records.root): "mlruns",
+        f"{host}:": "host:",
+        f" on {host}": " on host",
+        f'"host": "{host}"': '"host": "host"',
+    }  # of workers and trials
     if args.data.path is not None:
         private[args.data.path] = "cifar-10"
     shutil.rmtree(DEMO, ignore_errors=True)

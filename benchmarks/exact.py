@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 from experiments.records.folders import Records, RunFolder
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from arguments import arguments
 from lever_scores import finish
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, RunFolder

@@ -18,9 +18,9 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder

@@ -15,9 +15,9 @@ import tempfile
 import threading
 from statistics import median
 
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 from turns import Runner, say
 
 HOST = "127.0.0.1"

@@ -16,9 +16,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 from turns import Runner, say
 
 from experiments.cli.compose import compose_config

@@ -11,10 +11,10 @@ from collections import Counter
 from pathlib import Path
 
 import tensorflow as tf
+from arguments import arguments
 from contestant import networks_update
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 UPDATES = 20
 KINDS = {

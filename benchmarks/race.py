@@ -11,7 +11,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from settings import arguments
+from arguments import arguments
 
 from gan import metric_names
 from sweeps.analysis import race

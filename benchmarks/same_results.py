@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 KINDS = {"ours": {}, "Keras": {}, "Keras, oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"}}
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)

@@ -6,9 +6,9 @@ python benchmarks/scaling.py [rounds=9]
 from itertools import product
 from statistics import median
 
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 from step_speed import Contestant, ratio
 
 from experiments.training.hardware import available_cores

@@ -21,13 +21,13 @@ from statistics import median
 
 import numpy as np
 import optuna
+from arguments import arguments
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 from search_table import BASELINE_WIDTHS, DIVERGED, SCORED, SPACE
-from settings import arguments
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 from sklearn.multioutput import MultiOutputRegressor

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import optuna
-from settings import arguments
+from arguments import arguments
 
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 import optuna
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder

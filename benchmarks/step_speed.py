@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from arguments import arguments
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 from experiments.training import gpus
 

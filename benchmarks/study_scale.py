@@ -23,10 +23,10 @@ from statistics import median
 
 import numpy as np
 import optuna
+from arguments import arguments
 from optuna.trial import Trial, TrialState, create_trial
 from rich.console import Console
 from rich.table import Table
-from settings import arguments
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

@@ -52,7 +52,7 @@ for build, expected in ((build_generator, GENERATOR), (build_discriminator, DISC
     run("-c", code)
 
 
-ARGUMENTS = "from settings import arguments; print(arguments(path=str, steps=2500, seeds=(0, 1)))"
+ARGUMENTS = "from arguments import arguments; print(arguments(path=str, steps=2500, seeds=(0, 1)))"
 
 
 def test_arguments_have_the_types_of_their_defaults() -> None:

@@ -60,7 +60,7 @@ def row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
 def _why_it_ended(trial: FrozenTrial) -> str:
     """Return what its state does not say of how a trial ended."""
     outcome = str(trial.user_attrs.get(attempts.OUTCOME, ""))
-    return "" if outcome == "complete" or attempts.paused_at(trial) is not None else outcome
+    return "" if outcome == attempts.COMPLETE or attempts.paused_at(trial) is not None else outcome
 
 
 @dataclass(frozen=True)

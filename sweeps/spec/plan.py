@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import BaseDistribution
-
 from experiments.cli.compose import compose_config, named_keys, preset_of
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import describe
@@ -145,11 +143,6 @@ class Plan:
         That is the baseline's value. A dimension whose space does not contain it is left out.
         """
         return {key: value for key, value in self._values_of_baseline().items() if self.is_baseline({key: value})}
-
-    def distributions_of(self, params: Mapping[str, Value]) -> dict[str, BaseDistribution]:
-        """Return the distributions that a trial with these parameters has in the present space, by key."""
-        values = active(self.space, {**self.values_before_extension, **params})
-        return {dimension.key: dimension.distribution for dimension in self.space if dimension.key in values}
 
     @property
     def baseline_for_tables(self) -> dict[str, Value]:

@@ -10,6 +10,7 @@ from sweeps.spec.plan import Plan
 from sweeps.spec.space import same_params
 from sweeps.study import rungs
 from sweeps.study.attempts import BASELINE, NAMED, counted, is_repeat, origin
+from sweeps.study.samplers import trials_in_space
 
 TRIED_ALREADY = 20  # suggestions in a row that were trained before: the space has hardly any other left
 GRID_POINT = "grid_id"  # attribute of Optuna's grid sampler: which point a trial is
@@ -85,7 +86,8 @@ def is_exhausted(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
     if plan.search.sampler == "grid" or sum(map(is_repeat, trials)) < TRIED_ALREADY:  # asked of thousands, often
         return False
     lasts = sorted(counted(trials), key=origin)[-TRIED_ALREADY:]
-    return all(is_repeat(trial) and trial.distributions == plan.distributions_of(trial.params) for trial in lasts)
+    # Those of a space that was extended since say nothing of the present one.
+    return all(map(is_repeat, lasts)) and len(trials_in_space(lasts, plan, convert=False)) == len(lasts)
 
 
 def updates_left(plan: Plan, trials: Sequence[FrozenTrial]) -> float:

@@ -33,7 +33,9 @@ def _acquired(file: Path) -> contextlib.AbstractContextManager[object]:
             return FileLock(file).acquire()
 
 
-def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> Arrays:
+def prepared(
+    cache: Path, kind: str, key: str, build: Callable[[], Arrays], is_final: Callable[[Arrays], bool] = lambda _: True
+) -> Arrays:
     """Return what `build` makes, kept in the cache for the next caller.
 
     Processes that ask for the same key at the same time wait for the first one. A damaged file is made anew.
@@ -43,6 +45,7 @@ def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> A
         kind: what the file's name begins with.
         key: everything that the arrays depend on. Its hash ends the file's name.
         build: makes the arrays. It is called only if the cache does not have them.
+        is_final: whether they may be kept; where not, the next caller makes them anew.
 
     Returns:
         The arrays by name.
@@ -57,7 +60,8 @@ def prepared(cache: Path, kind: str, key: str, build: Callable[[], Arrays]) -> A
         if (arrays := _kept(file)) is not None:  # of a process that came first
             return arrays
         arrays = build()
-        write_npz(file, arrays)
+        if is_final(arrays):
+            write_npz(file, arrays)
         return arrays
 
 

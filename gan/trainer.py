@@ -98,16 +98,17 @@ class Trainer:
         self._latents = randomness.latents(0, "grid", GRID[0] * GRID[1], update.generator.input_shape[-1])
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restore a checkpoint. Raises ValueError for one of other networks or another extractor's scores."""
-        arrays = dict(checkpoint.arrays)
-        self._window = list(arrays.pop("window"))
-        self.update.restore(arrays)
-        self.step = self._saved_step = checkpoint.step
-        self._dead = checkpoint.meta["dead_updates"]
+        """Restore a checkpoint. Raises ValueError, and changes nothing, for one of other networks or another extractor."""
         if (scored_in := checkpoint.meta["fid_proxy_id"]) != self.scorer.extractor.id:
             raise ValueError(
                 f"its best score is in {scored_in}, which {self.scorer.extractor.id} cannot be compared with"
             )
+        arrays = dict(checkpoint.arrays)
+        window = list(arrays.pop("window"))
+        self.update.restore(arrays)
+        self._window = window
+        self.step = self._saved_step = checkpoint.step
+        self._dead = checkpoint.meta["dead_updates"]
         best = checkpoint.meta["best_score"]
         self.best_score = math.inf if best is None else best
 

@@ -9,7 +9,7 @@ statistics are left alone there.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -168,12 +168,11 @@ class Update:
         return {name: variable.numpy() for name, variable in self._variables().items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore what `state` returned. Raises ValueError if it is of other networks."""
+        """Restore what `state` returned. Raises ValueError, and changes nothing, if it is of other networks."""
         variables = self._variables()
         if unlike := variables.keys() ^ state.keys():
             raise ValueError(f"the state belongs to other networks: {min(unlike)} is on one side only")
-        for name, variable in variables.items():
-            variable.assign(state[name])
+        _take(state, variables.items())
 
     def start_from(self, state: Mapping[str, np.ndarray]) -> None:
         """Give both networks, and the generator's average, the weights of another training; all else stays as it is.
@@ -182,19 +181,14 @@ class Update:
             state: as `state` returned it there. Where there was no average, this one begins as the generator.
 
         Raises:
-            ValueError: if it is of other networks.
+            ValueError: if it is of other networks; nothing is changed then.
         """
-        values: list[tuple[keras.Variable, np.ndarray]] = []
+        sources = []
         for name, variable in self._variables().items():
             owner, _, rest = name.partition("/")
-            if owner not in ("generator", "discriminator", AVERAGE):
-                continue
-            source = f"generator/{rest}" if owner == AVERAGE and name not in state else name
-            if source not in state or state[source].shape != variable.shape:
-                raise ValueError(f"the state belongs to other networks: it has no {name} of shape {variable.shape}")
-            values.append((variable, state[source]))
-        for variable, value in values:
-            variable.assign(value)
+            if owner in ("generator", "discriminator", AVERAGE):
+                sources.append((f"generator/{rest}" if owner == AVERAGE and name not in state else name, variable))
+        _take(state, sources)
 
     def _variables(self) -> dict[str, keras.Variable]:
         seeds = {id(v) for _, v in dropout_states(self.discriminator)}
@@ -477,12 +471,19 @@ def variables_by_name(owner: str, of: keras.Model | keras.optimizers.Optimizer) 
 def restore_generator(generator: keras.Model, state: Mapping[str, np.ndarray]) -> None:
     """Give a generator the weights that `Update.eval_generator` had in a state.
 
-    Raises ValueError if they are of another generator.
+    Raises ValueError, and changes nothing, if they are of another generator.
     """
     owner = AVERAGE if any(name.startswith(f"{AVERAGE}/") for name in state) else "generator"
-    for name, variable in variables_by_name(owner, generator).items():
+    _take(state, variables_by_name(owner, generator).items())
+
+
+def _take(state: Mapping[str, np.ndarray], variables: Iterable[tuple[str, keras.Variable]]) -> None:
+    """Give variables their values by name; ValueError, before any has changed, where one has no value of its shape."""
+    pairs = list(variables)
+    for name, variable in pairs:
         if name not in state or state[name].shape != variable.shape:
-            raise ValueError(f"the state belongs to another generator: it has no {name} of shape {variable.shape}")
+            raise ValueError(f"the state belongs to other networks: it has no {name} of shape {variable.shape}")
+    for name, variable in pairs:
         variable.assign(state[name])
 
 

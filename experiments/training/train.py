@@ -317,7 +317,9 @@ def _build(run: Run, hardware: Hardware, trackers: Sequence["Tracker"], final: b
     )
     if run.checkpoint is not None:
         trainer.restore(run.checkpoint)
-    elif c.train.init_from is not None:
+        return trainer
+    run.folder.checkpoints.best_file.unlink(missing_ok=True)  # left by a kill before the first checkpoint
+    if c.train.init_from is not None:
         update.start_from(checkpoint.read(Path(c.train.init_from)).arrays)
         trainer.save()  # a resume does not need the ancestor, which may be gone by then
     return trainer

@@ -132,8 +132,9 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path, progr
         names = folders or (CIFAR10_CLASSES if kind != "npz" else ())
         content = f"class {chosen}" + (f" ({names[index]})" if names and names[index] != chosen else "")
         if not len(arrays["train_images"]):
-            have = ", ".join(map(str, np.unique(labels)))
-            raise DataError("data.class_id", f"a class of {name} ({have}) or all", class_id)
+            have = ", ".join(folders[label] if folders else str(label) for label in np.unique(labels[labels >= 0]))
+            unread = f"no image of {chosen} can be read" if folders else ""
+            raise DataError("data.class_id", f"a class of {name} ({have}) or all", class_id, unread)
     count = len(arrays["train_images"])
     if count < MIN_IMAGES:
         of_class = f", {content}" if index is not None else ""

@@ -17,7 +17,9 @@ PLAIN_BITS = (8, 10, 12, 14)  # of sensors; all beyond the last is 16 bits
 BYTE = 255
 DEEP = 65535
 FULL_SCALES = (1, BYTE, *(2**bits - 1 for bits in PLAIN_BITS[1:]), DEEP)
+SEVERAL = "several channels"
 SCALED = ("PPM", "JPEG2000")  # Pillow brings their integers to the full 16 bits, by what the file says
+WHITE_IS_ZERO = 0  # of the tag PhotometricInterpretation
 DIM = 4  # an image that goes to a quarter of the greatest value or less may have been saved with fewer bits
 FEW_DIM = 0.25  # fraction of such images that any series may have
 FEW_FULL = 0.1  # fraction of images that end exactly where fewer bits do
@@ -49,15 +51,22 @@ def _is_reduced(image: Image.Image) -> bool:
 def measure(image: Image.Image) -> Depth:
     """Measure the depth of a deep image. Raises ValueError for values that are not finite."""
     reduced = _is_reduced(image)  # before it is decoded
-    kind = f"{image.format} with {'several channels' if reduced else 'floats' if image.mode == 'F' else 'integers'}"
+    kind = f"{image.format} with {SEVERAL if reduced else 'floats' if image.mode == 'F' else 'integers'}"
     file = Path(getattr(image, "filename", "")).name
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("with values that are not finite, such as NaN")
+    if image.mode.endswith("A"):  # how opaque it is says nothing of what is white
+        values = values[..., :-1]
     low, high = float(values.min()), float(values.max())
     if reduced:
         return Depth(kind, low * 257, high * 257, None, file)
     return Depth(kind, low, high, _stated_white(image), file)
+
+
+def is_negative(image: Image.Image) -> bool:
+    """Return whether 0 is white in a deep TIFF, which Pillow inverts only where it has 8 bits or fewer."""
+    return is_deep(image) and getattr(image, "tag_v2", {}).get(TAGS["PhotometricInterpretation"]) == WHITE_IS_ZERO
 
 
 def _stated_white(image: Image.Image) -> float | None:
@@ -117,7 +126,7 @@ def _white(kind: str, alike: Sequence[Depth], place: str) -> float:
         raise _unclear(kind, low, high, place, "which goes below 0 or above 65,535")
     if high > 2 ** PLAIN_BITS[-1] - 1:  # no sensor has 15 bits
         return DEEP
-    if kind.endswith("several channels"):
+    if kind.endswith(SEVERAL):
         raise _unclear(
             kind, low, high, place, "of 16 bits only the upper 8 can be read, and these hold next to nothing"
         )
@@ -132,7 +141,10 @@ def _white(kind: str, alike: Sequence[Depth], place: str) -> float:
 
 def _unclear(kind: str, low: float, high: float, place: str, why: str) -> DataError:
     got = f"{kind} from {low:,.6g} to {high:,.6g} in {place}"
-    remedy = f"{why}; save them with 8 bits, or as TIFF with the tag MaxSampleValue"
+    tag = (
+        "" if kind.endswith(SEVERAL) else ", or as TIFF with the tag MaxSampleValue"
+    )  # Pillow keeps too little of these
+    remedy = f"{why}; save them with 8 bits{tag}"
     return DataError("data.path", "images whose white value is clear", got, remedy)
 
 

@@ -17,7 +17,7 @@ from gan.data import depth
 from gan.data.contract import MIN_IMAGES, SIZE, DataError, DataWarning
 from gan.data.listing import Listing, list_images, remedies
 
-VERSION = 4  # of how images are read; another one reads them anew
+VERSION = 5  # of how images are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
 SHOWN = 10  # names in a warning
 MOST_REASON = 100  # letters of why a file cannot be read
@@ -43,7 +43,8 @@ def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -
 
     Returns:
         `train_images`. Those in its sub-folders have the label of theirs, an index into `class_names`; those
-        beside the sub-folders have -1. A folder without sub-folders has no labels.
+        beside the sub-folders have -1. A folder without sub-folders has no labels. A sub-folder whose images
+        cannot be read has a name and no images.
 
     Raises:
         DataError: for a folder that cannot be used, and what `check_names` raises.
@@ -55,15 +56,17 @@ def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -
     if len(files) < MIN_IMAGES:
         holds = f"it holds {len(files)}{_beside(listing)}"
         raise DataError("data.path", f"a folder with at least {MIN_IMAGES} images", str(path), holds)
-    check_names(list(_labels(path, files).get("class_names", [])))
+    names = _folders(path, files)
+    check_names(names)
     key = f"folder {VERSION} {fingerprint(files)}"
-    arrays = prepared(cache, "data", key, lambda: _read_images(files, str(path), progress))
+    arrays = prepared(cache, "data", key, lambda: _read_images(files, str(path), progress), _is_final)
     unreadable, why = [files[index] for index in arrays.pop("unreadable")], _counted(arrays.pop("reasons"))
+    del arrays["may_pass"]
     if len(arrays["train_images"]) < MIN_IMAGES:
         got = f"{len(arrays['train_images'])} of {len(files)} in {path}"
         raise DataError("data.path", f"a folder with at least {MIN_IMAGES} images that can be read", got, why)
     _warn_of_left_out(path, listing, unreadable, why)
-    return arrays | _labels(path, sorted(set(files) - set(unreadable)))
+    return arrays | _labels(path, sorted(set(files) - set(unreadable)), names)
 
 
 def read_earlier(path: Path, cache: Path) -> Arrays | None:
@@ -96,7 +99,7 @@ def _reason(error: Exception) -> str:
 def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path], why: str) -> None:
     total = len(listing.files) + len(listing.foreign) + len(listing.lost)
     bad = [*unreadable, *listing.lost]
-    why = ", ".join(filter(None, [why, f"{len(listing.lost):,} links to nothing" if listing.lost else ""]))
+    why = ", ".join(filter(None, [why, f"{len(listing.lost):,} links that cannot be followed" if listing.lost else ""]))
     for count, warning in (
         (
             len(bad),
@@ -122,13 +125,18 @@ def _named(path: Path, bad: Sequence[Path]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _labels(path: Path, files: Sequence[Path]) -> Arrays:
-    """Return `train_labels` (N,) and `class_names`, the sub-folders by name; empty if there are none."""
+def _folders(path: Path, files: Sequence[Path]) -> list[str]:
+    """Return the names of the sub-folders that hold images, sorted."""
     parts = [file.relative_to(path).parts for file in files]
-    names = sorted({part[0] for part in parts if len(part) > 1})
+    return sorted({part[0] for part in parts if len(part) > 1})
+
+
+def _labels(path: Path, files: Sequence[Path], names: Sequence[str]) -> Arrays:
+    """Return `train_labels` (N,) and `class_names`, those of the sub-folders; empty if there are none."""
     if not names:
         return {}
     index = {name: k for k, name in enumerate(names)}
+    parts = [file.relative_to(path).parts for file in files]
     labels = [index[part[0]] if len(part) > 1 else -1 for part in parts]
     return {"train_labels": np.array(labels, np.int64), "class_names": np.array(names, object)}
 
@@ -140,9 +148,9 @@ def _read_images(files: Sequence[Path], place: str, progress: Progress) -> Array
     """
     images: dict[int, np.ndarray] = {}
     depths: dict[int, depth.Depth] = {}
-    reasons: dict[int, str] = {}
+    errors: dict[int, Exception] = {}
     for index, file in enumerate(files):
-        with _noting(reasons, index), _opened(file) as image:
+        with _noting(errors, index), _opened(file) as image:
             if depth.is_deep(image):
                 depths[index] = depth.measure(image)
             else:
@@ -150,25 +158,35 @@ def _read_images(files: Sequence[Path], place: str, progress: Progress) -> Array
                 images[index] = _fitted(image)
         progress(index + 1, len(files) + len(depths))
     for done, (index, white) in enumerate(zip(depths, depth.whites(list(depths.values()), place), strict=True), 1):
-        with _noting(reasons, index), _opened(files[index]) as image:
+        with _noting(errors, index), _opened(files[index]) as image:
             images[index] = _fitted(image, white)
         progress(len(files) + done, len(files) + len(depths))
     none = np.zeros((0, SIZE, SIZE, 3), np.uint8)
     return {
         "train_images": np.stack([images[k] for k in sorted(images)]) if images else none,
         "test_images": none,
-        "unreadable": np.array(sorted(reasons), np.int64),
-        "reasons": np.array([reasons[k] for k in sorted(reasons)], str),
+        "unreadable": np.array(sorted(errors), np.int64),
+        "reasons": np.array([_reason(errors[k]) for k in sorted(errors)], str),
+        "may_pass": np.array([_may_pass(errors[k]) for k in sorted(errors)], bool),
     }
 
 
+def _may_pass(error: Exception) -> bool:
+    """Return whether a file may be readable the next time: it is its place that failed, or the memory."""
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+def _is_final(arrays: Arrays) -> bool:
+    return not arrays["may_pass"].any()
+
+
 @contextlib.contextmanager
-def _noting(reasons: dict[int, str], index: int) -> Iterator[None]:
+def _noting(errors: dict[int, Exception], index: int) -> Iterator[None]:
     """Note why a file cannot be read, and continue."""
     try:
         yield
     except UNREADABLE as error:
-        reasons[index] = _reason(error)
+        errors[index] = error
 
 
 @contextlib.contextmanager
@@ -180,14 +198,16 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 
 def _fitted(image: Image.Image, white: float = 255) -> np.ndarray:
-    upright = _rgb(ImageOps.exif_transpose(image), white)
+    is_negative = depth.is_negative(image)  # before it is turned, which drops the tags
+    upright = _rgb(ImageOps.exif_transpose(image), white, is_negative)
     return np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
-def _rgb(image: Image.Image, white: float) -> Image.Image:
+def _rgb(image: Image.Image, white: float, is_negative: bool) -> Image.Image:
     """Return what a viewer shows: `white` of one channel of many bits as 255, transparency on white."""
     if image.mode.startswith(("I", "F")):
-        image = Image.fromarray(depth.to_bytes(np.asarray(image), white))
+        values = depth.to_bytes(np.asarray(image), white)
+        image = Image.fromarray(depth.BYTE - values if is_negative else values)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")

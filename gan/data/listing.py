@@ -36,7 +36,7 @@ class Listing:
 
     files: list[Path] = field(default_factory=list)  # images, sorted
     foreign: list[Path] = field(default_factory=list)  # images that nothing here can read
-    lost: list[Path] = field(default_factory=list)  # links to nothing
+    lost: list[Path] = field(default_factory=list)  # links that cannot be followed
     closed: list[Path] = field(default_factory=list)  # folders that may not be entered
     others: Counter[str] = field(default_factory=Counter)  # how many other files there are, by extension
 
@@ -65,7 +65,7 @@ def list_images(root: Path) -> Listing:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
-            elif path.is_dir():
+            elif os.path.isdir(path):  # a link into a folder that may not be entered is none
                 links.append(path)
             else:
                 _sort_in(path, extensions, listing)
@@ -90,7 +90,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _sort_in(path: Path, extensions: set[str], listing: Listing) -> None:
     suffix = path.suffix.lower()
     if suffix in extensions:
-        (listing.files if path.is_file() else listing.lost).append(path)
+        (listing.files if os.path.isfile(path) else listing.lost).append(path)
     elif suffix in FOREIGN:
         listing.foreign.append(path)
     else:

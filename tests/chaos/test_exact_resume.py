@@ -22,7 +22,7 @@ STEPS = 40 if THOROUGH else 20
 KILLS = 3 if THOROUGH else 2
 SETTINGS = [
     f"train.steps={STEPS}", "train.batch_size=8", "train.log_every_steps=4", "train.grid_every_steps=8",
-    "train.checkpoint_every_steps=5", "train.steps_per_call=3", "eval.every_steps=10", "eval.num_images=50", "eval.final_num_images=50",
+    "train.checkpoint_every_steps=5", "train.steps_per_call=3", "eval.every_steps=2", "eval.num_images=50", "eval.final_num_images=50",
     *([] if SOAK else NARROW),
 ]  # fmt: skip
 COMBINATIONS = [("tutorial", "mixed_bfloat16", "fixed")]

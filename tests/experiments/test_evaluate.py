@@ -54,7 +54,7 @@ def test_a_generator_takes_its_own_weights_only(untrained_run: Run) -> None:
     same = build_generator(seed=6)
     for a, b in zip(generator.variables, same.variables, strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(ValueError, match="belongs to another generator"):
+    with pytest.raises(ValueError, match="belongs to other networks"):
         restore_generator(build_generator(latent_dim=5), arrays)
 
 

@@ -180,9 +180,15 @@ def test_a_best_score_in_another_extractor_is_not_taken_up(tmp_path: Path) -> No
     trainer.run()
     saved = Checkpoints(tmp_path).latest()
     assert saved.meta["fid_proxy_id"] == trainer.scorer.extractor.id
-    other = dataclasses.replace(saved, meta={**saved.meta, "fid_proxy_id": "cifar_cnn-12345678"})
+    other = dataclasses.replace(
+        saved, arrays=dict(saved.arrays), meta={**saved.meta, "fid_proxy_id": "cifar_cnn-12345678"}
+    )
+    name = next(name for name in saved.arrays if name.startswith("generator/"))
+    before = trainer.update.state()[name]
+    other.arrays[name] = before + 1  # which is not taken either
     with pytest.raises(ValueError, match="its best score is in cifar_cnn-12345678"):
         trainer.restore(other)
+    np.testing.assert_array_equal(trainer.update.state()[name], before)
 
 
 def test_as_many_checkpoints_stay_as_asked(tmp_path: Path) -> None:

@@ -277,6 +277,17 @@ def test_a_state_of_other_networks_is_refused() -> None:
         make().restore(state)
 
 
+def test_a_state_of_other_shapes_changes_nothing() -> None:
+    update = make()
+    before = update.state()
+    state = {name: value + 1 for name, value in before.items()}
+    state["generator/dense/bias"] = np.zeros(1, np.float32)
+    with pytest.raises(ValueError, match="other networks: it has no generator/dense/bias of shape"):
+        update.restore(state)
+    for name, value in update.state().items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)
+
+
 def test_weights_of_other_networks_change_nothing() -> None:
     """Neither those that fit nor a layer of the generator that has the name and shape of one of the discriminator."""
     update = make("batch")

@@ -296,6 +296,14 @@ FAULTS = [
     ),
     # Processes.
     Fault(
+        "best-before-the-first-checkpoint",
+        "experiments/training/train.py",
+        "A run that was killed between a score and its first checkpoint cannot be resumed.",
+        "run.folder.checkpoints.best_file.unlink(missing_ok=True)",
+        "pass",
+        ("tests/experiments/training/test_train.py",),
+    ),
+    Fault(
         "killed-counts-as-finished",
         "experiments/processes/process.py",
         "A program whose fork server was killed counts as one that finished.",

@@ -28,6 +28,7 @@ from experiments.training import facts, hardware, train
 from experiments.training.hardware import Hardware
 from experiments.training.start import Run, new_run
 from experiments.training.train import Outcome
+from gan.checkpoint import Checkpoint
 from gan.evaluation.weights import find_weights
 from gan.trainer import Diverged, Schedule
 
@@ -108,21 +109,32 @@ def test_a_mistake_of_ours_is_raised_and_the_run_is_failed(run: Run, monkeypatch
     assert statuses(run) == ["FAILED"]
 
 
-def test_the_schedule_is_that_of_the_settings(run: Run) -> None:
+def small(run: Run, **train: int) -> Run:
+    """Return the run with networks that are soon built."""
     model = ModelConfig(
         latent_dim=2, generator=GeneratorConfig(width=2), discriminator=DiscriminatorConfig(width=1, batch_norm=False)
     )
-    steps = {"steps": 90, "steps_per_call": 2, "log_every_steps": 3, "grid_every_steps": 4, "checkpoint_every_steps": 5}
     evaluation = EvalConfig(every_steps=6, num_images=7, final_num_images=8, extractor="random_cnn")
-    settings = Config(
-        model=model, train=TrainConfig(**steps, keep_checkpoints=9), eval=evaluation, records=run.config.records
-    )
-    changed = dataclasses.replace(run, config=settings, weights=find_weights("random_cnn"))
+    settings = Config(model=model, train=TrainConfig(**train), eval=evaluation, records=run.config.records)
+    return dataclasses.replace(run, config=settings, weights=find_weights("random_cnn"))
+
+
+def test_the_schedule_is_that_of_the_settings(run: Run) -> None:
+    steps = {"steps": 90, "steps_per_call": 2, "log_every_steps": 3, "grid_every_steps": 4, "checkpoint_every_steps": 5}
+    changed = small(run, **steps, keep_checkpoints=9)
     expected = Schedule(**steps, score_every_steps=6, keep_checkpoints=9, num_images=7, final_num_images=8)
     assert train._build(changed, PLAIN, [], final=True).schedule == expected
     trial = train._build(changed, PLAIN, [], final=False)
     assert trial.schedule == dataclasses.replace(expected, final_num_images=0)
     assert (trial.scorer.extractor.id, trial.recalibrate) == (find_weights("random_cnn").id, False)
+
+
+def test_a_run_that_was_killed_between_a_score_and_its_first_checkpoint_begins_anew(run: Run) -> None:
+    run.folder.checkpoints.save_best(Checkpoint(1, {}, {"best_score": 0.0}))
+    trainer = train._build(dataclasses.replace(small(run, steps=1), resumed=True), PLAIN, [], final=False)
+    assert trainer.run()
+    assert trainer.best_score > 0
+    assert run.folder.checkpoints.find("best").meta["best_score"] == trainer.best_score
 
 
 @pytest.mark.parametrize("is_default", [True, False])

@@ -1,6 +1,9 @@
 """Folders of images as people have them: depths, classes, links, thumbnails, large photographs."""
 
+import errno
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -126,14 +129,11 @@ def test_an_ambiguous_range_is_refused(values: np.ndarray, suffix: str, message:
 
 
 def colour_png(values: np.ndarray) -> bytes:
-    """A PNG of three 16-bit channels, (H, W, 3) uint16, which Pillow cannot write."""
-    import struct
-    import zlib
-
+    """A PNG of 16-bit channels, (H, W, 3 or 4) uint16, which Pillow cannot write."""
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[values.shape[2]], 0, 0, 0)),
         (b"IDAT", zlib.compress(rows)),
         (b"IEND", b""),
     ]
@@ -149,8 +149,26 @@ def test_colours_of_16_bits_are_read_where_they_use_them(image_folder: Path) -> 
             (image_folder / f"{k}.png").write_bytes(content)
         if white == 65535:
             np.testing.assert_allclose(load(image_folder).train[0, ..., 1], RAMP * 255, atol=1.5)
-    with pytest.raises(DataError, match=r"several channels from 0 to .*only the upper 8 can be read"):
+    with pytest.raises(
+        DataError, match=r"several channels from 0 to .*only the upper 8 can be read.*; save them with 8 bits\)"
+    ):
         load(image_folder)
+    opaque = np.full((32, 32, 4), 65535, np.uint16)  # which says nothing of the colours
+    opaque[..., :3] = (RAMP * 4095)[..., None]
+    for k in range(40):
+        (image_folder / f"{k}.png").write_bytes(colour_png(opaque))
+    with pytest.raises(DataError, match="only the upper 8 can be read"):
+        load(image_folder)
+
+
+def test_a_tiff_in_which_0_is_white_is_shown_as_a_viewer_does(image_folder: Path) -> None:
+    fill(image_folder, (RAMP * 65535).astype(np.uint16), ".tif")
+    for file in image_folder.iterdir():
+        content = file.read_bytes()
+        black_is_zero = struct.pack("<HHIHH", 262, 3, 1, 1, 0)  # the tag PhotometricInterpretation
+        assert content.count(black_is_zero) == 1
+        file.write_bytes(content.replace(black_is_zero, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))
+    np.testing.assert_allclose(load(image_folder).train[0, ..., 0], 255 - RAMP * 255, atol=1.5)
 
 
 def test_images_that_show_nothing_are_said_with_numbers(image_folder: Path, tmp_path: Path) -> None:
@@ -236,6 +254,17 @@ def test_a_class_that_is_not_there_is_one_line(classes: Path, tmp_path: Path) ->
         DataError, match=r"data\.class_id must be all for folder .*, which has no sub-folders; got 'ship'"
     ):
         load(flat, "ship")
+    for file in (classes / "all").iterdir():
+        file.write_bytes(b"damaged")
+    with pytest.warns(DataWarning, match="40 damaged"):  # the others keep their places
+        assert load(classes, 2).class_id == "ship"
+    with (
+        pytest.warns(DataWarning, match="40 damaged"),
+        pytest.raises(
+            DataError, match=r"a class of .* \(8, ship, two words\) or all; got 1 \(no image of 1 can be read"
+        ),
+    ):
+        load(classes, 1)
     fill(tmp_path / "few" / "a", noise_images(1)[0])
     fill(tmp_path / "few" / "b", noise_images(1)[0], count=3)
     with pytest.raises(DataError, match=r"at least 40 training images; got '3 in folder .*, class b'"):
@@ -286,9 +315,44 @@ def test_why_files_cannot_be_read_is_said(image_folder: Path) -> None:
     (image_folder / "no.png").write_bytes(b"x")
     (image_folder / "lost.png").symlink_to("nowhere.png")
     with pytest.warns(
-        DataWarning, match=r"and 35 more \(42 with values .*, 1 .*truncated.*, 1 damaged .*, 1 links to nothing"
+        DataWarning,
+        match=r"and 35 more \(42 with values .*, 1 .*truncated.*, 1 damaged .*, 1 links that cannot be followed",
     ):
         load(image_folder)
+
+
+def test_what_could_not_be_read_once_is_tried_again(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(image_folder, noise_images(1)[0], count=42)
+    opened = folder.Image.open
+
+    def refused(file: Path) -> Image.Image:
+        if file.name == "00.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        if file.name == "01.png":
+            raise MemoryError
+        return opened(file)
+
+    with monkeypatch.context() as patch, pytest.warns(DataWarning, match="1 Permission denied, 1 MemoryError"):
+        patch.setattr(folder.Image, "open", refused)
+        assert len(load(image_folder).train) == 40
+    assert len(load(image_folder).train) == 42
+
+
+def test_a_link_into_a_folder_that_may_not_be_entered_is_left_out(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(image_folder, noise_images(1)[0])
+    (image_folder / "link.png").symlink_to(image_folder / "private" / "x.png")
+    real = os.stat
+
+    def refused(path: object, *arguments: object, **options: object) -> os.stat_result:
+        if str(path).endswith("link.png") and options.get("follow_symlinks", True):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", refused)  # as root may all
+    with pytest.warns(DataWarning, match=r"left out: link\.png \(1 links that cannot be followed"):
+        assert len(load(image_folder).train) == 40
 
 
 def test_images_without_a_reader_are_counted(image_folder: Path) -> None:

@@ -35,6 +35,10 @@ class ConfigError(ValueError):
         return type(self), (self.key, self.rule, self.value, self.remedy)
 
 
+class InputError(ConfigError):
+    """Images, or weights of an extractor, that cannot be had or used: other settings of the training would not help."""
+
+
 def check_shares(batch_size: int, devices: int) -> None:
     """Raise ConfigError unless so many devices can share a batch evenly."""
     if batch_size % devices:

@@ -2,7 +2,7 @@
 
 Scores fall with the steps, and are the higher the further the learning rate is from 3e-4.
 `model.dropout` says what goes wrong: 0.4 kills the process half-way, 0.3 fails, 0.35
-finds the disk full, 0.45 the memory.
+finds the disk full, 0.36 no images, 0.45 the memory.
 """
 
 import json
@@ -69,6 +69,9 @@ def main() -> None:
             return
         if config.model.dropout == 0.35:
             say(Ended(RunStatus.FAILED, step, "No space left on device", FailureKind.RECORDS))
+            return
+        if config.model.dropout == 0.36:
+            say(Ended(RunStatus.FAILED, step, "there are no images", FailureKind.INPUTS))
             return
         if config.model.dropout == 0.45:
             say(Ended(RunStatus.FAILED, step, "out of memory", FailureKind.OUT_OF_MEMORY))

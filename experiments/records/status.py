@@ -32,4 +32,5 @@ class FailureKind(StrEnum):
     DIVERGED = "diverged"  # a loss or a weight was no finite number: the hyperparameters are at fault
     OUT_OF_MEMORY = "out_of_memory"  # of the device
     RECORDS = "records"  # the run's files could not be written
+    INPUTS = "inputs"  # its images or its extractor could not be had
     OTHER = "other"

@@ -31,7 +31,7 @@ from gan.checkpoint import Checkpoint, CheckpointWarning
 from gan.data.classes import class_index
 from gan.data.contract import DataWarning
 from gan.data.dataset import Dataset, load_dataset
-from gan.errors import ConfigError, check_shares
+from gan.errors import ConfigError, InputError, check_shares
 from gan.evaluation.weights import KEY, Weights, find_weights
 
 
@@ -102,10 +102,10 @@ def find_extractor(name: str, file: str | None, key: str = KEY) -> Weights:
     Args:
         name: of the extractor: cifar_cnn, random_cnn or inception.
         file: the user's file of weights; None for the default one.
-        key: the setting in whose name ConfigError is raised.
+        key: the setting in whose name InputError is raised.
 
     Raises:
-        ConfigError: if the weights are not there, cannot be read or cannot be downloaded.
+        InputError: if the weights are not there, cannot be read or cannot be downloaded.
     """
     with native_stderr_to(Path(os.devnull)):
         return find_weights(name, file, key)
@@ -200,7 +200,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
         remedy = f"the run's scores are in {scored_in}, and cannot be compared with others"
-        raise ConfigError("resume", "a run with scores of the same extractor", f"the extractor {weights.id}", remedy)
+        raise InputError("resume", "a run with scores of the same extractor", f"the extractor {weights.id}", remedy)
     dataset = load_data(config, folder.records, console, facts)
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
@@ -247,14 +247,14 @@ def check_same_images(dataset: Dataset, facts: dict[str, Any], key: str) -> None
     Args:
         dataset: the images.
         facts: of the run.
-        key: the setting in whose name ConfigError is raised.
+        key: the setting in whose name InputError is raised.
 
     Raises:
-        ConfigError: if the SHA-256 of the images is not the run's.
+        InputError: if the SHA-256 of the images is not the run's.
     """
     trained_on = facts["dataset"]
     if dataset.sha256 != trained_on["sha256"]:
-        raise ConfigError(
+        raise InputError(
             key, "on the run's own images", f"{dataset.description} ({dataset.sha256[:8]})",
             f"the run has {trained_on['description']} ({trained_on['sha256'][:8]})",
         )  # fmt: skip

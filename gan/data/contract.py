@@ -4,13 +4,13 @@
 `test_labels`, (N,) integers, are there where the place has labels.
 """
 
-from gan.errors import ConfigError
+from gan.errors import InputError
 
 SIZE = 32  # height and width of every image, in pixels
 MIN_IMAGES = 40  # plots/training_images.png shows as many
 
 
-class DataError(ConfigError):
+class DataError(InputError):
     """Images that cannot be had or used, in one line: key, rule, value, remedy."""
 
 

@@ -93,7 +93,7 @@ def confirm(
                 events.put(TrainingChanged(name, message.step))
             with lock:
                 running.discard(process)
-            if ended is not None and ended.failure_kind == FailureKind.RECORDS:
+            if ended is not None and ended.would_end_all:
                 stopped.append(ended.failure)
             if ended is None and not should_stop():
                 events.put(TrainingChanged(name, words=process.ending()))

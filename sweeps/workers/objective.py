@@ -17,7 +17,7 @@ from sweeps.spec.space import Value
 from sweeps.study import attempts, rungs
 from sweeps.study.states import State
 from sweeps.workers.early_stopping import EarlyStopping
-from sweeps.workers.protocol import Ended, Job, Scalars
+from sweeps.workers.protocol import Ended, Job, Progress, Scalars, Started
 from sweeps.workers.resumption import prepare_resumption, record_mlflow_run
 from sweeps.workers.trial_process import TrialProcess
 
@@ -45,6 +45,12 @@ class Context(Protocol):
     def make_room(self) -> None:
         """Leave the memory to other workers, where there are any."""
 
+    def count_death(self, origin: int | None, reason: str) -> None:
+        """Count a process that died before its first update: where several do, all would."""
+
+    def forget_deaths(self) -> None:
+        """Count anew: a training has made an update."""
+
 
 class Objective:
     """What Optuna minimises: a training in a process of its own, pruned by its scores on the way."""
@@ -58,7 +64,7 @@ class Objective:
             origin: the suggestion that it is an attempt at.
             params: what is trained, by dotted keys.
         """
-        self._worker, self._trial = worker, trial
+        self._worker, self._trial, self._origin = worker, trial, origin
         plan = worker.plan
         self._is_baseline = attempts.is_baseline(plan, trial)
         name = attempts.run_name(plan.search.study, origin)
@@ -85,6 +91,7 @@ class Objective:
         self._early_stopping = EarlyStopping()
         self._pruned = ""  # why
         self._is_hopeless = False  # what early stopping says, not others' scores
+        self._has_started = self._has_trained = False  # in this attempt
         self._step = 0  # how far it is
         self._written = 0.0  # when that was
 
@@ -103,13 +110,21 @@ class Objective:
             for message in process.messages():
                 if isinstance(message, Ended):
                     ended = message
-                elif isinstance(message, Scalars):
+                    continue
+                self._note_start(message)
+                if isinstance(message, Scalars):
                     self._look(process, message)
                 else:
                     self._record_step(message.step)
         finally:  # whatever the database said: no training without its worker
             process.interrupt()
         return self._end(process, ended)
+
+    def _note_start(self, message: Started | Progress | Scalars) -> None:
+        self._has_started = True
+        if not self._has_trained and not isinstance(message, Started):
+            self._has_trained = True
+            self._worker.forget_deaths()
 
     def _record_step(self, step: int) -> None:
         self._step = max(step, self._step)
@@ -163,7 +178,7 @@ class Objective:
             trial.set_user_attr(attempts.OUTCOME, reason)
             self._worker.listener(TrialEnded(number, State.PAUSED, reason, self._last_value))
             raise optuna.TrialPruned(reason)
-        if ended is not None and ended.status == RunStatus.FAILED and ended.failure_kind != FailureKind.RECORDS:
+        if ended is not None and ended.status == RunStatus.FAILED and not ended.would_end_all:
             trial.set_user_attr(attempts.OUTCOME, ended.failure)
             if ended.failure_kind == FailureKind.DIVERGED:
                 trial.set_user_attr(attempts.HOPELESS, True)
@@ -175,7 +190,10 @@ class Objective:
         state = State.STOPPED
         if ended is None and not self._worker.ended:
             state, reason = State.FAIL, process.ending()
-            trial.set_user_attr(f"{attempts.KILLED}{number}", reason)
+            # Before its training begins, no settings of its own can be at fault.
+            trial.set_user_attr(f"{attempts.KILLED if self._has_started else attempts.LEFT}{number}", reason)
+            if not self._has_trained:
+                self._worker.count_death(self._origin if self._has_started else None, reason)
         else:
             trial.set_user_attr(f"{attempts.LEFT}{number}", reason)
         self._worker.listener(TrialEnded(number, state, reason))

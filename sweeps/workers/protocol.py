@@ -10,6 +10,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from experiments.records.status import FailureKind, RunStatus
+
 # Exit codes of a worker.
 NO_TRIAL_COULD_DO_BETTER = 3  # its trial failed for a reason that holds for all trials
 MAKES_ROOM = 4  # its trial had too little memory beside others
@@ -94,13 +96,18 @@ class Scalars:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a training ended, in words of RunStatus and FailureKind; with "records", every other trial would fail as well."""
+    """How a training ended, in words of RunStatus and FailureKind."""
 
     kind: ClassVar[str] = "ended"
     status: str
     step: int
     failure: str = ""
     failure_kind: str | None = None
+
+    @property
+    def would_end_all(self) -> bool:
+        """Whether it failed of something that every other training would fail of as well."""
+        return self.status == RunStatus.FAILED and self.failure_kind in (FailureKind.RECORDS, FailureKind.INPUTS)
 
 
 Message = Started | Progress | Scalars | Ended

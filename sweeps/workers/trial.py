@@ -35,7 +35,7 @@ from experiments.training.snapshot import upload, uploading
 from experiments.training.start import Membership, Run, check_same_images, new_run, resumed_run
 from experiments.training.train import Outcome, train
 from gan.checkpoint import CheckpointError
-from gan.errors import ConfigError, explained
+from gan.errors import ConfigError, InputError, explained
 from sweeps.study.states import State
 from sweeps.workers.protocol import Ended, Job, Message, Progress, Scalars, Started, to_line
 
@@ -129,8 +129,13 @@ def _train(job: Job, orders: Orders, messages: Messages, console: Console) -> En
     except (ConfigError, CheckpointError, OSError) as error:
         failure = explained(error) if isinstance(error, OSError) else str(error)
         console.print(f"error: {failure}", markup=False)
-        kind = FailureKind.RECORDS if isinstance(error, OSError) else FailureKind.OTHER
-        return Ended(RunStatus.FAILED, 0, failure, kind)
+        return Ended(RunStatus.FAILED, 0, failure, _kind(error))
+
+
+def _kind(error: Exception) -> FailureKind:
+    if isinstance(error, InputError):
+        return FailureKind.INPUTS
+    return FailureKind.RECORDS if isinstance(error, OSError) else FailureKind.OTHER
 
 
 @contextlib.contextmanager

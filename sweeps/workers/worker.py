@@ -38,6 +38,7 @@ from sweeps.workers.protocol import MAKES_ROOM, NO_TRIAL_COULD_DO_BETTER, Job, T
 from sweeps.workers.trial_process import TRIAL, TrialProcess
 
 BEGUN_HERE = "one that a search has begun in this database"
+DEATHS = 3  # of trials' processes before their first update, in a row, after which all are taken to die of the same
 KILL_SECONDS = 50.0  # for a trial to save its state: less than launchers.STOP_SECONDS
 POLL = 0.5  # seconds between two looks at a study in which there is nothing to begin
 
@@ -65,6 +66,7 @@ class Worker:
         self._published: list[str] = []  # the search's arguments, as last seen
         self._trial = -1  # that it is or was at; -1 before there is one
         self._fault: ValueError | None = None  # of that trial
+        self._deaths: list[int | None] = []  # in a row before a first update: the suggestion, if its training had begun
         self._ended = threading.Event()
         self._process: TrialProcess | None = None
         self._turn = contextlib.ExitStack()
@@ -224,6 +226,20 @@ class Worker:
         if self.is_supervised:
             self.makes_room = True
             self._ended.set()
+
+    def count_death(self, origin: int | None, reason: str) -> None:
+        """Give up where every process dies before it trains: it cannot be the settings of one trial.
+
+        Args:
+            origin: the suggestion; None where its training had not begun, so that no settings can be at fault.
+            reason: how it died.
+        """
+        self._deaths.append(origin)
+        if self._deaths.count(None) >= DEATHS or len(set(self._deaths)) >= DEATHS:
+            self.give_up(f"the last {len(self._deaths)} processes of trials ended before an update: {reason}")
+
+    def forget_deaths(self) -> None:
+        self._deaths.clear()
 
     def give_up(self, reason: str) -> None:
         """End for a reason for which all trials would fail."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from gan.arrays import Arrays, parse_npz
 from gan.cache import locked
-from gan.errors import ConfigError, check_name
+from gan.errors import InputError, check_name
 from gan.keras_state import is_readable, keras_homes
 
 FOLDER = Path(__file__).parent
@@ -56,13 +56,14 @@ def find_weights(extractor: str, user_file: str | None = None, key: str = KEY) -
         The weights' digest and file (None for random_cnn), with the arrays, but for inception: its file is only hashed.
 
     Raises:
-        ConfigError: for another extractor; in the name of `key`, for what is not there, cannot be read or cannot be
-            fetched, and for a file for random_cnn, whose weights come from a seed.
+        ConfigError: for another extractor.
+        InputError: in the name of `key`, for what is not there, cannot be read or cannot be fetched, and for a file for
+            random_cnn, whose weights come from a seed.
     """
     check_name(EXTRACTOR_KEY, extractor, EXTRACTORS)
     if extractor == "random_cnn":
         if user_file is not None:
-            raise ConfigError(key, "absent for random_cnn, whose weights come from a seed", user_file)
+            raise InputError(key, "absent for random_cnn, whose weights come from a seed", user_file)
         arrays = random_weights()
         return Weights(extractor, digest(arrays), None, arrays)
     if user_file is not None:
@@ -72,25 +73,25 @@ def find_weights(extractor: str, user_file: str | None = None, key: str = KEY) -
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise ConfigError(key, "a file of weights", str(file), error.strerror or "") from error
+        raise InputError(key, "a file of weights", str(file), error.strerror or "") from error
     arrays = {}
     if extractor == "cifar_cnn":
         arrays = _parse_cifar_cnn(content, file, key)
     elif not content.startswith(HDF5):
-        raise ConfigError(key, "weights of Keras' InceptionV3, .h5", str(file))
+        raise InputError(key, "weights of Keras' InceptionV3, .h5", str(file))
     return Weights(extractor, hashlib.sha256(content).hexdigest(), file, arrays)
 
 
 def _parse_cifar_cnn(content: bytes, file: Path, key: str) -> Arrays:
-    """Return the arrays of `gan.evaluation.extractors.ConvFeatures`. Raises ConfigError for another file."""
+    """Return the arrays of `gan.evaluation.extractors.ConvFeatures`. Raises InputError for another file."""
     rule = "weights made by experiments/train_features.py"
     try:
         arrays = parse_npz(content)
     except ValueError as error:
-        raise ConfigError(key, rule, str(file), str(error)) from error
+        raise InputError(key, rule, str(file), str(error)) from error
     for name, shape in _shapes().items():
         if name not in arrays or arrays[name].shape != shape:
-            raise ConfigError(key, rule, str(file), f"it has no array {name} of shape {shape}")
+            raise InputError(key, rule, str(file), f"it has no array {name} of shape {shape}")
     return arrays
 
 
@@ -144,7 +145,7 @@ def _inception(key: str) -> Path:
             )
         except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
             rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
-            raise ConfigError(key, rule, None, str(error)) from error
+            raise InputError(key, rule, None, str(error)) from error
         return Path(fetched)
 
 

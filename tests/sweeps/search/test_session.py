@@ -9,7 +9,8 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import TESTS, Started
+from conftest import TESTS
+from conftest import Started as Program
 from optuna.trial import TrialState, create_trial
 
 from experiments.cli.compose import compose_config
@@ -21,7 +22,7 @@ from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, identity, pruners, published, storage
-from sweeps.workers.protocol import CannotGoOn
+from sweeps.workers.protocol import CannotGoOn, Started, to_line
 from sweeps.workers.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("forks")
@@ -60,10 +61,10 @@ class Search:
         self.study = identity.open_study(opened, self.plan, self.plan.identity())
         self.events = Events()
 
-    def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
+    def run(self, should_stop: Callable[[], bool] = lambda: False, program: Path = STUB) -> bool:
         write_json(self.folder.facts, {"tags": {}})
         published.publish(self.study, self.plan)
-        return Supervisor(self.plan, self.study, self.events, STUB).run(should_stop)
+        return Supervisor(self.plan, self.study, self.events, program).run(should_stop)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -235,16 +236,40 @@ def test_workers_that_cannot_start_are_an_error(tmp_path: Path) -> None:
         search.run()
 
 
-def test_a_full_disk_ends_the_search_and_costs_no_trial(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dropout", "why"), [(0.35, "No space left on device"), (0.36, "there are no images")])
+def test_what_no_settings_can_help_ends_the_search_and_costs_no_trial(dropout: float, why: str, tmp_path: Path) -> None:
     search = Search(
-        tmp_path, "model.dropout=choice(0.25,0.35)", "search.sampler=grid", "search.trials=3", "search.workers=1"
+        tmp_path, f"model.dropout=choice(0.25,{dropout})", "search.sampler=grid", "search.trials=3", "search.workers=1"
     )
-    with pytest.raises(CannotGoOn, match="No space left on device; the same command resumes"):
+    with pytest.raises(CannotGoOn, match=f"{why}; the same command resumes"):
         search.run()
     failed = [t for t in search.study.get_trials() if t.state == TrialState.FAIL]
-    assert [t.params["model.dropout"] for t in failed] == [0.35]
+    assert [t.params["model.dropout"] for t in failed] == [dropout]
     assert attempts.OUTCOME not in failed[0].user_attrs
     assert search.trials[-1].state == TrialState.WAITING  # requeued, from where it was
+
+
+def test_processes_that_die_before_they_start_end_the_search_and_cost_no_trial(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import sys; sys.exit(9)")
+    search = Search(tmp_path, RATES, "search.trials=3", "search.workers=1")
+    with pytest.raises(
+        CannotGoOn, match="the last 3 processes of trials ended before an update: ended with exit code 9"
+    ):
+        search.run(program=broken)
+    assert search.run()  # as it is mended
+    assert [t.state for t in search.trials] == [TrialState.COMPLETE] * 3
+    assert attempts.is_baseline(search.plan, search.trials[0])
+
+
+def test_trials_whose_processes_all_die_as_they_begin_end_the_search(tmp_path: Path) -> None:
+    started = to_line(Started(0)).strip()
+    broken = tmp_path / "broken.py"
+    broken.write_text(f"import os; print({started!r}, flush=True); os._exit(9)")
+    search = Search(tmp_path, RATES, "search.trials=30", "search.workers=1", "search.retries=0")
+    with pytest.raises(CannotGoOn, match="the last 3 processes of trials ended before an update"):
+        search.run(program=broken)
+    assert len(search.study.get_trials()) == 3
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -256,7 +281,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def test_a_search_killed_with_all_its_workers_goes_on(tmp_path: Path) -> None:
     arguments = (RATES, "search.trials=6", "search.workers=2")
-    killed = Started(Path(__file__).with_name("session_program.py"), str(tmp_path), *arguments)
+    killed = Program(Path(__file__).with_name("session_program.py"), str(tmp_path), *arguments)
     run = tmp_path / "runs" / "gan-trial-0003" / "metrics.jsonl"
     wait_for(lambda: run.exists() and run.stat().st_size > 0)
     killed.process.kill()

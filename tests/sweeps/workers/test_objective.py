@@ -46,7 +46,9 @@ def test_what_is_hopeless_is_pruned_unless_it_is_the_baseline(is_baseline: bool,
     trial = study.ask()
     params = {"model.dropout": trial.suggest_float("model.dropout", 0, 0.5)}
     process = Process()
-    worker = SimpleNamespace(plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process)
+    worker = SimpleNamespace(
+        plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process, forget_deaths=lambda: None
+    )
     with pytest.raises(Exception, match="it came to its end" if is_baseline else "saturated discriminator") as caught:
         Objective(worker, trial, 0, params).value()
     assert isinstance(caught.value, optuna.TrialPruned) != is_baseline
@@ -61,14 +63,16 @@ def test_only_divergence_is_the_settings_fault(kind: FailureKind, tmp_path: Path
     trial = study.ask()
     params = {"model.dropout": trial.suggest_float("model.dropout", 0, 0.5)}
     process = SimpleNamespace(messages=lambda: [Ended(RunStatus.FAILED, 7, "it failed", kind)], interrupt=lambda: None)
+    gave_up: list[str] = []
     worker = SimpleNamespace(
         plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process,
-        give_up=lambda _: None, make_room=lambda: None,
+        give_up=gave_up.append, make_room=lambda: None,
     )  # fmt: skip
     with pytest.raises(TrialFailed):
         Objective(worker, trial, 0, params).value()
     assert (attempts.HOPELESS in study.trials[0].user_attrs) == (kind == FailureKind.DIVERGED)
     assert study.trials[0].user_attrs[attempts.STEP] == 7  # they count, whatever became of them
+    assert gave_up == (["it failed"] if kind in (FailureKind.RECORDS, FailureKind.INPUTS) else [])
 
 
 def test_an_interrupted_trial_is_left_to_be_requeued(tmp_path: Path) -> None:

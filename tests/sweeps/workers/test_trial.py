@@ -1,5 +1,6 @@
 """The process of a trial: what it refuses to train on, and what it says of its end."""
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,12 +12,11 @@ from rich.console import Console
 
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder, write_json
-from experiments.records.status import RunStatus
+from experiments.records.status import FailureKind, RunStatus
 from experiments.training.train import Outcome
 from gan import metric_names
 from gan.checkpoint import read
 from gan.data.dataset import pixel_hash
-from gan.errors import ConfigError
 from sweeps.workers import trial
 from sweeps.workers.protocol import Ended, Job, Message
 from sweeps.workers.trial_process import TrialProcess
@@ -116,8 +116,6 @@ def test_a_trial_trains_on_the_images_of_its_study_alone(same: bool, npz: Path, 
         with trial._prepared(wanted, Console(quiet=True)) as run:
             assert run.resumed
     else:
-        with (
-            pytest.raises(ConfigError, match=r"data must be on the run's own images.*the study's images"),
-            trial._prepared(wanted, Console(quiet=True)),
-        ):
-            pass
+        ended = trial._train(wanted, cast(Any, None), cast(Any, None), Console(quiet=True))
+        assert re.match(r"data must be on the run's own images.*the study's images", ended.failure)
+        assert (ended.failure_kind, ended.would_end_all) == (FailureKind.INPUTS, True)

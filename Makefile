@@ -37,6 +37,10 @@ $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed; none found (make PYTHON=/path/to/python)"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "error: $(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)"; exit 2; }
+	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "error: $(VENV) has another Python than 3.11, 3.12 or 3.13 (make clean removes it)"; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null || { \
+		echo "error: $(VENV) has no pip, as if its making was broken off (make clean removes it)"; exit 2; }
 	@echo "installing the pinned dependencies into $(VENV): about 3.5 GB on disk, a few minutes the first time"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
@@ -78,9 +82,10 @@ reproduce-results: install
 reproduce-quick: install
 	$(BIN)/python sweeps/reproduce.py quick=true data.source=embedded $(ARGS)
 
-lock:
+lock: install
 	@{ echo "# What we test with. Made by make lock; ranges are in pyproject.toml."; \
-		$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | grep -v '@ '; } > requirements.lock
+		$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check | grep -v '@ '; } > $(VENV)/requirements.lock
+	@mv $(VENV)/requirements.lock requirements.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info

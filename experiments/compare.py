@@ -46,7 +46,7 @@ from experiments.reports.groups import (
 )
 from experiments.reports.index import refresh
 from experiments.reports.page import render
-from experiments.reports.result import columns, heading, ranking, result
+from experiments.reports.result import by_in_run_score, columns, heading, ranking, result
 from experiments.reports.slider import Slider, as_jpeg, make_slider
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
@@ -59,6 +59,7 @@ from gan.errors import ConfigError
 
 TEMPLATE = ROOT / "experiments" / "reports" / "compare.html"
 CSS = ("solid", "dashed", "dotted")  # what comparison_figures.LINES are there
+TOP = 5  # trials of a search
 NAMED = 3  # runs in an error
 MOST_SHOWN = 6  # groups whose samples stand first
 IN_RUN = (
@@ -73,7 +74,7 @@ class Comparison:
         [], "runs: MLflow id, name, folder, last, best:<study>, or a pattern; run= may be left out"
     )
     study: str | None = setting(None, "a search whose best trials are compared", NotEmpty())
-    top: int = setting(5, "how many of them", Interval(1, MOST_RUNS))
+    top: int | None = setting(None, f"how many of them; by default {TOP}", Interval(1, MOST_RUNS))
     out: str | None = setting(None, "folder for page and figures; by default a new one in the records", NotEmpty())
     overwrite: bool = setting(False, "replace a comparison that is at `out`")
     data: DataPlace = field(default_factory=DataPlace)
@@ -84,7 +85,9 @@ def main(args: Comparison) -> int:
     console = Output(highlight=False, soft_wrap=True, markup=False)
     fix_tracking_uri()
     records = Records.at(args.records.root)
-    folders = find_runs(records, args.run, args.study, args.top)
+    if args.top is not None and args.study is None:
+        raise ConfigError("top", "absent without study=", args.top)
+    folders = find_runs(records, args.run, args.study, args.top or TOP)
     if not 2 <= len(folders) <= MOST_RUNS:
         names = ", ".join(folder.name for folder in folders[:NAMED]) or "none"
         if len(folders) > NAMED:
@@ -111,7 +114,7 @@ def main(args: Comparison) -> int:
     if words := result(groups):
         say_words(console, f"result   {words}")
     console.print(_table(groups), soft_wrap=False)
-    if ranking(groups) == metric_names.FID_PROXY:
+    if by_in_run_score(groups):
         say_words(console, f"score    {IN_RUN}")
     for line in filter(None, map(lineage, runs)):
         say_words(console, f"networks {line}")
@@ -232,7 +235,7 @@ def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Ma
         differing={key: [in_words(value) for value in values] for key, values in differing(runs).items()},
         rows=rows,
         scores=list(scores.values()),
-        in_run=IN_RUN if ranking(groups) == metric_names.FID_PROXY else "",
+        in_run=IN_RUN if by_in_run_score(groups) else "",
         partly=any(not group.values(metric) for metric in scores for group in groups),
         title=heading(groups),
         result=result(groups),

@@ -160,7 +160,8 @@ def _read_latents(path: str) -> np.ndarray:
         raise ConfigError("latents", rule, path, getattr(error, "strerror", None) or str(error)) from error
     if latents.ndim != 2 or latents.dtype.kind not in "fiu" or not latents.size:
         raise ConfigError("latents", rule, path, f"it holds {latents.dtype} {latents.shape}")
-    latents = latents.astype(np.float32)
+    with np.errstate(over="ignore"):  # said below
+        latents = latents.astype(np.float32)
     if not np.isfinite(latents).all():
         raise ConfigError("latents", rule, path, "some are NaN or infinite")
     return latents

@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from experiments.cli import entry, hydra_app
-from experiments.cli.compose import GROUPS, compose, compose_config, preset_of
+from experiments.cli.compose import GROUPS, VERBOSE, compose, compose_config, preset_of
 from experiments.cli.entry import FAILED, USAGE_ERROR
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.notify import check_program, notify
@@ -50,6 +50,7 @@ from gan import metric_names
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
 
+SHELLS = ("bash", "fish", "zsh")  # that Hydra completes for
 RATES = ("optim.learning_rate", "optim.generator_learning_rate", "optim.discriminator_learning_rate")
 PART = "GAN_TUNER_PART_OF_MULTIRUN"  # variable of the environment of its runs: which multirun it is
 MULTIRUN = "multirun"  # the tag of its runs that says so
@@ -129,9 +130,14 @@ def _check_flags(args: Namespace) -> None:
     for flag, value in (("--package", args.package), ("--resolve", args.resolve)):
         if value and args.cfg is None and not args.help:
             raise ConfigError(flag, "together with --cfg job", value)
-    if args.shell_completion and not any(re.match("(install|uninstall|query)=", each) for each in args.overrides):
-        rule = "with install=bash, uninstall=bash or query=bash"
-        raise ConfigError("--shell-completion", rule, " ".join(args.overrides))
+    if args.shell_completion:
+        asked_of = [re.fullmatch(f"(install|uninstall|query)=({'|'.join(SHELLS)})", each) for each in args.overrides]
+        if not any(asked_of):
+            rule = f"with install=, uninstall= or query= and one of {', '.join(SHELLS)}"
+            raise ConfigError("--shell-completion", rule, " ".join(args.overrides))
+        if any(each.startswith("query=") for each in args.overrides) and "COMP_LINE" not in os.environ:
+            remedy = 'which asks by itself after: eval "$(python experiments/run.py -sc install=bash)"'
+            raise ConfigError("--shell-completion", "with query= from a shell", " ".join(args.overrides), remedy)
 
 
 def _train(run: start.Run, node: DictConfig, notified: str | None, console: Console) -> int:
@@ -191,6 +197,9 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     told = [text for text, override in by_text.items() if override.key_or_group == "notify"]  # Hydra would record it
     if any(by_text[text].is_sweep_override() for text in told):
         raise ConfigError("notify", "one program for all runs", value_text(by_text[told[-1]]), "in quotation marks")
+    verbose = [
+        text for text, override in by_text.items() if override.key_or_group == VERBOSE
+    ]  # no part of Hydra's jobs
     overrides = [text for text in overrides if text not in told]
     jobs = expand_sweep(overrides)
     for job in jobs:
@@ -208,7 +217,7 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     def task(_: DictConfig) -> None:
         job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
         own = ["--config-dir", args.config_dir] if args.config_dir else []
-        code, number = _child([*own, *job, *told], multirun)
+        code, number = _child([*own, *job, *verbose, *told], multirun)
         if number is not None:
             _end_stopped_multirun(records, multirun, [own_part(job) for job in jobs[len(codes) + 1 :]], console)
             sys.exit(entry.stopped_by(number))  # and no run after it

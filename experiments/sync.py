@@ -36,6 +36,8 @@ def main(args: Sync) -> int:
         raise ConfigError("run", "given", None, "a name, a folder, an MLflow id, last, a pattern, or all")
     fix_tracking_uri()
     records = Records.at(args.records.root)
+    if ALL in args.run and len(args.run) > 1:
+        raise ConfigError("run", "all alone, or some runs", " ".join(args.run))
     if ALL in args.run:
         runs = [*records.all_studies(), *records.all_runs()]
     else:

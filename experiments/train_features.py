@@ -22,7 +22,7 @@ from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
 from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
-from experiments.cli.progress import Output, say, stage
+from experiments.cli.progress import Output, is_live, say, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
 from experiments.settings.rules import Interval, NotEmpty, setting
@@ -116,12 +116,12 @@ def _train(args: FeatureTraining, dataset: Dataset, console: Console) -> Arrays:
     assert dataset.train_labels is not None
     times = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
     columns = (*Progress.get_default_columns()[:3], *times)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not is_live(console)) as progress:
         task = progress.add_task("training", total=None, loss="")
 
         def show_progress(step: int, steps: int, loss: float) -> None:
             progress.update(task, completed=step, total=steps, loss=f"loss {loss:.3f}")
-            if not console.is_terminal and step % (steps // args.epochs) == 0:
+            if not is_live(console) and step % (steps // args.epochs) == 0:
                 console.print(f"epoch {step * args.epochs // steps}/{args.epochs}  loss {loss:.3f}")
 
         model = build_classifier(CLASSES, args.seed)

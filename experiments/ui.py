@@ -25,7 +25,7 @@ from experiments.cli.arguments import with_arguments
 from experiments.cli.entry import FAILED
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, say, stage
-from experiments.cli.signals import first_collected, is_ours
+from experiments.cli.signals import first_collected
 from experiments.records.folders import Records
 from experiments.reports.index import file_of, refresh
 from experiments.settings.rules import Interval, setting
@@ -113,8 +113,6 @@ def _server(records: Records, port: int, log: Path) -> Iterator["subprocess.Pope
             env={**os.environ, **ENVIRONMENT},
             start_new_session=True,
         )
-    if is_ours() and hasattr(signal, "SIGHUP"):  # the terminal is closed, which the server does not notice
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         yield process
     finally:

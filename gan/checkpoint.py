@@ -99,6 +99,8 @@ class Checkpoints:
             raise CheckpointError(f"the checkpoints in {self.folder} were removed: {why}")
         if step == "last":
             return self.latest()
+        if step == "best" and not self.best_file.exists():
+            raise CheckpointError(f"there is no best checkpoint in {self.folder} yet: it is kept with the first score")
         if step == "best":
             return read(self.best_file)
         file = self.folder / f"step_{int(step):08d}.npz" if step.isdecimal() else None

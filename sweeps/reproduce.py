@@ -13,16 +13,19 @@ training that was interrupted resumes from its checkpoint.
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import psutil
 import yaml
 from rich.console import Console
 
@@ -30,9 +33,11 @@ from experiments import ROOT
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
 from experiments.cli.compose import compose_config
+from experiments.cli.entry import stopped_by
 from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
+from experiments.cli.signals import handled
 from experiments.processes.process import fork_server
 from experiments.processes.process import run as run_program
 from experiments.processes.process import start as start_program
@@ -121,7 +126,7 @@ class Reproduction:
     quick: bool = setting(False, "a few updates of everything, to see that it works")
     searches: bool = setting(True, "make the searches, too")
     workers: int | None = setting(None, "trainings at a time, which share the cores; by default one a core", COUNT)
-    hours: float | None = setting(None, "after which no more trainings are begun", POSITIVE)
+    hours: float | None = setting(None, "after which no more searches and trainings are begun", POSITIVE)
     dry_run: bool = setting(False, "say what is left to do and how long it would take; train nothing")
     data: Images = field(default_factory=Images)
     records: RecordsConfig = field(default_factory=RecordsConfig)
@@ -187,11 +192,19 @@ def main(args: Reproduction) -> int:
         return 0
     for folder in (out / "results", out / "images"):
         make_folder(folder, "out")
-    with fork_server([PRELOAD_WORKERS]):
-        for name in searches:
+    begin = time.monotonic()
+    with fork_server([PRELOAD_WORKERS]), _handed_on() as caught:
+
+        def may_begin() -> bool:
+            return not caught and (args.hours is None or time.monotonic() - begin < 3600 * args.hours)
+
+        for name in filter(lambda _: may_begin(), searches):
             if code := _search(name, args, out):
-                return code
-        failed = _train(left, digests, runs, curves, args, workers, console)
+                return stopped_by(caught[0]) if caught else code
+        failed = _train(left, digests, runs, curves, args, workers, may_begin, console)
+        if caught:
+            console.print("stopped   the same command resumes")
+            return stopped_by(caught[0])
         with stage(console, "drawing"):
             _draw(out, runs.all, curves.all, every)
             _same_latents(out, every, args, console)
@@ -352,6 +365,22 @@ def _result(study: RunFolder) -> dict[str, Any]:
     return {"result": result, **scores, "settings": settings_found, "commit": commit}
 
 
+@contextlib.contextmanager
+def _handed_on() -> Iterator[list[int]]:
+    """Collect signals, and let the programs below this one save their state and end, as Ctrl-C in a terminal does."""
+    caught: list[int] = []
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getsid(process.pid) == os.getsid(0):  # those of other sessions are told by their searches
+                    process.send_signal(signal.SIGINT)
+
+    with handled(hand_on):
+        yield caught
+
+
 def _folder(args: Reproduction, training: Training) -> RunFolder:
     return RunFolder(Records.at(args.records.root).runs / training.name)
 
@@ -363,14 +392,29 @@ def _train(
     curves: Rows,
     args: Reproduction,
     workers: int,
+    may_begin: Callable[[], bool],
     console: Console,
 ) -> list[Training]:
-    """Train what is left, a few at a time; return those that failed for another reason than their settings."""
-    begin, lock = time.monotonic(), threading.Lock()
+    """Train what is left, a few at a time.
+
+    Args:
+        left: the trainings.
+        digests: of their settings, by name.
+        runs: the table of results, to which they are added.
+        curves: the table of scores on the way, likewise.
+        args: of the program.
+        workers: how many train at a time.
+        may_begin: whether another one may be begun; one that is begun is finished.
+        console: where the end of each is said.
+
+    Returns:
+        Those that failed for another reason than their settings.
+    """
+    lock = threading.Lock()
     failed: list[Training] = []
 
     def one(each: Training) -> None:
-        if args.hours is not None and time.monotonic() - begin > 3600 * args.hours:
+        if not may_begin():
             return
         problem = _run(each, digests[each.name], args, max(available_cores() // workers, 1))
         with lock:

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import venv
@@ -16,21 +17,28 @@ def make(*arguments: str) -> str:
 
 def test_help_names_every_target() -> None:
     text = make("help")
-    for target in (
-        "run",
-        "test",
-        "test-all",
-        "soak",
-        "mutants",
-        "ui",
-        "demo",
-        "cluster-demo",
-        "install",
-        "lint",
-        "lock",
-        "clean",
-    ):
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    targets = set(phony[1].split()) - {"help"}
+    assert len(targets) > 12
+    for target in targets:
         assert f"make {target} " in text
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [("exit 1", "has another Python than 3.11"), ('case "$*" in *pip*) exit 1;; esac', "has no pip")],
+)
+def test_an_environment_that_cannot_be_used_is_named(python: str, message: str, tmp_path: Path) -> None:
+    for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text(f"#!/bin/sh\n{python}\n")
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    done = subprocess.run(["make", "-C", str(tmp_path), "install"], capture_output=True, text=True, timeout=60)
+    assert done.returncode
+    assert f"error: .venv {message}" in done.stdout
+    assert (tmp_path / ".venv" / "bin" / "python").exists()  # it may be somebody's
 
 
 @pytest.mark.parametrize(

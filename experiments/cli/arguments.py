@@ -69,15 +69,15 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
 def _runs_named(arguments: list[str], keys: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the arguments with run= before those that are no key=value, if the program takes runs.
 
-    Raises ConfigError for several where it takes one.
+    Raises ConfigError for several where it takes one, and for what looks like a flag.
     """
-    if RUN not in keys:
-        return arguments
     for text in arguments:
         if text.startswith("-"):
             raise ConfigError(
                 "an argument", "key=value", text, f"did you mean {text.lstrip('-').partition('=')[0]}=...?"
             )
+    if RUN not in keys:
+        return arguments
     is_run = [bool(text) and "=" not in text and text[0] not in "~+-" and text not in keys for text in arguments]
     names = [
         text.removeprefix(f"{RUN}=")

@@ -31,6 +31,8 @@ CONF = ROOT / "conf"
 PRECISION = "train.precision"
 VERSION_BASE = "1.3"  # of Hydra, whose behaviour is kept
 GROUPS = ("data", "experiment")
+VERBOSE = "hydra.verbose"
+OF_HYDRA = (VERBOSE, "hydra.sweep.dir", "hydra.mode")  # settings of Hydra's own that may be given
 HELP_WIDTH = 120  # where there is no terminal
 TYPES = {
     "int": "an integer",
@@ -81,8 +83,8 @@ class Composed:
 def compose(overrides: list[str], search_folder: str | None = None) -> Composed:
     """Compose the configuration of a run.
 
-    A preset may set values layer by layer; `experiment=tutorial model.bn_momentum=0.9` still has to mean every batch
-    normalisation.
+    A preset may set values layer by layer. A shared key that overrides it, of the command line or of a preset that builds
+    on it, has to mean every layer all the same: `experiment=tutorial model.bn_momentum=0.9`.
 
     Args:
         overrides: arguments `key=value`.
@@ -96,10 +98,12 @@ def compose(overrides: list[str], search_folder: str | None = None) -> Composed:
         if override.is_sweep_override():
             remedy = "--multirun trains a run for each of several values"
             raise ConfigError(override.key_or_group, "one value", value_text(override), remedy)
-    named = named_keys(overrides)
-    shadowed = [key for key, spec in describe(Config).items() if spec["same_as"] in named and key not in named]
     try:
         node = _compose(overrides, search_folder)
+        for file in presets.chosen(overrides, GROUPS):
+            if presets.has(content := presets.read(file, _folders(search_folder)), "hydra"):
+                raise ConfigError("hydra", "absent in a preset", content["hydra"], f"in {file}")
+        shadowed = _shadowed(named_keys(overrides), preset_of(overrides), search_folder)
         cleared = [key for key in shadowed if OmegaConf.select(node, key) is not None]
         for key in cleared:
             OmegaConf.update(node, key, None)
@@ -119,6 +123,28 @@ def compose(overrides: list[str], search_folder: str | None = None) -> Composed:
     with open_dict(node):
         node["hydra"] = hydra_part
     return Composed(config, overrides + completed, node)
+
+
+def _shadowed(named: set[str], preset: str | None, search_folder: str | None) -> list[str]:
+    """Return the keys whose shared key overrides them: one a layer in a preset, one for all on the command line, say.
+
+    Args:
+        named: keys of the command line.
+        preset: of experiment=, or None.
+        search_folder: a folder of the user's presets, or None.
+    """
+    contents = presets.lineage(f"experiment/{preset}.yaml", _folders(search_folder)) if preset is not None else []
+
+    def place(key: str) -> int:
+        """Return how late a key is given; -1 if it is not."""
+        return (
+            len(contents)
+            if key in named
+            else max((k for k, c in enumerate(contents) if presets.has(c, key)), default=-1)
+        )
+
+    followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
+    return [key for key, shared in followers.items() if place(shared) > place(key)]
 
 
 def compose_config(overrides: list[str], search_folder: str | None = None) -> Config:
@@ -268,6 +294,7 @@ def check_keys(
     for override in parse(overrides):
         name = override.key_or_group
         if name == "hydra" or name.startswith(("hydra.", "hydra/")):
+            _check_hydra(override)
             continue
         if override.is_delete():
             raise ConfigError("an override", "key=value", override.input_line, "every setting has a value")
@@ -287,6 +314,17 @@ def check_keys(
             raise ConfigError(name, "given key by key", value_text(override), inside)
 
 
+def _check_hydra(override: Override) -> None:
+    """Raise ConfigError for a setting of Hydra's own that would do nothing, or move records and logs."""
+    name, value = override.key_or_group, override.value()
+    if name not in OF_HYDRA:
+        remedy = f"records.root= and name= say where a run is; of Hydra's there are {', '.join(OF_HYDRA)}"
+        raise ConfigError(name, "absent", value_text(override), remedy)
+    names = value if isinstance(value, list) else [value]
+    if name == VERBOSE and not (isinstance(value, bool) or all(isinstance(each, str | QuotedString) for each in names)):
+        raise ConfigError(name, "true, false or names of loggers", value_text(override))
+
+
 def _check_option(override: Override, search_folder: str | None) -> None:
     folders = [CONF] + ([Path(search_folder)] if search_folder else [])
     options = sorted({f.stem for folder in folders for f in (folder / override.key_or_group).glob("*.yaml")})
@@ -296,7 +334,10 @@ def _check_option(override: Override, search_folder: str | None) -> None:
     for value in values:
         name = value.text if isinstance(value, QuotedString) else value
         if name is None or str(name) not in options:
-            raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, nearest(str(name), options))
+            remedy = nearest(str(name), options)
+            if name is None and "defaults" in options:
+                remedy = "defaults is without a preset"
+            raise ConfigError(override.key_or_group, "one of " + ", ".join(options), name, remedy)
 
 
 def _folders(search_folder: str | None) -> list[Path]:

@@ -7,7 +7,12 @@ from typing import Any, NoReturn
 
 from experiments.cli.environment import check_working_directory, prepare
 from experiments.cli.signals import leave_at_once_on_interrupt
-from experiments.cli.terminal import discard_broken_output, outlive_terminal, tolerate_any_text
+from experiments.cli.terminal import (
+    discard_broken_output,
+    open_closed_streams,
+    outlive_terminal,
+    tolerate_any_text,
+)
 from gan.errors import ConfigError, explained
 
 FINISHED, FAILED, USAGE_ERROR = 0, 1, 2  # exit codes; a signal's is `stopped_by`
@@ -32,12 +37,12 @@ def run(
     Raises:
         SystemExit: always.
     """
+    open_closed_streams()
     outlive_terminal()
     tolerate_any_text()
     try:
         code = _code_of(main, (ConfigError, *mistakes), failures or {})
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, as Python itself would end with a trace
+        sys.stdout.flush()  # here, as Python itself would end with a trace
     except BrokenPipeError as error:
         code = FINISHED if discard_broken_output() else _say(explained(error), FAILED)
     except OSError as error:  # a full or read-only disk, a file of somebody else's

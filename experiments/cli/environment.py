@@ -36,6 +36,8 @@ def prepare() -> None:
         os.environ["HOME"] = "/"  # as Docker has it; MLflow cannot be imported without one
     if not os.access(Path.home(), os.W_OK):  # Matplotlib would warn in each process, and list all fonts anew
         os.environ.setdefault("MPLCONFIGDIR", str(_own_folder("matplotlib")))
+    if os.environ.get("COLUMNS") == "0":  # Rich would print nothing
+        del os.environ["COLUMNS"]
     if is_ours():
         logging.raiseExceptions = False  # a log on a full disk: a trace for each line of it would hide what matters
     if is_ours() and os.environ.get("KERAS_HOME") != str(KERAS_HOME):

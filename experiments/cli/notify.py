@@ -1,5 +1,6 @@
 """Tell the user's own program that something long is over: a desktop message, a mail, a web hook."""
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -9,6 +10,11 @@ from gan.errors import ConfigError, first_line
 
 PLACE = "{}"  # in the command, for the text
 SECONDS = 30.0  # that the program may take
+
+
+def _words(command: str) -> list[str]:
+    """Return the program and its arguments; `~` is the user's home."""
+    return [os.path.expanduser(word) for word in shlex.split(command)]
 
 
 def check_program(key: str, command: str | None) -> None:
@@ -21,7 +27,7 @@ def check_program(key: str, command: str | None) -> None:
     Raises:
         ConfigError: where it is not.
     """
-    if command is not None and shutil.which(shlex.split(command)[0]) is None:
+    if command is not None and shutil.which(_words(command)[0]) is None:
         raise ConfigError(key, "a program that is here, and its arguments", command)
 
 
@@ -35,7 +41,7 @@ def notify(command: str | None, text: str, say: Callable[[str], None]) -> None:
     """
     if command is None:
         return
-    words = [word.replace(PLACE, text) for word in shlex.split(command)]
+    words = [word.replace(PLACE, text) for word in _words(command)]
     try:
         done = subprocess.run(
             words, input=f"{text}\n", capture_output=True, timeout=SECONDS, encoding="utf-8", errors="backslashreplace"

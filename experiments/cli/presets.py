@@ -15,7 +15,8 @@ from gan.errors import ConfigError
 
 GLOBAL = "# @package _global_"  # the first line of a preset whose keys are those of the command line
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-OF_HYDRA = ("defaults", "hydra")
+OF_HYDRA = ("defaults",)  # keys that are none of ours
+SELF = "_self_"  # in a list of defaults, the file itself
 
 
 def read(file: str, folders: list[Path]) -> Any:
@@ -45,6 +46,23 @@ def chosen(overrides: list[str], groups: tuple[str, ...]) -> list[str]:
     """
     named = [o for o in parse(overrides) if o.key_or_group in groups and isinstance(o.value(), str)]
     return [f"{override.key_or_group}/{override.value()}.yaml" for override in reversed(named)]
+
+
+def lineage(file: str, folders: list[Path]) -> list[Any]:
+    """Return the content of a preset and of those that it builds on, each before those that override it.
+
+    Args:
+        file: its group and name, as in experiment/mine.yaml; Hydra could compose it, so it is in no circle.
+        folders: where it and the others may be, in order.
+    """
+    content, group = read(file, folders), file.partition("/")[0]
+    entries = content.get("defaults") or [] if isinstance(content, dict) else []
+    bases = [entry for entry in entries if isinstance(entry, str)]
+    contents = []
+    for base in bases if SELF in bases else [*bases, SELF]:
+        place = base.removeprefix("/") if base.startswith("/") else f"{group}/{base}"
+        contents += [content] if base == SELF else lineage(f"{place}.yaml", folders)
+    return contents
 
 
 def has(content: Any, key: str) -> bool:

@@ -78,10 +78,15 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
     return {key: end if count[end] == 1 else ".".join(key.split(".")[-2:]) for key, end in ends.items()}
 
 
+def is_live(console: Console) -> bool:
+    """Return whether what was printed can be drawn over, as on a terminal; else lines are printed now and then."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 @contextlib.contextmanager
 def stage(console: Console, words: str) -> Iterator[None]:
     """Say what is being done while the context is entered: a spinner on a terminal, a line elsewhere."""
-    if not console.is_terminal:
+    if not is_live(console):
         say(console, f"now      {words}")
         yield
         return
@@ -104,12 +109,12 @@ def counted(console: Console, words: str) -> Iterator[Callable[[int, int], None]
     def tell(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
-        if not console.is_terminal and now - last >= PLAIN_SECONDS:
+        if not is_live(console) and now - last >= PLAIN_SECONDS:
             last = now
             left = (now - begin) * (total - done) / done / 60
             line = f"now      {words}: {done:,} of {total:,}, {left:.0f} min left"
             say(console, line)
-        elif console.is_terminal and now - begin >= 1:
+        elif is_live(console) and now - begin >= 1:
             bar.start()
             bar.update(task, completed=done, total=total)
 
@@ -157,7 +162,7 @@ class TrainingDisplay:
         self._start = self.step = self._printed = start
         self._at_end, self._is_stopping = "scoring", is_stopping
         self._ticks: list[tuple[int, float]] = []  # steps and times of the first tick and the last
-        self._live = Live(self, console=console, refresh_per_second=4) if console.is_terminal else None
+        self._live = Live(self, console=console, refresh_per_second=4) if is_live(console) else None
 
     def __enter__(self) -> "TrainingDisplay":
         if self._live is not None:

@@ -50,7 +50,8 @@ def leave_at_once_on_interrupt() -> None:
 def handled(handler: "signal._HANDLER") -> Iterator[None]:
     """Let signals go to `handler` while the context is entered, and to their former handlers afterwards.
 
-    SIGNALS in a process that is ours, but not those that it was started to ignore, as `nohup` does; elsewhere SIGINT
+    SIGNALS in a process that is ours, but not those that it was started to ignore, as `nohup` does. (SIGINT is taken all
+    the same: a script's shell ignores it for what it starts with `&`, where `kill -INT` is meant.) Elsewhere SIGINT
     alone, if nobody else handles it. Python gives signals to the main thread only: in another thread nothing is changed.
     """
     before = {number: signal.signal(number, handler) for number in _to_take()}

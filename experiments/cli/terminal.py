@@ -38,6 +38,18 @@ def terminal_stream(descriptor: int) -> io.TextIOWrapper:
     )
 
 
+def open_closed_streams() -> None:
+    """Open what the program was started without, as by `2>&-`, to nowhere; else the next file would get its number."""
+    for name, descriptor in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))
+
+
 def outlive_terminal() -> None:
     """Let the program go on when its terminal is closed, as after `run.py &` and a logout."""
     for name, descriptor in (("stdout", 1), ("stderr", 2)):

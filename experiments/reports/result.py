@@ -25,6 +25,11 @@ def ranking(groups: Sequence[Group]) -> str:
     )
 
 
+def by_in_run_score(groups: Sequence[Group]) -> bool:
+    """Return whether groups are ranked by the score during the runs, and some have one."""
+    return ranking(groups) == metric_names.FID_PROXY and any(group.values(metric_names.FID_PROXY) for group in groups)
+
+
 def columns(groups: Sequence[Group]) -> dict[str, tuple[str, str]]:
     """Return title and direction of each score that some group has; the one that ranks them comes first."""
     metrics = {metric: SCORES[metric.partition("/")[2]] for metric in (f"final/{name}" for name in SCORES)}

@@ -123,14 +123,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 def use_threads(threads: int | None) -> int:
     """Set the number of cores that TensorFlow computes on, and return it.
 
-    To be called before TensorFlow first computes. Without a number, TensorFlow's environment variables apply where the
-    user set them.
+    To be called before TensorFlow first computes. Without a number, TF_NUM_INTRAOP_THREADS applies where the user set it
+    to one above 0, with whatever TF_NUM_INTEROP_THREADS says.
 
     Args:
         threads: the number of cores; None for all that this process may use.
     """
-    if threads is None and os.environ.get(VARIABLES[0], "").isdigit():
-        return int(os.environ[VARIABLES[0]])
+    users = os.environ.get(VARIABLES[0], "")
+    if threads is None and users.isdecimal() and int(users) > 0:  # 0 is all cores of the machine, whatever the quota
+        return int(users)
     count = threads or available_cores()
     for name in VARIABLES:
         os.environ[name] = str(count)

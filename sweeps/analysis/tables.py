@@ -85,7 +85,8 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
     selected = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
     for step in sorted({int(row["step"]) for row in selected if row["outcome"] != "diverged"}):
         for preset in _presets(selected):
-            group = [row for row in selected if row["preset"] == preset and row["step"] == str(step)]
+            ran = [row for row in selected if row["outcome"] != "diverged"]  # others have no scores
+            group = [row for row in ran if row["preset"] == preset and row["step"] == str(step)]
             if group:
                 cells = [mean_and_std(_numbers(group, name)) for name in SCORES]
                 minutes = (

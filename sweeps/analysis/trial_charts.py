@@ -226,8 +226,8 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
         return None
     workers = sorted({str(trial.user_attrs[attempts.WORKER]) for trial in ran})
     names = {worker: f"worker {k}" for k, worker in enumerate(workers, 1)}
-    begins = [trial.datetime_start for trial in ran if trial.datetime_start]
-    whole = max(trial.datetime_complete or now for trial in ran) - min(begins)
+    spans = {t.number: _span(t, now) for t in ran}
+    whole = max(end for _, end in spans.values()) - min(begin for begin, _ in spans.values())
     every_so_often = max(whole / POINTED_AT, datetime.timedelta(seconds=0.1))
     data: list[dict[str, Any]] = []
     for word in [*WORDS.values(), "training"]:
@@ -237,12 +237,7 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
         keys: list[int] = []
         places: list[tuple[str, str, int]] = []  # along the bars: a line can be pointed at only where it has a point
         for trial in group:
-            begin, end, worker = (
-                trial.datetime_start,
-                trial.datetime_complete or now,
-                str(trial.user_attrs[attempts.WORKER]),
-            )
-            assert begin is not None
+            (begin, end), worker = spans[trial.number], str(trial.user_attrs[attempts.WORKER])
             x += [begin.isoformat(sep=" "), end.isoformat(sep=" "), None]
             y += [names[worker], names[worker], None]
             keys += [attempts.origin(trial)] * 3
@@ -266,6 +261,13 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
                   "range": [-0.6, len(names) - 0.4]},
     }  # fmt: skip
     return Chart("workers", {"data": data, "layout": layout}, "Who trained which trial when. Gaps are waits or stops.")
+
+
+def _span(trial: FrozenTrial, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
+    """Return when a trial began and ended; the clock of the host that ended it may be behind."""
+    begin = trial.datetime_start
+    assert begin is not None
+    return begin, max(begin, trial.datetime_complete or now)
 
 
 def _name(plan: Plan, state: str) -> str:

@@ -6,6 +6,8 @@ from typing import Self
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from experiments.cli.progress import is_live
+
 
 class LiveDisplay(ABC):
     """A context manager that keeps the last lines of a terminal up to date. Without a terminal it shows nothing.
@@ -16,7 +18,7 @@ class LiveDisplay(ABC):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if is_live(console) else None
 
     def __enter__(self) -> Self:
         if self._live is not None:

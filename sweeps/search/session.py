@@ -68,8 +68,8 @@ class SearchSession:
 
         self._page = LivePage(plan, study, resume_command(plan), self._say)
 
-    def run(self, dataset: Dataset, weights: Weights) -> None:
-        """Search, confirm and report.
+    def run(self, dataset: Dataset, weights: Weights) -> RunStatus:
+        """Search, confirm and report; return whether it finished or was stopped.
 
         Raises:
             CannotGoOn: if all trials failed or would fail of something, or workers cannot be started.
@@ -90,6 +90,7 @@ class SearchSession:
                 self.journal.status(status)
                 self.journal.close()
             self._deliver(feeder, status)
+        return status
 
     def _deliver(self, feeder: Feeder, status: RunStatus) -> None:
         """Let MLflow have the rest, and say where everything is."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from rich.panel import Panel
 from rich.text import Text
 
@@ -14,6 +15,7 @@ from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected
 from experiments.processes.process import fork_server
 from experiments.records.folders import make_folder
+from experiments.records.status import RunStatus
 from experiments.reports.ending import say_next
 from experiments.tracking.address import fix_tracking_uri
 from experiments.training.start import find_extractor, load_data
@@ -91,14 +93,24 @@ def _search(plan: Plan, arguments: list[str], console: Output, learned: Learned)
             study = identity.open_study(
                 database, plan, facts, lambda words: console.print(words, markup=False), learned
             )
-        with first_collected(resume_command(plan)) as caught:
+        with (
+            first_collected(resume_command(plan)) as caught,
+            storage.patient_while(lambda: not caught, lambda words: say_words(console, f"waits    {words}")),
+        ):
             session = SearchSession(plan, study, console, lambda: bool(caught))
             try:
-                session.run(dataset, weights)
-            except tuple(FAILURES) as error:
-                _notify(plan, f"stopped: {first_line(error)}", console)
+                status = session.run(dataset, weights)
+            except Exception as error:  # whatever it is, who went away wants to know
+                words = next(
+                    (say(error) for kind, say in FAILURES.items() if isinstance(error, kind)), first_line(error)
+                )
+                if caught and isinstance(error, StorageInternalError):
+                    say_words(console, f"stopped  while it waited: {words}")
+                    say_next(console, resume_command(plan))
+                    return stopped_by(caught[0])
+                _notify(plan, f"stopped: {words}", console)
                 raise
-            if caught:
+            if status == RunStatus.KILLED:
                 return stopped_by(caught[0])
             _notify(plan, session.result, console)
             return 0

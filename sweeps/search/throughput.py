@@ -5,6 +5,7 @@ python sweeps/search/throughput.py <overrides as JSON>      (started by search.d
 
 import json
 import os
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.cli import entry
+from experiments.cli.entry import stopped_by
 from experiments.cli.overrides import as_text
+from experiments.cli.signals import first_collected
 from experiments.processes.process import PRELOAD, fork_server, run
 from experiments.training import gpus
 from sweeps.spec.plan import Plan
@@ -58,8 +61,9 @@ def measure(plan: Plan) -> TrialTiming:
 
     Raises:
         CannotMeasure: where one of them fails.
+        SystemExit: where a signal stopped them.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, first_collected() as caught:
         overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
         arguments = [json.dumps([overrides, plan.config_dir])]
         count = side_by_side(plan)
@@ -68,6 +72,8 @@ def measure(plan: Plan) -> TrialTiming:
             done = list(
                 threads.map(lambda variables: run(Path(__file__), arguments, environment=variables), environments)
             )
+    if caught:  # only now, as the folder is removed
+        sys.exit(stopped_by(caught[0]))
     for process in done:
         if process.returncode:
             words = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1].removeprefix(

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -34,6 +35,7 @@ def problem(error: StorageInternalError) -> str:
 FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {StorageInternalError: problem}
 CONNECT_SECONDS = 10  # to wait for a host that does not answer
 OUTAGE_SECONDS = 300.0  # that a database may be away, restarted or moved, before workers give up
+SAY_SECONDS = 5.0  # after which a person is told of it
 PAUSE = 1.0  # seconds between two attempts
 OF_PARAMETERS = {"fixed_params", "search_space"}  # Optuna's attributes of a trial that name parameters
 BEATS = 12  # heartbeats in the time after which a worker is taken for dead
@@ -42,15 +44,46 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
+@dataclass
+class Patience:
+    """How this process waits for a database that is away."""
+
+    may_wait: Callable[[], bool]
+    say: Callable[[str], None]
+
+
+_patience = Patience(lambda: True, lambda words: None)
+
+
+@contextlib.contextmanager
+def patient_while(may_wait: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
+    """Wait for a database that is away only under a condition, and tell of it, while the context is entered.
+
+    Args:
+        may_wait: asked again and again; False ends the waiting in every thread of this process.
+        say: called with a sentence, once for each wait that takes longer than a moment.
+    """
+    before = _patience.may_wait, _patience.say
+    _patience.may_wait, _patience.say = may_wait, say
+    try:
+        yield
+    finally:
+        _patience.may_wait, _patience.say = before
+
+
 def patiently(action: Callable[[], T]) -> T:
     """Do something with the database, again and again while it is away. Raises StorageInternalError."""
-    deadline = time.monotonic() + OUTAGE_SECONDS
+    begin, is_said = time.monotonic(), False
     while True:
         try:
             return action()
-        except StorageInternalError:
-            if time.monotonic() > deadline:
+        except StorageInternalError as error:
+            waited = time.monotonic() - begin
+            if waited > OUTAGE_SECONDS or not _patience.may_wait():
                 raise
+            if waited > SAY_SECONDS and not is_said:
+                _patience.say(f"{problem(error)}; waiting up to {OUTAGE_SECONDS / 60:.0f} minutes for it")
+                is_said = True
             time.sleep(PAUSE)
 
 

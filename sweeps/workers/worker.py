@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 
 from experiments.cli import entry
-from experiments.cli.signals import handled
+from experiments.cli.signals import SAME_SECONDS, handled
 from experiments.processes.process import PRELOAD, fork_server
 from gan.errors import ConfigError
 from sweeps.display.events import Event, TrialBegan, TrialEnded
@@ -293,16 +293,25 @@ def work(task: Task, orders: TextIO | None = None) -> int:
         Console(highlight=False, soft_wrap=True, force_terminal=False), worker.plan, []
     ).event
     caught: list[int] = []
+    first = 0.0  # when the first signal came
 
-    def end(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        threading.Thread(target=worker.end, daemon=True).start()  # the main thread may hold what this needs
-
-    def wait_for_end(stream: TextIO) -> None:
-        stream.read()
+    def stop() -> None:
         worker.end()
         time.sleep(KILL_SECONDS)
         worker.kill()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if caught and time.monotonic() - first > SAME_SECONDS:  # it is not to be waited for
+            worker.kill()
+        elif not caught:
+            first = time.monotonic()
+            caught.append(number)
+            threading.Thread(target=stop, daemon=True).start()  # the main thread may hold what this needs
+
+    def wait_for_end(stream: TextIO) -> None:
+        stream.read()
+        stop()
 
     if orders is not None:
         threading.Thread(target=wait_for_end, args=(orders,), daemon=True).start()

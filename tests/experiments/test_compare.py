@@ -25,7 +25,7 @@ from experiments.reports.groups import (
     marks,
     read_compared,
 )
-from experiments.reports.result import heading, ranking, result
+from experiments.reports.result import by_in_run_score, heading, ranking, result
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 from experiments.training.start import new_run
 from gan import metric_names
@@ -349,6 +349,10 @@ def test_trials_are_ranked_by_the_score_of_their_study(tmp_path: Path) -> None:
     assert f"bn_momentum 0.9 has the lower score: FID proxy in the run {expected[1]:.4g} against" in page
     assert "have no score of their own at the end" in page
     assert "the mean of its last 3, which a search minimises too" in page
+    assert by_in_run_score(groups)
+    assert not by_in_run_score(
+        grouped([read_compared(made_run(root, f"u{seed}", seed, 1.0, steps=10, ended=False)) for seed in (0, 1)])
+    )
 
 
 def test_tables_of_a_page_scroll_in_their_box_and_keep_their_first_column() -> None:
@@ -482,6 +486,7 @@ def test_mistakes_are_one_line_and_leave_nothing(root: Path, tmp_path: Path) -> 
         ({"run": ["z-*"]}, "run must be a pattern that some run's name matches; got 'z-*'"),
         ({"study": "gan"}, "study must be a finished search; got 'gan' (known: none)"),
         ({"study": "../runs"}, "study must be a finished search"),
+        ({"run": ["a-*"], "top": 3}, "top must be absent without study=; got 3"),
         ({"run": ["a-*"], "out": str(full)}, "overwrite=true replaces it"),
         ({"run": ["a-*"], "out": str(full), "overwrite": True}, "it has no compare.html"),
     ):

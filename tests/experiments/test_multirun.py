@@ -145,8 +145,18 @@ def test_mistakes_leave_nothing_behind(
 
 
 def test_shell_completion_wants_to_know_what_for() -> None:
-    with pytest.raises(ConfigError, match="--shell-completion must be with install=bash"):
-        training_program.main(["--shell-completion"])
+    for arguments, message in (
+        ([], "must be with install=, uninstall= or query= and one of bash, fish, zsh; got ''"),
+        (["install=tcsh"], "must be .* one of bash, fish, zsh; got 'install=tcsh'"),
+        (["query=bash"], "must be with query= from a shell; got 'query=bash'"),
+    ):
+        with pytest.raises(ConfigError, match=f"--shell-completion {message}"):
+            training_program.main(["--shell-completion", *arguments])
+
+
+def test_the_runs_of_a_multirun_log_as_it_was_asked_to(multirun: Multirun, tmp_path: Path) -> None:
+    _, started = multirun("seed=0,1", "hydra.verbose=true", f"records.root={tmp_path}/records")
+    assert ["hydra.verbose=true" in arguments for arguments in started] == [True, True]
 
 
 def test_a_multirun_whose_runs_are_all_refused_is_a_mistake_and_leaves_nothing(

@@ -103,6 +103,8 @@ def test_one_is_found_by_its_step_the_last_or_the_best(tmp_path: Path) -> None:
     store = Checkpoints(tmp_path)
     for step in (3, 12):
         store.save(checkpoint(step))
+    with pytest.raises(CheckpointError, match=r"there is no best checkpoint in .* yet"):
+        store.find("best")
     store.save_best(checkpoint(3))
     assert [store.find(step).step for step in ("3", "12", "last", "best")] == [3, 12, 12, 3]
     for step in ("4", "-3", "first"):

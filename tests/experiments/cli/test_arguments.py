@@ -61,6 +61,7 @@ def test_a_list_takes_values_alone(argument: str) -> None:
         ("count=1,2", "with one value; got 'count=1,2'"),
         ("~count", "with one value; got '~count'"),
         ("overwrite", "an override must be key=value; got 'overwrite'"),
+        ("--count", "an argument must be key=value; got '--count' (did you mean count=...?)"),
         ("run=${nope}", "an argument must be a plain value; got 'run=${nope}' (Interpolation key 'nope' not found"),
         ("run=", "run must be absent or not empty; got ''"),
     ],
@@ -112,6 +113,11 @@ def test_sync_takes_any_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for name in ("r sp", "a:b", "1e3", "it's"):
         assert run_sync("all", f"records.root={tmp_path / name}") == 0
         assert capsys.readouterr().out == f"no runs in {tmp_path / name / 'runs'}\n"
+
+
+def test_sync_takes_all_or_some(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run must be all alone, or some runs; got 'all nope'"):
+        sync.main(sync.Sync(["all", "nope"], RecordsConfig(str(tmp_path))))
 
 
 def test_sync_fails_where_one_of_several_runs_is_not_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import compose as compose_module
+from experiments.cli import presets
 from experiments.cli.compose import compose, compose_config, compose_settings
 from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.settings.rules import describe, text_keys
@@ -79,16 +80,48 @@ def test_a_shared_key_reaches_layers_that_a_preset_names() -> None:
     assert in_braces.generator.bn_momentum == [0.9, 0.9]
 
 
+def test_a_shared_key_of_a_preset_reaches_layers_of_those_that_it_builds_on(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name, base, lines in (
+        ("mine", "tutorial", "model: {bn_momentum: 0.9, leaky_relu_alpha: 0.1}"),
+        ("again", "/experiment/mine", "optim: {generator_learning_rate: 1e-4}"),
+        (
+            "one",
+            "again",
+            "model: {bn_momentum: 0.5, generator: {bn_momentum: [0.1, 0.2]}}\noptim: {learning_rate: 3e-4}",
+        ),
+    ):
+        content = f"{presets.GLOBAL}\ndefaults:\n  - {base}\n  - _self_\n{lines}\n"
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(content)
+    mine, again, one = (compose([f"experiment={name}"], str(tmp_path)).config for name in ("mine", "again", "one"))
+    for model in (mine.model, again.model):
+        assert (model.generator.bn_momentum, model.discriminator.leaky_relu_alpha) == ([0.9] * 2, [0.1] * 4)
+        assert model.discriminator.bn_momentum == [0.9] * 3
+    assert (again.optim.generator_learning_rate, again.optim.discriminator_learning_rate) == (1e-4, 2e-4)
+    assert (one.model.generator.bn_momentum, one.model.discriminator.bn_momentum) == ([0.1, 0.2], [0.5] * 3)
+    assert one.optim.generator_learning_rate == 3e-4
+    named = ["experiment=one", "optim.generator_learning_rate=5e-5"]
+    assert compose(named, str(tmp_path)).config.optim.generator_learning_rate == 5e-5
+    (tmp_path / "experiment" / "hydra.yaml").write_text(f"{presets.GLOBAL}\nhydra: {{job: {{chdir: true}}}}\n")
+    with pytest.raises(ConfigError, match=r"hydra must be absent in a preset; .*in experiment/hydra\.yaml"):
+        compose(["experiment=hydra"], str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("hydra.run.dir=/x", r"hydra\.run\.dir must be absent; got '/x' \(records\.root= and name= say where a run is"),
+        ("hydra.job.chdir=true", r"hydra\.job\.chdir must be absent"),
+        ("hydra/job_logging=stdout", "hydra/job_logging must be absent; got 'stdout'"),
+        ("hydra.verbose=3", r"hydra\.verbose must be true, false or names of loggers; got '3'"),
+        ("hydra.verbose=[1]", r"hydra\.verbose must be true, false or names of loggers"),
         ("model.bn_momentum=1.7", r"model\.bn_momentum must be in \[0, 1\); got 1\.7"),
         ("model.bn_momentun=0.8", r"model\.bn_momentun must be a known setting.*did you mean 'model\.bn_momentum'"),
         ("model.bn_momentum=[0.8]", r"model\.bn_momentum must be a number.*model\.generator\.bn_momentum"),
         ("model={bn_momentun:0.8}", r"model\.bn_momentun must be a known.*did you mean 'model\.bn_momentum'"),
         ("model=3", r"model must be given key by key; got '3' \(model\.architecture, "),
         ("~train.steps", r"must be key=value; got '~train\.steps'"),
-        ("experiment=null", "experiment must be one of defaults, quick, tuned, tuned_four, tutorial; got None"),
+        ("experiment=null", "tuned_four, tutorial; got None .defaults is without a preset"),
         ("data.path=", r"data\.path must be absent or not empty; got ''"),
         ("model.latent_dim=999999999999", r"model\.latent_dim must be in \[1, 65536\]"),
         ("train.steps=0", r"train\.steps must be in \[1, 1000000000\]; got 0"),

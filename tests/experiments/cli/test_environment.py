@@ -71,6 +71,15 @@ def test_variables_of_other_projects_are_set_aside(monkeypatch: pytest.MonkeyPat
     assert "KERAS_MAX_EPOCHS" not in os.environ
 
 
+def test_a_terminal_of_no_columns_is_one_of_unknown_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    environment.prepare()
+    assert "COLUMNS" not in os.environ
+    monkeypatch.setenv("COLUMNS", "70")
+    environment.prepare()
+    assert os.environ["COLUMNS"] == "70"
+
+
 def test_in_a_process_of_others_their_keras_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     before = dict(os.environ)
     environment.prepare()

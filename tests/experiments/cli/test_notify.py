@@ -38,6 +38,15 @@ def test_what_cannot_be_told_is_one_line_and_no_failure(tmp_path: Path) -> None:
     assert said[1] == f"{sys.executable} failed when it was told: no display"
 
 
+def test_the_home_of_the_user_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "tell").write_text('#!/bin/sh\ncat > "$1"\n')
+    (tmp_path / "tell").chmod(0o755)
+    check_program("notify", "~/tell ~/told")
+    notify("~/tell ~/told", "it is over", pytest.fail)
+    assert (tmp_path / "told").read_text() == "it is over\n"
+
+
 def test_a_program_that_is_not_there_is_a_mistake() -> None:
     check_program("notify", None)
     check_program("notify", f"{sys.executable} -c ''")

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from rich.console import Console
 
-from experiments.cli.progress import TrainingDisplay, counted, say_words, stage
+from experiments.cli.progress import TrainingDisplay, counted, is_live, say_words, stage
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal
 from experiments.training.train import last_values
@@ -186,3 +186,14 @@ def test_a_resumed_run_knows_the_losses_and_the_score_of_the_step_that_it_goes_o
         journal.scalars(step, {metric_names.FID_PROXY: score})
     journal.close()
     assert last_values(folder, 25) == {metric_names.D_LOSS: 0.2, metric_names.FID_PROXY: 80.0}
+
+
+def test_a_terminal_that_cannot_draw_over_its_lines_gets_plain_ones() -> None:
+    """As Emacs' shell and many a log of CI: TERM=dumb."""
+    dumb = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    assert [is_live(console) for console in (dumb, Console(force_terminal=True), Console(file=io.StringIO()))] == [
+        False, True, False,
+    ]  # fmt: skip
+    with TrainingDisplay(dumb, steps=10) as display:
+        display.scalars(5, {metric_names.D_LOSS: 0.5})
+    assert "D 0.5" in dumb.file.getvalue()  # type: ignore[attr-defined]

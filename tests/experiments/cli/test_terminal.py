@@ -50,6 +50,23 @@ def test_a_program_in_a_terminal_of_ascii(program: RunProgram, tmp_path: Path) -
     assert r"gr\xf6\xdfe/runs" in done.stdout
 
 
+@pytest.mark.parametrize("closed", [">&- 2>&-", "<&- >&- 2>&-", "<&- 2>&-"])
+def test_a_program_without_streams_does_its_work(closed: str, tmp_path: Path) -> None:
+    """Nor does what it opens get the number of one of them."""
+    script = (
+        "import os, sys\nfrom experiments.cli import entry\n"
+        "def main(_):\n    print('x'); print('x', file=sys.stderr); sys.stderr.flush()\n"
+        "    os.write(2, b'native')\n    open('made', 'w').write(str(os.open('.', os.O_RDONLY)))\n    return 0\n"
+        "entry.run(main)"
+    )
+    (tmp_path / "program.py").write_text(script)
+    command = f"{sys.executable} program.py {closed}; echo $? > code"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+    assert (tmp_path / "code").read_text() == "0\n"
+    assert int((tmp_path / "made").read_text()) > 2
+
+
 def test_names_that_are_no_text_are_spelt_out() -> None:
     values = {"path": "b\udcfccher", "numbers": [1, None, "\udcff"], "ü": True}
     assert printable(values) == {"path": r"b\udcfccher", "numbers": [1, None, r"\udcff"], "ü": True}

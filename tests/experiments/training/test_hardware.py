@@ -47,6 +47,8 @@ def test_a_number_wins_over_the_environment_and_that_over_the_default(monkeypatc
     assert use_threads(None) == 7
     assert use_threads(3) == 3
     assert {os.environ[name] for name in VARIABLES} == {"3"}
+    monkeypatch.setenv(VARIABLES[0], "0")  # all cores of the machine, to TensorFlow
+    assert use_threads(None) == available_cores()
 
 
 def test_tensorflow_computes_on_so_many() -> None:

@@ -241,6 +241,24 @@ def test_choices_stand_in_their_order_in_a_still() -> None:
     assert re.findall(r">(5e-05|0.0002|0.001)<", still) == ["5e-05", "0.0002", "0.001"]
 
 
+def test_a_trial_that_ended_before_it_began_breaks_nothing(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
+    """By the clocks of two hosts, or in the night in which they go back."""
+    late = trial(plan, 20, {}, "failed", outcome="its images are gone")
+    assert late.datetime_start is not None
+    late.datetime_complete = late.datetime_start - datetime.timedelta(hours=1)
+    coming = trial(plan, 21, {}, "running")
+    coming.datetime_start = datetime.datetime.now() + datetime.timedelta(hours=1)
+    for odd in (late, coming):
+        study = optuna.create_study()
+        study.add_trials([*every[:3], odd])
+        (timeline,) = (chart for chart in trial_charts(plan, study.get_trials()) if chart.title == "workers")
+        lines = [each for each in timeline.figure["data"] if each["mode"] == "lines"]
+        ends = {
+            key: each["x"][place] for each in lines for place, key in enumerate(each["customdata"]) if place % 3 == 1
+        }
+        assert ends[attempts.origin(odd)] == odd.datetime_start.isoformat(sep=" ")
+
+
 def test_trials_outside_of_the_present_space_and_failed_scores_break_nothing(
     plan: Plan, every: list[optuna.trial.FrozenTrial]
 ) -> None:

@@ -1,5 +1,10 @@
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +86,8 @@ def test_tables_have_mean_and_std_of_seeds_and_count_what_failed() -> None:
     assert lines[2].endswith("| 8 ± 0 | 1 ± 0 |")
     assert lines[3].startswith("| 4 | `tutorial` | 1 | 7 | 7 |")
     assert scores_table(rows, "horse", 4) == robustness_table(rows, 5) == "(Still to be made.)\n"
+    lost = {**row("tuned", 4, 4, 0.0, "diverged"), "fid_proxy": "", "kid_proxy": ""}  # where it was to be scored
+    assert scores_table([*rows, lost], "ship", 4).splitlines() == lines
     rows += [row("tuned", 3, 4, 99.0, "collapsed"), {**row("tuned", 4, 2, 0.0, "diverged"), "fid_proxy": ""}]
     assert robustness_table(rows, 4).splitlines()[2:] == [
         "| `tuned` | 4 | 1 | 1 | 3 ± 1.4 |",
@@ -253,6 +260,32 @@ def test_what_was_stopped_does_not_say_its_last_line(tmp_path: Path, monkeypatch
     assert [reproduce._program("any.py", [code]) for code in ("0", "2", "130", "143")] == [
         "", "its address", "it was stopped", "it was stopped",
     ]  # fmt: skip
+
+
+def test_a_signal_is_handed_on_to_the_programs_of_a_reproduction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "any.py").write_text(
+        "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(130))\n"
+        f"open({str(tmp_path / 'begun')!r}, 'w').close()\ntime.sleep(60)"
+    )
+    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr("experiments.cli.signals.is_ours", lambda: True)
+    begin = time.monotonic()
+
+    def end() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with reproduce._handed_on() as caught, ThreadPoolExecutor(1) as pool:
+        threading.Thread(target=end, daemon=True).start()
+        training = pool.submit(reproduce._program, "any.py", [])
+        while not training.done():
+            time.sleep(0.02)  # as the main thread waits, where signals come
+    assert (training.result(), caught) == ("it was stopped", [signal.SIGTERM])
+    assert time.monotonic() - begin < 30
 
 
 def test_every_preset_is_there_to_be_trained() -> None:

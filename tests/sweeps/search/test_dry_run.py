@@ -1,11 +1,16 @@
 """What a dry run shows: the first suggestions, and the time of a trial."""
 
 import contextlib
+import os
+import signal
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from experiments.cli import signals
 from sweeps.search import dry_run, throughput
 from sweeps.spec.read_plan import read_plan
 
@@ -53,6 +58,22 @@ def test_a_search_on_a_cluster_trains_one_trial_on_this_host(
     shown = capsys.readouterr().out
     assert "measuring the throughput of one trial on this host" in shown
     assert "speed    of one trial on this host; the 64 workers may be faster or slower" in shown
+
+
+def test_a_dry_run_that_is_stopped_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object, environment: object) -> subprocess.CompletedProcess[str]:
+        assert list(tmp_path.iterdir())
+        os.kill(os.getpid(), signal.SIGTERM)
+        return subprocess.CompletedProcess([], 143, "", "")
+
+    monkeypatch.setattr(throughput, "fork_server", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(throughput, "run", interrupted)
+    monkeypatch.setattr(signals, "is_ours", lambda: True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        throughput.measure(read_plan([*SPACE, "search.workers=1"]))
+    assert ended.value.code == 143
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_trial_that_fails_cannot_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:

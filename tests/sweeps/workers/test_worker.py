@@ -1,6 +1,11 @@
 """A worker whose trial does not end as it should."""
 
+import logging
 import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -16,6 +21,16 @@ from sweeps.study import attempts, identity, published, storage
 from sweeps.workers import worker
 from sweeps.workers.objective import Objective
 from sweeps.workers.protocol import Task
+
+
+@pytest.fixture(autouse=True)
+def optuna_logs_as_before() -> Iterator[None]:
+    logger = logging.getLogger("optuna")
+    before, propagated = logger.handlers[:], logger.propagate
+    yield
+    for handler in set(logger.handlers) - set(before):
+        handler.close()
+    logger.handlers, logger.propagate = before, propagated
 
 
 def published_study(folder: Path) -> tuple[Plan, optuna.Study]:
@@ -79,6 +94,33 @@ def test_a_trial_that_another_worker_ended_is_lost_without_a_fault(
     monkeypatch.setattr(Objective, "value", value)
     assert one._run_one()
     assert events[-1] == TrialEnded(0, "FAIL", "resumed by another worker, as this one gave no sign of life")
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGINT, signal.SIGTERM]])
+def test_a_worker_of_its_own_is_not_held_by_a_trial_that_hangs(
+    signals: list[signal.Signals], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One signal, after the time that a trial has to save its state; a second one, at once."""
+    plan, study = published_study(tmp_path)
+    monkeypatch.setattr(worker, "KILL_SECONDS", 0.2 if len(signals) == 1 else 60.0)
+    monkeypatch.setattr(worker, "SAME_SECONDS", 0.1)
+    monkeypatch.setattr("experiments.cli.signals.is_ours", lambda: True)
+    started = worker.Worker.start
+
+    def send() -> None:
+        for number in signals:
+            time.sleep(0.5)
+            os.kill(os.getpid(), number)
+
+    def start(self: worker.Worker, *given: object) -> object:
+        threading.Thread(target=send, daemon=True).start()
+        return started(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker.Worker, "start", start)
+    begin = time.monotonic()
+    assert worker.work(task_of(plan)) == 128 + signals[0]
+    assert time.monotonic() - begin < 25  # the trial itself hangs for 30
+    assert attempts.counted(study.get_trials())[-1].state == TrialState.WAITING
 
 
 def test_a_trial_that_hangs_when_its_worker_is_to_end_is_killed_and_queued(

@@ -30,7 +30,7 @@ mistake ends with exit code 2 and one line that names the key, its rule and the 
 written. `--help` prints these keys too; `--cfg job` prints what a run would have.
 
 **One number or one a layer.** `model.bn_momentum=0.9` sets every batch normalisation, even where a preset
-sets single layers. A list sets one network's, from input to output:
+sets single layers. In a preset of yours it does the same, whatever the preset builds on. A list sets one network's, from input to output:
 `'model.generator.bn_momentum=[0.78,0.78]'`. With both, the list overrides the number.
 
 **Presets.** `experiment=` sets many keys of a run (`tutorial`, `quick`, `tuned_four`, `tuned`), `search=` those of a

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
@@ -220,6 +221,13 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     _make_database(file)
     return file
+
+
+def chaos_seed() -> int:
+    """Return the seed of a test that draws what it breaks: another one each time, or that of CHAOS_SEED."""
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**6)))
+    print(f"CHAOS_SEED={seed} repeats this")  # shown when the test fails
+    return seed
 
 
 def noise_images(count: int, seed: int = 0) -> np.ndarray:

@@ -16,8 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-from experiments import ROOT
 from experiments.cli import presets
+from experiments.cli.environment import CONF, check_checkout
 from experiments.cli.overrides import nearest_key, parse, plain_line, quote, value_text
 from experiments.settings.precision import AUTO, fastest_precision
 from experiments.settings.renamed import refuse_renamed
@@ -27,7 +27,6 @@ from gan.errors import ConfigError, nearest
 
 Settings = TypeVar("Settings")
 
-CONF = ROOT / "conf"
 PRECISION = "train.precision"
 VERSION_BASE = "1.3"  # of Hydra, whose behaviour is kept
 GROUPS = ("data", "experiment")
@@ -244,9 +243,7 @@ def _keys(key: str, value: Any) -> Iterator[str]:
 
 def _compose(overrides: list[str], search_folder: str | None, name: str = "config") -> DictConfig:
     """Compose a configuration with Hydra's own part. Raises ConfigError, and Hydra's and OmegaConf's errors."""
-    if not CONF.is_dir():
-        rule = "run from its checkout, where `pip install -e .` installs it from"
-        raise ConfigError("the program", rule, str(ROOT), "its conf/ is not there")
+    check_checkout()
     extra = [f"hydra.searchpath=[{quote(f'file://{Path(search_folder).resolve()}')}]"] if search_folder else []
     with hydra.initialize_config_dir(str(CONF), job_name="run", version_base=VERSION_BASE):
         try:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from experiments.cli.environment import check_working_directory, prepare
+from experiments.cli.environment import check_checkout, check_working_directory, prepare
 from experiments.cli.signals import leave_at_once_on_interrupt
 from experiments.cli.terminal import (
     discard_broken_output,
@@ -58,6 +58,7 @@ def stopped_by(number: int) -> int:
 def _code_of(main: Callable[[list[str]], int], mistakes: tuple[type[Exception], ...], failures: Failures) -> int:
     try:
         check_working_directory()
+        check_checkout()
         prepare()
         leave_at_once_on_interrupt()
         return main(sys.argv[1:])

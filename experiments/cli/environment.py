@@ -12,11 +12,13 @@ from pathlib import Path
 from rich.console import Console
 
 import gan
+from experiments import ROOT
 from experiments.cli.signals import is_ours
 from experiments.records.folders import read_json
 from gan.errors import ConfigError
 from gan.keras_state import USER_HOME
 
+CONF = ROOT / "conf"
 KERAS_HOME = Path(__file__).resolve().parent / "keras_home"  # its keras.json has the settings that we need
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"  # makes tf.keras, which MLflow asks, a package that we do not use
 # Others of a user's for all of Keras: they end its import where a package is missing, or passes before their end.
@@ -50,6 +52,13 @@ def prepare() -> None:
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the numbers of GPUs are those that nvidia-smi shows
     if "tensorflow" not in sys.modules:
         os.environ.pop(LEGACY_KERAS, None)
+
+
+def check_checkout() -> None:
+    """Raise ConfigError if the program was installed without its checkout, which holds conf/ and docs/."""
+    if not CONF.is_dir():
+        rule = "run from its checkout, where `pip install -e .` installs it from"
+        raise ConfigError("the program", rule, str(ROOT), "its conf/ is not there")
 
 
 def check_working_directory() -> None:

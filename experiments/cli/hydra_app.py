@@ -19,7 +19,8 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
-from experiments.cli.compose import CONF, VERSION_BASE
+from experiments.cli.compose import VERSION_BASE
+from experiments.cli.environment import CONF
 from experiments.cli.overrides import quote
 from gan.errors import ConfigError
 

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from experiments import ROOT
 from experiments.cli.overrides import as_text
+from experiments.cli.paths import shown
 from experiments.records.folders import Records
 from experiments.tracking.ui_address import HOST, PORT, ui_address
 from gan.errors import ConfigError, without_password
@@ -60,13 +62,16 @@ def serve_command(records: Records) -> str | None:
     """Return the command that serves the MLflow of some runs; None where a server does already."""
     uri = tracking_uri(records)
     file = sqlite_file(uri)
+    place = shown(ROOT)
+    make = "make ui" if place == "." else f"make -C {shlex.quote(place)} ui"
     if file == Records.at(None).database:
-        return "make ui"
+        return make
     if file == records.database:
         root = str(records.root)
         if re.fullmatch(r"[\w./+,:@-]+", root):
-            return f"make ui RECORDS={root}"
-        return shlex.join(["python", "experiments/ui.py", as_text(f"records.root={root}")])  # make would read a $ in it
+            return f"{make} RECORDS={root}"
+        # make would read a $ in it
+        return shlex.join(["python", shown(ROOT / "experiments/ui.py"), as_text(f"records.root={root}")])
     if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
         python = shlex.quote(sys.executable)
         quiet = "MLFLOW_DISABLE_TELEMETRY=true"

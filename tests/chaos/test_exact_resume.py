@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NARROW, ROOT, SOAK, THOROUGH, Started
+from conftest import NARROW, ROOT, SOAK, THOROUGH, Started, chaos_seed
 from mlflow import MlflowClient
 
 from experiments.records import journal
@@ -68,9 +68,7 @@ def moments(folder: RunFolder, rng: random.Random) -> list[Callable[[], bool]]:
 def test_killed_runs_come_to_the_same_end(
     update_rule: str, precision: str, noise: str, npz: Path, tmp_path: Path
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")  # shown when the test fails
-    rng = random.Random(seed)
+    rng = random.Random(chaos_seed())
     records = Records(tmp_path / "records")
     common = [f"records.root={records.root}", "data=npz", f"data.path={npz}", "train.threads=2"]
     settings = [*SETTINGS, f"train.update_rule={update_rule}", f"train.precision={precision}"]

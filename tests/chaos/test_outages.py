@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SOAK, THOROUGH
+from conftest import SOAK, THOROUGH, chaos_seed
 from flaky_server import Proxy, Server
 from mlflow import MlflowClient
 
@@ -46,9 +46,7 @@ def proxy(server: Server) -> Iterator[Proxy]:
 def test_outages_lose_and_double_nothing(
     server: Server, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")  # shown when the test fails
-    rng = random.Random(seed)
+    rng = random.Random(chaos_seed())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")

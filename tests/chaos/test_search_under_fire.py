@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
-from conftest import ROOT, SOAK, TESTS, THOROUGH, noise_images
+from conftest import ROOT, SOAK, TESTS, THOROUGH, chaos_seed, noise_images
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
@@ -53,9 +53,7 @@ def processes(parent: int, script: str) -> list[psutil.Process]:
 
 
 def test_kills_lose_nothing(tmp_path: Path) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")  # shown when the test fails
-    rng = random.Random(seed)
+    rng = random.Random(chaos_seed())
     root, images, log = tmp_path / "records", tmp_path / "images.npz", tmp_path / "log"
     np.savez(images, images=noise_images(64))
     kills: Counter[str] = Counter()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from experiments import ui
 from experiments.cli.arguments import parse_arguments
@@ -74,6 +75,14 @@ def test_links_go_where_the_command_that_is_named_serves(tmp_path: Path, monkeyp
         assert links_begin(records) == server
         words = serve_command(records)
         assert (command is None and words is None) or str(command) in str(words)
+
+
+def test_the_command_holds_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert serve_command(Records.at(None)) == f"make -C {shlex.quote(str(ROOT))} ui"
+    assert serve_command(Records(tmp_path)) == f"make -C {shlex.quote(str(ROOT))} ui RECORDS={tmp_path}"
+    assert shlex.split(str(serve_command(Records(tmp_path / "$x"))))[1] == str(ROOT / "experiments" / "ui.py")
 
 
 def test_make_is_not_given_a_path_that_it_would_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli import compose as compose_module
-from experiments.cli import presets
+from experiments.cli import environment, presets
 from experiments.cli.compose import compose, compose_config, compose_settings
 from experiments.cli.overrides import expand_sweep, quote_texts
 from experiments.settings.rules import describe, text_keys
@@ -298,6 +297,6 @@ def test_mistakes_in_the_presets_of_a_search_are_placed_too(content: str, messag
 def test_an_installation_without_its_settings_says_how_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compose_module, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(environment, "CONF", tmp_path / "conf")
     with pytest.raises(ConfigError, match=r"the program must be run from its checkout, where `pip install -e \.`"):
         compose_config([])

@@ -71,6 +71,18 @@ def test_variables_of_other_projects_are_set_aside(monkeypatch: pytest.MonkeyPat
     assert "KERAS_MAX_EPOCHS" not in os.environ
 
 
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_a_copy_without_its_checkout_says_so(arguments: list[str], tmp_path: Path) -> None:
+    """As a wheel would be: it has no conf/."""
+    for folder in ("experiments", "gan"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    run = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from experiments.cli import environment, entry\n"
+    run += f"from pathlib import Path; environment.CONF = Path({str(tmp_path)!r}) / 'conf'; entry.run(lambda _: 0)"
+    done = subprocess.run([sys.executable, "-c", run, *arguments], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert "error: the program must be run from its checkout, where `pip install -e .` installs it" in done.stderr
+
+
 def test_a_terminal_of_no_columns_is_one_of_unknown_width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "0")
     environment.prepare()

@@ -196,9 +196,9 @@ FAULTS = [
         "full-disk-fails-trials",
         "sweeps/workers/objective.py",
         "A full disk is taken for a failure of the trial's settings.",
-        "ended.status == RunStatus.FAILED and ended.failure_kind != FailureKind.RECORDS:",
+        "ended.status == RunStatus.FAILED and not ended.would_end_all:",
         "ended.status == RunStatus.FAILED:",
-        (f"{SESSION}::test_a_full_disk_ends_the_search_and_costs_no_trial",),
+        (f"{SESSION}::test_what_no_settings_can_help_ends_the_search_and_costs_no_trial",),
     ),
     Fault(
         "repeats-trained-again",
@@ -246,7 +246,7 @@ FAULTS = [
         "The kind of a failure is lost on the way from a trial to its worker.",
         'return MESSAGES[content.pop("kind")](**content)',
         'return MESSAGES[content.pop("kind")](**{k: v for k, v in content.items() if k != "failure_kind"})',
-        (f"{SESSION}::test_a_full_disk_ends_the_search_and_costs_no_trial",),
+        (f"{SESSION}::test_what_no_settings_can_help_ends_the_search_and_costs_no_trial",),
     ),
     Fault(
         "killed-trial",

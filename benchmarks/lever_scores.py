@@ -61,7 +61,7 @@ class Rows:
         self._file, self._lock = file, threading.Lock()
         self.rows: list[Row] = []
         if file.exists():
-            with open(file, newline="") as stream:
+            with open(file, encoding="utf-8", newline="") as stream:
                 self.rows = list(csv.DictReader(stream))
 
     def has(self, wanted: Row) -> bool:
@@ -72,7 +72,7 @@ class Rows:
             self.rows.append(row)
             self._file.parent.mkdir(parents=True, exist_ok=True)
             half = self._file.with_suffix(".half")
-            with open(half, "w", newline="") as stream:
+            with open(half, "w", encoding="utf-8", newline="") as stream:
                 writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(self.rows)

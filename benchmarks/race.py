@@ -50,7 +50,7 @@ def main(races: int, table: str) -> None:
                 f"  a lead of {lead} standard deviations is found in {np.mean(found):.0%}, after {np.mean(after):.1f} seeds"
             )
     groups: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
-    with open(ROOT / table, newline="") as stream:
+    with open(ROOT / table, encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
             if row["outcome"] != "diverged":
                 key = row["class"], row["steps"], row["step"], row["preset"]

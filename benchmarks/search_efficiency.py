@@ -91,7 +91,7 @@ class Data:
 
 @cache
 def read_table(file: Path) -> Data:
-    with open(file, newline="") as stream:
+    with open(file, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     finished = [json.loads(row["scores"]) for row in rows]
     steps = [int(step) for step in max(finished, key=len)]

@@ -100,7 +100,7 @@ def main(path: str, settings_: int, steps: int, table: str, at_once: int) -> Non
     file, plan = ROOT / table, space()
     rows: list[list[str]] = []
     if file.exists():
-        with open(file, newline="") as stream:
+        with open(file, encoding="utf-8", newline="") as stream:
             _, *rows = list(csv.reader(stream))
     done = {(row[0], row[1]) for row in rows}
     wanted = [
@@ -122,7 +122,7 @@ def main(path: str, settings_: int, steps: int, table: str, at_once: int) -> Non
             rows.append(future.result())
             rows.sort(key=lambda row: (int(row[0]), int(row[1])))
             half = file.with_suffix(".half")
-            with open(half, "w", newline="") as stream:
+            with open(half, "w", encoding="utf-8", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
             os.replace(half, file)
             print(f"{count} of {len(wanted)}", flush=True)

@@ -83,7 +83,7 @@ def work(arguments: list[str], number: int, result: str) -> None:
     worker.times = {"turn": [], "suggest": [], "report": []}
     start = time.perf_counter()
     worker.run()
-    Path(result).write_text(json.dumps({**worker.times, "wall": time.perf_counter() - start}))
+    Path(result).write_text(json.dumps({**worker.times, "wall": time.perf_counter() - start}), encoding="utf-8")
 
 
 def new_study(root: Path, address: str, trials: int, sampler: str) -> tuple[Plan, optuna.Study]:

@@ -240,7 +240,7 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     tables |= {file.stem: look_table(file) for file in sorted((out / "results").glob("*_look.csv"))}
     pages = [out / name for name in PAGES if (out / name).exists()]
     for page in pages:
-        write_atomically(page, fill(page.read_text(), tables).encode())
+        write_atomically(page, fill(page.read_text(encoding="utf-8"), tables).encode())
     if not pages:
         text = "".join(f"## {name}\n\n<!-- {name} -->\n{table}<!-- end -->\n\n" for name, table in tables.items())
         write_atomically(out / PAGES[0], f"# Results\n\n{text}".encode())

@@ -359,7 +359,7 @@ def make_folder(folder: Path, key: str) -> None:
 
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object. Raises OSError, and ValueError for anything else."""
-    content = json.loads(file.read_text())
+    content = json.loads(file.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{file.name} does not hold a JSON object")
     return content

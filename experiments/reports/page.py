@@ -59,7 +59,7 @@ def _scripts(page: str) -> str:
 
 @functools.cache
 def _script(name: str) -> str:
-    return (FOLDER / name).read_text()
+    return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def breakable(key: str) -> Markup:

@@ -44,5 +44,5 @@ def _processor_has_it(cpuinfo: Path) -> bool:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             return subprocess.run(command, capture_output=True, text=True, timeout=5).stdout.strip() == "1"
     with contextlib.suppress(OSError):
-        return bool(INSTRUCTIONS & set(re.split(r"\s+", cpuinfo.read_text())))
+        return bool(INSTRUCTIONS & set(re.split(r"\s+", cpuinfo.read_text(encoding="utf-8"))))
     return False

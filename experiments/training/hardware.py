@@ -67,7 +67,9 @@ def versions() -> dict[str, str]:
 def _processor() -> str:
     """Return the model of the processor; nothing where the system does not tell."""
     with contextlib.suppress(OSError):
-        if match := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+        if match := re.search(
+            r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE
+        ):
             return match[1]
     return platform.processor()
 

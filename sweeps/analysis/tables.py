@@ -40,7 +40,7 @@ class Rows:
         self.file, self._columns = file, columns
         self.all: list[Row] = []
         if file.exists():
-            with open(file, newline="") as stream:
+            with open(file, encoding="utf-8", newline="") as stream:
                 reader = csv.DictReader(stream)
                 if tuple(reader.fieldnames or ()) != tuple(columns):
                     raise ConfigError("out", f"a folder whose {file.name} has this program's columns", str(file))
@@ -198,7 +198,7 @@ def searches_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 def importances_table(importances: Path) -> str:
     """Return what the score of a search's trials depends on, from its importances.csv."""
-    with open(importances, newline="") as stream:
+    with open(importances, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     if not rows:
         return "(Too few trials of one length have a score.)\n"
@@ -246,7 +246,7 @@ def ranks_table(trials: Path) -> str:
 
 def look_table(file: Path) -> str:
     """Return the settings and scores by step of trainings that were looked at by hand, from a CSV file."""
-    with open(file, newline="") as stream:
+    with open(file, encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     steps = [name for name in rows[0] if name.isdigit()]
     lines = ["| settings | " + " | ".join(f"{int(step):,}" for step in steps) + " | coverage |"]
@@ -265,7 +265,7 @@ def _goodness(row: Row) -> tuple[bool, int, float]:
 
 def _read_search(file: Path) -> tuple[list[Row], list[str]]:
     """Return the rows of a trials.csv and the keys of the searched settings."""
-    with open(file, newline="") as stream:
+    with open(file, encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         rows = list(reader)
     names = list(reader.fieldnames or ())

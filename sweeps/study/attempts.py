@@ -209,7 +209,11 @@ def start_of(pid: int) -> str:
         if process.status() == psutil.STATUS_ZOMBIE:
             return ""
         stat = Path(f"/proc/{pid}/stat")  # of Linux, in ticks since the boot
-        return stat.read_text().rpartition(")")[2].split()[19] if stat.exists() else str(process.create_time())
+        return (
+            stat.read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+            if stat.exists()
+            else str(process.create_time())
+        )
     except (psutil.NoSuchProcess, OSError):
         return ""
 
@@ -219,7 +223,7 @@ def host() -> str:
     """Return what is alike for two processes only if one of them can see the other by its id."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):  # Linux alone says so
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
         parts.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
 

@@ -209,10 +209,9 @@ def start_of(pid: int) -> str:
         if process.status() == psutil.STATUS_ZOMBIE:
             return ""
         stat = Path(f"/proc/{pid}/stat")  # of Linux, in ticks since the boot
+        # After the name of its program, which may be of any bytes.
         return (
-            stat.read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-            if stat.exists()
-            else str(process.create_time())
+            stat.read_bytes().rpartition(b")")[2].split()[19].decode() if stat.exists() else str(process.create_time())
         )
     except (psutil.NoSuchProcess, OSError):
         return ""

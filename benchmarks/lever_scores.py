@@ -1,10 +1,12 @@
 """What each option of docs/levers.md is worth: the FID proxy after so many updates, over seeds, beside the preset alone.
 
     python benchmarks/lever_scores.py path=<CIFAR-10> [steps=2500] [seeds=0,1,2] [classes=ship,horse]
-        [preset=tutorial] [root=mlruns/levers] [table=docs/results/levers.csv] [at_once=2]
+        [preset=tutorial] [root=mlruns/levers] [table=docs/results/levers.csv]
+        [page=docs/levers.md] [at_once=2]
 
 Trainings that are in the table are not made again; one that was stopped is resumed. So the same command continues,
-and a new option below is all that it trains then. Every row was trained with the preset and its option alone.
+and a new option below is all that it trains then. Every row was trained with the preset and its option alone. At the end
+the page gets the tables, between `<!-- options ship -->` and `<!-- end -->`.
 """
 
 import csv
@@ -16,20 +18,21 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
 
 from arguments import arguments
 from rich.console import Console
-from rich.table import Table
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
-from experiments.reports.statistics import compare_with_control
+from experiments.reports.statistics import compare_with_control, mean, mean_and_std
 from experiments.training.facts import code_tags
 from experiments.training.hardware import available_cores
 from gan import metric_names
+from gan.arrays import write_atomically
+from sweeps.analysis.tables import fill
 
 ROOT = Path(__file__).resolve().parents[1]
+LOST = "lost"  # the score of a training that its settings ended
 NONE = ""  # the option of the preset alone
 OPTIONS = (
     NONE,
@@ -40,6 +43,8 @@ OPTIONS = (
     "train.lecam=0.3",
     "train.consistency=1",
     "train.consistency=10",
+    "model.dropout=0",
+    "train.consistency=1 model.dropout=0",  # dropout alone makes D's two logits of an image unlike
     "train.augment=translation+cutout",
     "train.augment=color+translation+cutout",
     "train.augment=color+translation+cutout train.augment_target=0.6",
@@ -94,7 +99,7 @@ def train(wanted: Row, path: str, root: Path, threads: int) -> Row | None:
     scores = journal.curves(folder.journal).get(metric_names.FINAL_FID_PROXY)
     seconds = str(journal.all_tags(folder.journal).get("duration", "")).removesuffix(" s")
     commit = code_tags().get("mlflow.source.git.commit", "")[:7]
-    return {**wanted, "fid_proxy": f"{scores[1][-1]:.5g}" if scores else "lost", "seconds": seconds, "commit": commit}
+    return {**wanted, "fid_proxy": f"{scores[1][-1]:.5g}" if scores else LOST, "seconds": seconds, "commit": commit}
 
 
 def finish(folder: RunFolder, settings: list[str], threads: int) -> bool:
@@ -113,38 +118,49 @@ def finish(folder: RunFolder, settings: list[str], threads: int) -> bool:
     return journal.has_ended(folder.journal)
 
 
-def show(rows: list[Row], steps: int, preset: str, console: Console) -> None:
-    """Print mean and standard deviation over seeds, and by how much an option is better than the preset alone."""
-    mine = [row for row in rows if row["steps"] == str(steps) and row["preset"] == preset]
-    for of in sorted({row["class"] for row in mine}):
-        table = Table(f"{preset}, {of}, {steps:,} updates", "FID proxy", "lower by", "95 % interval", "seconds")
-        scores = {
-            option: [
-                float(r["fid_proxy"])
-                for r in mine
-                if (r["option"], r["class"]) == (option, of) and r["fid_proxy"] != "lost"
-            ]
-            for option in OPTIONS
-        }
-        trained = [option for option in OPTIONS if scores[option]]
-        others = [option for option in trained if option != NONE]
-        compared = compare_with_control([scores[option] for option in others], scores[NONE]) if scores[NONE] else []
-        differences = dict(zip(others, compared, strict=True)) if compared else {}
-        for option in trained:
-            values = scores[option]
-            spread = f" ± {stdev(values):.2g}" if len(values) > 1 else ""
-            lower = interval = ""
-            if option in differences:
-                difference = differences[option]
-                lower = f"{-difference.value:.3g}"
-                interval = f"{-difference.high:.3g} to {-difference.low:.3g}" if difference.has_interval else ""
-            seconds = [float(r["seconds"]) for r in mine if (r["option"], r["class"]) == (option, of) and r["seconds"]]
-            table.add_row(option or "alone", f"{mean(values):.3g}{spread}", lower, interval, f"{mean(seconds):.0f}")
-        console.print(table)
+def options_table(rows: list[Row], of: str, steps: int, preset: str) -> str:
+    """Return a Markdown table: mean and standard deviation over seeds, and how much lower an option is than none.
+
+    Args:
+        rows: of the table of results.
+        of: the class.
+        steps: updates of the trainings.
+        preset: that the options are added to.
+    """
+    mine = [row for row in rows if (row["class"], row["steps"], row["preset"]) == (of, str(steps), preset)]
+    scores = {
+        option: [float(row["fid_proxy"]) for row in mine if row["option"] == option and row["fid_proxy"] != LOST]
+        for option in OPTIONS
+    }
+    trained = [option for option in OPTIONS if scores[option]]
+    others = [option for option in trained if option != NONE]
+    if not others or not scores[NONE]:
+        return ""
+    compared = compare_with_control([scores[option] for option in others], scores[NONE])
+    differences = dict(zip(others, compared, strict=True))
+    lines = ["| option | seeds | FID proxy | lower by | 95 % interval |", "|---|---|---|---|---|"]
+    for option in sorted(trained, key=lambda each: mean(scores[each])):
+        lower = interval = ""
+        if option in differences:
+            difference = differences[option]
+            lower = f"{-difference.value:.3g}"
+            interval = f"{-difference.high:.3g} to {-difference.low:.3g}" if difference.has_interval else ""
+        name = f"`{option}`" if option else f"{preset} alone"
+        cells = [name, str(len(scores[option])), mean_and_std(scores[option]), lower, interval]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main(
-    path: str, steps: int, seeds: tuple[int, ...], classes: str, preset: str, root: str, table: str, at_once: int
+    path: str,
+    steps: int,
+    seeds: tuple[int, ...],
+    classes: str,
+    preset: str,
+    root: str,
+    table: str,
+    page: str,
+    at_once: int,
 ) -> None:
     console = Console(width=140)
     rows = Rows(ROOT / table)
@@ -163,13 +179,17 @@ def main(
 
     with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(one, left))
-    show(rows.rows, steps, preset, console)
+    tables = {f"options {of}": options_table(rows.rows, of, steps, preset) for of in classes.split(",")}
+    for text in tables.values():
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if page:
+        write_atomically(ROOT / page, fill((ROOT / page).read_text(encoding="utf-8"), tables).encode())
 
 
 if __name__ == "__main__":
     main(
         **arguments(
             path=str, steps=2500, seeds=(0, 1, 2), classes="ship,horse", preset="tutorial", root="mlruns/levers",
-            table="docs/results/levers.csv", at_once=2,
+            table="docs/results/levers.csv", page="docs/levers.md", at_once=2,
         )
     )  # fmt: skip

@@ -74,3 +74,16 @@ def test_a_mistake_in_an_argument_ends_in_one_line(mistake: str, line: str) -> N
         [sys.executable, "-c", ARGUMENTS, "path=x", mistake], cwd=BENCHMARKS, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (1, f"{line}\n")
+
+
+def test_the_page_of_options_has_the_table_of_their_results() -> None:
+    code = """
+import lever_scores
+rows = lever_scores.Rows(lever_scores.ROOT / "docs/results/levers.csv").rows
+for of in ("ship", "horse"):
+    print(lever_scores.options_table(rows, of, 2500, "tutorial"))
+"""
+    page = (ROOT / "docs" / "levers.md").read_text(encoding="utf-8")
+    lines = [line for line in run("-c", code).splitlines() if line]
+    assert len(lines) > 30 and lines[0].startswith("| option | seeds |")
+    assert [line for line in lines if line not in page] == []

@@ -17,7 +17,7 @@ from sweeps.spec.space import Value
 from sweeps.study import attempts, rungs
 from sweeps.study.states import State
 from sweeps.workers.early_stopping import EarlyStopping
-from sweeps.workers.protocol import Ended, Job, Progress, Scalars, Started
+from sweeps.workers.protocol import Ended, Job, Message, Scalars, Started
 from sweeps.workers.resumption import prepare_resumption, record_mlflow_run
 from sweeps.workers.trial_process import TrialProcess
 
@@ -49,7 +49,7 @@ class Context(Protocol):
         """Count a process that died before its first update: where several do, all would."""
 
     def forget_deaths(self) -> None:
-        """Count anew: a training has made an update."""
+        """Count anew: a training has made an update, or has said how it ended."""
 
 
 class Objective:
@@ -108,11 +108,10 @@ class Objective:
         ended: Ended | None = None
         try:
             for message in process.messages():
+                self._note_life(message)
                 if isinstance(message, Ended):
                     ended = message
-                    continue
-                self._note_start(message)
-                if isinstance(message, Scalars):
+                elif isinstance(message, Scalars):
                     self._look(process, message)
                 else:
                     self._record_step(message.step)
@@ -120,7 +119,7 @@ class Objective:
             process.interrupt()
         return self._end(process, ended)
 
-    def _note_start(self, message: Started | Progress | Scalars) -> None:
+    def _note_life(self, message: Message) -> None:
         self._has_started = True
         if not self._has_trained and not isinstance(message, Started):
             self._has_trained = True

@@ -66,7 +66,7 @@ def test_only_divergence_is_the_settings_fault(kind: FailureKind, tmp_path: Path
     gave_up: list[str] = []
     worker = SimpleNamespace(
         plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process,
-        give_up=gave_up.append, make_room=lambda: None,
+        give_up=gave_up.append, make_room=lambda: None, forget_deaths=lambda: None,
     )  # fmt: skip
     with pytest.raises(TrialFailed):
         Objective(worker, trial, 0, params).value()
@@ -81,7 +81,9 @@ def test_an_interrupted_trial_is_left_to_be_requeued(tmp_path: Path) -> None:
     trial = study.ask()
     params = {"model.dropout": trial.suggest_float("model.dropout", 0, 0.5)}
     process = SimpleNamespace(messages=lambda: [Ended(RunStatus.KILLED, 0, "in use")], interrupt=lambda: None)
-    worker = SimpleNamespace(plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process)  # no give_up
+    worker = SimpleNamespace(  # no give_up
+        plan=plan, listener=lambda _: None, ended=False, start=lambda *_: process, forget_deaths=lambda: None
+    )
     with pytest.raises(TrialFailed, match="in use"):
         Objective(worker, trial, 0, params).value()
     assert study.trials[0].user_attrs[f"{attempts.LEFT}0"] == "in use"

@@ -16,12 +16,11 @@ from experiments.records import journal
 from experiments.records.differences import differences
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.journal import FAILURE, Scalars, Score, Status, Tags, Winner
-from experiments.records.status import RunState, RunStatus
+from experiments.records.status import PAUSED, TRIAL_STATE, RunState, RunStatus
 from gan import metric_names
 from gan.errors import ConfigError
 
-TRIAL_STATE = "optuna.trial_state"  # the tag of a trial that says more than its status
-OF_TRIALS = {"PRUNED": RunState.PRUNED, "PAUSED": RunState.PAUSED}  # by that tag
+OF_TRIALS = {"PRUNED": RunState.PRUNED, PAUSED: RunState.PAUSED}  # by that tag
 # What lines of a journal have which matter here: others are not decoded.
 MATTERS = re.compile(
     rf'"(?:{metric_names.FID_PROXY}|{metric_names.FINAL_FID_PROXY}|status|tags|champion)"'.encode()

@@ -12,6 +12,10 @@ class RunStatus(StrEnum):
     KILLED = "KILLED"  # stopped before its last step, to be resumed or to be dropped
 
 
+TRIAL_STATE = "optuna.trial_state"  # the tag of a trial that says more than its status
+PAUSED = "PAUSED"  # its value for one that may be promoted
+
+
 class RunState(StrEnum):
     """What a list says of a run or a search."""
 

@@ -14,7 +14,7 @@ from experiments.cli.terminal import printable
 from experiments.records import journal
 from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Artifact, Image, Model, Scalars, Status, Tags, Winner
-from experiments.records.status import RunStatus
+from experiments.records.status import PAUSED, TRIAL_STATE, RunStatus
 from experiments.tracking.delivered import images_of
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.models import is_whole, log_model, models_at, register_version
@@ -23,6 +23,7 @@ from gan import metric_names
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+SCHEDULED = "SCHEDULED"  # a status of MLflow's that no run of ours has by itself
 BATCH = 1000  # metrics a request, MLflow's limit
 RUN_ID = "{run_id}"  # stands for the run's id in a link of its description: each store has another
 
@@ -73,7 +74,12 @@ class RunWriter:
             case Status(status=RunStatus.RUNNING):
                 client.update_run(run_id, RunStatus.RUNNING.value)
             case Status(time, status):
-                client.set_terminated(run_id, status.value, time)
+                client.set_terminated(run_id, self._in_mlflow(status), time)
+
+    def _in_mlflow(self, status: RunStatus) -> str:
+        """Return MLflow's word for the end of a run: a trial that may be promoted waits, and was not killed."""
+        is_paused = self.client.get_run(self.run_id).data.tags.get(TRIAL_STATE) == PAUSED
+        return SCHEDULED if status == RunStatus.KILLED and is_paused else status.value
 
     def _description(self, text: str) -> str:
         """Return what MLflow is to show above the run: a text, in place of the one before it, beside what a person added.

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from experiments.records import status
 from experiments.records.status import RunStatus
 
 
@@ -11,7 +12,7 @@ class State(StrEnum):
     WAITING = "WAITING"
     RUNNING = RunStatus.RUNNING.value  # the same word
     COMPLETE = "COMPLETE"
-    PAUSED = "PAUSED"  # at its rung: it may be promoted
+    PAUSED = status.PAUSED  # at its rung: it may be promoted
     PRUNED = "PRUNED"
     FAIL = "FAIL"
     STOPPED = "STOPPED"  # its search or its worker ended: another attempt resumes it

@@ -257,6 +257,24 @@ def test_a_feeder_keeps_up_and_a_resumed_run_goes_on(records: Records, folder: R
     assert [m.step for m in client.get_metric_history(run.info.run_id, "a")] == [1, 2]
 
 
+def test_a_paused_trial_waits_and_a_pruned_one_was_killed(
+    records: Records, folder: RunFolder, journal: Journal
+) -> None:
+    for state, expected in (("PAUSED", "SCHEDULED"), ("PRUNED", "KILLED"), ("PAUSED", "SCHEDULED")):
+        journal.status(RunStatus.RUNNING)
+        journal.tags({"optuna.trial_state": state})
+        journal.status(RunStatus.KILLED)
+        feeder = Feeder(folder)
+        feeder.start()
+        assert feeder.finish(60)
+        assert stored(records, folder)[1].info.status == expected
+    journal.status(RunStatus.FINISHED)  # as it was promoted, with the tag of its end still to come
+    feeder = Feeder(folder)
+    feeder.start()
+    assert feeder.finish(60)
+    assert stored(records, folder)[1].info.status == "FINISHED"
+
+
 def test_an_absent_server_stops_nothing_and_loses_nothing(
     records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,7 +196,7 @@ def test_a_run_from_another_folder_leaves_a_whole_record(
         "coverage 0",
         "records/runs/first",
         "records/runs/first/plots/training_images.png",
-        f"make ui RECORDS={records.root}",
+        f"make -C {ROOT} ui RECORDS={records.root}",
     ):
         assert text in done.stdout
     for noise in ("oneDNN", "cuda", "absl", "WARNING"):

@@ -197,9 +197,8 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     told = [text for text, override in by_text.items() if override.key_or_group == "notify"]  # Hydra would record it
     if any(by_text[text].is_sweep_override() for text in told):
         raise ConfigError("notify", "one program for all runs", value_text(by_text[told[-1]]), "in quotation marks")
-    verbose = [
-        text for text, override in by_text.items() if override.key_or_group == VERBOSE
-    ]  # no part of Hydra's jobs
+    # Which is no part of Hydra's jobs.
+    verbose = [text for text, override in by_text.items() if override.key_or_group == VERBOSE]
     overrides = [text for text in overrides if text not in told]
     jobs = expand_sweep(overrides)
     for job in jobs:

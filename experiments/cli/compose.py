@@ -136,11 +136,8 @@ def _shadowed(named: set[str], preset: str | None, search_folder: str | None) ->
 
     def place(key: str) -> int:
         """Return how late a key is given; -1 if it is not."""
-        return (
-            len(contents)
-            if key in named
-            else max((k for k, c in enumerate(contents) if presets.has(c, key)), default=-1)
-        )
+        given = [k for k, content in enumerate(contents) if presets.has(content, key)]
+        return len(contents) if key in named else max(given, default=-1)
 
     followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
     return [key for key, shared in followers.items() if place(shared) > place(key)]

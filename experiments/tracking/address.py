@@ -62,16 +62,16 @@ def serve_command(records: Records) -> str | None:
     """Return the command that serves the MLflow of some runs; None where a server does already."""
     uri = tracking_uri(records)
     file = sqlite_file(uri)
-    place = shown(ROOT)
-    make = "make ui" if place == "." else f"make -C {shlex.quote(place)} ui"
+    is_here = shown(ROOT) == "."  # else the whole path: a page may be read anywhere
+    make = "make ui" if is_here else f"make -C {shlex.quote(str(ROOT))} ui"
     if file == Records.at(None).database:
         return make
     if file == records.database:
         root = str(records.root)
         if re.fullmatch(r"[\w./+,:@-]+", root):
             return f"{make} RECORDS={root}"
-        # make would read a $ in it
-        return shlex.join(["python", shown(ROOT / "experiments/ui.py"), as_text(f"records.root={root}")])
+        program = ("" if is_here else f"{ROOT}/") + "experiments/ui.py"
+        return shlex.join(["python", program, as_text(f"records.root={root}")])  # make would read a $ in it
     if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
         python = shlex.quote(sys.executable)
         quiet = "MLFLOW_DISABLE_TELEMETRY=true"

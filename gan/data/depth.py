@@ -141,9 +141,8 @@ def _white(kind: str, alike: Sequence[Depth], place: str) -> float:
 
 def _unclear(kind: str, low: float, high: float, place: str, why: str) -> DataError:
     got = f"{kind} from {low:,.6g} to {high:,.6g} in {place}"
-    tag = (
-        "" if kind.endswith(SEVERAL) else ", or as TIFF with the tag MaxSampleValue"
-    )  # Pillow keeps too little of these
+    # Of several channels Pillow keeps too little for a tag to help.
+    tag = "" if kind.endswith(SEVERAL) else ", or as TIFF with the tag MaxSampleValue"
     remedy = f"{why}; save them with 8 bits{tag}"
     return DataError("data.path", "images whose white value is clear", got, remedy)
 

@@ -68,7 +68,8 @@ class Contestant:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
+            # Several share a GPU: each takes the memory that it needs.
+            env={"TF_FORCE_GPU_ALLOW_GROWTH": "true", **os.environ, "PYTHONPATH": str(FOLDER.parent)},
         )
         self.milliseconds: list[float] = []  # an update, one a turn
 

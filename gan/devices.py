@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from gan.errors import ConfigError, check_shares
 
+OUT_OF_MEMORY = ("out of memory", "out_of_memory", "alloc_failed")  # in the words of CUDA, cuBLAS and cuDNN
+
 
 def count_devices(setting: int | str, batch_size: int) -> int:
     """Return how many devices a setting, a number or `auto`, means on this host.
@@ -88,6 +90,14 @@ def mean(value: tf.Tensor) -> tf.Tensor:
 def summands(gradients: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
     """Return this device's gradients, of losses that are means over its rows, as parts of a sum over devices."""
     return gradients if (count := sharing()) == 1 else [gradient / count for gradient in gradients]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the memory of a device, or of the machine, was not enough."""
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return True
+    words = str(error).lower()  # CUDA's and its libraries' come as errors of any kind
+    return isinstance(error, RuntimeError | tf.errors.OpError) and any(sign in words for sign in OUT_OF_MEMORY)
 
 
 def _names() -> list[str]:

@@ -111,7 +111,8 @@ class Update:
         self.strategy = tf.distribute.get_strategy()
         g_optimizer.build(generator.trainable_variables)
         d_optimizer.build(discriminator.trainable_variables)
-        self.images = tf.constant(check_images(images))
+        self._holds_rows = not jit_compile and bool(tf.config.list_logical_devices("GPU"))
+        self.images = tf.constant(_as_rows(images) if self._holds_rows else check_images(images))
         self.batch_size, self.labels, self.seed = batch_size, labels, seed
         self.loss, self.r1_gamma, self.r1_every_steps = LOSSES[loss], r1_gamma, r1_every_steps
         self.augmentations, self.horizontal_flip = tuple(augmentations), horizontal_flip
@@ -342,7 +343,7 @@ class Update:
         )
         with tf.device(self.images.device):  # or every device would copy all images
             images = tf.gather(self.images, devices.share(index))
-        real = scale(images)
+        real = scale(_of_rows(images) if self._holds_rows else images)
         if self.horizontal_flip:
             real = mirrored(real, seed, step)
         z = normal((self.batch_size, self.generator.input_shape[-1]), stateless_seed(seed, "latents", step))
@@ -497,6 +498,19 @@ def dropout_states(model: keras.Model) -> list[tuple[str, keras.Variable]]:
         for layer in model.layers
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0  # without a rate Keras gives it no seed
     ]
+
+
+def _as_rows(images: np.ndarray) -> np.ndarray:
+    """Return images (N, 32, 32, 3) uint8 as rows of int64, which TensorFlow can gather on a GPU; uint8 it cannot.
+
+    They would be copied to the CPU in every update.
+    """
+    return check_images(images).reshape(len(images), -1).view(np.int64)
+
+
+def _of_rows(rows: tf.Tensor) -> tf.Tensor:
+    """Return rows of int64 as images (B, 32, 32, 3) uint8 again."""
+    return tf.reshape(tf.bitcast(rows, tf.uint8), (-1, 32, 32, 3))
 
 
 def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:

@@ -19,6 +19,9 @@ from google.protobuf import text_format
 from tensorflow.core.framework.function_pb2 import FunctionDef, FunctionDefLibrary
 from tensorflow.core.framework.op_def_pb2 import OpDef
 from tensorflow.python.eager import context  # the one way to add a function under a name of one's own
+from tensorflow.python.framework import config  # and to ask whether results are to repeat
+
+from gan.devices import is_out_of_memory
 
 FLAGS = "TF_XLA_FLAGS"  # the environment variable, read when TensorFlow first computes
 DIRECTORY, READ_ONLY = "--tf_xla_persistent_cache_directory", "--tf_xla_persistent_cache_read_only"
@@ -137,18 +140,23 @@ class Program:
             self._compiled = self._under(self.name)
             try:
                 return self._compiled(*arguments)
-            except tf.errors.ResourceExhaustedError:  # a GPU that is full says nothing about what was kept
-                raise
-            except tf.errors.OpError:  # nothing was computed yet
-                if not _forget_programs():
+            except tf.errors.OpError as error:  # nothing was computed yet
+                # A GPU that is full says nothing about what was kept.
+                if is_out_of_memory(error) or not _forget_programs():
                     raise
                 self._compiled = self._under(f"{self.name}_again")  # what was kept was damaged, and is remembered so
         return self._compiled(*arguments)
 
     @functools.cached_property
     def name(self) -> str:
-        """The same for all programs that differ in their inputs alone."""
-        return f"program_{hashlib.sha256(self._text.encode()).hexdigest()[:16]}"
+        """The same for all programs that differ in their inputs alone.
+
+        XLA takes programs of one name for one. So the name depends on all that it compiles differently by, too.
+        """
+        gpus = tf.config.list_physical_devices("GPU")
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus[:1]]
+        made_for = [tf.__version__, config.is_op_determinism_enabled(), *(d.get("compute_capability") for d in details)]
+        return f"program_{hashlib.sha256(f'{made_for} {self._text}'.encode()).hexdigest()[:16]}"
 
     @functools.cached_property
     def _text(self) -> str:

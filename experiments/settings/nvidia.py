@@ -44,8 +44,13 @@ def visible(environment: Mapping[str, str] | None = None) -> list[str]:
 
 
 def handle(name: str) -> Any:
-    """Return a GPU by its index or the beginning of its UUID; None for one that is not there. The driver is open."""
+    """Return a GPU by its index or the beginning of its UUID, or a MIG slice by its UUID; None for one that is not there.
+
+    The driver is open.
+    """
     try:
+        if name.startswith("MIG-"):
+            return pynvml.nvmlDeviceGetHandleByUUID(name)
         if name.isdigit():
             return pynvml.nvmlDeviceGetHandleByIndex(int(name))
         for index in range(pynvml.nvmlDeviceGetCount()):

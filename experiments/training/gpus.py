@@ -13,6 +13,8 @@ from gan import metric_names
 from gan.tracker import NullTracker, Tracker
 
 TRIAL_BYTES = 2 * 2**30  # of a GPU's memory that a trial is given room for
+FULL_BYTES = 2**30  # free on a GPU that has too little for another process to begin on it
+CANNOT_BEGIN = ("dnn library initialization failed", "cudnn handle", "cublas handle", "status_not_initialized")
 MEGABYTE = 10**6
 
 
@@ -27,9 +29,37 @@ def places(devices: int | str) -> int:
     places = 0
     with driver() as is_there:
         for group in _groups(devices) if is_there else []:
-            memory = [pynvml.nvmlDeviceGetMemoryInfo(handle(gpu)).total for gpu in group]
-            places += max(1, min(memory) // TRIAL_BYTES)
+            places += min(map(_places_of, group))
     return places
+
+
+def _places_of(gpu: str) -> int:
+    """Return how many trials a GPU is enough for, at least one. The driver is open."""
+    opened = handle(gpu)
+    with contextlib.suppress(pynvml.NVMLError):  # not every GPU says everything
+        if pynvml.nvmlDeviceGetComputeMode(opened) == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS:
+            return 1
+    with contextlib.suppress(pynvml.NVMLError):
+        return max(1, pynvml.nvmlDeviceGetMemoryInfo(opened).total // TRIAL_BYTES)
+    return 1
+
+
+def is_refused_by_full_gpu(error: BaseException) -> bool:
+    """Return whether a library of NVIDIA's could not begin, as another process has the memory of a GPU.
+
+    It says so in the words of a broken installation: the memory decides.
+    """
+    if not any(sign in str(error).lower() for sign in CANNOT_BEGIN):
+        return False
+    with driver() as is_there:
+        return is_there and any(map(_is_full, visible()))
+
+
+def _is_full(gpu: str) -> bool:
+    with contextlib.suppress(pynvml.NVMLError):
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle(gpu))
+        return bool(memory.total - memory.used < FULL_BYTES)
+    return False
 
 
 def share_of(number: int, devices: int | str) -> dict[str, str]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 DRIVER = Path("/proc/driver/nvidia/version")  # is there while NVIDIA's driver is loaded, in a container as well
-OUT_OF_MEMORY = ("out of memory", "out_of_memory", "alloc_failed")  # in the words of CUDA, cuBLAS and cuDNN
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,7 @@ def use_hardware(train: TrainConfig, cache: Path) -> Hardware:
     threads = use_threads(train.threads)
     import tensorflow as tf
 
-    from gan.xla import keep_programs
-
-    if train.jit_compile is True or (train.jit_compile == "auto" and visible()):
-        keep_programs(cache / "xla")  # before TensorFlow looks at its devices, and at flags
+    keep_compiled(train, cache)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and train.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -105,21 +101,19 @@ def use_hardware(train: TrainConfig, cache: Path) -> Hardware:
     )
 
 
+def keep_compiled(train: TrainConfig, cache: Path) -> None:
+    """Have XLA keep what it compiles, if it will. To be called before TensorFlow looks at its devices, and at flags."""
+    if train.jit_compile is True or (train.jit_compile == "auto" and visible()):
+        from gan.xla import keep_programs
+
+        keep_programs(cache / "xla")
+
+
 def name_of(gpu: "tf.config.PhysicalDevice") -> str:
     """Return a GPU's name, as its maker has it."""
     import tensorflow as tf
 
     return str(tf.config.experimental.get_device_details(gpu).get("device_name", "of no known name"))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that the memory of a device, or of the machine, was not enough."""
-    import tensorflow as tf
-
-    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
-        return True
-    words = str(error).lower()  # CUDA's and its libraries' come as errors of any kind
-    return isinstance(error, RuntimeError | tf.errors.OpError) and any(sign in words for sign in OUT_OF_MEMORY)
 
 
 def use_threads(threads: int | None) -> int:

@@ -25,7 +25,7 @@ from experiments.settings.rules import put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
 from experiments.training.ancestor import find_ancestor
 from experiments.training.facts import GROUP, NOT_SETTINGS, group_of, read_records, run_facts
-from experiments.training.hardware import use_threads
+from experiments.training.hardware import keep_compiled, use_threads
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointWarning
 from gan.data.classes import class_index
@@ -131,8 +131,8 @@ def new_run(
     Raises:
         ConfigError: if a setting cannot be used on this host, or the name is taken.
     """
-    _check_devices(config)
     records = Records.at(config.records.root)
+    _check_devices(config, records)
     records.check_writable()
     records.check_new(config.name)  # reading the data may take long
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
@@ -195,7 +195,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     reached = max(checkpoint.step, read_run(folder).step) if checkpoint is not None else 0
     if config.train.steps < reached:
         raise ConfigError("train.steps", f"at least {reached}, the step that the run has reached", config.train.steps)
-    _check_devices(config)
+    _check_devices(config, folder.records)
 
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
@@ -217,7 +217,7 @@ def _recorded_class(class_id: int | str, config: Config) -> int | str:
     return "all" if index is None else index
 
 
-def _check_devices(config: Config) -> None:
+def _check_devices(config: Config, records: Records) -> None:
     """Raise ConfigError for devices that do not exist or cannot share a batch; TensorFlow is asked if necessary."""
     train = config.train
     if isinstance(train.devices, int):
@@ -226,6 +226,7 @@ def _check_devices(config: Config) -> None:
         raise ConfigError("train.jit_compile", "auto or false on several devices, where XLA does not work", True)
     if train.devices != 1:
         use_threads(train.threads)  # before TensorFlow fixes the number
+        keep_compiled(train, records.cache)  # `auto` may be one device
         with native_stderr_to(Path(os.devnull)):
             from gan.devices import count_devices
 

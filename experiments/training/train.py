@@ -29,8 +29,8 @@ from experiments.training.build import build_update
 from experiments.training.description import FIGURES, NOISE_BASELINE, REAL_BASELINE, description, headline
 from experiments.training.facts import code_changes, code_tags
 from experiments.training.generator import write_generator
-from experiments.training.gpus import GpuMetrics
-from experiments.training.hardware import Hardware, is_out_of_memory, use_hardware, versions
+from experiments.training.gpus import GpuMetrics, is_refused_by_full_gpu
+from experiments.training.hardware import Hardware, use_hardware, versions
 from experiments.training.process_metrics import ProcessMetrics
 from experiments.training.start import Run, warn
 from gan import metric_names
@@ -235,6 +235,7 @@ def _failure(run: Run, error: BaseException, step: int) -> Outcome | None:
         error: what ended it.
         step: the last update.
     """
+    from gan.devices import is_out_of_memory
     from gan.trainer import Diverged
 
     if isinstance(error, Diverged):
@@ -245,7 +246,7 @@ def _failure(run: Run, error: BaseException, step: int) -> Outcome | None:
         kept = f"the last checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
         words = f"records cannot be written ({explained(error)}); {kept}"
         return Outcome(RunStatus.FAILED, step, failure=words, failure_kind=FailureKind.RECORDS)
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or is_refused_by_full_gpu(error):
         advice = "Try a smaller train.batch_size or model.latent_dim, or fewer runs at a time"
         words = f"out of memory: {first_line(error)[:200]}. {advice}"
         return Outcome(RunStatus.FAILED, step, failure=words, failure_kind=FailureKind.OUT_OF_MEMORY)

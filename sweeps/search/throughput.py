@@ -65,7 +65,7 @@ def measure(plan: Plan) -> TrialTiming:
     """
     with tempfile.TemporaryDirectory() as folder, first_collected() as caught:
         overrides = [*plan.overrides, f"train.threads={plan.threads}", as_text(f"records.root={folder}")]
-        arguments = [json.dumps([overrides, plan.config_dir])]
+        arguments = [json.dumps([overrides, plan.config_dir, str(plan.records.cache)])]
         count = side_by_side(plan)
         with fork_server([PRELOAD]), ThreadPoolExecutor(count) as threads:
             environments = [{**os.environ, **gpus.share_of(k, plan.config.train.devices)} for k in range(count)]
@@ -90,7 +90,7 @@ def measure(plan: Plan) -> TrialTiming:
 def main(arguments: list[str]) -> int:
     """Train one trial for UPDATES updates, and print the two numbers of its TrialTiming."""
     begin = time.perf_counter()
-    overrides, config_dir = json.loads(arguments[0])
+    overrides, config_dir, cache = json.loads(arguments[0])
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the standard output is for the result alone: a download would print to it
 
@@ -102,7 +102,8 @@ def main(arguments: list[str]) -> int:
 
     config = compose_config(overrides, config_dir)
     records = Records.at(config.records.root)
-    hardware = use_hardware(config.train, records.cache)
+    # What XLA has compiled for the trials before, where there is something.
+    hardware = use_hardware(config.train, Path(cache) if Path(cache).is_dir() else records.cache)
     with native_stderr_to(Path("/dev/null")):
         from experiments.training.build import build_update
 

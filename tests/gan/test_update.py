@@ -254,6 +254,17 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(update_rule: str) -> None
     assert not np.array_equal(first["generator/dense/kernel"], other["generator/dense/kernel"])
 
 
+def test_images_that_stay_on_a_gpu_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = make()
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind])
+    packed = make()
+    assert (plain.images.dtype, packed.images.dtype) == (tf.uint8, tf.int64)  # GatherV2 has a kernel of the second
+    for step in (1, 2):
+        np.testing.assert_array_equal(packed.real_images(step), plain.real_images(step))
+        np.testing.assert_array_equal(packed(step), plain(step))
+    assert make(jit_compile=True).images.dtype == tf.uint8  # XLA has its own
+
+
 @pytest.mark.parametrize("update_rule", UPDATE_RULES)
 def test_state_taken_up_goes_on_as_if_never_interrupted(update_rule: str) -> None:
     straight = make(update_rule)

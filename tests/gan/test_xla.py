@@ -65,6 +65,24 @@ def test_trials_that_differ_in_numbers_are_one_program() -> None:
     assert program_of(narrow(first, **{"train.batch_size": 8})).name != name
 
 
+def test_a_program_is_of_one_kind_of_gpu_and_exact_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """XLA keeps programs by their names, which do not say what they were compiled for."""
+
+    def name(capability: tuple[int, int] | None, deterministic: bool) -> str:
+        kind = {} if capability is None else {"compute_capability": capability}
+        with monkeypatch.context() as patch:
+            patch.setattr(xla.config, "is_op_determinism_enabled", lambda: deterministic)
+            patch.setattr(tf.config, "list_physical_devices", lambda _: [] if capability is None else ["one", "other"])
+            patch.setattr(tf.config.experimental, "get_device_details", lambda _: kind)
+            program = xla.Program(lambda step: step, arguments=1)
+            vars(program)["_text"] = "the same"
+            return program.name
+
+    names = [name(kind, exact) for kind in (None, (8, 0), (9, 0)) for exact in (True, False)]
+    assert len(set(names)) == len(names)
+    assert name((8, 0), True) == names[2]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("key", NUMBERS)
 def test_each_number_is_an_input(key: str) -> None:
@@ -235,12 +253,13 @@ def test_the_folder_of_the_process_that_started_this_one_is_known(
     assert xla._forget_programs()
 
 
-def test_a_full_gpu_costs_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [tf.errors.ResourceExhaustedError, tf.errors.InternalError])
+def test_a_full_gpu_costs_no_program(error: type[tf.errors.OpError], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+        raise error(None, None, "CUDA_ERROR_OUT_OF_MEMORY: out of memory")
 
     program = xla.Program(lambda step: step, arguments=1)
     monkeypatch.setattr(program, "_under", lambda name: full)
     monkeypatch.setattr(xla, "_forget_programs", lambda: pytest.fail("removed"))
-    with pytest.raises(tf.errors.ResourceExhaustedError):
+    with pytest.raises(error):
         program(tf.constant(1))

@@ -621,7 +621,7 @@ FAULTS = [
     ),
     Fault(
         "memory-is-a-crash",
-        "experiments/training/hardware.py",
+        "gan/devices.py",
         "CUDA's lack of memory is a crash.",
         "isinstance(error, RuntimeError | tf.errors.OpError) and any",
         "isinstance(error, RuntimeError) and any",
@@ -906,5 +906,21 @@ FAULTS = [
         "return SCHEDULED if status == RunStatus.KILLED and is_paused else status.value",
         "return status.value",
         ("tests/experiments/tracking/test_delivery.py",),
+    ),
+    Fault(
+        "gpu-of-one-process",
+        "experiments/training/gpus.py",
+        "A GPU that takes one process at a time is given several workers.",
+        "== pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS",
+        "== pynvml.NVML_COMPUTEMODE_PROHIBITED",
+        ("tests/experiments/training/test_gpus.py",),
+    ),
+    Fault(
+        "full-gpu-is-broken",
+        "experiments/training/gpus.py",
+        "A search ends where another program has filled the GPU, in place of going on with fewer workers.",
+        "return is_there and any(map(_is_full, visible()))",
+        "return False",
+        ("tests/experiments/training/test_gpus.py",),
     ),
 ]

@@ -751,8 +751,8 @@ FAULTS = [
         "full-gpu-forgets",
         "gan/xla.py",
         "A GPU that is full costs all programs that are kept.",
-        "            except tf.errors.ResourceExhaustedError:",
-        "            except tf.errors.DataLossError:",
+        "if is_out_of_memory(error) or not _forget_programs():",
+        "if not _forget_programs():",
         ("tests/gan/test_xla.py::test_a_full_gpu_costs_no_program",),
     ),
     Fault(
@@ -802,5 +802,21 @@ FAULTS = [
         "        if below:\n",
         "        if False:\n",
         ("tests/gan/data/test_dataset.py",),
+    ),
+    Fault(
+        "program-of-another-gpu",
+        "gan/xla.py",
+        "A program that was compiled for inexact results, or for another kind of GPU, is used for exact ones.",
+        "f'{made_for} {self._text}'.encode()",
+        "self._text.encode()",
+        ("tests/gan/test_xla.py::test_a_program_is_of_one_kind_of_gpu_and_exact_or_not",),
+    ),
+    Fault(
+        "images-leave-the-gpu",
+        "gan/update.py",
+        "Without XLA all images are copied from the GPU to the CPU in every update.",
+        "self._holds_rows = not jit_compile and bool(",
+        "self._holds_rows = jit_compile and bool(",
+        ("tests/gan/test_update.py",),
     ),
 ]

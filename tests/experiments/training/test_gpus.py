@@ -42,6 +42,9 @@ class Library:
     opened: int = 0
     is_there: bool = True
     uuids: list[str] = field(default_factory=lambda: ["GPU-aa11", "GPU-bb22", "GPU-cc33"])
+    exclusive: bool = False  # one process at a time may use a GPU
+    says_memory: bool = True
+    used: int = 3 * GIGABYTE
 
     def nvmlInit(self) -> None:  # noqa: N802
         if not self.is_there:
@@ -62,8 +65,18 @@ class Library:
     def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
         return self.uuids[handle]
 
+    def nvmlDeviceGetHandleByUUID(self, name: str) -> int:  # noqa: N802
+        if name != "MIG-dd44":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return 1
+
+    def nvmlDeviceGetComputeMode(self, handle: int) -> int:  # noqa: N802
+        return pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS if self.exclusive else pynvml.NVML_COMPUTEMODE_DEFAULT
+
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Memory:  # noqa: N802
-        return Memory(self.gigabytes[handle] * GIGABYTE)
+        if not self.says_memory:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return Memory(self.gigabytes[handle] * GIGABYTE, self.used)
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> Load:  # noqa: N802
         return Load()
@@ -91,6 +104,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Library:
         ("1,0", ["1", "0"]),
         ("0,7,1", ["0"]),  # CUDA ignores what follows a wrong one
         ("GPU-bb", ["GPU-bb"]),
+        ("MIG-dd44", ["MIG-dd44"]),  # a slice
+        ("MIG-dd44,MIG-no", ["MIG-dd44"]),
     ],
 )
 def test_which_gpus_a_process_may_use(
@@ -113,6 +128,26 @@ def test_without_the_library_there_are_none(library: Library) -> None:
 def test_places_follow_the_memory_and_each_gpu_has_one(library: Library) -> None:
     assert gpus.places(1) == 40 + 1
     assert gpus.places(2) == gpus.places("auto") == 1  # as many as the smaller has room for
+
+
+def test_a_gpu_that_says_little_or_is_of_one_process_has_one_place(library: Library) -> None:
+    library.says_memory = False  # as of a system whose processor has the same memory
+    assert gpus.places(1) == 2
+    assert gpus.sample(["0"]) == {}
+    library.says_memory, library.exclusive = True, True
+    assert gpus.places(1) == 2
+
+
+def test_a_library_that_cannot_begin_on_a_full_gpu_lacks_memory(library: Library) -> None:
+    words = "DNN library initialization failed. Look at the errors above for more details."
+    assert gpus.is_refused_by_full_gpu(RuntimeError(words))  # the second GPU has 1 GB, the first one is free
+    library.gigabytes, library.used = [80], 3 * GIGABYTE
+    assert not gpus.is_refused_by_full_gpu(RuntimeError(words))  # then it is broken
+    library.used = 79.5 * GIGABYTE
+    assert gpus.is_refused_by_full_gpu(RuntimeError(words))
+    assert not gpus.is_refused_by_full_gpu(RuntimeError("other"))
+    library.is_there = False
+    assert not gpus.is_refused_by_full_gpu(RuntimeError(words))
 
 
 def test_workers_take_turns_at_gpus(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,8 @@ def test_apples_plugin_is_warned_of(machine: Machine, tmp_path: Path, monkeypatc
 def test_what_out_of_memory_looks_like() -> None:
     import tensorflow as tf
 
+    from gan.devices import is_out_of_memory
+
     for error in (
         MemoryError(),
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
@@ -163,6 +165,6 @@ def test_what_out_of_memory_looks_like() -> None:
         RuntimeError("CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
         tf.errors.InternalError(None, None, "CUBLAS_STATUS_ALLOC_FAILED"),
     ):
-        assert hardware.is_out_of_memory(error), error
+        assert is_out_of_memory(error), error
     for error in (ValueError("out of memory"), tf.errors.InternalError(None, None, "other"), KeyboardInterrupt()):
-        assert not hardware.is_out_of_memory(error), error
+        assert not is_out_of_memory(error), error

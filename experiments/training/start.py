@@ -226,14 +226,14 @@ def _check_devices(config: Config, records: Records) -> None:
         raise ConfigError("train.jit_compile", "auto or false on several devices, where XLA does not work", True)
     if train.devices != 1:
         use_threads(train.threads)  # before TensorFlow fixes the number
-        keep_compiled(train, records.cache)  # `auto` may be one device
         with native_stderr_to(Path(os.devnull)):
             from gan.devices import count_devices
 
+            if (records.cache / "xla").is_dir():  # it is not made before all else is checked
+                keep_compiled(train, records.cache)  # as `auto` may be one device
             count = count_devices(train.devices, train.batch_size)
-            if (
-                count > 1 and (train.r1_gamma or train.r2_gamma) and train.r1_every_steps > 1
-            ):  # a branch cannot wait for other devices
+            # A branch cannot wait for other devices.
+            if count > 1 and (train.r1_gamma or train.r2_gamma) and train.r1_every_steps > 1:
                 raise ConfigError("train.r1_every_steps", f"1 on {count} devices", train.r1_every_steps)
 
 

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import NARROW, RunProgram
 
+from experiments.records.folders import Records
 from experiments.settings.schema import Config, TrainConfig
 from gan import devices
 from gan.errors import ConfigError
@@ -136,15 +137,34 @@ def test_mistakes_end_in_one_line_before_anything_is_written(
     assert not (tmp_path / "records").exists()
 
 
-def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from experiments.training.start import _check_devices
 
     monkeypatch.setattr(devices, "_names", lambda: ["CPU:0", "CPU:1"])
     rare = TrainConfig(devices=2, r1_gamma=1.0, r1_every_steps=4)
     with pytest.raises(ConfigError, match=r"train\.r1_every_steps must be 1 on 2 devices; got 4"):
-        _check_devices(Config(train=rare))
+        _check_devices(Config(train=rare), Records(tmp_path))
     for fine in (TrainConfig(devices=2, r1_gamma=1.0), TrainConfig(devices=2, r1_every_steps=4)):
-        _check_devices(Config(train=fine))
+        _check_devices(Config(train=fine), Records(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_compiled_programs_are_known_before_devices_are_asked_for(
+    is_there: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from experiments.training import hardware, start
+
+    kept: list[Path] = []
+    monkeypatch.setattr(hardware, "visible", lambda: ["0"])
+    monkeypatch.setattr("gan.xla.keep_programs", kept.append)
+    monkeypatch.setattr(devices, "count_devices", lambda *_: len(kept) + 1)
+    folder = tmp_path / "cache" / "xla"
+    if is_there:
+        folder.mkdir(parents=True)
+    start._check_devices(Config(train=TrainConfig(devices="auto")), Records(tmp_path))
+    assert kept == [folder] * is_there
+    assert folder.exists() == is_there
 
 
 def test_tensorflow_asked_early_keeps_its_voice(tmp_path: Path) -> None:
@@ -152,7 +172,8 @@ def test_tensorflow_asked_early_keeps_its_voice(tmp_path: Path) -> None:
     code = """
 from experiments.training.start import _check_devices
 from experiments.settings.schema import Config, TrainConfig
-_check_devices(Config(train=TrainConfig(devices="auto")))
+from experiments.records.folders import Records
+_check_devices(Config(train=TrainConfig(devices="auto")), Records.at(None))
 import tensorflow as tf
 tf.get_logger().warning("hello")
 """
@@ -161,7 +182,6 @@ tf.get_logger().warning("hello")
 
 
 def test_a_run_on_two_devices_goes_on_on_one(program: RunProgram, npz: Path, tmp_path: Path) -> None:
-    from experiments.records.folders import Records
     from experiments.records.journal import Tags, read
 
     root, images = f"records.root={tmp_path / 'records'}", ("data=npz", f"data.path={npz}")

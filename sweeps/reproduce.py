@@ -198,8 +198,8 @@ def main(args: Reproduction) -> int:
         def may_begin() -> bool:
             return not caught and (args.hours is None or time.monotonic() - begin < 3600 * args.hours)
 
-        for name in filter(lambda _: may_begin(), searches):
-            if code := _search(name, args, out):
+        for name in searches:
+            if may_begin() and (code := _search(name, args, out)):
                 return stopped_by(caught[0]) if caught else code
         failed = _train(left, digests, runs, curves, args, workers, may_begin, console)
         if caught:

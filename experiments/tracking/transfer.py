@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from experiments.records.folders import Records, RunFolder
-from experiments.records.status import RunStatus
+from experiments.records.status import TRIAL_STATE, RunStatus
 from experiments.tracking.address import public, tracking_uri
 from experiments.tracking.connection import connect
 from experiments.tracking.delivery import Delivery
@@ -68,7 +68,7 @@ def give_up_run(records: Records, run_id: str, note: str) -> None:
     """
     try:
         client = connect(records, tracking_uri(records))
-        client.set_tag(run_id, "optuna.trial_state", "FAIL")
+        client.set_tag(run_id, TRIAL_STATE, "FAIL")
         client.set_tag(run_id, "taken_up", note)
         client.set_terminated(run_id, RunStatus.FAILED.value)
     except Exception as error:  # whatever MLflow, its database or the network raise: the study has it

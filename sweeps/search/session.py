@@ -19,7 +19,7 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json
 from experiments.records.journal import Journal
 from experiments.records.overview import in_bytes
-from experiments.records.status import RunStatus
+from experiments.records.status import TRIAL_STATE, RunStatus
 from experiments.reports.ending import end, say_next
 from experiments.reports.index import refresh
 from experiments.tracking.address import serve_command
@@ -194,7 +194,7 @@ class SearchSession:
             if journal.last_status(run.journal) in (None, RunStatus.RUNNING):
                 with contextlib.suppress(ConfigError), run.owned():  # else it is no orphan: another process is at it
                     records = Journal(run)
-                    records.tags({"optuna.trial_state": State.FAIL.value})
+                    records.tags({TRIAL_STATE: State.FAIL.value})
                     records.status(RunStatus.FAILED)
                     records.close()
 

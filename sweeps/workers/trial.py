@@ -28,7 +28,7 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.cli.compose import compose, flags
 from experiments.records.folders import InUse, RunFolder, read_json
-from experiments.records.status import FailureKind, RunStatus
+from experiments.records.status import TRIAL_STATE, FailureKind, RunStatus
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
 from experiments.training.snapshot import upload, uploading
@@ -194,7 +194,7 @@ def _tags(job: Job, outcome: Outcome, reason: str, paused: bool) -> dict[str, st
         RunStatus.KILLED: State.PRUNED if reason else State.PAUSED if paused else State.RUNNING,
     }
     pruned = {"pruned_because": reason} if reason else {}
-    return {**job.tags, "optuna.trial_state": states[outcome.status].value, **pruned}
+    return {**job.tags, TRIAL_STATE: states[outcome.status].value, **pruned}
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ OPTIONS = (
     "train.consistency=1",
     "train.consistency=10",
     "model.dropout=0",
-    "train.consistency=1 model.dropout=0",  # dropout alone makes D's two logits of an image unlike
+    "train.consistency=1 model.dropout=0",  # dropout falls on other features of a shifted image
     "train.augment=translation+cutout",
     "train.augment=color+translation+cutout",
     "train.augment=color+translation+cutout train.augment_target=0.6",

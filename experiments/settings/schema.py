@@ -31,7 +31,8 @@ from experiments.settings.rules import (
     put,
     setting,
 )
-from gan.data.classes import CIFAR10_CLASSES, SOURCES, is_cifar10_class
+from gan.data.classes import CIFAR10_CLASSES, is_cifar10_class
+from gan.data.contract import SOURCES
 from gan.errors import ConfigError, nearest
 from gan.evaluation.weights import EXTRACTORS
 
@@ -100,14 +101,16 @@ class OptimConfig:
         None, "the discriminator's own step size", POSITIVE, same_as="optim.learning_rate"
     )
     beta_1: float = setting(0.5, "Adam's decay of the gradient's running mean", FRACTION)
-    beta_2: float = setting(0.999, "Adam's decay of the running mean of its square", FRACTION)
-    epsilon: float = setting(1e-7, "what Adam adds to the root of that before it divides by it", POSITIVE)
+    beta_2: float = setting(0.999, "Adam's decay of the running mean of the squared gradient", FRACTION)
+    epsilon: float = setting(
+        1e-7, "what Adam adds to the root of the mean squared gradient before it divides by it", POSITIVE
+    )
     decay: str = setting(
         "constant",
         "both learning rates fall to 0 at train.steps, which a resume may then not change",
         Choice(("constant", "linear", "cosine")),
     )
-    decay_from: float = setting(0.0, "fraction of train.steps after which they begin to fall", FRACTION)
+    decay_from: float = setting(0.0, "fraction of train.steps after which the learning rates begin to fall", FRACTION)
 
 
 @dataclass
@@ -125,7 +128,7 @@ class TrainConfig:
     )
     label_noise: float = setting(
         0.05,
-        "greatest distance of a label from 0 or 1; acts in loss bce alone, the others have no labels",
+        "greatest distance of a label from 0 or 1; acts in loss bce alone, as others see only which of the two is nearer",
         Interval(0, 0.5),
     )
     label_noise_mode: str = setting(
@@ -148,7 +151,9 @@ class TrainConfig:
     r2_gamma: float = setting(
         0.0, "weight of R2, the penalty on the discriminator's gradient at generated images; 0 for none", Interval(0)
     )
-    r1_every_steps: int = setting(1, "updates from one with R1 and R2 to the next; the weights grow by as much", COUNT)
+    r1_every_steps: int = setting(
+        1, "updates from one with the penalties R1 and R2 to the next; their weights are multiplied by it", COUNT
+    )
     lecam: float = setting(
         0.0, "weight of LeCam, the pull of logits to the moving average of the other images'; 0 for none", Interval(0)
     )
@@ -160,7 +165,7 @@ class TrainConfig:
     )
     augment_target: float = setting(
         0.0,
-        "how surely the discriminator may tell real images before it sees more augmented ones; 0: all are",
+        "mean sign of the discriminator's logits of real images that augmentation holds; 0: every image is augmented",
         FRACTION,
     )
     horizontal_flip: bool = setting(False, "turn half of the real images left to right, drawn afresh each update")

@@ -1,9 +1,7 @@
 """CIFAR-10 in its standard layout: the folder, the .tar.gz, Keras' cache, or a download."""
 
-import hashlib
 import io
 import pickle
-import socket
 import tarfile
 import zlib
 from pathlib import Path
@@ -13,17 +11,13 @@ import numpy as np
 from gan.arrays import Arrays
 from gan.cache import fingerprint, locked, prepared
 from gan.data.contract import SIZE, DataError
-from gan.keras_state import is_readable, keras_homes
+from gan.keras_state import DownloadError, download, is_readable, is_whole, keras_homes
 
 TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
 BATCHES = (*TRAIN_BATCHES, "test_batch")
 ORIGIN = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 KEPT_AS = "cifar-10-batches-py-target"  # in the cache of Keras 3
-
-
-class DownloadError(Exception):
-    """CIFAR-10 that cannot be fetched, and why."""
 
 
 def read(path: Path, cache: Path) -> Arrays:
@@ -49,19 +43,7 @@ def of_keras(cache: Path) -> str:
     with locked(cache / "download"):
         if place := _keras_cache():
             return place
-        import keras
-
-        timeout = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(20)  # seconds without a byte, so that a dead network is not waited for
-        try:
-            # Not keras.datasets, which knows no other place than the KERAS_HOME that Keras was imported with.
-            keras.utils.get_file(
-                KEPT_AS, ORIGIN, extract=True, file_hash=ARCHIVE_SHA256, cache_dir=str(keras_homes()[-1])
-            )
-        except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
-            raise DownloadError(" ".join(str(error).split())) from error
-        finally:
-            socket.setdefaulttimeout(timeout)
+        download(ORIGIN, "datasets", ARCHIVE_SHA256, name=KEPT_AS, extract=True)
         if place := _keras_cache():
             return place
     raise DownloadError("Keras left no batch files in its cache")
@@ -84,14 +66,9 @@ def _keras_cache() -> str | None:
     # An archive may be what an interrupted download has left, so Keras' names for it count with the right hash alone.
     archives = ("cifar-10-batches-py.tar.gz", f"{KEPT_AS}_archive")
     for place in (home / "datasets" / name for home in keras_homes() for name in archives):
-        if is_readable(place) and _sha256(place) == ARCHIVE_SHA256:
+        if is_whole(place, "sha256", ARCHIVE_SHA256):
             return str(place)
     return None
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read_archive(path: Path) -> dict[str, Arrays]:

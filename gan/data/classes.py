@@ -14,7 +14,6 @@ CIFAR10_CLASSES = (
     "ship",
     "truck",
 )
-SOURCES = ("auto", "cifar10", "embedded", "folder", "npz")
 CIFAR10_RULE = "0 to 9, all, or one of " + ", ".join(CIFAR10_CLASSES)
 
 

@@ -1,11 +1,13 @@
-"""Readers of images, one a kind of place; all give uint8 arrays by name.
+"""What every reader of images returns, and the errors that it raises.
 
-`train_images` and `test_images` are (N, 32, 32, 3) uint8; `train_labels` and
-`test_labels`, (N,) integers, are there where the place has labels.
+Arrays by name: `train_images` and `test_images` (N, 32, 32, 3) uint8; `train_labels` and
+`test_labels`, (N,) integers, if the place has labels; `class_names`, (K,) texts by label,
+if it has sub-folders.
 """
 
 from gan.errors import InputError
 
+SOURCES = ("auto", "cifar10", "embedded", "folder", "npz")
 SIZE = 32  # height and width of every image, in pixels
 MIN_IMAGES = 40  # plots/training_images.png shows as many
 

@@ -16,10 +16,11 @@ import numpy as np
 from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.data import cifar10, drawings, folder, npz
-from gan.data.classes import CIFAR10_CLASSES, CIFAR10_RULE, SOURCES, class_index, is_cifar10_class
-from gan.data.contract import MIN_IMAGES, DataError, DataWarning
+from gan.data.classes import CIFAR10_CLASSES, CIFAR10_RULE, class_index, is_cifar10_class
+from gan.data.contract import MIN_IMAGES, SOURCES, DataError, DataWarning
 from gan.data.folder import CheckNames, Progress
 from gan.errors import check_name, nearest
+from gan.keras_state import DownloadError
 
 SHIP = CIFAR10_CLASSES.index("ship")
 NEARLY_CONSTANT = 8  # standard deviation of all values, of 255
@@ -122,8 +123,8 @@ def _load(source: str, path: str | None, class_id: int | str, cache: Path, progr
         _check_range(arrays[f"{part}_images"], part, name)
     folders = [str(class_name) for class_name in arrays.pop("class_names", [])]
     chosen, index = _choose(source, kind, name, class_id, folders, "train_labels" in arrays)
-    labels = np.unique(arrays["train_labels"]) if kind == "npz" and "train_labels" in arrays else None
-    _warn_if_ships(source, class_id, folders, name, labels)
+    different = np.unique(arrays["train_labels"]) if kind == "npz" and "train_labels" in arrays else None
+    _warn_if_ships(source, class_id, folders, name, different)
     if index is None:
         content = _of_all(folders) if "train_labels" in arrays else "no labels"
     else:
@@ -164,7 +165,7 @@ def _choose(
         return _choose_folder(source, name, class_id, folders)
     if kind == "folder" and class_id != "all" and (source == "folder" or not is_cifar10_class(class_id)):
         raise DataError("data.class_id", f"all for {name}, which has no sub-folders", class_id)
-    if source == "auto" and kind == "npz" and class_id == SHIP:  # as above
+    if source == "auto" and kind == "npz" and class_id == SHIP:  # the default, which means CIFAR-10's ships
         return "all", None
     index = class_index(class_id)
     if source == "npz" and not labelled and index is not None:
@@ -176,7 +177,7 @@ def _choose_folder(source: str, name: str, class_id: int | str, folders: list[st
     """Return a sub-folder by name or, where none has that name, by its place in their order."""
     if class_id == "all":
         return "all", None
-    if source == "auto" and class_id == SHIP:  # the default, which means CIFAR-10's ships
+    if source == "auto" and class_id == SHIP:  # the default, as above
         return "all", None
     _check_number(name, class_id, folders)
     if str(class_id) in folders:
@@ -284,7 +285,7 @@ def _where(source: str, path: str | None, cache: Path) -> tuple[str, str | None]
         return source, None
     try:
         return "cifar10", cifar10.of_keras(cache)
-    except cifar10.DownloadError as error:
+    except DownloadError as error:
         if source == "cifar10":
             rule = "the place of CIFAR-10, as it cannot be downloaded"
             raise DataError("data.path", rule, path, f"{error}; data=embedded needs no download") from error

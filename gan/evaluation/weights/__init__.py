@@ -14,7 +14,7 @@ import numpy as np
 from gan.arrays import Arrays, parse_npz
 from gan.cache import locked
 from gan.errors import InputError, check_name
-from gan.keras_state import is_readable, keras_homes
+from gan.keras_state import DownloadError, download, is_whole, keras_homes
 
 FOLDER = Path(__file__).parent
 WIDTHS = (32, 64, 64, 128, 128, 256)  # channels of the six 3x3 convolutions of cifar_cnn and random_cnn
@@ -128,27 +128,14 @@ def digest(weights: Arrays) -> str:
 
 def _inception(key: str) -> Path:
     """Return Keras' own file of InceptionV3's weights, fetched if it is not in the cache."""
-    homes = keras_homes()
-    files = [home / "models" / INCEPTION_FILE for home in homes]
+    files = [home / "models" / INCEPTION_FILE for home in keras_homes()]
     with locked(files[-1]):  # one process at a time, so that none looks while another downloads
         for file in files:
-            if is_readable(file) and _md5(file) == INCEPTION_MD5:  # an interrupted download leaves a part
+            if is_whole(file, "md5", INCEPTION_MD5):
                 return file
-        import keras
-
         try:
-            fetched = keras.utils.get_file(
-                origin=f"{INCEPTION_ORIGIN}/{INCEPTION_FILE}",
-                cache_dir=str(homes[-1]),
-                cache_subdir="models",
-                file_hash=INCEPTION_MD5,
-            )
-        except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
+            download(f"{INCEPTION_ORIGIN}/{INCEPTION_FILE}", "models", INCEPTION_MD5)
+        except DownloadError as error:
             rule = f"the file {INCEPTION_FILE}, as it is not in Keras' cache and cannot be fetched"
             raise InputError(key, rule, None, str(error)) from error
-        return Path(fetched)
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "md5").hexdigest()
+        return files[-1]

@@ -19,6 +19,7 @@ from gan.data.contract import DataError, DataWarning
 from gan.data.dataset import load_dataset
 from gan.errors import ConfigError
 from gan.images import scale, unscale
+from gan.keras_state import DownloadError
 
 
 @pytest.fixture
@@ -267,7 +268,7 @@ def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch
 
 def test_the_built_in_drawings_are_never_sold_as_cats(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(cache: Path) -> str:
-        raise cifar10.DownloadError("no network")
+        raise DownloadError("no network")
 
     monkeypatch.setattr(cifar10, "of_keras", no_network)
     with (

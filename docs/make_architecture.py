@@ -14,8 +14,8 @@ COMMAND = "python docs/make_architecture.py"
 FOLDERS = ("sweeps", "experiments", "gan")  # from the top down
 COLORS = {"gan": ("#e2f4ee", "#009E73"), "experiments": ("#e6f0f8", "#0072B2"), "sweeps": ("#fbeee3", "#D55E00")}
 MEANING = {
-    "sweeps": "many runs, compared; the only folder that imports Optuna",
-    "experiments": "one run and its records; Hydra in cli/, MLflow in tracking/",
+    "sweeps": "many runs, compared; Optuna",
+    "experiments": "one run and its records; Hydra mainly in cli/, MLflow only in tracking/",
     "gan": "the library: TensorFlow, Keras, NumPy, and none of the frameworks above",
 }
 WIDTH = 960
@@ -147,9 +147,9 @@ def house() -> str:
         )
         y += 46
         modules_at_top = [
-            m for m in imports if m.count(".") == 1 and unit(m, imports) == m and m.startswith(f"{folder}.")
-        ]
-        modules_at_top = [m for m in modules_at_top if not any(other.startswith(f"{m}.") for other in imports)]
+            m for m in imports
+            if m.count(".") == 1 and m.startswith(f"{folder}.") and not any(other.startswith(f"{m}.") for other in imports)
+        ]  # fmt: skip
         title = "modules" if folder == "gan" else "programs"
         rows: list[list[tuple[str, list[str]]]] = [[(title, modules_at_top)]]
         for layer in layers(folder, imports):

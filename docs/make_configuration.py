@@ -35,8 +35,8 @@ sets single layers. In a preset of yours it does the same, whatever the preset b
 
 **Presets.** `experiment=` sets many keys of a run (`tutorial`, `quick`, `tuned_four`, `tuned`), `search=` those of a
 search (`default`, `quick`, `levers`, `grid`, `custom`); they are the YAML files of `conf/`. A run has no preset
-unless one is named; a search has `default`, which holds its space. `data=cifar10` chooses a source with what belongs to it: `data=folder` and `data=npz`
-also set `data.class_id=all`. Your own are YAML files in `experiment/`, `search/` or `data/` of any folder:
+unless one is named; a search has `default`, which holds its space. `experiment=defaults` is every key at its default.
+`data=cifar10` chooses a source with what belongs to it: `data=folder` and `data=npz` also set `data.class_id=all`. Your own are YAML files in `experiment/`, `search/` or `data/` of any folder:
 `--config-dir my_conf experiment=mine` reads `my_conf/experiment/mine.yaml`, whose first line must be this one (files in
 `search/` and `data/` need none):
 

@@ -22,7 +22,7 @@ def copy_of(model: keras.Model) -> keras.Model:
     return copy
 
 
-def span(decay: float, step: tf.Tensor) -> tf.Tensor:
+def warmed_up_decay(decay: float, step: tf.Tensor) -> tf.Tensor:
     """Return the weight of the past in a moving average at update `step`, 1 for the first: it grows to `decay`.
 
     It is min(decay, (1 + step) / (10 + step)), so that an average spans a ninth of the updates so far.
@@ -34,9 +34,8 @@ def span(decay: float, step: tf.Tensor) -> tf.Tensor:
 class MovingAverage:
     """Another model that follows all weights of a model, moving statistics included.
 
-    Its weights change by average <- d * average + (1 - d) * weight, where d at update `step`, 1 for
-    the first, is min(decay, (1 + step) / (10 + step)). Without that beginning an average of 0.999
-    is mostly the initial weights for thousands of updates; with it, it spans a ninth of those so far.
+    Its weights change by average <- d * average + (1 - d) * weight, where d is `warmed_up_decay`. Without
+    the warm-up an average of 0.999 is mostly the initial weights for thousands of updates.
     """
 
     def __init__(self, of: keras.Model, decay: float) -> None:
@@ -44,7 +43,7 @@ class MovingAverage:
         self.model = copy_of(of)
 
     def move(self, step: tf.Tensor) -> None:
-        past = span(self.decay, step)
+        past = warmed_up_decay(self.decay, step)
         for average, weight in zip(self.model.variables, self.of.variables, strict=True):
             average.assign_sub((1.0 - past) * (average.value - weight.value))
 

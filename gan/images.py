@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 GAP = 2  # pixels between the tiles of a grid
 ZOOM = 3  # screen pixels to an image's pixel
+FRAME_MILLISECONDS = 400  # that a step's samples stay; the last ones stay five times as long
+WALK_MILLISECONDS, WALK_ZOOM = 80, 4  # of a walk between latents
 
 Curve = tuple[Sequence[int], Sequence[float]]  # steps and values
 
@@ -78,14 +80,13 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], milliseconds: int = 400) -> None:
+def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str]) -> None:
     """Save a looping GIF of image files, a caption under each; whole or not at all.
 
     Args:
         path: the GIF.
         frames: image files of one size, in order; at least one.
         captions: one line of text a frame.
-        milliseconds: how long a frame stays. The last one stays five times as long.
 
     Raises:
         ValueError: if there are no frames, or not as many captions.
@@ -100,7 +101,7 @@ def save_animation(path: Path, frames: Sequence[Path], captions: Sequence[str], 
             sheet.paste(image, (0, 0))
         ImageDraw.Draw(sheet).text((8, image.height + 3), caption, fill="black", font_size=14)
         sheets.append(sheet.quantize(256))
-    durations = [milliseconds] * (len(sheets) - 1) + [5 * milliseconds]
+    durations = [FRAME_MILLISECONDS] * (len(sheets) - 1) + [5 * FRAME_MILLISECONDS]
     buffer = io.BytesIO()
     sheets[0].save(buffer, "GIF", save_all=True, append_images=sheets[1:], duration=durations, loop=0)
     write_atomically(path, buffer.getvalue())
@@ -115,22 +116,20 @@ def evenly(steps: Sequence[int], most: int) -> list[int]:
     return [steps[round(k * (len(steps) - 1) / (most - 1))] for k in range(most)]
 
 
-def save_frames(path: Path, images: np.ndarray, milliseconds: int = 80, zoom: int = 4) -> None:
+def save_frames(path: Path, images: np.ndarray) -> None:
     """Save a looping GIF of images, there and back again; whole or not at all.
 
     Args:
         path: the GIF.
         images: (N, H, W, 3) uint8, N at least 1.
-        milliseconds: how long a frame stays.
-        zoom: screen pixels to an image's pixel, a whole number from 1.
 
     Raises:
         OSError: if the GIF cannot be written.
     """
-    frames = [Image.fromarray(image.repeat(zoom, axis=0).repeat(zoom, axis=1)) for image in images]
+    frames = [Image.fromarray(image.repeat(WALK_ZOOM, axis=0).repeat(WALK_ZOOM, axis=1)) for image in images]
     first, *others = (frame.quantize(256) for frame in [*frames, *frames[-2:0:-1]])
     buffer = io.BytesIO()
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=WALK_MILLISECONDS, loop=0)
     write_atomically(path, buffer.getvalue())
 
 

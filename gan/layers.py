@@ -121,7 +121,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3, **options: Any) -> None:
-        super().__init__(momentum=momentum, epsilon=epsilon, **{**options, "autocast": False})
+        super().__init__(momentum=momentum, epsilon=epsilon, autocast=False, **options)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         if len(input_shape) != 4 or self.axis not in (-1, 3) or not (self.scale and self.center) or self.renorm:

@@ -1,7 +1,7 @@
-"""Losses: pure functions of targets and logits, as pairs in one table.
+"""Losses: pure functions of targets and logits. A row of `LOSSES` has the discriminator's and the generator's.
 
-A pair gives the discriminator's loss of one batch, real or fake, as the update rule
-`tutorial` updates D on each alone. Targets are (B, 1), near 1 for real and near 0 for
+The discriminator's is of one batch, real or fake: the update rule `tutorial` updates
+D on each alone. Targets are (B, 1), near 1 for real and near 0 for
 fake; cross-entropy takes them as they are, the others see only which of the two is nearer.
 The relativistic loss compares a real batch with a fake one, and has no targets.
 """
@@ -32,7 +32,7 @@ def hinge(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.relu(1.0 - _toward(targets, logits)))
 
 
-def softplus(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def non_saturating(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Return the mean of -log sigmoid(logit) for real and -log(1 - sigmoid(logit)) for fake, without a clip."""
     return tf.reduce_mean(tf.nn.softplus(-_toward(targets, logits)))
 
@@ -77,23 +77,23 @@ class Loss:
     """A discriminator's and a generator's loss.
 
     Attributes:
-        d: takes (targets, logits), each (B, 1), or (logits to raise, logits to lower) for a loss of pairs; returns a
+        d: takes (targets, logits), each (B, 1), or (logits to raise, logits to lower) for the relativistic loss; returns a
             float32 scalar.
         g: the generator's, likewise.
         alive: takes D's targets (real, fake) and the logits (real, fake, generator); returns the fraction of the logits
             that carry a gradient, a float32 scalar in [0, 1].
-        is_of_pairs: whether it compares each real image with a fake one, and has no targets.
+        is_relativistic: whether it compares each real image with a fake one, and has no targets.
     """
 
     d: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     g: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     alive: Callable[[Sequence[tf.Tensor], Sequence[tf.Tensor]], tf.Tensor]
-    is_of_pairs: bool = False
+    is_relativistic: bool = False
 
 
 LOSSES = {
     "bce": Loss(binary_crossentropy, binary_crossentropy, lambda targets, logits: within_bound(tf.concat(logits, 0))),
     "hinge": Loss(hinge, lambda targets, logits: -tf.reduce_mean(logits), _hinge_alive),
-    "non_saturating": Loss(softplus, softplus, lambda targets, logits: tf.constant(1.0)),
-    "relativistic": Loss(relativistic, relativistic, lambda targets, logits: tf.constant(1.0), is_of_pairs=True),
+    "non_saturating": Loss(non_saturating, non_saturating, lambda targets, logits: tf.constant(1.0)),
+    "relativistic": Loss(relativistic, relativistic, lambda targets, logits: tf.constant(1.0), is_relativistic=True),
 }

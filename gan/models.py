@@ -21,7 +21,7 @@ from gan.layers import (
 from gan.randomness import derive
 
 IMAGE_SHAPE = (32, 32, 3)
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # Keras' dtype policies whose weights are float32
+PRECISIONS = ("float32", "mixed_bfloat16")  # Keras' dtype policies whose weights are float32
 
 
 @keras_defaults()

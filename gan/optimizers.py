@@ -23,6 +23,8 @@ class Adam(keras.optimizers.Adam):
     @keras_defaults()  # or the learning rate would be kept in a user's floatx
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        if self.amsgrad:
+            raise ValueError("amsgrad is not fused; use Keras' own Adam for it")
 
     def apply(self, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable] | None = None) -> None:
         step = tf.cast(self.iterations + 1, tf.float32)

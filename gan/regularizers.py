@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from gan import devices, xla
-from gan.averaging import span
+from gan.averaging import warmed_up_decay
 from gan.keras_state import keras_defaults
 
 LECAM_DECAY = 0.99  # of the moving averages of logits, as in the paper's code
@@ -45,7 +45,7 @@ class LeCam:
             logits: (B, 1) float32, of this update.
             step: scalar integer, the number of the update, 1 for the first.
         """
-        average, past = self.averages[name], span(LECAM_DECAY, step)
+        average, past = self.averages[name], warmed_up_decay(LECAM_DECAY, step)
         average.assign_sub((1.0 - past) * (average.value - devices.mean(tf.reduce_mean(logits))))
 
 

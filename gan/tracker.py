@@ -1,4 +1,4 @@
-"""The narrow door through which a training tells what happens."""
+"""The interface through which a training reports its events."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

@@ -13,13 +13,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from gan import metric_names, randomness, update
+from gan import metric_names, randomness
 from gan.averaging import recalibrated
 from gan.checkpoint import Checkpoint, Checkpoints
 from gan.evaluation.scorer import Scorer
 from gan.images import grid, unscale
 from gan.tracker import Tracker
-from gan.update import Update, variables_by_name
+from gan.update import ALIVE, VALUES, Update, variables_by_name
 
 DEAD_UPDATES = 50  # in a row without any gradient, after which none can come any more
 CALL_SECONDS = 1.0  # that a call of several updates should take at most: how long a signal waits
@@ -164,7 +164,7 @@ class Trainer:
         self._timed += count
         self.step += count
         self._window.extend(rows)
-        for alive in rows[:, update.VALUES.index(update.ALIVE)]:
+        for alive in rows[:, VALUES.index(ALIVE)]:
             self._dead = 0 if alive > 0 else self._dead + 1
         self.tracker.tick(self.step)
 
@@ -197,7 +197,7 @@ class Trainer:
     def _log(self) -> None:
         self._check_health()
         means = self._rows().mean(axis=0, dtype=np.float64)
-        values = {name: float(mean) for name, mean in zip(update.VALUES, means, strict=True) if name != update.ALIVE}
+        values = {name: float(mean) for name, mean in zip(VALUES, means, strict=True) if name != ALIVE}
         if (adaptive := self.update.adaptive) is not None:
             values[metric_names.AUGMENT_PROBABILITY] = float(adaptive.probability.numpy())
         self.tracker.scalars(self.step, {**values, metric_names.STEPS_PER_SECOND: self._timed / self._seconds})
@@ -209,7 +209,7 @@ class Trainer:
         bad = ~np.isfinite(self._rows())
         if bad.any():
             row = int(bad.any(axis=1).argmax())
-            name = update.VALUES[int(bad[row].argmax())]
+            name = VALUES[int(bad[row].argmax())]
             raise Diverged(first + row, f"{name} is {self._window[row][bad[row]][0]}", self._saved_step)
         if self._dead >= DEAD_UPDATES:
             reason = f"no gradient in {self._dead} updates (every logit of the discriminator is beyond the loss's clip)"
@@ -222,7 +222,7 @@ class Trainer:
 
     def _rows(self) -> np.ndarray:
         """Return the window as (updates, 5) float32; it may be empty."""
-        return np.array(self._window, np.float32).reshape(-1, len(update.VALUES))
+        return np.array(self._window, np.float32).reshape(-1, len(VALUES))
 
     def _draw_grid(self) -> None:
         images = unscale(self.eval_generator().predict_on_batch(self._latents))

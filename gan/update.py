@@ -248,7 +248,7 @@ class Update:
             targets = self.labels.flipped(labels, seed, step)
             fake = self.generator(z, training=False)
             batches = {"real": (real, targets[0]), "fake": (fake, targets[1])}
-            if self.loss.is_of_pairs:  # which are not to be had of a batch alone
+            if self.loss.is_relativistic:  # which are not to be had of a batch alone
                 d_loss, logits = self._learn_d(batches, step, seed)
             else:
                 losses, logits = [], {}
@@ -306,13 +306,13 @@ class Update:
                         slopes[name].watch(images)
                     seen[name] = self._seen(images, name, step, seed)
                     logits[name] = self._logits(seen[name], name, step, seed)
-            if self.loss.is_of_pairs:
+            if self.loss.is_relativistic:
                 loss = self.loss.d(logits["real"], logits["fake"])
             else:
                 losses = [self.loss.d(target, logits[name]) for name, (_, target) in batches.items()]
                 loss = losses[0] if len(losses) == 1 else (losses[0] + losses[1]) / 2
             # Penalties count as much as the loss of their batch: half where D's loss is the mean of two.
-            weight = 1.0 if self.loss.is_of_pairs else 1 / len(batches)
+            weight = 1.0 if self.loss.is_relativistic else 1 / len(batches)
             objective = loss
             for name, (images, _) in batches.items():
                 if gamma := self._gamma(name):
@@ -325,11 +325,11 @@ class Update:
             if self.lecam is not None:
                 self.lecam.move(name, logits_of_batch, step)
             if self.adaptive is not None and name == "real":
-                self.adaptive.move(logits_of_batch - logits["fake"] if self.loss.is_of_pairs else logits_of_batch)
+                self.adaptive.move(logits_of_batch - logits["fake"] if self.loss.is_relativistic else logits_of_batch)
         return loss, logits
 
     def _g_loss(self, logits: tf.Tensor, target: tf.Tensor, real: tf.Tensor, step: tf.Tensor, seed: int) -> tf.Tensor:
-        if not self.loss.is_of_pairs:
+        if not self.loss.is_relativistic:
             return self.loss.g(target, logits)
         return self.loss.g(logits, self._discriminate(real, "rival", step, seed, update_statistics=False))
 
@@ -355,7 +355,8 @@ class Update:
             self.generator.trainable_variables, self.generator.non_trainable_variables, z, training=True
         )
         if update_statistics:
-            _assign(self.generator.non_trainable_variables, state)
+            for variable, new in zip(self.generator.non_trainable_variables, state, strict=True):
+                variable.assign(new)
         return images
 
     def _discriminate(
@@ -384,9 +385,9 @@ class Update:
             self.discriminator.trainable_variables, state, images, training=True
         )
         if update_statistics:
-            statistics = [(v, new) for v, new in zip(variables, state, strict=True) if id(v) not in seeds]
-            for variable, new in statistics:
-                variable.assign(new)
+            for variable, new in zip(variables, state, strict=True):
+                if id(variable) not in seeds:
+                    variable.assign(new)
         return logits
 
     def _gamma(self, name: str) -> float:
@@ -429,11 +430,11 @@ class Update:
     ) -> tf.Tensor:
         """Return `VALUES`: the mean of D's losses, and of its last step the probabilities.
 
-        For a loss of pairs they are the probability that a real image is taken for the real one of a pair, and its
+        With the relativistic loss they are the probability that D takes the real image of a pair for the real one, and its
         complement.
         """
         d_loss = d_losses[0] if len(d_losses) == 1 else tf.add_n(d_losses) / len(d_losses)
-        if self.loss.is_of_pairs:  # such logits mean something beside each other alone
+        if self.loss.is_relativistic:  # such logits mean something beside each other alone
             real = tf.reduce_mean(tf.sigmoid(logits["real"] - logits["fake"]))
             fake = 1.0 - real
         else:
@@ -511,8 +512,3 @@ def _as_rows(images: np.ndarray) -> np.ndarray:
 def _of_rows(rows: tf.Tensor) -> tf.Tensor:
     """Return rows of int64 as images (B, 32, 32, 3) uint8 again."""
     return tf.reshape(tf.bitcast(rows, tf.uint8), (-1, 32, 32, 3))
-
-
-def _assign(variables: Sequence[keras.Variable], values: Sequence[tf.Tensor]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

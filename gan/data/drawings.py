@@ -80,13 +80,13 @@ class Dice:
         return (self.uniform(count, 1, 1) < probability).astype(np.float32)
 
 
-def draw(num_train: int = NUM_TRAIN, num_test: int = NUM_TEST) -> tuple[Array, Array]:
-    """Draw (num_train, 32, 32, 3) and (num_test, 32, 32, 3) uint8, always the same."""
+def draw() -> tuple[Array, Array]:
+    """Draw (NUM_TRAIN, 32, 32, 3) and (NUM_TEST, 32, 32, 3) uint8, always the same."""
     dice = Dice(SEED)
-    total = num_train + num_test
+    total = NUM_TRAIN + NUM_TEST
     chunks = [_chunk(dice, min(CHUNK, total - start)) for start in range(0, total, CHUNK)]
     images = np.concatenate(chunks)
-    return images[:num_train], images[num_train:]
+    return images[:NUM_TRAIN], images[NUM_TRAIN:]
 
 
 def _chunk(dice: Dice, count: int) -> Array:

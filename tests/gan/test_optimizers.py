@@ -31,6 +31,11 @@ def test_adam_is_keras_adam() -> None:
     assert Adam.from_config(optimizers[0].get_config()).get_config() == optimizers[0].get_config()
 
 
+def test_amsgrad_is_refused_not_ignored() -> None:
+    with pytest.raises(ValueError, match="amsgrad"):
+        Adam(0.01, amsgrad=True)
+
+
 @pytest.mark.parametrize(
     ("kind", "start", "expected"),
     [

@@ -82,7 +82,7 @@ def main(path: str, steps: tuple[int, ...], seeds: tuple[int, ...], root: str, a
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(lambda training: train(*training), trainings))
 
-    with native_stderr_to(Path("/dev/null")):
+    with native_stderr_to():
         table = compare(records, path, at_steps, seeds)
     console.print(table)
 

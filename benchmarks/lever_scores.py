@@ -10,7 +10,6 @@ the page gets the tables, between `<!-- options ship -->` and `<!-- end -->`.
 """
 
 import csv
-import os
 import re
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from experiments.training.facts import code_tags
 from experiments.training.hardware import available_cores
 from gan import metric_names
 from gan.arrays import write_atomically
-from sweeps.analysis.tables import fill
+from sweeps.analysis.tables import fill, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 LOST = "lost"  # the score of a training that its settings ended
@@ -75,13 +74,7 @@ class Rows:
     def add(self, row: Row) -> None:
         with self._lock:
             self.rows.append(row)
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            half = self._file.with_suffix(".half")
-            with open(half, "w", encoding="utf-8", newline="") as stream:
-                writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(self.rows)
-            os.replace(half, self._file)
+            write_csv(self._file, COLUMNS, self.rows)
 
 
 def train(wanted: Row, path: str, root: Path, threads: int) -> Row | None:

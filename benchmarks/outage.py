@@ -25,7 +25,7 @@ FOREVER = 10**6
 
 
 class Errors(http.server.BaseHTTPRequestHandler):
-    """Out of order."""
+    """Answers every request with status 500."""
 
     def _any(self) -> None:
         self.send_error(500)
@@ -74,9 +74,9 @@ def child(folder: str, tracking: str) -> None:
 
     logging.getLogger("experiments").setLevel(logging.CRITICAL)  # that the server is away is the point
     if tracking == "none":
-        Feeder.start = lambda self: None  # type: ignore[method-assign]
+        Feeder.start = lambda self: None
     settings = ["data=embedded", f"train.steps={FOREVER}", f"eval.every_steps={FOREVER}", f"records.root={folder}"]
-    with native_stderr_to("/dev/null"):
+    with native_stderr_to():
         run = new_run(compose_config(settings), None, settings, Console(quiet=True))
         with run.folder.owned():
             train(run, Console(quiet=True), trackers=[Calls()])

@@ -13,7 +13,6 @@ import itertools
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 from arguments import arguments
@@ -68,7 +67,7 @@ def bare(run: Run) -> None:
 
 
 def child(trackers: str, steps: int, folder: str) -> None:
-    with native_stderr_to(Path("/dev/null")):
+    with native_stderr_to():
         settings = ["data=embedded", f"train.steps={steps}", f"records.root={folder}"]
         run = new_run(compose_config(settings), None, settings, Console(quiet=True))
         {"all": with_everything, "none": bare}[trackers](run)

@@ -29,7 +29,7 @@ REPETITIONS = 5
 
 def main() -> None:
     table = Table("what", "first, s", "median, s")
-    with tempfile.TemporaryDirectory() as folder, native_stderr_to(Path("/dev/null")):
+    with tempfile.TemporaryDirectory() as folder, native_stderr_to():
         from gan.evaluation.extractors import load_extractor
         from gan.evaluation.scorer import Reference, Scorer
         from gan.models import build_generator

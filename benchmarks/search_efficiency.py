@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
 from pathlib import Path
@@ -35,7 +35,7 @@ from sklearn.multioutput import MultiOutputRegressor
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
 from sweeps.spec.schema import MOST_TRIALS
-from sweeps.spec.space import CONFIDENCES, PRIOR, Dimension, Space, Value, active, hydra_text, sampled_params
+from sweeps.spec.space import Dimension, Prior, Space, Value, active, sampled_params
 from sweeps.study import attempts, rungs, samplers
 from sweeps.study.pruners import make_pruner
 from sweeps.study.suggestions import from_unit, to_unit
@@ -172,23 +172,21 @@ def plan_of(kind: str, updates: int, steps: int) -> Plan:
     if priors == "literature":
         return plain
     texts = [
-        f"{d.key}={d.values}{_prior(d) if priors == 'wrong' else ''}{d.text.removeprefix(d.values)}"
-        for d in plain.space
+        f"{d.key}={replace(d, prior=_wrong_prior(d) if priors == 'wrong' else None).full_text}" for d in plain.space
     ]
     return read_plan([*SPACE, *texts, *budget, *settings])
 
 
-def _prior(dimension: Dimension) -> str:
+def _wrong_prior(dimension: Dimension) -> Prior | None:
     """Return a prior as sure as the literature's, and as far from it as can be."""
     prior, d = dimension.prior, dimension.distribution
     if prior is None:
-        return ""
-    assert prior.confidence in CONFIDENCES
+        return None
     if isinstance(d, CategoricalDistribution):
         wrong = next(choice for choice in reversed(d.choices) if choice != prior.value)
     else:
         wrong = from_unit(d, 0.0 if to_unit(d, prior.value) > 0.5 else 1.0)
-    return f"{PRIOR}{hydra_text(wrong)} {prior.confidence}"
+    return Prior(wrong, prior.confidence)
 
 
 class Simulation:

@@ -12,11 +12,11 @@ continues.
 import csv
 import json
 import multiprocessing
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import numpy as np
 import optuna
 from arguments import arguments
 
@@ -29,6 +29,7 @@ from gan.evaluation.extractors import load_extractor
 from gan.evaluation.metrics import frechet_distance, statistics
 from gan.evaluation.scorer import Reference, Scorer
 from gan.evaluation.weights import find_weights
+from sweeps.analysis.tables import write_csv
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
 from sweeps.spec.space import Value, active
@@ -46,12 +47,7 @@ COLUMNS = ("setting", "seed", "seconds", "params", "scores")  # scores: by step,
 MODULES = ["tensorflow", "keras", "gan.update", "gan.evaluation.extractors"]  # imported once for all trainings
 
 
-def space() -> Plan:
-    """Return the plan whose space the settings are of."""
-    return read_plan(SPACE)
-
-
-def settings(plan: Plan, count: int) -> list[dict[str, Value]]:
+def draw_settings(plan: Plan, count: int) -> list[dict[str, Value]]:
     """Return the baseline and points of a Sobol sequence, each without dimensions that mean nothing there."""
     baseline = active(plan.space, {**plan.baseline, **BASELINE_WIDTHS})
     sampler = optuna.samplers.QMCSampler(
@@ -69,11 +65,13 @@ def settings(plan: Plan, count: int) -> list[dict[str, Value]]:
     return [baseline, *points]
 
 
-def train(number: int, seed: int, params: dict[str, Value], overrides: list[str], path: str, steps: int) -> list[str]:
+def train(
+    number: int, seed: int, params: dict[str, Value], overrides: list[str], path: str, steps: int
+) -> dict[str, str]:
     """Train one setting, and return its row of the table."""
     use_threads(1)
     begin = time.perf_counter()
-    with native_stderr_to(Path(os.devnull)):
+    with native_stderr_to():
         config = compose_config([*overrides, f"seed={seed}", f"train.steps={steps}"])
         cache = ROOT / "mlruns" / "cache"
         dataset = load_dataset("cifar10", path, "ship", cache)
@@ -88,29 +86,31 @@ def train(number: int, seed: int, params: dict[str, Value], overrides: list[str]
             before = step
             features = scorer.features(update.eval_generator, IMAGES)
             score = frechet_distance(scorer.reference.real, statistics(features))
-            if not (values == values).all() or not score < float("inf"):  # NaN is unlike itself
+            if not (np.isfinite(values).all() and np.isfinite(score)):
                 scores[str(step)] = DIVERGED
                 break
             scores[str(step)] = float(f"{score:.5g}")
     seconds = f"{time.perf_counter() - begin:.0f}"
-    return [str(number), str(seed), seconds, json.dumps(params), json.dumps(scores)]
+    return {
+        "setting": str(number), "seed": str(seed), "seconds": seconds,
+        "params": json.dumps(params), "scores": json.dumps(scores),
+    }  # fmt: skip
 
 
-def main(path: str, settings_: int, steps: int, table: str, at_once: int) -> None:
-    file, plan = ROOT / table, space()
-    rows: list[list[str]] = []
+def main(path: str, settings: int, steps: int, table: str, at_once: int) -> None:
+    file, plan = ROOT / table, read_plan(SPACE)
+    rows: list[dict[str, str]] = []
     if file.exists():
         with open(file, encoding="utf-8", newline="") as stream:
-            _, *rows = list(csv.reader(stream))
-    done = {(row[0], row[1]) for row in rows}
+            rows = list(csv.DictReader(stream))
+    done = {(row["setting"], row["seed"]) for row in rows}
     wanted = [
         (number, seed, params)
-        for number, params in enumerate(settings(plan, settings_))
+        for number, params in enumerate(draw_settings(plan, settings))
         for seed in range(SEEDS if number % REPEATED == 0 else 1)
         if (str(number), str(seed)) not in done
     ]
     print(f"{len(wanted)} trainings left", flush=True)
-    file.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(MODULES)
     with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
@@ -120,14 +120,10 @@ def main(path: str, settings_: int, steps: int, table: str, at_once: int) -> Non
         ]
         for count, future in enumerate(as_completed(futures), 1):
             rows.append(future.result())
-            rows.sort(key=lambda row: (int(row[0]), int(row[1])))
-            half = file.with_suffix(".half")
-            with open(half, "w", encoding="utf-8", newline="") as stream:
-                csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
-            os.replace(half, file)
+            rows.sort(key=lambda row: (int(row["setting"]), int(row["seed"])))
+            write_csv(file, COLUMNS, rows)
             print(f"{count} of {len(wanted)}", flush=True)
 
 
 if __name__ == "__main__":
-    values = arguments(path=str, settings=400, steps=1000, table="docs/results/search_table.csv", at_once=2)
-    main(**{"settings_" if key == "settings" else key: value for key, value in values.items()})
+    main(**arguments(path=str, settings=400, steps=1000, table="docs/results/search_table.csv", at_once=2))

@@ -74,7 +74,7 @@ class Contestant:
         self.milliseconds: list[float] = []  # an update, one a turn
 
     def wait(self) -> None:
-        answer = self._ask(None)
+        answer = self._listen()
         assert answer == "ready", f"{self.name} did not start: try python benchmarks/contestant.py {self.arguments}"
 
     def begin(self, updates: int) -> None:
@@ -82,7 +82,7 @@ class Contestant:
         self._say(str(self._updates))
 
     def end(self) -> None:
-        self.milliseconds.append(float(self._ask(None)) / self._updates * 1e3)
+        self.milliseconds.append(float(self._listen()) / self._updates * 1e3)
 
     def turn(self, updates: int) -> None:
         self.begin(updates)
@@ -90,13 +90,12 @@ class Contestant:
 
     def stop(self) -> float:
         """End the process and return its peak memory in MB."""
-        memory = float(self._ask(""))
+        self._say("")
+        memory = float(self._listen())
         self._process.wait()
         return memory
 
-    def _ask(self, line: str | None) -> str:
-        if line is not None:
-            self._say(line)
+    def _listen(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
@@ -185,7 +184,8 @@ def on_gpu(batch_size: int) -> list[Contestant]:
 
 def start(everyone: list[Contestant], peers: str, console: Console) -> list[Contestant]:
     """Start those whose packages are installed, at once, and wait until all are warm."""
-    missing = {kind for kind, package in PACKAGES.items() if not has(peers, package)}
+    kinds = {c.arguments[0] for c in everyone} & PACKAGES.keys()
+    missing = {kind for kind in kinds if not has(peers, PACKAGES[kind])}
     for kind in sorted(missing):
         console.print(f"{PACKAGES[kind]} is not installed in {peers}: left out")
     started = [c for c in everyone if c.arguments[0] not in missing]

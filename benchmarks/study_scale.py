@@ -48,6 +48,10 @@ MORE = 5  # trials that are timed in a study of so many
 class StubWorker(Worker):
     """Runs trials without a training, and keeps what the database took."""
 
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.times: dict[str, list[float]] = {"turn": [], "suggest": [], "report": []}
+
     def _optimize(self, count: int) -> None:
         self.times["turn"].append(time.perf_counter() - self._asked)
         self._granted = time.perf_counter()
@@ -80,7 +84,6 @@ def work(arguments: list[str], number: int, result: str) -> None:
     """A worker, until the budget is used up."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     worker = StubWorker(Task(arguments, number, ""))
-    worker.times = {"turn": [], "suggest": [], "report": []}
     start = time.perf_counter()
     worker.run()
     Path(result).write_text(json.dumps({**worker.times, "wall": time.perf_counter() - start}), encoding="utf-8")
@@ -174,7 +177,7 @@ def finished_trials(plan: Plan, count: int) -> list[optuna.trial.FrozenTrial]:
     rng = np.random.default_rng(0)
     made = []
     for number in range(count):
-        params = {d.key: float(rng.uniform(d.distribution.low, d.distribution.high)) for d in plan.space}  # type: ignore[union-attr]
+        params = {d.key: float(rng.uniform(d.distribution.low, d.distribution.high)) for d in plan.space}
         pruned = number % 2 == 1
         scores = {50 * step: float(rng.random() + 9 / step) for step in range(1, 3 if pruned else 7)}
         made.append(
@@ -199,7 +202,6 @@ def growth_table(sizes: tuple[int, ...]) -> Table:
             plan, study = new_study(root, address, size + MORE, "tpe")
             study.add_trials(finished_trials(plan, size - 1))
             worker = StubWorker(Task(own_arguments(root, address), 0, ""))
-            worker.times = {"turn": [], "suggest": [], "report": []}
             worker.run()
             milliseconds = {
                 operation: 1000 * median(worker.times[operation][-MORE * (REPORTS if operation == "report" else 1) :])

@@ -20,6 +20,7 @@ from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
 from gan import metric_names
 from gan.errors import ConfigError
+from gan.images import evenly
 
 FILE = Path(__file__).parent / "images" / "before_after.gif"
 FRAMES = 11  # at most
@@ -42,8 +43,7 @@ def main(args: Pair) -> int:
     steps = sorted(set(samples[0]) & set(samples[1]))
     if len(steps) < 2:
         raise ConfigError("after", "a run with samples at the steps of the other", args.after)
-    chosen = [steps[round(k * (len(steps) - 1) / (FRAMES - 1))] for k in range(FRAMES)]
-    frames = [_frame(step, [files[step] for files in samples], runs) for step in dict.fromkeys(chosen)]
+    frames = [_frame(step, [files[step] for files in samples], runs) for step in evenly(steps, FRAMES)]
     durations = [*[MILLISECONDS] * (len(frames) - 1), AT_THE_END]
     sheets = [
         frame.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE) for frame in frames

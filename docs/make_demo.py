@@ -22,6 +22,7 @@ from experiments.settings.rules import FolderName, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
 from gan import metric_names
 from gan.errors import ConfigError
+from gan.images import evenly
 
 DEMO = Path(__file__).parent / "demo"
 COLOURS = 64  # of the samples
@@ -57,7 +58,9 @@ def main(args: Taken) -> int:
         (kind / source.name).mkdir(parents=True)
         for file in (source.facts, source.journal, source.config):
             if file.exists():
-                (kind / source.name / file.name).write_text(_public(file.read_text(), private))
+                (kind / source.name / file.name).write_text(
+                    _public(file.read_text(encoding="utf-8"), private), encoding="utf-8"
+                )
     for run in runs:
         _take_samples(run, RunFolder(target.runs / run.name))
     _take_study(records.studies_database, target.studies_database, args.study, private)
@@ -77,12 +80,11 @@ def _public(text: str, private: dict[str, str]) -> str:
 def _take_samples(run: RunFolder, target: RunFolder) -> None:
     """Copy some samples, the last among them, in few colours."""
     target.samples.mkdir()
-    files = list(run.sample_files(metric_names.SAMPLES).values())
-    kept = {files[round(k * (len(files) - 1) / (MOST_STEPS - 1))] for k in range(MOST_STEPS)} if files else set()
-    for file in sorted(kept):
-        with Image.open(file) as image:
+    files = run.sample_files(metric_names.SAMPLES)
+    for step in evenly(list(files), MOST_STEPS):
+        with Image.open(files[step]) as image:
             image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
-                target.samples / file.name, optimize=True
+                target.samples / files[step].name, optimize=True
             )
 
 

@@ -8,9 +8,7 @@ The run gets them as evaluate/<extractor id>/<number of images>/..., so that sco
 cannot be compared never stand under one name.
 """
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -73,7 +71,7 @@ def main(args: Evaluation) -> int:
     dataset = load_data(config, folder.records, console, facts)
     check_same_images(dataset, facts, "data.path")
 
-    with native_stderr_to(Path(os.devnull)), stage(console, f"scoring {count:,} images"):
+    with native_stderr_to(), stage(console, f"scoring {count:,} images"):
         from gan.evaluation.extractors import load_extractor
         from gan.evaluation.scorer import Reference, Scorer
 

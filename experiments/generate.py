@@ -14,7 +14,6 @@ seeds give equal latents in every run of the same latent_dim.
 
 import hashlib
 import math
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +82,7 @@ def main(args: Generation) -> int:
         )
     out = _out(args, kind, folder, checkpoint.step, file_latents)
 
-    with native_stderr_to(Path(os.devnull)), stage(console, "generating"):
+    with native_stderr_to(), stage(console, "generating"):
         make_folder(out if kind == "folder" else out.parent, "out")
         from gan import randomness
         from gan.evaluation.scorer import images_of

@@ -13,7 +13,6 @@ Nothing here writes anything.
 import html
 import io
 import numbers
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -182,7 +181,7 @@ class Run:
             ConfigError: where there is no such checkpoint.
         """
         checkpoint = find_checkpoint(self.folder, str(step), Console(stderr=True))
-        with native_stderr_to(Path(os.devnull)):  # what TensorFlow says of the hardware as it is imported
+        with native_stderr_to():  # what TensorFlow says of the hardware as it is imported
             return load_generator(self.config, checkpoint)
 
     def generate(self, num_images: int = 64, seed: int = 0, step: int | str = "last") -> Images:

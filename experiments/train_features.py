@@ -7,7 +7,6 @@ A JSON file beside the weights says from what they were made, also beside those 
 the program, in gan/evaluation/weights.
 """
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,7 +61,7 @@ def main(args: FeatureTraining) -> int:
     dataset = load_dataset("cifar10", args.data.path, "all", records.cache)
     make_folder(out, "out")
     begin, code = time.monotonic(), code_tags()  # before the weights, which git knows, are written
-    with native_stderr_to(Path(os.devnull)):
+    with native_stderr_to():
         if kept is None:
             network = _train(args, dataset, console)
             minutes = round((time.monotonic() - begin) / 60, 1)

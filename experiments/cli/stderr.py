@@ -16,8 +16,8 @@ from experiments.cli.terminal import terminal_stream
 
 
 @contextlib.contextmanager
-def native_stderr_to(file: Path) -> Iterator[None]:
-    """Append to `file` what native code writes to descriptor 2 while the context is entered."""
+def native_stderr_to(file: Path | str = os.devnull) -> Iterator[None]:
+    """Append to a file, by default to none, what native code writes to descriptor 2 while the context is entered."""
     sys.stderr.flush()
     terminal = os.dup(2)
     python_stderr = sys.stderr

@@ -1,9 +1,7 @@
 """Checking the records after a move, or a removal that was interrupted."""
 
-import os
 import sqlite3
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 
@@ -51,7 +49,7 @@ def repair(args: Repair) -> int:
             _forget(records, removed, args.yes, console)
         code = say_left(removed, records, console)
     try:
-        with stage(console, "comparing the records with MLflow"), native_stderr_to(Path(os.devnull)):
+        with stage(console, "comparing the records with MLflow"), native_stderr_to():
             found = check(records)
     except Exception as error:  # whatever MLflow, its database or the network raise
         return _cannot_be_asked(error, records, console)
@@ -78,7 +76,7 @@ def _remove(records: Records, found: Findings, yes: bool, console: Console) -> N
     """Remove MLflow's runs without folders, after asking."""
     count = counted(len(found.without_folder), "run")
     if agreed(f"remove {count} of MLflow, with files: {_some(list(found.without_folder.values()))}?", yes):
-        with native_stderr_to(Path(os.devnull)):
+        with native_stderr_to():
             client = connect(records, tracking_uri(records))
             for run_id in found.without_folder:
                 remove_from_mlflow(client, run_id, tracking_uri(records))

@@ -7,7 +7,6 @@ that, its note of deliveries last, so that whatever breaks off can be finished.
 import contextlib
 import errno
 import fnmatch
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -162,7 +161,7 @@ def _remove_from(records: Records, key: str, run_id: str, done: Removed) -> str:
     if is_gone(sqlite_file(uri)):  # with all that was in it
         return ""
     try:
-        with native_stderr_to(Path(os.devnull)):
+        with native_stderr_to():
             is_marked = remove_from_mlflow(connect(records, uri), run_id, uri)
     except Exception as error:  # whatever MLflow, its database or the network raise: others may still go
         return reason(error, records, uri)

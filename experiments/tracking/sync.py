@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-from pathlib import Path
 
 from rich.console import Console
 
@@ -35,7 +34,7 @@ def deliver(folder: RunFolder, console: Console) -> bool:
         console.print(f"{folder.name}: nothing happened in it yet")
         return True
     try:
-        with folder.owned(), native_stderr_to(Path(os.devnull)):
+        with folder.owned(), native_stderr_to():
             refused = Delivery(folder).deliver()
     except InUse:
         console.print(f"{folder.name}: left alone, its own process is at it")

@@ -1,11 +1,9 @@
 """From settings to a run that can start: its images and its folder."""
 
 import dataclasses
-import os
 import shlex
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -77,7 +75,7 @@ def load_data(config: Config, records: Records, console: Console, facts: dict[st
         ConfigError: if the images cannot be used.
     """
     trained_on = facts["dataset"].get("sha256") if facts is not None else None
-    with warnings.catch_warnings(record=True) as caught, native_stderr_to(Path(os.devnull)):
+    with warnings.catch_warnings(record=True) as caught, native_stderr_to():
         warnings.simplefilter("always", DataWarning)
         data = config.data
         with counted(console, "reading images") as progress:
@@ -107,7 +105,7 @@ def find_extractor(name: str, file: str | None, key: str = KEY) -> Weights:
     Raises:
         InputError: if the weights are not there, cannot be read or cannot be downloaded.
     """
-    with native_stderr_to(Path(os.devnull)):
+    with native_stderr_to():
         return find_weights(name, file, key)
 
 
@@ -226,7 +224,7 @@ def _check_devices(config: Config, records: Records) -> None:
         raise ConfigError("train.jit_compile", "auto or false on several devices, where XLA does not work", True)
     if train.devices != 1:
         use_threads(train.threads)  # before TensorFlow fixes the number
-        with native_stderr_to(Path(os.devnull)):
+        with native_stderr_to():
             from gan.devices import count_devices
 
             if (records.cache / "xla").is_dir():  # it is not made before all else is checked

@@ -52,11 +52,23 @@ class Rows:
 
     def add(self, rows: Iterable[Row]) -> None:
         self.all += rows
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(self.all, key=lambda row: (row["run"], int(row["step"]))))
-        write_atomically(self.file, text.getvalue().encode())
+        write_csv(self.file, self._columns, sorted(self.all, key=lambda row: (row["run"], int(row["step"]))))
+
+
+def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    """Write a CSV file, whole or not at all.
+
+    Args:
+        file: to write; its folder is made.
+        columns: in order.
+        rows: a value by column; columns that a row lacks are empty.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, text.getvalue().encode())
 
 
 def fill(page: str, tables: dict[str, str]) -> str:

@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> int:
     records = Records.at(config.records.root)
     # What XLA has compiled for the trials before, where there is something.
     hardware = use_hardware(config.train, Path(cache) if Path(cache).is_dir() else records.cache)
-    with native_stderr_to(Path("/dev/null")):
+    with native_stderr_to():
         from experiments.training.build import build_update
 
         update = build_update(config, load_data(config, records, Console(quiet=True)).train, hardware.jit_compile)

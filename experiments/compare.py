@@ -25,11 +25,11 @@ from rich.table import Table
 from experiments import ROOT
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
-from experiments.cli.paths import shown
+from experiments.cli.paths import command, shown
 from experiments.cli.progress import Output, say, say_words, stage
 from experiments.records.folders import Records, check_folder, make_folder, new_folder
 from experiments.reports.comparison_figures import LINES, Mark, Sections, Sheet, counts, draw
-from experiments.reports.ending import command, say_next
+from experiments.reports.ending import say_next
 from experiments.reports.figures import COLOURS
 from experiments.reports.groups import (
     MOST_RUNS,

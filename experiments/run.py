@@ -31,6 +31,7 @@ from experiments.cli.entry import FAILED, USAGE_ERROR
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.notify import check_program, notify
 from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again, value_text
+from experiments.cli.paths import command
 from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected, handled
 from experiments.processes.process import PRELOAD, fork_server
@@ -39,7 +40,7 @@ from experiments.records import journal
 from experiments.records.folders import Records, new_folder, read_json
 from experiments.records.overview import Overview, read_runs
 from experiments.records.status import FailureKind, RunState, RunStatus
-from experiments.reports.ending import command, end, end_of_run, say_next
+from experiments.reports.ending import end, end_of_run, say_next
 from experiments.reports.groups import MOST_RUNS
 from experiments.reports.index import refresh
 from experiments.settings.rules import describe, get, text_keys

@@ -16,14 +16,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments import ROOT
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
 from experiments.cli.overrides import as_text
-from experiments.cli.paths import shown
-from experiments.cli.progress import Output, is_live, say, stage
+from experiments.cli.paths import command, shown
+from experiments.cli.progress import Output, is_live, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import Records, check_folder, make_folder, read_json, write_json
+from experiments.reports.ending import say_next
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import Cifar10Place, RecordsConfig
 from experiments.training.facts import code_tags
@@ -86,10 +86,7 @@ def main(args: FeatureTraining) -> int:
     write_json(file.with_suffix(".json"), provenance)
     console.print(f"{extractor.id}: {accuracy:.1%} of the test images; trained in {provenance['minutes']} minutes")
     console.print(f"weights  {shown(file)} ({file.stat().st_size / 1e6:.2f} MB)")
-    say(
-        console,
-        f"next     python {shown(ROOT / 'experiments/run.py')} {as_text(f'eval.extractor_weights={shown(file)}')}",
-    )
+    say_next(console, command(records, "experiments/run.py", as_text(f"eval.extractor_weights={shown(file)}")))
     return 0
 
 

@@ -18,10 +18,10 @@ from rich.console import Console
 from experiments import ROOT
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
-from experiments.cli.paths import shown
+from experiments.cli.paths import command, shown
 from experiments.cli.progress import Output, say, stage
 from experiments.records.folders import Records, make_folder
-from experiments.reports.ending import command, say_next
+from experiments.reports.ending import say_next
 from experiments.reports.index import file_of, refresh
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig

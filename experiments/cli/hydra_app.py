@@ -9,13 +9,13 @@ import os
 from argparse import ArgumentError, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from hydra import initialize_config_dir, version
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.utils import run_job
+from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig
 
@@ -81,18 +81,9 @@ def record(node: DictConfig, folder: Path, task: Callable[[], Result], resumed: 
     callbacks = Callbacks(node)
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         context = HydraContext(GlobalHydra.instance().config_loader(), callbacks)
-    results: list[Result] = []
-    errors: list[Exception] = []
-
-    def job(_: DictConfig) -> None:
-        try:
-            results.append(task())
-        except Exception as error:  # raised below, without the words that Hydra prints about it
-            errors.append(error)
-
     callbacks.on_run_start(config=node, config_name="config")
-    ended = run_job(job, node, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
+    ended = run_job(lambda _: task(), node, job_dir_key="hydra.run.dir", job_subdir_key=None, hydra_context=context)
     callbacks.on_run_end(config=node, config_name="config", job_return=ended)
-    if errors:
-        raise errors[0]
-    return results[0]
+    if ended.status == JobStatus.FAILED:
+        raise ended._return_value  # the property would print words about it
+    return cast(Result, ended.return_value)

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from experiments.cli.paths import command
 from experiments.cli.progress import Output, say, say_words
 from experiments.records.folders import Records
 from experiments.records.status import RunState
-from experiments.reports.ending import command, say_next
+from experiments.reports.ending import say_next
 from experiments.reports.run_rows import SORTS, chosen, disk_use, read_rows
 from experiments.reports.run_table import lines
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting

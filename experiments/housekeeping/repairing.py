@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from experiments.cli import entry
+from experiments.cli.paths import command
 from experiments.cli.progress import Output, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.housekeeping.words import agreed, counted, say_left
 from experiments.records.folders import Records
-from experiments.reports.ending import command, say_next
+from experiments.reports.ending import say_next
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
 from experiments.tracking.address import fix_tracking_uri, public, tracking_uri

@@ -5,9 +5,10 @@ import sys
 from rich.console import Console
 
 from experiments.cli.entry import FAILED, FINISHED
+from experiments.cli.paths import command
 from experiments.cli.progress import LABEL, say_words
 from experiments.records.folders import Records
-from experiments.reports.ending import command, say_next
+from experiments.reports.ending import say_next
 from experiments.tracking.removal import Removed
 from gan.errors import ConfigError
 

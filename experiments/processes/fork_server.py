@@ -9,7 +9,6 @@ each worker of a search would import TensorFlow for itself; its children end wit
 and they have the streams of the server.
 """
 
-import array
 import atexit
 import contextlib
 import gc
@@ -203,17 +202,13 @@ def _receive(client: socket.socket) -> Request:
     _, user, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     if user != os.getuid():
         raise ValueError("of another user")
-    streams = array.array("i")
-    head, messages, _, _ = client.recvmsg(8, socket.CMSG_SPACE(3 * streams.itemsize))
-    for level, kind, content in messages:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            streams.frombytes(content)
+    head, streams, _, _ = socket.recv_fds(client, 8, 3)
     with contextlib.ExitStack() as stack:  # they are closed if there is no request
         for descriptor in streams:
             stack.callback(os.close, descriptor)
         (length,) = struct.unpack("q", head)
         with client.makefile("rb") as stream:
-            request = Request(**json.loads(stream.read(length)), streams=list(streams))
+            request = Request(**json.loads(stream.read(length)), streams=streams)
         stack.pop_all()
         return request
 

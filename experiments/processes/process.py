@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 SERVER = Path(__file__).with_name("fork_server.py")
 ADDRESS = "GAN_FORK_SERVER"  # the environment variable with a server's address, for all processes below it
@@ -24,21 +24,6 @@ ANSWER_SECONDS = 60.0  # for a server to import everything and fork
 PRELOAD = "experiments.training.preload"  # a module that imports all that a run needs
 GO = b"g"  # to a server: its client knows of the process, which may run
 _log = logging.getLogger(__name__)
-
-
-class Process(Protocol):
-    """What is needed of a process; `subprocess.Popen` has it all."""
-
-    pid: int
-    stdin: IO[str] | None
-    stdout: IO[str] | None
-    returncode: int | None
-
-    def poll(self) -> int | None: ...
-    def wait(self, timeout: float | None = None) -> int: ...
-    def send_signal(self, sig: int) -> None: ...
-    def terminate(self) -> None: ...
-    def kill(self) -> None: ...
 
 
 class ForkedProcess:
@@ -120,6 +105,9 @@ class ForkedProcess:
         self._server.close()
 
 
+Process = subprocess.Popen[str] | ForkedProcess
+
+
 def start(
     program: Path,
     arguments: Sequence[str] = (),
@@ -138,7 +126,7 @@ def start(
         arguments: what it gets on its command line.
         stdin: its standard input, as `subprocess.Popen` takes it: a file, `PIPE`, `DEVNULL` or None for ours.
         stdout: its standard output, likewise.
-        stderr: its standard error, likewise, but for `PIPE`.
+        stderr: its standard error, likewise, but not `PIPE` or `STDOUT`.
         environment: its variables; None for those of this process.
         folder: its working directory; None for that of this process.
         new_session: whether it leads a session of its own, so that signals of the terminal spare it.
@@ -322,21 +310,14 @@ def _descriptor(number: int, stream: int | IO[str] | None, stack: contextlib.Exi
         null = os.open(os.devnull, os.O_RDWR)
         stack.callback(os.close, null)
         return null, None
-    if stream == subprocess.STDOUT:
-        raise ValueError("a stream of its own is needed")
     return (stream if isinstance(stream, int) else stream.fileno()), None
 
 
 def _read(server: socket.socket) -> dict[str, Any] | None:
     """Read an answer of a server, None where there is none."""
-    line = b""
-    with contextlib.suppress(OSError):
-        while not line.endswith(b"\n"):
-            part = server.recv(1)  # no more: the next answer is read later
-            if not part:
-                return None
-            line += part
-    if not line.endswith(b"\n"):
-        return None
-    answer: dict[str, Any] = json.loads(line)
-    return answer
+    with contextlib.suppress(OSError), server.makefile("rb", buffering=0) as stream:  # the next answer is read later
+        line = stream.readline()
+        if line.endswith(b"\n"):
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+    return None

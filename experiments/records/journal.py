@@ -264,6 +264,12 @@ def read(file: Path, offset: int) -> Iterator[tuple[Record, int]]:
             yield record, offset
 
 
+def _records(file: Path) -> Iterator[Record]:
+    """Yield all records of a journal; none where a run has written none yet."""
+    if file.exists():
+        yield from (record for record, _ in read(file, 0))
+
+
 def ends_at(file: Path, offset: int) -> bool:
     """Return whether a record of a journal ends at an offset, in bytes; False beyond its end."""
     with open(file, "rb") as stream:
@@ -295,7 +301,7 @@ def score_of(curves: Curves) -> Score | None:
 def step_of_model(file: Path) -> int | None:
     """Return after which update the last generator was saved for MLflow's models; None if none was."""
     step = saved = None
-    for record, _ in read(file, 0):
+    for record in _records(file):
         match record:
             case Scalars(_, at, values) if metric_names.FINAL_FID_PROXY in values:  # stands before the generator
                 step = at
@@ -312,7 +318,7 @@ def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
 def curves(file: Path) -> Curves:
     """Return the steps and values of all metrics, by name."""
     by_metric: Curves = {}
-    for record, _ in read(file, 0):
+    for record in _records(file):
         if isinstance(record, Scalars):
             for key, value in record.values.items():
                 steps, values = by_metric.setdefault(key, ([], []))
@@ -324,7 +330,7 @@ def curves(file: Path) -> Curves:
 def all_tags(file: Path) -> dict[str, str]:
     """Return the run's tags, each with its last value."""
     tags: dict[str, str] = {}
-    for record, _ in read(file, 0):
+    for record in _records(file):
         if isinstance(record, Tags):
             tags |= record.tags
     return tags
@@ -357,7 +363,7 @@ def _last_state(file: Path) -> tuple[RunStatus | None, dict[str, str]]:
     """Return the last status, and the tags since the run was started or resumed."""
     status: RunStatus | None = None
     tags: dict[str, str] = {}
-    for record, _ in read(file, 0) if file.exists() else ():
+    for record in _records(file):
         if isinstance(record, Status):
             status = record.status
             if status == RunStatus.RUNNING:

@@ -1,15 +1,12 @@
 """How programs end: the index of all runs is written anew, and the last line is the command that makes sense now."""
 
-import shlex
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from experiments import ROOT
-from experiments.cli.overrides import as_text
-from experiments.cli.paths import shown
+from experiments.cli.paths import command, shown
 from experiments.cli.progress import say
-from experiments.records.folders import Records, default_root
+from experiments.records.folders import Records
 from experiments.records.overview import Overview, read_run
 from experiments.reports.index import file_of, refresh
 from experiments.reports.run_rows import Row
@@ -50,18 +47,6 @@ def end_of_run(records: Records, console: Console, name: str) -> None:
 def say_next(console: Console, command: str) -> None:
     """Print the command that makes sense now, as the last line of a program."""
     say(console, f"next     {command}")
-
-
-def command(records: Records, program: str, *arguments: str) -> str:
-    """Return a command line as it works in this folder, on these records.
-
-    Args:
-        records: that it works on.
-        program: as experiments/compare.py.
-        arguments: texts among them quoted.
-    """
-    root = [as_text(f"records.root={records.root}")] if records.root != default_root() else []
-    return shlex.join(["python", shown(ROOT / program), *arguments, *root])
 
 
 def _rival(run: Overview, rows: Sequence[Row]) -> Overview | None:

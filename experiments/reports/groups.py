@@ -170,7 +170,7 @@ def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
 def read_compared(folder: RunFolder) -> Compared:
     """Read the settings, facts and curves of a run. Raises ConfigError for damaged records."""
     config, facts = read_records(folder, "run")
-    return Compared(folder, config, facts, journal.curves(folder.journal) if folder.journal.exists() else {})
+    return Compared(folder, config, facts, journal.curves(folder.journal))
 
 
 def lineage(run: Compared) -> str:

@@ -114,10 +114,9 @@ def read_stores(file: Path) -> tuple[dict[str, dict[str, Any]], bool]:
     return {}, True
 
 
-def mark_restored(run: RunFolder) -> bool:
-    """Note in a run's state of deliveries that another host made them; return False where there is no such state."""
-    stores, damaged = read_stores(run.delivery)
+def mark_restored(run: RunFolder) -> None:
+    """Note in a run's state of deliveries that another host made them."""
+    stores, _ = read_stores(run.delivery)
     for state in stores.values():
         state["restored"] = True
     write_json(run.delivery, {"stores": stores})
-    return bool(stores) and not damaged

@@ -60,6 +60,8 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
         raise ValueError(f"the uploaded state is damaged: {error}") from error
     files = {file.name: file for file in (run.delivery, run.facts, run.journal)}
     settings = yaml.safe_load(parts.pop(run.config.name))
+    if not files.keys() < {Path(name).name for name in parts}:  # these, and a checkpoint
+        raise ValueError("the uploaded state is damaged: it lacks a file")
     settings["data"] |= dict(zip(("source", "path"), data, strict=True))
     settings["eval"]["extractor_weights"] = extractor_weights
     for name, part in parts.items():
@@ -67,8 +69,7 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
         file = files.get(base, run.checkpoints.folder / base)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, part)
-    stores = mark_restored(run)
-    assert stores, "a state is uploaded to a run that MLflow has"
+    mark_restored(run)
     write_atomically(run.config, yaml.safe_dump(settings, sort_keys=False).encode())
 
 

@@ -11,13 +11,11 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from experiments import ROOT
-from experiments.cli.overrides import as_text
-from experiments.cli.paths import shown
+from experiments.cli.paths import command
 from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.differences import differences, run_name
-from experiments.records.folders import Records, RunFolder, default_root, write_json
+from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.overview import read_run
 from experiments.settings.rules import put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
@@ -47,9 +45,7 @@ class Run:
     @property
     def resume_command(self) -> str:
         """Return the command that resumes the run."""
-        root = self.folder.records.root
-        extra = [as_text(f"records.root={root}")] if root != default_root() else []
-        return shlex.join(["python", shown(ROOT / "experiments" / "run.py"), f"resume={self.folder.name}", *extra])
+        return command(self.folder.records, "experiments/run.py", f"resume={self.folder.name}")
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _announce(run: Run, hardware: Hardware, start: int, console: Console) -> Non
         say(console, f"from     {shown(Path(train.init_from))}")
     for warning in hardware.warnings:
         warn(console, warning)
-    before = all_tags(run.folder.journal) if run.resumed and run.folder.journal.exists() else {}
+    before = all_tags(run.folder.journal) if run.resumed else {}
     for name, version in versions().items():
         if (former := before.get(name, version)) != version:
             warn(console, f"the run has trained with {name} {former}, and goes on with {version}: results may differ")
@@ -274,7 +274,7 @@ def last_values(folder: RunFolder, step: int) -> dict[str, float]:
         step: the last update that counts.
     """
     last = {}
-    for key, (steps, values) in curves(folder.journal).items() if folder.journal.exists() else ():
+    for key, (steps, values) in curves(folder.journal).items():
         if key in LOSSES_AND_SCORE.values() and (
             before := [v for s, v in zip(steps, values, strict=True) if s <= step]
         ):

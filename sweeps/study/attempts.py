@@ -248,4 +248,4 @@ def score_of(folder: RunFolder) -> float:
 
 def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:
     """Return the steps and in-run scores that a run's journal holds."""
-    return journal.curve(folder.journal, metric_names.FID_PROXY) if folder.journal.exists() else ([], [])
+    return journal.curve(folder.journal, metric_names.FID_PROXY)

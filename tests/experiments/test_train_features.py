@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -32,13 +33,16 @@ def test_a_folder_that_cannot_be_is_said_before_the_training(tmp_path: Path) -> 
 def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
     program: RunProgram, cifar: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "my own, weights"
     common = [f"data.path={cifar}", f"records.root={tmp_path / 'records'}", f"out={out}"]
     done = program("epochs=2", *common, script="experiments/train_features.py")
     assert done.returncode == 0, done.stderr
     file = out / "cifar_cnn.npz"
     weights = find_weights("cifar_cnn", str(file))
     assert weights.id in done.stdout
+    _, _, setting, root = shlex.split(done.stdout.splitlines()[-1].removeprefix("next     "))
+    assert setting == f"eval.extractor_weights='{file}'"
+    assert root == f"records.root='{tmp_path / 'records'}'"
     assert [line.split("  ")[0] for line in done.stdout.splitlines()[:3]] == ["epoch 1/2", "epoch 2/2", "now"]
     provenance = json.loads((out / "cifar_cnn.json").read_text())
     assert provenance["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()

@@ -96,8 +96,8 @@ FAULTS = [
         "hydra-swallows",
         "experiments/cli/hydra_app.py",
         "What a training raises is lost.",
-        "        raise errors[0]\n    return results[0]",
-        "        return None\n    return results[0]",
+        "        raise ended._return_value",
+        "        return None  # type: ignore[return-value]",
         ("tests/experiments/cli/test_hydra_app.py",),
     ),
     Fault(

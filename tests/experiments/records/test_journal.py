@@ -20,12 +20,14 @@ from experiments.records.journal import (
     Status,
     Tags,
     Winner,
+    all_tags,
     curve,
     from_json,
     last_failure,
     last_status,
     read,
     score_of,
+    step_of_model,
     to_json,
 )
 from experiments.records.status import FailureKind, RunStatus
@@ -74,6 +76,11 @@ def test_everything_is_written_in_order_at_once(folder: RunFolder) -> None:
     assert scalars == Scalars(scalars.time, 50, {"train/d_loss": 0.5})
     assert status == Status(status.time, RunStatus.FINISHED)
     assert curve(folder.journal, "train/d_loss") == ([50], [0.5])
+
+
+def test_a_run_that_wrote_no_records_has_no_values(folder: RunFolder) -> None:
+    assert (all_tags(folder.journal), curve(folder.journal, "a"), step_of_model(folder.journal)) == ({}, ([], []), None)
+    assert last_status(folder.journal) is None
 
 
 def test_what_is_there_already_is_not_written_twice(folder: RunFolder) -> None:

@@ -1,5 +1,7 @@
 """The state of a run on its way to another host."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,21 @@ def test_a_damaged_state_is_refused_and_makes_no_run(recorded: RunFolder, tmp_pa
     with pytest.raises(ValueError, match="the uploaded state is damaged"):
         snapshot.unpack(content[: len(content) // 2], there, ("npz", None), None)
     assert not there.config.exists()
+
+
+@pytest.mark.parametrize("lacking", ["step_", "tracking.json"])
+def test_a_state_without_one_of_its_files_is_refused_and_writes_nothing(
+    lacking: str, recorded: RunFolder, tmp_path: Path
+) -> None:
+    there = RunFolder(Records(tmp_path / "there").runs / recorded.name)
+    part = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(snapshot.pack(recorded))) as whole, zipfile.ZipFile(part, "w") as archive:
+        for name in whole.namelist():
+            if not Path(name).name.startswith(lacking):
+                archive.writestr(name, whole.read(name))
+    with pytest.raises(ValueError, match="it lacks a file"):
+        snapshot.unpack(part.getvalue(), there, ("npz", None), None)
+    assert not there.path.exists()
 
 
 def test_a_run_without_a_checkpoint_has_no_state(recorded: RunFolder) -> None:

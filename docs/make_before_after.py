@@ -39,7 +39,7 @@ class Pair:
 def main(args: Pair) -> int:
     records = Records.at(args.records.root)
     runs = [records.find_run(args.before, "before"), records.find_run(args.after, "after")]
-    samples = [run.sample_files(metric_names.SAMPLES) for run in runs]
+    samples = [run.sample_files for run in runs]
     steps = sorted(set(samples[0]) & set(samples[1]))
     if len(steps) < 2:
         raise ConfigError("after", "a run with samples at the steps of the other", args.after)

@@ -20,7 +20,6 @@ from experiments.cli.arguments import with_arguments
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import FolderName, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
-from gan import metric_names
 from gan.errors import ConfigError
 from gan.images import evenly
 
@@ -80,7 +79,7 @@ def _public(text: str, private: dict[str, str]) -> str:
 def _take_samples(run: RunFolder, target: RunFolder) -> None:
     """Copy some samples, the last among them, in few colours."""
     target.samples.mkdir()
-    files = run.sample_files(metric_names.SAMPLES)
+    files = run.sample_files
     for step in evenly(list(files), MOST_STEPS):
         with Image.open(files[step]) as image:
             image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(

@@ -35,9 +35,9 @@ from experiments.reports.groups import (
     MOST_RUNS,
     Compared,
     Group,
+    best_trials,
     comparable,
     differing,
-    find_runs,
     grouped,
     in_words,
     lineage,
@@ -87,7 +87,8 @@ def main(args: Comparison) -> int:
     records = Records.at(args.records.root)
     if args.top is not None and args.study is None:
         raise ConfigError("top", "absent without study=", args.top)
-    folders = find_runs(records, args.run, args.study, args.top or TOP)
+    trials = best_trials(records, args.study, args.top or TOP) if args.study is not None else []
+    folders = list({folder.path: folder for folder in [*records.find_runs(args.run), *trials]}.values())
     if not 2 <= len(folders) <= MOST_RUNS:
         names = ", ".join(folder.name for folder in folders[:NAMED]) or "none"
         if len(folders) > NAMED:

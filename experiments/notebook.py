@@ -31,7 +31,6 @@ from experiments.reports.slider import make_slider
 from experiments.settings.schema import Config
 from experiments.training.facts import read_records, settings
 from experiments.training.generator import find_checkpoint, load_generator, sample_latents
-from gan import metric_names
 from gan.errors import ConfigError
 from gan.images import grid
 
@@ -222,7 +221,7 @@ class Run:
         return f"<Run {self.name}: FID proxy {self.score:.4g} after {self._scored.step:,} updates>"
 
     def _repr_html_(self) -> str:
-        slider = make_slider({self.name: self.folder.sample_files(metric_names.SAMPLES)})
+        slider = make_slider({self.name: self.folder.sample_files})
         page = render(FOLDER / "notebook.html", run=self, scored=self._scored, frames=slider)
         return f'<iframe title="{html.escape(self.name)}" srcdoc="{html.escape(page)}" style="width: 100%; height: {FRAME_HEIGHT}px; border: 0"></iframe>'
 

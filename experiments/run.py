@@ -156,7 +156,7 @@ def _train(run: start.Run, node: DictConfig, notified: str | None, console: Cons
         _end(run, outcome, console)
     if outcome.status == RunStatus.KILLED:
         return entry.stopped_by(caught[0])
-    notify(notified, outcome_in_words(run.folder.name, outcome), lambda words: say_words(console, f"notify   {words}"))
+    notify(notified, outcome_in_words(run.folder.name, outcome), console)
     return 0 if outcome.status == RunStatus.FINISHED else FAILED
 
 

@@ -14,7 +14,6 @@ from experiments.cli.arguments import with_arguments
 from experiments.cli.progress import Output
 from experiments.records.folders import Records
 from experiments.reports.ending import say_next
-from experiments.reports.groups import find_runs
 from experiments.reports.index import refresh
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
@@ -41,7 +40,7 @@ def main(args: Sync) -> int:
     if ALL in args.run:
         runs = [*records.all_studies(), *records.all_runs()]
     else:
-        found = [folder for run in find_runs(records, args.run, None, 0) for folder in with_study(run)]
+        found = [folder for run in records.find_runs(args.run) for folder in with_study(run)]
         runs = list({folder.path: folder for folder in found}.values())
     console = Output(soft_wrap=True, highlight=False, markup=False)
     if not runs:

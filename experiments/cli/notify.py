@@ -4,8 +4,10 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
 
+from rich.console import Console
+
+from experiments.cli.progress import say_words
 from gan.errors import ConfigError, first_line
 
 PLACE = "{}"  # in the command, for the text
@@ -31,13 +33,13 @@ def check_program(key: str, command: str | None) -> None:
         raise ConfigError(key, "a program that is here, and its arguments", command)
 
 
-def notify(command: str | None, text: str, say: Callable[[str], None]) -> None:
+def notify(command: str | None, text: str, console: Console) -> None:
     """Run the user's command with a text, without a shell: on its standard input, and wherever it says {}.
 
     Args:
         command: of the user; None for no program.
         text: what is over, and how it ended.
-        say: called with a line where the program cannot be run or fails: nothing else fails with it.
+        console: where it is said that the program cannot be run or fails: nothing else fails with it.
     """
     if command is None:
         return
@@ -47,8 +49,8 @@ def notify(command: str | None, text: str, say: Callable[[str], None]) -> None:
             words, input=f"{text}\n", capture_output=True, timeout=SECONDS, encoding="utf-8", errors="backslashreplace"
         )
     except (OSError, subprocess.SubprocessError) as error:
-        say(f"{words[0]} was not told: {first_line(error)}")
+        say_words(console, f"notify   {words[0]} was not told: {first_line(error)}")
         return
     if done.returncode:
         last = [f"exit code {done.returncode}", *done.stderr.strip().splitlines()][-1]
-        say(f"{words[0]} failed when it was told: {last}")
+        say_words(console, f"notify   {words[0]} failed when it was told: {last}")

@@ -195,22 +195,15 @@ def _has_number(text: str, multirun: bool) -> bool:
     return any(isinstance(number, int | float) for number in values)
 
 
-def range_values(sweep: RangeSweep, start: int = 0, count: int | None = None) -> list[int | float]:
+def range_values(sweep: RangeSweep) -> list[int | float]:
     """Return the values of a range, computed in decimals: 0.3 where floating point gives 0.30000000000000004.
 
-    Args:
-        sweep: the range.
-        start: index of the first value that is returned.
-        count: the number of values that are returned; None for all from `start` on.
-
-    Returns:
-        Integers if start and step of the range are integers, else floats.
+    They are integers if start and step of the range are, else floats.
     """
     first, step = exact(sweep.start or 0), exact(sweep.step)
     whole = isinstance(sweep.start or 0, int) and isinstance(sweep.step, int)
     number = int if whole else float
-    last = range_length(sweep) if count is None else start + count
-    return [number(first + k * step) for k in range(start, last)]
+    return [number(first + k * step) for k in range(range_length(sweep))]
 
 
 def range_length(sweep: RangeSweep) -> int:

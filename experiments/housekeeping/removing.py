@@ -22,7 +22,6 @@ from experiments.records.overview import (
     read_run,
     size_of,
 )
-from experiments.reports.groups import find_runs
 from experiments.reports.index import refresh
 from experiments.settings.rules import NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
@@ -51,7 +50,7 @@ def remove(args: Removal) -> int:
         raise ConfigError("run", "a name, as long as a removal is not finished", "last", remedy)
     if not args.run and args.study is None:
         raise ConfigError("run", "given", None, "python experiments/runs.py lists them")
-    runs = [read_run(folder) for folder in find_runs(records, references, None, 0)]
+    runs = [read_run(folder) for folder in records.find_runs(references)]
     search = find_searches(records, args.study)[0] if args.study is not None else None
     if search is not None:
         runs = list({run.name: run for run in [*search.runs, *runs]}.values())

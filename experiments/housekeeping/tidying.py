@@ -38,19 +38,18 @@ def tidy(args: Tidying) -> int:
     searches = find_searches(records, args.study)
     if args.paused and args.study is None:
         raise ConfigError("paused", "false without study=<name>, whose trials are meant", True)
-    verb = "would free" if args.dry_run else "freed"
-    freed = sum(_tidy_search(search, args, verb, console) for search in searches)
+    freed = sum(_tidy_search(search, args, console) for search in searches)
     code = entry.FINISHED
     if args.study is None:
         more, code = _tidy_rest(records, args.dry_run, console)
         freed += more
     if not args.dry_run:
         refresh(records, console)
-    say_words(console, f"{'would' if args.dry_run else 'freed':<9}{'free ' if args.dry_run else ''}{in_bytes(freed)}")
+    say_words(console, f"{'would    free ' if args.dry_run else 'freed    '}{in_bytes(freed)}")
     return code
 
 
-def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> int:
+def _tidy_search(search: Search, args: Tidying, console: Console) -> int:
     """Free what nothing needs of a search, say so, and return the bytes."""
     if is_in_use(search.folder):
         if args.study is not None:
@@ -83,7 +82,7 @@ def _tidy_search(search: Search, args: Tidying, verb: str, console: Console) -> 
             )
             if not agreed(f"free the checkpoints of {counted(len(paused), 'paused trial')}?", args.yes):
                 unneeded = [each for each in unneeded if each.why != PAUSED]
-        return free(unneeded, f"{verb} by python experiments/runs.py tidy")
+        return free(unneeded, "freed by python experiments/runs.py tidy")
 
 
 def _tidy_rest(records: Records, dry_run: bool, console: Console) -> tuple[int, int]:

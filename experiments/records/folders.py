@@ -3,11 +3,12 @@
 import contextlib
 import datetime
 import errno
+import fnmatch
 import itertools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from experiments import ROOT
 from experiments.settings.rules import FolderName, Utf8, is_utf8, stray_character
+from gan import metric_names
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoints
 from gan.errors import ConfigError, first_line
@@ -29,6 +31,13 @@ LOOK_SECONDS = 1.0  # that a list holds a run's lock at most, to see whether it 
 
 class InUse(ConfigError):
     """Another process trains or delivers the run, or searches the study."""
+
+
+def sqlite_uri(file: Path) -> str:
+    """Return the address of an SQLite file in SQLAlchemy's words."""
+    # SQLAlchemy takes what follows a ? for options, and decodes %.
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}"
 
 
 def default_root() -> Path:
@@ -70,10 +79,11 @@ class RunFolder:
     def samples(self) -> Path:
         return self.path / "samples"
 
-    def sample_files(self, key: str) -> dict[int, Path]:
-        """Return the sample grids under a name, by step, in order; files that somebody else put there are none."""
-        files = sorted(self.samples.glob(f"{key}_*.png"))
-        matches = {file: re.fullmatch(rf"{re.escape(key)}_(\d+)", file.stem) for file in files}
+    @property
+    def sample_files(self) -> dict[int, Path]:
+        """The sample grids by step, in order; files that somebody else put there are none."""
+        files = sorted(self.samples.glob(f"{metric_names.SAMPLES}_*.png"))
+        matches = {file: re.fullmatch(rf"{metric_names.SAMPLES}_(\d+)", file.stem) for file in files}
         return {int(match[1]): file for file, match in matches.items() if match}
 
     @property
@@ -170,7 +180,7 @@ class Records:
     @property
     def studies_address(self) -> str:
         """The address of `studies_database` in SQLAlchemy's words."""
-        return "sqlite:///" + str(self.studies_database).replace("%", "%25").replace("?", "%3F")
+        return sqlite_uri(self.studies_database)
 
     @property
     def cache(self) -> Path:
@@ -225,6 +235,24 @@ class Records:
     def all_studies(self) -> list[RunFolder]:
         """Return the folders of all studies, by name; each is recorded as a run that others are part of."""
         return [RunFolder(p) for p in sorted(self.studies.glob("*/")) if (p / "run.json").is_file()]
+
+    def find_runs(self, references: Sequence[str]) -> list[RunFolder]:
+        """Find the runs that references or patterns of names fit, in order and each once.
+
+        Raises:
+            ConfigError: for a reference that no run fits.
+        """
+        runs = []
+        for reference in references:
+            is_folder = os.sep in reference and Path(os.path.expanduser(reference)).is_dir()
+            if any(letter in reference for letter in "*?[") and not is_folder:
+                matching = [run for run in self.all_runs() if fnmatch.fnmatch(run.name, reference)]
+                if not matching:
+                    raise ConfigError("run", "a pattern that some run's name matches", reference)
+                runs += sorted(matching, key=lambda run: run.name)
+            else:
+                runs.append(self.find_run(reference, "run"))
+        return list({run.path: run for run in runs}.values())
 
     def find_run(self, reference: str, key: str = "resume") -> RunFolder:
         """Find the run that a reference names.

@@ -1,8 +1,6 @@
 """What a comparison of runs needs: settings, curves, scores, samples, and whether they may be compared."""
 
 import csv
-import fnmatch
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +21,10 @@ from gan.images import evenly
 
 MOST_RUNS = 18  # runs that colours and lines can tell apart
 NAMED = 3  # settings in the name of a group, at most
-IMAGES = "fid_proxy_images"  # tag: how many images were scored, as `2000 in the run, 5000 at the end`
 MEASURED = {"eval.num_images", "eval.final_num_images"}  # settings that say how runs are scored, not what they are
-ALIKE = {  # tags that must be equal in all runs, and what they say
+ALIKE = {  # tags that must be equal in all runs, beside the numbers of scored images
     "fid_proxy_id": "extractor",
     "dataset_sha256": "images",
-    IMAGES: "numbers of scored images",
 }
 
 
@@ -57,7 +53,7 @@ class Compared:
     @cached_property
     def samples(self) -> dict[int, Path]:
         """Samples of the latents that all runs share, by step."""
-        return self.folder.sample_files(metric_names.SAMPLES)
+        return self.folder.sample_files
 
     def value(self, metric: str) -> float | None:
         """Return the last value of a metric, of the in-run score the mean of the last three, as in a search.
@@ -110,36 +106,6 @@ class Group:
     def summary(self, metric: str) -> str:
         """Return mean ± sample standard deviation over seeds, as text."""
         return mean_and_std(self.values(metric), digits=4)
-
-
-def find_runs(records: Records, references: Sequence[str], study: str | None, top: int) -> list[RunFolder]:
-    """Find the runs of a comparison.
-
-    Args:
-        records: where they are looked for.
-        references: ids, names, folders or patterns of names.
-        study: whose best trials are added; None for no trials.
-        top: how many trials.
-
-    Returns:
-        The runs in order, each once.
-
-    Raises:
-        ConfigError: for a reference that no run fits.
-    """
-    runs = []
-    for reference in references:
-        is_folder = os.sep in reference and Path(os.path.expanduser(reference)).is_dir()
-        if any(letter in reference for letter in "*?[") and not is_folder:
-            matching = [run for run in records.all_runs() if fnmatch.fnmatch(run.name, reference)]
-            if not matching:
-                raise ConfigError("run", "a pattern that some run's name matches", reference)
-            runs += sorted(matching, key=lambda run: run.name)
-        else:
-            runs.append(records.find_run(reference, "run"))
-    if study is not None:
-        runs += best_trials(records, study, top)
-    return list({run.path: run for run in runs}.values())
 
 
 def best_trials(records: Records, study: str, top: int) -> list[RunFolder]:
@@ -198,28 +164,39 @@ def comparable(runs: Sequence[Compared]) -> list[Compared]:
     Raises:
         ConfigError: where scores must not be compared, with every difference.
     """
-    if all(tag == IMAGES for tag in _differences(runs)):
+    differences = _differences(runs)
+    if not differences and not _final_alike(runs):
         runs = _with_equal_counts(runs)
-    if differences := _differences(runs):
+    if len({_counts(run) for run in runs}) > 1 and not _final_alike(runs):
+        differences.append(_difference(runs, "numbers of scored images", [_counts(run) for run in runs]))
+    if differences:
         names = ", ".join(run.name for run in runs)
-        raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences.values()))
+        raise ConfigError("run", "runs whose scores can be compared", names, ". ".join(differences))
     return list(runs)
 
 
-def _differences(runs: Sequence[Compared]) -> dict[str, str]:
+def _differences(runs: Sequence[Compared]) -> list[str]:
     """Return why scores must not be compared, a sentence for each tag of ALIKE in which runs differ."""
-    differences = {}
-    for tag, meaning in ALIKE.items():
-        if tag == IMAGES and not in_run_alike(runs) and _final_alike(runs):
-            continue
-        by_value: dict[str, list[str]] = {}
-        for run in runs:
-            by_value.setdefault(str(run.facts["tags"].get(tag, "unknown")), []).append(run.name)
-        if len(by_value) > 1:
-            words = {str(run.facts["tags"].get(tag, "unknown")): _in_words(run, tag) for run in runs}
-            sides = "; ".join(f"{', '.join(names)}: {words[value]}" for value, names in by_value.items())
-            differences[tag] = f"{meaning} differ: {sides}"
-    return differences
+    return [
+        _difference(runs, meaning, [_in_words(run, tag) for run in runs])
+        for tag, meaning in ALIKE.items()
+        if len({run.facts["tags"].get(tag, "unknown") for run in runs}) > 1
+    ]
+
+
+def _difference(runs: Sequence[Compared], meaning: str, values: Sequence[str]) -> str:
+    """Return a sentence that names the runs of each value.
+
+    Args:
+        runs: of the comparison.
+        meaning: what differs.
+        values: in words, one a run.
+    """
+    by_value: dict[str, list[str]] = {}
+    for run, value in zip(runs, values, strict=True):
+        by_value.setdefault(value, []).append(run.name)
+    sides = "; ".join(f"{', '.join(names)}: {value}" for value, names in by_value.items())
+    return f"{meaning} differ: {sides}"
 
 
 def _with_equal_counts(runs: Sequence[Compared]) -> list[Compared]:
@@ -237,12 +214,8 @@ def _with_equal_counts(runs: Sequence[Compared]) -> list[Compared]:
         if run.config.eval.final_num_images == most:
             equal.append(run)
         elif scores.get(metric_names.FINAL_FID_PROXY, ([None], []))[0][-1] == last:
-            counts = f"{run.config.eval.num_images} in the run, {most} at the end"
-            tags = {**run.facts["tags"], IMAGES: counts}
             config = replace(run.config, eval=replace(run.config.eval, final_num_images=most))
-            equal.append(
-                replace(run, config=config, facts={**run.facts, "tags": tags}, curves={**run.curves, **scores})
-            )
+            equal.append(replace(run, config=config, curves={**run.curves, **scores}))
         else:
             count = f"{run.config.eval.final_num_images:,}"
             remedy = f"python experiments/evaluate.py {run.name} num_images={most} scores it with as many"
@@ -252,13 +225,17 @@ def _with_equal_counts(runs: Sequence[Compared]) -> list[Compared]:
 
 def in_run_alike(runs: Sequence[Compared]) -> bool:
     """Return whether the scores during the runs are of equally many images."""
-    return len({str(run.facts["tags"].get(IMAGES, "")).partition(",")[0] for run in runs}) <= 1
+    return len({run.config.eval.num_images for run in runs}) <= 1
 
 
 def _final_alike(runs: Sequence[Compared]) -> bool:
     """Return whether all runs have a score at the end, of equally many images."""
-    counts = {str(run.facts["tags"].get(IMAGES, "")).partition(",")[2] for run in runs}
+    counts = {run.config.eval.final_num_images for run in runs}
     return len(counts) == 1 and all(run.value(metric_names.FINAL_FID_PROXY) is not None for run in runs)
+
+
+def _counts(run: Compared) -> str:
+    return f"{run.config.eval.num_images} in the run, {run.config.eval.final_num_images} at the end"
 
 
 def _in_words(run: Compared, tag: str) -> str:

@@ -21,7 +21,6 @@ from experiments.records.status import RunState
 from experiments.reports.run_rows import Row, read_rows, settings_in_words
 from experiments.tracking.address import serve_command
 from experiments.tracking.delivery import Delivery
-from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import ConfigError, explained
 
@@ -165,7 +164,7 @@ def _pictures(run: Overview | None) -> tuple[Path | None, Path | None]:
     """Return a run's newest samples, and the animation that ends with them; each None where there is none."""
     if run is None:
         return None, None
-    samples = run.folder.sample_files(metric_names.SAMPLES)
+    samples = run.folder.sample_files
     still = samples[max(samples)] if samples else None
     animation = run.folder.path / "samples.gif"
     if not animation.is_file():

@@ -37,20 +37,18 @@ class Slider:
         return htmlsafe_json_dumps({"steps": self.steps, "frames": [each[:-1] for each in self.frames.values()]})
 
 
-def make_slider(
-    samples: Mapping[str, Mapping[int, Path]], keys: Mapping[str, str] | None = None, most: int = MOST_STEPS
-) -> Slider | None:
-    """Return a slider over the steps that all runs have samples of.
+def make_slider(samples: Mapping[str, Mapping[int, Path]], keys: Mapping[str, str] | None = None) -> Slider | None:
+    """Return a slider over at most MOST_STEPS of the steps that all runs have samples of.
 
     Args:
         samples: files by step, by the name of the run.
         keys: of runs that charts mark, by name.
-        most: steps, evenly chosen, the last always among them.
 
     Returns:
         The slider; None where no step is common to all.
     """
-    steps = evenly(sorted(set.intersection(*(set(files) for files in samples.values()))) if samples else [], most)
+    common = set.intersection(*(set(files) for files in samples.values())) if samples else set()
+    steps = evenly(sorted(common), MOST_STEPS)
     if not steps:
         return None
     frames = {name: [as_jpeg(files[step]) for step in steps] for name, files in samples.items()}

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from experiments import ROOT
 from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
-from experiments.records.folders import Records
+from experiments.records.folders import Records, sqlite_uri
 from experiments.tracking.ui_address import HOST, PORT, ui_address
 from gan.errors import ConfigError, without_password
 
@@ -43,13 +43,6 @@ def fix_tracking_uri() -> None:
 def database_uri(records: Records) -> str:
     """Return the address of the SQLite file under the records' root."""
     return sqlite_uri(records.database)
-
-
-def sqlite_uri(file: Path) -> str:
-    """Return the address of an SQLite file."""
-    # SQLAlchemy takes what follows a ? for options, and decodes %.
-    path = str(file).replace("%", "%25").replace("?", "%3F")
-    return f"sqlite:///{path}"
 
 
 def sqlite_file(uri: str) -> Path | None:

@@ -9,9 +9,16 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from experiments.records.folders import Records, make_folder
-from experiments.tracking.address import TRACKING_URI, sqlite_file, sqlite_uri, tracking_uri
-from experiments.tracking.experiment import DEFAULT_COLUMNS, VIEW, VIEW_TAG, differing_settings, experiment_tags
+from experiments.records.folders import Records, make_folder, sqlite_uri
+from experiments.tracking.address import TRACKING_URI, sqlite_file, tracking_uri
+from experiments.tracking.experiment import (
+    DEFAULT_COLUMNS,
+    EXPERIMENT,
+    VIEW,
+    VIEW_TAG,
+    differing_settings,
+    experiment_tags,
+)
 from experiments.tracking.relocation import artifacts_of, own_default_experiment, relocate
 
 if TYPE_CHECKING:
@@ -22,7 +29,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-EXPERIMENT = "gan"
 ROOT_TAG = "records_root"  # of a run: the folder of its records, as several may share a store
 OWN_DATABASE = "mlflow.db"  # the records' own database in the note of deliveries: they may be moved
 UNFINISHED = ".unfinished-mlflow-"  # begins the names of a database that is being made
@@ -81,7 +87,7 @@ def connect(records: Records, uri: str) -> "MlflowClient":
         else:
             os.environ[TRACKING_URI] = before
         client = mlflow.MlflowClient(uri)
-        if file is not None and (former := relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)):
+        if file is not None and (former := relocate(file, copies=file == records.database)):
             _log.info(
                 "the records were in %s; the places of files in MLflow's database were corrected",
                 ", ".join(map(str, former)),

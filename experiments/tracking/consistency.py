@@ -10,9 +10,8 @@ import yaml
 from experiments.records.folders import Records, RunFolder, read_json
 from experiments.records.overview import is_in_use, read_best
 from experiments.tracking.address import sqlite_file, tracking_uri
-from experiments.tracking.connection import EXPERIMENT, ROOT_TAG, connect, get_run, is_gone, own_experiments
+from experiments.tracking.connection import ROOT_TAG, connect, get_run, is_gone, own_experiments
 from experiments.tracking.delivery import Delivery
-from experiments.tracking.experiment import VIEW_TAG
 from experiments.tracking.relocation import relocate
 from gan.errors import ConfigError
 
@@ -48,7 +47,7 @@ def correct_places(records: Records) -> list[Path]:
     file = sqlite_file(tracking_uri(records))
     if file is None or is_gone(file):
         return []
-    return relocate(file, EXPERIMENT, VIEW_TAG, copies=file == records.database)
+    return relocate(file, copies=file == records.database)
 
 
 def check(records: Records) -> Findings:

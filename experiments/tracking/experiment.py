@@ -21,6 +21,7 @@ EXPERIMENT_NOTE = f"""GANs. `{metric_names.FID_PROXY}`: lower is better; compare
 `python sweeps/optuna_search.py`; a study's trials are below it. `{metric_names.FINAL_FID_PROXY}` is of more images, at the end.
 """
 VIEW = "scores"  # the UI's name for the saved view
+EXPERIMENT = "gan"  # that runs go to by default
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 SCORE_COLUMN = f"metrics.`{metric_names.FINAL_FID_PROXY}`"  # that the list is sorted by
 SETTING_COLUMNS = 6  # of the view, at most
@@ -29,7 +30,7 @@ DEFAULT_COLUMNS = ("model.bn_momentum", "model.leaky_relu_alpha", "train.label_n
 LOOKED_AT = 200  # the newest runs, whose settings are compared
 
 
-def experiment_tags(settings: Sequence[str] = ()) -> dict[str, str]:
+def experiment_tags(settings: Sequence[str]) -> dict[str, str]:
     """Return what the UI shows of the experiment.
 
     Args:

@@ -5,6 +5,8 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from experiments.tracking.experiment import EXPERIMENT, VIEW_TAG
+
 ARTIFACTS = "artifacts"  # the folder beside the database that our experiments are made with
 PLACES = (  # tables and columns of MLflow's
     ("experiments", "artifact_location"),
@@ -31,15 +33,13 @@ def own_default_experiment(database: Path) -> None:
         )
 
 
-def relocate(database: Path, name: str, tag: str, copies: bool) -> list[Path]:
+def relocate(database: Path, copies: bool) -> list[Path]:
     """Let every place that a database has below its former folders be below its folder.
 
     A former folder is recognized by the experiments that this program made in it.
 
     Args:
         database: an SQLite file with MLflow's tables.
-        name: of the experiment that runs go to by default.
-        tag: that our other experiments have.
         copies: whether the folder counts as former where its artifacts are still there, as those of a copy's original.
 
     Returns:
@@ -47,7 +47,7 @@ def relocate(database: Path, name: str, tag: str, copies: bool) -> list[Path]:
     """
     here = database.parent
     with contextlib.closing(sqlite3.connect(database, timeout=SECONDS)) as connection, connection:
-        former = [folder for folder in _roots(connection, name, tag) if folder != here]
+        former = [folder for folder in _roots(connection) if folder != here]
         former = [folder for folder in former if copies or not (folder / ARTIFACTS).exists()]
         if former:
             connection.execute("BEGIN IMMEDIATE")
@@ -58,11 +58,11 @@ def relocate(database: Path, name: str, tag: str, copies: bool) -> list[Path]:
     return former
 
 
-def _roots(connection: sqlite3.Connection, name: str, tag: str) -> list[Path]:
+def _roots(connection: sqlite3.Connection) -> list[Path]:
     rows = connection.execute(
         "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE ? AND"
         " (experiment_id = 0 OR name = ? OR experiment_id IN (SELECT experiment_id FROM experiment_tags WHERE key = ?))",
-        (f"file:///%/{ARTIFACTS}", name, tag),
+        (f"file:///%/{ARTIFACTS}", EXPERIMENT, VIEW_TAG),
     )
     return [Path(unquote(urlsplit(place).path)).parent for (place,) in rows]
 

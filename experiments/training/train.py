@@ -364,7 +364,7 @@ def _final_records(run: Run, trainer: "Trainer", journal: Journal) -> None:
     )
 
     animation = folder.path / "samples.gif"
-    frames = folder.sample_files(metric_names.SAMPLES)
+    frames = folder.sample_files
     steps = images.evenly(list(frames), MOST_FRAMES)
     if steps:  # none where the run was trained elsewhere
         images.save_animation(animation, [frames[step] for step in steps], [f"step {step:,}" for step in steps])

@@ -11,7 +11,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.reports.page import render
 from experiments.reports.slider import as_jpeg
-from gan import metric_names
 from gan.arrays import write_atomically
 from gan.errors import first_line
 from sweeps.analysis import trial_rows
@@ -130,7 +129,7 @@ class LivePage:
 
 def _sample_image(plan: Plan, trial: FrozenTrial) -> tuple[int, str, str]:
     """Return a running trial's number, what it is called, and its newest samples as the source of an <img>."""
-    samples = attempts.run_of(plan, trial).sample_files(metric_names.SAMPLES)
+    samples = attempts.run_of(plan, trial).sample_files
     newest = max(samples, default=None)
     words = f"trial {attempts.origin(trial)}" + (f", step {newest:,}" if newest is not None else "")
     return attempts.origin(trial), words, as_jpeg(samples[newest]) if newest is not None else ""

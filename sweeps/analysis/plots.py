@@ -17,7 +17,6 @@ from experiments.cli.progress import short_names
 from experiments.reports import figures
 from experiments.reports.charts import Chart, escaped
 from experiments.reports.slider import as_jpeg
-from gan import metric_names
 from gan.images import read_pixels
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import table_text
@@ -178,7 +177,7 @@ def _draw_sample_map(plan: Plan, done: Sequence[FrozenTrial]) -> Figure:
 
 def last_samples(plan: Plan, trial: FrozenTrial) -> Path | None:
     """Return the last samples of the latents that all runs share, None if there are none."""
-    samples = attempts.run_of(plan, trial).sample_files(metric_names.SAMPLES)
+    samples = attempts.run_of(plan, trial).sample_files
     return samples[max(samples)] if samples else None
 
 

@@ -18,7 +18,6 @@ from experiments.reports.page import render
 from experiments.reports.slider import Slider, make_slider
 from experiments.reports.stills import with_still
 from experiments.tracking.address import serve_command
-from gan import metric_names
 from gan.arrays import write_atomically
 from sweeps.analysis import plots
 from sweeps.analysis.champion import Winner, find_winner
@@ -232,4 +231,4 @@ def _frames(plan: Plan, trials: Sequence[FrozenTrial], comparison: Comparison | 
 
 
 def _samples(run: RunFolder) -> dict[int, Path]:
-    return run.sample_files(metric_names.SAMPLES)
+    return run.sample_files

@@ -117,5 +117,4 @@ def _search(plan: Plan, arguments: list[str], console: Output, learned: Learned)
 
 
 def _notify(plan: Plan, words: str, console: Output) -> None:
-    text = f"Study {plan.search.study}: {words}"
-    notify(plan.search.notify, text, lambda words: say_words(console, f"notify   {words}"))
+    notify(plan.search.notify, f"Study {plan.search.study}: {words}", console)

@@ -18,9 +18,9 @@ from experiments.records.journal import Journal
 from experiments.reports.groups import (
     Compared,
     Group,
+    best_trials,
     common_steps,
     differing,
-    find_runs,
     grouped,
     marks,
     read_compared,
@@ -75,7 +75,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_runs_that_differ_in_the_seed_alone_stand_together(root: Path) -> None:
-    runs = [read_compared(folder) for folder in find_runs(Records(root), ["b", "a-*", "a-seed-0"], None, 5)]
+    runs = [read_compared(folder) for folder in Records(root).find_runs(["b", "a-*", "a-seed-0"])]
     assert [run.name for run in runs] == ["b", "a-seed-0", "a-seed-1"]
     groups = grouped(runs)
     assert [group.name for group in groups] == ["bn_momentum 0.9", "bn_momentum 0.8"]
@@ -267,9 +267,8 @@ def test_where_many_settings_differ_the_names_of_runs_are_shorter() -> None:
 
 
 def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root: Path, tmp_path: Path) -> None:
-    facts = json.loads((root / "runs" / "b" / "run.json").read_text())
-    facts["tags"]["fid_proxy_images"] = "7 in the run, 5000 at the end"
-    (root / "runs" / "b" / "run.json").write_text(json.dumps(facts))
+    config = root / "runs" / "b" / "config.yaml"
+    config.write_text(config.read_text().replace("num_images: 2000", "num_images: 7"))
     out = tmp_path / "page"
     assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0
     page = (out / "compare.html").read_text()
@@ -283,9 +282,6 @@ def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root:
 def test_a_run_that_was_scored_again_with_as_many_images_is_compared_by_that(root: Path, tmp_path: Path) -> None:
     """A winner of search=quick beside a run by itself."""
     folder = RunFolder(root / "runs" / "b")
-    facts = json.loads(folder.facts.read_text())
-    facts["tags"]["fid_proxy_images"] = "7 in the run, 20 at the end"
-    folder.facts.write_text(json.dumps(facts))
     config = folder.config.read_text().replace("final_num_images: 5000", "final_num_images: 20")
     folder.config.write_text(config.replace("num_images: 2000", "num_images: 7"))
     wanted = Comparison(run=["a-*", "b"], out=str(tmp_path / "page"), records=RecordsConfig(root=str(root)))
@@ -293,7 +289,7 @@ def test_a_run_that_was_scored_again_with_as_many_images_is_compared_by_that(roo
     with pytest.raises(ConfigError, match=remedy):
         main(wanted)
     journal = Journal(folder)
-    scorer = facts["tags"]["fid_proxy_id"]
+    scorer = json.loads(folder.facts.read_text())["tags"]["fid_proxy_id"]
     journal.late_scalars(40, {f"evaluate/{scorer}/5000/{name}": 11.0 for name in ("fid_proxy", "kid_proxy")})
     journal.close()
     assert main(wanted) == 0
@@ -405,14 +401,16 @@ def test_real_images_that_are_gone_are_said_so(root: Path, tmp_path: Path) -> No
 
 def test_unlike_runs_are_refused_with_every_difference(root: Path, tmp_path: Path) -> None:
     facts = json.loads((root / "runs" / "b" / "run.json").read_text())
-    facts["tags"] |= {"fid_proxy_id": "other-1", "fid_proxy_images": "7 in the run"}
+    facts["tags"] |= {"fid_proxy_id": "other-1"}
     (root / "runs" / "b" / "run.json").write_text(json.dumps(facts))
+    config = root / "runs" / "b" / "config.yaml"
+    config.write_text(re.sub(r"num_images: \d+", "num_images: 7", config.read_text()))
     with pytest.raises(ConfigError) as caught:
         main(Comparison(run=["a-*", "b"], out=str(tmp_path / "x"), records=RecordsConfig(root=str(root))))
     text = str(caught.value)
     assert "extractor differ: a-seed-0, a-seed-1: cifar_cnn-" in text
     assert "; b: other-1" in text
-    assert "b: 7 in the run" in text
+    assert "b: 7 in the run, 7 at the end" in text
     assert ". images differ" not in text
     assert not (tmp_path / "x").exists()
 
@@ -448,8 +446,7 @@ def test_the_best_trials_of_a_search(root: Path) -> None:
     ]
     with open(study / "trials.csv", "w", newline="") as stream:
         csv.writer(stream).writerows([("state", "score", "run"), *rows])
-    folders = find_runs(Records(root), ["a-seed-0"], "gan", 2)
-    assert [run.name for run in folders] == ["a-seed-0", "b", "a-seed-1"]
+    assert [run.name for run in best_trials(Records(root), "gan", 2)] == ["b", "a-seed-1"]
 
 
 def test_a_table_of_trials_that_was_saved_by_another_program_is_one_line(root: Path) -> None:
@@ -458,7 +455,7 @@ def test_a_table_of_trials_that_was_saved_by_another_program_is_one_line(root: P
     (study / "run.json").write_text("{}")
     (study / "trials.csv").write_text("trial;state;score;run\n0;COMPLETE;9;b\n")
     with pytest.raises(ConfigError, match=r"study must be one with undamaged records; got 'gan' \(.*trials.csv is"):
-        find_runs(Records(root), [], "gan", 2)
+        best_trials(Records(root), "gan", 2)
 
 
 def test_the_last_line_names_the_records_of_the_better_run(

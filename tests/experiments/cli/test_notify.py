@@ -1,10 +1,12 @@
 """The user's program that is told when something long is over."""
 
+import io
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import NARROW, RunProgram
+from rich.console import Console
 
 from experiments.cli.compose import compose_config
 from experiments.cli.notify import check_program, notify
@@ -21,21 +23,21 @@ def test_the_text_arrives_as_it_is_without_a_shell(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     script = tmp_path / "told.py"
     script.write_text("import sys; open('told', 'w').write('|'.join([*sys.argv[1:], sys.stdin.read()]))")
-    said: list[str] = []
-    notify(f"{sys.executable} '{script}' --title 'A search' 'It says: {{}}'", TEXT, said.append)
+    console = Console(file=io.StringIO(), record=True)
+    notify(f"{sys.executable} '{script}' --title 'A search' 'It says: {{}}'", TEXT, console)
     assert Path("told").read_text() == f"--title|A search|It says: {TEXT}|{TEXT}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["told", "told.py"]
-    assert said == []
+    assert console.export_text() == ""
 
 
 def test_what_cannot_be_told_is_one_line_and_no_failure(tmp_path: Path) -> None:
-    said: list[str] = []
-    notify(None, TEXT, said.append)
-    notify(str(tmp_path / "nobody"), TEXT, said.append)
-    notify(f"{sys.executable} -c 'import sys; sys.exit(\"no display\")'", TEXT, said.append)
-    assert len(said) == 2
-    assert said[0].startswith(f"{tmp_path}/nobody was not told: ")
-    assert said[1] == f"{sys.executable} failed when it was told: no display"
+    console = Console(file=io.StringIO(), record=True)
+    notify(None, TEXT, console)
+    notify(str(tmp_path / "nobody"), TEXT, console)
+    notify(f"{sys.executable} -c 'import sys; sys.exit(\"no display\")'", TEXT, console)
+    first, second = console.export_text().splitlines()
+    assert first.startswith(f"notify   {tmp_path}/nobody was not told: ")
+    assert second == f"notify   {sys.executable} failed when it was told: no display"
 
 
 def test_the_home_of_the_user_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +45,7 @@ def test_the_home_of_the_user_is_known(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "tell").write_text('#!/bin/sh\ncat > "$1"\n')
     (tmp_path / "tell").chmod(0o755)
     check_program("notify", "~/tell ~/told")
-    notify("~/tell ~/told", "it is over", pytest.fail)
+    notify("~/tell ~/told", "it is over", Console(file=io.StringIO()))
     assert (tmp_path / "told").read_text() == "it is over\n"
 
 

@@ -183,7 +183,7 @@ def test_samples_are_files_with_a_step(tmp_path: Path) -> None:
     run.samples.mkdir()
     for name in ("samples_00000300", "samples_00000020", "samples_best", "samples_1_2", "samples_"):
         (run.samples / f"{name}.png").touch()
-    assert list(run.sample_files("samples")) == [20, 300]
+    assert list(run.sample_files) == [20, 300]
 
 
 def test_last_is_a_run_that_somebody_started(tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ def test_a_folder_may_move_into_itself_or_out(former: str, here: str, tmp_path: 
         rows = [(1, "gan", (before / "artifacts").as_uri()), (2, "a", f"{before}/2"), (3, "b", "file:///b/artifacts")]
         rows.append((4, "c", (now / "artifacts" / "4").as_uri()))  # made here, before the others were put right
         connection.executemany("INSERT INTO experiments VALUES (?, ?, ?)", rows)
-    assert relocate(now / "mlflow.db", "gan", "tag", copies=True) == [before]
-    assert relocate(now / "mlflow.db", "gan", "tag", copies=True) == []
+    assert relocate(now / "mlflow.db", copies=True) == [before]
+    assert relocate(now / "mlflow.db", copies=True) == []
     with opened(now / "mlflow.db") as connection:
         places = [place for (place,) in connection.execute("SELECT artifact_location FROM experiments")]
     right = (now / "artifacts").as_uri()

@@ -26,6 +26,7 @@ from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import Config, DataPlace, RecordsConfig
 from experiments.tracking.address import fix_tracking_uri
 from experiments.tracking.sync import deliver
+from experiments.training.description import NOISE_BASELINE, REAL_BASELINE
 from experiments.training.facts import read_records
 from experiments.training.start import check_same_images, find_extractor, load_data
 from gan import metric_names
@@ -85,8 +86,8 @@ def main(args: Evaluation) -> int:
     bank = f"/seed_{args.seed}" if args.seed else ""
     prefix = f"evaluate/{extractor.id}/{count}{bank}"
     scale = {
-        f"{metric_names.FID}_floor": scorer.reference.real_baseline,
-        f"{metric_names.FID}_ceiling": scorer.reference.noise_baseline,
+        REAL_BASELINE: scorer.reference.real_baseline,
+        NOISE_BASELINE: scorer.reference.noise_baseline,
     }
     return _log(folder, checkpoint.step, {f"{prefix}/{k}": v for k, v in {**scores, **scale}.items()}, console)
 

@@ -26,7 +26,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from experiments.cli import entry, hydra_app
-from experiments.cli.compose import GROUPS, VERBOSE, compose, compose_config, preset_of
+from experiments.cli.compose import GROUPS, VERBOSE, compose, compose_config, flags, preset_of
 from experiments.cli.entry import FAILED, USAGE_ERROR
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.notify import check_program, notify
@@ -216,8 +216,7 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
 
     def task(_: DictConfig) -> None:
         job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
-        own = ["--config-dir", args.config_dir] if args.config_dir else []
-        code, number = _child([*own, *job, *verbose, *told], multirun)
+        code, number = _child([*flags(args.config_dir), *job, *verbose, *told], multirun)
         if number is not None:
             _end_stopped_multirun(records, multirun, [own_part(job) for job in jobs[len(codes) + 1 :]], console)
             sys.exit(entry.stopped_by(number))  # and no run after it

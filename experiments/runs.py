@@ -19,7 +19,7 @@ from experiments.housekeeping.listing import Listing, list_runs
 from experiments.housekeeping.removing import Removal, remove
 from experiments.housekeeping.repairing import Repair, repair
 from experiments.housekeeping.tidying import Tidying, tidy
-from gan.errors import ConfigError, nearest
+from gan.errors import check_name
 
 COMMANDS: dict[str, tuple[type, Callable[..., int]]] = {
     "list": (Listing, list_runs),
@@ -32,8 +32,8 @@ COMMANDS: dict[str, tuple[type, Callable[..., int]]] = {
 def parse(arguments: list[str]) -> tuple[type, Callable[..., int], list[str]]:
     """Return the settings of a command, what does it, and its arguments. Raises ConfigError."""
     word = arguments[0] if arguments and "=" not in arguments[0] and not arguments[0].startswith("-") else None
-    if word is not None and word not in COMMANDS:
-        raise ConfigError("the command", f"one of {', '.join(COMMANDS)}", word, nearest(word, COMMANDS))
+    if word is not None:
+        check_name("the command", word, COMMANDS)
     settings, command = COMMANDS[word or "list"]
     return settings, command, arguments[word is not None :]
 

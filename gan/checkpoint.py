@@ -45,11 +45,14 @@ class Checkpoints:
     def best_file(self) -> Path:
         return self.folder / "best.npz"
 
+    def by_step(self) -> dict[int, Path]:
+        """Return the files of the last steps by step, the lowest first."""
+        matches = {file: re.fullmatch(r"step_(\d+)", file.stem) for file in self.folder.glob("step_*.npz")}
+        return dict(sorted((int(match[1]), file) for file, match in matches.items() if match))
+
     def files(self) -> list[Path]:
         """Return the files of the last steps, oldest first."""
-        steps = {file: re.fullmatch(r"step_(\d+)", file.stem) for file in self.folder.glob("step_*.npz")}
-        numbers = {file: int(match[1]) for file, match in steps.items() if match}
-        return sorted(numbers, key=lambda file: numbers[file])
+        return list(self.by_step().values())
 
     @property
     def note(self) -> Path:  # why there are none any more
@@ -105,7 +108,7 @@ class Checkpoints:
             return read(self.best_file)
         file = self.folder / f"step_{int(step):08d}.npz" if step.isdecimal() else None
         if file is None or not file.is_file():
-            have = ", ".join(str(int(f.stem.partition("_")[2])) for f in self.files())
+            have = ", ".join(map(str, self.by_step()))
             raise CheckpointError(f"there is no checkpoint of step {step} in {self.folder}, but of {have or 'none'}")
         return read(file)
 

@@ -21,8 +21,8 @@ from experiments.cli.environment import CONF, check_checkout
 from experiments.cli.overrides import nearest_key, parse, plain_line, quote, value_text
 from experiments.settings.precision import AUTO, fastest_precision
 from experiments.settings.renamed import refuse_renamed
-from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, text_keys
-from experiments.settings.schema import Config
+from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, sections_of, text_keys
+from experiments.settings.schema import FOLLOWS, Config
 from gan.errors import ConfigError, nearest
 
 Settings = TypeVar("Settings")
@@ -73,9 +73,8 @@ class Composed:
     """The configuration that a command line of run.py makes."""
 
     config: Config
-    overrides: list[
-        str
-    ]  # completed: a shared key reaches every layer that the command line does not name, auto is said
+    # Completed: a shared key reaches every layer that the command line does not name, auto is said.
+    overrides: list[str]
     node: DictConfig  # the configuration as Hydra has it, with Hydra's own part
 
 
@@ -139,8 +138,7 @@ def _shadowed(named: set[str], preset: str | None, search_folder: str | None) ->
         given = [k for k, content in enumerate(contents) if presets.has(content, key)]
         return len(contents) if key in named else max(given, default=-1)
 
-    followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
-    return [key for key, shared in followers.items() if place(shared) > place(key)]
+    return [key for key, shared in FOLLOWS.items() if place(shared) > place(key)]
 
 
 def compose_config(overrides: list[str], search_folder: str | None = None) -> Config:
@@ -284,7 +282,7 @@ def check_keys(
         ConfigError: for the first key or preset that does not exist, and for a section without keys.
     """
     keys = describe(settings)
-    sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
+    sections = sections_of(keys)
     for override in parse(overrides):
         name = override.key_or_group
         if name == "hydra" or name.startswith(("hydra.", "hydra/")):

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.cli.overrides import nearest_key, parse
 from experiments.settings.renamed import refuse_renamed
-from experiments.settings.rules import describe
+from experiments.settings.rules import describe, sections_of
 from gan.errors import ConfigError
 
 GLOBAL = "# @package _global_"  # the first line of a preset whose keys are those of the command line
@@ -98,7 +98,7 @@ def wrong_key(content: Any, file: str, settings: type) -> ConfigError | None:
     if not isinstance(content, dict):
         return ConfigError(file.partition("/")[0], "a preset of keys with their values", content, f"in {file}")
     keys = describe(settings)
-    sections = {key[:dot] for key in keys for dot in [i for i, c in enumerate(key) if c == "."]}
+    sections = sections_of(keys)
     for key, value in _leaves(content, sections):
         refuse_renamed(key, value, f"in {file}")
         if key in sections:

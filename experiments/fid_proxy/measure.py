@@ -152,7 +152,7 @@ def score_checkpoints(
         cache: folder of the cache.
     """
     config, _ = read_records(folder, "the run")
-    for file in folder.checkpoints.files():
+    for step, file in folder.checkpoints.by_step().items():
 
         def measured(file: Path = file) -> Arrays:
             images = sample(load_generator(config, read(file)), num_images)
@@ -175,7 +175,7 @@ def score_checkpoints(
         arrays = prepared(cache, "judged", key, measured)
         yield ScoredCheckpoint(
             folder.name,
-            int(file.stem.partition("_")[2]),
+            step,
             {name: Statistics(arrays[f"mean/{name}"], arrays[f"covariance/{name}"], num_images) for name in references},
             {key.partition("/")[2]: float(value) for key, value in arrays.items() if key.startswith("score/")},
             float(arrays["sliced_wasserstein"]),

@@ -11,7 +11,7 @@ from experiments.reports.run_rows import SORTS, chosen, disk_use, read_rows
 from experiments.reports.run_table import lines
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import RecordsConfig
-from gan.errors import ConfigError, nearest
+from gan.errors import ConfigError, check_name
 
 
 @dataclass
@@ -29,8 +29,7 @@ class Listing:
 
 def list_runs(args: Listing) -> int:
     for state in args.state:
-        if state not in [*RunState]:
-            raise ConfigError("state", f"one of {', '.join(RunState)}", state, nearest(state, RunState))
+        check_name("state", state, [*RunState])
     records = Records.at(args.records.root)
     if records.root.exists() and not records.root.is_dir():
         raise ConfigError("records.root", "a folder", str(records.root))

@@ -1,7 +1,7 @@
 """Checkpoints and files that nothing needs any more.
 
 A trial can be promoted, and so needs its checkpoints, as long as it is paused: a search with a larger budget ranks it
-anew, whatever its score. A trial that was pruned, that failed of its settings or that came to its end never trains on.
+anew, whatever its score. A trial that was pruned, that failed because of its settings, or that came to its end never trains on.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from experiments.records import journal
 from experiments.records.folders import Records
 from experiments.records.overview import Overview, Search, read_runs, read_searches, size_of
 from experiments.records.status import FailureKind, RunState
+from experiments.tracking.connection import UNFINISHED
 from gan.errors import ConfigError
 
 BASELINE = 0  # the trial with the settings that all others are compared with
@@ -131,7 +132,7 @@ def leftovers(records: Records) -> Iterator[Path]:
         match = TEMPORARY.fullmatch(file.name)
         if match and _is_old(file) and not psutil.pid_exists(int(match[1])):
             yield file
-    yield from (file for file in records.root.glob(".unfinished-mlflow-*") if _is_old(file))
+    yield from (file for file in records.root.glob(f"{UNFINISHED}*") if _is_old(file))
     for folder in records.runs.glob("*/"):
         names = {file.name for file in folder.iterdir()}
         never_began = not names - {"run.json", ".lock"}

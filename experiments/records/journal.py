@@ -220,7 +220,7 @@ class Journal:
         self._append(Tags(_now(), dict(tags)))
 
     def failure(self, kind: FailureKind, message: str, step: int) -> None:
-        """Record what the run failed of, before its status.
+        """Record why the run failed, before its status.
 
         Args:
             kind: for programs.
@@ -342,7 +342,7 @@ def last_status(file: Path) -> RunStatus | None:
 
 
 def last_failure(file: Path) -> Failure | None:
-    """Return what a run failed of; None where its last state is another one than FAILED."""
+    """Return why a run failed; None where its last state is another one than FAILED."""
     status, tags = _last_state(file)
     if status != RunStatus.FAILED:
         return None

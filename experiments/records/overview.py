@@ -330,15 +330,10 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
     step = max(map(int, STEP.findall(content)), default=0)
     state = _state(folder, status, tags, step)
     if state in (RunState.STOPPED, RunState.INTERRUPTED):  # from where it resumes, which may lie behind the last record
-        step = max([step, *_checkpointed_steps(folder)])
+        step = max([step, *folder.checkpoints.by_step()])
     curves = {metric_names.FID_PROXY: scores, metric_names.FINAL_FID_PROXY: final}
     scored = journal.score_of({metric: (list(by_step), list(by_step.values())) for metric, by_step in curves.items()})
     return Overview(folder, facts, state, tags, step, scores, scored, tuple(won))
-
-
-def _checkpointed_steps(folder: RunFolder) -> list[int]:
-    names = [file.stem.removeprefix("step_") for file in folder.checkpoints.files()]
-    return [int(name) for name in names if name.isdecimal()]
 
 
 def _state(folder: RunFolder, status: RunStatus | None, tags: dict[str, str], step: int) -> RunState:

@@ -1,4 +1,4 @@
-"""One look for all figures: readable labels, and colours that all eyes tell apart. Files are light; pages have both."""
+"""One look for all figures: readable labels, and colours that all eyes tell apart. PNGs are light; pages have both themes."""
 
 import io
 from collections.abc import Callable, Sequence

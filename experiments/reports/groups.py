@@ -12,8 +12,7 @@ from experiments.cli.progress import brief, short_names
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.reports.statistics import mean, mean_and_std
-from experiments.settings.rules import describe
-from experiments.settings.schema import FREE_KEYS, Config
+from experiments.settings.schema import FOLLOWS, FREE_KEYS, Config
 from experiments.training.facts import ancestor_of, read_records, settings_of_result, shown_settings
 from gan import metric_names
 from gan.errors import ConfigError
@@ -279,9 +278,8 @@ def _names(groups: Sequence[list[Compared]]) -> list[str]:
 
 def differing_settings(groups: Sequence[list[Compared]]) -> dict[str, list[str]]:
     """Return the settings that differ among groups, each with every group's value as it is in effect."""
-    followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
     rows = [{**shown_settings(group[0].config), **_ancestry(group[0])} for group in groups]
-    keys = [key for key in rows[0] if key not in followers | FREE_KEYS | MEASURED]
+    keys = [key for key in rows[0] if key not in FOLLOWS.keys() | FREE_KEYS | MEASURED]
     unlike = {key: [brief(row[key]) or "none" for row in rows] for key in keys}
     return {key: values for key, values in unlike.items() if len(set(values)) > 1}
 
@@ -323,9 +321,8 @@ def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, 
 def differing(runs: Sequence[Compared]) -> dict[str, list[object]]:
     """Return the settings that differ, each with every run's value; without those that follow another key."""
     rows = [{"seed": run.config.seed, **run.settings} for run in runs]
-    followers = {key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]}
     for row in rows:
-        for key, leader in followers.items():
+        for key, leader in FOLLOWS.items():
             values = row[key]
             same = all(value == row[leader] for value in (values if isinstance(values, list) else [values]))
             row[key] = None if same else values

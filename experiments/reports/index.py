@@ -49,7 +49,7 @@ def file_of(records: Records) -> Path:
 
 
 def refresh(records: Records, console: Console) -> list[Row]:
-    """Write the page, and return what is on it; a line says where that is not possible, and nothing else fails of it.
+    """Write the page, and return what is on it; a line says where that is not possible, and nothing else fails because of it.
 
     A folder without runs/ is not one of records, and gets no page. A page of somebody else is left as it is.
 

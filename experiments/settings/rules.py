@@ -7,7 +7,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -268,9 +268,13 @@ def _describe(cls: type, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(f.type, type) and dataclasses.is_dataclass(f.type):
             yield from _describe(f.type, f"{prefix}{f.name}.")
         else:
-            plain = {"doc": "", "rule": None, "same_as": ""}  # of a field without `setting`
             default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            yield f"{prefix}{f.name}", {**plain, "type": f.type, "default": default, **f.metadata}
+            yield f"{prefix}{f.name}", {"type": f.type, "default": default, **f.metadata}
+
+
+def sections_of(keys: Iterable[str]) -> set[str]:
+    """Return the sections that dotted keys are in: of a.b.c these are a and a.b."""
+    return {key[:dot] for key in keys for dot, character in enumerate(key) if character == "."}
 
 
 def get(config: Any, key: str) -> Any:

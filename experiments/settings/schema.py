@@ -279,9 +279,13 @@ class Config:
         if self.resume is None:  # else the run says what its classes and other settings are
             _check_class(self.data)
             _check_together(self.train)
-        for key, spec in describe(Config).items():
-            if spec["same_as"]:
-                _fill(self, key, spec)
+        for key, shared in FOLLOWS.items():
+            _fill(self, key, shared)
+
+
+FOLLOWS = {
+    key: spec["same_as"] for key, spec in describe(Config).items() if spec["same_as"]
+}  # keys, by default as others
 
 
 def _check_class(data: DataConfig) -> None:
@@ -303,12 +307,12 @@ def _check_together(train: TrainConfig) -> None:
         raise ConfigError("train.augment_target", "0 without train.augment", train.augment_target, remedy)
 
 
-def _fill(config: Config, key: str, spec: dict[str, Any]) -> None:
-    value = get(config, key)
+def _fill(config: Config, key: str, shared: str) -> None:
+    value, rule = get(config, key), describe(Config)[key]["rule"]
     if value is None:
-        value = get(config, spec["same_as"])
-    if isinstance(spec["rule"], PerLayer):
-        value = [float(v) for v in (value if isinstance(value, list) else [value] * spec["rule"].layers)]
+        value = get(config, shared)
+    if isinstance(rule, PerLayer):
+        value = [float(v) for v in (value if isinstance(value, list) else [value] * rule.layers)]
     put(config, key, value)
 
 
@@ -318,7 +322,7 @@ def effective(config: Config, key: str) -> Any:
     Of a shared key it is what the keys that follow it have: one value, or a list of all where
     they differ, as `experiment=tutorial` has [0.78, 0.78, 0.82, 0.82, 0.8] for model.bn_momentum.
     """
-    followers = [get(config, name) for name, spec in describe(Config).items() if spec["same_as"] == key]
+    followers = [get(config, name) for name, shared in FOLLOWS.items() if shared == key]
     values = [number for value in followers for number in (value if isinstance(value, list) else [value])]
     if not values:
         return get(config, key)

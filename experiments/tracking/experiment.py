@@ -6,7 +6,7 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 from experiments.settings.rules import describe
-from experiments.settings.schema import FREE_KEYS, Config
+from experiments.settings.schema import FOLLOWS, FREE_KEYS, Config
 from gan import metric_names
 
 if TYPE_CHECKING:
@@ -58,6 +58,6 @@ def differing_settings(client: "MlflowClient", experiment_id: str) -> list[str]:
     for run in runs:
         for key, value in run.data.params.items():
             values.setdefault(key, set()).add(value)
-    keys = [key for key, spec in describe(Config).items() if not spec["same_as"] and key not in FREE_KEYS]
+    keys = [key for key in describe(Config) if key not in FREE_KEYS and key not in FOLLOWS]
     several = [key for key in keys if len(values.get(key, ())) > 1]
     return sorted(several, key=lambda key: -len(values[key]))[:SETTING_COLUMNS] or list(DEFAULT_COLUMNS)

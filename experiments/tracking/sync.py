@@ -37,7 +37,7 @@ def deliver(folder: RunFolder, console: Console) -> bool:
         with folder.owned(), native_stderr_to():
             refused = Delivery(folder).deliver()
     except InUse:
-        console.print(f"{folder.name}: left alone, its own process is at it")
+        console.print(f"{folder.name}: skipped, another process trains or delivers it")
         return True
     except RunDeleted as error:
         console.print(f"{folder.name}: left alone in {server}: {error}", style="yellow")

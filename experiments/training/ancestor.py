@@ -79,7 +79,7 @@ def _newest(run: RunFolder) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CheckpointWarning)  # what matters is said of the file that is taken
         step = run.checkpoints.latest().step
-    return run.checkpoints.folder / f"step_{step:08d}.npz"
+    return run.checkpoints.by_step()[step]
 
 
 def _settings_of(arrays: dict[str, np.ndarray], reference: str) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from experiments import ROOT
 from experiments.cli.progress import brief, short_names
 from experiments.records.folders import RunFolder, read_json
 from experiments.settings.renamed import rename_sections
-from experiments.settings.rules import describe
-from experiments.settings.schema import FREE_KEYS, Config, effective, flatten, in_brief
+from experiments.settings.schema import FOLLOWS, FREE_KEYS, Config, effective, flatten, in_brief
 from experiments.tracking.experiment import NOTE
 from experiments.training.description import description
 from gan.data.classes import CIFAR10_CLASSES
@@ -66,8 +65,7 @@ def settings(config: Config) -> dict[str, object]:
 
 def shown_settings(config: Config) -> dict[str, object]:
     """Return what MLflow shows as params: the settings, shared ones as they are in effect (0.78/0.82/0.8)."""
-    shared = {spec["same_as"] for spec in describe(Config).values() if spec["same_as"]}
-    return settings(config) | {key: in_brief(effective(config, key)) for key in shared}
+    return settings(config) | {key: in_brief(effective(config, key)) for key in set(FOLLOWS.values())}
 
 
 @functools.cache
@@ -87,7 +85,7 @@ def code_tags() -> Mapping[str, str]:
 def code_changes() -> bytes:
     """Return how files of the checkout differ from its commit, as `git apply` takes it; nothing if they do not.
 
-    Nor is there anything of differences that are longer than MOST_CHANGES, or outside a checkout.
+    It is empty, too, outside a checkout and for differences longer than MOST_CHANGES.
     """
     if code_tags().get("git_dirty") != "true":
         return b""
@@ -178,8 +176,7 @@ def group_of(config: Config, facts: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps([chosen, images], sort_keys=True).encode()).hexdigest()
     defaults = shown_settings(Config())
     values = {key: value for key, value in shown_settings(config).items() if key in chosen and value != defaults[key]}
-    followers = {key for key, spec in describe(Config).items() if spec["same_as"]}
-    named = [key for key in values if key not in followers and not key.startswith(("data.", "eval."))]
+    named = [key for key in values if key not in FOLLOWS and not key.startswith(("data.", "eval."))]
     named.sort(key=lambda key: "/" in str(values[key]))  # values of layers are long, and come last
     names = short_names(named)
     words = [f"{name} {brief(values[key])}" for key, name in names.items()]

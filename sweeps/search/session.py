@@ -72,7 +72,7 @@ class SearchSession:
         """Search, confirm and report; return whether it finished or was stopped.
 
         Raises:
-            CannotGoOn: if all trials failed or would fail of something, or workers cannot be started.
+            CannotGoOn: if all trials failed or would fail for one reason, or workers cannot be started.
             StorageInternalError: where the database is away for too long.
             OSError: if the records cannot be written.
         """

@@ -40,7 +40,7 @@ class Context(Protocol):
 
     def start(self, job: Job, log: Path) -> TrialProcess: ...
     def give_up(self, reason: str) -> None:
-        """Begin no more trials, for all would fail of this."""
+        """Begin no more trials, as all would fail for this reason."""
 
     def make_room(self) -> None:
         """Leave the memory to other workers, where there are any."""

@@ -106,7 +106,7 @@ class Ended:
 
     @property
     def would_end_all(self) -> bool:
-        """Whether it failed of something that every other training would fail of as well."""
+        """Whether it failed for a reason that every other training would fail for as well."""
         return self.status == RunStatus.FAILED and self.failure_kind in (FailureKind.RECORDS, FailureKind.INPUTS)
 
 

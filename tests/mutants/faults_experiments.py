@@ -16,8 +16,8 @@ FAULTS = [
         "shared-setting",
         "experiments/settings/schema.py",
         "A setting that follows another one gets that one's default and not its value.",
-        'value = get(config, spec["same_as"])',
-        'value = describe(Config)[spec["same_as"]]["default"]',
+        "value = get(config, shared)",
+        'value = describe(Config)[shared]["default"]',
         ("tests/experiments/settings/test_settings.py",),
     ),
     Fault(

@@ -1,11 +1,11 @@
 """Charts of a search's space: what the score depends on, of trials that were trained equally long."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
 from experiments.cli.progress import short_names
@@ -13,10 +13,9 @@ from experiments.reports.charts import Chart, escaped, padded
 from sweeps.analysis.importances import BEST_FRACTION, comparable, length
 from sweeps.analysis.trial_charts import STATES, by_state, highest_shown
 from sweeps.spec.plan import Plan
-from sweeps.spec.space import Dimension, Value, table_text
+from sweeps.spec.space import Dimension, Number, Value, table_text
 from sweeps.study import attempts
 from sweeps.study.samplers import trials_in_space
-from sweeps.study.suggestions import to_unit
 
 WIDTH = 110  # of a dimension in the parallel coordinates, in pixels
 GRID = 60  # points of a contour along each axis
@@ -32,7 +31,7 @@ def space_charts(plan: Plan, every: Sequence[FrozenTrial]) -> tuple[Chart | None
         every: all attempts of its study.
 
     Returns:
-        The parallel coordinates, None of fewer than two trials; and the slices, by the names of their settings.
+        The parallel coordinates, None of fewer than two trials; and the slices, in the order of the space.
     """
     trials = _shown(plan, every)
     if len(trials) < 2:
@@ -93,8 +92,7 @@ def _shown(plan: Plan, every: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _is_number(dimension: Dimension) -> bool:
-    d = dimension.distribution
-    return isinstance(d, FloatDistribution | IntDistribution) and d.low < d.high
+    return not isinstance(dimension.distribution, CategoricalDistribution)
 
 
 def _slice(dimension: Dimension, trials: Sequence[FrozenTrial], words: Mapping[int, str]) -> Chart | None:
@@ -139,35 +137,23 @@ def _highest(values: Sequence[float]) -> float:
 def _axis(dimension: Dimension) -> dict[str, Any]:
     """Return an axis with the range of a dimension, and a few ticks."""
     d = dimension.distribution
-    if not _is_number(dimension):
-        choices = [escaped(table_text(choice)) for choice in _choices(dimension)]
+    if isinstance(d, CategoricalDistribution):
+        choices = [escaped(table_text(choice)) for choice in d.choices]
         limits = [-0.5, len(choices) - 0.5]  # those that no trial has are shown, too
         return {"type": "category", "categoryorder": "array", "categoryarray": choices, "range": limits}
-    assert isinstance(d, FloatDistribution | IntDistribution)
-    ticks = _ticks(dimension)
-    low, high = (math.log10(d.low), math.log10(d.high)) if d.log else (d.low, d.high)
+    ticks = _ticks(d)
     axis = {
-        "range": padded(low, high),
+        "range": padded(_place(dimension, d.low), _place(dimension, d.high)),
         "tickvals": ticks,
         "ticktext": [_in_brief(tick) for tick in ticks],
     }
     return axis | ({"type": "log"} if d.log else {})
 
 
-def _choices(dimension: Dimension) -> list[Value]:
-    d = dimension.distribution
-    if isinstance(d, CategoricalDistribution):
-        return list(d.choices)
-    assert isinstance(d, FloatDistribution | IntDistribution)
-    return [d.low]  # a range of one number
-
-
-def _ticks(dimension: Dimension) -> list[float]:
-    """Return round numbers in the range of a dimension."""
+def _ticks(d: Number) -> list[float]:
+    """Return round numbers in a range."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
-    d = dimension.distribution
-    assert isinstance(d, FloatDistribution | IntDistribution)
     if not d.log:
         ticks = MaxNLocator(4, integer=isinstance(d, IntDistribution), steps=[1, 2, 5, 10]).tick_values(d.low, d.high)
     else:
@@ -226,21 +212,13 @@ def _parallel_axis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> dict[
     key, d = dimension.key, dimension.distribution
     if not any(key in trial.params for trial in trials):
         return None
-    place: Callable[[Any], float]
-    if _is_number(dimension):
-        assert isinstance(d, FloatDistribution | IntDistribution)
-        place = math.log10 if d.log else float
-        ticks = _ticks(dimension)
-        low, high, values, texts = place(d.low), place(d.high), [place(t) for t in ticks], [f"{t:g}" for t in ticks]
+    if isinstance(d, CategoricalDistribution):
+        marks = {float(index): table_text(choice) for index, choice in enumerate(d.choices)}
     else:
-        choices = _choices(dimension)
-        place = choices.index
-        low, high = 0.0, max(len(choices) - 1.0, 1.0)
-        values, texts = [float(k) for k in range(len(choices))], [table_text(choice) for choice in choices]
-    at = [place(trial.params[key]) if key in trial.params else None for trial in trials]
-    scores = [each for each in at if each is not None]
-    low, high = min([low, *scores]), max([high, *scores])
-    marks = dict(zip(values, texts, strict=True))
+        marks = {_place(dimension, tick): f"{tick:g}" for tick in _ticks(d)}
+    at = [_place(dimension, trial.params[key]) if key in trial.params else None for trial in trials]
+    places = [*(each for each in at if each is not None), *(_place(dimension, end) for end in _ends(dimension))]
+    low, high = min(places), max(places)
     ends = (marks.get(low, f"{_unplaced(dimension, low):.4g}"), marks.get(high, f"{_unplaced(dimension, high):.4g}"))
     if None in at:
         marks, ends = {low: ends[0], **marks}, (NOTHING, ends[1])
@@ -248,12 +226,24 @@ def _parallel_axis(dimension: Dimension, trials: Sequence[FrozenTrial]) -> dict[
     return {"values": [low if each is None else each for each in at]} | _with_ends(low, high, marks, ends)
 
 
-def _unplaced(dimension: Dimension, place: float) -> float:
-    """Return the number at a place of an axis, which may be logarithmic."""
+def _ends(dimension: Dimension) -> tuple[Value, Value]:
+    """Return the first and the last value of a dimension."""
     d = dimension.distribution
-    return (
-        10**place if isinstance(d, FloatDistribution | IntDistribution) and d.log and _is_number(dimension) else place
-    )
+    return (d.choices[0], d.choices[-1]) if isinstance(d, CategoricalDistribution) else (d.low, d.high)
+
+
+def _place(dimension: Dimension, value: Any) -> float:
+    """Return where a value lies on an axis, which may be logarithmic; of a choice its index."""
+    d = dimension.distribution
+    if isinstance(d, CategoricalDistribution):
+        return float(d.choices.index(value))
+    return math.log10(value) if d.log else float(value)
+
+
+def _unplaced(dimension: Dimension, place: float) -> float:
+    """Return the number at a place of an axis."""
+    d = dimension.distribution
+    return 10**place if not isinstance(d, CategoricalDistribution) and d.log else place
 
 
 def _contour(plan: Plan, across: Dimension, down: Dimension, trials: Sequence[FrozenTrial]) -> Chart | None:
@@ -262,11 +252,12 @@ def _contour(plan: Plan, across: Dimension, down: Dimension, trials: Sequence[Fr
     from scipy.spatial import QhullError
 
     both = [trial for trial in trials if across.key in trial.params and down.key in trial.params]
-    units = np.array([[to_unit(d.distribution, t.params[d.key]) for d in (across, down)] for t in both])
-    places = np.linspace(0, 1, GRID)
+    points = np.array([[_place(d, t.params[d.key]) for d in (across, down)] for t in both])
+    ends = {d.key: [_place(d, end) for end in _ends(d)] for d in (across, down)}
+    grid = [np.linspace(low, high, GRID) for low, high in ends.values()]
     values = [float(trial.value or math.nan) for trial in both]
     try:
-        scores = griddata(units, np.minimum(values, _highest(values)), tuple(np.meshgrid(places, places)))
+        scores = griddata(points, np.minimum(values, _highest(values)), tuple(np.meshgrid(*grid)), rescale=True)
     except (QhullError, ValueError):  # all on one line
         return None
     axes = {name: _axis(dimension) for name, dimension in (("xaxis", across), ("yaxis", down))}
@@ -274,7 +265,7 @@ def _contour(plan: Plan, across: Dimension, down: Dimension, trials: Sequence[Fr
         axes[name]["title"] = {"text": dimension.key}
     data = [
         {
-            "type": "contour", "z": scores, "x": [_at(across, p) for p in places], "y": [_at(down, p) for p in places],
+            "type": "contour", "z": scores, "x": [_unplaced(across, p) for p in grid[0]], "y": [_unplaced(down, p) for p in grid[1]],
             "colorscale": "Viridis", "reversescale": True, "line": {"width": 0}, "hoverinfo": "skip",
             "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": "score"}},
         },
@@ -288,10 +279,3 @@ def _contour(plan: Plan, across: Dimension, down: Dimension, trials: Sequence[Fr
     ]  # fmt: skip
     words = "Over the two most important numbers, linear between the trials (dots); all other settings differ as well."
     return Chart("contour", {"data": data, "layout": axes | {"height": 480}}, words)
-
-
-def _at(dimension: Dimension, place: float) -> Any:
-    """Return the number at a place between 0 and 1; not rounded where it is whole, as that would bend the picture."""
-    d = dimension.distribution
-    assert isinstance(d, FloatDistribution | IntDistribution)
-    return d.low * (d.high / d.low) ** place if d.log else d.low + place * (d.high - d.low)

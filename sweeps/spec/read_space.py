@@ -133,7 +133,6 @@ def _read_prior(dimension: Dimension, text: str) -> Prior | None:
     if isinstance(d, CategoricalDistribution):
         inside = any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in d.choices)
     else:
-        assert isinstance(d, FloatDistribution | IntDistribution)
         inside = isinstance(value, int | float) and not isinstance(value, bool) and d.low <= value <= d.high
     if not inside:
         raise ConfigError(f"{dimension.key} prior", f"a value of {dimension.values}", word)

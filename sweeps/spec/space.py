@@ -15,6 +15,7 @@ from experiments.settings.schema import Config
 from gan.errors import ConfigError
 
 Value = float | int | str | bool | None  # of one parameter, as Optuna stores it
+Number = FloatDistribution | IntDistribution
 WHEN, AND, PRIOR = " when ", " and ", " prior "
 CONFIDENCES = ("low", "medium", "high")  # of a prior; medium where it says none
 
@@ -60,7 +61,7 @@ class Dimension:
 
     key: str
     values: str
-    distribution: BaseDistribution
+    distribution: Number | CategoricalDistribution
     conditions: tuple[Condition, ...] = ()
     prior: Prior | None = None
 
@@ -92,7 +93,6 @@ class Dimension:
             return trial.suggest_float(self.key, d.low, d.high, step=d.step, log=d.log)
         if isinstance(d, IntDistribution):
             return trial.suggest_int(self.key, d.low, d.high, step=d.step, log=d.log)
-        assert isinstance(d, CategoricalDistribution)
         value: Value = trial.suggest_categorical(self.key, d.choices)
         return value
 
@@ -111,7 +111,6 @@ class Dimension:
             choices = [choice for choice in d.choices if choice is not None]
             all_numbers = all(type(value) in (int, float) for value in (setting, *choices))
             return min(choices, key=lambda choice: abs(choice - setting)) if all_numbers else choices[0]
-        assert isinstance(d, FloatDistribution | IntDistribution)
         return self.remove_float_error(min(max(setting, d.low), d.high))
 
     def remove_float_error(self, value: Value) -> Value:
@@ -128,7 +127,6 @@ class Dimension:
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
             return len(d.choices)
-        assert isinstance(d, FloatDistribution | IntDistribution)
         if d.step is None or (isinstance(d, IntDistribution) and "interval" in self.values):
             raise ConfigError(self.key, "range(...) or choice(...) for search.sampler=grid", self.text)
         return round((d.high - d.low) / d.step) + 1
@@ -142,7 +140,6 @@ class Dimension:
         d, count = self.distribution, self.count
         if isinstance(d, CategoricalDistribution):
             return list(d.choices)
-        assert isinstance(d, FloatDistribution | IntDistribution)
         assert d.step is not None  # an interval has no count
         return [self.remove_float_error(d.low + index * d.step) for index in range(count)]
 

@@ -133,7 +133,7 @@ class CurrentSpaceSampler(BaseSampler):
         ) -> list[FrozenTrial]:
             trials = study._get_trials(deepcopy, None, use_cache)
             if self._at_one_rung:
-                trials = rungs.at_one_rung(self._plan, trials, STARTUP_TRIALS)
+                trials = rungs.at_one_rung(self._plan.rungs, trials, STARTUP_TRIALS)
             if self._learns:
                 trials = rungs.with_failures(trials)
             trials = [trial for trial in trials if states is None or trial.state in states]
@@ -165,7 +165,7 @@ def trials_in_space(trials: Sequence[FrozenTrial], plan: Plan, convert: bool = T
     shown = []
     for trial in trials:
         values = active(space, {**values_before_extension, **trial.params})
-        distributions = {key: of_space[key] for key in values}
+        distributions: dict[str, BaseDistribution] = {key: of_space[key] for key in values}
         if not trial.state.is_finished() or trial.distributions == distributions:
             shown.append(trial)
             continue

@@ -4,8 +4,10 @@ import datetime
 import itertools
 import math
 import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import plotly.graph_objects
 import pytest
@@ -178,6 +180,28 @@ def test_importances_stand_with_their_names(plan: Plan, every: list[optuna.trial
     assert (traces["fANOVA"]["x"], traces["PED-ANOVA"]["x"]) == ([0.1, 0.2, 0.7], [None, 0.1, 0.9])
     titles = [contour.figure["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
     assert titles == ["optim.learning_rate", "model.dropout"]  # numbers alone
+
+
+def test_contours_lie_where_their_trials_do(tmp_path: Path) -> None:
+    """Scores that are linear in two settings with steps are so on the whole map, from the first value to the last."""
+    keys = "model.latent_dim", "model.dropout"
+    ranges = [f"{keys[0]}=range(16,129,16)", f"{keys[1]}=range(0,0.41,0.1)"]
+    plan = read_plan(["search=custom", *ranges, "search.pruner=none", f"records.root={tmp_path}"])
+    places = [(size, dropout) for size in (16, 64, 128) for dropout in (0.0, 0.1, 0.2, 0.3, 0.4)]
+    every = [
+        create_trial(
+            value=size + 100 * dropout, params=dict(zip(keys, (size, dropout), strict=True)),
+            distributions={d.key: d.distribution for d in plan.space}, intermediate_values={5000: size + 100 * dropout},
+            user_attrs={attempts.ORIGIN: number, attempts.OUTCOME: attempts.COMPLETE},
+        )
+        for number, (size, dropout) in enumerate(places)
+    ]  # fmt: skip
+    *_, contour = importance_charts(plan, every, dict(zip(keys, (0.9, 0.1), strict=True)), {})
+    lines = contour.figure["data"][0]
+    assert (lines["x"][0], lines["x"][-1], lines["y"][0], lines["y"][-1]) == pytest.approx((16, 128, 0, 0.4))
+    low = np.array(lines["x"]) <= 64  # the worst tenth of the scores, all in one colour, are right of it
+    expected = np.add.outer(100 * np.array(lines["y"]), np.array(lines["x"])[low])
+    np.testing.assert_allclose(np.array(lines["z"])[:, low], expected)
 
 
 def test_a_race_has_its_seeds_and_intervals() -> None:

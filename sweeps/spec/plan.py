@@ -235,8 +235,6 @@ def _or_inherited(dimension: Dimension, config: Config) -> Any:
 def resume_command(plan: Plan) -> str:
     """Return the command that resumes a search, or that starts it after a dry run."""
     words = [word for word in plan.command if not word.startswith("search.dry_run=")]
-    if words[:1] == [MAP_PRESET] and any(word.startswith("search.study=") for word in words):  # that grid.py gave it
-        return shlex.join(["python", "sweeps/grid.py", *words[1:]])
     return shlex.join(["python", "sweeps/optuna_search.py", *words])
 
 

@@ -13,9 +13,10 @@ from experiments.settings.precision import AUTO
 from experiments.settings.rules import describe, get, text_keys
 from experiments.settings.schema import Config
 from gan.errors import ConfigError, without_password
+from gan.metric_names import LAST_SCORES
 from sweeps.spec.plan import LEARN_FROM, LEARNING, SPACE_PREFIX, START_FROM, TUTORIAL, Plan
 from sweeps.spec.read_space import impossible_condition, read_space, without_fixed_conditions
-from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SCORES, SearchConfig, Settings, split_password
+from sweeps.spec.schema import FEWEST_SCORES, MOST_TRIALS, SearchConfig, Settings, split_password
 from sweeps.spec.space import WHEN, Dimension, Space, combinations, hydra_text
 
 BATCH_SIZE = "train.batch_size"
@@ -84,7 +85,8 @@ def read_plan(arguments: list[str]) -> Plan:
     space, left_out = without_fixed_conditions(written, config)
     if not space:
         raise ConfigError("search.space", "one dimension or more that means something", "; ".join(left_out))
-    command = [without_password(argument) for argument in _join_option_values(arguments)]
+    flags = [f"--config-dir={args.config_dir}"] if args.config_dir is not None else []
+    command = [without_password(argument) for argument in [*flags, *args.overrides]]
     command = [argument for argument in command if not argument.startswith(f"{NOTIFY}=")]  # it may hold a secret
     plan = Plan(search, space, fixed_overrides, overrides, config, args.config_dir, command, tuple(left_out))
     _check(plan)
@@ -218,17 +220,6 @@ def _is_seldom_enough(every: int, min_steps: int, steps: int) -> bool:
     return every >= min(steps / MANY_SCORES, min_steps / 4)
 
 
-def _join_option_values(arguments: Sequence[str]) -> list[str]:
-    """Return arguments with `--config-dir FOLDER` as one argument, `--config-dir=FOLDER`."""
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and joined[-1] == "--config-dir":
-            joined[-1] += f"={argument}"
-        else:
-            joined.append(argument)
-    return joined
-
-
 def _check(plan: Plan) -> None:
     """Raise ConfigError where settings do not go together. The rule of a single key is checked before."""
     search = plan.search
@@ -244,10 +235,10 @@ def _check(plan: Plan) -> None:
         if search.min_steps % every_steps:
             rule = f"a multiple of eval.every_steps={every_steps}"
             raise ConfigError("search.min_steps", rule, search.min_steps, "scores are compared at that step")
-    if search.steps // every_steps < SCORES:
-        remedy = f"eval.every_steps={search.steps // SCORES} or more steps"
+    if search.steps // every_steps < LAST_SCORES:
+        remedy = f"eval.every_steps={search.steps // LAST_SCORES} or more steps"
         raise ConfigError(
-            "search.steps", f"at least {SCORES} times eval.every_steps={every_steps}", search.steps, remedy
+            "search.steps", f"at least {LAST_SCORES} times eval.every_steps={every_steps}", search.steps, remedy
         )
     others = max(len(search.start_from), 1)
     if search.sampler == "cmaes" and search.pruner == "asha":
@@ -271,7 +262,7 @@ def _check(plan: Plan) -> None:
         rule = f"fewer than search.trials={search.trials}, the baseline among them"
         raise ConfigError(START_FROM, rule, hydra_text(search.start_from))
     if search.confirm.seeds and search.confirm.top > search.trials - 1:
-        rule = f"at most {search.trials - 1}, the trials beside the tutorial's"
+        rule = f"at most {search.trials - 1}, the trials beside the baseline"
         raise ConfigError("search.confirm.top", rule, search.confirm.top)
     if search.launcher != "local" and search.storage is None:
         remedy = "search.storage=postgresql+psycopg://user@host:port/database, which its hosts share"

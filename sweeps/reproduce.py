@@ -38,7 +38,7 @@ from experiments.cli.overrides import as_text
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
 from experiments.cli.signals import handled
-from experiments.processes.process import fork_server
+from experiments.processes.process import fork_server, last_words
 from experiments.processes.process import run as run_program
 from experiments.processes.process import start as start_program
 from experiments.records import journal
@@ -462,8 +462,7 @@ def _program(name: str, arguments: Sequence[str]) -> str:
     done = run_program(ROOT / "experiments" / name, arguments)
     if done.returncode - 128 in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         return "it was stopped"
-    words = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-    return first_line(RuntimeError(words[-1])) if done.returncode else ""
+    return last_words(done) if done.returncode else ""
 
 
 def _common(each: Training) -> Row:

@@ -208,6 +208,12 @@ def run(
         return subprocess.CompletedProcess([str(program), *arguments], code, out.read(), err.read())
 
 
+def last_words(done: "subprocess.CompletedProcess[str]") -> str:
+    """Return the last line that a program wrote, of its errors if there are any; else its exit code."""
+    lines = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+    return lines[-1].removeprefix("error: ")
+
+
 @contextlib.contextmanager
 def fork_server(modules: Sequence[str], log: Path | None = None) -> Iterator[None]:
     """Have `start` fork programs while the context is entered, here and in all processes that are started meanwhile.

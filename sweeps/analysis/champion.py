@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial
 
 from experiments import ROOT
 from experiments.cli.overrides import as_text
+from experiments.processes.process import last_words
 from experiments.processes.process import run as run_program
 from experiments.records import journal
 from experiments.records.folders import RunFolder, read_json
@@ -124,7 +125,7 @@ def rescore(run: RunFolder, num_images: int, say: Callable[[str], None]) -> floa
     if not recorded():
         problem = _program("evaluate.py", run, [f"num_images={num_images}", f"seed={FRESH_LATENTS}"])
         if not recorded():
-            say(f"the best trial could not be scored again: {problem}")
+            say(f"best     not scored again: {problem}")
     return recorded()[-1] if recorded() else None
 
 
@@ -143,13 +144,13 @@ def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolde
     """
     run = winner.run
     if journal.last_status(run.journal) != RunStatus.FINISHED:
-        say(f"the winner's generator is not registered: {run.name} is on the host that trained it")
+        say(f"model    the winner's generator is not registered: {run.name} is on the host that trained it")
         return None
     has_model = any(isinstance(record, Model) for record, _ in journal.read(run.journal, 0))
     if not has_model:
         problem = _program("generate.py", run, [f"out={run.generator}", "overwrite=true"])
         if not run.generator.exists():
-            say(f"the winner's generator could not be saved: {problem}")
+            say(f"model    the winner's generator could not be saved: {problem}")
             return None
     try:
         with run.owned():
@@ -159,13 +160,12 @@ def register(winner: Winner, study: str, say: Callable[[str], None]) -> RunFolde
             written.winner(study, winner.alias, winner.words)  # again, too: another run may have been it meanwhile
             written.close()
     except ConfigError as error:
-        say(f"the winner's generator is not registered: {error}")
+        say(f"model    the winner's generator is not registered: {error}")
         return None
     return run
 
 
 def _program(name: str, run: RunFolder, arguments: Sequence[str]) -> str:
-    """Run one of the smaller programs on a run, and return the end of its output."""
+    """Run one of the smaller programs on a run, and return its last words."""
     quoted = [as_text(f"run={run.name}"), *arguments, as_text(f"records.root={run.records.root}")]
-    result = run_program(EXPERIMENTS / name, quoted, new_session=True)
-    return (result.stderr or result.stdout).strip()[-300:]
+    return last_words(run_program(EXPERIMENTS / name, quoted, new_session=True))

@@ -99,7 +99,7 @@ def confirm(
                 events.put(TrainingChanged(name, words=process.ending()))
             unscored[run.name] = ended.failure if ended is not None and ended.failure else process.ending()
         if _is_done(run):
-            events.put(TrainingChanged(name, words=f"score {attempts.score_of(run):.4g}", is_over=True))
+            events.put(TrainingChanged(name, words=f"score {attempts.objective_of(run):.4g}", is_over=True))
         elif not should_stop() and not stopped:
             words = f"failed: {_failure(run) or unscored.get(run.name, '')}"
             events.put(TrainingChanged(name, words=words, is_over=True))
@@ -137,7 +137,7 @@ def confirm(
         run = run_of_seed(plan, candidate, seed)
         if _is_done(run):
             candidate.seeds.append(seed)
-            candidate.scores.append(attempts.score_of(run))
+            candidate.scores.append(attempts.objective_of(run))
             candidate.final.append(journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1][-1])
         elif words := _failure(run) or unscored.get(run.name, ""):
             candidate.failures.append(f"seed {seed}: {words}")

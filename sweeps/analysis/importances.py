@@ -58,13 +58,13 @@ def _importances(
 
 def comparable(plan: Plan, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return trials with scores that can be compared, as complete ones: where they grow, those of one rung."""
-    shown = rungs.at_one_rung(plan, trials, FEWEST) if len(plan.rungs) > 1 else trials
+    shown = rungs.at_one_rung(plan.rungs, trials, FEWEST) if len(plan.rungs) > 1 else trials
     return attempts.finished(shown)
 
 
 def length(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
     """Return the updates after which `comparable` takes the scores."""
-    return rungs.common_rung(plan, trials, FEWEST) if len(plan.rungs) > 1 else plan.search.steps
+    return rungs.common_rung(plan.rungs, trials, FEWEST)
 
 
 def as_suggested(trials: Sequence[FrozenTrial]) -> Study:

@@ -24,7 +24,7 @@ from sweeps.study import attempts
 
 COLUMNS = 4  # of the contact sheet
 MOST_SETTINGS = 8  # under each trial's samples
-NEWEST = 24  # trials on it at most, the best ones
+MOST_ON_SHEET = 24  # trials on it, the best ones
 SCORE = "score"
 
 
@@ -63,14 +63,17 @@ def save_pictures(plan: Plan, trials: Sequence[FrozenTrial]) -> list[Path]:
     saved = []
     if is_map(plan) and done:
         saved.append(figures.save_png(lambda: _draw_map(plan, done), plan.folder.plots / "map.png"))
-        if sample_map(plan, done) is not None:
+        if with_samples(plan, done):
             file = plan.folder.plots / "map_of_samples.png"
             saved.append(figures.save_png(lambda: _draw_sample_map(plan, done), file))
-    if cells := contact_sheet(plan, done):
-        saved.append(
-            figures.save_png(lambda: _draw_sheet(plan, done, len(cells)), plan.folder.plots / "contact_sheet.png")
-        )
+    if named := with_samples(plan, done)[:MOST_ON_SHEET]:
+        saved.append(figures.save_png(lambda: _draw_sheet(plan, named), plan.folder.plots / "contact_sheet.png"))
     return saved
+
+
+def with_samples(plan: Plan, done: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, Path]]:
+    """Return the trials that have samples, in order, each with its last ones."""
+    return [(trial, file) for trial in done if (file := last_samples(plan, trial)) is not None]
 
 
 def is_map(plan: Plan) -> bool:
@@ -80,8 +83,8 @@ def is_map(plan: Plan) -> bool:
 
 def contact_sheet(plan: Plan, done: Sequence[FrozenTrial]) -> list[Cell]:
     """Return the same latents by the completed trials that have samples. done: best first."""
-    named = [(trial, file) for trial in done if (file := last_samples(plan, trial)) is not None]
-    return [Cell(attempts.origin(t), _title(plan, t), _settings(plan, t), as_jpeg(file)) for t, file in named[:NEWEST]]
+    named = with_samples(plan, done)[:MOST_ON_SHEET]
+    return [Cell(attempts.origin(t), _title(plan, t), _settings(plan, t), as_jpeg(file)) for t, file in named]
 
 
 def map_chart(plan: Plan, done: Sequence[FrozenTrial]) -> Chart:
@@ -197,11 +200,10 @@ def _settings(plan: Plan, trial: FrozenTrial) -> list[str]:
     return lines if len(lines) <= MOST_SETTINGS else [*lines[:MOST_SETTINGS], f"and {len(lines) - MOST_SETTINGS} more"]
 
 
-def _draw_sheet(plan: Plan, done: Sequence[FrozenTrial], count: int) -> Figure:
-    """Draw the same latents by completed trials, best first, with the settings under each."""
-    named = [(trial, file) for trial in done if (file := last_samples(plan, trial)) is not None][:count]
-    columns = min(COLUMNS, count)
-    rows = math.ceil(count / columns)
+def _draw_sheet(plan: Plan, named: Sequence[tuple[FrozenTrial, Path]]) -> Figure:
+    """Draw the same latents by trials with their samples, best first, with the settings under each."""
+    columns = min(COLUMNS, len(named))
+    rows = math.ceil(len(named) / columns)
     figure = figures.new_figure(2.6 * columns, (2.6 + 0.22 * (min(len(plan.space), MOST_SETTINGS + 1) + 1)) * rows)
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:

@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.compose import flags
 from experiments.cli.terminal import printable
-from experiments.records.folders import RunFolder
 from experiments.reports.page import render
 from experiments.reports.slider import Slider, make_slider
 from experiments.reports.stills import with_still
 from experiments.tracking.address import serve_command
+from gan import metric_names
 from gan.arrays import write_atomically
 from sweeps.analysis import plots
 from sweeps.analysis.champion import Winner, find_winner
@@ -29,7 +29,6 @@ from sweeps.analysis.space_charts import importance_charts, space_charts
 from sweeps.analysis.trial_charts import trial_charts
 from sweeps.analysis.trial_rows import by_score, last_score, row, rung_rows, steps_of
 from sweeps.spec.plan import Plan, resume_command
-from sweeps.spec.schema import SCORES
 from sweeps.spec.space import Value, as_overrides
 from sweeps.study import attempts, identity
 from sweeps.study.states import OVER
@@ -182,7 +181,7 @@ def _page(
         search_command=resume_command(plan),
         num_images=plan.config.eval.num_images,
         final_num_images=plan.config.eval.final_num_images,
-        last_scores=SCORES,
+        last_scores=metric_names.LAST_SCORES,
         identity=study.user_attrs[identity.IDENTITY],
         states=states,
         rungs=rung_rows(plan, every),
@@ -225,10 +224,6 @@ def _frames(plan: Plan, trials: Sequence[FrozenTrial], comparison: Comparison | 
         pair = {plan.preset: comparison.baseline, title: comparison.best}
         confirmed = {name: run_of_seed(plan, candidate, min(seeds)) for name, candidate in pair.items()}
         fresh = {name: str(each.origin) for name, each in pair.items() if each.origin is not None}
-        if (frames := make_slider({name: _samples(run) for name, run in confirmed.items()}, fresh)) is not None:
+        if (frames := make_slider({name: run.sample_files for name, run in confirmed.items()}, fresh)) is not None:
             return frames
-    return make_slider({name: _samples(run) for name, run in runs.items()}, keys)
-
-
-def _samples(run: RunFolder) -> dict[int, Path]:
-    return run.sample_files
+    return make_slider({name: run.sample_files for name, run in runs.items()}, keys)

@@ -12,9 +12,9 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from experiments.reports.charts import Chart, escaped
+from gan import metric_names
 from sweeps.analysis import trial_rows
 from sweeps.spec.plan import Plan
-from sweeps.spec.schema import SCORES
 from sweeps.study import attempts, rungs
 from sweeps.study.states import State
 from sweeps.study.suggestions import KIND, LINEAR, MUTATION, PRIOR, RANDOM, TPE
@@ -151,7 +151,7 @@ def _curves(plan: Plan, trials: Sequence[FrozenTrial], groups: Mapping[str, Sequ
     if inner:
         axis["tickvals"] = _apart([0, *plan.rungs], plan.search.steps)
     layout = {"xaxis": axis, "yaxis": _score_axis(scores), "shapes": lines, "height": 480}
-    words = f"The mean of the last {SCORES} scores, by which trials are ranked; lower is better."
+    words = f"The mean of the last {metric_names.LAST_SCORES} scores, by which trials are ranked; lower is better."
     if inner:
         words += (
             " Dotted lines: the lengths at which trials are paused (a circle), and the best of every "

@@ -85,7 +85,7 @@ def rung_rows(plan: Plan, every: Sequence[FrozenTrial]) -> list[RungRow]:
         return []
     trials = [t for t in attempts.counted(every) if not attempts.is_baseline(plan, t) and not attempts.is_repeat(t)]
     of_trials = [trial for trial in every if not attempts.is_baseline(plan, trial)]
-    counts, came_to = rungs.counts(plan, of_trials), [rungs.rung_of(plan, trial) for trial in trials]
+    counts, came_to = rungs.counts(plan.rungs, of_trials), [rungs.rung_of(plan, trial) for trial in trials]
     made = []
     for number, step in enumerate(plan.rungs):
         paused = sorted((t for t in trials if attempts.paused_at(t) == step), key=by_score)

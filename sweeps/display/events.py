@@ -1,7 +1,6 @@
 """What happens in a search, as its displays follow it."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from sweeps.spec.space import Value
 
@@ -43,18 +42,12 @@ class WorkersReduced:
     workers: int
 
 
-Event = TrialBegan | TrialProgressed | TrialEnded | WorkersReduced
+@dataclass(frozen=True)
+class Stopping:
+    """The search stops: its running trials were told to save their state."""
 
 
-class Listener(Protocol):
-    """Follows a search."""
-
-    def event(self, event: Event) -> None: ...
-    def refresh(self) -> None:
-        """Redraw; called a few times a second."""
-
-    def stopping(self) -> None:
-        """Show that trials were told to save their state and end."""
+Event = TrialBegan | TrialProgressed | TrialEnded | WorkersReduced | Stopping
 
 
 @dataclass(frozen=True)

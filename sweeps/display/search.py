@@ -7,7 +7,7 @@ from rich.console import Console
 
 from experiments.cli.progress import say
 from gan.errors import first_line
-from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
+from sweeps.display.events import Event, Stopping, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.display.live import LiveDisplay
 from sweeps.display.table import Progress, Row, TrialsTable, best_of, three_digits
 from sweeps.display.time_left import ThroughputMeter, time_left
@@ -38,12 +38,9 @@ class SearchDisplay(LiveDisplay):
         self._rows: dict[int, Row] = {}  # by the number of the suggestion's first trial, its origin
         self._origins: dict[int, int] = {}  # by the number of the trial
         self.throughput = ThroughputMeter()
-        superseded = attempts.superseded(trials)
-        for trial, history in zip(trials, attempts.histories(trials), strict=True):
-            is_last_attempt = trial.number not in superseded
-            was_never_started = trial.state == TrialState.WAITING and not history
-            if is_last_attempt and not was_never_started:
-                self._add_row([*(trials[number] for number in history), trial])
+        for trial in attempts.counted(trials):
+            if trial.state != TrialState.WAITING or trial.params:  # else no worker has begun it
+                self._add_row(trial)
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
@@ -51,9 +48,12 @@ class SearchDisplay(LiveDisplay):
             self._console.print(self._table(all_rows=True))
 
     def event(self, event: Event) -> None:
-        """Show what happened to a trial, its start, a step, a score or its end, or to the number of workers."""
+        """Show what happened: to a trial, to the number of workers, or that the search stops."""
         if isinstance(event, WorkersReduced):
-            say(self._console, f"workers  {event.workers} from now on: there is not memory enough for more")
+            say(self._console, f"workers  {event.workers} from now on: there is not enough memory for more")
+            return
+        if isinstance(event, Stopping):
+            self._stopping()
             return
         if isinstance(event, TrialBegan):
             self._begin(event)
@@ -81,8 +81,7 @@ class SearchDisplay(LiveDisplay):
             goes_on = "resumes where it was stopped"
         self._line(event.origin, goes_on or "begins: " + format_params(event.params))
 
-    def stopping(self) -> None:
-        """Show that the search stops and that its running trials save their state."""
+    def _stopping(self) -> None:
         for row in self._rows.values():
             if row.state == State.RUNNING:
                 row.state = State.STOPPED
@@ -92,29 +91,21 @@ class SearchDisplay(LiveDisplay):
     def _live_area(self) -> TrialsTable:
         return self._table()
 
-    def _add_row(self, all_attempts: Sequence[FrozenTrial]) -> None:
-        """Add the row of a suggestion: the last attempt, with parameters and scores of those before."""
-        last = all_attempts[-1]
-        latest_first = list(reversed(all_attempts))
-        started = next((trial for trial in latest_first if trial.params), last)
-        with_scores = next((trial for trial in latest_first if trial.intermediate_values), None)
-        step, score = 0, None
-        if with_scores is not None and not attempts.is_repeat(last):  # which took no updates
-            step = max(with_scores.intermediate_values)
-            score = with_scores.intermediate_values[step]
-        if last.state == TrialState.COMPLETE:
-            score = last.value
-        origin = attempts.origin(last)
-        self._origins[last.number] = origin
+    def _add_row(self, trial: FrozenTrial) -> None:
+        """Add the row of a suggestion."""
+        # A repeat took no updates.
+        step = 0 if attempts.is_repeat(trial) else max(trial.intermediate_values, default=0)
+        origin = attempts.origin(trial)
+        self._origins[trial.number] = origin
         self._rows[origin] = Row(
             origin,
-            params=attempts.shown_params(self._plan, started),
-            preset=self._plan.preset if attempts.is_baseline(self._plan, started) else "",
-            state=attempts.state_name(last),
+            params=attempts.shown_params(self._plan, trial),
+            preset=self._plan.preset if attempts.is_baseline(self._plan, trial) else "",
+            state=attempts.state_name(trial),
             step=step,
-            score=score,
-            reason=str(last.user_attrs.get(attempts.OUTCOME, "")),
-            promoted_to=rungs.promoted_to(self._plan, last),
+            score=trial.value if trial.state == TrialState.COMPLETE else trial.intermediate_values.get(step),
+            reason=str(trial.user_attrs.get(attempts.OUTCOME, "")),
+            promoted_to=rungs.promoted_to(self._plan, trial),
         )
 
     def _line(self, origin: int, text: str) -> None:

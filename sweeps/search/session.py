@@ -133,8 +133,12 @@ class SearchSession:
         self._say(f"page     {shown(self._page.file)}, which reloads itself")
         refresh(self.plan.records, self.console)
         with SearchDisplay(self.console, plan, trials, searched) as display:
-            listeners = Listeners(display, self)
-            finished = Supervisor(plan, self.study, listeners).run(self.should_stop)
+
+            def on_event(event: Event) -> None:
+                display.event(event)
+                self.note(event, display.seconds_left())
+
+            finished = Supervisor(plan, self.study, on_event).run(self.should_stop)
             self.rate = display.throughput.rate
         if not finished:
             return RunStatus.KILLED
@@ -290,20 +294,3 @@ class SearchSession:
             end(self.plan.records, self.console, "experiments/compare.py", as_text(f"study={study}"))
         else:
             end(self.plan.records, self.console, "experiments/generate.py", f"best:{study}")
-
-
-class Listeners:
-    """A `Listener` for both who want to know."""
-
-    def __init__(self, display: SearchDisplay, search: SearchSession) -> None:
-        self._display, self._search = display, search
-
-    def event(self, event: Event) -> None:
-        self._display.event(event)
-        self._search.note(event, self._display.seconds_left())
-
-    def refresh(self) -> None:
-        self._display.refresh()
-
-    def stopping(self) -> None:
-        self._display.stopping()

@@ -85,7 +85,7 @@ def _search(plan: Plan, arguments: list[str], console: Output, learned: Learned)
         )
         plan = read_plan([*arguments, *former])
     for name, points in learned.items():
-        say_words(console, f"learns   of {name}, {len(points)} trials in this space")
+        say_words(console, f"learns   from {name}, {len(points)} trials in this space")
     plan.folder.path.mkdir(parents=True, exist_ok=True)
     with plan.folder.owned("search.study"):
         facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}

@@ -18,7 +18,7 @@ from experiments.cli import entry
 from experiments.cli.entry import stopped_by
 from experiments.cli.overrides import as_text
 from experiments.cli.signals import first_collected
-from experiments.processes.process import PRELOAD, fork_server, run
+from experiments.processes.process import PRELOAD, fork_server, last_words, run
 from experiments.training import gpus
 from sweeps.spec.plan import Plan
 
@@ -76,10 +76,7 @@ def measure(plan: Plan) -> TrialTiming:
         sys.exit(stopped_by(caught[0]))
     for process in done:
         if process.returncode:
-            words = [f"exit code {process.returncode}", *process.stderr.strip().splitlines()][-1].removeprefix(
-                "error: "
-            )
-            raise CannotMeasure(f"the throughput cannot be measured: {words}")
+            raise CannotMeasure(f"the throughput cannot be measured: {last_words(process)}")
     times = [tuple(float(word) for word in process.stdout.split()) for process in done]
     return TrialTiming(
         start_seconds=max(start_seconds for start_seconds, _ in times),

@@ -16,10 +16,11 @@ SAMPLERS = ("tpe", "priorband", "linear", "random", "grid", "qmc", "cmaes", "gp"
 PRUNERS = ("asha", "halving", "median", "hyperband", "none")
 ROLES = ("search", "worker")
 LAUNCHERS = ("local", "ray", "slurm")
-SCORES = metric_names.LAST_SCORES  # the objective is the mean of so many in-run scores, the last of a trial
 MOST_TRIALS = 100_000
 MOST_SEEDS = 50  # of a confirmation: its statistics are simulated over all of them
-FEWEST_SCORES = 2 * SCORES  # how often a trial is scored at least, unless eval.every_steps says otherwise
+FEWEST_SCORES = (
+    2 * metric_names.LAST_SCORES
+)  # how often a trial is scored at least, unless eval.every_steps says otherwise
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class SearchConfig:
     updates: int | None = setting(
         None, "budget of updates of all trials together, never exceeded; not with sampler=grid", COUNT
     )
-    steps: int = setting(5000, "updates of the longest trials", Interval(SCORES, 10**9))
+    steps: int = setting(5000, "updates of the longest trials", Interval(metric_names.LAST_SCORES, 10**9))
     min_steps: int | None = setting(
         None, "updates of the shortest trials, with pruner=asha; by default about a tenth of steps", COUNT
     )

@@ -236,14 +236,9 @@ def begin(storage: RDBStorage, trial: Trial) -> None:
     trial.set_user_attr(BEGUN, trial.number)
 
 
-def objective(scores: Sequence[float]) -> float:
-    """Return what a search minimises: the mean of the last three in-run scores."""
-    return metric_names.in_run_score(scores)
-
-
-def score_of(folder: RunFolder) -> float:
-    """The objective of a run that came to its end."""
-    return objective(scores_of(folder)[1])
+def objective_of(folder: RunFolder) -> float:
+    """Return what a search minimises, of a run that came to its end: the mean of its last in-run scores."""
+    return metric_names.in_run_score(scores_of(folder)[1])
 
 
 def scores_of(folder: RunFolder) -> tuple[list[int], list[float]]:

@@ -58,7 +58,7 @@ def _best_first(study: Study, identity: dict[str, Any]) -> list[dict[str, Value]
     trials = study.get_trials(deepcopy=False)
     if RUNGS in identity:
         steps = [int(step) for step in identity[RUNGS].split(",")]
-        trials = rungs.at_highest_rung(steps, trials, STARTUP_TRIALS)
+        trials = rungs.at_one_rung(steps, trials, STARTUP_TRIALS)
     return [with_present_keys(trial.params) for trial in attempts.finished(rungs.with_failures(trials))]
 
 

@@ -22,6 +22,7 @@ CODE = "code"  # version of the program
 FACTS = "facts"  # of the study's folder: its run.json
 TRACKING = "tracking"  # address of the MLflow server, if there is one
 STORES = "stores"  # its run there
+FILES = ("data.path", "eval.extractor_weights", "--config-dir")  # arguments that name files
 
 
 @functools.cache
@@ -61,12 +62,8 @@ def _absolute(arguments: list[str]) -> list[str]:
     absolute = []
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if (
-            key in ("data.path", "eval.extractor_weights", "--config-dir")
-            and value
-            and Path(value).expanduser().exists()
-        ):
-            argument = f"{key}={Path(value).expanduser().resolve()}"
+        if key in FILES and value and (file := Path(value).expanduser()).exists():
+            argument = f"{key}={file.resolve()}"
         absolute.append(argument)
     return absolute
 

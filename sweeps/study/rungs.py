@@ -38,7 +38,7 @@ def promoted_to(plan: Plan, trial: FrozenTrial | Trial) -> int:
     return target(plan, trial) if RUNG in trial.user_attrs else 0
 
 
-def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = math.inf) -> FrozenTrial | None:
+def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float) -> FrozenTrial | None:
     """Return the paused trial that is to train on, from the highest rung that has one; None where none is to.
 
     Args:
@@ -65,7 +65,7 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = m
     return None
 
 
-def last_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float = math.inf) -> FrozenTrial | None:
+def last_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float) -> FrozenTrial | None:
     """Return the best paused trial of the highest rung where no trial but the baseline came to the end, else None.
 
     A small search, or one whose baseline is the best of a rung, would otherwise compare nothing at full length.
@@ -102,54 +102,37 @@ def promote(plan: Plan, study: Study, trial: FrozenTrial) -> None:
         RetryHeartbeatStaleTrialCallback()(study, trial)
 
 
-def counts(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """Return how many suggestions have a score at each rung, by its step."""
-    return _counts(plan.rungs, trials)
+def counts(steps: Sequence[int], trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Return how many suggestions have a score at each rung, by its step.
 
-
-def _counts(steps: Sequence[int], trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    steps: those of the rungs.
+    """
     lasts, scores = _suggestions(trials)
     return {step: sum(step in scores[origin] for origin in lasts) for step in steps}
 
 
-def common_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> int:
+def common_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough: int) -> int:
     """Return the step of the highest rung with enough scores to learn from (Falkner et al. 2018, BOHB).
 
     Args:
-        plan: of the search.
+        steps: those of the study's rungs, lowest first.
         trials: all attempts of its study.
         enough: scores that a rung above the lowest must have.
     """
-    return _highest_rung(plan.rungs, trials, enough)
+    return max((step for step, count in counts(steps, trials).items() if count >= enough), default=steps[0])
 
 
-def _highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough: int) -> int:
-    counted = _counts(steps, trials)
-    return max((step for step, count in counted.items() if count >= enough), default=steps[0])
-
-
-def at_one_rung(plan: Plan, trials: Sequence[FrozenTrial], enough: int) -> list[FrozenTrial]:
+def at_one_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough: int) -> list[FrozenTrial]:
     """Return each suggestion once, those with a score at `common_rung` as complete trials of that score.
 
     So scores of unlike lengths are never compared. Trials that are paused below that rung are left out.
 
     Args:
-        plan: of the search.
+        steps: those of the study's rungs, lowest first.
         trials: all attempts of its study.
         enough: scores that a rung above the lowest must have.
     """
-    return at_highest_rung(plan.rungs, trials, enough)
-
-
-def at_highest_rung(steps: Sequence[int], trials: Sequence[FrozenTrial], enough: int) -> list[FrozenTrial]:
-    """Do what `at_one_rung` does for a study whose plan is not at hand.
-
-    Args:
-        steps: the study's rungs, lowest first.
-        trials: all attempts of its study.
-        enough: scores that a rung above the lowest must have.
-    """
-    step, (_, scores) = _highest_rung(steps, trials, enough), _suggestions(trials)
+    step, (_, scores) = common_rung(steps, trials, enough), _suggestions(trials)
     shown = []
     for trial in attempts.counted(trials):
         by_step = scores.get(attempts.origin(trial), {})

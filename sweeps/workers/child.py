@@ -53,8 +53,8 @@ class Child:
         """End it at once; it saves nothing."""
         self.process.kill()
 
-    def end(self) -> None:
-        """Let it save its state and end."""
+    def interrupt(self) -> None:
+        """Let it save its state and end, to be resumed."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()

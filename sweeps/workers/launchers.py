@@ -95,7 +95,7 @@ class WorkerProcess(Child):
 
     def close(self, seconds: float = STOP_SECONDS) -> None:
         """Let it save its trial and end; after so many seconds, kill it. It kills a trial that hangs before that."""
-        self.end()
+        self.interrupt()
         if self.wait(seconds) is None:
             self.process.kill()
             self.process.wait()
@@ -128,7 +128,7 @@ class LocalLauncher:
     def start(self, tasks: list[Task]) -> None:
         for task in tasks:
             if before := self._workers.get(task.number):
-                before.end()
+                before.interrupt()
             local = dataclasses.replace(task, compare=False)  # this very host has just compared
             log = self._logs / f"worker-{task.number}.log"
             self._workers[task.number] = WorkerProcess(local, log, gpus.share_of(task.number, self._devices))
@@ -138,7 +138,7 @@ class LocalLauncher:
 
     def stop(self) -> None:
         for worker in self._workers.values():
-            worker.end()
+            worker.interrupt()
         deadline = time.monotonic() + STOP_SECONDS
         for worker in self._workers.values():
             worker.close(max(deadline - time.monotonic(), 0.0))
@@ -167,15 +167,14 @@ def work(line: str, log: str, environment: dict[str, str]) -> tuple[int, str]:
     return worker.exit()
 
 
-def _reachable(address: str) -> dict[str, Any]:
-    """Nothing, for a Ray cluster that answers. Raises ConfigError."""
+def _check_reachable(address: str) -> None:
+    """Raise ConfigError for a Ray cluster that does not answer: Ray would look for it for minutes."""
     host, colon, port = address.rpartition("/")[2].rpartition(":")
     if colon:
         try:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         except (OSError, ValueError) as error:
             raise _unreachable(address, error) from error
-    return {}
 
 
 def _unreachable(address: str, error: Exception) -> ConfigError:
@@ -194,8 +193,11 @@ class RayLauncher:
         self._refs: dict[int, Any] = {}
         self._exits: dict[int, tuple[int, str]] = {}
         address = plan.search.ray_address or os.environ.get("RAY_ADDRESS") or ALONE
-        # Not there, Ray would look for it for minutes.
-        options = {"_node_ip_address": "127.0.0.1"} if address == ALONE else _reachable(address)
+        options = {}
+        if address == ALONE:
+            options["_node_ip_address"] = "127.0.0.1"
+        else:
+            _check_reachable(address)
         try:
             ray.init(
                 address=address,
@@ -260,7 +262,9 @@ class SlurmWork:
 
     def __call__(self) -> tuple[int, str]:
         self._worker = WorkerProcess(Task(**json.loads(self._line)), Path(self._log))
-        signal.signal(signal.SIGTERM, lambda number, frame: self._worker.end() if self._worker else None)  # scancel
+        signal.signal(
+            signal.SIGTERM, lambda number, frame: self._worker.interrupt() if self._worker else None
+        )  # scancel
         self._worker.wait()
         return self._worker.exit()
 

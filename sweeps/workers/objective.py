@@ -148,7 +148,7 @@ class Objective:
     def _report(self, step: int, score: float) -> float:
         """Report what a pruner compares: the objective as it would be if the trial ended here."""
         self._scores[step] = score
-        self._last_value = value = attempts.objective(list(self._scores.values()))
+        self._last_value = value = metric_names.in_run_score(list(self._scores.values()))
         self._trial.report(value, step)
         record_mlflow_run(self._worker.plan, self._trial, self._run)
         return value
@@ -162,7 +162,7 @@ class Objective:
         number, trial = self._trial.number, self._trial
         trial.set_user_attr(attempts.STEP, max(self._step, ended.step if ended is not None else 0))  # the budget's
         if ended is not None and ended.status == RunStatus.FINISHED:
-            value = attempts.score_of(self._run)
+            value = attempts.objective_of(self._run)
             trial.set_user_attr(attempts.OUTCOME, attempts.COMPLETE)
             self._worker.listener(TrialEnded(number, State.COMPLETE, score=value))
             return value

@@ -23,7 +23,7 @@ class Task:
 
     Attributes:
         arguments: its own settings; all others are in the study.
-        number: of the worker; no two of a study have the same one, for the sampler's random numbers.
+        number: of the worker, for its log and its GPU; no two of a search have the same one.
         program: what trials run.
         compare: whether what is here must be compared with the study, as on a host that joins it.
     """

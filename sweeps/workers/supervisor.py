@@ -10,7 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.overrides import as_text
-from sweeps.display.events import Listener, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
+from sweeps.display.events import Event, Stopping, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.spec.plan import Plan
 from sweeps.study import attempts, budget, published, rungs, storage
 from sweeps.workers.launchers import CannotLaunch, Launcher, make_launcher
@@ -25,16 +25,16 @@ DEATHS = 5  # deaths of workers in a row, without a finished trial, after which 
 class Supervisor:
     """Has a study's trials run until its budget is used up; other hosts may run some of them."""
 
-    def __init__(self, plan: Plan, study: Study, listener: Listener, program: Path = TRIAL) -> None:
+    def __init__(self, plan: Plan, study: Study, on_event: Callable[[Event], None], program: Path = TRIAL) -> None:
         """Prepare.
 
         Args:
             plan: of the search.
             study: in its database.
-            listener: is told what happens.
+            on_event: is told what happens.
             program: what trials run.
         """
-        self._plan, self._study, self._listener = plan, study, listener
+        self._plan, self._study, self._on_event = plan, study, on_event
         self._program = program
         self._seen: dict[int, tuple[TrialState, int]] = {}  # state and last step, by trial's number
         self._stores_published = False
@@ -83,7 +83,7 @@ class Supervisor:
                     raise CannotGoOn(f"{words}; the same command resumes when that is fixed")
                 if code == MAKES_ROOM and len(places) > 1:
                     places.remove(number)
-                    self._listener.event(WorkersReduced(len(places)))
+                    self._on_event(WorkersReduced(len(places)))
             if dead & started:
                 dead &= places
                 self._requeue_lost()
@@ -107,10 +107,9 @@ class Supervisor:
                 looked = time.monotonic()
             elif self._plan.search.hours is not None:  # workers read there when it is over
                 self._keep_seconds()
-            self._listener.refresh()
             time.sleep(POLL)
         if not self._is_over(self._trials()):
-            self._listener.stopping()
+            self._on_event(Stopping())
         return False
 
     def _task(self, number: int) -> Task:
@@ -158,7 +157,7 @@ class Supervisor:
             self._stores_published = True
 
     def _tell(self, trials: list[FrozenTrial]) -> None:
-        """Tell the listener what changed since the last look."""
+        """Tell what changed since the last look."""
         for trial in trials:
             before = self._seen.get(trial.number)
             if before is not None and before[0].is_finished():
@@ -172,13 +171,13 @@ class Supervisor:
                 params = attempts.shown_params(self._plan, trial)
                 is_baseline = attempts.is_baseline(self._plan, trial)
                 promoted_to = rungs.promoted_to(self._plan, trial)
-                self._listener.event(TrialBegan(number, attempts.origin(trial), params, is_baseline, promoted_to))
+                self._on_event(TrialBegan(number, attempts.origin(trial), params, is_baseline, promoted_to))
             if now[1]:
                 scores = trial.intermediate_values
-                self._listener.event(TrialProgressed(number, now[1], scores[max(scores)] if scores else None))
+                self._on_event(TrialProgressed(number, now[1], scores[max(scores)] if scores else None))
             if trial.state.is_finished():
                 score = trial.value if trial.state == TrialState.COMPLETE else None
-                self._listener.event(TrialEnded(number, attempts.state_name(trial), _reason(trial), score))
+                self._on_event(TrialEnded(number, attempts.state_name(trial), _reason(trial), score))
 
 
 def _state(trial: FrozenTrial) -> tuple[TrialState, int]:

@@ -36,7 +36,3 @@ class TrialProcess(Child):
 
     def prune(self, reason: str) -> None:
         self.say(f"prune {reason}\n")
-
-    def interrupt(self) -> None:
-        """Let it save its state and end, to be resumed."""
-        self.end()

@@ -57,7 +57,7 @@ class Worker:
             ConfigError: where there is no such study.
             CodeChanged: where it is of another version of the program.
         """
-        self.number, self._program = task.number, Path(task.program)
+        self._program = Path(task.program)
         self.listener: Callable[[Event], None] = lambda event: None
         self.failure = ""  # for which all trials would fail
         self.is_supervised = False  # by the search that started it
@@ -328,7 +328,7 @@ def work(task: Task, orders: TextIO | None = None) -> int:
     if worker.makes_room:
         console.print("left     memory is not enough for so many trials at a time")
         return MAKES_ROOM
-    console.print("left     " + ("its trial is queued for others" if worker.ended else "nothing is left to do"))
+    console.print("ended    " + ("its trial is queued for others" if worker.ended else "nothing is left to do"))
     return 128 + caught[0] if caught else 0
 
 

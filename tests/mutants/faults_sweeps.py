@@ -509,8 +509,8 @@ FAULTS = [
         "finished-trials-not-shown",
         "sweeps/display/search.py",
         "The table has no row for a trial that an earlier session finished.",
-        "if is_last_attempt and not was_never_started:",
-        "if not is_last_attempt and not was_never_started:",
+        "            if trial.state != TrialState.WAITING or trial.params:",
+        "            if trial.state == TrialState.RUNNING:",
         ("tests/sweeps/analysis/test_report.py::test_what_is_known_of_interrupted_trials_is_shown_at_once",),
     ),
     Fault(

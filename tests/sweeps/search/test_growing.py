@@ -1,6 +1,7 @@
 """A search whose trials grow, from its plan to its trials, with `tests/stub_trial.py` in place of trainings."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_the_best_train_on_from_where_they_were_paused(tmp_path: Path) -> None:
     steps = {attempts.origin(t): max(t.intermediate_values) for t in search.trials}
     assert steps[0] == 18  # the baseline is never paused
     assert sorted(set(steps.values())) == [2, 6, 18]
-    counts = rungs.counts(search.plan, search.study.get_trials())
+    counts = rungs.counts(search.plan.rungs, search.study.get_trials())
     assert counts[2] == 12
     assert counts[6] >= 4
     assert counts[18] >= 2
@@ -47,10 +48,10 @@ def test_the_best_train_on_from_where_they_were_paused(tmp_path: Path) -> None:
     at_first = {attempts.origin(t): t.intermediate_values[2] for t in search.trials}
     best = min(at_first, key=lambda origin: at_first[origin])
     assert steps[best] > 2
-    ended = [e for e in search.events.heard if isinstance(e, TrialEnded)]
+    ended = [e for e in search.heard if isinstance(e, TrialEnded)]
     assert {e.state for e in ended} == {"PAUSED", "COMPLETE"}
     assert len(ended) == sum(search.plan.rungs.index(step) + 1 for step in steps.values()) - 2  # the baseline's two
-    promoted = [e for e in search.events.heard if isinstance(e, TrialBegan) and e.promoted_to]
+    promoted = [e for e in search.heard if isinstance(e, TrialBegan) and e.promoted_to]
     assert {e.promoted_to for e in promoted} == {6, 18}
     assert search.run()  # nothing is left to do
     assert search.study.best_trial.intermediate_values[18] == search.study.best_value
@@ -73,7 +74,7 @@ def test_a_longer_search_goes_on_with_the_paused(tmp_path: Path) -> None:
     after = {attempts.origin(t): max(t.intermediate_values) for t in longer.trials}
     assert len(after) == 8
     assert all(after[origin] >= step for origin, step in before.items())
-    assert rungs.next_promotion(longer.plan, longer.study.get_trials()) is None
+    assert rungs.next_promotion(longer.plan, longer.study.get_trials(), math.inf) is None
 
 
 def test_a_search_killed_between_a_pause_and_its_word_trains_no_update_twice(tmp_path: Path) -> None:

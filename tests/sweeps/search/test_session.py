@@ -18,7 +18,7 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder, write_json
 from gan import metric_names
 from gan.errors import ConfigError
-from sweeps.display.events import Event, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
+from sweeps.display.events import Event, Stopping, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts, identity, pruners, published, storage
@@ -32,23 +32,6 @@ RATES = "optim.learning_rate=tag(log,interval(5e-5,1e-3))"
 SMALL = ["search=custom", "search.steps=12", "eval.every_steps=2", "search.confirm.top=1", "search.pruner=none"]
 
 
-class Events:
-    """A listener that keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.heard: list[Event] = []
-        self.stops = 0  # times that trials were told to save their state
-
-    def event(self, event: Event) -> None:
-        self.heard.append(event)
-
-    def refresh(self) -> None:
-        pass
-
-    def stopping(self) -> None:
-        self.stops += 1
-
-
 class Search:
     """A study in a folder, searched as often as wanted."""
 
@@ -59,12 +42,12 @@ class Search:
         self.folder.path.mkdir(parents=True, exist_ok=True)
         opened = storage.open_storage(self.plan)
         self.study = identity.open_study(opened, self.plan, self.plan.identity())
-        self.events = Events()
+        self.heard: list[Event] = []
 
     def run(self, should_stop: Callable[[], bool] = lambda: False, program: Path = STUB) -> bool:
         write_json(self.folder.facts, {"tags": {}})
         published.publish(self.study, self.plan)
-        return Supervisor(self.plan, self.study, self.events, program).run(should_stop)
+        return Supervisor(self.plan, self.study, self.heard.append, program).run(should_stop)
 
     @property
     def trials(self) -> list[optuna.trial.FrozenTrial]:
@@ -105,7 +88,7 @@ def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Pat
     straight.run()
     stopped = Search(tmp_path / "b", *arguments)
     for trial, step in ((1, 20), (4, 10)):
-        heard = stopped.events.heard
+        heard = stopped.heard
 
         def there(trial: int = trial, step: int = step, heard: list[Event] = heard) -> bool:
             origins = {e.number: e.origin for e in heard if isinstance(e, TrialBegan)}
@@ -115,7 +98,7 @@ def test_one_worker_is_deterministic_and_interruptions_do_not_show(tmp_path: Pat
         assert not stopped.run(there)
         assert [t.state for t in stopped.trials][-1] == TrialState.WAITING
     assert stopped.run()
-    assert (straight.events.stops, stopped.events.stops) == (0, 2)
+    assert (straight.heard.count(Stopping()), stopped.heard.count(Stopping())) == (0, 2)
     expected, found = ([(attempts.origin(t), t.params, t.value) for t in s.trials] for s in (straight, stopped))
     assert sorted(found, key=lambda row: row[0]) == expected
     assert len(stopped.study.get_trials()) == 8  # two attempts more
@@ -151,7 +134,7 @@ def test_failures_and_kills_are_trials_not_ends(tmp_path: Path) -> None:
     run = RunFolder(search.plan.records.runs / attempts.run_name("gan", killed))
     assert json.loads((run.path / "stub.json").read_text())["attempts"] == 2
     assert search.scores(killed)[0] == [2, 4, 6, 8, 10, 12]
-    assert any(isinstance(e, TrialEnded) and e.reason.startswith("killed by signal 9") for e in search.events.heard)
+    assert any(isinstance(e, TrialEnded) and e.reason.startswith("killed by signal 9") for e in search.heard)
     assert len(search.trials) == 4  # each choice once
 
 
@@ -167,7 +150,7 @@ def test_out_of_memory_is_one_trials_end_and_fewer_workers_from_then_on(tmp_path
     assert search.run()
     states = {t.params["model.dropout"]: t.state.name for t in search.trials}
     assert states == {0.25: "COMPLETE", 0.45: "FAIL", 0.1: "COMPLETE", 0.2: "COMPLETE"}
-    assert [e.workers for e in search.events.heard if isinstance(e, WorkersReduced)] == [1]
+    assert [e.workers for e in search.heard if isinstance(e, WorkersReduced)] == [1]
 
 
 def test_the_last_worker_stays_where_memory_is_not_enough(tmp_path: Path) -> None:
@@ -176,7 +159,7 @@ def test_the_last_worker_stays_where_memory_is_not_enough(tmp_path: Path) -> Non
     )
     assert search.run()
     assert sorted(t.state.name for t in search.trials) == ["COMPLETE", "COMPLETE", "FAIL"]
-    assert not [e for e in search.events.heard if isinstance(e, WorkersReduced)]
+    assert not [e for e in search.heard if isinstance(e, WorkersReduced)]
 
 
 def test_the_baseline_is_the_preset_to_the_digit(tmp_path: Path) -> None:
@@ -191,7 +174,7 @@ def test_the_baseline_is_the_preset_to_the_digit(tmp_path: Path) -> None:
             trained[attempts.origin(trial)] = model.generator.bn_momentum + model.discriminator.bn_momentum
     assert trained.pop(0) == [0.78, 0.78, 0.82, 0.82, 0.8]
     assert sorted(trained.values()) == [[0.8] * 5, [0.9] * 5]  # each once, however often it is suggested
-    begun = [event for event in search.events.heard if isinstance(event, TrialBegan)]
+    begun = [event for event in search.heard if isinstance(event, TrialBegan)]
     params_of = {event.origin: event.params for event in begun}
     assert params_of[0] == {"model.bn_momentum": "0.78/0.82/0.8"}
     assert [event.is_baseline for event in begun] == [True] + [False] * 5

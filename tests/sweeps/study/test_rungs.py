@@ -66,7 +66,7 @@ class Study:
         return origin
 
     def promoted(self) -> int | None:
-        trial = rungs.next_promotion(self.plan, self.trials)
+        trial = rungs.next_promotion(self.plan, self.trials, math.inf)
         return None if trial is None else attempts.origin(trial)
 
 
@@ -117,7 +117,7 @@ def test_the_best_third_of_a_rung_is_promoted_the_best_first() -> None:
     assert study.promoted() is None  # of two there is no third
     study.tell([6.0])
     assert study.promoted() == 1
-    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials))  # type: ignore[arg-type]
+    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials, math.inf))  # type: ignore[arg-type]
     assert study.promoted() is None  # it is the only one, and waits
     assert study.go_on([5.0, 4.0]) == 1
     assert attempts.state_name(attempts.counted(study.trials)[-1]) == "PAUSED"
@@ -127,10 +127,10 @@ def test_the_best_third_of_a_rung_is_promoted_the_best_first() -> None:
     assert study.promoted() == 4
     study.tell([2.0])
     assert study.promoted() == 5
-    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials))  # type: ignore[arg-type]
+    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials, math.inf))  # type: ignore[arg-type]
     assert study.promoted() == 4  # of six there are two
     study.go_on([2.0, 1.0])
-    assert rungs.counts(study.plan, study.trials) == {1: 6, 2: 3, 6: 1}  # the baseline among them
+    assert rungs.counts(study.plan.rungs, study.trials) == {1: 6, 2: 3, 6: 1}  # the baseline among them
 
 
 def test_what_failed_counts_as_the_worst_of_its_rung() -> None:
@@ -157,14 +157,14 @@ def test_samplers_see_scores_of_one_length_alone() -> None:
     study.tell([9.0, 8.0, 7.0], baseline=True)
     for score in (5.0, 6.0, 7.0):
         study.tell([score])
-    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials))  # type: ignore[arg-type]
+    rungs.promote(study.plan, study.study, rungs.next_promotion(study.plan, study.trials, math.inf))  # type: ignore[arg-type]
     study.go_on([5.0, 1.0])
-    lowest = rungs.at_one_rung(study.plan, study.trials, enough=3)
+    lowest = rungs.at_one_rung(study.plan.rungs, study.trials, enough=3)
     assert sorted(trial.value for trial in lowest) == [5.0, 6.0, 7.0, 9.0]  # 1.0 is of a longer training
-    second = rungs.at_one_rung(study.plan, study.trials, enough=2)
+    second = rungs.at_one_rung(study.plan.rungs, study.trials, enough=2)
     assert sorted(trial.value for trial in second) == [1.0, 8.0]
     assert {trial.state for trial in (*lowest, *second)} == {TrialState.COMPLETE}
-    assert rungs.common_rung(study.plan, study.trials, 2) == 2
+    assert rungs.common_rung(study.plan.rungs, study.trials, 2) == 2
 
 
 def test_samplers_see_what_failed_by_its_settings_as_the_worst() -> None:
@@ -173,7 +173,7 @@ def test_samplers_see_what_failed_by_its_settings_as_the_worst() -> None:
     assert [trial.state for trial in rungs.with_failures(study.trials)] == [TrialState.FAIL]  # nothing to compare with
     for score in (5.0, 6.0):
         study.tell([score])
-    shown = rungs.with_failures(rungs.at_one_rung(study.plan, study.trials, enough=2))
+    shown = rungs.with_failures(rungs.at_one_rung(study.plan.rungs, study.trials, enough=2))
     assert sorted(shown, key=lambda trial: trial.value)[-1].number == failed
     assert [trial.value for trial in shown[1:]] == [5.0, 6.0]
     settings = rungs.scored_settings(study.plan, study.trials)
@@ -235,7 +235,9 @@ def test_one_trial_beside_the_baseline_always_comes_to_the_end(others: int) -> N
     for reached in ([6.0, 5.0], [6.0, 5.0, 4.0]):
         assert budget.may_begin(study.plan, study.trials, 0.0)
         budget.queue_next(study.plan, study.study, study.trials)
-        assert rungs.last_promotion(study.plan, study.trials) is None  # one at a time: that one may come to the end
+        assert (
+            rungs.last_promotion(study.plan, study.trials, math.inf) is None
+        )  # one at a time: that one may come to the end
         study.go_on(reached)
     assert not budget.may_begin(study.plan, study.trials, 0.0)
     assert [t.value for t in attempts.finished(study.trials)] == [1.0, 4.0]
@@ -252,7 +254,7 @@ def test_the_last_promotion_is_paid_from_the_budget_and_failures_give_way() -> N
     failing = study.study.ask()
     failing.set_user_attr(attempts.OUTCOME, "d_loss is nan")
     study.study.tell(failing, state=TrialState.FAIL)
-    promoted = rungs.last_promotion(study.plan, study.trials)
+    promoted = rungs.last_promotion(study.plan, study.trials, math.inf)
     assert promoted is not None and attempts.origin(promoted) == second
 
 
@@ -265,7 +267,7 @@ def test_a_repeat_brings_no_score_of_another_length_into_a_comparison() -> None:
     repeat.report(30.0, 6)
     study.study.tell(repeat, 30.0)
     study.tell([70.0])
-    shown = rungs.at_one_rung(study.plan, study.trials, enough=8)
+    shown = rungs.at_one_rung(study.plan.rungs, study.trials, enough=8)
     assert [trial.value for trial in shown] == [90.0, 70.0]  # all of the lowest rung
     assert [trial.value for trial in attempts.finished(study.trials)] == [30.0]
 

@@ -42,7 +42,7 @@ def test_the_reason_of_a_workers_end_is_known(
     monkeypatch.setattr(launchers, "WORKER", program)
     worker = launchers.WorkerProcess(Task([], 0, "trial.py"), tmp_path / "log")
     worker.wait()
-    worker.end()
+    worker.interrupt()
     assert worker.exit() == expected
 
 

@@ -28,7 +28,7 @@ from experiments.training.facts import code_tags
 from experiments.training.hardware import available_cores
 from gan import metric_names
 from gan.arrays import write_atomically
-from sweeps.analysis.tables import fill, write_csv
+from sweeps.reproduction.rows import fill, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 LOST = "lost"  # the score of a training that its settings ended

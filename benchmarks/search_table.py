@@ -29,7 +29,7 @@ from gan.evaluation.extractors import load_extractor
 from gan.evaluation.metrics import frechet_distance, statistics
 from gan.evaluation.scorer import Reference, Scorer
 from gan.evaluation.weights import find_weights
-from sweeps.analysis.tables import write_csv
+from sweeps.reproduction.rows import write_csv
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
 from sweeps.spec.space import Value, active

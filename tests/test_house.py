@@ -28,7 +28,7 @@ ORDER = {
         ["housekeeping"],
         ["fid_proxy"],
     ],
-    "sweeps": [["spec"], ["study"], ["display"], ["workers"], ["analysis"], ["search"]],
+    "sweeps": [["spec"], ["study"], ["display"], ["workers"], ["analysis"], ["search"], ["reproduction"]],
 }
 CHILDREN = {"sweeps.workers.worker", "sweeps.workers.trial", "experiments.processes.fork_server"}  # started by programs
 STARTS_ITSELF = {"sweeps.search.throughput"}  # a library whose function runs its own file to measure

@@ -1,83 +1,16 @@
-"""The rows of results/runs.csv and results/curves.csv, and the page that is made from them."""
+"""The tables of docs/results.md and docs/how_found.md, in Markdown."""
 
 import csv
-import io
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from experiments.reports import figures
-from experiments.reports.groups import Compared, common_steps
 from experiments.reports.statistics import compare_with_control, mean, mean_and_std
 from gan import metric_names
-from gan.arrays import write_atomically
-from gan.errors import ConfigError
-from gan.images import grid, read_pixels
+from sweeps.reproduction.rows import SCORES, Row, presets_of
 from sweeps.study.states import State
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Row = dict[str, str]
-
-COLUMNS = 5  # steps whose samples stand side by side
-
-SCORES = (metric_names.FID, metric_names.KID, metric_names.DENSITY, metric_names.COVERAGE, metric_names.NN_DISTANCE)
-RUNS = (
-    "run", "preset", "class", "seed", "steps", "step", "outcome", *SCORES, "steps_per_second", "seconds",
-    "settings", "fid_proxy_id", "dataset", "commit",
-)  # fmt: skip
-CURVES = ("run", "preset", "class", "seed", "steps", "step", metric_names.FID)
-
-
-class Rows:
-    """A small CSV file that holds what is done; each change is written at once, whole."""
-
-    def __init__(self, file: Path, columns: Sequence[str]) -> None:
-        self.file, self._columns = file, columns
-        self.all: list[Row] = []
-        if file.exists():
-            with open(file, encoding="utf-8", newline="") as stream:
-                reader = csv.DictReader(stream)
-                if tuple(reader.fieldnames or ()) != tuple(columns):
-                    raise ConfigError("out", f"a folder whose {file.name} has this program's columns", str(file))
-                self.all = list(reader)
-
-    def keep(self, is_kept: Callable[[Row], bool]) -> None:
-        """Forget the other rows; the next `add` removes them from the file."""
-        self.all = [row for row in self.all if is_kept(row)]
-
-    def add(self, rows: Iterable[Row]) -> None:
-        self.all += rows
-        write_csv(self.file, self._columns, sorted(self.all, key=lambda row: (row["run"], int(row["step"]))))
-
-
-def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write a CSV file, whole or not at all.
-
-    Args:
-        file: to write; its folder is made.
-        columns: in order.
-        rows: a value by column; columns that a row lacks are empty.
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, text.getvalue().encode())
-
-
-def fill(page: str, tables: dict[str, str]) -> str:
-    """Return a Markdown page with new tables between `<!-- name -->` and `<!-- end -->`."""
-    for name, table in tables.items():
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page = marked.sub(lambda match, table=table: f"{match[1]}{table}{match[2]}", page)  # type: ignore[misc]
-    return page
-
 
 FEW = 5  # different numbers, up to which a setting's values are taken for choices
 SMALLEST_P_VALUE = 1e-4  # that is printed
@@ -96,7 +29,7 @@ def scores_table(rows: Sequence[Row], of: str, steps: int) -> str:
     lines.append("|---" * 10 + "|")
     selected = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
     for step in sorted({int(row["step"]) for row in selected if row["outcome"] != "diverged"}):
-        for preset in _presets(selected):
+        for preset in presets_of(selected):
             ran = [row for row in selected if row["outcome"] != "diverged"]  # others have no scores
             group = [row for row in ran if row["preset"] == preset and row["step"] == str(step)]
             if group:
@@ -118,7 +51,9 @@ def lead_table(rows: Sequence[Row], baseline: str) -> str:
     scored = [row for row in rows if row["outcome"] != "diverged"]
     for step, of in sorted({(int(row["step"]), row["class"]) for row in scored}):
         at_step = [row for row in scored if row["class"] == of and row["step"] == str(step)]
-        groups = {p: [float(row[metric_names.FID]) for row in at_step if row["preset"] == p] for p in _presets(at_step)}
+        groups = {
+            p: [float(row[metric_names.FID]) for row in at_step if row["preset"] == p] for p in presets_of(at_step)
+        }
         control = groups.pop(baseline, [])
         differences = compare_with_control(list(groups.values()), control) if groups and control else []
         for (preset, scores), difference in zip(groups.items(), differences, strict=False):
@@ -139,11 +74,6 @@ def _p_value(value: float) -> str:
 def _numbers(rows: Sequence[Row], column: str) -> list[float]:
     """Return a column of a table as numbers."""
     return [float(row[column]) for row in rows]
-
-
-def _presets(rows: Sequence[Row]) -> list[str]:
-    """Return the presets in the order of the rows."""
-    return list(dict.fromkeys(row["preset"] for row in rows))
 
 
 def mean_scores_table(curves: Sequence[Row], of: str, steps: int) -> str:
@@ -170,7 +100,7 @@ def robustness_table(rows: Sequence[Row], steps: int) -> str:
     """Return how many of the short runs of each preset failed."""
     lines = ["| preset | runs | diverged | collapsed | FID proxy of the others |", "|---" * 5 + "|"]
     selected = [row for row in rows if row["steps"] == str(steps)]
-    for preset in _presets(selected):
+    for preset in presets_of(selected):
         group = [row for row in selected if row["preset"] == preset]
         counts = [sum(row["outcome"] == outcome for row in group) for outcome in ("diverged", "collapsed")]
         score = mean_and_std(_numbers([row for row in group if row["outcome"] == "finished"], metric_names.FID))
@@ -293,54 +223,3 @@ def _value(text: str) -> float | str:
 
 def _short(text: str) -> str:
     return f"{value:.3g}" if isinstance(value := _value(text), float) else value
-
-
-def curves_figure(rows: Sequence[Row], of: str, steps: int) -> "Figure":
-    """Draw in-run scores over updates: a colour for each preset, a line for each seed.
-
-    Args:
-        rows: of curves.csv.
-        of: the class.
-        steps: updates of the trainings.
-    """
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
-    figure = figures.new_figure(9, 4.5)
-    axes = figure.subplots()
-    selected = [row for row in rows if row["class"] == of and row["steps"] == str(steps)]
-    for colour, preset in enumerate(_presets(selected)):
-        group = [row for row in selected if row["preset"] == preset]
-        for line, seed in enumerate(sorted({row["seed"] for row in group})):
-            points = sorted((int(row["step"]), float(row[metric_names.FID])) for row in group if row["seed"] == seed)
-            steps_of, scores = zip(*points, strict=True)
-            look = figures.style((colour, line % len(figures.LINES)))
-            axes.plot(steps_of, scores, color=look["color"], linestyle=look["linestyle"], label="" if line else preset)
-    axes.set(xlabel="updates", ylabel="FID proxy during the run (lower is better)", yscale="log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.legend(title="a line a seed")
-    return figure
-
-
-def latents_figure(runs: Mapping[str, Compared], real: np.ndarray) -> "Figure":
-    """Draw the same latents by several runs at equal steps, and real images below.
-
-    Args:
-        runs: by the title of their row.
-        real: images, (N, 32, 32, 3) uint8.
-    """
-    steps = common_steps(list(runs.values()), COLUMNS)
-    figure = figures.new_figure(2.1 * len(steps) + 0.4, 2.25 * (len(runs) + 1) + 0.3)
-    axes = figure.subplots(len(runs) + 1, len(steps), squeeze=False)
-    for row, (title, run) in zip(axes, runs.items(), strict=False):
-        for place, step in zip(row, steps, strict=True):
-            figures.show_pixels(place, read_pixels(run.samples[step]))
-        row[0].set_ylabel(title)
-    for place, step in zip(axes[0], steps, strict=True):
-        place.set_title(f"{step:,} updates")
-    tiles = np.resize(np.arange(len(real)), 16 * len(steps)).reshape(len(steps), 16)
-    for place, indices in zip(axes[-1], tiles, strict=True):
-        figures.show_pixels(place, grid(real[indices], 4, 4))
-    axes[-1, 0].set_ylabel("real images")
-    return figure

@@ -16,14 +16,14 @@ from experiments.records.journal import Journal, has_ended
 from experiments.records.status import RunStatus
 from gan.data.dataset import load_dataset
 from gan.errors import ConfigError
-from sweeps import reproduce
-from sweeps.analysis.tables import (
-    RUNS,
-    Row,
-    Rows,
+from sweeps.reproduce import _handed_on, main
+from sweeps.reproduction import trainings as trainings_module
+from sweeps.reproduction.figures import curves_figure
+from sweeps.reproduction.rows import RUNS, Row, Rows, fill
+from sweeps.reproduction.searches import QUICK_SEARCH, SEARCHES
+from sweeps.reproduction.settings import PRESETS, Images, Reproduction
+from sweeps.reproduction.tables import (
     best_table,
-    curves_figure,
-    fill,
     importances_table,
     lead_table,
     look_table,
@@ -33,19 +33,14 @@ from sweeps.analysis.tables import (
     scores_table,
     searches_table,
 )
-from sweeps.reproduce import (
-    PRESETS,
-    QUICK_SEARCH,
-    SEARCHES,
+from sweeps.reproduction.trainings import (
     SEEDS,
     SHORT,
     SHORT_SEEDS,
-    Images,
-    Reproduction,
-    _digests,
-    _overrides,
     digest,
-    main,
+    digests,
+    overrides,
+    run_program,
     trainings,
 )
 
@@ -256,8 +251,8 @@ def test_the_lead_is_that_of_dunnett() -> None:
 def test_what_was_stopped_does_not_say_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "any.py").write_text("import sys; print('its address'); sys.exit(int(sys.argv[1]))")
-    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
-    assert [reproduce._program("any.py", [code]) for code in ("0", "2", "130", "143")] == [
+    monkeypatch.setattr(trainings_module, "ROOT", tmp_path)
+    assert [run_program("any.py", [code]) for code in ("0", "2", "130", "143")] == [
         "", "its address", "it was stopped", "it was stopped",
     ]  # fmt: skip
 
@@ -270,7 +265,7 @@ def test_a_signal_is_handed_on_to_the_programs_of_a_reproduction(
         "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(130))\n"
         f"open({str(tmp_path / 'begun')!r}, 'w').close()\ntime.sleep(60)"
     )
-    monkeypatch.setattr(reproduce, "ROOT", tmp_path)
+    monkeypatch.setattr(trainings_module, "ROOT", tmp_path)
     monkeypatch.setattr("experiments.cli.signals.is_ours", lambda: True)
     begin = time.monotonic()
 
@@ -279,9 +274,9 @@ def test_a_signal_is_handed_on_to_the_programs_of_a_reproduction(
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with reproduce._handed_on() as caught, ThreadPoolExecutor(1) as pool:
+    with _handed_on() as caught, ThreadPoolExecutor(1) as pool:
         threading.Thread(target=end, daemon=True).start()
-        training = pool.submit(reproduce._program, "any.py", [])
+        training = pool.submit(run_program, "any.py", [])
         while not training.done():
             time.sleep(0.02)  # as the main thread waits, where signals come
     assert (training.result(), caught) == ("it was stopped", [signal.SIGTERM])
@@ -292,13 +287,13 @@ def test_every_preset_is_there_to_be_trained() -> None:
     from experiments.cli.compose import compose_config
 
     args, every = Reproduction(), trainings(quick=False)
-    digests = _digests(every, args)
-    assert digests.keys() == {training.name for training in every}
+    known = digests(every, args)
+    assert known.keys() == {training.name for training in every}
     for training in every[::5]:  # all presets and classes among them
-        config = compose_config(_overrides(training, args))
+        config = compose_config(overrides(training, args))
         assert (config.train.steps, config.seed) == (training.steps, training.seed)
-        assert digests[training.name] == digest(config)
-    assert len(set(digests.values())) == len(PRESETS)
+        assert known[training.name] == digest(config)
+    assert len(set(known.values())) == len(PRESETS)
 
 
 @pytest.mark.parametrize(
@@ -362,11 +357,11 @@ def test_what_is_done_is_not_trained_again_unless_its_preset_changed(
     args.records.root = str(tmp_path / "records")
     images = load_dataset("embedded", None, "ship", tmp_path / "records" / "cache")
     first, second, _ = trainings(quick=True)
-    digests = _digests([first, second], args)
+    known = digests([first, second], args)
     (tmp_path / "results").mkdir()
     rows = [
         {**row(training.preset, training.seed, 4, 1.0), "run": training.name, "settings": settings}
-        for training, settings in ((first, digests[first.name]), (second, "of before"))
+        for training, settings in ((first, known[first.name]), (second, "of before"))
     ]
     Rows(tmp_path / "results" / "runs.csv", RUNS).add([{**each, "dataset": images.sha256[:8]} for each in rows])
     assert main(args) == 0

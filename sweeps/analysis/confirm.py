@@ -67,94 +67,125 @@ def confirm(
         CannotGoOn: if every training would fail.
         Exception: whatever `on_event` raises; the trainings save their state before.
     """
-    running: set[TrialProcess] = set()
-    lock = threading.Lock()
-    events: queue.Queue[TrainingChanged] = queue.Queue()
-    stopped: list[str] = []  # why every training would fail
-    unscored: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
+    _Confirmation(plan, on_event, should_stop, say).run(candidates)
 
-    def train(number: int, candidate: Candidate, seed: int) -> None:
-        run = run_of_seed(plan, candidate, seed)
+
+class _Confirmation:
+    """What `confirm` does; its threads wait for trainings, and tell of them through a queue.
+
+    Args:
+        plan: of the search.
+        on_event: called with what happens to a training.
+        should_stop: asked again and again.
+        say: called with how the race stands after a seed.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        on_event: Callable[[TrainingChanged], None],
+        should_stop: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan, self._on_event, self._should_stop, self._say = plan, on_event, should_stop, say
+        self._running: set[TrialProcess] = set()
+        self._lock = threading.Lock()  # of what runs
+        self._events: queue.Queue[TrainingChanged] = queue.Queue()
+        self._fatal: list[str] = []  # why every training would fail
+        self._unscored: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
+
+    def run(self, candidates: Sequence[Candidate]) -> None:
+        baseline, *racing = candidates
+        most = self._plan.search.confirm.seeds
+        for count in range(1, most + 1):
+            seed = self._plan.config.seed + count
+            self._train_all(seed, [baseline, *racing])
+            for candidate in (baseline, *racing):
+                self._add_result(candidate, seed)
+            is_over, words = after_seed(baseline, racing, len(candidates) - 1, most)
+            if words:
+                self._say(f"         after {count} seeds: {words}")
+            racing = [candidate for candidate in racing if candidate.is_racing]
+            if is_over:
+                break
+
+    def _train_all(self, seed: int, racing: Sequence[Candidate]) -> None:
+        with ThreadPoolExecutor(_at_a_time(self._plan)) as threads:
+            waiting = [threads.submit(self._train, number, each, seed) for number, each in enumerate(racing)]
+            try:
+                self._follow(waiting)
+            except BaseException as error:  # or the threads would be waited for until all is trained
+                with self._lock:
+                    self._fatal.append(str(error))
+                self._interrupt_all()
+                raise
+
+    def _follow(self, waiting: Sequence[Future[None]]) -> None:
+        """Tell of trainings until all are over."""
+        while not all(future.done() for future in waiting) or not self._events.empty():
+            with contextlib.suppress(queue.Empty):
+                self._on_event(self._events.get(timeout=0.25))
+            if self._should_stop() or self._fatal:
+                self._interrupt_all()
+        for training in waiting:
+            training.result()
+        if self._fatal:
+            raise CannotGoOn(f"{self._fatal[0]}; the same command resumes when that is fixed")
+        if self._should_stop():
+            raise Stopped
+
+    def _train(self, number: int, candidate: Candidate, seed: int) -> None:
+        """Train a candidate on a seed, again if its process dies.
+
+        Args:
+            number: of the candidate, for its GPU.
+            candidate: to train.
+            seed: to train on.
+        """
+        run = run_of_seed(self._plan, candidate, seed)
         name = f"{candidate.title} seed {seed}"
-        for _ in range(plan.search.retries + 1):
-            with lock:
-                if should_stop() or stopped or _is_done(run) or _failure(run):
+        for _ in range(self._plan.search.retries + 1):
+            with self._lock:
+                if self._should_stop() or self._fatal or _is_done(run) or _failure(run):
                     break
                 process = TrialProcess(
-                    _job(plan, candidate, seed),
-                    plan.folder.path / "logs" / f"{run.name}.log",
-                    environment=gpus.share_of(number, plan.config.train.devices),
+                    _job(self._plan, candidate, seed),
+                    self._plan.folder.path / "logs" / f"{run.name}.log",
+                    environment=gpus.share_of(number, self._plan.config.train.devices),
                 )
-                running.add(process)
-            events.put(TrainingChanged(name, words="training"))
+                self._running.add(process)
+            self._events.put(TrainingChanged(name, words="training"))
             ended: Ended | None = None
             for message in process.messages():
                 ended = message if isinstance(message, Ended) else ended
-                events.put(TrainingChanged(name, message.step))
-            with lock:
-                running.discard(process)
+                self._events.put(TrainingChanged(name, message.step))
+            with self._lock:
+                self._running.discard(process)
             if ended is not None and ended.would_end_all:
-                stopped.append(ended.failure)
-            if ended is None and not should_stop():
-                events.put(TrainingChanged(name, words=process.ending()))
-            unscored[run.name] = ended.failure if ended is not None and ended.failure else process.ending()
+                self._fatal.append(ended.failure)
+            if ended is None and not self._should_stop():
+                self._events.put(TrainingChanged(name, words=process.ending()))
+            self._unscored[run.name] = ended.failure if ended is not None and ended.failure else process.ending()
         if _is_done(run):
-            events.put(TrainingChanged(name, words=f"score {attempts.objective_of(run):.4g}", is_over=True))
-        elif not should_stop() and not stopped:
-            words = f"failed: {_failure(run) or unscored.get(run.name, '')}"
-            events.put(TrainingChanged(name, words=words, is_over=True))
+            words = f"score {attempts.objective_of(run):.4g}"
+            self._events.put(TrainingChanged(name, words=words, is_over=True))
+        elif not self._should_stop() and not self._fatal:
+            words = f"failed: {_failure(run) or self._unscored.get(run.name, '')}"
+            self._events.put(TrainingChanged(name, words=words, is_over=True))
 
-    def train_all(seed: int, racing: Sequence[Candidate]) -> None:
-        with ThreadPoolExecutor(_at_a_time(plan)) as threads:
-            waiting = [threads.submit(train, number, candidate, seed) for number, candidate in enumerate(racing)]
-            try:
-                follow(waiting)
-            except BaseException as error:  # or the threads would be waited for until all is trained
-                with lock:
-                    stopped.append(str(error))
-                interrupt_all()
-                raise
-
-    def interrupt_all() -> None:
-        with lock:
-            for process in running:
+    def _interrupt_all(self) -> None:
+        with self._lock:
+            for process in self._running:
                 process.interrupt()
 
-    def follow(waiting: Sequence[Future[None]]) -> None:
-        while not all(future.done() for future in waiting) or not events.empty():
-            with contextlib.suppress(queue.Empty):
-                on_event(events.get(timeout=0.25))
-            if should_stop() or stopped:
-                interrupt_all()
-        for training in waiting:
-            training.result()
-        if stopped:
-            raise CannotGoOn(f"{stopped[0]}; the same command resumes when that is fixed")
-        if should_stop():
-            raise Stopped
-
-    def add_result(candidate: Candidate, seed: int) -> None:
-        run = run_of_seed(plan, candidate, seed)
+    def _add_result(self, candidate: Candidate, seed: int) -> None:
+        run = run_of_seed(self._plan, candidate, seed)
         if _is_done(run):
             candidate.seeds.append(seed)
             candidate.scores.append(attempts.objective_of(run))
             candidate.final.append(journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1][-1])
-        elif words := _failure(run) or unscored.get(run.name, ""):
+        elif words := _failure(run) or self._unscored.get(run.name, ""):
             candidate.failures.append(f"seed {seed}: {words}")
-
-    baseline, *racing = candidates
-    most = plan.search.confirm.seeds
-    for count in range(1, most + 1):
-        seed = plan.config.seed + count
-        train_all(seed, [baseline, *racing])
-        for candidate in (baseline, *racing):
-            add_result(candidate, seed)
-        is_over, words = after_seed(baseline, racing, len(candidates) - 1, most)
-        if words:
-            say(f"         after {count} seeds: {words}")
-        racing = [candidate for candidate in racing if candidate.is_racing]
-        if is_over:
-            break
 
 
 def best_run(plan: Plan, candidate: Candidate) -> RunFolder:

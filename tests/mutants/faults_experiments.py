@@ -527,7 +527,7 @@ FAULTS = [
         "return True",
         (
             "tests/experiments/fid_proxy/test_fid_proxy.py::test_runs_count_when_they_ended_as_asked_or_diverged",
-            "tests/sweeps/analysis/test_tables.py::test_a_training_that_lacked_disk_or_memory_has_not_diverged",
+            "tests/sweeps/reproduction/test_reproduction.py::test_a_training_that_lacked_disk_or_memory_has_not_diverged",
         ),
     ),
     Fault(

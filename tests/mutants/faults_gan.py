@@ -500,8 +500,8 @@ FAULTS = [
         "drawings-repeat",
         "gan/data/drawings.py",
         "The held-out drawings are among those that are trained on.",
-        "return images[:num_train], images[num_train:]",
-        "return images[:num_train], images[:num_test]",
+        "return images[:NUM_TRAIN], images[NUM_TRAIN:]",
+        "return images[:NUM_TRAIN], images[:NUM_TEST]",
         ("tests/gan/data/test_drawings.py",),
     ),
     Fault(

@@ -373,8 +373,8 @@ FAULTS = [
         "seeds-not-fresh",
         "sweeps/analysis/confirm.py",
         "The confirmation trains on the seed of the search.",
-        "seed = plan.config.seed + count",
-        "seed = plan.config.seed + count - 1",
+        "seed = self._plan.config.seed + count",
+        "seed = self._plan.config.seed + count - 1",
         ("tests/sweeps/analysis/test_confirm.py",),
     ),
     Fault(

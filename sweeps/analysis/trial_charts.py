@@ -26,13 +26,10 @@ STATES = {
     "paused": ("#888888", "circle-open"),
     "stopped": ("var(--c1)", "circle-open"),
     "complete": ("var(--c0)", "circle"),
-    "training": ("var(--c1)", "circle"),
+    "running": ("var(--c1)", "circle"),
     "baseline": ("var(--ink)", "diamond"),
     "best": ("var(--good)", "star"),
 }
-WORDS = {
-    State.FAIL: "failed", State.PRUNED: "pruned", State.PAUSED: "paused", State.STOPPED: "stopped", State.COMPLETE: "complete",
-}  # fmt: skip
 KINDS = {RANDOM: "#888888", PRIOR: "var(--c2)", TPE: "var(--c5)", MUTATION: "var(--c3)", LINEAR: "var(--c0)"}
 WINDOW = 10  # suggestions, of which fractions are taken
 SHOWN = 0.95  # of the scores a chart begins with; the others are in reach by zooming out
@@ -67,9 +64,15 @@ def by_state(plan: Plan, trials: Sequence[FrozenTrial]) -> dict[str, list[Frozen
         elif done and trial.number == done[0].number:
             name = "best"
         else:
-            name = WORDS.get(attempts.state_name(trial), "training")
+            name = _word(trial)
         groups[name].append(trial)
     return {name: group for name, group in groups.items() if group}
+
+
+def _word(trial: FrozenTrial) -> str:
+    """Return the word for a trial's state; one that waits for a worker counts as running."""
+    state = attempts.state_name(trial)
+    return (State.RUNNING if state == State.WAITING else state).word
 
 
 def _history(plan: Plan, groups: Mapping[str, Sequence[FrozenTrial]]) -> Chart | None:
@@ -133,7 +136,7 @@ def _curves(plan: Plan, trials: Sequence[FrozenTrial], groups: Mapping[str, Sequ
             {
                 "type": "scatter", "mode": mode, "name": _name(plan, name), "x": x, "y": y,
                 "customdata": keys, "hovertemplate": "trial %{customdata}: %{y:.4~g} at step %{x:,}<extra></extra>",
-                "opacity": 1 if is_special or name == "training" else 0.6,
+                "opacity": 1 if is_special or name == "running" else 0.6,
                 "line": {"color": colour, "width": 3 if is_special else 1.3, "dash": "dash" if name == "baseline" else "solid"},
                 "marker": {"color": colour, "symbol": "x" if symbol == "x" else "circle", "size": 4},
             }
@@ -230,8 +233,8 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
     whole = max(end for _, end in spans.values()) - min(begin for begin, _ in spans.values())
     every_so_often = max(whole / POINTED_AT, datetime.timedelta(seconds=0.1))
     data: list[dict[str, Any]] = []
-    for word in [*WORDS.values(), "training"]:
-        group = [trial for trial in ran if WORDS.get(attempts.state_name(trial), "training") == word]
+    for word in STATES:
+        group = [trial for trial in ran if _word(trial) == word]
         x: list[str | None] = []
         y: list[str | None] = []
         keys: list[int] = []

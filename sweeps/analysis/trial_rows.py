@@ -29,7 +29,7 @@ def last_score(trial: FrozenTrial) -> float | None:
 def words(plan: Plan, trial: FrozenTrial) -> str:
     """Return a trial in a line: its score, state and settings."""
     settings = name_values(attempts.shown_params(plan, trial))
-    state = attempts.state_name(trial).lower()
+    state = attempts.state_name(trial).word
     parts = [brief(last_score(trial)), state if state == "complete" else f"{state} at step {steps_of(trial):,}"]
     return f"trial {attempts.origin(trial)}: {', '.join([*filter(None, parts), *settings])}"
 
@@ -48,7 +48,7 @@ def row(plan: Plan, trial: FrozenTrial) -> dict[str, Any]:
     return {
         "origin": attempts.origin(trial),
         "words": words(plan, trial),
-        "state": attempts.state_name(trial).lower(),
+        "state": attempts.state_name(trial).word,
         "score": last_score(trial),
         "steps": steps_of(trial),
         "params": attempts.shown_params(plan, trial),

@@ -162,5 +162,4 @@ def _ending(row: Row) -> str:
         return f"{row.reason}: score {row.score:.4g}" if row.score is not None else row.reason
     if row.state == State.STOPPED:
         return f"stopped at step {row.step:,}" + (f": {row.reason}" if row.reason not in ("", "interrupted") else "")
-    word = {State.PRUNED: "pruned", State.FAIL: "failed"}[State(row.state)]
-    return f"{word}: {row.reason}"
+    return f"{State(row.state).word}: {row.reason}"

@@ -144,7 +144,7 @@ class TrialsTable:
     def _columns(self, titles: Mapping[str, str], rows: Sequence[Row]) -> dict[str, _Column]:
         """Return all columns but the notes: trial, score, state, step, and one for each key of `titles`."""
         scores = {row.origin: three_digits(row.score) for row in rows if row.score is not None}
-        states = {row.origin: "best" if row is self.best else row.state.lower() for row in rows}
+        states = {row.origin: "best" if row is self.best else State(row.state).word for row in rows}
         columns = {
             "trial": _Column("trial", {row.origin: str(row.origin) for row in rows}),
             "score": _Column("score", scores),

@@ -17,5 +17,10 @@ class State(StrEnum):
     FAIL = "FAIL"
     STOPPED = "STOPPED"  # its search or its worker ended: another attempt resumes it
 
+    @property
+    def word(self) -> str:
+        """The state in a table, a chart or a sentence."""
+        return "failed" if self == State.FAIL else self.lower()
+
 
 OVER = (State.COMPLETE, State.PAUSED, State.PRUNED, State.FAIL)

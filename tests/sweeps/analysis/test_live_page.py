@@ -89,7 +89,7 @@ def test_the_page_says_how_far_a_search_is(tmp_path: Path) -> None:
         ("0", "20", "complete", "600"),
         ("3", "35", "running", "100"),
         ("1", "40", "paused", "100"),
-        ("2", "", "fail", "0"),
+        ("2", "", "failed", "0"),
     ]
     assert not re.findall(r"<[^>]*\b(?:src|href)=.http|@import|url\(", source)  # nothing is asked of the network
 

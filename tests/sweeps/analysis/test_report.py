@@ -321,7 +321,7 @@ def test_a_table_on_a_terminal(tmp_path: Path) -> None:
     assert "best 18 (trial 1)" in printed
     line = next(line for line in printed.splitlines() if line.split()[::2][:2] == ["3", "running"])
     assert line.split() == ["3", "15.5", "running", "450", "0.9", "5e-4"]  # its score is that of the attempt before
-    assert any(line.split()[:2] == ["5", "fail"] and "d_loss is nan" in line for line in printed.splitlines())
+    assert any(line.split()[:2] == ["5", "failed"] and "d_loss is nan" in line for line in printed.splitlines())
 
 
 def test_what_is_known_of_interrupted_trials_is_shown_at_once(tmp_path: Path) -> None:

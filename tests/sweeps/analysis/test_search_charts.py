@@ -81,7 +81,7 @@ def by_name(chart: Chart) -> dict[str, dict[str, Any]]:
 def test_each_trial_is_where_its_scores_are(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:
     history, curves, suggested, timeline = trial_charts(plan, every)
     traces = by_name(history)
-    assert list(traces) == ["best so far", "pruned", "paused", "training", "tutorial", "best trial"]
+    assert list(traces) == ["best so far", "pruned", "paused", "running", "tutorial", "best trial"]
     assert (traces["best so far"]["x"], traces["best so far"]["y"]) == ([0, 1], [20.0, 18.0])
     assert traces["paused"]["customdata"] == traces["paused"]["x"] == [2, *range(6, 20)]
     assert traces["paused"]["y"][:2] == [27.0, 46.0]
@@ -101,7 +101,7 @@ def test_each_trial_is_where_its_scores_are(plan: Plan, every: list[optuna.trial
     assert fractions[RANDOM]["y"][9] == 1
     assert fractions[MUTATION]["y"][14] == pytest.approx(0.5)
     assert by_name(timeline)["complete"]["y"] == ["worker 1", "worker 1", None, "worker 2", "worker 2", None]
-    assert by_name(timeline)["training"]["y"] == ["worker 2", "worker 2", None]  # no gap: it is at it
+    assert by_name(timeline)["running"]["y"] == ["worker 2", "worker 2", None]  # no gap: it is at it
     pointed = [trace for trace in timeline.figure["data"] if trace.get("meta") == "hover"]
     bars = {(trace["name"], key) for trace in timeline.figure["data"] if "name" in trace for key in trace["customdata"]}
     assert {key for trace in pointed for key in trace["customdata"]} == {key for _, key in bars}

@@ -76,7 +76,7 @@ def test_columns_go_in_the_stated_order(keys: tuple[str, ...], width: int, colum
     (best,) = (line for line in lines if line.split()[2:3] == ["best"])
     expected = ["1500" if key == "step" else three_digits(VALUES.get(key, 0.8123456)) for key in columns]
     assert best.split()[3:] == expected
-    assert any(line.split()[:2] == ["16", "fail"] and "d_loss" in line for line in lines) == note
+    assert any(line.split()[:2] == ["16", "failed"] and "d_loss" in line for line in lines) == note
     left_out = len(keys) - len([key for key in columns if key != "step"])
     said = re.search(r"(\d+) of \d+ settings have no room", " ".join(lines))
     assert (int(said[1]) if said else 0) == left_out

@@ -42,7 +42,7 @@ def test_training_writes_weights_that_can_be_used_and_where_they_come_from(
     assert weights.id in done.stdout
     _, _, setting, root = shlex.split(done.stdout.splitlines()[-1].removeprefix("next     "))
     assert setting == f"eval.extractor_weights='{file}'"
-    assert root == f"records.root='{tmp_path / 'records'}'"
+    assert root == f"records.root={tmp_path / 'records'}"
     assert [line.split("  ")[0] for line in done.stdout.splitlines()[:3]] == ["epoch 1/2", "epoch 2/2", "now"]
     provenance = json.loads((out / "cifar_cnn.json").read_text())
     assert provenance["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()

@@ -215,6 +215,12 @@ def _steps(group: Group) -> str:
     return " and ".join(f"{step:,}" for step in sorted({run.step for run in group.runs}))
 
 
+def _notes(runs: Sequence[Compared]) -> dict[str, list[str]]:
+    """Return a row with what the user wants to remember of each run; none where no run has a note."""
+    notes = [str(run.facts.get("note") or "") for run in runs]
+    return {"note": notes} if any(notes) else {}
+
+
 def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Mark], sections: Sections) -> str:
     scores = columns(groups)
     slider, ends, shown_words = _samples(groups)
@@ -233,7 +239,8 @@ def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Ma
             (run, f"--c{colour}", CSS[line], Delivery(run.folder).url)
             for run, (colour, line) in zip(runs, styles, strict=True)
         ],
-        differing={key: [in_words(value) for value in values] for key, values in differing(runs).items()},
+        differing={key: [in_words(value) for value in values] for key, values in differing(runs).items()}
+        | _notes(runs),
         rows=rows,
         scores=list(scores.values()),
         in_run=IN_RUN if by_in_run_score(groups) else "",

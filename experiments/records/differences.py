@@ -7,7 +7,16 @@ from experiments.settings.rules import FolderName
 from experiments.settings.schema import RESUME_MAY_CHANGE
 
 # Where a run is kept, how it is watched and what its scores are in: nothing that makes it another run.
-LEFT_OUT = {"name", "resume", "notify", "records.root", "experiment", "eval.num_images", "eval.final_num_images"}
+LEFT_OUT = {
+    "name",
+    "resume",
+    "notify",
+    "note",
+    "records.root",
+    "experiment",
+    "eval.num_images",
+    "eval.final_num_images",
+}
 LEFT_OUT |= {*RESUME_MAY_CHANGE} - {"train.steps"}
 SHORT_NAMES = {  # in names of runs
     "optim.learning_rate": "lr",

@@ -144,6 +144,7 @@ def _card(records: Records, row: Row) -> dict[str, Any]:
         "score_words": of.score_words if isinstance(of, Search) else "",
         "has_run": run is not None,
         "differs": ", ".join(settings_in_words(run)),
+        "note": row.note,
         "state": row.state,
         "step": row.step,
         "size": in_bytes(row.size),

@@ -71,6 +71,11 @@ class Row:
         return ago(time.time() - self.created)
 
     @property
+    def note(self) -> str:
+        """What its user wants to remember of it."""
+        return str(self.of.facts.get("note") or "")
+
+    @property
     def differs(self) -> str:
         """What it changes of its preset, in words; of a search also how many trials it has."""
         words = [f"search of {len(self.of.trials):,} trials"] if isinstance(self.of, Search) else []

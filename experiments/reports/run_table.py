@@ -15,8 +15,8 @@ STYLES = {
     RunState.RUNNING: "cyan", RunState.FINISHED: "green", RunState.PAUSED: "blue", RunState.STOPPED: "yellow",
     RunState.INTERRUPTED: "yellow", RunState.PRUNED: "yellow", RunState.FAILED: "red", RunState.DAMAGED: "red",
 }  # fmt: skip
-LEFT = ("name", "state", "of", "differs", "study")  # columns of words
-DROPPED = ("study", "differs", "step", "images")  # in this order, as the terminal narrows
+LEFT = ("name", "state", "of", "differs", "study", "note")  # columns of words
+DROPPED = ("note", "study", "differs", "step", "images")  # in this order, as the terminal narrows
 GAP = 2  # characters between two columns
 LEAST_NAME = 20  # columns; a longer name has a line of its own, as it may be copied
 
@@ -24,8 +24,8 @@ LEAST_NAME = 20  # columns; a longer name has a line of its own, as it may be co
 def lines(rows: Sequence[Row], console: Console) -> Iterator[Text]:
     """Yield the list for a console, the titles first.
 
-    Where there is no room for the column of what differs, that is a line below a run whose name does not say it. What
-    is no terminal gets a line a run, with all columns.
+    Where there is no room for the column of what differs, that is a line below a run whose name does not say it; so is
+    its note. What is no terminal gets a line a run, with all columns.
 
     Args:
         rows: of the list.
@@ -33,7 +33,7 @@ def lines(rows: Sequence[Row], console: Console) -> Iterator[Text]:
     """
     images = images_in_words(rows)
     cells = [_cells(row, images) for row in rows]
-    titles = [title for title in cells[0] if title not in ("study", "of") or any(c[title] for c in cells)]
+    titles = [title for title in cells[0] if title not in ("study", "of", "note") or any(c[title] for c in cells)]
     widths = {title: max(cell_len(text) for text in (title, *(c[title] for c in cells))) for title in titles}
     width = console.width if console.is_terminal else sum(widths.values()) + GAP * len(widths)
     for title in DROPPED:
@@ -49,10 +49,12 @@ def lines(rows: Sequence[Row], console: Console) -> Iterator[Text]:
             yield Text(row.name, styles["name"], no_wrap=True, overflow="fold")
             texts = {**texts, "name": ""}
         yield _line(texts, titles, widths, styles)
-        if "differs" not in titles and row.differs and not _says_it(row):
-            differs = Text(f"{' ' * GAP}{row.differs}", "dim")
-            differs.truncate(width, overflow="ellipsis")
-            yield differs
+        below = [row.differs] if "differs" not in titles and not _says_it(row) else []
+        below += [row.note] if "note" not in titles else []
+        for words in filter(None, below):
+            line = Text(f"{' ' * GAP}{words}", "dim")
+            line.truncate(width, overflow="ellipsis")
+            yield line
 
 
 def _line(texts: dict[str, str], titles: Sequence[str], widths: dict[str, int], styles: dict[str, str]) -> Text:
@@ -83,4 +85,5 @@ def _cells(row: Row, images: Mapping[str, str]) -> dict[str, str]:
         "age": row.age,
         "differs": row.differs,
         "study": "a search" if row.is_search else row.study,
+        "note": row.note,
     }

@@ -273,6 +273,7 @@ class Config:
         "program that is told at the end, by its standard input and where it says {}: 'notify-send GAN {}'",
         Command(),
     )
+    note: str | None = setting(None, "what to remember of the run; MLflow, lists and comparisons show it", NotEmpty())
 
     def __post_init__(self) -> None:
         check(self)

@@ -30,6 +30,7 @@ def description(headline: str, facts: Mapping[str, Any], figures: Mapping[str, s
     place = f"Folder: `{facts['tags']['run_folder']}` of the records."
     parts = [
         headline,
+        facts.get("note") or "",
         " ".join(images),
         _changed(facts["command"], facts.get("preset")),
         f"    {_wrapped(facts['command'])}",

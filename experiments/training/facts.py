@@ -29,7 +29,7 @@ from gan.evaluation.weights import Weights
 GROUP = "settings_group"  # the tag of runs that differ in the seed alone
 NAMED = 3  # settings in it, at most
 MOST_CHANGES = 1_000_000  # bytes of them that a run keeps
-NOT_SETTINGS = ("name", "resume", "notify", "records.root")  # where a run is kept, not what it is
+NOT_SETTINGS = ("name", "resume", "notify", "note", "records.root")  # where a run is kept, not what it is
 
 
 def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[str, Any]]:
@@ -112,8 +112,8 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
         command: the command line that made the run, beginning with `python <program>`.
 
     Returns:
-        The time of creation in milliseconds since 1970, the command, MLflow's params and tags, and a description of the
-        data set.
+        The time of creation in milliseconds since 1970, the command, the user's note, MLflow's params and tags, and a
+        description of the data set.
     """
     program = command.split()[1]
     tags = {
@@ -130,6 +130,7 @@ def run_facts(config: Config, dataset: Dataset, weights: Weights, folder: RunFol
     facts: dict[str, Any] = {
         "created": time.time_ns() // 1_000_000,
         "command": command,
+        "note": config.note,
         "params": shown_settings(config),
         "tags": tags,
         "dataset": {

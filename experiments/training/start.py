@@ -174,6 +174,8 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     if checkpoint is None and (step := read_run(folder).step):
         warn(console, f"no checkpoint is left of its {step:,} updates: it trains from the beginning")
 
+    if "note" in keys:
+        config.note = new.note
     new_values, old_values = flatten(new), flatten(config)
     new_values["data.class_id"] = _recorded_class(new.data.class_id, config)
     keys = {key for key in keys if new_values[key] != old_values[key] and key not in NOT_SETTINGS}
@@ -199,6 +201,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
     _keep_place(config, weights)
+    write_json(folder.facts, {**facts, "note": config.note})
     _write_config(config, folder)
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
 

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments.cli.compose import flags
 from experiments.cli.terminal import printable
+from experiments.records.folders import read_json
 from experiments.reports.page import render
 from experiments.reports.slider import Slider, make_slider
 from experiments.reports.stills import with_still
@@ -164,6 +165,7 @@ def _page(
     return render(
         TEMPLATE,
         study=plan.search.study,
+        note=read_json(plan.folder.facts).get("note") if plan.folder.facts.exists() else None,
         comparison=comparison,
         confirmed=confirmed,
         race=with_still(race) if race is not None else None,

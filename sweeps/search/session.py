@@ -16,7 +16,7 @@ from experiments.cli.progress import say, say_words, stage
 from experiments.housekeeping.unneeded import free_of_study
 from experiments.housekeeping.words import counted
 from experiments.records import journal
-from experiments.records.folders import RunFolder, write_json
+from experiments.records.folders import RunFolder, read_json, write_json
 from experiments.records.journal import Journal
 from experiments.records.overview import in_bytes
 from experiments.records.status import TRIAL_STATE, RunStatus
@@ -78,6 +78,8 @@ class SearchSession:
         """
         if not self.plan.folder.facts.exists():
             self._write_facts(dataset, weights)
+        elif (note := self.plan.config.note) is not None:
+            write_json(self.plan.folder.facts, {**read_json(self.plan.folder.facts), "note": note})
         self.journal = Journal(self.plan.folder)
         self.journal.status(RunStatus.RUNNING)
         feeder = Feeder(self.plan.folder)

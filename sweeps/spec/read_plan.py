@@ -63,6 +63,7 @@ def read_plan(arguments: list[str]) -> Plan:
     _check_fixed_keys(fixed)
     added = _search_run_overrides(search, fixed_keys)
     config = compose_config([*fixed_overrides, *added], args.config_dir)
+    fixed_overrides = [each for each in fixed_overrides if not each.startswith("note=")]  # it is the study's alone
     precision = f"{PRECISION}={config.train.precision}"
     fixed_overrides = [precision if each == f"{PRECISION}={AUTO}" else each for each in fixed_overrides]
     overrides = [*fixed_overrides, *added]

@@ -41,7 +41,7 @@ MAX_STEPS = 1_000_000  # from 0 to the end of a range: with more, rounding error
 # Keys that decide how a trial is scored, stored or run. Trials that differ in them cannot be ranked.
 FIXED_SECTIONS = ("data.", "eval.", "records.", "tracking.")
 FIXED_KEYS = {
-    "name", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.devices",
+    "name", "note", "resume", "seed", "train.steps", "train.steps_per_call", "train.threads", "train.devices",
     "train.jit_compile", "train.deterministic", "train.init_from",
     "train.log_every_steps", "train.grid_every_steps", "train.checkpoint_every_steps", "train.keep_checkpoints",
 }  # fmt: skip

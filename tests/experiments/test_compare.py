@@ -101,6 +101,17 @@ def test_steps_are_those_that_all_have(tmp_path: Path) -> None:
     assert common_steps(runs[1:], 5) == [20, 120, 220, 300, 400]
 
 
+def test_the_page_has_notes_where_there_are_some(root: Path, tmp_path: Path) -> None:
+    place = {"out": str(tmp_path / "page"), "records": RecordsConfig(root=str(root)), "overwrite": True}
+    main(Comparison(run=["a-*", "b"], **place))  # type: ignore[arg-type]
+    assert "note</th>" not in (tmp_path / "page" / "compare.html").read_text()
+    facts = root / "runs" / "b" / "run.json"
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "note": "a slower average"}))
+    main(Comparison(run=["a-*", "b"], **place))  # type: ignore[arg-type]
+    page = (tmp_path / "page" / "compare.html").read_text()
+    assert re.search(r"note</th>\s*<td[^>]*></td>\s*<td[^>]*></td>\s*<td[^>]*>a slower average</td>", page)
+
+
 def test_the_page_holds_everything(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "page"
     assert main(Comparison(run=["a-*", "b"], out=str(out), records=RecordsConfig(root=str(root)))) == 0

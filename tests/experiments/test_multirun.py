@@ -97,6 +97,13 @@ def test_one_program_is_told_of_all_runs(multirun: Multirun, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_note_with_a_comma_makes_no_more_runs(multirun: Multirun, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="note must be one text for all runs; got 'wider,slower'"):
+        multirun("note=wider,slower", "seed=1,2", f"records.root={tmp_path}")
+    _, started = multirun("note='wider, slower'", "seed=1,2", f"records.root={tmp_path}")
+    assert [as_run_reads_them(arguments).note for arguments in started] == ["wider, slower"] * 2
+
+
 def test_lists_of_texts_reach_the_runs_as_they_were_typed() -> None:
     for key, values, expected in (
         ("data.path", r"/r sp,'/a, b',/1:2,C:\x,\\srv\x,1e3", ["/r sp", "/a, b", "/1:2", r"C:\x", r"\\srv\x", "1e3"]),

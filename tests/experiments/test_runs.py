@@ -97,6 +97,17 @@ def test_the_list_says_what_each_run_is(records: Records, capsys: pytest.Capture
     assert [line[0] for line in lines(capsys.readouterr().out)] == ["name", "old", "rows", "disk"]
 
 
+def test_the_list_has_notes_where_there_are_some(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(records, "plain")
+    run = make_run(records, "wide", age=600)
+    write_json(run.facts, {**read_json(run.facts), "note": "D is wider"})
+    call(records)
+    header, plain, wide, _ = lines(capsys.readouterr().out)
+    assert (header[-1], plain[-1], wide[-1]) == ("note", "quick", "D is wider")
+    narrow = Console(width=60, force_terminal=True, file=io.StringIO())
+    assert [line.plain for line in list_lines(read_rows(records), narrow)][-1] == "  D is wider"
+
+
 def test_the_list_says_what_scores_are_of_where_that_differs(
     records: Records, capsys: pytest.CaptureFixture[str]
 ) -> None:

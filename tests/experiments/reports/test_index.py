@@ -56,6 +56,12 @@ def test_a_card_says_why_a_run_failed(records: Records) -> None:
     assert '<p class="small">d_loss is nan</p>' in written(records)
 
 
+def test_a_card_has_the_note_of_its_user(records: Records) -> None:
+    run = make_run(records, "wide")
+    write_json(run.facts, {**read_json(run.facts), "note": "D is <wider>"})
+    assert '<p class="small">D is &lt;wider&gt;</p>' in written(records)
+
+
 def test_a_search_is_one_card_with_its_trials_folded(records: Records) -> None:
     study = make_study(records, "ships", "ships-trial-0001", 1)
     (study.path / "report.html").write_text("report")

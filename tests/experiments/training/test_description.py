@@ -35,6 +35,12 @@ def journal(folder: RunFolder) -> Iterator[Journal]:
     journal.close()
 
 
+def test_a_note_stands_below_the_result() -> None:
+    parts = description("No score yet.", {**FACTS, "note": "a wider D, as *SNGAN*"}).split("\n\n")
+    assert parts[:2] == ["No score yet.", "a wider D, as *SNGAN*"]
+    assert description("No score yet.", {**FACTS, "note": None}) == description("No score yet.", FACTS)
+
+
 def test_the_headline_has_the_result_first(folder: RunFolder, journal: Journal) -> None:
     config = Config()
     journal.tags({"fid_proxy_floor": "0.07", "fid_proxy_ceiling": "129.9"})

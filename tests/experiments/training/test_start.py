@@ -83,6 +83,18 @@ def test_a_resumed_run_keeps_what_it_was_given(run: Run) -> None:
     assert (again.checkpoint.step, again.config.train.steps, again.config.train.log_every_steps) == (7, 99, 3)
 
 
+def test_a_note_is_kept_until_a_resume_has_another(run: Run) -> None:
+    save(run, 7)
+    notes: list[tuple[str | None, set[str], str | None]] = [
+        ("a wider D", {"note"}, "a wider D"),
+        (None, set(), "a wider D"),
+        (None, {"note"}, None),
+    ]
+    for given, keys, expected in notes:
+        again = resumed_run(run.folder, Config(note=given), keys, QUIET)
+        assert again.config.note == read_json(run.folder.facts)["note"] == expected
+
+
 def test_a_killed_run_is_not_resumed_to_an_end_before_what_it_recorded(run: Run) -> None:
     save(run, 30)
     journal = Journal(run.folder)

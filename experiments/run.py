@@ -196,10 +196,8 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     """Each run in a process of its own: Keras leaves memory and graphs behind in one."""
     by_text = dict(zip(overrides, parse(overrides), strict=True))
     told = [text for text, override in by_text.items() if override.key_or_group == "notify"]  # Hydra would record it
-    for key, rule in (("notify", "one program for all runs"), ("note", "one text for all runs")):
-        for override in by_text.values():
-            if override.key_or_group == key and override.is_sweep_override():
-                raise ConfigError(key, rule, value_text(override), "in quotation marks")
+    if any(by_text[text].is_sweep_override() for text in told):
+        raise ConfigError("notify", "one program for all runs", value_text(by_text[told[-1]]), "in quotation marks")
     # Which is no part of Hydra's jobs.
     verbose = [text for text, override in by_text.items() if override.key_or_group == VERBOSE]
     overrides = [text for text in overrides if text not in told]

@@ -16,6 +16,7 @@ from experiments import ROOT
 from experiments.settings.rules import stray_character
 from gan.errors import ConfigError, nearest
 
+NOTE = "note"  # one text, whatever commas it has
 CLASS = "data.class_id"  # an index, or a text: the name of a folder
 INTEGER = re.compile(r"0|[1-9][0-9]*")  # of a class
 BETWEEN_COMMAS = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,])+""")
@@ -123,7 +124,7 @@ def quote_texts(
     for text in overrides:
         key = text.partition("=")[0].lstrip("+")
         if key in texts or (key in groups and _has_number(text, multirun)):
-            text = as_text(text, multirun)
+            text = as_text(text, multirun and key != NOTE)
         elif key == CLASS:
             text = as_text(text, multirun, integers=True)
         quoted.append(text)

@@ -340,12 +340,10 @@ def test_warnings() -> None:
 
 
 def test_a_note_is_the_studys_alone() -> None:
-    plan = read_plan(["note=what two seeds agree on"])
-    assert plan.config.note == "what two seeds agree on"
+    plan = read_plan(["note=does dropout matter, early?"])
+    assert plan.config.note == "does dropout matter, early?"
     assert plan.identity() == read_plan([]).identity()
     assert not [each for each in plan.trial_overrides({}) if "note" in each]
-    with pytest.raises(ConfigError, match=r"^note must be given one value in a search"):
-        read_plan(["note=a,b"])
 
 
 def test_identity_is_what_scores_depend_on() -> None:

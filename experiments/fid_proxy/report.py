@@ -273,7 +273,7 @@ def _limits(classes: Sequence[str]) -> str:
 - **Memorisation.** A generator that repeats training images scores perfectly. `eval/nn_distance` watches for that: the
   median feature distance of generated images to the nearest training image, relative to that of held-out test images.
   New images have about 1; far below 1 they are copies. (Blurred, typical images also lie near: look at them.) It is left
-  out if no images are held out, or all images are alike.
+  out if no images are held out, or all images are alike. It sees mirrored copies badly.
 - **What the mean of an activation loses**: where in the image something is, and fine texture beyond 32×32.
 - **Other kinds of images.** The network knows CIFAR-10's classes. Generators were ranked for
   {", ".join(map(_plural, classes))}, everything else was measured on {_plural(classes[0])}. This page says nothing about

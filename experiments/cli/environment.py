@@ -15,8 +15,8 @@ import gan
 from experiments import ROOT
 from experiments.cli.signals import is_ours
 from experiments.records.folders import read_json
+from gan.downloads import USER_HOME
 from gan.errors import ConfigError
-from gan.keras_state import USER_HOME
 
 CONF = ROOT / "conf"
 KERAS_HOME = Path(__file__).resolve().parent / "keras_home"  # its keras.json has the settings that we need

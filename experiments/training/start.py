@@ -201,7 +201,8 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
     _keep_place(config, weights)
-    write_json(folder.facts, {**facts, "note": config.note})
+    if config.note != facts.get("note"):
+        write_json(folder.facts, {**facts, "note": config.note})
     _write_config(config, folder)
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
 

@@ -11,7 +11,7 @@ import numpy as np
 from gan.arrays import Arrays
 from gan.cache import fingerprint, locked, prepared
 from gan.data.contract import SIZE, DataError
-from gan.keras_state import DownloadError, download, is_readable, is_whole, keras_homes
+from gan.downloads import DownloadError, download, is_readable, is_whole, keras_homes
 
 TRAIN_BATCHES = tuple(f"data_batch_{k}" for k in range(1, 6))
 BATCHES = (*TRAIN_BATCHES, "test_batch")

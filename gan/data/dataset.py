@@ -19,8 +19,8 @@ from gan.data import cifar10, drawings, folder, npz
 from gan.data.classes import CIFAR10_CLASSES, CIFAR10_RULE, class_index, is_cifar10_class
 from gan.data.contract import MIN_IMAGES, SOURCES, DataError, DataWarning
 from gan.data.folder import CheckNames, Progress
+from gan.downloads import DownloadError
 from gan.errors import check_name, nearest
-from gan.keras_state import DownloadError
 
 SHIP = CIFAR10_CLASSES.index("ship")
 NEARLY_CONSTANT = 8  # standard deviation of all values, of 255

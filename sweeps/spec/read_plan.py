@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from experiments.cli.compose import GROUPS, PRECISION, compose_config, compose_settings, preset_of
-from experiments.cli.overrides import parse, quote_texts, value_text
+from experiments.cli.overrides import NOTE, parse, quote_texts, value_text
 from experiments.settings.precision import AUTO
 from experiments.settings.rules import describe, get, text_keys
 from experiments.settings.schema import Config
@@ -63,7 +63,9 @@ def read_plan(arguments: list[str]) -> Plan:
     _check_fixed_keys(fixed)
     added = _search_run_overrides(search, fixed_keys)
     config = compose_config([*fixed_overrides, *added], args.config_dir)
-    fixed_overrides = [each for each in fixed_overrides if not each.startswith("note=")]  # it is the study's alone
+    fixed_overrides = [
+        each for each in fixed_overrides if each.partition("=")[0].lstrip("+") != NOTE
+    ]  # the study's alone
     precision = f"{PRECISION}={config.train.precision}"
     fixed_overrides = [precision if each == f"{PRECISION}={AUTO}" else each for each in fixed_overrides]
     overrides = [*fixed_overrides, *added]

@@ -20,8 +20,8 @@ from typing import Any, Protocol
 
 from experiments import ROOT
 from experiments.training import gpus
+from gan.downloads import USER_HOME
 from gan.errors import ConfigError, first_line
-from gan.keras_state import USER_HOME
 from sweeps.spec.plan import Plan
 from sweeps.workers.child import Child
 from sweeps.workers.protocol import Task

@@ -13,8 +13,8 @@ import numpy as np
 
 from gan.arrays import Arrays, parse_npz
 from gan.cache import locked
+from gan.downloads import DownloadError, download, is_whole, keras_homes
 from gan.errors import InputError, check_name
-from gan.keras_state import DownloadError, download, is_whole, keras_homes
 
 FOLDER = Path(__file__).parent
 WIDTHS = (32, 64, 64, 128, 128, 256)  # channels of the six 3x3 convolutions of cifar_cnn and random_cnn

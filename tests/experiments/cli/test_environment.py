@@ -13,8 +13,8 @@ from rich.console import Console
 
 import gan
 from experiments.cli import environment
+from gan.downloads import USER_HOME, keras_homes
 from gan.errors import explained
-from gan.keras_state import USER_HOME, keras_homes
 
 
 def said() -> str:

@@ -17,9 +17,9 @@ import gan.cache
 from gan.data import cifar10, folder
 from gan.data.contract import DataError, DataWarning
 from gan.data.dataset import load_dataset
+from gan.downloads import DownloadError
 from gan.errors import ConfigError
 from gan.images import scale, unscale
-from gan.keras_state import DownloadError
 
 
 @pytest.fixture

@@ -340,10 +340,11 @@ def test_warnings() -> None:
 
 
 def test_a_note_is_the_studys_alone() -> None:
-    plan = read_plan(["note=does dropout matter, early?"])
-    assert plan.config.note == "does dropout matter, early?"
-    assert plan.identity() == read_plan([]).identity()
-    assert not [each for each in plan.trial_overrides({}) if "note" in each]
+    for prefix in ("", "+", "++"):
+        plan = read_plan([f"{prefix}note=does dropout matter, early?"])
+        assert plan.config.note == "does dropout matter, early?"
+        assert plan.identity() == read_plan([]).identity()
+        assert not [each for each in plan.trial_overrides({}) if "note" in each]
 
 
 def test_identity_is_what_scores_depend_on() -> None:

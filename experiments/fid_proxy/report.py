@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.figure
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from experiments.fid_proxy.measure import Numbers
 from experiments.reports.statistics import mean, mean_and_std, standard_deviation
@@ -355,6 +356,11 @@ def _draw_agreement(agreement: Numbers, steps: int) -> matplotlib.figure.Figure:
             axis.scatter(x, y, 26, [colour if is_late else "none" for is_late in late], edgecolors=colour, label=run)
         ranks = agreement["proxy"][reference]
         title = f"{reference}: {ranks['all']:.3f}, late (filled) {ranks['late']:.3f}"
-        axis.set(title=title, xscale="log", yscale="log", xlabel="FID proxy", ylabel=f"distance by {reference}")
+        ylabel = f"mean rank by {reference}" if reference == "both networks" else f"distance by {reference}"
+        axis.set(title=title, xscale="log", yscale="log", xlabel="FID proxy", ylabel=ylabel)
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            scale.set_major_formatter(StrMethodFormatter("{x:g}"))
+            scale.set_minor_formatter(NullFormatter())
     axes.flat[0].legend(frameon=False, fontsize=8)
     return figure

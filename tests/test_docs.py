@@ -143,3 +143,17 @@ def test_the_release_in_the_changes_is_the_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     releases = re.findall(r"^## (\d\S+) \(\d{4}-\d\d-\d\d\)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert releases[0] == version
+
+
+def test_the_page_of_faults_lists_those_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "mutants"))
+    import faults_experiments
+    import faults_gan
+    import faults_sweeps
+
+    faults = [*faults_gan.FAULTS, *faults_experiments.FAULTS, *faults_sweeps.FAULTS]
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.+)` \| `(.+)` \| (.+) \| `(.+)` in `(.+)` \|$", page, re.MULTILINE)
+    assert [row[:3] for row in rows] == [(fault.name, fault.file, fault.what) for fault in faults]
+    for *_, test, file in rows:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), test

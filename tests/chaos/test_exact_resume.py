@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,7 @@ def kill_when(run: Started, condition: Callable[[], bool]) -> bool:
         assert time.monotonic() < deadline, "the moment did not come"
         if run.returncode is not None:
             return False
+        time.sleep(0.001)
     run.process.kill()
     run.end()
     return True
@@ -79,13 +81,20 @@ def test_killed_runs_come_to_the_same_end(
 
     process = start(*common, *settings, "name=killed")
     kills = 0
-    while kills < KILLS:
-        if kill_when(process, moments(killed, rng)[kills % 3]):
+    for attempt in range(10 * KILLS):
+        if kill_when(process, moments(killed, rng)[attempt % 3]):
             kills += 1
-        if not killed.config.is_file():  # killed before it was a run
+        else:  # it came to its end before
+            kills = 0
+            shutil.rmtree(killed.path)
+        if not killed.config.is_file():  # or killed before it was a run
             process = start(*common, *settings, "name=killed")
         else:
             process = start("resume=killed", common[0])
+        if kills == KILLS:
+            break
+    else:
+        pytest.fail("each time it came to its end before it could be killed")
     assert process.process.wait(300) == 0, process.end()
 
     a, b = straight.checkpoints.latest(), killed.checkpoints.latest()

@@ -55,14 +55,12 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, moment: st
 
 def test_a_second_one_leaves_at_once(npz: Path, tmp_path: Path) -> None:
     folder = RunFolder(Records(tmp_path / "r").runs / "run")
-    run = start(tmp_path / "r", npz, "train.steps=20", "eval.num_images=20000")
+    run = start(tmp_path / "r", npz, "train.steps=20", "eval.num_images=200000")
     run.wait_for(lambda: reached(folder, 20))  # now it scores, for long
     run.process.send_signal(signal.SIGINT)
     time.sleep(0.7)  # else it would be the same one, from the terminal and from a parent
     run.process.send_signal(signal.SIGINT)
-    begin = time.monotonic()
-    out, err = run.end(60)
-    assert time.monotonic() - begin < 2
+    out, err = run.end(20)  # the score would take longer
     assert re.search(r"^next     python .*run\.py resume=run", out, re.MULTILINE)
     assert run.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert "Traceback" not in err

@@ -49,7 +49,7 @@ def test_outages_lose_and_double_nothing(
     rng = random.Random(chaos_seed())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT))
     monkeypatch.setattr("experiments.tracking.feeder.INTERVAL", 0.05)
     folder = Records(tmp_path / "records").new_run("run", None)
     write_json(folder.facts, FACTS)
@@ -97,7 +97,7 @@ def test_outages_lose_and_double_nothing(
     records.close()
     if not feeder.finish(60):
         assert Delivery(folder).deliver() == []
-    assert np.median(waits) < 0.005  # seconds that the training side ever waits
+    assert max(waits) < TIMEOUT  # the training side never waits for the server
 
     client = MlflowClient(proxy.uri)
     (run_id,) = folder.mlflow_run_ids()

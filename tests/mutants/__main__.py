@@ -3,7 +3,7 @@
     python tests/mutants                    all faults (make mutants), 40 minutes on two busy cores
     python tests/mutants r1-half fid-trace  these alone
     python tests/mutants --list             what there is; says whether each fault still fits the code
-    python tests/mutants --markdown         the table of docs/testing.md
+    python tests/mutants --markdown         the table of docs/faults.md
     python tests/mutants --clean            the same tests on the code as it is: all of them must pass
 
 A fault is caught if a test fails on it. A test that cannot be collected or set up says nothing: the fault is BROKEN. One

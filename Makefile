@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PORT :=
 RECORDS := $(CURDIR)/mlruns
-# The first of these that is 3.11 to 3.13; make PYTHON=... names another.
-PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+LOST = echo "error: the Python of $(VENV) is gone from this machine (make clean removes $(VENV))"; exit 2
+# The first of these that is 3.11 to 3.13, rather one that can make an environment; make PYTHON=... names another.
+PYTHON := $(shell for modules in "ensurepip, venv, sys" sys; do for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c "import $$modules; sys.exit(not (3, 11) <= sys.version_info < (3, 14))" 2>/dev/null && echo $$p && exit; done; done)
 
 help:
 	@echo "make run      train experiment=quick on real images (CIFAR-10; without it, on built-in drawings)"
@@ -30,11 +31,13 @@ help:
 
 # Programs find the code of the checkout that .venv is in, also when that was renamed or copied.
 install: $(READY)
+	@test -x $(BIN)/python || { $(LOST); }
 	@$(BIN)/python -c "import os, sysconfig; site = sysconfig.get_path('purelib'); \
 		open(os.path.join(site, '__checkout__.pth'), 'w').write(os.path.relpath(os.getcwd(), site))"
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed; none found (make PYTHON=/path/to/python)"; exit 2; }
+	@test -x $(BIN)/python || ! test -L $(BIN)/python || { $(LOST); }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "error: $(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)"; exit 2; }
 	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \

@@ -41,6 +41,34 @@ def test_an_environment_that_cannot_be_used_is_named(python: str, message: str, 
     assert (tmp_path / ".venv" / "bin" / "python").exists()  # it may be somebody's
 
 
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_an_environment_whose_python_is_gone_is_named(is_ready: bool, tmp_path: Path) -> None:
+    """As after an upgrade of the system's Python."""
+    for file in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(tmp_path / "gone")
+    if is_ready:
+        (tmp_path / ".venv" / ".ready").touch()
+    done = subprocess.run(["make", "-C", str(tmp_path), "install"], capture_output=True, text=True, timeout=60)
+    assert done.returncode
+    assert "error: the Python of .venv is gone" in done.stdout
+    assert "not found" not in done.stderr
+
+
+def test_a_python_without_venv_is_passed_over(tmp_path: Path) -> None:
+    for name, content in (
+        ("python3.11", "#!/bin/sh\ncase \"$*\" in *ensurepip*) exit 1;; esac\n"),
+        ("python3.12", "#!/bin/sh\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), "/usr/bin", "/bin"])
+    command = ["make", "-C", str(ROOT), "--eval", "show: ; @echo $(PYTHON)", "show"]
+    done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, timeout=60)
+    assert "python3.12" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("target", "command"),
     [

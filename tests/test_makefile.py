@@ -58,7 +58,7 @@ def test_an_environment_whose_python_is_gone_is_named(is_ready: bool, tmp_path: 
 
 def test_a_python_without_venv_is_passed_over(tmp_path: Path) -> None:
     for name, content in (
-        ("python3.11", "#!/bin/sh\ncase \"$*\" in *ensurepip*) exit 1;; esac\n"),
+        ("python3.11", '#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\n'),
         ("python3.12", "#!/bin/sh\n"),
     ):
         (tmp_path / name).write_text(content)

@@ -4,6 +4,7 @@ Training only appends here; MLflow is fed from it by another thread, or later. A
 resumed run repeats some steps: what the journal has already is not written twice.
 """
 
+import bisect
 import errno
 import json
 import os
@@ -316,14 +317,15 @@ def curve(file: Path, key: str) -> tuple[list[int], list[float]]:
 
 
 def curves(file: Path) -> Curves:
-    """Return the steps and values of all metrics, by name."""
+    """Return the steps and values of all metrics, by name; steps rise, also where values of some came late."""
     by_metric: Curves = {}
     for record in _records(file):
         if isinstance(record, Scalars):
             for key, value in record.values.items():
                 steps, values = by_metric.setdefault(key, ([], []))
-                steps.append(record.step)
-                values.append(value)
+                place = bisect.bisect_right(steps, record.step)
+                steps.insert(place, record.step)
+                values.insert(place, value)
     return by_metric
 
 

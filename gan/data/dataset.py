@@ -163,12 +163,12 @@ def _choose(
     """
     if folders:
         return _choose_folder(source, name, class_id, folders)
-    if kind == "folder" and class_id != "all" and (source == "folder" or not is_cifar10_class(class_id)):
-        raise DataError("data.class_id", f"all for {name}, which has no sub-folders", class_id)
-    if source == "auto" and kind == "npz" and class_id == SHIP:  # the default, which means CIFAR-10's ships
+    if source == "auto" and kind in ("folder", "npz") and class_id == SHIP:  # the default, which means CIFAR-10's ships
         return "all", None
+    if kind == "folder" and class_id != "all":
+        raise DataError("data.class_id", f"all for {name}, which has no sub-folders", class_id)
     index = class_index(class_id)
-    if source == "npz" and not labelled and index is not None:
+    if kind == "npz" and not labelled and index is not None:
         raise DataError("data.class_id", f"all for {name}, which has no labels", class_id)
     return (index, index) if labelled and index is not None else ("all", None)
 
@@ -246,15 +246,18 @@ def _check_range(images: np.ndarray, part: str, name: str) -> None:
 def _warn_if_constant(images: np.ndarray, name: str) -> None:
     """Warn of images that show next to nothing: they, or images that were read wrongly, raise no error."""
     values = images.reshape(len(images), -1)
-    flat = values.std(axis=1, dtype=np.float32) < FLAT
+    # A thousand at a time: for a variance NumPy copies all values to floats of eight bytes.
+    parts = [values[start : start + 1000] for start in range(0, len(values), 1000)]
+    means, variances = (np.concatenate([of(part, axis=1) for part in parts]) for of in (np.mean, np.var))
+    flat = variances < FLAT**2
     black, white = values.max(axis=1) < DARK, values.min(axis=1) > 255 - DARK
     few = (flat | black | white).mean() < SOME
-    if few and images.std(dtype=np.float64) >= NEARLY_CONSTANT:
+    if few and np.sqrt(variances.mean() + means.var()) >= NEARLY_CONSTANT:
         return
     warnings.warn(
         f"TRAINING IMAGES ARE NEARLY CONSTANT: of {len(images):,} in {name}, {flat.sum():,} show a single colour,"
         f" {black.sum():,} have no value above {DARK - 1} and {white.sum():,} none below {256 - DARK}; of 0 to 255,"
-        f" the mean is {images.mean():.3g}, the least {images.min()}, the greatest {images.max()}.\n"
+        f" the mean is {means.mean():.3g}, the least {images.min()}, the greatest {images.max()}.\n"
         "plots/training_images.png of the run shows some of them.",
         DataWarning,
         stacklevel=4,

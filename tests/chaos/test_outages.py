@@ -18,6 +18,7 @@ from experiments.records.status import RunStatus
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.feeder import Feeder
 
+TIMEOUT = 5  # seconds that MLflow waits for an answer
 OUTAGES = 20 if SOAK else 10 if THOROUGH else 5
 FACTS = {
     "created": 1_700_000_000_000,

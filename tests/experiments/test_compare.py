@@ -301,7 +301,8 @@ def test_a_run_that_was_scored_again_with_as_many_images_is_compared_by_that(roo
         main(wanted)
     journal = Journal(folder)
     scorer = json.loads(folder.facts.read_text())["tags"]["fid_proxy_id"]
-    journal.late_scalars(40, {f"evaluate/{scorer}/5000/{name}": 11.0 for name in ("fid_proxy", "kid_proxy")})
+    for step, score in ((40, 11.0), (20, 30.0)):  # and then an earlier checkpoint
+        journal.late_scalars(step, {f"evaluate/{scorer}/5000/{name}": score for name in ("fid_proxy", "kid_proxy")})
     journal.close()
     assert main(wanted) == 0
     page = (tmp_path / "page" / "compare.html").read_text()

@@ -160,7 +160,7 @@ def test_late_values_of_any_step_are_written_once(folder: RunFolder) -> None:
     for step, value in ((6, 1.0), (3, 2.0), (6, 9.0)):
         journal.late_scalars(step, {"evaluate/x": value})
     journal.close()
-    assert curve(folder.journal, "evaluate/x") == ([6, 3], [1.0, 2.0])
+    assert curve(folder.journal, "evaluate/x") == ([3, 6], [2.0, 1.0])
 
 
 def test_scores_carry_the_id_of_their_extractor(folder: RunFolder) -> None:

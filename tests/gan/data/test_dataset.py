@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from PIL import Image
 import gan.cache
 from gan.data import cifar10, folder
 from gan.data.contract import DataError, DataWarning
-from gan.data.dataset import load_dataset
+from gan.data.dataset import _warn_if_constant, load_dataset
 from gan.downloads import DownloadError
 from gan.errors import ConfigError
 from gan.images import scale, unscale
@@ -452,3 +453,26 @@ def test_a_source_of_no_such_name_is_no_other_source(npz: Path, cache: Path) -> 
     for path in (None, str(npz)):
         with pytest.raises(ConfigError, match=r"data\.source must be one of auto, .*; got 'folders' \(did you mean"):
             load_dataset("folders", path, "all", cache)
+
+
+def test_a_class_that_auto_cannot_give_is_refused(cache: Path, tmp_path: Path) -> None:
+    images = np.arange(40 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 32, 32, 3)
+    np.savez(tmp_path / "unlabelled.npz", images=images)
+    with pytest.raises(DataError, match=r"data.class_id must be all for npz .*, which has no labels; got 3"):
+        load_dataset("auto", str(tmp_path / "unlabelled.npz"), 3, cache)
+    (tmp_path / "flat").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "flat" / f"{number}.png")
+    with pytest.raises(
+        DataError, match=r"data.class_id must be all for folder .*, which has no sub-folders; got horse"
+    ):
+        load_dataset("auto", str(tmp_path / "flat"), "horse", cache)
+
+
+def test_looking_for_constant_images_takes_little_memory() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3), np.uint8)
+    tracemalloc.start()
+    _warn_if_constant(images, "noise")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1.5 * images.nbytes

@@ -22,6 +22,8 @@ from sweeps.study import attempts
 from sweeps.workers.protocol import CannotGoOn, Ended, Job
 from sweeps.workers.trial_process import TrialProcess
 
+OF_THE_MACHINE = (FailureKind.RECORDS, FailureKind.INPUTS, FailureKind.OUT_OF_MEMORY)  # such trainings resume
+
 
 class Stopped(Exception):
     """The user stopped it; what was done is kept."""
@@ -226,9 +228,9 @@ def _is_done(run: RunFolder) -> bool:
 
 
 def _failure(run: RunFolder) -> str:
-    """Return why a training failed by its settings; empty if it did not, or for want of disk."""
+    """Return why a training failed by its settings; empty if it did not, or for what this machine lacked."""
     failure = journal.last_failure(run.journal)
-    return failure.message if failure is not None and failure.kind != FailureKind.RECORDS else ""
+    return failure.message if failure is not None and failure.kind not in OF_THE_MACHINE else ""
 
 
 def _job(plan: Plan, candidate: Candidate, seed: int) -> Job:

@@ -72,7 +72,7 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
     )
     if report.winner is not None:
         write_atomically(report.best, printable(_best(plan, report.winner)).encode())
-    write_atomically(report.trials, printable(_csv(plan, trials)).encode())
+    write_atomically(report.trials, printable(_csv(plan, trials, study.get_trials(deepcopy=False))).encode())
     fractions = fanova(study, plan)
     write_atomically(report.importances, _importances_csv(fractions).encode())
     write_atomically(report.page, _page(plan, study, trials, comparison, rescored, report, fractions).encode())
@@ -112,20 +112,31 @@ def _importances_csv(fractions: Mapping[str, float]) -> str:
     return "".join(["setting,fraction\n", *(f"{key},{float(fraction)!r}\n" for key, fraction in fractions.items())])
 
 
-def _csv(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
+def _csv(plan: Plan, trials: Sequence[FrozenTrial], every: Sequence[FrozenTrial]) -> str:
+    """Return the table of trials.
+
+    Args:
+        plan: of the search.
+        trials: the last attempt of each.
+        every: all attempts, whose times add up.
+    """
+    seconds: dict[int, float] = {}
+    for attempt in every:
+        if attempt.duration is not None:
+            origin = attempts.origin(attempt)
+            seconds[origin] = seconds.get(origin, 0.0) + attempt.duration.total_seconds()
     keys = [dimension.key for dimension in plan.space]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", "score", "steps", "seconds", *keys, "outcome", "run", "preset"])
     for trial in sorted(trials, key=attempts.origin):
-        seconds = trial.duration.total_seconds() if trial.duration is not None else ""
         writer.writerow(
             [
                 attempts.origin(trial),
                 attempts.state_name(trial),
                 "" if (score := last_score(trial)) is None else repr(score),
                 steps_of(trial),
-                seconds,
+                seconds.get(attempts.origin(trial), ""),
                 *("null" if (value := trial.params.get(key, "")) is None else value for key in keys),
                 trial.user_attrs.get(attempts.OUTCOME, ""),
                 attempts.run_of(plan, trial).name,
@@ -161,7 +172,8 @@ def _page(
     confirmed = [comparison.baseline, *comparison.candidates] if comparison is not None else []
     race = race_chart(confirmed)
     is_map = plots.is_map(plan) and bool(done)
-    states = {name: sum(attempts.state_name(t) == name for t in trials) for name in OVER}
+    trained = [t for t in trials if not attempts.is_repeat(t)]
+    states = {name: sum(attempts.state_name(t) == name for t in trained) for name in OVER}
     return render(
         TEMPLATE,
         study=plan.search.study,

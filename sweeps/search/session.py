@@ -145,7 +145,7 @@ class SearchSession:
         if not finished:
             return RunStatus.KILLED
         self._close_runs()
-        if budget.is_exhausted(plan, self.study.get_trials(deepcopy=False)):
+        if budget.ended_early(plan, self.study.get_trials(deepcopy=False)):
             words = f"the last {budget.TRIED_ALREADY} suggestions had been tried"
             self._say(f"search   ended before its budget, as {words}; search.extend=true with a wider space continues")
         from sweeps.analysis.report import write_report  # slow to import: a mistake should be answered before

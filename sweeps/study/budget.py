@@ -78,7 +78,15 @@ def _may_begin_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
 
 
 def _has_budget_for_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
-    return used(plan, trials) < plan.budget and plan.rungs[0] <= updates_left(plan, trials)
+    left, first = updates_left(plan, trials), plan.rungs[0]
+    if used(plan, trials) >= plan.budget or first > left:
+        return False
+    return left == math.inf or first + rungs.reserve(plan, trials, left, first) <= left
+
+
+def ended_early(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
+    """Return whether budget is left for another trial, but nothing else to try."""
+    return _has_budget_for_another(plan, trials) and is_exhausted(plan, trials)
 
 
 def is_exhausted(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:

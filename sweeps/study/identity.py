@@ -41,7 +41,8 @@ def check_runs_left(plan: Plan, names: Container[str]) -> None:
         ConfigError: where there are runs of the plan's study and `names`, the studies that exist, lack it.
     """
     name = plan.search.study
-    runs = sorted(plan.records.runs.glob(f"{name}-trial-*"))
+    # Trainings of a confirmation, too: a new study would take their scores for those of its own candidates.
+    runs = sorted(run for kind in ("trial", "confirm") for run in plan.records.runs.glob(f"{name}-{kind}-*"))
     if runs and name not in names:
         remedy = f"the study is gone, but its runs are still there: {runs[0]}, ..."
         raise ConfigError("search.study", "a new name, or without old runs", name, remedy)

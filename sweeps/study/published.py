@@ -10,6 +10,7 @@ from typing import Any
 from optuna.study import Study
 
 from experiments import ROOT
+from experiments.cli.compose import PRECISION
 from experiments.records.folders import RunFolder, read_json
 from experiments.tracking.address import TRACKING_URI, public
 from experiments.tracking.connection import OWN_DATABASE
@@ -49,7 +50,8 @@ def publish(study: Study, plan: Plan) -> None:
         plan: of the search; its arguments are stored with absolute paths and without the settings of one host alone.
     """
     of_this_host = ("search.role", "search.storage", "search.dry_run", "records.root")
-    arguments = [each for each in plan.command if each.partition("=")[0] not in of_this_host]
+    arguments = [each for each in plan.command if each.partition("=")[0] not in (*of_this_host, PRECISION)]
+    arguments.append(f"{PRECISION}={plan.config.train.precision}")  # `auto` may be another one on other hosts
     study.set_user_attr(FACTS, read_json(plan.folder.facts))
     uri = os.environ.get(TRACKING_URI, "")
     study.set_user_attr(TRACKING, public(uri) if uri.startswith("http") else "")

@@ -51,7 +51,8 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float) ->
     lasts, scores = _suggestions(trials)
     for rung in reversed(range(len(plan.rungs) - 1)):
         step = plan.rungs[rung]
-        if plan.rungs[rung + 1] - step > updates:
+        upper = plan.rungs[rung + 1]
+        if upper - step + reserve(plan, trials, updates, upper) > updates:
             continue
         ranked = []
         for origin, trial in lasts.items():
@@ -63,6 +64,30 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float) ->
             if attempts.paused_at(lasts[origin]) == step:
                 return lasts[origin]
     return None
+
+
+def reserve(plan: Plan, trials: Sequence[FrozenTrial], updates: float, reached: int) -> int:
+    """Return how many updates to keep for the first trial beside the baseline that comes to the end.
+
+    Args:
+        plan: of the search.
+        trials: all attempts of its study.
+        updates: that are left.
+        reached: the step that what is to begin trains to.
+
+    Returns:
+        What the furthest trial still needs; 0 where one came to the end or is on its way, or the rest cannot pay for it.
+    """
+    furthest = 0
+    for trial in _suggestions(trials, begun=False)[0].values():
+        if attempts.is_baseline(plan, trial):
+            continue
+        if trial.state == TrialState.COMPLETE:
+            return 0
+        step = attempts.paused_at(trial) if trial.state.is_finished() else target(plan, trial)
+        furthest = max(furthest, step or 0)
+    last = plan.rungs[-1]
+    return last - max(furthest, reached) if last - furthest <= updates else 0
 
 
 def last_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float) -> FrozenTrial | None:

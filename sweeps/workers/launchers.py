@@ -34,7 +34,7 @@ ALONE = "local"  # Ray's word for a cluster of this machine alone, started for t
 PACKAGES = {"ray": "ray", "slurm": "submitit"}  # that launchers need
 PROGRAMS = {"slurm": "srun"}  # likewise
 # What workers on other nodes get of this environment, beside what their nodes have.
-HANDED_ON = ("PGPASSWORD", "PGPASSFILE", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_USERNAME",
+HANDED_ON = ("PGPASSWORD", "PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_USERNAME",
              "MLFLOW_TRACKING_PASSWORD", USER_HOME)  # fmt: skip
 
 

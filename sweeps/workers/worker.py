@@ -178,7 +178,11 @@ class Worker:
             for t in self.study.get_trials(deepcopy=False, states=states)
             if attempts.origin(t) < attempts.origin(trial)
             and not attempts.is_repeat(t)
-            and (t.state != TrialState.FAIL or attempts.HOPELESS in t.user_attrs)
+            and (
+                t.state != TrialState.FAIL
+                or attempts.HOPELESS in t.user_attrs
+                or attempts.is_baseline(self.plan, t)  # another one of full length has no place in the budget
+            )
             and same_params(t.params, params)
         ]
         # The baseline's settings may lie beside the point of the space that it is seen as.

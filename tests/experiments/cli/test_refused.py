@@ -66,8 +66,9 @@ def test_a_class_that_is_not_there_is_refused_before_images_are_read(source: str
     assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
-def test_a_search_whose_study_is_gone_makes_no_database(tmp_path: Path) -> None:
-    (tmp_path / "runs" / "gan-trial-0000").mkdir(parents=True)
+@pytest.mark.parametrize("left", ["gan-trial-0000", "gan-confirm-tutorial-seed-1"])
+def test_a_search_whose_study_is_gone_makes_no_database(left: str, tmp_path: Path) -> None:
+    (tmp_path / "runs" / left).mkdir(parents=True)
     with pytest.raises(ConfigError, match="the study is gone, but its runs are still there"):
         optuna_search.main(["data=embedded", f"records.root={tmp_path}"])
     assert not {path.name for path in tmp_path.iterdir()} & {"studies.db", "studies.lock", "studies"}

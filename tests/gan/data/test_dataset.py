@@ -464,7 +464,7 @@ def test_a_class_that_auto_cannot_give_is_refused(cache: Path, tmp_path: Path) -
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / "flat" / f"{number}.png")
     with pytest.raises(
-        DataError, match=r"data.class_id must be all for folder .*, which has no sub-folders; got horse"
+        DataError, match=r"data.class_id must be all for folder .*, which has no sub-folders; got 'horse'"
     ):
         load_dataset("auto", str(tmp_path / "flat"), "horse", cache)
 

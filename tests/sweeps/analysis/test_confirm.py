@@ -1,5 +1,6 @@
 """The result of a search's confirmation."""
 
+import contextlib
 import functools
 import math
 import threading
@@ -18,7 +19,7 @@ from gan import metric_names
 from gan.errors import ConfigError
 from sweeps.analysis import race
 from sweeps.analysis.comparison import Candidate, after_seed, compare
-from sweeps.analysis.confirm import _at_a_time, best_run, confirm
+from sweeps.analysis.confirm import _at_a_time, _failure, best_run, confirm
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.read_plan import read_plan
 from sweeps.workers.protocol import Ended, Job, Message, Progress
@@ -91,6 +92,16 @@ def test_a_training_that_never_ends_counts_as_failed(tmp_path: Path, monkeypatch
     (failure,) = killed.failures
     assert failure.startswith("seed 1: ")
     assert "killed" in failure
+
+
+@pytest.mark.parametrize("kind", list(FailureKind))
+def test_what_the_machine_lacked_is_not_the_settings_fault(kind: FailureKind, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    with contextlib.closing(Journal(run)) as journal:
+        journal.failure(kind, "why", 3)
+        journal.status(RunStatus.FAILED)
+    assert _failure(run) == ("why" if kind in (FailureKind.DIVERGED, FailureKind.OTHER) else "")
 
 
 def test_a_search_on_a_cluster_confirms_with_the_cores_that_are_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What a search shows while it runs, and what it leaves behind."""
 
 import csv
+import datetime
 import html
 import re
 import shlex
@@ -263,8 +264,20 @@ def test_the_table_of_trials_tells_null_from_what_means_nothing() -> None:
         distributions={d.key: d.distribution for d in plan.space if d.key != "train.label_noise"},
         user_attrs={attempts.ORIGIN: 0},
     )
-    (row,) = csv.DictReader(_csv(plan, [trial]).splitlines())
+    (row,) = csv.DictReader(_csv(plan, [trial], [trial]).splitlines())
     assert (row["optim.generator_learning_rate"], row["train.label_noise"]) == ("null", "")
+
+
+def test_the_time_of_a_trial_is_that_of_all_its_attempts() -> None:
+    plan = read_plan(SPACE)
+    begin = datetime.datetime(2026, 1, 1)  # as Optuna has it, without a time zone
+    every = []
+    for seconds in (60, 180):
+        trial = create_trial(value=9.0, user_attrs={attempts.ORIGIN: 0})
+        trial.datetime_start, trial.datetime_complete = begin, begin + datetime.timedelta(seconds=seconds)
+        every.append(trial)
+    (row,) = csv.DictReader(_csv(plan, every[1:], every).splitlines())
+    assert row["seconds"] == "240.0"
 
 
 def test_importances_leave_out_what_no_setting_explains_by_itself() -> None:

@@ -280,8 +280,28 @@ def test_a_search_ends_when_its_sampler_only_repeats_itself() -> None:
         assert not budget.is_exhausted(study.plan, study.trials), count
         study.tell([9.5], outcome=f"{attempts.REPEATS}1")
     assert budget.is_exhausted(study.plan, study.trials)
+    assert budget.ended_early(study.plan, study.trials)
+    used_up = plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.updates=7")
+    assert not budget.ended_early(used_up, study.trials)
     promoted = budget._next_promotion(study.plan, study.trials)
     assert promoted is not None and attempts.origin(promoted) == 1  # but what was tried still trains to the end
+
+
+def test_a_small_budget_brings_one_trial_to_the_end() -> None:
+    """Short ones do not use up what the first needs that comes to the end."""
+    study = Study(plan("search.steps=12", "eval.every_steps=1", "search.min_steps=1", "search.updates=26"))
+    assert study.plan.rungs == (1, 3, 12)
+    study.tell([9.0, 9.0, 9.0], baseline=True)
+    short = 0
+    while budget._has_budget_for_another(study.plan, study.trials):
+        study.tell([20.0 + short])
+        short += 1
+    assert short == 3  # of 14 updates 11 are kept for the best of them
+    best = budget._next_promotion(study.plan, study.trials)
+    assert best is not None and attempts.origin(best) == 1
+    rungs.promote(study.plan, study.study, best)
+    assert budget.updates_left(study.plan, study.trials) == 9
+    assert not budget._has_budget_for_another(study.plan, study.trials)
 
 
 def test_start_points_do_not_begin_after_the_hours() -> None:

@@ -33,13 +33,14 @@ def optuna_logs_as_before() -> Iterator[None]:
     logger.handlers, logger.propagate = before, propagated
 
 
-def published_study(folder: Path) -> tuple[Plan, optuna.Study]:
+def published_study(folder: Path, *more: str) -> tuple[Plan, optuna.Study]:
     """Return a study of two trials that workers can join, and its plan."""
     arguments = [
         f"records.root={folder}",
         "search=custom",
         "optim.learning_rate=interval(1e-4,3e-4)",
         "search.trials=2",
+        *more,
     ]
     plan = read_plan(arguments)
     plan.folder.path.mkdir(parents=True)
@@ -67,6 +68,26 @@ def test_a_trial_whose_records_are_damaged_fails_with_the_reason(tmp_path: Path)
     assert trial.state == TrialState.FAIL
     assert str(run.journal) in trial.user_attrs[attempts.OUTCOME]
     assert events[-1] == TrialEnded(0, "FAIL", trial.user_attrs[attempts.OUTCOME])
+
+
+def test_workers_are_told_what_precision_auto_stood_for(tmp_path: Path) -> None:
+    plan, study = published_study(tmp_path, "train.precision=auto")
+    arguments = study.user_attrs[published.ARGUMENTS]
+    assert [each for each in arguments if "precision" in each] == [f"train.precision={plan.config.train.precision}"]
+    assert plan.config.train.precision != "auto"
+
+
+def test_the_settings_of_a_baseline_that_failed_are_not_trained_again(tmp_path: Path) -> None:
+    """It would train to the full length, which only the baseline has a place for in the budget."""
+    plan, study = published_study(tmp_path)
+    first = study.ask()
+    study.tell(first, state=TrialState.FAIL)
+    params = dict(study.trials[0].params)
+    study.enqueue_trial(params)
+    again = study.ask()
+    again.set_user_attr(attempts.ORIGIN, again.number)
+    earlier = worker.Worker(task_of(plan))._same_settings(again, params)
+    assert earlier is not None and earlier.number == 0
 
 
 def test_a_fault_of_the_sampler_ends_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def open_study(
     if stored != identity:
         study.set_user_attr(IDENTITY, identity)
     if learned:
-        study.set_user_attr(LEARNED, {**learned, **study.user_attrs.get(LEARNED, {})})
+        study.set_user_attr(LEARNED, {**study.user_attrs.get(LEARNED, {}), **learned})
     if not study.get_trials(deepcopy=False):
         attempts.enqueue_baseline(plan, study)
     if points := plan.start_points():

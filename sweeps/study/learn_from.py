@@ -15,14 +15,15 @@ from sweeps.spec.plan import LEARN_FROM, SPACE_PREFIX, Plan
 from sweeps.spec.space import Value, active
 from sweeps.study import attempts, rungs, storage
 from sweeps.study.identity import IDENTITY, RUNGS, with_present_names
-from sweeps.study.learned import is_inside
+from sweeps.study.learned import LEARNED, is_inside
 from sweeps.study.samplers import STARTUP_TRIALS
 
 
 def learn_from(plan: Plan) -> dict[str, list[dict[str, Value]]]:
     """Return for each study of search.learn_from the parameters of its trials in this search's space, best first.
 
-    A setting that the study did not search has there the value that all of its trials had.
+    What the search's own study has learned of one already stays, whatever has become of that one since. A setting that
+    the study did not search has there the value that all of its trials had.
 
     Raises:
         ConfigError: for a study that is not there, or that has no scored trial in this space.
@@ -31,7 +32,14 @@ def learn_from(plan: Plan) -> dict[str, list[dict[str, Value]]]:
         return {}
     there = storage.is_there(storage.address_of(plan))
     database = storage.open_storage(plan) if there else None
-    return {name: _ranked(database, plan, name) for name in plan.search.learn_from}
+    kept = _kept(database, plan.search.study)
+    return {name: kept.get(name) or _ranked(database, plan, name) for name in plan.search.learn_from}
+
+
+def _kept(database: RDBStorage | None, name: str) -> dict[str, list[dict[str, Value]]]:
+    if database is None or name not in optuna.get_all_study_names(database):
+        return {}
+    return optuna.load_study(study_name=name, storage=database).user_attrs.get(LEARNED, {})
 
 
 def _ranked(database: RDBStorage | None, plan: Plan, name: str) -> list[dict[str, Value]]:

@@ -149,7 +149,7 @@ def test_what_was_learned_stays_though_the_earlier_study_is_gone(earlier: Path) 
     database = storage.open_storage(plan)
     identity.open_study(database, plan, plan.identity(), learned=learn_from(plan))
     optuna.delete_study(study_name="earlier", storage=database)
-    again = identity.open_study(database, plan, plan.identity(), learned={"earlier": []})
+    again = identity.open_study(database, plan, plan.identity(), learned=learn_from(plan))
     assert len(again.user_attrs[LEARNED]["earlier"]) == 22
 
 

@@ -40,6 +40,15 @@ def pack(run: RunFolder) -> bytes:
     return text.getvalue()
 
 
+def checkpoint_in(content: bytes) -> str:
+    """Return the name of the checkpoint in a snapshot; empty for one that is damaged. Names sort by their steps."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return max((Path(name).name for name in archive.namelist() if name.endswith(".npz")), default="")
+    except (zipfile.BadZipFile, EOFError):
+        return ""
+
+
 def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extractor_weights: str | None) -> None:
     """Make a run's folder of a snapshot. The settings are written last, as they make the folder a run.
 

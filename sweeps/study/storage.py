@@ -33,7 +33,10 @@ def problem(error: StorageInternalError) -> str:
 
 # What ends a program half-way, and the words for it.
 FAILURES: Mapping[type[Exception], Callable[[Any], str]] = {StorageInternalError: problem}
-CONNECT_SECONDS = 10  # to wait for a host that does not answer
+# Either side of a connection to PostgreSQL notices within half a minute that the other is gone: the lock of a host that
+# lost its power is free then, and not after the two hours of most systems.
+KEEPALIVES = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+SERVER = {"connect_timeout": 10, **KEEPALIVES}
 OUTAGE_SECONDS = 300.0  # that a database may be away, restarted or moved, before workers give up
 SAY_SECONDS = 5.0  # after which a person is told of it
 PAUSE = 1.0  # seconds between two attempts
@@ -162,7 +165,7 @@ def open_storage(plan: Plan) -> RDBStorage:
 
 def open_database(address: str, grace_seconds: int | None) -> RDBStorage:
     """Return the database at an address of SQLAlchemy's, whose trials are stale without a heartbeat for so long."""
-    options = {"timeout": 60} if address.startswith("sqlite") else {"connect_timeout": CONNECT_SECONDS}
+    options = {"timeout": 60} if address.startswith("sqlite") else SERVER
     with _lock(address, "tables"), experimental():  # many on a fresh database race for its tables
         if file := make_url(address).database if address.startswith("sqlite") else None:
             Path(file).touch()  # or SQLite makes it writable by its owner alone, whatever the umask
@@ -204,11 +207,11 @@ def _lock(address: str, name: str) -> Iterator[None]:
             yield
         return
     key = int.from_bytes(hashlib.sha256(f"gan-tuner {name}".encode()).digest()[:8], "big", signed=True)
-    engine = sqlalchemy.create_engine(
-        url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": CONNECT_SECONDS}
-    )
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT", connect_args=SERVER)
     connection = engine.connect()
     try:
+        for name, value in KEEPALIVES.items():
+            connection.execute(sqlalchemy.text(f"SET tcp_{name} = {value}"))
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": key})
         yield
     finally:

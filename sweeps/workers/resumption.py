@@ -39,12 +39,18 @@ def prepare_resumption(plan: Plan, trial: Trial, run: RunFolder) -> dict[str, st
 def _bring_here(plan: Plan, trial: Trial, run: RunFolder) -> str:
     """Return where the attempt resumes, in words. Raises ConfigError where the images are not on this host."""
     host, files = socket.gethostname(), run.checkpoints.files() if run.config.is_file() else []
-    if files:
-        return f"from {files[-1].stem} in the run's folder on {host}"
     run_id = trial.user_attrs.get(attempts.MLFLOW_RUN)
-    if run_id is None or run_id in run.mlflow_run_ids():
+    # What this host has may be older than what another one has uploaded since.
+    may_be_old = plan.search.checkpoint_upload_minutes is not None and _was_elsewhere(trial)
+    here = f"from {files[-1].stem} in the run's folder on {host}" if files else ""
+    if here and (run_id is None or not may_be_old):
+        return here
+    if run_id is None or (not here and run_id in run.mlflow_run_ids()):
         return f"from step 0 on {host}: there was no checkpoint"
-    if content := fetch_file(run.records, run_id, snapshot.ARTIFACT):
+    content = fetch_file(run.records, run_id, snapshot.ARTIFACT)
+    if here and (content is None or snapshot.checkpoint_in(content) <= files[-1].name):
+        return here
+    if content:
         dataset = load_data(plan.config, plan.records, Console(quiet=True))
         shutil.rmtree(run.path, ignore_errors=True)
         try:
@@ -57,6 +63,14 @@ def _bring_here(plan: Plan, trial: Trial, run: RunFolder) -> str:
         words = f"from step 0 on {host}: the run's folder is not here, and nothing was uploaded"
     give_up_run(run.records, run_id, words)
     return words
+
+
+def _was_elsewhere(trial: Trial) -> bool:
+    """Return whether the attempt before was on another host."""
+    trials = trial.study.get_trials(deepcopy=False)
+    (history,) = attempts.histories([trials[trial.number]])
+    where = str(trials[history[-1]].user_attrs.get(attempts.HOST, "")).partition(" ")[0]
+    return where != attempts.host()
 
 
 def record_mlflow_run(plan: Plan, trial: Trial, run: RunFolder) -> None:

@@ -24,7 +24,7 @@ from rich.console import Console
 from experiments.cli import entry
 from experiments.cli.signals import SAME_SECONDS, handled
 from experiments.processes.process import PRELOAD, fork_server
-from gan.errors import ConfigError
+from gan.errors import ConfigError, InputError
 from sweeps.display.events import Event, TrialBegan, TrialEnded
 from sweeps.display.search import SearchDisplay
 from sweeps.spec.plan import Plan
@@ -165,6 +165,11 @@ class Worker:
             return self._repeat(trial, earlier)
         try:
             return Objective(self, trial, origin, params).value()
+        except InputError as error:  # images that this host lacks: the trial waits for another, or for them
+            trial.set_user_attr(f"{attempts.LEFT}{trial.number}", str(error))
+            self.listener(TrialEnded(trial.number, State.FAIL, str(error)))
+            self.give_up(str(error))
+            raise TrialFailed(str(error)) from error
         except ConfigError as error:  # what is left of its run cannot be read
             trial.set_user_attr(attempts.OUTCOME, str(error))
             self.listener(TrialEnded(trial.number, State.FAIL, str(error)))

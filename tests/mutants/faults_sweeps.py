@@ -99,8 +99,8 @@ FAULTS = [
         "one-trial-too-many",
         "sweeps/study/budget.py",
         "A search makes one trial more than its budget.",
-        "used(plan, trials) < plan.budget",
-        "used(plan, trials) <= plan.budget",
+        "if used(plan, trials) >= plan.budget or",
+        "if used(plan, trials) > plan.budget or",
         (f"{SESSION}::test_a_search_spends_its_budget_and_finds_the_better_settings",),
     ),
     Fault(
@@ -300,8 +300,8 @@ FAULTS = [
         "budget-in-updates-overdrawn",
         "sweeps/study/rungs.py",
         "A promotion is begun that the budget of updates cannot pay.",
-        "if plan.rungs[rung + 1] - step > updates:",
-        "if plan.rungs[rung + 1] - step > updates + 2:",
+        "if upper - step + reserve(plan, trials, updates, upper) > updates:",
+        "if upper - step + reserve(plan, trials, updates, upper) > updates + 2:",
         ("tests/sweeps/study/test_rungs.py::test_a_promotion_that_the_rest_cannot_pay_is_not_begun",),
     ),
     Fault(

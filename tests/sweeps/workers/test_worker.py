@@ -14,6 +14,7 @@ from conftest import TESTS
 from optuna.trial import TrialState
 
 from experiments.records.folders import RunFolder, write_json
+from gan.errors import InputError
 from sweeps.display.events import Event, TrialEnded
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
@@ -68,6 +69,21 @@ def test_a_trial_whose_records_are_damaged_fails_with_the_reason(tmp_path: Path)
     assert trial.state == TrialState.FAIL
     assert str(run.journal) in trial.user_attrs[attempts.OUTCOME]
     assert events[-1] == TrialEnded(0, "FAIL", trial.user_attrs[attempts.OUTCOME])
+
+
+def test_a_trial_waits_where_its_host_lacks_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a promoted trial that is fetched from another host."""
+
+    def value(objective: Objective) -> float:
+        raise InputError("data.path", "the images of the study", "none")
+
+    monkeypatch.setattr(Objective, "value", value)
+    plan, study = published_study(tmp_path)
+    one = worker.Worker(task_of(plan))
+    one._run_one()
+    assert "data.path must be" in one.failure
+    attempts.requeue_lost(plan, study)
+    assert attempts.counted(study.get_trials())[-1].state == TrialState.WAITING
 
 
 def test_workers_are_told_what_precision_auto_stood_for(tmp_path: Path) -> None:

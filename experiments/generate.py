@@ -72,7 +72,7 @@ def main(args: Generation) -> int:
         for key in ("num_images", "seed", "grid", "interpolate", "latents"):
             if (value := getattr(args, key)) is not None:
                 raise ConfigError(key, "absent with a .keras file, which holds no images", value)
-    if kind == "GIF" and count > MOST_IN_A_GIF:
+    if kind == "GIF" and ends is None and count > MOST_IN_A_GIF:
         key = "num_images" if file_latents is None else "latents"
         raise ConfigError(key, f"at most {MOST_IN_A_GIF:,} for an animation", count, "out=folder/ takes more")
     if kind == "image" and shape[0] * shape[1] > MOST_IN_A_GRID:

@@ -99,6 +99,12 @@ def test_a_walk_is_a_strip_or_a_gif(untrained_run: Run, tmp_path: Path) -> None:
         assert animation.size == (128, 128)
 
 
+def test_a_walk_may_end_at_any_image(untrained_run: Run, tmp_path: Path) -> None:
+    main(wanted(untrained_run, interpolate="3:1500", out=str(tmp_path / "x.gif")))
+    with Image.open(tmp_path / "x.gif") as animation:
+        assert animation.n_frames == 2 * FRAMES - 2  # type: ignore[attr-defined]
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras' own
 def test_the_generator_opens_in_keras_alone(untrained_run: Run, tmp_path: Path) -> None:
     main(wanted(untrained_run, out=str(tmp_path / "g.keras")))

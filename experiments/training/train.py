@@ -86,7 +86,7 @@ def train(
 
     Returns:
         The outcome, with the failure in it if the training diverged, memory ran out or the disk failed. Any other
-        exception is raised, after the run was recorded as failed.
+        exception is raised, after the run was recorded as failed, or as killed for KeyboardInterrupt.
     """
     with native_stderr_to(run.folder.path / "tensorflow.log"):
         outcome, feeder, delivered = _train(run, console, trackers, should_stop, final, closing_tags)
@@ -126,8 +126,9 @@ def _train(
         except BaseException as error:
             failed = _failure(run, error, display.step)
             if failed is None:
-                _close(journal, RunStatus.FAILED, {})
-                feeder.finish(DELIVERY_SECONDS)
+                stopped = isinstance(error, KeyboardInterrupt)  # as of a second Ctrl-C in a notebook
+                _close(journal, RunStatus.KILLED if stopped else RunStatus.FAILED, {})
+                feeder.finish(STOPPED_SECONDS if stopped else DELIVERY_SECONDS)
                 raise
             outcome = failed
     if outcome.failure_kind is not None:

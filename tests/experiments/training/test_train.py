@@ -109,6 +109,15 @@ def test_a_mistake_of_ours_is_raised_and_the_run_is_failed(run: Run, monkeypatch
     assert statuses(run) == ["FAILED"]
 
 
+def test_an_interrupt_in_a_notebook_stops_the_run_and_hardly_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Feeder, "finish", lambda _, timeout: waits.append(timeout))
+    with pytest.raises(KeyboardInterrupt):
+        train_with(run, KeyboardInterrupt(), monkeypatch)
+    assert statuses(run) == ["KILLED"]
+    assert waits == [train.STOPPED_SECONDS]
+
+
 def small(run: Run, **train: int) -> Run:
     """Return the run with networks that are soon built."""
     model = ModelConfig(

@@ -1,6 +1,5 @@
 """The generator of a run: find its checkpoint, load it, save it."""
 
-import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from rich.console import Console
 from experiments.records.folders import RunFolder
 from experiments.settings.schema import Config
 from experiments.training.build import make_generator
-from gan.arrays import temporary_name
+from gan.arrays import temporary_name, write_atomically
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.errors import ConfigError
 
@@ -85,6 +84,6 @@ def write_generator(out: Path, generator: "keras.Model") -> None:
     temporary = temporary_name(out, "keras")
     try:
         in_keras_layers(generator).save(temporary)
-        os.replace(temporary, out)
+        write_atomically(out, temporary.read_bytes())  # Keras does not wait for the disk
     finally:
         temporary.unlink(missing_ok=True)

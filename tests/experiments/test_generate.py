@@ -10,11 +10,12 @@ from PIL import Image
 
 from experiments.generate import FRAMES, Generation, main
 from experiments.settings.schema import RecordsConfig
-from experiments.training.generator import load_generator
+from experiments.training.generator import load_generator, write_generator
 from experiments.training.start import Run
 from gan import randomness
 from gan.errors import ConfigError
 from gan.images import grid, unscale
+from gan.models import build_generator
 
 
 def wanted(made: Run, **changes: object) -> Generation:
@@ -115,6 +116,17 @@ def test_the_generator_opens_in_keras_alone(untrained_run: Run, tmp_path: Path) 
     alone = keras.models.load_model(tmp_path / "g.keras").predict_on_batch(latents)
     np.testing.assert_allclose(alone, images_of_step, atol=1e-5)
     assert [file.name for file in tmp_path.glob("*.keras")] == ["g.keras"]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")  # Keras' own
+def test_a_generator_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_generator(tmp_path / "g.keras", build_generator(seed=1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_path: Path) -> None:

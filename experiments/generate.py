@@ -83,11 +83,11 @@ def main(args: Generation) -> int:
     out = _out(args, kind, folder, checkpoint.step, file_latents)
 
     with native_stderr_to(), stage(console, "generating"):
-        make_folder(out if kind == "folder" else out.parent, "out")
         from gan import randomness
         from gan.evaluation.scorer import images_of
 
         generator = load_generator(config, checkpoint)
+        make_folder(out if kind == "folder" else out.parent, "out")
         latents = file_latents
         if latents is None:
             latents = sample_latents(args.seed or 0, count, config.model.latent_dim)

@@ -62,7 +62,11 @@ def find_ancestor(reference: str, records: Records, config: Config) -> Ancestor:
         checkpoint = read(file)
     except CheckpointError as error:
         raise ConfigError(KEY, "a run with a checkpoint, or the file of one", reference, str(error)) from error
-    for key, value in _settings_of(checkpoint.arrays, reference).items():
+    try:
+        described = settings_of(checkpoint.arrays)
+    except ValueError as error:
+        raise ConfigError(KEY, "a checkpoint of a run", reference, str(error)) from error
+    for key, value in described.items():
         if get(config, key) != value:
             remedy = f"its {key} is {value}: {key}={str(value).lower() if isinstance(value, bool) else value}"
             raise ConfigError(KEY, f"a run with {key}={get(config, key)}, as this one has", reference, remedy)
@@ -82,8 +86,8 @@ def _newest(run: RunFolder) -> Path:
     return run.checkpoints.by_step()[step]
 
 
-def _settings_of(arrays: dict[str, np.ndarray], reference: str) -> dict[str, Any]:
-    """Return what a state's shapes say of the settings of its networks. Raises ConfigError for another kind of file."""
+def settings_of(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return what a state's shapes say of the settings of its networks. Raises ValueError where it has none."""
     is_resnet = "generator/block_1_conv_1/kernel" in arrays
     first, norm = ("block_1_conv_1", "block_2_bn_1") if is_resnet else ("conv_1", "bn_2")
     try:
@@ -92,7 +96,7 @@ def _settings_of(arrays: dict[str, np.ndarray], reference: str) -> dict[str, Any
         d_channels = arrays[f"discriminator/{first}/kernel"].shape[-1]
         last = arrays["discriminator/logits/kernel"].shape[0]
     except (KeyError, IndexError) as error:
-        raise ConfigError(KEY, "a checkpoint of a run", reference, "it has no such networks") from error
+        raise ValueError("it has no such networks") from error
     return {
         "model.architecture": "resnet" if is_resnet else "dcgan",
         "model.latent_dim": latent_dim,

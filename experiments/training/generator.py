@@ -50,12 +50,20 @@ def load_generator(config: Config, checkpoint: Checkpoint) -> "keras.Model":
     Args:
         config: the run's settings.
         checkpoint: the state of the run at a step.
+
+    Raises:
+        ConfigError: if the state is of other networks, as after the settings were edited.
     """
     from gan.averaging import recalibrated
     from gan.update import restore_generator
 
     generator = make_generator(config)
-    restore_generator(generator, checkpoint.arrays)
+    try:
+        restore_generator(generator, checkpoint.arrays)
+    except ValueError as error:
+        raise ConfigError(
+            "step", "one whose checkpoint fits the run's config.yaml", checkpoint.step, str(error)
+        ) from error
     return recalibrated(generator) if config.eval.recalibrate_batch_norm else generator
 
 

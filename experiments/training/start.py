@@ -17,18 +17,24 @@ from experiments.cli.stderr import native_stderr_to
 from experiments.records.differences import differences, run_name
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.overview import read_run
-from experiments.settings.rules import put
+from experiments.settings.rules import get, put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
-from experiments.training.ancestor import find_ancestor
+from experiments.training.ancestor import find_ancestor, settings_of
 from experiments.training.facts import GROUP, NOT_SETTINGS, group_of, read_records, run_facts
 from experiments.training.hardware import keep_compiled, use_threads
 from gan.arrays import write_atomically
-from gan.checkpoint import Checkpoint, CheckpointWarning
+from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.data.classes import class_index
 from gan.data.contract import DataWarning
 from gan.data.dataset import Dataset, load_dataset
 from gan.errors import ConfigError, InputError, check_shares
 from gan.evaluation.weights import KEY, Weights, find_weights
+
+STATE_OF = {  # settings that add variables to a state, by the owner that begins their names
+    "ema_generator/": "train.ema_decay",
+    "lecam/": "train.lecam",
+    "augment/": "train.augment_target",
+}
 
 
 @dataclass(frozen=True)
@@ -162,7 +168,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     Raises:
         ConfigError: if the records are damaged, a named setting may not change in a resume, or the images or the
             extractor are not the run's.
-        CheckpointError: if all checkpoints are damaged.
+        CheckpointError: if all checkpoints are damaged, or the newest is not of the run's settings.
     """
     folder.records.check_writable()
     config, facts = read_records(folder)
@@ -197,6 +203,11 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     if weights.id != (scored_in := facts["tags"].get("fid_proxy_id", "another one")):
         remedy = f"the run's scores are in {scored_in}, and cannot be compared with others"
         raise InputError("resume", "a run with scores of the same extractor", f"the extractor {weights.id}", remedy)
+    if checkpoint is not None and (why := _misfit(checkpoint, config, weights)):
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.step} in {folder.checkpoints.folder} does not fit the run's"
+            f" config.yaml: {why}"
+        )
     dataset = load_data(config, folder.records, console, facts)
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
@@ -205,6 +216,30 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
         write_json(folder.facts, {**facts, "note": config.note})
     _write_config(config, folder)
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
+
+
+def _misfit(checkpoint: Checkpoint, config: Config, weights: Weights) -> str:
+    """Return why a checkpoint is not of a run, as after its settings were edited; empty where nothing says so.
+
+    Args:
+        checkpoint: in the run's folder.
+        config: the run's settings.
+        weights: of the extractor that scores it.
+    """
+    try:
+        described = settings_of(checkpoint.arrays)
+    except ValueError:  # `Trainer.restore` says what is missing
+        return ""
+    for key, value in described.items():
+        if get(config, key) != value:
+            return f"its {key} is {value}, not {get(config, key)}"
+    for owner, key in STATE_OF.items():
+        has = any(name.startswith(owner) for name in checkpoint.arrays)
+        if has != bool(get(config, key)):
+            return f"it is of a run {'with' if has else 'without'} {key}"
+    if (scored_in := checkpoint.meta.get("fid_proxy_id")) != weights.id:
+        return f"its best score is in {scored_in}, not {weights.id}"
+    return ""
 
 
 def _recorded_class(class_id: int | str, config: Config) -> int | str:

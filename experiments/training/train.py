@@ -318,7 +318,10 @@ def _build(run: Run, hardware: Hardware, trackers: Sequence["Tracker"], final: b
         update, scorer, run.folder.checkpoints, Trackers(trackers), schedule, recalibrate=c.eval.recalibrate_batch_norm
     )
     if run.checkpoint is not None:
-        trainer.restore(run.checkpoint)
+        try:
+            trainer.restore(run.checkpoint)
+        except (ValueError, KeyError) as error:  # of a state that `resumed_run` could not tell from the run's own
+            raise checkpoint.CheckpointError(f"the checkpoint does not fit the run's config.yaml: {error}") from error
         return trainer
     run.folder.checkpoints.best_file.unlink(missing_ok=True)  # left by a kill before the first checkpoint
     if c.train.init_from is not None:

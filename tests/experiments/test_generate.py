@@ -187,6 +187,14 @@ def test_mistakes_are_one_line_and_nothing_is_written(untrained_run: Run, tmp_pa
         main(wanted(untrained_run, out=str(tmp_path / "new.png")))
 
 
+def test_a_checkpoint_of_other_networks_is_one_line_and_nothing_is_written(untrained_run: Run, tmp_path: Path) -> None:
+    file = untrained_run.folder.config
+    file.write_text(file.read_text().replace("latent_dim: 100", "latent_dim: 7"))
+    with pytest.raises(ConfigError, match=r"step must be one whose checkpoint fits the run's config\.yaml; got 6 "):
+        main(wanted(untrained_run, out=str(tmp_path / "new" / "x.png")))
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_way_between_two_latents_is_spherical() -> None:
     a, b = np.eye(3, dtype=np.float32)[0] * 2, np.eye(3, dtype=np.float32)[1] * 4
     way = randomness.slerp(a, b, 5)

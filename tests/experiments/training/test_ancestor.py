@@ -15,7 +15,7 @@ from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import all_tags
 from experiments.reports.groups import differing, lineage, read_compared
 from experiments.settings.schema import Config
-from experiments.training.ancestor import _settings_of, find_ancestor
+from experiments.training.ancestor import find_ancestor, settings_of
 from experiments.training.build import build_update
 from experiments.training.start import new_run
 from gan.checkpoint import Checkpoint
@@ -97,7 +97,7 @@ def test_one_more_channel_is_told_from_the_width(width: int, stddev: bool) -> No
         for owner, of in networks.items()
         for name, variable in variables_by_name(owner, of).items()
     }
-    assert _settings_of(arrays, "first")["model.minibatch_stddev"] == stddev
+    assert settings_of(arrays)["model.minibatch_stddev"] == stddev
 
 
 def test_what_is_no_checkpoint_is_refused(config: Config, first: RunFolder, npz: Path) -> None:

@@ -224,6 +224,41 @@ def test_a_run_without_a_checkpoint_starts_again_and_one_with_damaged_ones_does_
         resumed_run(run.folder, Config(), set(), QUIET)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "why"),
+    [
+        ("model", "latent_dim", 7, "its model.latent_dim is 100, not 7"),
+        ("train", "ema_decay", 0.5, "it is of a run without train.ema_decay"),
+        ("eval", "extractor", None, "its best score is in another, not cifar_cnn-"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused_and_nothing_is_written(
+    section: str, key: str, value: object, why: str, run: Run
+) -> None:
+    model = run.config.model
+    arrays = {
+        "generator/dense/kernel": np.zeros((model.latent_dim, 1)),
+        "generator/conv_1/kernel": np.zeros((1, model.generator.width)),
+        "discriminator/conv_1/kernel": np.zeros((1, model.discriminator.width)),
+        "discriminator/logits/kernel": np.zeros((8 * model.discriminator.width, 1)),
+        "discriminator/bn_2/gamma": np.zeros(1),
+    }
+    scored_in = run.weights.id if value is not None else "another"
+    run.folder.checkpoints.save(Checkpoint(3, arrays, {"fid_proxy_id": scored_in}))
+    if value is not None:
+        assert resumed_run(run.folder, Config(), set(), QUIET).checkpoint is not None
+        edited = OmegaConf.load(run.folder.config)
+        edited[section][key] = value
+        OmegaConf.save(edited, run.folder.config)
+    before = run.folder.config.read_bytes()
+    with pytest.raises(CheckpointError, match=r"step 3 in .* does not fit the run's config\.yaml") as caught:
+        resumed_run(run.folder, Config(note="new"), {"note"}, QUIET)
+    assert why in str(caught.value)
+    assert run.folder.config.read_bytes() == before
+    assert read_json(run.folder.facts)["note"] is None
+    assert not run.folder.journal.exists()
+
+
 def test_scores_of_unlike_extractors_never_meet_in_one_run(
     config: Config, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,20 +144,20 @@ def find_experiment(client: "MlflowClient", records: Records, uri: str) -> "Expe
 
     Args:
         client: of the store.
-        records: whose lock keeps two processes from creating it at once, where the store is a server.
+        records: whose runs are delivered.
         uri: the address of the store.
     """
     name = experiment_name()
     file = sqlite_file(uri)
+    place = artifacts_of(file) if file is not None else None  # a server decides itself
+
+    def find_or_create() -> "Experiment":
+        found = client.get_experiment_by_name(name)
+        return found or client.get_experiment(client.create_experiment(name, place, experiment_tags(DEFAULT_COLUMNS)))
+
+    if file is None:  # with a lock all runs would wait in turn for a server that does not answer
+        return insert(find_or_create)
     with _creating(records, file):
-        place = artifacts_of(file) if file is not None else None  # a server decides itself
-
-        def find_or_create() -> "Experiment":
-            found = client.get_experiment_by_name(name)
-            return found or client.get_experiment(
-                client.create_experiment(name, place, experiment_tags(DEFAULT_COLUMNS))
-            )
-
         return insert(find_or_create)
 
 

@@ -135,6 +135,16 @@ def test_records_can_be_moved_and_copied(copied: bool, before: bool, records: Re
     assert files(records.root) == originals if copied else not records.root.exists()
 
 
+def test_runs_do_not_wait_for_a_server_in_turn(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object) -> None:
+        raise AssertionError("a server is asked under a lock")
+
+    monkeypatch.setattr(connection, "_creating", locked)
+    client = MlflowClient(database_uri(records))  # in place of a server's
+    first = connection.find_experiment(client, records, "http://127.0.0.1:9")
+    assert connection.find_experiment(client, records, "http://127.0.0.1:9").experiment_id == first.experiment_id
+
+
 @pytest.mark.parametrize(
     ("former", "here"), [("/a", "/a/b"), ("/a/b", "/a"), ("/a", "/ab"), ("/ab", "/a"), ("/a b", "/a%20b")]
 )

@@ -128,7 +128,8 @@ def free_of_study(records: Records, study: str) -> tuple[int, int]:
 
 def leftovers(records: Records) -> Iterator[Path]:
     """Yield what processes that were killed have left: half files, and folders in which no run began."""
-    for file in itertools.chain(records.root.glob(".*"), records.runs.rglob(".*"), records.studies.rglob(".*")):
+    folders = (records.runs, records.studies, records.cache, records.comparisons)
+    for file in itertools.chain(records.root.glob(".*"), *(folder.rglob(".*") for folder in folders)):
         match = TEMPORARY.fullmatch(file.name)
         if match and _is_old(file) and not psutil.pid_exists(int(match[1])):
             yield file

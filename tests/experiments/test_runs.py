@@ -524,7 +524,8 @@ def test_tidy_removes_what_killed_processes_left(records: Records, capsys: pytes
     left = [
         records.runs / "never-began", run.path / f".config.yaml.{NOBODY}.tmp", records.root / ".unfinished-mlflow-ab.db",
         run.checkpoints.folder / f".step_00000300.npz.{NOBODY}.tmp", run.path / f".generator.{NOBODY}.keras",
-        records.root / f".index.html.{NOBODY}.tmp",
+        records.root / f".index.html.{NOBODY}.tmp", records.cache / "xla" / f".program.{NOBODY}.tmp",
+        records.comparisons / "mine" / f".index.html.{NOBODY}-0a1b2c3d.tmp",
     ]  # fmt: skip
     left[0].mkdir()
     (left[0] / "run.json").write_text("{}")
@@ -535,6 +536,7 @@ def test_tidy_removes_what_killed_processes_left(records: Records, capsys: pytes
     young = records.runs / "begins"
     young.mkdir()
     for file in left[1:-1]:
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("half")
     at_it = run.checkpoints.folder / f".best.npz.{os.getpid()}.tmp"  # of a live process, on a slow disk
     at_it.write_text("half")

@@ -54,7 +54,7 @@ class Delivery:
             key = OWN_DATABASE
         self._state = self._stores.setdefault(key, {"offset": 0, "refused": []})
         self._client: MlflowClient | None = None
-        self._last_steps: dict[str, int] = {}  # by metric, of a run that was started on another host
+        self._steps: dict[str, set[int]] = {}  # by metric, of a run that was started on another host
         # The last delivery may have broken off half-way, or the note of it is lost.
         self._retrying = damaged or "run_id" in self._state
 
@@ -266,15 +266,15 @@ class Delivery:
             Metric(key, in_mlflow(key, value), r.time, r.step) for r in records for key, value in r.values.items()
         ]
         if self._state.get("restored"):  # the former host may have delivered more than its snapshot has
-            points = [point for point in points if point.step > self._delivered(client, point.key)]
+            points = [point for point in points if point.step not in self._delivered(client, point.key)]
         client.log_batch(self.run_id, metrics=points)
 
-    def _delivered(self, client: "MlflowClient", key: str) -> int:
-        """Return the last step of a metric when the run came to this host."""
-        if key not in self._last_steps:
+    def _delivered(self, client: "MlflowClient", key: str) -> set[int]:
+        """Return the steps of a metric that were there when the run came to this host."""
+        if key not in self._steps:
             history = client.get_metric_history(self._state["run_id"], key)
-            self._last_steps[key] = max((point.step for point in history), default=-1)
-        return self._last_steps[key]
+            self._steps[key] = {point.step for point in history}
+        return self._steps[key]
 
 
 def in_mlflow(metric: str, value: float) -> float:

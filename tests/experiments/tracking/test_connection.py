@@ -27,6 +27,7 @@ from experiments.sync import Sync
 from experiments.tracking import connection
 from experiments.tracking.address import database_uri, fix_tracking_uri, tracking_uri
 from experiments.tracking.connection import RunDeleted
+from experiments.tracking.delivered import mark_restored
 from experiments.tracking.delivery import Delivery
 from experiments.tracking.relocation import PLACES, relocate
 from experiments.tracking.sync import deliver
@@ -133,6 +134,19 @@ def test_records_can_be_moved_and_copied(copied: bool, before: bool, records: Re
     assert client.get_model_version_download_uri("study", "1").startswith(place.artifacts.as_uri() + "/models/")
     assert client.get_experiment(outside).artifact_location == "file:///elsewhere/artifacts"
     assert files(records.root) == originals if copied else not records.root.exists()
+
+
+def test_a_run_of_another_host_gets_points_of_earlier_steps(records: Records) -> None:
+    folder = made(records, "run")
+    mark_restored(folder)
+    journal = Journal(folder)
+    journal.scalars(2, {"b": 0.7})  # which the other host has delivered
+    journal.late_scalars(1, {"b": 0.25})
+    journal.close()
+    assert Delivery(folder).deliver() == []
+    (run_id,) = folder.mlflow_run_ids()
+    history = MlflowClient(database_uri(records)).get_metric_history(run_id, "b")
+    assert sorted((point.step, point.value) for point in history) == [(1, 0.25), (2, 0.5)]
 
 
 def test_runs_do_not_wait_for_a_server_in_turn(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:

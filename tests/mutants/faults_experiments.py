@@ -266,8 +266,8 @@ FAULTS = [
         "mistake-is-finished",
         "experiments/training/train.py",
         "A run that ends in an error of the program counts as finished.",
-        "            _close(journal, RunStatus.FAILED, {})",
-        "            _close(journal, RunStatus.FINISHED, {})",
+        "RunStatus.KILLED if stopped else RunStatus.FAILED",
+        "RunStatus.KILLED if stopped else RunStatus.FINISHED",
         ("tests/experiments/training/test_train.py",),
     ),
     Fault(

@@ -78,6 +78,8 @@ def reserve(plan: Plan, trials: Sequence[FrozenTrial], updates: float, reached: 
     Returns:
         What the furthest trial still needs; 0 where one came to the end or is on its way, or the rest cannot pay for it.
     """
+    if updates == math.inf:
+        return 0
     furthest = 0
     for trial in _suggestions(trials, begun=False)[0].values():
         if attempts.is_baseline(plan, trial):

@@ -225,7 +225,7 @@ class TrainingDisplay:
     def _print_line(self) -> None:
         self._printed = self.step
         left = self._seconds_left()
-        words = "" if not left else f"{left / 60:.0f} min left" if left > 90 else f"{left:.0f} s left"
+        words = f"{duration(left)} left" if left else ""
         say(
             self._console,
             "  ".join(filter(None, [f"step {self.step}/{self._steps}", self._rate(), words, self._summary()])),
@@ -248,6 +248,13 @@ class TrainingDisplay:
         return "  ".join(
             f"{label} {self._values[key]:.4g}" for label, key in LOSSES_AND_SCORE.items() if key in self._values
         )
+
+
+def duration(seconds: float) -> str:
+    """Return a time in a unit that suits it: 75 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _clock(seconds: float) -> str:

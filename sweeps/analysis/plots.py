@@ -127,12 +127,18 @@ def sample_map(plan: Plan, done: Sequence[FrozenTrial]) -> SampleMap | None:
 
 
 def _places(plan: Plan, done: Sequence[FrozenTrial]) -> tuple[list[str], list[str], dict[tuple[int, int], FrozenTrial]]:
-    """Return the values of two settings as texts, and the best trial by row and column."""
+    """Return the values of two settings as texts, and the best trial by row and column.
+
+    Trials of before the space was extended may lie beside the map.
+    """
     across, down = plan.space
     columns, rows = ([table_text(value) for value in dimension.grid()] for dimension in (across, down))
-    on_map = [trial for trial in reversed(done) if attempts.BASELINE not in trial.user_attrs]
-    places = {(table_text(t.params[down.key]), table_text(t.params[across.key])): t for t in on_map}
-    return columns, rows, {(rows.index(y), columns.index(x)): trial for (y, x), trial in places.items()}
+    by_place = {}
+    for trial in reversed(done):
+        y, x = (table_text(trial.params[d.key]) if d.key in trial.params else None for d in (down, across))
+        if attempts.BASELINE not in trial.user_attrs and y in rows and x in columns:
+            by_place[rows.index(y), columns.index(x)] = trial
+    return columns, rows, by_place
 
 
 def _draw_map(plan: Plan, done: Sequence[FrozenTrial]) -> Figure:

@@ -3,6 +3,8 @@
 import math
 import time
 
+from experiments.cli.progress import duration
+
 PREVIOUS_SECONDS = 60.0  # that the rate of a stage before counts as much as
 
 
@@ -46,10 +48,3 @@ class ThroughputMeter:
 def time_left(seconds: float) -> str:
     """Return `about 5 min left`, or an empty text for no time and for infinite time, which is not known."""
     return f"about {duration(seconds)} left" if 0 < seconds < math.inf else ""
-
-
-def duration(seconds: float) -> str:
-    """Return a time in a unit that suits it: 75 s, 12 min, 3.4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,9 +7,8 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from experiments.cli.progress import say_words, stage
+from experiments.cli.progress import duration, say_words, stage
 from sweeps.display.search import format_params
-from sweeps.display.time_left import duration
 from sweeps.search import throughput
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import Value, sampled_params, table_text

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import NARROW, RunProgram
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
@@ -93,6 +94,11 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     # One is suggested a second time, as the tutorial's is, and answered without a training.
     again = {"params": trials[1].params, "value": trials[1].value, "distributions": distributions}
     trials.append(create_trial(**again, user_attrs={attempts.ORIGIN: 6}))
+    # And trials of before the space was extended: with one setting, and with a value between two of the map.
+    for params in ({"model.dropout": 0.1}, {"model.dropout": 0.15, "optim.learning_rate": 1e-4}):
+        theirs = {key: FloatDistribution(0, 1) for key in params}
+        beside = create_trial(value=5.0, params=params, distributions=theirs, user_attrs={attempts.ORIGIN: 7})
+        trials.append(beside)
     plan.folder.path.mkdir(parents=True)
     done = attempts.finished(trials)
     placed = sample_map(plan, done)

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from rich.console import Console
 
-from experiments.cli.progress import TrainingDisplay, counted, is_live, say_words, stage
+from experiments.cli.progress import TrainingDisplay, counted, duration, is_live, say_words, stage
 from experiments.records.folders import RunFolder
 from experiments.records.journal import Journal
 from experiments.training.train import last_values
@@ -197,3 +197,7 @@ def test_a_terminal_that_cannot_draw_over_its_lines_gets_plain_ones() -> None:
     with TrainingDisplay(dumb, steps=10) as display:
         display.scalars(5, {metric_names.D_LOSS: 0.5})
     assert "D 0.5" in dumb.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_durations() -> None:
+    assert [duration(seconds) for seconds in (75, 720, 12_240)] == ["75 s", "12 min", "3.4 h"]

@@ -9,7 +9,7 @@ import sweeps.display.time_left
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import TrainingChanged, TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
-from sweeps.display.time_left import ThroughputMeter, duration, time_left
+from sweeps.display.time_left import ThroughputMeter, time_left
 from sweeps.spec.read_plan import read_plan
 
 
@@ -49,10 +49,6 @@ def test_throughput_is_of_the_updates_that_were_made_here(clock: Clock) -> None:
     assert first.rate == 20
     assert time_left(first.seconds(40_000)) == "about 33 min left"
     assert time_left(0) == time_left(ThroughputMeter().seconds(10)) == ""
-
-
-def test_durations() -> None:
-    assert [duration(seconds) for seconds in (75, 720, 12_240)] == ["75 s", "12 min", "3.4 h"]
 
 
 def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock: Clock) -> None:

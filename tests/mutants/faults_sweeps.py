@@ -829,4 +829,30 @@ FAULTS = [
         "if True]  # others",
         ("tests/sweeps/reproduction/test_reproduction.py",),
     ),
+    Fault(
+        "nothing-kept-for-the-end",
+        "sweeps/study/rungs.py",
+        "Short trials use up what the first needs that comes to the end.",
+        "return last - max(furthest, reached) if last - furthest <= updates else 0",
+        "return 0",
+        ("tests/sweeps/study/test_rungs.py::test_a_small_budget_brings_one_trial_to_the_end",),
+    ),
+    Fault(
+        "older-checkpoint-of-this-host",
+        "sweeps/workers/resumption.py",
+        "A trial that comes back to a host resumes from what that host had.",
+        "if here and (run_id is None or not may_be_old):",
+        "if here:",
+        (
+            "tests/sweeps/workers/test_resumption.py::test_what_another_host_has_uploaded_since_goes_before_what_is_here",
+        ),
+    ),
+    Fault(
+        "memory-is-the-settings-fault",
+        "sweeps/analysis/confirm.py",
+        "Settings are blamed for a host without enough memory.",
+        "failure.kind not in OF_THE_MACHINE",
+        "failure.kind != FailureKind.RECORDS",
+        ("tests/sweeps/analysis/test_confirm.py::test_what_the_machine_lacked_is_not_the_settings_fault",),
+    ),
 ]

@@ -61,7 +61,8 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
     Returns:
         Where the files are, and the winner.
     """
-    trials = attempts.counted(study.get_trials(deepcopy=False))
+    every = study.get_trials(deepcopy=False)
+    trials = attempts.counted(every)
     report = Report(
         plan.folder.path / "best.yaml",
         plan.folder.path / "trials.csv",
@@ -72,7 +73,7 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
     )
     if report.winner is not None:
         write_atomically(report.best, printable(_best(plan, report.winner)).encode())
-    write_atomically(report.trials, printable(_csv(plan, trials, study.get_trials(deepcopy=False))).encode())
+    write_atomically(report.trials, printable(_csv(plan, trials, every)).encode())
     fractions = fanova(study, plan)
     write_atomically(report.importances, _importances_csv(fractions).encode())
     write_atomically(report.page, _page(plan, study, trials, comparison, rescored, report, fractions).encode())

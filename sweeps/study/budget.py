@@ -81,7 +81,8 @@ def _has_budget_for_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
     left, first = updates_left(plan, trials), plan.rungs[0]
     if used(plan, trials) >= plan.budget or first > left:
         return False
-    return first + rungs.reserve(plan, trials, left, first) <= left
+    # Without a limit, as of thousands of trials, nothing is kept.
+    return left == math.inf or first + rungs.reserve(plan, rungs.furthest_step(plan, trials), left, first) <= left
 
 
 def ended_early(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:

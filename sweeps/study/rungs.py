@@ -49,10 +49,11 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float) ->
     if len(plan.rungs) == 1:  # asked at every turn, of thousands of trials
         return None
     lasts, scores = _suggestions(trials)
+    furthest = furthest_step(plan, trials)
     for rung in reversed(range(len(plan.rungs) - 1)):
         step = plan.rungs[rung]
         upper = plan.rungs[rung + 1]
-        if upper - step + reserve(plan, trials, updates, upper) > updates:
+        if upper - step + reserve(plan, furthest, updates, upper) > updates:
             continue
         ranked = []
         for origin, trial in lasts.items():
@@ -66,28 +67,31 @@ def next_promotion(plan: Plan, trials: Sequence[FrozenTrial], updates: float) ->
     return None
 
 
-def reserve(plan: Plan, trials: Sequence[FrozenTrial], updates: float, reached: int) -> int:
-    """Return how many updates to keep for the first trial beside the baseline that comes to the end.
-
-    Args:
-        plan: of the search.
-        trials: all attempts of its study.
-        updates: that are left.
-        reached: the step that what is to begin trains to.
-
-    Returns:
-        What the furthest trial still needs; 0 where one came to the end or is on its way, or the rest cannot pay for it.
-    """
-    if updates == math.inf:
-        return 0
+def furthest_step(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
+    """Return the step that the furthest trial beside the baseline has come to, or is on its way to."""
     furthest = 0
     for trial in _suggestions(trials, begun=False)[0].values():
         if attempts.is_baseline(plan, trial):
             continue
         if trial.state == TrialState.COMPLETE:
-            return 0
+            return plan.rungs[-1]
         step = attempts.paused_at(trial) if trial.state.is_finished() else target(plan, trial)
         furthest = max(furthest, step or 0)
+    return furthest
+
+
+def reserve(plan: Plan, furthest: int, updates: float, reached: int) -> int:
+    """Return how many updates to keep for the first trial beside the baseline that comes to the end.
+
+    Args:
+        plan: of the search.
+        furthest: the step of the furthest trial.
+        updates: that are left.
+        reached: the step that what is to begin trains to.
+
+    Returns:
+        What the furthest trial still needs; 0 where it needs nothing, or the rest cannot pay for it.
+    """
     last = plan.rungs[-1]
     return last - max(furthest, reached) if last - furthest <= updates else 0
 

@@ -300,8 +300,8 @@ FAULTS = [
         "budget-in-updates-overdrawn",
         "sweeps/study/rungs.py",
         "A promotion is begun that the budget of updates cannot pay.",
-        "if upper - step + reserve(plan, trials, updates, upper) > updates:",
-        "if upper - step + reserve(plan, trials, updates, upper) > updates + 2:",
+        "if upper - step + reserve(plan, furthest, updates, upper) > updates:",
+        "if upper - step + reserve(plan, furthest, updates, upper) > updates + 2:",
         ("tests/sweeps/study/test_rungs.py::test_a_promotion_that_the_rest_cannot_pay_is_not_begun",),
     ),
     Fault(

@@ -2,11 +2,15 @@
 
     python benchmarks/race.py [races=6000] [table=docs/results/runs.csv]
 
-Below that: how far the scores of two presets go together over seeds, in a table of real trainings.
+Candidates leave the race as soon as they are behind (`now`), or only when they are shown to be worse (`before`), for
+which BEHIND is as large as the limits. Below that: how far the scores of two presets go together over seeds, in a table
+of real trainings.
 """
 
 import csv
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -18,36 +22,49 @@ from sweeps.analysis import race
 
 ROOT = Path(__file__).resolve().parents[1]
 FEWEST = 4  # seeds that two presets have in common
+LEADS = ((0, 0, 0), (2, 1, 0), (2.5, 1.5, 0.5), (4, 3, 2), (-1, -1, -1))  # in standard deviations over seeds
 
 
-def run(rng: np.random.Generator, candidates: int, seeds: int, lead: float) -> tuple[bool, bool, int]:
-    """Race candidates of which the first leads by so many standard deviations over seeds.
+def run(rng: np.random.Generator, leads: Sequence[float], seeds: int) -> tuple[bool, bool, int]:
+    """Race candidates against a baseline.
+
+    Args:
+        rng: of the scores.
+        leads: of each candidate on the baseline, in standard deviations over seeds.
+        seeds: of the race, at most.
 
     Returns:
-        Whether anything was decided, whether the first was found to be better, and after how many seeds it was over.
+        Whether any was found to differ from the baseline, whether the leader was found to be better, and how many
+        trainings that took.
     """
-    scores = rng.standard_normal((candidates + 1, seeds))
-    scores[1] -= lead
-    racing = list(range(candidates))
+    scores = rng.standard_normal((len(leads) + 1, seeds))
+    scores[1:] -= np.array(leads)[:, None]
+    racing = list(range(len(leads)))
+    trainings = (race.FEWEST - 1) * (len(racing) + 1)
+    differs = False
     for count in range(race.FEWEST, seeds + 1):
-        interim = race.analyse([scores[1 + k, :count] for k in racing], scores[0, :count], candidates, seeds)
-        if any(difference.low > 0 or difference.high < 0 for difference in interim.differences):
-            return True, racing[interim.leader] == 0 and interim.differences[interim.leader].high < 0, count
-        racing = [racing[k] for k in interim.racing]
+        trainings += len(racing) + 1
+        interim = race.analyse([scores[1 + k, :count] for k in racing], scores[0, :count], len(leads), seeds)
+        differs |= any(difference.low > 0 or difference.high < 0 for difference in interim.differences)
         if interim.is_over:
-            break
-    return False, False, count
+            return differs, interim.differences[interim.leader].high < 0, trainings
+        racing = [racing[k] for k in interim.racing]
+    raise AssertionError("a race is over after its last seed")
 
 
 def main(races: int, table: str) -> None:
     rng = np.random.default_rng(5)
-    for candidates, seeds in ((3, 4), (1, 4), (1, 3)):
-        equal = [run(rng, candidates, seeds, 0.0)[0] for _ in range(races)]
-        print(f"{candidates} candidates, up to {seeds} seeds: of equals {np.mean(equal):.1%} are called different")
-        for lead in (3, 6, 10):
-            _, found, after = zip(*(run(rng, candidates, seeds, lead) for _ in range(races // 4)), strict=True)
+    print("| leave | seeds | leads of three candidates | found to differ | found to be better | trainings |")
+    print("|---|---|---|---|---|---|")
+    for name, behind, seeds in (("now", race.BEHIND, 8), ("now", race.BEHIND, 4), ("before", math.inf, 4)):
+        race.BEHIND = behind
+        race._limits.cache_clear()
+        for leads in LEADS:
+            differ, found, trainings = zip(*(run(rng, leads, seeds) for _ in range(races)), strict=True)
+            words = ", ".join(f"{lead:g}" for lead in leads)
             print(
-                f"  a lead of {lead} standard deviations is found in {np.mean(found):.0%}, after {np.mean(after):.1f} seeds"
+                f"| {name} | up to {seeds} | {words} | {np.mean(differ):.1%} | {np.mean(found):.0%} | "
+                f"{np.mean(trainings):.1f} |"
             )
     groups: dict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     with open(ROOT / table, encoding="utf-8", newline="") as stream:

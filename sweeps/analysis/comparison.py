@@ -121,6 +121,17 @@ def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int
     return standing.is_over, ", ".join(words)
 
 
+def most_trainings(candidates: Sequence[Candidate], seeds: int) -> int:
+    """Return how many trainings a race has at most, those that are done included.
+
+    Args:
+        candidates: with their scores so far; the baseline first.
+        seeds: of the whole race, at most.
+    """
+    left = [len(each.scores) + len(each.failures) for each in candidates if not each.is_racing]
+    return seeds * (len(candidates) - len(left)) + sum(left)
+
+
 def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Comparison | None:
     """Compare the best of the candidates with the baseline, the first of them.
 

@@ -14,7 +14,7 @@ from experiments.reports.slider import as_jpeg
 from gan.arrays import write_atomically
 from gan.errors import first_line
 from sweeps.analysis import trial_rows
-from sweeps.analysis.comparison import Candidate
+from sweeps.analysis.comparison import Candidate, most_trainings
 from sweeps.analysis.importances import length
 from sweeps.analysis.race_chart import race_chart
 from sweeps.analysis.space_charts import space_charts
@@ -62,7 +62,7 @@ class LivePage:
         """
         if time.monotonic() >= self._next:
             begin = time.monotonic()
-            self.write(time_left(seconds_left), candidates)
+            self.write(time_left(seconds_left, at_most=self._plan.may_confirm_early), candidates)
             seconds = time.monotonic() - begin
             self._free -= seconds
             rest = LEAST_SECONDS if self._free > 0 else max(LEAST_SECONDS, seconds / MOST_OF_TIME)
@@ -98,7 +98,7 @@ class LivePage:
             spent, budget, unit = rungs.updates_spent(plan, every), plan.search.updates, "updates"
         if candidates:
             spent = sum(len(each.scores) + len(each.failures) for each in candidates)
-            budget, unit = max(plan.search.confirm.seeds * len(candidates), spent), "trainings at most"
+            budget, unit = most_trainings(candidates, plan.search.confirm.seeds), "trainings at most"
         parallel, slice_charts = space_charts(plan, every)
         return render(
             TEMPLATE,

@@ -127,14 +127,14 @@ class SearchDisplay(LiveDisplay):
         if best is not None and best.score is not None:
             words.append(f"best {three_digits(best.score)} (trial {best.origin})")
         if not all_rows:  # the table of all rows stays on the terminal, where a time left would be wrong soon
-            words.append(time_left(self.seconds_left()))
+            words.append(time_left(self.seconds_left(), at_most=self._plan.may_confirm_early))
         title = f"study {self._plan.search.study}"
         progress = Progress(title, done, budget, "  ".join(filter(None, words)))
         keys = [dimension.key for dimension in self._plan.space]
         return TrialsTable(keys, rows, best, progress, all_rows, self._plan.rungs)
 
     def seconds_left(self) -> float:
-        """Estimate seconds for the trials that run or are still to start, and for the confirmation."""
+        """Estimate seconds for the trials that run or are still to start, and for all seeds of the confirmation."""
         search = self._plan.search
         if len(self._plan.rungs) > 1 or search.updates is not None:
             running_updates = 0

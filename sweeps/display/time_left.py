@@ -45,6 +45,11 @@ class ThroughputMeter:
         return updates / rate if rate else math.inf
 
 
-def time_left(seconds: float) -> str:
-    """Return `about 5 min left`, or an empty text for no time and for infinite time, which is not known."""
-    return f"about {duration(seconds)} left" if 0 < seconds < math.inf else ""
+def time_left(seconds: float, at_most: bool = False) -> str:
+    """Return `about 5 min left`, or an empty text for no time and for infinite time, which is not known.
+
+    Args:
+        seconds: that are left.
+        at_most: whether it may take less, as a race does that is decided early: `at most 5 min left`.
+    """
+    return f"{'at most' if at_most else 'about'} {duration(seconds)} left" if 0 < seconds < math.inf else ""

@@ -91,5 +91,6 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         console,
         f"time     {1000 * timing.update_seconds:.0f} ms per update with {plan.workers} at a time: about "
         f"{duration(trial_seconds)} per trial of {plan.search.steps:,}, {duration(search_seconds)} for {trials}{saved}"
-        + (f", and up to {duration(confirm_rounds * trial_seconds)} to confirm" if confirm_rounds else ""),
+        + (f", and at most {duration(confirm_rounds * trial_seconds)} to confirm" if confirm_rounds else "")
+        + (", half of it if one is clearly better" if plan.may_confirm_early else ""),
     )

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable
+from functools import partial
 
 from optuna.exceptions import StorageInternalError
 from optuna.study import Study
@@ -32,7 +33,7 @@ from gan.data.dataset import Dataset
 from gan.errors import ConfigError
 from gan.evaluation.weights import Weights
 from sweeps.analysis.champion import Winner, register, rescore
-from sweeps.analysis.comparison import Comparison, compare
+from sweeps.analysis.comparison import Comparison, compare, most_trainings
 from sweeps.analysis.confirm import Stopped, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrainingChanged, TrialEnded
@@ -228,7 +229,8 @@ class SearchSession:
             f"confirm  {', '.join(each.title for each in racing)} on "
             + (f"up to {seeds} fresh seeds each, until one is better" if seeds > 1 else "1 fresh seed each")
         )
-        with ConfirmDisplay(self.console, len(racing) * seeds, plan.search.steps, self.rate) as display:
+        most = partial(most_trainings, racing, seeds)
+        with ConfirmDisplay(self.console, most, plan.search.steps, self.rate) as display:
 
             def on_event(event: TrainingChanged) -> None:
                 display.event(event)

@@ -104,6 +104,11 @@ class Plan:
         return (*dict.fromkeys(step for step in rounded if step < steps), steps)
 
     @property
+    def may_confirm_early(self) -> bool:
+        """Whether the confirmation may be decided before its last seed, as it is from the second on."""
+        return self.search.confirm.seeds > 2
+
+    @property
     def threads(self) -> int:
         """How many processor cores each trial computes on."""
         if self.search.launcher != "local":

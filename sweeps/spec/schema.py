@@ -58,7 +58,7 @@ class SlurmConfig:
 class ConfirmConfig:
     top: int = setting(3, "number of the best trials that are trained again, beside the baseline", COUNT)
     seeds: int = setting(
-        4,
+        8,
         "most fresh seeds that each is trained on, until it is decided; 0 for no confirmation",
         Interval(0, MOST_SEEDS),
     )

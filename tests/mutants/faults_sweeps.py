@@ -354,6 +354,14 @@ FAULTS = [
         ("tests/sweeps/analysis/test_confirm.py::test_a_race_ends_as_soon_as_it_is_decided",),
     ),
     Fault(
+        "race-keeps-who-is-behind",
+        "sweeps/analysis/race.py",
+        "A candidate leaves the race only when it is shown to be worse.",
+        "if mean - means.min() <= BEHIND * error]",
+        "if mean - means.min() <= margin]",
+        ("tests/sweeps/analysis/test_confirm.py::test_who_is_a_standard_error_behind_the_best_leaves",),
+    ),
+    Fault(
         "worst-trial-wins",
         "sweeps/analysis/champion.py",
         "Without a confirmation the worst trial is the winner.",

@@ -18,7 +18,7 @@ from experiments.records.status import FailureKind, RunStatus
 from gan import metric_names
 from gan.errors import ConfigError
 from sweeps.analysis import race
-from sweeps.analysis.comparison import Candidate, after_seed, compare
+from sweeps.analysis.comparison import Candidate, after_seed, compare, most_trainings
 from sweeps.analysis.confirm import _at_a_time, _failure, best_run, confirm
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.read_plan import read_plan
@@ -215,7 +215,7 @@ def race_of(
 def test_a_race_ends_as_soon_as_it_is_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, words = race_of(tmp_path, monkeypatch, 5, tutorial=[20, 21], first=[5, 6], second=[7, 6])
     assert [each.scores for each in wanted] == [[20, 21], [5, 6], [7, 6]]
-    assert words == ["         after 2 seeds: first leads by 15"]
+    assert words == ["         after 2 seeds: first leads by 15, second is behind"]
     result = compare(wanted)
     assert result is not None
     assert result.better
@@ -226,14 +226,28 @@ def test_a_race_ends_as_soon_as_it_is_decided(tmp_path: Path, monkeypatch: pytes
 
 
 def test_who_is_behind_trains_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = {"tutorial": [20.0, 22, 21, 20], "first": [19.0, 21, 18, 20], "lost": [90.0, 92]}
+    scores = {"tutorial": [20.0, 22, 21, 20], "first": [19.0, 21, 18, 20], "lost": [22.0, 23]}
     wanted, words = race_of(tmp_path, monkeypatch, 4, **scores)
     assert [len(each.scores) for each in wanted] == [4, 4, 2]
+    assert most_trainings(wanted, 4) == 4 + 4 + 2
     assert words[0].endswith("lost is behind")
     result = compare(wanted)
     assert result is not None
     assert not result.better
     assert [each.title for each in result.candidates] == ["first", "lost"]
+
+
+def test_who_is_a_standard_error_behind_the_best_leaves() -> None:
+    """The standard error of these differences is 1: of each group the variance is 1, of two seeds."""
+    root = math.sqrt(0.5)
+
+    def racing(*means: float) -> list[int]:
+        baseline, *others = ([mean - root, mean + root] for mean in means)
+        return race.analyse(others, baseline, len(others), 4).racing
+
+    assert racing(20, 19.5, 20.45, 18.9) == [0, 2]  # behind the leader
+    assert racing(20, 20.9, 21.1, 20.5) == [0, 2]  # behind the baseline
+    assert racing(20, 21.1, 22) == []
 
 
 def test_a_lead_that_is_luck_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,6 +261,7 @@ def test_a_lead_that_is_luck_is_found_out(tmp_path: Path, monkeypatch: pytest.Mo
 def test_who_fails_on_a_seed_is_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, _ = race_of(tmp_path, monkeypatch, 3, tutorial=[20, 21, 22], failing=[1, math.nan], sound=[19, 22, 20])
     assert wanted[1].failures == ["seed 9: d_loss is nan"]
+    assert most_trainings(wanted, 3) == 3 + 2 + 3
     assert [len(each.scores) for each in wanted] == [3, 1, 3]
     result = compare(wanted)
     assert result is not None
@@ -299,7 +314,7 @@ def test_a_failure_of_the_search_itself_interrupts_all_trainings(
     assert all(each.interrupted.is_set() for each in Endless.started)
 
 
-@pytest.mark.parametrize(("candidates", "seeds"), [(1, 2), (1, 4), (3, 4)])
+@pytest.mark.parametrize(("candidates", "seeds"), [(1, 2), (1, 4), (3, 4), (3, 8)])
 def test_races_between_equals_are_decided_in_one_of_twenty(candidates: int, seeds: int) -> None:
     rng, decided, races = np.random.default_rng(7), 0, 2000
     for _ in range(races):
@@ -316,8 +331,8 @@ def test_races_between_equals_are_decided_in_one_of_twenty(candidates: int, seed
 
 def test_what_is_decisive_falls_with_the_seeds_and_grows_with_the_candidates() -> None:
     limits = race._limits(3, 4)
-    assert [limits[3, seeds] for seeds in (2, 3, 4)] == pytest.approx([4.65603, 3.44383, 3.12618], abs=1e-5)
-    assert [limits[count, 4] for count in (1, 2, 3)] == pytest.approx([3.07383, 3.10616, 3.12618], abs=1e-5)
+    assert [limits[3, seeds] for seeds in (2, 3, 4)] == pytest.approx([4.61853, 3.42317, 3.10740], abs=1e-5)
+    assert [limits[count, 4] for count in (1, 2, 3)] == pytest.approx([3.03116, 3.08747, 3.10740], abs=1e-5)
 
 
 def test_the_difference_is_of_all_seeds_where_the_leader_failed_in_the_end() -> None:

@@ -1,7 +1,6 @@
 """The page of a search while it runs."""
 
 import html
-import math
 import re
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def test_the_page_says_how_far_a_search_is(tmp_path: Path) -> None:
     assert page.file == plan.folder.path / "report.html"
     source, words = page.file.read_text(), text(page.file)
     assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in source
-    assert "Searching: 3 of 8 trials, about 10 min left." in words
+    assert "Searching: 3 of 8 trials, at most 10 min left." in words
     assert "The best that came to its end is trial 0, with a score of 20." in words
     assert "trial 3, step 100" in words
     assert source.count("data:image/jpeg;base64,") == 1  # the newest alone
@@ -98,12 +97,14 @@ def test_the_confirmation_fills_up(tmp_path: Path) -> None:
     plan, study = made(tmp_path)
     lost = Candidate("trial-0002", {}, 9.0, scores=[50.0, 52.0], is_racing=False)
     page = LivePage(plan, study, COMMAND)
-    page.update(math.inf, [Candidate("tutorial", {}, None, scores=[20.0, 21.5]), lost])
+    page.update(3600, [Candidate("tutorial", {}, None, scores=[20.0, 21.5]), lost])
     words = text(page.file)
-    assert "Confirming: the best trials race against the tutorial's settings on fresh seeds." in words
+    assert (
+        "Confirming: the best trials race against the tutorial's settings on fresh seeds, at most 60 min left." in words
+    )
     assert "tutorial 20, 21.5" in words
     assert "trial-0002 50, 52 behind" in words
-    most = 2 * plan.search.confirm.seeds
+    most = plan.search.confirm.seeds + 2  # who is behind trains no further
     assert f'<progress value="4" max="{most}" aria-label="trainings at most">' in page.file.read_text()
 
 

@@ -57,8 +57,8 @@ def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock
     full, grown = ["search.pruner=none"], ["search.min_steps=100"]
     for settings, words in (
         ([*full, "search.confirm.seeds=0"], "about 2 min left"),
-        ([*full, "search.confirm.seeds=3", "search.confirm.top=2"], "about 9 min left"),
-        ([*full, "search.confirm.seeds=3", "search.hours=0.03"], "about 10 min left"),  # after 8 s none starts
+        ([*full, "search.confirm.seeds=3", "search.confirm.top=2"], "at most 9 min left"),
+        ([*full, "search.confirm.seeds=3", "search.hours=0.03"], "at most 10 min left"),  # after 8 s none starts
         ([*grown, "search.confirm.seeds=0"], ""),  # all that the ladder of 100, 300 and 1,000 updates has is made
         ([*grown, "search.confirm.seeds=0", "search.updates=3000"], "about 50 s left"),
     ):
@@ -77,26 +77,30 @@ def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock
 
 def test_a_confirmation_says_how_far_it_is(clock: Clock) -> None:
     console = Console(width=80, record=True, force_terminal=False)
-    with ConfirmDisplay(console, trainings=4, steps=100, rate=2.0) as display:
-        assert display.time_left() == "about 3 min left"  # at the throughput of the search
+    most = [4]
+    with ConfirmDisplay(console, most_trainings=lambda: most[0], steps=100, rate=2.0) as display:
+        assert display.time_left() == "at most 3 min left"  # at the throughput of the search
         display.event(TrainingChanged("tutorial seed 1", words="score 12.5", is_over=True))  # was done before
         display.event(TrainingChanged("trial-0003 seed 1", words="training"))
         display.event(TrainingChanged("trial-0003 seed 1", step=0))
         clock.now += 10
         display.event(TrainingChanged("trial-0003 seed 1", step=100))
         display.event(TrainingChanged("trial-0003 seed 1", words="score 11.5", is_over=True))
+        most[0] = 3  # when a candidate has left
+        display.event(TrainingChanged("tutorial seed 2", words="score 12", is_over=True))
     assert [line.strip() for line in console.export_text().splitlines()] == [
-        "tutorial seed 1: score 12.5 (1 of up to 4; about 2 min left)",
+        "tutorial seed 1: score 12.5 (1 of up to 4; at most 2 min left)",
         "trial-0003 seed 1: training",
-        "trial-0003 seed 1: score 11.5 (2 of up to 4; about 64 s left)",
+        "trial-0003 seed 1: score 11.5 (2 of up to 4; at most 64 s left)",
+        "tutorial seed 2: score 12 (3 of up to 3)",
     ]
 
 
 def test_a_confirmation_has_a_bar_on_a_terminal(clock: Clock) -> None:
     console = Console(width=60, force_terminal=True, record=True, color_system=None)
-    with ConfirmDisplay(console, trainings=12, steps=1500, rate=10.0) as display:
+    with ConfirmDisplay(console, most_trainings=lambda: 12, steps=1500, rate=10.0) as display:
         display.event(TrainingChanged("tutorial seed 1", words="training"))
         display.event(TrainingChanged("tutorial seed 1", step=0))
-        assert display.time_left() == "about 30 min left"
+        assert display.time_left() == "at most 30 min left"
         console.print(display._live_area())
-    assert "0 of up to 12  about 30 min left" in console.export_text()
+    assert "0 of up to 12  at most 30 min left" in console.export_text()

@@ -334,8 +334,8 @@ def test_the_expected_length_of_a_search() -> None:
     assert rungs.ladder(one) == [(500, 27), (1500, 9), (5000, 3)]
     assert rungs.expected_updates(one) == 27 * 500 + 9 * 1000 + 3 * 3500
     assert rungs.expected_updates(plan("search.updates=60000")) == 60_000
-    assert rungs.race_updates(one) == 4 * (1 + 3) * 5000
-    assert rungs.race_updates(plan("search.trials=9")) == 4 * (1 + 1) * 5000  # one comes to the end
+    assert rungs.race_updates(one) == 8 * (1 + 3) * 5000
+    assert rungs.race_updates(plan("search.trials=9")) == 8 * (1 + 1) * 5000  # one comes to the end
     assert rungs.race_updates(plan("search.trials=9", "search.pruner=none", "search.confirm.seeds=2")) == 2 * 4 * 5000
     assert rungs.expected_updates(plan("search.trials=4", "search.pruner=none")) == 4 * 5000
     assert rungs.in_words(one) == "27 trials of 500 updates, the best of every 3 promoted to 1,500 and then 5,000"

@@ -17,8 +17,8 @@ from experiments.reports.ending import say_next
 from experiments.reports.index import refresh
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking.address import fix_tracking_uri, serve_command
-from experiments.tracking.sync import deliver, with_study
+from experiments.tracking.address import fix_tracking_uri, public, serve_command, tracking_uri
+from experiments.tracking.sync import deliver, why_unreachable, with_study
 from gan.errors import ConfigError
 
 ALL = "all"
@@ -46,6 +46,9 @@ def main(args: Sync) -> int:
     if not runs:
         console.print(f"no runs in {records.runs}")
         return 0
+    if why := why_unreachable(records):
+        console.print(f"nothing was delivered to {public(tracking_uri(records))}: {why}", style="red")
+        return entry.FAILED
     delivered = [deliver(folder, console) for folder in runs]
     refresh(records, console)
     serve = serve_command(records)

@@ -9,7 +9,7 @@ from rich.console import Console
 from experiments.cli.stderr import native_stderr_to
 from experiments.records.folders import InUse, Records, RunFolder, read_json
 from experiments.tracking.address import database_uri, in_shell, public, tracking_uri
-from experiments.tracking.connection import RunDeleted
+from experiments.tracking.connection import RunDeleted, connect, find_experiment
 from experiments.tracking.delivery import Delivery
 from gan.errors import explained, first_line
 
@@ -21,6 +21,17 @@ def with_study(folder: RunFolder) -> list[RunFolder]:
     except (OSError, ValueError):  # is said when the run is delivered
         parent = None
     return [folder] if parent is None else [RunFolder(folder.records.root / parent), folder]
+
+
+def why_unreachable(records: Records) -> str:
+    """Return in one line why the store cannot be reached, or an empty text: many runs need not wait for it in turn."""
+    uri = tracking_uri(records)
+    try:
+        with native_stderr_to():
+            find_experiment(connect(records, uri), records, uri)
+    except Exception as error:  # whatever MLflow, its database or the network raise
+        return reason(error, records)
+    return ""
 
 
 def deliver(folder: RunFolder, console: Console) -> bool:

@@ -47,8 +47,8 @@ def ours(
     xla: str = "no",
     deterministic: str = "yes",
 ) -> Run:
+    from experiments.hardware.device import use_hardware
     from experiments.settings.schema import TrainConfig
-    from experiments.training.hardware import use_hardware
 
     train = TrainConfig(
         threads=int(threads) if threads else None, jit_compile=xla == "yes", deterministic=deterministic == "yes"

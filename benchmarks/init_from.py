@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli.stderr import native_stderr_to
+from experiments.hardware.cores import available_cores
 from experiments.records.folders import Records, RunFolder
 from experiments.reports.statistics import compare_with_control, mean_and_std
 from experiments.training.facts import read_records
 from experiments.training.generator import load_generator
-from experiments.training.hardware import available_cores
 from gan import metric_names
 from gan.data.dataset import load_dataset
 from gan.evaluation.extractors import load_extractor

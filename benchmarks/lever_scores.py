@@ -21,11 +21,11 @@ from pathlib import Path
 from arguments import arguments
 from rich.console import Console
 
+from experiments.hardware.cores import available_cores
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.reports.statistics import compare_with_control, mean, mean_and_std
 from experiments.training.facts import code_tags
-from experiments.training.hardware import available_cores
 from gan import metric_names
 from gan.arrays import write_atomically
 from sweeps.reproduction.rows import fill, write_csv

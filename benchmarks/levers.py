@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to
-from experiments.training.hardware import use_threads
+from experiments.hardware.cores import use_threads
 from gan.errors import ConfigError
 
 if TYPE_CHECKING:

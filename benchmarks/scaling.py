@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from step_speed import Contestant, ratio
 
-from experiments.training.hardware import available_cores
+from experiments.hardware.cores import available_cores
 
 BATCH_SIZES = (16, 32, 64, 128, 256)
 

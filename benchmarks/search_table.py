@@ -22,8 +22,8 @@ from arguments import arguments
 
 from experiments.cli.compose import compose_config
 from experiments.cli.stderr import native_stderr_to
+from experiments.hardware.cores import use_threads
 from experiments.training.build import build_update
-from experiments.training.hardware import use_threads
 from gan.data.dataset import load_dataset
 from gan.evaluation.extractors import load_extractor
 from gan.evaluation.metrics import frechet_distance, statistics

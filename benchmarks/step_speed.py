@@ -26,7 +26,7 @@ from arguments import arguments
 from rich.console import Console
 from rich.table import Table
 
-from experiments.training import gpus
+from experiments.hardware import gpus
 
 FOLDER = Path(__file__).parent
 PACKAGES = {"tutorial": "tf_keras", "pytorch": "torch"}

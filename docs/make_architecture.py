@@ -156,7 +156,7 @@ def house() -> str:
             rows.append([(f"{p.split('.')[1]}/", [m for m in imports if m.startswith(f"{p}.")]) for p in layer])
         for number, row in enumerate(rows):
             width = (WIDTH - 80 - 14 * (len(row) - 1)) / len(row)
-            texts = [_wrap(sorted({m.split(".")[2 if title.endswith("/") else 1] for m in modules}), width - 150)
+            texts = [_wrap(sorted({m.split(".")[2 if title.endswith("/") else 1] for m in modules}), width - 160)
                      for title, modules in row]  # fmt: skip
             height = 18 + 20 * max(map(len, texts))
             if number and not (folder == "gan" and number == 1):
@@ -168,7 +168,7 @@ def house() -> str:
                 )
                 parts.append(f'<text class="kind" x="{x + 14:g}" y="{y + 24}">{name}</text>')
                 parts += [
-                    f'<text class="modules" x="{x + 136:g}" y="{y + 24 + 20 * i}">{line}</text>'
+                    f'<text class="modules" x="{x + 146:g}" y="{y + 24 + 20 * i}">{line}</text>'
                     for i, line in enumerate(lines)
                 ]
             y += height + 16

@@ -28,11 +28,11 @@ from experiments.cli.entry import stopped_by
 from experiments.cli.paths import shown
 from experiments.cli.progress import Output, stage
 from experiments.cli.signals import handled
+from experiments.hardware.cores import available_cores
 from experiments.processes.process import fork_server
 from experiments.records.folders import Records, make_folder
 from experiments.reports import figures
 from experiments.reports.groups import read_compared
-from experiments.training.hardware import available_cores
 from experiments.training.start import load_data
 from gan.arrays import write_atomically
 from gan.errors import ConfigError, first_line, nearest

@@ -20,7 +20,7 @@ ORDER = {
     "gan": [["data"], ["evaluation"]],
     "experiments": [
         ["settings", "processes"],
-        ["records"],
+        ["hardware", "records"],
         ["cli"],
         ["tracking"],
         ["training"],

@@ -19,10 +19,10 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from experiments.cli import presets
 from experiments.cli.environment import CONF, check_checkout
 from experiments.cli.overrides import nearest_key, parse, plain_line, quote, value_text
-from experiments.settings.precision import AUTO, fastest_precision
+from experiments.hardware.precision import fastest_precision
 from experiments.settings.renamed import refuse_renamed
 from experiments.settings.rules import NONE, NULL, ClassId, check, describe, get, sections_of, text_keys
-from experiments.settings.schema import FOLLOWS, Config
+from experiments.settings.schema import AUTO, FOLLOWS, Config
 from gan.errors import ConfigError, nearest
 
 Settings = TypeVar("Settings")

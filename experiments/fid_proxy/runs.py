@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from experiments import ROOT
+from experiments.hardware.cores import available_cores
 from experiments.processes.process import PRELOAD, fork_server, start
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.training.facts import read_records
-from experiments.training.hardware import available_cores
 from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset
 from gan.errors import ConfigError

@@ -10,7 +10,6 @@ import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.settings.precision import AUTO, FULL, HALF
 from experiments.settings.rules import (
     COUNT,
     FRACTION,
@@ -36,6 +35,7 @@ from gan.data.contract import SOURCES
 from gan.errors import ConfigError, nearest
 from gan.evaluation.weights import EXTRACTORS
 
+AUTO, FULL, HALF = "auto", "float32", "mixed_bfloat16"  # of train.precision
 AUGMENTATIONS = tuple(
     "+".join(kinds)
     for count in (1, 2, 3)

@@ -14,6 +14,8 @@ from rich.text import Text
 from experiments.cli.paths import command
 from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
+from experiments.hardware.cores import use_threads
+from experiments.hardware.device import keep_compiled
 from experiments.records.differences import differences, run_name
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.overview import read_run
@@ -21,7 +23,6 @@ from experiments.settings.rules import get, put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
 from experiments.training.ancestor import find_ancestor, settings_of
 from experiments.training.facts import GROUP, NOT_SETTINGS, group_of, read_records, run_facts
-from experiments.training.hardware import keep_compiled, use_threads
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.data.classes import class_index

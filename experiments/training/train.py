@@ -17,11 +17,13 @@ from experiments import ROOT
 from experiments.cli.paths import shown
 from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
+from experiments.hardware.device import Hardware, use_hardware, versions
+from experiments.hardware.gpus import GpuMetrics, is_refused_by_full_gpu
+from experiments.hardware.process_metrics import ProcessMetrics
 from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Journal, all_tags, curve, curves, step_of_model
 from experiments.records.status import FailureKind, RunStatus
-from experiments.settings.precision import HALF
-from experiments.settings.schema import OptimConfig
+from experiments.settings.schema import HALF, OptimConfig
 from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
@@ -29,9 +31,6 @@ from experiments.training.build import build_update
 from experiments.training.description import FIGURES, NOISE_BASELINE, REAL_BASELINE, description, headline
 from experiments.training.facts import code_changes, code_tags
 from experiments.training.generator import write_generator
-from experiments.training.gpus import GpuMetrics, is_refused_by_full_gpu
-from experiments.training.hardware import Hardware, use_hardware, versions
-from experiments.training.process_metrics import ProcessMetrics
 from experiments.training.start import Run, warn
 from gan import metric_names
 from gan.arrays import write_atomically

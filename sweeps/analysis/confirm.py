@@ -9,11 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from experiments.hardware import gpus
+from experiments.hardware.cores import available_cores
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.status import FailureKind, RunStatus
-from experiments.training import gpus
-from experiments.training.hardware import available_cores
 from gan import metric_names
 from sweeps.analysis.comparison import Candidate, after_seed
 from sweeps.display.events import TrainingChanged

@@ -13,6 +13,7 @@ from rich.console import Console
 from experiments import ROOT
 from experiments.cli.compose import compose_config
 from experiments.cli.paths import shown
+from experiments.hardware.cores import available_cores
 from experiments.processes.process import last_words, run
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
@@ -21,7 +22,6 @@ from experiments.settings.renamed import FIRST_NAMES
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
 from experiments.training.facts import read_records, settings
-from experiments.training.hardware import available_cores
 from gan import metric_names
 from sweeps.reproduction.rows import SCORES, Row, Rows
 from sweeps.reproduction.settings import PRECISION, PRESETS, Reproduction, data_arguments, place_arguments

@@ -18,8 +18,8 @@ from experiments.cli import entry
 from experiments.cli.entry import stopped_by
 from experiments.cli.overrides import as_text
 from experiments.cli.signals import first_collected
+from experiments.hardware import gpus
 from experiments.processes.process import PRELOAD, fork_server, last_words, run
-from experiments.training import gpus
 from sweeps.spec.plan import Plan
 
 UPDATES = 30  # that are timed
@@ -93,8 +93,8 @@ def main(arguments: list[str]) -> int:
 
     from experiments.cli.compose import compose_config
     from experiments.cli.stderr import native_stderr_to
+    from experiments.hardware.device import use_hardware
     from experiments.records.folders import Records
-    from experiments.training.hardware import use_hardware
     from experiments.training.start import load_data
 
     config = compose_config(overrides, config_dir)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.cli.compose import compose_config, named_keys, preset_of
+from experiments.hardware import gpus
+from experiments.hardware.cores import available_cores
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
-from experiments.training import gpus
 from experiments.training.facts import read_records, settings
-from experiments.training.hardware import available_cores
 from gan.errors import ConfigError
 from sweeps.spec.schema import SearchConfig
 from sweeps.spec.space import (

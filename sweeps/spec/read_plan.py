@@ -9,9 +9,8 @@ from pathlib import Path
 
 from experiments.cli.compose import GROUPS, PRECISION, compose_config, compose_settings, preset_of
 from experiments.cli.overrides import NOTE, parse, quote_texts, value_text
-from experiments.settings.precision import AUTO
 from experiments.settings.rules import describe, get, text_keys
-from experiments.settings.schema import Config
+from experiments.settings.schema import AUTO, Config
 from gan.errors import ConfigError, without_password
 from gan.metric_names import LAST_SCORES
 from sweeps.spec.plan import LEARN_FROM, LEARNING, SPACE_PREFIX, START_FROM, TUTORIAL, Plan

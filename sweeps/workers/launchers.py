@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiments import ROOT
-from experiments.training import gpus
+from experiments.hardware import gpus
 from gan.downloads import USER_HOME
 from gan.errors import ConfigError, first_line
 from sweeps.spec.plan import Plan

@@ -153,10 +153,11 @@ def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch
 def test_compiled_programs_are_known_before_devices_are_asked_for(
     is_there: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from experiments.training import hardware, start
+    from experiments.hardware import device
+    from experiments.training import start
 
     kept: list[Path] = []
-    monkeypatch.setattr(hardware, "visible", lambda: ["0"])
+    monkeypatch.setattr(device, "visible", lambda: ["0"])
     monkeypatch.setattr("gan.xla.keep_programs", kept.append)
     monkeypatch.setattr(devices, "count_devices", lambda *_: len(kept) + 1)
     folder = tmp_path / "cache" / "xla"

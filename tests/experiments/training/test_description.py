@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.hardware.process_metrics import CPU, MEMORY, ProcessMetrics
 from experiments.records.folders import Records, RunFolder
 from experiments.records.journal import Journal
 from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.schema import Config
 from experiments.training.description import description, headline
 from experiments.training.facts import group_of
-from experiments.training.process_metrics import CPU, MEMORY, ProcessMetrics
 
 SCALE = "; two halves of the real images get 0.07, noise 129.9, lower is better."
 FACTS: dict[str, Any] = {

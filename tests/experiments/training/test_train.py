@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from experiments.hardware import device
+from experiments.hardware.device import Hardware
 from experiments.records.folders import Records
 from experiments.records.journal import Artifact, Failure, Status, all_tags, last_failure, read
 from experiments.records.status import FailureKind
@@ -24,8 +26,7 @@ from experiments.settings.schema import (
 )
 from experiments.tracking.address import database_uri
 from experiments.tracking.feeder import Feeder
-from experiments.training import facts, hardware, train
-from experiments.training.hardware import Hardware
+from experiments.training import facts, train
 from experiments.training.start import Run, new_run
 from experiments.training.train import Outcome
 from gan.checkpoint import Checkpoint
@@ -159,7 +160,7 @@ def test_make_ui_is_named_for_the_database_that_it_serves_alone(
 
 def test_a_resume_with_another_tensorflow_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(hardware, "versions", lambda: {"tensorflow": "2.1.0", "keras": "3.0.0"})
+        patch.setattr(device, "versions", lambda: {"tensorflow": "2.1.0", "keras": "3.0.0"})
         train_with(run, MemoryError(), patch)
     tags = all_tags(run.folder.journal)
     assert (tags["tensorflow"], tags["keras"]) == ("2.1.0", "3.0.0")

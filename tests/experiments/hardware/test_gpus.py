@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from experiments.training import gpus
+from experiments.hardware import gpus
 from gan import metric_names
 from gan.tracker import NullTracker
 from sweeps.analysis import confirm

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import psutil
 
-from experiments.training.gpus import MEGABYTE
+from experiments.hardware.gpus import MEGABYTE
 from gan import metric_names
 from gan.tracker import NullTracker, Tracker
 

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from joblib import cpu_count
-
-from experiments.settings.nvidia import CHOSEN, visible
+from experiments.hardware.cores import use_threads
+from experiments.hardware.nvidia import CHOSEN, visible
 from experiments.settings.schema import TrainConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 DRIVER = Path("/proc/driver/nvidia/version")  # is there while NVIDIA's driver is loaded, in a container as well
 
 
@@ -116,29 +114,6 @@ def name_of(gpu: "tf.config.PhysicalDevice") -> str:
     return str(tf.config.experimental.get_device_details(gpu).get("device_name", "of no known name"))
 
 
-def use_threads(threads: int | None) -> int:
-    """Set the number of cores that TensorFlow computes on, and return it.
-
-    To be called before TensorFlow first computes. Without a number, TF_NUM_INTRAOP_THREADS applies where the user set it
-    to one above 0, with whatever TF_NUM_INTEROP_THREADS says.
-
-    Args:
-        threads: the number of cores; None for all that this process may use.
-    """
-    users = os.environ.get(VARIABLES[0], "")
-    if threads is None and users.isdecimal() and int(users) > 0:  # 0 is all cores of the machine, whatever the quota
-        return int(users)
-    count = threads or available_cores()
-    for name in VARIABLES:
-        os.environ[name] = str(count)
-    return count
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use: its CPU affinity, limited by quotas and by SLURM."""
-    return max(1, min(cpu_count(), _slurm_share()))
-
-
 def _warnings(has_gpu: bool) -> list[str]:
     """Say what stands in the way of a GPU that seems to be there."""
     if sys.platform == "darwin" and _is_installed("tensorflow-metal"):
@@ -159,11 +134,3 @@ def _is_installed(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _slurm_share() -> int:
-    """Cores of a task, or of a job on this node: SLURM binds processes to them only where its site has it so."""
-    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
-        if (cores := os.environ.get(name, "")).isdigit():
-            return int(cores)
-    return sys.maxsize

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pynvml
 
-from experiments.settings.nvidia import CHOSEN, driver, handle, visible
+from experiments.hardware.nvidia import CHOSEN, driver, handle, visible
 from gan import metric_names
 from gan.tracker import NullTracker, Tracker
 

@@ -1,70 +1,18 @@
+"""What a run computes on, where TensorFlow says that there are GPUs."""
+
 import importlib.metadata
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from experiments.hardware import device
+from experiments.hardware.cores import VARIABLES
+from experiments.hardware.nvidia import CHOSEN
 from experiments.settings.schema import TrainConfig
-from experiments.training import gpus, hardware
-from experiments.training.hardware import VARIABLES, available_cores, use_threads
 from gan import xla
-
-BOUND = len(os.sched_getaffinity(0))
-
-
-@pytest.fixture(autouse=True)
-def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def test_no_more_cores_than_the_process_is_bound_to() -> None:
-    code = (
-        "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from experiments.training.hardware import available_cores\nprint(available_cores())"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
-
-
-def test_no_more_cores_than_slurm_gave(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK"):  # the latter goes before
-        assert available_cores() >= 1
-        monkeypatch.setenv(name, "1")
-        assert available_cores() == 1
-        monkeypatch.setenv(name, str(10 * BOUND))
-        assert available_cores() <= BOUND
-
-
-def test_a_number_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    assert use_threads(None) == available_cores()
-    assert {os.environ[name] for name in VARIABLES} == {str(available_cores())}
-    monkeypatch.setenv(VARIABLES[0], "7")
-    assert use_threads(None) == 7
-    assert use_threads(3) == 3
-    assert {os.environ[name] for name in VARIABLES} == {"3"}
-    monkeypatch.setenv(VARIABLES[0], "0")  # all cores of the machine, to TensorFlow
-    assert use_threads(None) == available_cores()
-
-
-def test_tensorflow_computes_on_so_many() -> None:
-    code = (
-        "from experiments.training.hardware import use_threads\nuse_threads(1)\nimport os, tensorflow as tf\n"
-        "a = tf.random.normal((1500, 1500))\nf = tf.function(lambda a: [a := a @ a for _ in range(10)][-1])\nf(a)\n"
-        "print(len(os.listdir('/proc/self/task')))"
-    )
-    counts = [
-        int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
-        for program in (code, code.replace("(1)", "(9)", 1))
-    ]
-    assert counts[1] - counts[0] >= 8
-
-
-# --- GPUs, as TensorFlow has them
 
 
 @dataclass
@@ -85,25 +33,25 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     monkeypatch.setattr(
         tf.config.experimental, "enable_op_determinism", lambda: setattr(machine, "is_deterministic", True)
     )
-    monkeypatch.setattr(hardware, "visible", lambda: machine.gpus)
-    for name in (*VARIABLES, xla.FLAGS, gpus.CHOSEN):
+    monkeypatch.setattr(device, "visible", lambda: machine.gpus)
+    for name in (*VARIABLES, xla.FLAGS, CHOSEN):
         monkeypatch.setenv(name, "")  # so that it is as before afterwards
         monkeypatch.delenv(name)
-    monkeypatch.setattr(hardware, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(device, "DRIVER", tmp_path / "driver")
     return machine
 
 
 def test_a_cpu_computes_plainly(machine: Machine, tmp_path: Path) -> None:
-    used = hardware.use_hardware(TrainConfig(threads=2, deterministic=False), tmp_path)
-    assert used == hardware.Hardware("CPU, 2 cores", 2, jit_compile=False, deterministic=True)
+    used = device.use_hardware(TrainConfig(threads=2, deterministic=False), tmp_path)
+    assert used == device.Hardware("CPU, 2 cores", 2, jit_compile=False, deterministic=True)
     assert used.words == "CPU, 2 cores"
     assert xla.FLAGS not in os.environ
-    assert hardware.use_hardware(TrainConfig(threads=1), tmp_path).device == "CPU, 1 core"
+    assert device.use_hardware(TrainConfig(threads=1), tmp_path).device == "CPU, 1 core"
 
 
 def test_a_gpu_computes_exactly_and_through_xla(machine: Machine, tmp_path: Path) -> None:
     machine.gpus = ["NVIDIA H100 80GB", "NVIDIA A2"]
-    used = hardware.use_hardware(TrainConfig(), tmp_path)
+    used = device.use_hardware(TrainConfig(), tmp_path)
     assert used.tags["device"] == "GPU 0, NVIDIA H100 80GB"
     assert (used.tags["jit_compile"], used.tags["deterministic"]) == ("true", "true")
     assert used.words == "GPU 0, NVIDIA H100 80GB; compiled by XLA"
@@ -113,32 +61,32 @@ def test_a_gpu_computes_exactly_and_through_xla(machine: Machine, tmp_path: Path
 
 def test_what_a_gpu_does_when_it_is_told(machine: Machine, tmp_path: Path) -> None:
     machine.gpus = ["NVIDIA A2", "NVIDIA T4"]
-    used = hardware.use_hardware(TrainConfig(jit_compile=False, deterministic=False), tmp_path)
+    used = device.use_hardware(TrainConfig(jit_compile=False, deterministic=False), tmp_path)
     assert (used.tags["jit_compile"], used.tags["deterministic"]) == ("false", "false")
     assert not machine.is_deterministic
     assert "equal seeds give unlike runs" in used.words
-    several = hardware.use_hardware(TrainConfig(devices="auto"), tmp_path)
+    several = device.use_hardware(TrainConfig(devices="auto"), tmp_path)
     assert several.device == "GPU 0, NVIDIA A2 and GPU 1, NVIDIA T4"
     assert not several.jit_compile
     machine.gpus = ["NVIDIA A2"]
-    assert hardware.use_hardware(TrainConfig(devices="auto"), tmp_path).jit_compile
+    assert device.use_hardware(TrainConfig(devices="auto"), tmp_path).jit_compile
 
 
 def test_a_driver_without_a_gpu_is_said_with_the_cure(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def warnings() -> tuple[str, ...]:
-        return hardware.use_hardware(TrainConfig(), tmp_path).warnings
+        return device.use_hardware(TrainConfig(), tmp_path).warnings
 
     assert warnings() == ()
-    hardware.DRIVER.touch()
+    device.DRIVER.touch()
     (warning,) = warnings()
     for cure in (".[gpu]", "LD_LIBRARY_PATH", "--gpus all"):
         assert cure in warning
     for chosen in ("", "-1"):  # the CPU is wanted
-        monkeypatch.setenv(gpus.CHOSEN, chosen)
+        monkeypatch.setenv(CHOSEN, chosen)
         assert warnings() == ()
-    monkeypatch.setenv(gpus.CHOSEN, "7")
+    monkeypatch.setenv(CHOSEN, "7")
     (warning,) = warnings()
     assert warning.startswith("CUDA_VISIBLE_DEVICES=7 names no GPU")
     machine.gpus = ["NVIDIA A2"]
@@ -147,9 +95,9 @@ def test_a_driver_without_a_gpu_is_said_with_the_cure(
 
 def test_apples_plugin_is_warned_of(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert hardware.use_hardware(TrainConfig(), tmp_path).warnings == ()
+    assert device.use_hardware(TrainConfig(), tmp_path).warnings == ()
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "1.2")
-    (warning,) = hardware.use_hardware(TrainConfig(), tmp_path).warnings
+    (warning,) = device.use_hardware(TrainConfig(), tmp_path).warnings
     assert "pip uninstall tensorflow-metal" in warning
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pynvml
 
-from experiments.settings import nvidia
+from experiments.hardware import nvidia
+from experiments.settings.schema import FULL, HALF
 
-AUTO, FULL, HALF = "auto", "float32", "mixed_bfloat16"
 # How Linux names a processor's instructions for bfloat16: x86's two, and Arm's.
 INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 FIRST_GPU_WITH_IT = 8  # major number of CUDA's compute capability

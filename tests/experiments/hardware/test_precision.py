@@ -7,8 +7,9 @@ import pytest
 
 from experiments.cli import compose as compose_module
 from experiments.cli.compose import compose
-from experiments.settings import nvidia, precision
-from experiments.settings.precision import FULL, HALF, fastest_precision
+from experiments.hardware import nvidia, precision
+from experiments.hardware.precision import fastest_precision
+from experiments.settings.schema import FULL, HALF
 from sweeps.spec.read_plan import read_plan
 
 

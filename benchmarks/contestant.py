@@ -32,10 +32,15 @@ def networks_update(update_rule: str, precision: str, batch_size: int, jit_compi
     from gan.optimizers import Adam
     from gan.update import Update
 
-    networks = [build(seed=0, precision=precision) for build in (build_generator, build_discriminator)]
-    optimizers = [Adam(2e-4, beta_1=0.5) for _ in networks]
     return Update(
-        *networks, *optimizers, images(), update_rule=update_rule, batch_size=batch_size, jit_compile=jit_compile
+        build_generator(seed=0, precision=precision),
+        build_discriminator(seed=0, precision=precision),
+        Adam(2e-4, beta_1=0.5),
+        Adam(2e-4, beta_1=0.5),
+        images(),
+        update_rule=update_rule,
+        batch_size=batch_size,
+        jit_compile=jit_compile,
     )
 
 
@@ -109,7 +114,8 @@ def peak_megabytes() -> float:
 
 def main() -> None:
     kind, *arguments = sys.argv[1:]
-    run = {"ours": ours, "tutorial": tutorial, "pytorch": pytorch}[kind](**dict(a.split("=") for a in arguments))
+    contestants: dict[str, Callable[..., Run]] = {"ours": ours, "tutorial": tutorial, "pytorch": pytorch}
+    run = contestants[kind](**dict(a.split("=") for a in arguments))
     for _ in range(5):  # compiles, and lets allocators and threads settle
         run(2)
     print("ready", flush=True)

@@ -74,7 +74,7 @@ def child(folder: str, tracking: str) -> None:
 
     logging.getLogger("experiments").setLevel(logging.CRITICAL)  # that the server is away is the point
     if tracking == "none":
-        Feeder.start = lambda self: None
+        Feeder.start = lambda self: None  # type: ignore[method-assign]
     settings = ["data=embedded", f"train.steps={FOREVER}", f"eval.every_steps={FOREVER}", f"records.root={folder}"]
     with native_stderr_to():
         run = new_run(compose_config(settings), None, settings, Console(quiet=True))

@@ -44,7 +44,8 @@ def run(rng: np.random.Generator, leads: Sequence[float], seeds: int) -> tuple[b
     differs = False
     for count in range(race.FEWEST, seeds + 1):
         trainings += len(racing) + 1
-        interim = race.analyse([scores[1 + k, :count] for k in racing], scores[0, :count], len(leads), seeds)
+        samples = [scores[1 + k, :count].tolist() for k in racing]
+        interim = race.analyse(samples, scores[0, :count].tolist(), len(leads), seeds)
         differs |= any(difference.low > 0 or difference.high < 0 for difference in interim.differences)
         if interim.is_over:
             return differs, interim.differences[interim.leader].high < 0, trainings
@@ -77,7 +78,8 @@ def main(races: int, table: str) -> None:
         if one[:3] == other[:3] and len(both) >= FEWEST:
             pairs = [[groups[key][seed] for seed in both] for key in (one, other)]
             words = f"{one[0]}, {int(one[2]):,} updates, {one[3]} and {other[3]}"
-            print(f"{words}: correlation over {len(both)} seeds {np.corrcoef(pairs)[0, 1]:.2f}")
+            correlation = np.asarray(np.corrcoef(pairs))[0, 1]
+            print(f"{words}: correlation over {len(both)} seeds {correlation:.2f}")
 
 
 if __name__ == "__main__":

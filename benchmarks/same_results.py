@@ -32,13 +32,14 @@ def train(kind: str, update_rule: str, updates: int) -> None:
     from gan.optimizers import Adam
     from gan.update import Update
 
-    networks = [build(seed=0) for build in (build_generator, build_discriminator)]
-    optimizer = Adam
+    generator, discriminator, optimizer = build_generator(seed=0), build_discriminator(seed=0), Adam
     if kind != "ours":
-        networks, optimizer = [in_keras_layers(network) for network in networks], keras.optimizers.Adam
+        generator, discriminator = in_keras_layers(generator), in_keras_layers(discriminator)
+        optimizer = keras.optimizers.Adam
     with tempfile.TemporaryDirectory() as cache:
         images = load_dataset("embedded", None, "all", Path(cache)).train
-    update = Update(*networks, *(optimizer(2e-4, beta_1=0.5) for _ in networks), images, update_rule=update_rule)
+    of_both = optimizer(2e-4, beta_1=0.5), optimizer(2e-4, beta_1=0.5)
+    update = Update(generator, discriminator, *of_both, images, update_rule=update_rule)
     rows = tf.concat([update.run(first, 10) for first in range(1, updates + 1, 10)], 0)
     np.savetxt(sys.stdout, rows.numpy(), fmt="%.9g")
 

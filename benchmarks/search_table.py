@@ -56,7 +56,9 @@ def draw_settings(plan: Plan, count: int) -> list[dict[str, Value]]:
     )  # fmt: skip
     study = optuna.create_study(sampler=sampler)
     # All dimensions at once, conditions or not, so that every one is of the sequence.
-    unconditional = {dimension.key: dimension.distribution for dimension in plan.space}
+    unconditional: dict[str, optuna.distributions.BaseDistribution] = {
+        dimension.key: dimension.distribution for dimension in plan.space
+    }
     points = []
     for _ in range(count - 1):
         trial = study.ask(fixed_distributions=unconditional)

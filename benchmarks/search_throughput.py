@@ -53,11 +53,10 @@ def seconds_of_training(folder: RunFolder) -> float:
     updates = scores = 0.0
     last_step, last_time = 0, 0
     for record, _ in journal.read(folder.journal, 0):
-        scalars = record.values if isinstance(record, journal.Scalars) else {}
-        if metric_names.STEPS_PER_SECOND in scalars:
-            updates += (record.step - last_step) / scalars[metric_names.STEPS_PER_SECOND]
+        if isinstance(record, journal.Scalars) and metric_names.STEPS_PER_SECOND in record.values:
+            updates += (record.step - last_step) / record.values[metric_names.STEPS_PER_SECOND]
             last_step = record.step
-        if metric_names.FID_PROXY in scalars:
+        if isinstance(record, journal.Scalars) and metric_names.FID_PROXY in record.values:
             scores += (record.time - last_time) / 1000
         last_time = record.time
     return updates + scores
@@ -77,8 +76,8 @@ def main(rounds: int, steps: int, workers: tuple[int, ...], trials: int) -> None
     table = Table("workers", "trials an hour", f"of {first} worker's", "fixed cost of a trial, s (median, most)")
     for number in workers:
         ratio = statistics.median(rate / one for rate, one in zip(rates[number], rates[first], strict=True))
-        fixed = f"{statistics.median(costs[number]):.1f}, {max(costs[number]):.1f}"
-        table.add_row(str(number), f"{statistics.median(rates[number]):.0f}", f"{ratio:.2f}", fixed)
+        spread = f"{statistics.median(costs[number]):.1f}, {max(costs[number]):.1f}"
+        table.add_row(str(number), f"{statistics.median(rates[number]):.0f}", f"{ratio:.2f}", spread)
     Console(width=120).print(table)
 
 

@@ -26,12 +26,12 @@ from arguments import arguments
 from rich.console import Console
 from rich.table import Table
 
-from experiments.hardware import gpus
+from experiments.hardware.nvidia import visible
 
 FOLDER = Path(__file__).parent
 PACKAGES = {"tutorial": "tf_keras", "pytorch": "torch"}
 RULES, PRECISIONS = ("tutorial", "batch"), ("float32", "mixed_bfloat16")
-HAS_GPU = bool(gpus.visible())
+HAS_GPU = bool(visible())
 
 # Multiply-adds an image, from the layers' shapes; the generator's two upsampling convolutions at 16/36 of the plain
 # form's. Each network's pass back costs two passes forward, but the first layer's part that nobody asks for.

@@ -24,6 +24,7 @@ from statistics import median
 import numpy as np
 import optuna
 from arguments import arguments
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import Trial, TrialState, create_trial
 from rich.console import Console
 from rich.table import Table
@@ -70,7 +71,7 @@ class StubWorker(Worker):
         rng = np.random.default_rng(trial.number)
         for step in range(1, REPORTS + 1):
             start = time.perf_counter()
-            trial.report(float(rng.random()) / step + abs(params["model.bn_momentum"] - 0.7), step * 50)
+            trial.report(float(rng.random()) / step + abs(float(str(params["model.bn_momentum"])) - 0.7), step * 50)
             pruned = trial.should_prune()
             self.times["report"].append(time.perf_counter() - start)
             if pruned:
@@ -177,7 +178,10 @@ def finished_trials(plan: Plan, count: int) -> list[optuna.trial.FrozenTrial]:
     rng = np.random.default_rng(0)
     made = []
     for number in range(count):
-        params = {d.key: float(rng.uniform(d.distribution.low, d.distribution.high)) for d in plan.space}
+        numbers = [
+            (d.key, d.distribution) for d in plan.space if not isinstance(d.distribution, CategoricalDistribution)
+        ]
+        params = {key: float(rng.uniform(values.low, values.high)) for key, values in numbers}
         pruned = number % 2 == 1
         scores = {50 * step: float(rng.random() + 9 / step) for step in range(1, 3 if pruned else 7)}
         made.append(

@@ -62,7 +62,7 @@ def merged(images: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.nn.depth_to_space(cells, 2)[:, 1:-1, 1:-1]
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def products(images: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[None, tf.Tensor]]]:
     _, side, _, channels = images.shape
     filters = kernel.shape[-1]

@@ -129,7 +129,7 @@ def test_the_workflow_tests_each_python_that_is_supported() -> None:
     assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
     assert pyproject["project"]["requires-python"] == ">=3.11,<3.14"
     assert any(step.get("run", "").startswith("make test") for step in job["steps"])
-    assert {"push", "pull_request"} <= set(workflow[True])  # YAML 1.1 reads `on` as true
+    assert {"push", "pull_request", "schedule"} <= set(workflow[True])  # YAML 1.1 reads `on` as true
 
 
 def test_the_hook_of_each_commit_is_make_lint() -> None:

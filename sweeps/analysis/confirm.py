@@ -1,6 +1,7 @@
 """Is the winner better, or was it lucky? The best trials and the baseline on fresh seeds."""
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -101,7 +102,9 @@ class _Confirmation:
         most = self._plan.search.confirm.seeds
         for count in range(1, most + 1):
             seed = self._plan.config.seed + count
-            self._train_all(seed, [baseline, *racing])
+            left = self._train_all([baseline, *racing], seed, _at_a_time(self._plan))
+            if left:  # beside others there may have been too little memory
+                self._train_all(left, seed, 1)
             for candidate in (baseline, *racing):
                 self._add_result(candidate, seed)
             is_over, words = after_seed(baseline, racing, len(candidates) - 1, most)
@@ -111,9 +114,18 @@ class _Confirmation:
             if is_over:
                 break
 
-    def _train_all(self, seed: int, racing: Sequence[Candidate]) -> None:
-        with ThreadPoolExecutor(_at_a_time(self._plan)) as threads:
-            waiting = [threads.submit(self._train, number, each, seed) for number, each in enumerate(racing)]
+    def _train_all(self, racing: Sequence[Candidate], seed: int, at_a_time: int) -> list[Candidate]:
+        """Train candidates on a seed, and return those that may succeed alone: none if they trained one at a time.
+
+        Args:
+            racing: the candidates, the baseline included.
+            seed: to train on.
+            at_a_time: how many train side by side.
+        """
+        may_try_again = at_a_time > 1 and len(racing) > 1
+        with ThreadPoolExecutor(at_a_time) as threads:
+            train = functools.partial(self._train, seed=seed, may_try_again=may_try_again)
+            waiting = [threads.submit(train, number, each) for number, each in enumerate(racing)]
             try:
                 self._follow(waiting)
             except BaseException as error:  # or the threads would be waited for until all is trained
@@ -121,6 +133,12 @@ class _Confirmation:
                     self._fatal.append(str(error))
                 self._interrupt_all()
                 raise
+        return [each for each in racing if may_try_again and self._is_open(each, seed)]
+
+    def _is_open(self, candidate: Candidate, seed: int) -> bool:
+        """Return whether a training neither finished nor failed by its settings."""
+        run = run_of_seed(self._plan, candidate, seed)
+        return not _is_done(run) and not _failure(run)
 
     def _follow(self, waiting: Sequence[Future[None]]) -> None:
         """Tell of trainings until all are over."""
@@ -136,19 +154,20 @@ class _Confirmation:
         if self._should_stop():
             raise Stopped
 
-    def _train(self, number: int, candidate: Candidate, seed: int) -> None:
+    def _train(self, number: int, candidate: Candidate, seed: int, may_try_again: bool) -> None:
         """Train a candidate on a seed, again if its process dies.
 
         Args:
             number: of the candidate, for its GPU.
             candidate: to train.
             seed: to train on.
+            may_try_again: whether it is trained alone later, if it does not finish.
         """
         run = run_of_seed(self._plan, candidate, seed)
         name = f"{candidate.title} seed {seed}"
         for _ in range(self._plan.search.retries + 1):
             with self._lock:
-                if self._should_stop() or self._fatal or _is_done(run) or _failure(run):
+                if self._should_stop() or self._fatal or not self._is_open(candidate, seed):
                     break
                 process = TrialProcess(
                     _job(self._plan, candidate, seed),
@@ -172,8 +191,10 @@ class _Confirmation:
             words = f"score {attempts.objective_of(run):.4g}"
             self._events.put(TrainingChanged(name, words=words, is_over=True))
         elif not self._should_stop() and not self._fatal:
-            words = f"failed: {_failure(run) or self._unscored.get(run.name, '')}"
-            self._events.put(TrainingChanged(name, words=words, is_over=True))
+            why = _failure(run) or self._unscored.get(run.name, "")
+            is_over = not (may_try_again and self._is_open(candidate, seed))
+            words = f"failed: {why}" if is_over else f"{why}; trains again alone"
+            self._events.put(TrainingChanged(name, words=words, is_over=is_over))
 
     def _interrupt_all(self) -> None:
         with self._lock:

@@ -354,6 +354,14 @@ FAULTS = [
         ("tests/sweeps/analysis/test_confirm.py::test_a_race_ends_as_soon_as_it_is_decided",),
     ),
     Fault(
+        "race-never-alone",
+        "sweeps/analysis/confirm.py",
+        "A training that lacked memory beside another counts as failed.",
+        "self._train_all(left, seed, 1)",
+        "pass",
+        ("tests/sweeps/analysis/test_confirm.py::test_what_lacks_memory_beside_others_trains_again_alone",),
+    ),
+    Fault(
         "race-keeps-who-is-behind",
         "sweeps/analysis/race.py",
         "A candidate leaves the race only when it is shown to be worse.",

@@ -212,6 +212,40 @@ def race_of(
     return wanted, words
 
 
+class Hungry(Training):
+    """The process of `hungry` is killed for want of memory beside another, at both attempts."""
+
+    kills = 0
+    gave_up, is_alone = threading.Event(), threading.Event()
+
+    def messages(self) -> Iterator[Message]:
+        if "tutorial" in self._job.title:
+            assert self.gave_up.wait(10)
+            yield from super().messages()
+            self.is_alone.set()
+        elif self.gave_up.is_set():
+            assert self.is_alone.is_set()
+            yield from super().messages()
+        else:
+            Hungry.kills += 1
+            if Hungry.kills == 2:
+                self.gave_up.set()
+
+
+def test_what_lacks_memory_beside_others_trains_again_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", Hungry)
+    SCORES.clear()
+    SCORES.update(tutorial=[20], hungry=[10])
+    arguments = ["search=custom", "model.dropout=interval(0,0.5)", "search.steps=12", "seed=7", "search.workers=2"]
+    options = ["search.confirm.seeds=1", "search.retries=1", f"records.root={tmp_path}"]
+    wanted = [Candidate("tutorial", {}, None), Candidate("hungry", {}, 9.0)]
+    events: list[TrainingChanged] = []
+    confirm(read_plan([*arguments, *options]), wanted, events.append, lambda: False)
+    assert [(each.scores, each.failures) for each in wanted] == [([20], []), ([10], [])]
+    told = [(event.words, event.is_over) for event in events if event.name == "hungry seed 8" and event.words]
+    assert told[-3:] == [("killed; trains again alone", False), ("training", False), ("score 10", True)]
+
+
 def test_a_race_ends_as_soon_as_it_is_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, words = race_of(tmp_path, monkeypatch, 5, tutorial=[20, 21], first=[5, 6], second=[7, 6])
     assert [each.scores for each in wanted] == [[20, 21], [5, 6], [7, 6]]

@@ -1,11 +1,14 @@
 """Candidates against the baseline: means, intervals, and which is better."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from experiments.reports.statistics import CONFIDENCE, Difference, compare_with_control, mean, standard_deviation
 from sweeps.analysis import race
 from sweeps.spec.space import Value
+
+UNKNOWN = Difference(math.nan, math.nan, math.nan, math.nan)  # where one of two has no score
 
 
 @dataclass
@@ -49,8 +52,14 @@ class Comparison:
 
     @property
     def winner(self) -> Candidate:
-        """The settings to train with: a trial's only where its mean is lower and no more of its seeds failed."""
-        return min((self.baseline, self.best), key=lambda candidate: (len(candidate.failures), candidate.mean))
+        """The settings to train with: a trial's only where its mean is lower and no more of its seeds failed.
+
+        Those without a score on a fresh seed are not recommended.
+        """
+        if not self.baseline.scores or not self.best.scores:
+            return self.best if self.best.scores else self.baseline
+        is_ahead = self.best.mean < self.baseline.mean and len(self.best.failures) <= len(self.baseline.failures)
+        return self.best if is_ahead else self.baseline
 
     @property
     def better(self) -> bool:
@@ -60,6 +69,11 @@ class Comparison:
     def words(self) -> str:
         """Return the result as a sentence."""
         best, baseline, usual = self.best, self.baseline, self.baseline_words
+        if not best.scores:
+            return f"Keep {usual}: {baseline.mean:.4g}; {self._failed(self.candidates)} (lower is better)"
+        if not baseline.scores:
+            failed = self._failed([baseline])
+            return f"{best.title} cannot be compared: {best.mean:.4g}; {failed} (lower is better)"
         facts = f"{self._seeds()}; difference {self.difference.value:+.3g}, {self._interval()}"
         if self.winner is baseline:
             means = f"{baseline.mean:.4g} against {best.mean:.4g} for the best trial, {best.title}"
@@ -68,8 +82,13 @@ class Comparison:
         if self.better:
             return f"{best.title} is better: {means}"
         luck = "; that may be luck, as the interval contains 0"
-        unsure = self.difference.has_interval and not best.failures
+        unsure = self.difference.low <= 0 <= self.difference.high and not best.failures
         return f"{best.title} is not shown to be better: {means}{luck if unsure else ''}"
+
+    def _failed(self, candidates: Sequence[Candidate]) -> str:
+        """Say why each of some candidates has no score."""
+        failures = [(candidate.title, candidate.failures[-1]) for candidate in candidates if candidate.failures]
+        return ", ".join(f"{title} failed on {failure}" for title, failure in failures)
 
     def _seeds(self) -> str:
         first, second = (self.best, self.baseline) if self.winner is self.best else (self.baseline, self.best)
@@ -86,8 +105,8 @@ class Comparison:
         return f"{CONFIDENCE:.0%} interval {self.difference.low:+.3g} to {self.difference.high:+.3g}"
 
 
-def _rank(candidate: Candidate) -> tuple[int, bool, float]:
-    return len(candidate.failures), not candidate.is_racing, candidate.mean
+def _rank(candidate: Candidate) -> tuple[bool, int, bool, float]:
+    return not candidate.scores, len(candidate.failures), not candidate.is_racing, candidate.mean
 
 
 def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int, seeds: int) -> tuple[bool, str]:
@@ -105,6 +124,8 @@ def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int
     for candidate in racing:
         candidate.is_racing = not candidate.failures
     sound = [candidate for candidate in racing if candidate.is_racing]
+    if not baseline.scores and len(baseline.failures) >= race.FEWEST:  # there is nothing to compare them with
+        return True, ""
     if not sound or len(baseline.scores) < race.FEWEST or baseline.failures:
         return not sound, ""
     standing = race.analyse([candidate.scores for candidate in sound], baseline.scores, candidates, seeds)
@@ -135,17 +156,22 @@ def most_trainings(candidates: Sequence[Candidate], seeds: int) -> int:
 def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Comparison | None:
     """Compare the best of the candidates with the baseline, the first of them.
 
-    The interval is that of the race; where there was none, seeds of the baseline failed, or the best was not in the race
-    to its end, it is Dunnett's (1955).
+    The intervals are those of the race; where there was none, seeds of the baseline failed, or the best was not in the
+    race to its end, they are Dunnett's (1955).
     A candidate that fails on a seed comes after those that do not, and is not better, whatever its other seeds say.
-    Returns None where the baseline or all others could not be trained.
+    Returns None where none could be trained, the baseline included.
     """
     baseline, *others = candidates
-    others = sorted((candidate for candidate in others if candidate.scores), key=_rank)
-    if not baseline.scores or not others:
+    others = sorted(others, key=_rank)
+    scored = [candidate for candidate in others if candidate.scores]
+    if not baseline.scores and not scored:
         return None
-    difference = others[0].difference
-    fewer_seeds = len(others[0].scores) < len(baseline.scores)  # it was behind, before another failed
-    if difference is None or baseline.failures or fewer_seeds:
-        difference, *_ = compare_with_control([candidate.scores for candidate in others], baseline.scores)
-    return Comparison(baseline, others, difference, baseline_words)
+    best = others[0]
+    fewer_seeds = len(best.scores) < len(baseline.scores)  # it was behind, before another failed
+    if best.difference is None or baseline.failures or fewer_seeds:
+        differences: list[Difference] = []
+        if baseline.scores and scored:
+            differences = compare_with_control([candidate.scores for candidate in scored], baseline.scores)
+        for candidate in others:
+            candidate.difference = differences.pop(0) if differences else UNKNOWN
+    return Comparison(baseline, others, best.difference or UNKNOWN, baseline_words)

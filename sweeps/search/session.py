@@ -275,7 +275,7 @@ class SearchSession:
             score = f"{each.search_score:.4g}" if each.search_score is not None else ""
             scores = ", ".join(f"{score:.4g}" for score in each.scores)
             std = "" if math.isnan(each.std) else f"{each.std:.2g}"
-            table.add_row(each.title, f"{each.mean:.4g}", std, scores, score)
+            table.add_row(each.title, f"{each.mean:.4g}" if each.scores else "failed", std, scores, score)
         self.console.print(table)
         self._say(f"result   {winner.words}")
         self._say(f"         {format_params(winner.shown)}")

@@ -405,8 +405,8 @@ FAULTS = [
         "failed-seeds-forgotten",
         "sweeps/analysis/comparison.py",
         "Settings that fail on a seed win by the other seeds.",
-        "return len(candidate.failures), not candidate.is_racing, candidate.mean",
-        "return 0, not candidate.is_racing, candidate.mean",
+        "return not candidate.scores, len(candidate.failures), not candidate.is_racing, candidate.mean",
+        "return not candidate.scores, 0, not candidate.is_racing, candidate.mean",
         ("tests/sweeps/analysis/test_confirm.py",),
     ),
     Fault(
@@ -724,11 +724,11 @@ FAULTS = [
         ("tests/sweeps/search/test_growing.py",),
     ),
     Fault(
-        "failing-baseline-wins",
+        "failing-baseline-loses",
         "sweeps/analysis/comparison.py",
-        "Of two that failed as often the baseline wins with the higher mean.",
-        "key=lambda candidate: (len(candidate.failures), candidate.mean)",
-        "key=_rank",
+        "A worse trial wins where the baseline lost a seed.",
+        "is_ahead = self.best.mean < self.baseline.mean and",
+        "is_ahead = (self.best.mean < self.baseline.mean or bool(self.baseline.failures)) and",
         ("tests/sweeps/analysis/test_confirm.py",),
     ),
     Fault(

@@ -20,6 +20,7 @@ from gan.errors import ConfigError
 from sweeps.analysis import race
 from sweeps.analysis.comparison import Candidate, after_seed, compare, most_trainings
 from sweeps.analysis.confirm import _at_a_time, _failure, best_run, confirm
+from sweeps.analysis.race_chart import race_chart
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.read_plan import read_plan
 from sweeps.workers.protocol import Ended, Job, Message, Progress
@@ -158,9 +159,42 @@ def test_one_seed_shows_nothing() -> None:
     assert equal.winner is equal.baseline
 
 
-def test_no_result_without_scores_of_both() -> None:
-    assert compare([candidate("tutorial"), candidate("trial-0003", 2)]) is None
-    assert compare([candidate("tutorial", 1, 2), candidate("trial-0003")]) is None
+def test_no_result_without_any_score() -> None:
+    assert compare([candidate("tutorial"), candidate("trial-0003")]) is None
+
+
+def test_settings_without_a_score_on_fresh_seeds_are_not_recommended() -> None:
+    failing = candidate("trial-0003")
+    failing.failures = ["seed 1: d_loss is nan"]
+    kept = compare([candidate("tutorial", 10, 11), failing])
+    assert kept is not None
+    assert (kept.winner, kept.better) == (kept.baseline, False)
+    words = "Keep the tutorial's settings: 10.5; trial-0003 failed on seed 1: d_loss is nan (lower is better)"
+    assert kept.words() == words
+    race_chart([kept.baseline, *kept.candidates])
+
+
+def test_a_baseline_without_a_score_is_not_recommended() -> None:
+    baseline = candidate("tutorial")
+    baseline.failures = ["seed 1: d_loss is nan", "seed 2: g_loss is nan"]
+    result = compare([baseline, candidate("trial-0003", 10, 11)])
+    assert result is not None
+    assert (result.winner, result.better) == (result.best, False)
+    words = "trial-0003 cannot be compared: 10.5; tutorial failed on seed 2: g_loss is nan (lower is better)"
+    assert result.words() == words
+    race_chart([baseline, *result.candidates])
+
+
+def test_a_seed_that_the_baseline_lost_does_not_make_a_worse_trial_the_winner() -> None:
+    baseline, worse = candidate("tutorial", 10, 10.5, 9.8, 10.2), candidate("trial-0003", 20, 21, 19.5, 20, 21)
+    baseline.failures = ["seed 1: killed"]
+    result = compare([baseline, worse])
+    assert result is not None
+    assert result.winner is baseline
+    assert result.words().startswith("Keep the tutorial's settings: 10.12 against 20.3 for the best trial")
+    surely_better = compare([candidate("tutorial", 20, 21, 19.5, 20, 21), baseline])
+    assert surely_better is not None
+    assert "luck" not in surely_better.words()  # it failed on a seed, and its interval does not contain 0
 
 
 SCORES: dict[str, list[float]] = {}  # of each candidate, by seed from 8 on
@@ -302,6 +336,11 @@ def test_who_fails_on_a_seed_is_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert result.best is wanted[2]
 
 
+def test_a_race_against_a_baseline_that_fails_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, _ = race_of(tmp_path, monkeypatch, 5, tutorial=[math.nan, math.nan], sound=[19, 22])
+    assert [(len(each.scores), len(each.failures)) for each in wanted] == [(0, 2), (2, 0)]
+
+
 def test_a_race_of_one_seed_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, words = race_of(tmp_path, monkeypatch, 1, tutorial=[20], first=[1])
     result = compare(wanted)
@@ -380,6 +419,7 @@ def test_the_difference_is_of_all_seeds_where_the_leader_failed_in_the_end() -> 
     assert result is not None
     assert result.best is behind
     assert result.difference.value == pytest.approx(behind.mean - baseline.mean)
+    assert behind.difference is result.difference  # as the chart draws it
 
 
 def test_means_and_variances_after_each_seed() -> None:

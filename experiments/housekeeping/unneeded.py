@@ -18,7 +18,7 @@ import psutil
 from experiments.records import journal
 from experiments.records.folders import Records
 from experiments.records.overview import Overview, Search, read_runs, read_searches, size_of
-from experiments.records.status import FailureKind, RunState
+from experiments.records.status import OF_THE_MACHINE, FailureKind, RunState
 from experiments.tracking.connection import UNFINISHED
 from gan.errors import ConfigError
 
@@ -83,7 +83,9 @@ def _why(search: Search, run: Overview, is_over: bool) -> str:
         return PRUNED
     if run.state == RunState.FAILED:
         failure = journal.last_failure(run.folder.journal)
-        is_its_own = failure is not None and failure.kind != FailureKind.RECORDS and journal.FAILURE in run.tags
+        # A confirmation resumes what the machine lacked something for; a trial has its result then.
+        resumes = OF_THE_MACHINE if run.confirms else (FailureKind.RECORDS,)
+        is_its_own = failure is not None and failure.kind not in resumes and journal.FAILURE in run.tags
         return FAILED if is_its_own else ""
     return BEATEN if run.state == RunState.FINISHED and is_over and search.winner else ""
 

@@ -141,6 +141,7 @@ class Search:
         winner: name of the run that won; empty before the search is over.
         winner_trial: the number of the trial that won.
         result_score: the winner's final score, the mean over its seeds; None before the search is over.
+        seeds: how many fresh seeds that is; None where an earlier version ended the search.
     """
 
     folder: RunFolder
@@ -151,6 +152,7 @@ class Search:
     winner: str
     winner_trial: int | None
     result_score: float | None = None
+    seeds: int | None = None
 
     @property
     def name(self) -> str:
@@ -180,8 +182,9 @@ class Search:
     def score_words(self) -> str:
         """What the score is of."""
         won = self.best
-        seeds = [run for run in self.runs if won is not None and run.confirms == won.confirms != "" and run.scored]
-        return f"mean of {len(seeds)} seeds" if self.result_score is not None and len(seeds) > 1 else "its best run"
+        confirmed = [run for run in self.runs if won is not None and run.confirms == won.confirms != "" and run.scored]
+        seeds = self.seeds if self.seeds is not None else len(confirmed)
+        return f"mean of {seeds} seeds" if self.result_score is not None and seeds > 1 else "its best run"
 
     @cached_property
     def size(self) -> int:
@@ -223,11 +226,12 @@ def read_searches(records: Records, runs: Iterable[Overview]) -> list[Search]:
         study = read_run(folder)
         best = read_best(folder)
         members = sorted(by_study.get(folder.name, []), key=lambda run: run.name)
-        number = best.get("trial")
+        number, seeds = best.get("trial"), best.get("seeds")
         searches.append(
             Search(
                 folder, study.facts, study.state, study.tags.get("result", "") if best else "", tuple(members),
                 str(best.get("run", "")), number if isinstance(number, int) else None, study.score if best else None,
+                seeds if isinstance(seeds, int) else None,
             )
         )  # fmt: skip
     return sorted(searches, key=lambda search: -search.created)

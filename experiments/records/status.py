@@ -38,3 +38,6 @@ class FailureKind(StrEnum):
     RECORDS = "records"  # the run's files could not be written
     INPUTS = "inputs"  # its images or its extractor could not be had
     OTHER = "other"
+
+
+OF_THE_MACHINE = (FailureKind.RECORDS, FailureKind.INPUTS, FailureKind.OUT_OF_MEMORY)  # not of the settings

@@ -37,6 +37,7 @@ class Winner:
     run: RunFolder  # whose generator it is
     search_score: float | None
     confirmed_score: float | None  # mean over fresh seeds
+    seeds: int  # how many these are, 0 without a confirmation
     better: bool  # shown to be better than the baseline, on fresh seeds
     words: str  # a sentence that says so, or why not
 
@@ -72,6 +73,7 @@ def find_winner(plan: Plan, trials: Sequence[FrozenTrial], comparison: Compariso
         run=best_run(plan, chosen),
         search_score=chosen.search_score,
         confirmed_score=chosen.mean,
+        seeds=len(chosen.scores),
         better=comparison.better,
         words=comparison.words(),
     )
@@ -96,6 +98,7 @@ def _unconfirmed(plan: Plan, done: Sequence[FrozenTrial]) -> Winner:
         run=attempts.run_of(plan, best),
         search_score=best.value,
         confirmed_score=None,
+        seeds=0,
         better=False,
         words=words,
     )

@@ -14,7 +14,7 @@ from experiments.hardware import gpus
 from experiments.hardware.cores import available_cores
 from experiments.records import journal
 from experiments.records.folders import RunFolder
-from experiments.records.status import FailureKind, RunStatus
+from experiments.records.status import OF_THE_MACHINE, RunStatus
 from gan import metric_names
 from sweeps.analysis.comparison import Candidate, after_seed
 from sweeps.display.events import TrainingChanged
@@ -22,8 +22,6 @@ from sweeps.spec.plan import DEFAULTS, Plan
 from sweeps.study import attempts
 from sweeps.workers.protocol import CannotGoOn, Ended, Job
 from sweeps.workers.trial_process import TrialProcess
-
-OF_THE_MACHINE = (FailureKind.RECORDS, FailureKind.INPUTS, FailureKind.OUT_OF_MEMORY)  # such trainings resume
 
 
 class Stopped(Exception):

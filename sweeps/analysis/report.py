@@ -103,6 +103,7 @@ def _best(plan: Plan, winner: Winner) -> str:
         "better": winner.better,
         "search_score": winner.search_score,
         "confirmed_score": winner.confirmed_score,
+        "seeds": winner.seeds,
         "overrides": settings_of(plan, winner.params),
     }
     return "\n".join(lines) + "\n" + yaml.safe_dump(content, sort_keys=False)

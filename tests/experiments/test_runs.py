@@ -464,6 +464,8 @@ def search(records: Records) -> Records:
     )
     for title in ("tutorial", "trial-0001", "trial-0002"):
         make_run(records, f"s-confirm-{title}-seed-1", study="s", tags={"confirms": title})
+    no_memory = {"confirms": "trial-0002", "failure_kind": "out_of_memory", "failure": "no memory"}
+    make_run(records, "s-confirm-trial-0002-seed-2", study="s", status=RunStatus.FAILED, final=None, tags=no_memory)
     make_trial(records, "s", 9, "PRUNED", tags={"optuna.trial_state": "PRUNED", "resumed_by_hand": "true"})
     make_run(records, "mine")
     return records
@@ -472,7 +474,7 @@ def search(records: Records) -> Records:
 NEEDED = {
     f"s-trial-000{number}" for number in (0, 1, 3, 6, 7, 8, 9)
 }  # baseline, winner, paused, interrupted, full disk, best, by hand
-NEEDED |= {"s-confirm-tutorial-seed-1", "s-confirm-trial-0001-seed-1", "mine"}
+NEEDED |= {"s-confirm-tutorial-seed-1", "s-confirm-trial-0001-seed-1", "s-confirm-trial-0002-seed-2", "mine"}
 UNNEEDED = {"s-trial-0002", "s-trial-0004", "s-trial-0005", "s-confirm-trial-0002-seed-1"}
 
 

@@ -89,6 +89,9 @@ def test_a_confirmed_search_has_the_mean_of_its_seeds(records: Records) -> None:
     journal.close()
     page = written(records)
     assert '<span class="score">52</span> <span class="small">mean of 3 seeds</span>' in page
+    best = study.path / "best.yaml"
+    best.write_text(f"{best.read_text()}seeds: 2\n")  # of the three that there are
+    assert '<span class="score">52</span> <span class="small">mean of 2 seeds</span>' in written(records)
 
 
 def test_a_search_that_has_no_run_yet_is_no_preset(records: Records) -> None:

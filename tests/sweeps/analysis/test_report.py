@@ -116,6 +116,7 @@ def test_report(tmp_path: Path) -> None:
         assert min(image.size) > 200
     best = yaml.safe_load(report.best.read_text())
     assert (best["trial"], best["search_score"], best["confirmed_score"]) == (3, 15.5, 16.0)
+    assert best["seeds"] == 3
     assert best["run"] == "gan-confirm-trial-0003-seed-2"  # the best of its seeds at the end
     winner = compose_config(best["overrides"])
     command = report.best.read_text().splitlines()[2].removeprefix("#   ")

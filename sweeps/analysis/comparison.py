@@ -142,15 +142,17 @@ def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int
     return standing.is_over, ", ".join(words)
 
 
-def most_trainings(candidates: Sequence[Candidate], seeds: int) -> int:
+def most_trainings(candidates: Sequence[Candidate], seeds: int, at_a_time: int = 1) -> int:
     """Return how many trainings a race has at most, those that are done included.
 
     Args:
         candidates: with their scores so far; the baseline first.
         seeds: of the whole race, at most.
+        at_a_time: how many train side by side. At the end of a seed some may wait: each counts as a training.
     """
-    left = [len(each.scores) + len(each.failures) for each in candidates if not each.is_racing]
-    return seeds * (len(candidates) - len(left)) + sum(left)
+    done = [len(each.scores) + len(each.failures) for each in candidates]
+    racing = sum(each.is_racing for each in candidates)
+    return sum(done) + (seeds - done[0]) * math.ceil(racing / at_a_time) * at_a_time
 
 
 def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Comparison | None:

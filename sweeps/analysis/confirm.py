@@ -100,7 +100,7 @@ class _Confirmation:
         most = self._plan.search.confirm.seeds
         for count in range(1, most + 1):
             seed = self._plan.config.seed + count
-            left = self._train_all([baseline, *racing], seed, _at_a_time(self._plan))
+            left = self._train_all([baseline, *racing], seed, at_a_time(self._plan))
             if left:  # beside others there may have been too little memory
                 self._train_all(left, seed, 1)
             for candidate in (baseline, *racing):
@@ -112,16 +112,16 @@ class _Confirmation:
             if is_over:
                 break
 
-    def _train_all(self, racing: Sequence[Candidate], seed: int, at_a_time: int) -> list[Candidate]:
+    def _train_all(self, racing: Sequence[Candidate], seed: int, side_by_side: int) -> list[Candidate]:
         """Train candidates on a seed, and return those that may succeed alone: none if they trained one at a time.
 
         Args:
             racing: the candidates, the baseline included.
             seed: to train on.
-            at_a_time: how many train side by side.
+            side_by_side: how many train at a time.
         """
-        may_try_again = at_a_time > 1 and len(racing) > 1
-        with ThreadPoolExecutor(at_a_time) as threads:
+        may_try_again = side_by_side > 1 and len(racing) > 1
+        with ThreadPoolExecutor(side_by_side) as threads:
             train = functools.partial(self._train, seed=seed, may_try_again=may_try_again)
             waiting = [threads.submit(train, number, each) for number, each in enumerate(racing)]
             try:
@@ -233,7 +233,7 @@ def run_of_seed(plan: Plan, candidate: Candidate, seed: int) -> RunFolder:
     return RunFolder(plan.records.runs / f"{plan.search.study}-confirm-{candidate.title}-seed-{seed}")
 
 
-def _at_a_time(plan: Plan) -> int:
+def at_a_time(plan: Plan) -> int:
     """Return how many candidates are trained at a time: on this host, whatever the trials ran on."""
     if plan.search.launcher == "local":
         return plan.workers

@@ -62,7 +62,7 @@ class LivePage:
         """
         if time.monotonic() >= self._next:
             begin = time.monotonic()
-            self.write(time_left(seconds_left, at_most=self._plan.may_confirm_early), candidates)
+            self.write(time_left(seconds_left, at_most=bool(candidates)), candidates)
             seconds = time.monotonic() - begin
             self._free -= seconds
             rest = LEAST_SECONDS if self._free > 0 else max(LEAST_SECONDS, seconds / MOST_OF_TIME)

@@ -18,14 +18,17 @@ class ConfirmDisplay(LiveDisplay):
     Args:
         console: where to print.
         most_trainings: returns how many there are at most, with those that an earlier session has finished: fewer
-            when a candidate has left the race.
+            when a candidate has left the race. Told how many train at a time, it counts those that wait, too.
+        at_a_time: how many train side by side.
         steps: updates of each.
         rate: updates a second of all trials together during the search, 0 where it is not known.
     """
 
-    def __init__(self, console: Console, most_trainings: Callable[[], int], steps: int, rate: float) -> None:
+    def __init__(
+        self, console: Console, most_trainings: Callable[..., int], at_a_time: int, steps: int, rate: float
+    ) -> None:
         super().__init__(console)
-        self._most_trainings, self._steps_each = most_trainings, steps
+        self._most_trainings, self._at_a_time, self._steps_each = most_trainings, at_a_time, steps
         self._throughput = ThroughputMeter(rate)
         self._steps: dict[str, int] = {}  # that each training has reached, by its name
         self._over: set[str] = set()  # names of trainings that have ended
@@ -44,7 +47,8 @@ class ConfirmDisplay(LiveDisplay):
 
     def seconds_left(self) -> float:
         """Return how long the race takes at most, infinite while it is not known."""
-        return self._throughput.seconds(self._steps_each * self._most_trainings() - self._updates_made())
+        most_updates = self._steps_each * self._most_trainings(at_a_time=self._at_a_time)
+        return self._throughput.seconds(most_updates - self._updates_made())
 
     def time_left(self) -> str:
         """Return the time left in words, an empty text while it is not known."""

@@ -127,18 +127,26 @@ class SearchDisplay(LiveDisplay):
         if best is not None and best.score is not None:
             words.append(f"best {three_digits(best.score)} (trial {best.origin})")
         if not all_rows:  # the table of all rows stays on the terminal, where a time left would be wrong soon
-            words.append(time_left(self.seconds_left(), at_most=self._plan.may_confirm_early))
+            words.append(time_left(self.seconds_left()))
         title = f"study {self._plan.search.study}"
         progress = Progress(title, done, budget, "  ".join(filter(None, words)))
         keys = [dimension.key for dimension in self._plan.space]
         return TrialsTable(keys, rows, best, progress, all_rows, self._plan.rungs)
 
+    def _target(self, row: Row) -> int:
+        """Return the step that a trial trains to."""
+        return self._plan.rungs[-1] if row.preset else row.promoted_to or self._plan.rungs[0]
+
     def seconds_left(self) -> float:
-        """Estimate seconds for the trials that run or are still to start, and for all seeds of the confirmation."""
+        """Estimate seconds for the trials that run or are still to start, and for the confirmation.
+
+        A race that may end early counts half: benchmarks/race.py.
+        """
         search = self._plan.search
         if len(self._plan.rungs) > 1 or search.updates is not None:
-            running_updates = 0
-            to_start = max(rungs.expected_updates(self._plan) - sum(row.step for row in self._rows.values()), 0)
+            made = sum(row.step for row in self._rows.values())
+            running_updates = sum(self._target(row) - row.step for row in self._rows.values() if row.state not in OVER)
+            to_start = max(rungs.expected_updates(self._plan) - made - running_updates, 0)
         else:
             running_updates = sum(search.steps - row.step for row in self._rows.values() if row.state not in OVER)
             lengths = [
@@ -150,7 +158,7 @@ class SearchDisplay(LiveDisplay):
         if search.hours is not None:  # after which no trial starts
             hours_left_in_seconds = search.hours * 3600 - self._searched - self.throughput.elapsed
             seconds_to_start = min(seconds_to_start, max(hours_left_in_seconds, 0.0))
-        confirm_updates = rungs.race_updates(self._plan)
+        confirm_updates = rungs.race_updates(self._plan) * (0.5 if self._plan.may_confirm_early else 1)
         return seconds_to_start + self.throughput.seconds(running_updates + confirm_updates)
 
 

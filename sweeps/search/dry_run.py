@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.cli.progress import duration, say_words, stage
+from sweeps.analysis.confirm import at_a_time
 from sweeps.display.search import format_params
 from sweeps.search import throughput
 from sweeps.spec.plan import Plan
@@ -82,9 +83,10 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         search_seconds = starts / plan.workers * timing.start_seconds + timing.seconds(updates) / plan.workers
         trials = f"{updates:,} updates"
         if plan.search.updates is None:
-            steps = ", ".join(f"{count} to {step:,}" for step, count in rungs.ladder(plan))
-            say_words(console, f"lengths  {plan.budget} trials: {steps} updates, {updates:,} in all")
-    confirm_rounds = math.ceil(rungs.race_updates(plan) / plan.search.steps / plan.workers)
+            (first, trials_begun), *others = rungs.ladder(plan)
+            steps = "".join(f", about {count} to {step:,}" for step, count in others)
+            say_words(console, f"lengths  {trials_begun} trials to {first:,}{steps} updates, about {updates:,} in all")
+    confirm_rounds = plan.search.confirm.seeds * math.ceil((1 + rungs.race_candidates(plan)) / at_a_time(plan))
     if plan.search.launcher != "local":
         say_words(console, f"speed    of one trial on this host; the {plan.workers} workers may be faster or slower")
     say_words(
@@ -92,5 +94,5 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         f"time     {1000 * timing.update_seconds:.0f} ms per update with {plan.workers} at a time: about "
         f"{duration(trial_seconds)} per trial of {plan.search.steps:,}, {duration(search_seconds)} for {trials}{saved}"
         + (f", and at most {duration(confirm_rounds * trial_seconds)} to confirm" if confirm_rounds else "")
-        + (", half of it if one is clearly better" if plan.may_confirm_early else ""),
+        + (", less if one is clearly better" if plan.may_confirm_early else ""),
     )

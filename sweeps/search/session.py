@@ -34,7 +34,7 @@ from gan.errors import ConfigError
 from gan.evaluation.weights import Weights
 from sweeps.analysis.champion import Winner, register, rescore
 from sweeps.analysis.comparison import Comparison, compare, most_trainings
-from sweeps.analysis.confirm import Stopped, candidates, confirm
+from sweeps.analysis.confirm import Stopped, at_a_time, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrainingChanged, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
@@ -230,7 +230,7 @@ class SearchSession:
             + (f"up to {seeds} fresh seeds each, until one is better" if seeds > 1 else "1 fresh seed each")
         )
         most = partial(most_trainings, racing, seeds)
-        with ConfirmDisplay(self.console, most, plan.search.steps, self.rate) as display:
+        with ConfirmDisplay(self.console, most, at_a_time(plan), plan.search.steps, self.rate) as display:
 
             def on_event(event: TrainingChanged) -> None:
                 display.event(event)

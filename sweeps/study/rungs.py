@@ -5,10 +5,13 @@ Hyperparameter Tuning. A trial that reaches its rung is paused: its state is kep
 third there, it is promoted: another attempt resumes it from its checkpoint, in the same run.
 """
 
+import bisect
 import copy
+import functools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -18,6 +21,7 @@ from sweeps.spec.space import Value
 from sweeps.study import attempts
 from sweeps.study.optuna_log import experimental
 
+MOST_SIMULATED = 400  # trials, of more the fractions that are promoted are alike
 RUNG = "rung"  # attribute of a trial that was promoted: the rung that it trains to, 0 is the lowest
 
 
@@ -230,17 +234,53 @@ def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
 
 
 def ladder(plan: Plan) -> list[tuple[int, int]]:
-    """Return the rungs and how many of the plan's trials come there, if all are sound: the baseline and at least one other."""
-    eta = plan.search.eta
-    return [(step, max(plan.budget // eta**rung, min(plan.budget, 2))) for rung, step in enumerate(plan.rungs)]
+    """Return the rungs and about how many of the plan's trials come there, the baseline included, if all are sound."""
+    simulated = min(plan.budget, MOST_SIMULATED)
+    counts = _simulated_ladder(simulated, len(plan.rungs), plan.search.eta)
+    return [(step, round(plan.budget / simulated * count)) for step, count in zip(plan.rungs, counts, strict=True)]
+
+
+@functools.cache
+def _simulated_ladder(trials: int, rungs: int, eta: int) -> list[float]:
+    """Return how many trials come to each rung on average, where some are better than others at every length.
+
+    More are promoted than one of `eta`: what was among the best of the first few need not be so among all.
+    """
+    rng, searches = np.random.default_rng(0), max(4000 // trials, 1)
+    reached = np.zeros(rungs)
+    for _ in range(searches):
+        scores = rng.permutation(trials)
+        ranked = [[scores[0]] for _ in range(rungs)]  # the baseline trains to the end
+        paused = [set[int]() for _ in range(rungs)]
+        begun = 1
+        while True:
+            for rung in reversed(range(rungs - 1)):
+                best = ranked[rung][: len(ranked[rung]) // eta]
+                promoted = next((score for score in best if score in paused[rung]), None)
+                if promoted is not None:
+                    paused[rung].remove(promoted)
+                    bisect.insort(ranked[rung + 1], promoted)
+                    paused[rung + 1].add(promoted)
+                    break
+            else:
+                if begun == trials:
+                    break
+                bisect.insort(ranked[0], scores[begun])
+                paused[0].add(scores[begun])
+                begun += 1
+        reached += [len(scores) for scores in ranked]
+    least = [trials, *[min(trials, 2)] * (rungs - 1)]  # one beside the baseline comes to the end
+    return list(np.maximum(reached / searches, least))
+
+
+def race_candidates(plan: Plan) -> int:
+    """Return how many trials the confirmation compares with the baseline, at most."""
+    return min(plan.search.confirm.top, plan.budget - 1)
 
 
 def race_updates(plan: Plan) -> int:
-    """Return how many updates the confirmation makes at most: of the trials that come to the end, and the baseline."""
-    search, promotions = plan.search, len(plan.rungs) - 1
-    at_the_end = max(plan.budget // search.eta**promotions, 1) if promotions else search.confirm.top
-    candidates = min(search.confirm.top, at_the_end)
-    return search.confirm.seeds * (1 + candidates) * search.steps
+    """Return how many updates the confirmation makes at most."""
+    return plan.search.confirm.seeds * (1 + race_candidates(plan)) * plan.search.steps
 
 
 def in_words(plan: Plan) -> str:

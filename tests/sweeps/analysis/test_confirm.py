@@ -19,7 +19,7 @@ from gan import metric_names
 from gan.errors import ConfigError
 from sweeps.analysis import race
 from sweeps.analysis.comparison import Candidate, after_seed, compare, most_trainings
-from sweeps.analysis.confirm import _at_a_time, _failure, best_run, confirm
+from sweeps.analysis.confirm import _failure, at_a_time, best_run, confirm
 from sweeps.analysis.race_chart import race_chart
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.read_plan import read_plan
@@ -110,7 +110,7 @@ def test_a_search_on_a_cluster_confirms_with_the_cores_that_are_here(monkeypatch
     shared = "search.storage=postgresql+psycopg://me@host/db"
     for cpus, count in ((2, 2), (8, 1)):
         command = [shared, "search.launcher=slurm", "search.workers=16", f"search.resources.cpus={cpus}"]
-        assert _at_a_time(read_plan(command)) == count
+        assert at_a_time(read_plan(command)) == count
 
 
 def test_settings_that_fail_on_a_seed_are_not_better() -> None:

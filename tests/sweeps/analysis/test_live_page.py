@@ -73,7 +73,7 @@ def test_the_page_says_how_far_a_search_is(tmp_path: Path) -> None:
     assert page.file == plan.folder.path / "report.html"
     source, words = page.file.read_text(), text(page.file)
     assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in source
-    assert "Searching: 3 of 8 trials, at most 10 min left." in words
+    assert "Searching: 3 of 8 trials, about 10 min left." in words
     assert "The best that came to its end is trial 0, with a score of 20." in words
     assert "trial 3, step 100" in words
     assert source.count("data:image/jpeg;base64,") == 1  # the newest alone

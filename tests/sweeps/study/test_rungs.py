@@ -331,11 +331,16 @@ def test_a_promotion_that_the_rest_cannot_pay_is_not_begun() -> None:
 
 def test_the_expected_length_of_a_search() -> None:
     one = plan("search.trials=27")
-    assert rungs.ladder(one) == [(500, 27), (1500, 9), (5000, 3)]
-    assert rungs.expected_updates(one) == 27 * 500 + 9 * 1000 + 3 * 3500
+    assert rungs.ladder(one) == [(500, 27), (1500, 11), (5000, 5)]
+    assert rungs.expected_updates(one) == 27 * 500 + 11 * 1000 + 5 * 3500
+    assert rungs.ladder(plan("search.trials=2")) == [(500, 2), (1500, 2), (5000, 2)]
+    assert [count for _, count in rungs.ladder(plan("search.trials=100000"))] == pytest.approx(
+        [1e5, 36e3, 13e3], rel=0.1
+    )
     assert rungs.expected_updates(plan("search.updates=60000")) == 60_000
     assert rungs.race_updates(one) == 8 * (1 + 3) * 5000
-    assert rungs.race_updates(plan("search.trials=9")) == 8 * (1 + 1) * 5000  # one comes to the end
+    assert rungs.race_updates(plan("search.trials=3")) == 8 * (1 + 2) * 5000  # there are no more than two
+    assert rungs.race_updates(plan("search.updates=60000")) == 8 * (1 + 3) * 5000
     assert rungs.race_updates(plan("search.trials=9", "search.pruner=none", "search.confirm.seeds=2")) == 2 * 4 * 5000
     assert rungs.expected_updates(plan("search.trials=4", "search.pruner=none")) == 4 * 5000
     assert rungs.in_words(one) == "27 trials of 500 updates, the best of every 3 promoted to 1,500 and then 5,000"

@@ -35,7 +35,7 @@ class MovingAverage:
     """Another model that follows all weights of a model, moving statistics included.
 
     Its weights change by average <- d * average + (1 - d) * weight, where d is `warmed_up_decay`. Without
-    the warm-up an average of 0.999 is mostly the initial weights for thousands of updates.
+    the warm-up an average of 0.999 is mostly the initial weights for its first 700 updates.
     """
 
     def __init__(self, of: keras.Model, decay: float) -> None:

@@ -110,7 +110,8 @@ class Trainer:
         self.step = self._saved_step = checkpoint.step
         self._dead = checkpoint.meta["dead_updates"]
         best = checkpoint.meta["best_score"]
-        self.best_score = math.inf if best is None else best
+        # The state that a run has on another host may come without its best checkpoint: then the best since is kept.
+        self.best_score = best if best is not None and self.checkpoints.best_file.exists() else math.inf
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> bool:
         """Train to the end; True if it was reached, False if `should_stop` said so before.

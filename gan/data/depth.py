@@ -6,7 +6,6 @@ or the values of all images of a folder together do; one that is dark by itself 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, TiffTags
@@ -48,11 +47,18 @@ def _is_reduced(image: Image.Image) -> bool:
     return several and any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
-def measure(image: Image.Image) -> Depth:
-    """Measure the depth of a deep image. Raises ValueError for values that are not finite."""
+def measure(image: Image.Image, file: str) -> Depth:
+    """Measure the depth of a deep image.
+
+    Args:
+        image: that is open, and not decoded.
+        file: its name, for messages.
+
+    Raises:
+        ValueError: for values that are not finite.
+    """
     reduced = _is_reduced(image)  # before it is decoded
     kind = f"{image.format} with {SEVERAL if reduced else 'floats' if image.mode == 'F' else 'integers'}"
-    file = Path(getattr(image, "filename", "")).name
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("with values that are not finite, such as NaN")

@@ -1,6 +1,7 @@
 """A folder of images of any kind: everything that Pillow reads, in it and in the folders in it."""
 
 import contextlib
+import os
 import struct
 import warnings
 import zlib
@@ -17,7 +18,7 @@ from gan.data import depth
 from gan.data.contract import MIN_IMAGES, SIZE, DataError, DataWarning
 from gan.data.listing import Listing, list_images, remedies
 
-VERSION = 5  # of how images are read; another one reads them anew
+VERSION = 6  # of how images are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
 SHOWN = 10  # names in a warning
 MOST_REASON = 100  # letters of why a file cannot be read
@@ -28,7 +29,7 @@ CheckNames = Callable[[list[str]], object]  # raises DataError for sub-folders a
 # What Pillow's readers raise on damaged files.
 UNREADABLE = (
     OSError, ValueError, TypeError, LookupError, EOFError, SyntaxError, NotImplementedError, OverflowError,
-    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+    RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -72,7 +73,8 @@ def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -
 def read_earlier(path: Path, cache: Path) -> Arrays | None:
     """Return what version 1 read of a folder, if it is still cached: old runs resume with the same pixels."""
     extensions = set(Image.registered_extensions())
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in extensions and f.is_file())
+    # Path.is_file would raise below a folder that may not be entered.
+    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in extensions and os.path.isfile(f))
     return kept(cache, "data", fingerprint(files))
 
 
@@ -152,7 +154,7 @@ def _read_images(files: Sequence[Path], place: str, progress: Progress) -> Array
     for index, file in enumerate(files):
         with _noting(errors, index), _opened(file) as image:
             if depth.is_deep(image):
-                depths[index] = depth.measure(image)
+                depths[index] = depth.measure(image, file.name)
             else:
                 image.draft(None, (DRAFT, DRAFT))
                 images[index] = _fitted(image)
@@ -193,7 +195,8 @@ def _noting(errors: dict[int, Exception], index: int) -> Iterator[None]:
 def _opened(file: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # odd metadata, a large image: it is read, or is not
-        with Image.open(file) as image:
+        # As a stream: of a file Pillow maps some TIFFs into memory, and shears those that are to be turned.
+        with file.open("rb") as stream, Image.open(stream) as image:
             yield image
 
 
@@ -206,8 +209,12 @@ def _fitted(image: Image.Image, white: float = 255) -> np.ndarray:
 def _rgb(image: Image.Image, white: float, is_negative: bool) -> Image.Image:
     """Return what a viewer shows: `white` of one channel of many bits as 255, transparency on white."""
     if image.mode.startswith(("I", "F")):
-        values = depth.to_bytes(np.asarray(image), white)
-        image = Image.fromarray(depth.BYTE - values if is_negative else values)
+        samples, clear = np.asarray(image), image.info.get("transparency")
+        values = depth.to_bytes(samples, white)
+        values = depth.BYTE - values if is_negative else values
+        if isinstance(clear, int):  # a PNG names the value that is transparent
+            values[samples == clear] = depth.BYTE
+        image = Image.fromarray(values)
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")

@@ -269,7 +269,7 @@ def image_bytes(kind: str) -> bytes:
     return buffer.getvalue()
 
 
-IMAGES = {kind: image_bytes(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "ICO", "PPM")}
+IMAGES = {kind: image_bytes(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "ICO", "PPM", "AVIF")}
 
 
 @many(150)

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -243,6 +244,12 @@ def test_the_best_by_score_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     trainer.run()
     best = read(Checkpoints(tmp_path).best_file)
     assert (best.step, best.meta["best_score"]) == (12, 10.0)
+    resumed = tiny_trainer(tmp_path, SCHEDULE, Recorder())
+    resumed.restore(Checkpoints(tmp_path).latest())
+    assert resumed.best_score == 10.0
+    Checkpoints(tmp_path).best_file.unlink()  # as on another host, which has the state alone
+    resumed.restore(Checkpoints(tmp_path).latest())
+    assert resumed.best_score == math.inf
 
 
 @pytest.mark.parametrize("at", [13, 21])  # the second with its checkpoint already there

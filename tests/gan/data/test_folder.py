@@ -5,6 +5,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -171,6 +172,32 @@ def test_a_tiff_in_which_0_is_white_is_shown_as_a_viewer_does(image_folder: Path
     np.testing.assert_allclose(load(image_folder).train[0, ..., 0], 255 - RAMP * 255, atol=1.5)
 
 
+def test_the_transparent_value_of_a_deep_png_is_white(image_folder: Path) -> None:
+    values = (RAMP * 65535).astype(np.uint16)
+    values[:, :16] = 1
+    fill(image_folder, values, transparency=1)
+    train = load(image_folder).train[0, ..., 0]
+    assert (train[:, :15] == 255).all()
+    np.testing.assert_allclose(train[:, 17:], (RAMP * 255)[:, 17:], atol=1.5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["L", "RGB", "I;16"])
+def test_a_tiff_that_is_turned_is_shown_as_a_viewer_does(kind: str, orientation: int, image_folder: Path) -> None:
+    """Of 48x32 pixels, a bright corner: where it comes to is what EXIF says of the first row and column."""
+    scene = np.zeros((32, 48), np.uint16 if kind == "I;16" else np.uint8)
+    scene[:16, :24] = 65535 if kind == "I;16" else 255
+    image = Image.fromarray(scene).convert("RGB") if kind == "RGB" else Image.fromarray(scene)
+    image_folder.mkdir()
+    for k in range(40):
+        image.save(image_folder / f"{k}.tif", tiffinfo={274: orientation})
+    train = load(image_folder).train[0, ..., 0]
+    bright = {1: (0, 0), 2: (0, 1), 3: (1, 1), 4: (1, 0), 5: (0, 0), 6: (0, 1), 7: (1, 1), 8: (1, 0)}[orientation]
+    corners = {(row, column): train[4 + 20 * row : 8 + 20 * row, 4 + 20 * column : 8 + 20 * column].mean()
+               for row in (0, 1) for column in (0, 1)}  # fmt: skip
+    assert corners == {place: 255 if place == bright else 0 for place in corners}
+
+
 def test_images_that_show_nothing_are_said_with_numbers(image_folder: Path, tmp_path: Path) -> None:
     fill(image_folder, (RAMP * 12).astype(np.uint8))
     with pytest.warns(
@@ -321,16 +348,28 @@ def test_why_files_cannot_be_read_is_said(image_folder: Path) -> None:
         load(image_folder)
 
 
+def test_a_damaged_avif_is_left_out(image_folder: Path) -> None:
+    """Pillow raises a plain RuntimeError for it."""
+    fill(image_folder, noise_images(1)[0])
+    file = image_folder / "odd.avif"
+    Image.fromarray(noise_images(1)[0]).save(file)
+    content = file.read_bytes()
+    begin = content.index(b"mdat") + 4
+    file.write_bytes(content[:begin] + bytes(64) + content[begin + 64 :])
+    with pytest.warns(DataWarning, match=r"left out: odd\.avif \(1 Failed to decode"):
+        assert len(load(image_folder).train) == 40
+
+
 def test_what_could_not_be_read_once_is_tried_again(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(image_folder, noise_images(1)[0], count=42)
     opened = folder.Image.open
 
-    def refused(file: Path) -> Image.Image:
-        if file.name == "00.png":
-            raise PermissionError(errno.EACCES, "Permission denied", str(file))
-        if file.name == "01.png":
+    def refused(stream: BinaryIO) -> Image.Image:
+        if stream.name.endswith("00.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", stream.name)
+        if stream.name.endswith("01.png"):
             raise MemoryError
-        return opened(file)
+        return opened(stream)
 
     with monkeypatch.context() as patch, pytest.warns(DataWarning, match="1 Permission denied, 1 MemoryError"):
         patch.setattr(folder.Image, "open", refused)
@@ -353,6 +392,29 @@ def test_a_link_into_a_folder_that_may_not_be_entered_is_left_out(
     monkeypatch.setattr(os, "stat", refused)  # as root may all
     with pytest.warns(DataWarning, match=r"left out: link\.png \(1 links that cannot be followed"):
         assert len(load(image_folder).train) == 40
+
+
+def test_a_folder_that_may_be_listed_but_not_entered_is_left_out(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `data=auto` and by a resume as well; as root may all, the system's answer is made."""
+    fill(image_folder, noise_images(1)[0], count=42)
+    fill(image_folder / "closed", noise_images(1)[0], count=1)
+    real_stat, may = os.stat, os.access
+
+    def refused(path: object, *arguments: object, **options: object) -> os.stat_result:
+        if Path(os.fsdecode(path)).parent.name == "closed":  # type: ignore[arg-type]
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_stat(path, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", refused)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and may(path, mode))
+    with pytest.warns(DataWarning, match="1 folders in .* may not be entered and are left out: closed"):
+        dataset = load(image_folder, source="auto")
+    assert len(dataset.train) == 42
+    with pytest.warns(DataWarning, match="may not be entered"):
+        again = load_dataset("auto", str(image_folder), "all", image_folder.parent / "other", trained_on=dataset.sha256)
+    np.testing.assert_array_equal(again.train, dataset.train)
 
 
 def test_images_without_a_reader_are_counted(image_folder: Path) -> None:

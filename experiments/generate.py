@@ -205,19 +205,28 @@ def _out(args: Generation, kind: str, folder: RunFolder, step: int, latents: np.
         raise ConfigError(
             "out", "an empty folder or a new one", args.out, "overwrite=true replaces the images 0.png, 1.png, ..."
         )
+    numbers = _numbered(out) if kind == "folder" and out.is_dir() else []
+    if [int(file.stem) for file in numbers] != [*range(len(numbers))] or len({len(f.stem) for f in numbers}) > 1:
+        rule = "a folder whose numbered images, 0.png and so on, an earlier call has made"
+        raise ConfigError("out", rule, args.out, f"it has {numbers[-1].name} of yours: another folder")
     if kind != "folder" and out.exists() and not args.overwrite:
         raise ConfigError("out", "new", args.out, "overwrite=true replaces it")
     check_folder(out if kind == "folder" else out.parent, "out")
     return out
 
 
+def _numbered(folder: Path) -> list[Path]:
+    """Return the images in a folder that have numbers for names, in their order."""
+    files = [file for file in folder.iterdir() if re.fullmatch(r"[0-9]+\.png", file.name)]
+    return sorted(files, key=lambda file: int(file.stem))
+
+
 def _write(out: Path, kind: str, images: np.ndarray, latents: np.ndarray, shape: tuple[int, int]) -> None:
     if kind == "arrays":
         write_npz(out, {"images": images, "latents": latents})
     elif kind == "folder":
-        for file in out.iterdir():
-            if re.fullmatch(r"\d+\.png", file.name):  # of another call, which may have made more of them
-                file.unlink()
+        for file in _numbered(out):  # of another call, which may have made more of them
+            file.unlink()
         digits = len(str(len(images) - 1))
         for index, image in enumerate(images):
             save_png(out / f"{index:0{digits}d}.png", image)

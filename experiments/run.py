@@ -18,19 +18,29 @@ from argparse import Namespace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from experiments.cli import entry, hydra_app
-from experiments.cli.compose import GROUPS, VERBOSE, compose, compose_config, flags, preset_of
+from experiments.cli.compose import GROUPS, VERBOSE, compose, compose_config, flags, named_keys, preset_of
 from experiments.cli.entry import FAILED, USAGE_ERROR
 from experiments.cli.environment import say_what_is_set_aside
 from experiments.cli.notify import check_program, notify
-from experiments.cli.overrides import clean_ranges, expand_sweep, parse, quote, quote_texts, quoted_again, value_text
+from experiments.cli.overrides import (
+    as_text,
+    clean_ranges,
+    expand_sweep,
+    parse,
+    quote,
+    quote_texts,
+    quoted_again,
+    value_text,
+)
 from experiments.cli.paths import command
 from experiments.cli.progress import Output, say_words
 from experiments.cli.signals import first_collected, handled
@@ -46,7 +56,7 @@ from experiments.reports.index import refresh
 from experiments.settings.rules import describe, get, text_keys
 from experiments.settings.schema import Config
 from experiments.tracking.address import fix_tracking_uri
-from experiments.training import start, train
+from experiments.training import ancestor, start, train
 from gan import metric_names
 from gan.checkpoint import CheckpointError
 from gan.errors import ConfigError
@@ -75,7 +85,6 @@ def main(arguments: list[str]) -> int:
     if composed.node.hydra.mode == RunMode.MULTIRUN:
         raise ConfigError("hydra.mode", "RUN", "MULTIRUN", "several runs: --multirun")
     config = composed.config
-    named = {override.key_or_group for override in parse(overrides)}
     console = Output()
     say_what_is_set_aside(console)
     check_program("notify", config.notify)
@@ -94,6 +103,8 @@ def main(arguments: list[str]) -> int:
         run = start.new_run(config, preset_of(overrides), [*flags, *recorded], console)
         with run.folder.owned():
             return _train(run, composed.node, command, console)
+    # data={path:...} are settings, and no preset.
+    named = {override.key_or_group for override in parse(overrides) if not isinstance(override.value(), dict)}
     if groups := {"data", "experiment"} & named:
         raise ConfigError("resume", f"without {min(groups)}=, the run has its own", config.resume)
     if config.name is not None:
@@ -102,7 +113,7 @@ def main(arguments: list[str]) -> int:
     if why := folder.checkpoints.removed_because:
         remedy = f"its checkpoints were removed: {why}; without resume= its settings train anew"
         raise ConfigError("resume", "a run with its checkpoints", config.resume, remedy)
-    keys = {key for key in describe(Config) for name in named if key == name or key.startswith(f"{name}.")}
+    keys = named_keys(overrides) & describe(Config).keys()
     with folder.owned():
         run = start.resumed_run(folder, config, keys, console)
         return _train(run, composed.node, command, console)
@@ -202,8 +213,10 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     verbose = [text for text, override in by_text.items() if override.key_or_group == VERBOSE]
     overrides = [text for text in overrides if text not in told]
     jobs = expand_sweep(overrides)
+    lasts: list[dict[str, str]] = []  # of each job
     for job in jobs:
         config = compose_config([*job, *told], args.config_dir)
+        lasts.append(_last_by_name(config))
         if len(jobs) > 1 and config.name is not None:
             raise ConfigError("name", "absent in a multirun, where each run gets its own", config.name)
     check_program("notify", config.notify)
@@ -215,7 +228,10 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
         return " ".join([each for each in map(quoted_again, job) if each not in common] or job)
 
     def task(_: DictConfig) -> None:
-        job = [quoted_again(each) for each in HydraConfig.get().overrides.task]
+        typed = OmegaConf.to_container(HydraConfig.get().overrides.task)  # and not what ${...} in a text would mean
+        job = [quoted_again(each) for each in cast(list[str], typed)]
+        last = lasts[len(codes)]
+        job = [each for each in job if each.partition("=")[0] not in last] + list(last.values())
         code, number = _child([*flags(args.config_dir), *job, *verbose, *told], multirun)
         if number is not None:
             _end_stopped_multirun(records, multirun, [own_part(job) for job in jobs[len(codes) + 1 :]], console)
@@ -245,6 +261,13 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
         with contextlib.suppress(OSError):  # others' multiruns are there
             folder.parent.rmdir()
     return USAGE_ERROR
+
+
+def _last_by_name(config: Config) -> dict[str, str]:
+    """Return the settings that are `last`, by key, with the run that this is now: later it is one of the multirun."""
+    keys = [key for key in ("resume", ancestor.KEY) if get(config, key) == "last"]
+    records = Records.at(config.records.root)
+    return {key: as_text(f"{key}={records.find_run('last', key).name}") for key in keys}
 
 
 def _end_multirun(records: Records, multirun: str, console: Console) -> None:

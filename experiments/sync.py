@@ -8,11 +8,14 @@ server; what was delivered before is not sent again.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
 
 from experiments.cli import entry
 from experiments.cli.arguments import with_arguments
 from experiments.cli.progress import Output
-from experiments.records.folders import Records
+from experiments.records.folders import Records, RunFolder
 from experiments.reports.ending import say_next
 from experiments.reports.index import refresh
 from experiments.settings.rules import setting
@@ -46,15 +49,25 @@ def main(args: Sync) -> int:
     if not runs:
         console.print(f"no runs in {records.runs}")
         return 0
-    if why := why_unreachable(records):
-        console.print(f"nothing was delivered to {public(tracking_uri(records))}: {why}", style="red")
-        return entry.FAILED
-    delivered = [deliver(folder, console) for folder in runs]
-    refresh(records, console)
-    serve = serve_command(records)
+    by_root: dict[Path, list[RunFolder]] = {}  # a folder may be of other records than records.root
+    for run in runs:
+        by_root.setdefault(run.records.root, []).append(run)
+    delivered = [_deliver(some, console) for some in by_root.values()]
+    serve = serve_command(runs[-1].records)
     if all(delivered) and serve is not None:
         say_next(console, serve)
     return 0 if all(delivered) else entry.FAILED
+
+
+def _deliver(runs: list[RunFolder], console: Console) -> bool:
+    """Deliver runs of the same records, and return whether MLflow has all that it should."""
+    records = runs[0].records
+    if why := why_unreachable(records):
+        console.print(f"nothing was delivered to {public(tracking_uri(records))}: {why}", style="red")
+        return False
+    delivered = [deliver(folder, console) for folder in runs]
+    refresh(records, console)
+    return all(delivered)
 
 
 if __name__ == "__main__":

@@ -149,9 +149,14 @@ def as_text(text: str, multirun: bool = False, integers: bool = False) -> str:
         return text
     if multirun and isinstance(parsed, Sweep):
         return text
-    if isinstance(parsed, str) and ("\\" not in value or value[0] in "'\""):  # it has quotation marks
-        return text
-    return f"{key}={quote(value)}"
+    if isinstance(parsed, str) and (value[0] in "'\"" or not ("\\" in value or "${" in value)):
+        return text  # as it is, or in quotation marks of the user's
+    return f"{key}={quote(_without_interpolation(value))}"
+
+
+def _without_interpolation(text: str) -> str:
+    """Return a text that OmegaConf reads as this one, ${...} in it included."""
+    return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", text)
 
 
 def _quote_choices(value: str, sweep: ChoiceSweep, integers: bool) -> str:

@@ -14,7 +14,7 @@ from experiments.records.folders import Records
 from experiments.reports.ending import say_next
 from experiments.settings.rules import setting
 from experiments.settings.schema import RecordsConfig
-from experiments.tracking.address import fix_tracking_uri, public, tracking_uri
+from experiments.tracking.address import fix_tracking_uri, mlflow_command, public, tracking_uri
 from experiments.tracking.connection import connect
 from experiments.tracking.consistency import Findings, check, correct_places
 from experiments.tracking.removal import Removed, finish, forget, remove_from_mlflow, unfinished
@@ -90,10 +90,11 @@ def _say(records: Records, found: Findings, console: Console) -> int:
     if found.behind:
         say_words(console, f"behind   MLflow lacks records of {_some(found.behind)}")
     if found.deleted:
+        restore = mlflow_command(records, "runs restore --run-id <id>")
         say_words(
-            console,
-            f"deleted  in MLflow, but not here: {_some(found.deleted)}; `mlflow runs restore` restores them, rm removes them",
+            console, f"deleted  in MLflow, but not here: {_some(found.deleted)}; rm removes them, and restores one:"
         )
+        say(console, f"         {restore}")
     if found.without_folder:
         say_words(
             console,

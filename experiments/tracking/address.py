@@ -88,6 +88,17 @@ def in_shell(uri: str) -> str:
     return shlex.quote(uri) if sqlite_file(uri) is not None else f'"${TRACKING_URI}"'
 
 
+def mlflow_command(records: Records, arguments: str) -> str:
+    """Return a command of MLflow's own program on the store of some records, which it would not find by itself.
+
+    Args:
+        records: whose store.
+        arguments: of the program.
+    """
+    place = "" if TRACKING_URI in os.environ else f"{TRACKING_URI}={in_shell(tracking_uri(records))} "
+    return f"{place}mlflow {arguments}"
+
+
 def public(text: str) -> str:
     """Return a text without the user and password of the URIs in it."""
     return re.sub(r"://[^/\s]*@", "://", without_password(text))

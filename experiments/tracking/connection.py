@@ -10,7 +10,7 @@ from uuid import uuid4
 from filelock import FileLock
 
 from experiments.records.folders import Records, make_folder, sqlite_uri
-from experiments.tracking.address import TRACKING_URI, sqlite_file, tracking_uri
+from experiments.tracking.address import TRACKING_URI, mlflow_command, sqlite_file, tracking_uri
 from experiments.tracking.experiment import (
     DEFAULT_COLUMNS,
     EXPERIMENT,
@@ -54,6 +54,7 @@ class RunDeleted(RuntimeError):
 def import_mlflow() -> None:
     """Import MLflow, without its telemetry, its long retries and its words on the terminal."""
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"  # what fails later would be taken for delivered
     import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic", "urllib3", "absl"):
@@ -189,10 +190,16 @@ def insert(write: Callable[[], T]) -> T:
         return write()
 
 
-def check_experiment(experiment: "Experiment") -> None:
-    """Raise RuntimeError for a deleted experiment."""
+def check_experiment(experiment: "Experiment", records: Records) -> None:
+    """Raise RuntimeError for a deleted experiment.
+
+    Args:
+        experiment: of the store.
+        records: whose store it is.
+    """
     if experiment.lifecycle_stage == "deleted":
-        remedy = f"mlflow experiments restore -x {experiment.experiment_id}, or set MLFLOW_EXPERIMENT_NAME"
+        restore = mlflow_command(records, f"experiments restore -x {experiment.experiment_id}")
+        remedy = f"{restore}, or set MLFLOW_EXPERIMENT_NAME"
         raise RuntimeError(f"MLflow's experiment {experiment.name!r} is deleted ({remedy})")
 
 

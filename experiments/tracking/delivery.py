@@ -7,7 +7,7 @@ from experiments.cli.terminal import printable
 from experiments.records import journal
 from experiments.records.folders import RunFolder, read_json, write_json
 from experiments.records.journal import Artifact, Image, Model, Scalars, Winner
-from experiments.tracking.address import links_begin, public, sqlite_file, tracking_uri
+from experiments.tracking.address import links_begin, mlflow_command, public, sqlite_file, tracking_uri
 from experiments.tracking.connection import (
     OWN_DATABASE,
     ROOT_TAG,
@@ -184,8 +184,9 @@ class Delivery:
         """Deliver all of the journal again to a store that lacks some of it. Raises RunDeleted."""
         run_id, experiment_id = run.info.run_id, run.info.experiment_id
         if run.info.lifecycle_stage == "deleted":
-            check_experiment(client.get_experiment(experiment_id))
-            raise RunDeleted(f"MLflow's run is deleted (mlflow runs restore --run-id {run_id} brings it back)")
+            check_experiment(client.get_experiment(experiment_id), self._folder.records)
+            restore = mlflow_command(self._folder.records, f"runs restore --run-id {run_id}")
+            raise RunDeleted(f"MLflow's run is deleted ({restore} brings it back)")
         self._state["experiment_id"] = experiment_id
         study = self._study(client, facts)
         if study is not None and run.data.tags.get(PARENT) != study.info.run_id:
@@ -206,7 +207,7 @@ class Delivery:
 
     def _experiment_id(self, client: "MlflowClient") -> str:
         experiment = find_experiment(client, self._folder.records, self._uri)
-        check_experiment(experiment)
+        check_experiment(experiment, self._folder.records)
         return str(experiment.experiment_id)
 
     def _describe(self, client: "MlflowClient", facts: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import re
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from experiments import ROOT
-from experiments.cli.paths import shown
+from experiments.cli.paths import command, shown
 from experiments.cli.progress import LABEL, LOSSES_AND_SCORE, TrainingDisplay, say, say_words, stage
 from experiments.cli.stderr import native_stderr_to
 from experiments.hardware.device import Hardware, use_hardware, versions
@@ -406,6 +404,6 @@ def _say_where(run: Run, feeder: Feeder, delivered: bool, console: Console) -> N
     if feeder.delivery.url is not None:
         lines.append(f"{'browse ' if serve is None else '       '}  {feeder.delivery.url}")
     if not delivered:
-        sync = shlex.join(["python", shown(ROOT / "experiments" / "sync.py"), shown(run.folder.path)])
+        sync = command(run.folder.records, "experiments/sync.py", run.folder.name)
         lines.append(f"MLflow is behind ({feeder.problem}); nothing is lost, deliver the records with\n         {sync}")
     say(console, "\n".join(lines))

@@ -85,6 +85,19 @@ def test_a_folder_that_is_overwritten_holds_the_new_images_alone(untrained_run: 
     assert sorted(file.name for file in folder.iterdir()) == ["0.png", "1.png", "2.png", "mine.png"]
 
 
+def test_numbered_images_of_others_are_not_overwritten(untrained_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for names in (["2023.png", "20240105.png"], ["0.png", "2.png"], ["0.png", "01.png"]):
+        for name in names:
+            (folder / name).touch()
+        with pytest.raises(ConfigError, match=rf"out must be a folder whose numbered images.*{names[1]} of yours"):
+            main(wanted(untrained_run, num_images=2, out=str(folder), overwrite=True))
+        assert sorted(file.name for file in folder.iterdir()) == sorted(names)
+        for name in names:
+            (folder / name).unlink()
+
+
 def test_a_walk_is_a_strip_or_a_gif(untrained_run: Run, tmp_path: Path) -> None:
     main(wanted(untrained_run, interpolate="3:7", seed=5, out=str(tmp_path / "x.npz")))
     main(wanted(untrained_run, interpolate="3:7", seed=5))

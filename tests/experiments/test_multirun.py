@@ -20,6 +20,7 @@ from experiments.settings.schema import Config
 from gan.errors import ConfigError
 
 AWKWARD = [
+    "costs ${seed}",
     "r sp",
     "a  b",
     "a:b",
@@ -236,3 +237,32 @@ def test_a_signal_to_a_multirun_alone_reaches_its_run(monkeypatch: pytest.Monkey
     monkeypatch.setattr(training_program, "start_program", lambda *arguments, **options: one)
     assert training_program._child([], "now") == (0, signal.SIGINT)
     assert one.told
+
+
+def test_the_last_run_is_the_one_before_the_multirun(multirun: Multirun, tmp_path: Path) -> None:
+    """By the time that the second begins, it would be the first."""
+    make_run(Records(tmp_path), "before", age=90)
+    code, started = multirun("train.init_from=last", "seed=1,2", f"records.root={tmp_path}")
+    assert code == 0
+    assert [sorted(each for each in arguments if "init_from" in each or "seed" in each) for arguments in started] == [
+        ["seed=1", "train.init_from=before"], ["seed=2", "train.init_from=before"],
+    ]  # fmt: skip
+    _, started = multirun("resume=last", "train.steps=5,6", f"records.root={tmp_path}")
+    assert all("resume=before" in arguments for arguments in started)
+
+
+def test_a_resume_changes_what_is_named_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(Records(tmp_path), "mine")
+    told: list[set[str]] = []
+
+    def resumed(folder: object, config: object, keys: set[str], console: object) -> None:
+        told.append(keys)
+        raise ConfigError("resume", "seen", "mine")
+
+    monkeypatch.setattr(training_program.start, "resumed_run", resumed)
+    for arguments in (["train={steps:6}"], ["train={steps:6}", "+data={path:/x}"]):
+        with pytest.raises(ConfigError, match="resume must be seen"):
+            training_program.main(["resume=mine", *arguments, f"records.root={tmp_path}"])
+    assert told == [{"resume", "records.root", "train.steps"}, {"resume", "records.root", "train.steps", "data.path"}]
+    with pytest.raises(ConfigError, match="resume must be without data="):
+        training_program.main(["resume=mine", "data=embedded", f"records.root={tmp_path}"])

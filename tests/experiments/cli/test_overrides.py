@@ -123,3 +123,14 @@ def test_null_is_a_choice_however_it_is_written(values: str) -> None:
 def test_functions_that_take_no_null_say_so(values: str) -> None:
     with pytest.raises(ConfigError, match=r"without null in shuffle\(\) and sort\(\); got .*\(key=null,1,2 takes it"):
         parse([f"optim.generator_learning_rate={values}"])
+
+
+@pytest.mark.parametrize(
+    "text", ["costs ${seed}", "${oc.env:HOME}/x", "pays ${much}", r"a\${x}", r"a\\${x}", "$HOME ${"]
+)
+def test_a_text_with_an_interpolation_is_taken_as_it_is_typed(text: str) -> None:
+    for _ in range(2):  # as a multirun does, and its run again
+        (argument,) = quote_texts([f"note={text}"], ["note"])
+        assert compose_config([argument]).note == text
+        (argument,) = quote_texts([argument], ["note"])
+        assert compose_config([argument]).note == text

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -247,7 +248,8 @@ def test_a_run_that_somebody_deleted_stays_deleted(records: Records) -> None:
     folder = made(records, "run")
     client, run = seen(folder)
     client.delete_run(run.info.run_id)
-    with pytest.raises(RunDeleted, match=rf"deleted \(mlflow runs restore --run-id {run.info.run_id} brings it back"):
+    restore = f"MLFLOW_TRACKING_URI='{database_uri(records)}' mlflow runs restore --run-id {run.info.run_id}"
+    with pytest.raises(RunDeleted, match=rf"deleted \({re.escape(restore)} brings it back"):
         Delivery(folder).deliver()
     console = Console(record=True, width=1000, quiet=False)
     assert deliver(folder, console)
@@ -290,6 +292,38 @@ def test_the_last_champion_stays_when_an_earlier_one_is_delivered_anew(records: 
     for folder in reversed(folders):
         Delivery(folder).deliver()
     assert client.get_model_version_by_alias("gan", "champion").run_id == run_id
+
+
+def test_runs_are_delivered_with_the_records_that_they_are_of(
+    records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, here = made(records, "run"), Records(tmp_path / "here")
+    assert sync.main(Sync([str(folder.path)], RecordsConfig(str(here.root)))) == 0
+    said = capsys.readouterr().out
+    assert f"run: delivered to {database_uri(records)}" in said
+    assert f"next     python experiments/ui.py 'records.root={records.root}'" in said
+    assert not here.root.exists()
+
+
+def test_what_fails_is_not_taken_for_delivered_where_mlflow_may_write_later(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    folder = made(records, "run")
+    journal = Journal(folder)
+    journal.scalars(3, {"a": 3.0})
+    journal.close()
+
+    def refused(*_: object, **__: object) -> None:
+        raise RuntimeError("locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore.log_batch", refused)
+        with pytest.raises(RuntimeError, match="locked"):
+            Delivery(folder).deliver()
+    assert Delivery(folder).deliver() == []
+    client = MlflowClient(database_uri(records))
+    assert [point.step for point in client.get_metric_history(folder.mlflow_run_ids()[0], "a")] == [1, 2, 3]
 
 
 def test_a_relative_database_is_one_place(

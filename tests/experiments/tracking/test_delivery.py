@@ -447,7 +447,9 @@ def test_a_deleted_experiment_is_named_with_the_remedy(records: Records, folder:
     client.delete_experiment(run.info.experiment_id)
     another = records.new_run("another", None)
     write_json(another.facts, FACTS)
-    with pytest.raises(RuntimeError, match=r"'gan' is deleted \(mlflow experiments restore -x 1"):
+    with pytest.raises(
+        RuntimeError, match=r"'gan' is deleted \(MLFLOW_TRACKING_URI='sqlite:.*' mlflow experiments restore -x 1"
+    ):
         Delivery(another).deliver()
 
 

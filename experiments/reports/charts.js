@@ -99,22 +99,22 @@
   async function draw(chart) {
     const figure = JSON.parse(chart.querySelector("script").textContent);
     const entry = { plot: document.createElement("div"), figure, pairs: pointsOf(figure) };
-    const still = chart.querySelector(".still");
     entry.plot.className = "plot";
     entry.plot.setAttribute("role", "img"); // as its still has it
     entry.plot.setAttribute("aria-label", chart.dataset.title);
-    still.before(entry.plot);
+    chart.querySelector(".still").before(entry.plot); // which hides it, but on paper
     drawn.push(entry);
     await Plotly.newPlot(entry.plot, coloured(figure.data), layoutOf(figure), config);
-    still.remove();
     entry.plot.on("plotly_afterplot", () => overlay(entry)); // zoomed or resized
     if (figure.data[0].type === "parcoords") entry.plot.on("plotly_restyle", () => brush(entry));
     entry.plot.on("plotly_hover", (event) => mark(keyOf(entry, event), false));
     entry.plot.on("plotly_unhover", () => mark(pinned, false));
     entry.plot.on("plotly_click", (event) => pin(keyOf(entry, event)));
-    const zoomed = (is) => entry.plot.classList.toggle("zoomed", is);
-    entry.plot.on("plotly_relayout", (changes) => { if (Object.keys(changes).some((key) => key.includes(".range"))) zoomed(true); });
-    entry.plot.on("plotly_doubleclick", () => zoomed(false));
+    const isZoomed = (name) => {
+      const wanted = (figure.layout[name] || {}).range, { range, autorange } = entry.plot.layout[name] || {};
+      return wanted ? (range || wanted).some((end, k) => end !== wanted[k]) : autorange === false;
+    };
+    entry.plot.on("plotly_relayout", () => entry.plot.classList.toggle("zoomed", ["xaxis", "yaxis"].some(isZoomed)));
     overlay(entry);
   }
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = (9.0, 3.6)  # inches
+WIDE_LABELS = 40  # letters of all names on an axis together, of which they run into each other
 MOST_MARKERS = 400  # on lines: more would make the page large
 MOST_LINES = 200  # of parallel coordinates, the best ones
 MARKERS = {
@@ -64,14 +65,19 @@ def with_still(chart: Chart) -> Chart:
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
     ) | {"grid.color": colours("var(--grid)")}  # fmt: skip
     with matplotlib.rc_context(SETTINGS | inks | {"svg.hashsalt": chart.title}):  # type: ignore[arg-type]
-        width = SIZE[0] * layout.get("meta", {}).get("width", 720) / 720  # of a small one
+        width = (
+            SIZE[0] * max(layout.get("meta", {}).get("width", 720), chart.least_width) / 720
+        )  # a small or a wide one
         figure = figures.new_figure(width, SIZE[1] * layout.get("height", 420) / 420)
         figure.patch.set_alpha(0)
         axes = figure.subplots()
         axes.patch.set_alpha(0)
         for name, axis in (("xaxis", axes.xaxis), ("yaxis", axes.yaxis)):
             if order := layout.get(name, {}).get("categoryarray"):  # or they would stand in the order of the points
-                axis.update_units(list(map(_text, order)))  # type: ignore[no-untyped-call]
+                texts = list(map(_text, order))
+                axis.update_units(texts)  # type: ignore[no-untyped-call]
+                if name == "xaxis" and sum(max(map(len, text.split("\n"))) for text in texts) > WIDE_LABELS:
+                    axes.tick_params(axis="x", labelsize="small")
         for trace in chart.figure["data"]:
             _draw(axes, trace, colours, is_date=layout.get("xaxis", {}).get("type") == "date")
         _arrange(axes, layout, colours)
@@ -100,7 +106,7 @@ def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours, is_date: bo
         for (row, column), text in np.ndenumerate(np.array(trace["text"])):
             has_score = np.isfinite(scores[row, column])
             ink = figures.ink_on(image.to_rgba(scores[row, column])) if has_score else colours("var(--ink)")
-            axes.text(column, row, text, ha="center", va="center", color=ink)
+            axes.text(column, row, text or "none", ha="center", va="center", color=ink)
         axes.figure.colorbar(image, ax=axes, label=trace["colorbar"]["title"]["text"])
         axes.grid(False)
         axes.set_xticks(range(len(trace["x"])), map(_text, trace["x"]))
@@ -111,6 +117,8 @@ def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours, is_date: bo
         axes.figure.colorbar(mesh, ax=axes, label="score")
         return
     mode = trace.get("mode", "lines")
+    if mode == "text":  # on a map, which has it
+        return
     colour = colours(line.get("color") or marker.get("color") or "var(--c0)")
     x, y = ([_shown(value) for value in trace[name]] for name in ("x", "y"))
     if is_date:
@@ -134,7 +142,7 @@ def _draw(axes: "Axes", trace: Mapping[str, Any], colours: _Colours, is_date: bo
         linestyle=DASHES[line.get("dash", "solid")] if "lines" in mode else "none",
         drawstyle="steps-post" if line.get("shape") == "hv" else "default",
         marker=MARKERS[symbol] if has_markers else "none", markersize=marker.get("size", 6) * 0.75,
-        markerfacecolor="none" if symbol.endswith("open") else colour,
+        markerfacecolor="none" if symbol.endswith("open") else colour, clip_on=trace.get("cliponaxis", True),
     )  # fmt: skip
 
 

@@ -93,7 +93,8 @@ def map_chart(plan: Plan, done: Sequence[FrozenTrial]) -> Chart:
     scores = [
         [by_place[r, c].value if (r, c) in by_place else None for c in range(len(columns))] for r in range(len(rows))
     ]
-    texts = [["none" if score is None else f"{score:.3g}" for score in row] for row in scores]
+    texts = [["" if score is None else f"{score:.3g}" for score in row] for row in scores]
+    missing = [(r, c) for r, row in enumerate(scores) for c, score in enumerate(row) if score is None]
     keys = [
         [attempts.origin(by_place[r, c]) if (r, c) in by_place else None for c in range(len(columns))]
         for r in range(len(rows))
@@ -106,12 +107,18 @@ def map_chart(plan: Plan, done: Sequence[FrozenTrial]) -> Chart:
         "hovertemplate": f"{across.key} %{{x}}<br>{down.key} %{{y}}<br>score %{{z:.4~g}}<extra></extra>",
         "colorbar": {"thickness": 12, "outlinewidth": 0, "title": {"text": SCORE}},
     }  # fmt: skip
+    none = {  # in the page's colour, where the map has none
+        "type": "scatter", "mode": "text", "x": [escaped(columns[c]) for _, c in missing],
+        "y": [escaped(rows[r]) for r, _ in missing], "text": ["none"] * len(missing),
+        "textfont": {"color": "var(--ink)"}, "hoverinfo": "skip", "showlegend": False,
+    }  # fmt: skip
+    axis = {"type": "category", "showgrid": False}
     layout = {
         "height": 120 + 50 * len(rows),
-        "xaxis": {"type": "category", "title": {"text": across.key}},
-        "yaxis": {"type": "category", "title": {"text": down.key}, "autorange": "reversed"},
+        "xaxis": {**axis, "title": {"text": across.key}},
+        "yaxis": {**axis, "title": {"text": down.key}, "autorange": "reversed"},
     }
-    return Chart("map", {"data": [heat], "layout": layout}, "Lower is better.")
+    return Chart("map", {"data": [heat, none] if missing else [heat], "layout": layout}, "Lower is better.")
 
 
 def sample_map(plan: Plan, done: Sequence[FrozenTrial]) -> SampleMap | None:

@@ -63,7 +63,7 @@ def importance_charts(
         {
             "type": "scatter", "mode": "markers", "name": kind, "y": [names[key] for key in order],
             "x": [fractions.get(key) for key in order], "marker": {"color": "var(--ink)", "symbol": symbol, "size": 11},
-            "hovertemplate": f"%{{y}}: %{{x:.0%}}<extra>{kind}</extra>",
+            "hovertemplate": f"%{{y}}: %{{x:.0%}}<extra>{kind}</extra>", "cliponaxis": False,  # whole at 0 %
         }
         for kind, fractions, symbol in kinds
     ]  # fmt: skip
@@ -114,7 +114,7 @@ def _slice(dimension: Dimension, trials: Sequence[FrozenTrial], words: Mapping[i
     data = [
         {
             "type": "scatter", "mode": "markers", "showlegend": False,
-            "x": [t.params[key] if is_number else escaped(table_text(t.params[key])) for t in group],
+            "x": [t.params[key] if is_number else _in_lines(t.params[key]) for t in group],
             "y": [t.value for t in group], "customdata": [attempts.origin(t) for t in group],
             "hovertemplate": "trial %{customdata}: %{y:.4~g} at %{x}<extra></extra>",
             "marker": {"color": STATES[name][0], "symbol": STATES[name][1], "size": 12 if name in ("baseline", "best") else 7},
@@ -122,8 +122,10 @@ def _slice(dimension: Dimension, trials: Sequence[FrozenTrial], words: Mapping[i
         for name, group in groups.items() if group
     ]  # fmt: skip
     values = sorted(trial.value for trial in trials if trial.value is not None)
+    axis = _axis(dimension)
+    more_lines = max((choice.count("<br>") for choice in axis.get("categoryarray", [])), default=0)
     layout = {
-        "height": 240, "xaxis": _axis(dimension), "yaxis": {"range": padded(values[0], highest_shown(values))},
+        "height": 240 + 18 * more_lines, "xaxis": axis, "yaxis": {"range": padded(values[0], highest_shown(values))},
         "meta": {"width": 320},
     }  # fmt: skip
     return Chart(key, {"data": data, "layout": layout})
@@ -134,11 +136,16 @@ def _highest(values: Sequence[float]) -> float:
     return finite[int(POOR * (len(finite) - 1))] or 1.0 if finite else 1.0
 
 
+def _in_lines(choice: Value) -> str:
+    """Return a choice for an axis: one of several parts, as color+translation, has a line for each."""
+    return escaped(table_text(choice)).replace("+", "+<br>")
+
+
 def _axis(dimension: Dimension) -> dict[str, Any]:
     """Return an axis with the range of a dimension, and a few ticks."""
     d = dimension.distribution
     if isinstance(d, CategoricalDistribution):
-        choices = [escaped(table_text(choice)) for choice in d.choices]
+        choices = list(map(_in_lines, d.choices))
         limits = [-0.5, len(choices) - 0.5]  # those that no trial has are shown, too
         return {"type": "category", "categoryorder": "array", "categoryarray": choices, "range": limits}
     ticks = _ticks(d)

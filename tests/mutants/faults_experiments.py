@@ -384,8 +384,8 @@ FAULTS = [
         "deleted-experiment",
         "experiments/tracking/connection.py",
         "A deleted experiment is not said to be one.",
-        '    if experiment.lifecycle_stage == "deleted":\n        remedy',
-        '    if experiment.lifecycle_stage == "gone":\n        remedy',
+        '    if experiment.lifecycle_stage == "deleted":\n        restore',
+        '    if experiment.lifecycle_stage == "gone":\n        restore',
         ("tests/experiments/tracking/test_delivery.py::test_a_deleted_experiment_is_named_with_the_remedy",),
     ),
     Fault(

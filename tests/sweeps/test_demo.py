@@ -57,6 +57,8 @@ def test_the_report_and_the_index_are_there_without_training(
     assert compose_config(shlex.split(command)[2:]).train.steps == 15_000
     index = (records.root / "index.html").read_text()
     assert "quick" in index
+    (result,) = re.findall(r'<p class="result better">(.*?)</p>', text)
+    assert result in index  # which has the recorded one: to be recorded anew when the race changes
     out = capsys.readouterr().out
     assert (
         "report.html" in out and "index.html" in out and "next     python sweeps/optuna_search.py search=quick" in out

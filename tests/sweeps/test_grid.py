@@ -13,6 +13,7 @@ from PIL import Image
 
 from experiments.records.folders import RunFolder
 from experiments.reports import figures
+from experiments.reports.stills import with_still
 from gan.errors import ConfigError
 from sweeps.analysis.plots import map_chart, sample_map, save_pictures
 from sweeps.grid import main
@@ -105,9 +106,11 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     assert placed is not None
     assert (placed.columns, [name for name, _ in placed.rows]) == (["0.1", "0.2", "0.3"], ["0.0001", "0.0004"])
     assert [[cell and cell.origin for cell in cells] for _, cells in placed.rows] == [[0, 1, 2], [3, None, 5]]
-    (heat_map,) = map_chart(plan, done).figure["data"]
+    heat_map, none = map_chart(plan, done).figure["data"]
     assert heat_map["z"] == [[10, 11, 12], [13, None, 15]]
-    assert heat_map["text"][1] == ["13", "none", "15"]
+    assert heat_map["text"][1] == ["13", "", "15"]
+    assert (none["x"], none["y"], none["text"]) == ([heat_map["x"][1]], [heat_map["y"][1]], ["none"])
+    assert ">none</" in str(with_still(map_chart(plan, done)).still)
 
     map_file, samples_file, sheet_file = save_pictures(plan, trials)
     assert [each.name for each in (map_file, samples_file, sheet_file)] == [

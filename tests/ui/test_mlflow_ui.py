@@ -389,7 +389,7 @@ def test_a_report_answers_to_the_hand(page: Page, browser: Browser, records: Rec
     for chart in (history, parallel):
         chart.scroll_into_view_if_needed()
         expect(chart.locator(".main-svg").first).to_be_visible()
-        expect(chart.locator(".still")).to_have_count(0)
+        expect(chart.locator(".still")).to_be_hidden()
     page.locator("tr[data-key='1'] td").nth(2).click()
     expect(page.locator("#marked")).to_contain_text("trial 1: ")
     circle = history.locator(".overlay circle")

@@ -14,6 +14,7 @@ from experiments.records.folders import Records
 from experiments.reports.charts import Chart
 from experiments.reports.index import file_of, refresh
 from experiments.reports.page import render
+from experiments.reports.stills import with_still
 from sweeps.analysis.live_page import LivePage
 from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts
@@ -91,6 +92,28 @@ def test_no_button_sends_a_chart_anywhere(page: Page, tmp_path: Path) -> None:
     expect(page.locator(".overlay circle")).to_have_count(1)  # its cell of the map
 
 
+def test_a_chart_is_zoomed_until_it_has_its_ranges_again_and_is_whole_on_paper(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "x.html").write_text(TEMPLATE)
+    points = {"type": "scatter", "mode": "markers", "x": [0, 1], "y": [1, 3], "customdata": ["6", "7"]}
+    chart = with_still(Chart("scores", {"data": [points], "layout": {"yaxis": {"range": [0, 5]}}}))
+    (tmp_path / "page.html").write_text(render(tmp_path / "x.html", chart=chart))
+    page.goto((tmp_path / "page.html").as_uri())
+    plot, still = page.locator(".plot"), page.locator(".still")
+    expect(page.locator(".plot .main-svg").first).to_be_visible(timeout=30_000)
+    expect(still).to_be_hidden()
+    for changes, is_zoomed in (
+        ({"xaxis.range": [0, 0.5], "yaxis.range": [1, 2]}, True),
+        ({"xaxis.autorange": True, "yaxis.range": [0, 5]}, False),  # as a double click does
+        ({"yaxis.range": [0, 1]}, True),
+        ({"yaxis.range": [0, 5]}, False),
+    ):
+        page.evaluate("(changes) => Plotly.relayout(document.querySelector('.plot'), changes)", changes)
+        assert page.evaluate("document.querySelector('.plot').classList.contains('zoomed')") == is_zoomed, changes
+    page.emulate_media(media="print")
+    expect(still.locator("svg")).to_be_visible()
+    expect(plot).to_be_hidden()
+
+
 @pytest.mark.parametrize("width", [390, 1400])
 def test_what_was_chosen_can_be_seen_and_released(width: int, page: Page, tmp_path: Path) -> None:
     template = TEMPLATE.replace('title="run 7"', f'title="run 7: {"settings " * 200}"').replace(
@@ -136,6 +159,5 @@ def test_a_page_that_is_read_is_not_renewed(page: Page, tmp_path: Path, monkeypa
     page.evaluate("document.activeElement.blur()")
     page.wait_for_timeout(3000)
     assert page.evaluate("window.is_the_first")
-    page.locator("#follow input").check()
-    page.evaluate("document.activeElement.blur()")
+    page.locator("#follow input").check()  # which has the focus then
     page.wait_for_function("!window.is_the_first", timeout=30_000)

@@ -62,7 +62,7 @@ def test_a_list_takes_values_alone(argument: str) -> None:
         ("~count", "with one value; got '~count'"),
         ("overwrite", "an override must be key=value; got 'overwrite'"),
         ("--count", "an argument must be key=value; got '--count' (did you mean count=...?)"),
-        ("run=${nope}", "an argument must be a plain value; got 'run=${nope}' (Interpolation key 'nope' not found"),
+        ("count=${nope}", "an argument must be a plain value; got 'count=${nope}' (Interpolation key 'nope' not found"),
         ("run=", "run must be absent or not empty; got ''"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from experiments.reports.charts import Chart
 from experiments.reports.stills import with_still
 from sweeps.analysis.comparison import Candidate, after_seed
 from sweeps.analysis.race_chart import race_chart
-from sweeps.analysis.space_charts import importance_charts, space_charts
+from sweeps.analysis.space_charts import _slice, importance_charts, space_charts
 from sweeps.analysis.trial_charts import STATES, highest_shown, trial_charts
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
@@ -295,3 +295,23 @@ def test_trials_outside_of_the_present_space_and_failed_scores_break_nothing(
     (lines,) = parallel.figure["data"]
     assert set(lines["customdata"]) <= {n for n in range(19) if n % 2 == 0}  # of bce alone
     assert set(lines["dimensions"][3]["values"]) == {0}
+
+
+def test_a_choice_of_several_parts_has_a_line_for_each(tmp_path: Path) -> None:
+    plan = read_plan(
+        ["search=custom", "train.augment=choice(none,color,color+translation)", f"records.root={tmp_path}"]
+    )
+    (dimension,) = plan.space
+    trial = optuna.trial.create_trial(
+        params={"train.augment": "color+translation"},
+        distributions={"train.augment": dimension.distribution},
+        value=9.0,
+    )
+    chart = _slice(dimension, [trial], {})
+    assert chart is not None
+    (points,) = chart.figure["data"]
+    assert points["x"] == ["color+<br>translation"]
+    assert points["x"][0] in chart.figure["layout"]["xaxis"]["categoryarray"]
+    assert chart.figure["layout"]["height"] > 240
+    still = str(with_still(chart).still)
+    assert ">color+</" in still and ">translation</" in still

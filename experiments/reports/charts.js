@@ -102,9 +102,10 @@
     entry.plot.className = "plot";
     entry.plot.setAttribute("role", "img"); // as its still has it
     entry.plot.setAttribute("aria-label", chart.dataset.title);
-    chart.querySelector(".still").before(entry.plot); // which hides it, but on paper
+    chart.querySelector(".still").before(entry.plot);
     drawn.push(entry);
     await Plotly.newPlot(entry.plot, coloured(figure.data), layoutOf(figure), config);
+    entry.plot.classList.add("drawn"); // which hides the still, but on paper
     entry.plot.on("plotly_afterplot", () => overlay(entry)); // zoomed or resized
     if (figure.data[0].type === "parcoords") entry.plot.on("plotly_restyle", () => brush(entry));
     entry.plot.on("plotly_hover", (event) => mark(keyOf(entry, event), false));

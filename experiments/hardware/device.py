@@ -29,6 +29,7 @@ class Hardware:
     threads: int  # cores of the CPU
     jit_compile: bool  # whether XLA compiles the update
     deterministic: bool  # whether results repeat to the bit
+    gpus: int = 0  # how many of those that this process may use: the first
     warnings: tuple[str, ...] = ()  # what the user should know of it
 
     @property
@@ -88,6 +89,7 @@ def use_hardware(train: TrainConfig, cache: Path) -> Hardware:
     if gpus and train.deterministic:
         tf.config.experimental.enable_op_determinism()
     used = gpus[: train.devices if isinstance(train.devices, int) else None]
+    tf.config.set_visible_devices(used, "GPU")  # or TensorFlow takes memory of every GPU
     jit_compile = len(used) == 1 if train.jit_compile == "auto" else bool(train.jit_compile)
     names = [f"GPU {index}, {name_of(gpu)}" for index, gpu in enumerate(used)]
     return Hardware(
@@ -95,6 +97,7 @@ def use_hardware(train: TrainConfig, cache: Path) -> Hardware:
         threads=threads,
         jit_compile=jit_compile,
         deterministic=train.deterministic or not gpus,
+        gpus=len(used),
         warnings=tuple(_warnings(bool(gpus))),
     )
 

@@ -86,12 +86,13 @@ class GpuMetrics(NullTracker):
     The names are those of MLflow's system metrics, which its page shows by themselves.
     """
 
-    def __init__(self, records: Tracker) -> None:
+    def __init__(self, records: Tracker, gpus: int) -> None:
         """
         Args:
             records: where they are recorded.
+            gpus: how many of those that this process may use the run computes on: the first.
         """
-        self._records, self._gpus = records, visible()
+        self._records, self._gpus = records, visible()[:gpus]
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         if self._gpus and metric_names.D_LOSS in values:

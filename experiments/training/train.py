@@ -117,7 +117,7 @@ def _train(
         console, run.config.train.steps, start, last_values(run.folder, start), should_stop
     ) as display:
         system = [ProcessMetrics(journal)] if run.config.tracking.system_metrics else []
-        listeners: list[Tracker] = [journal, display, GpuMetrics(journal), *system, *trackers]
+        listeners: list[Tracker] = [journal, display, GpuMetrics(journal, hardware.gpus), *system, *trackers]
         try:
             outcome = _train_to_the_end(run, hardware, journal, display, listeners, console, should_stop, final)
         except BaseException as error:

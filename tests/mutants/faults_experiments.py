@@ -620,6 +620,14 @@ FAULTS = [
         ("tests/experiments/hardware/test_device.py",),
     ),
     Fault(
+        "all-gpus-opened",
+        "experiments/hardware/device.py",
+        "A run on one of several GPUs takes memory of all.",
+        "tf.config.set_visible_devices(used, ",
+        "tf.config.set_visible_devices(gpus, ",
+        ("tests/experiments/hardware/test_device.py",),
+    ),
+    Fault(
         "memory-is-a-crash",
         "gan/devices.py",
         "CUDA's lack of memory is a crash.",

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ class Machine:
 
     gpus: list[str]
     is_deterministic: bool = False
+    opened: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -29,6 +30,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
 
     machine = Machine([])
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: machine.gpus if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: setattr(machine, "opened", gpus))
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"device_name": gpu})
     monkeypatch.setattr(
         tf.config.experimental, "enable_op_determinism", lambda: setattr(machine, "is_deterministic", True)
@@ -53,6 +55,8 @@ def test_a_gpu_computes_exactly_and_through_xla(machine: Machine, tmp_path: Path
     machine.gpus = ["NVIDIA H100 80GB", "NVIDIA A2"]
     used = device.use_hardware(TrainConfig(), tmp_path)
     assert used.tags["device"] == "GPU 0, NVIDIA H100 80GB"
+    assert machine.opened == ["NVIDIA H100 80GB"]  # the other one stays free for other processes
+    assert used.gpus == 1
     assert (used.tags["jit_compile"], used.tags["deterministic"]) == ("true", "true")
     assert used.words == "GPU 0, NVIDIA H100 80GB; compiled by XLA"
     assert machine.is_deterministic
@@ -67,6 +71,7 @@ def test_what_a_gpu_does_when_it_is_told(machine: Machine, tmp_path: Path) -> No
     assert "equal seeds give unlike runs" in used.words
     several = device.use_hardware(TrainConfig(devices="auto"), tmp_path)
     assert several.device == "GPU 0, NVIDIA A2 and GPU 1, NVIDIA T4"
+    assert len(machine.opened) == several.gpus == 2
     assert not several.jit_compile
     machine.gpus = ["NVIDIA A2"]
     assert device.use_hardware(TrainConfig(devices="auto"), tmp_path).jit_compile

@@ -165,7 +165,7 @@ def test_load_and_memory_are_recorded_beside_the_losses(library: Library) -> Non
         def scalars(self, step: int, values: Mapping[str, float]) -> None:
             seen.append((step, values))
 
-    tracker = gpus.GpuMetrics(Recorder())
+    tracker = gpus.GpuMetrics(Recorder(), 2)
     tracker.scalars(5, {metric_names.FID_PROXY: 1.0})
     assert seen == []
     tracker.scalars(10, {metric_names.D_LOSS: 1.0})
@@ -175,6 +175,10 @@ def test_load_and_memory_are_recorded_beside_the_losses(library: Library) -> Non
     assert values["system/gpu_0_memory_usage_megabytes"] == pytest.approx(3 * GIGABYTE / 1e6)
     assert values["system/gpu_0_memory_usage_percentage"] == pytest.approx(100 * 3 / 80)
     assert len(values) == 6
+    gpus.GpuMetrics(Recorder(), 1).scalars(20, {metric_names.D_LOSS: 1.0})
+    assert sorted(seen[-1][1]) == sorted(name for name in values if "gpu_0" in name)
+    gpus.GpuMetrics(Recorder(), 0).scalars(30, {metric_names.D_LOSS: 1.0})  # a run on the CPU
+    assert seen[-1][0] == 20
 
 
 @pytest.mark.parametrize(("gigabytes", "workers"), [([80], 2), ([1], 1), ([3, 3], 2), ([], 2)])

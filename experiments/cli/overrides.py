@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeS
 from hydra.errors import HydraException, OverrideParseException
 
 from experiments import ROOT
+from experiments.cli.config_file import literal
 from experiments.settings.rules import stray_character
 from gan.errors import ConfigError, nearest
 
@@ -151,12 +152,7 @@ def as_text(text: str, multirun: bool = False, integers: bool = False) -> str:
         return text
     if isinstance(parsed, str) and (value[0] in "'\"" or not ("\\" in value or "${" in value)):
         return text  # as it is, or in quotation marks of the user's
-    return f"{key}={quote(_without_interpolation(value))}"
-
-
-def _without_interpolation(text: str) -> str:
-    """Return a text that OmegaConf reads as this one, ${...} in it included."""
-    return re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + r"\${", text)
+    return f"{key}={quote(literal(value))}"
 
 
 def _quote_choices(value: str, sweep: ChoiceSweep, integers: bool) -> str:

@@ -25,11 +25,13 @@ class Ancestor:
         file: of the checkpoint.
         checkpoint: its content.
         run: that it is of; None for a file outside of a run's folder.
+        lasting_name: of the run, where it was found as `last` or `best:<study>`, which may be others later; or None.
     """
 
     file: Path
     checkpoint: Checkpoint
     run: RunFolder | None
+    lasting_name: str | None = None
 
     @property
     def tags(self) -> dict[str, str]:
@@ -70,7 +72,8 @@ def find_ancestor(reference: str, records: Records, config: Config) -> Ancestor:
         if get(config, key) != value:
             remedy = f"its {key} is {value}: {key}={str(value).lower() if isinstance(value, bool) else value}"
             raise ConfigError(KEY, f"a run with {key}={get(config, key)}, as this one has", reference, remedy)
-    return Ancestor(file, checkpoint, run)
+    may_move = not path.is_file() and (reference == "last" or reference.startswith("best:"))
+    return Ancestor(file, checkpoint, run, run.name if run is not None and may_move else None)
 
 
 def _run_of(file: Path) -> RunFolder | None:

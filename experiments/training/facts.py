@@ -10,14 +10,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from experiments import ROOT
+from experiments.cli.config_file import from_yaml
 from experiments.cli.progress import brief, short_names
 from experiments.records.folders import RunFolder, read_json
-from experiments.settings.renamed import rename_sections
 from experiments.settings.schema import FOLLOWS, FREE_KEYS, Config, effective, flatten, in_brief
 from experiments.tracking.experiment import NOTE
 from experiments.training.description import description
@@ -43,17 +39,12 @@ def read_records(folder: RunFolder, key: str = "resume") -> tuple[Config, dict[s
         ConfigError: if a file is missing or damaged.
     """
     try:
-        node = OmegaConf.load(folder.config)
-        if not node:
-            raise ValueError("config.yaml is empty")
-        rename_sections(node)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), node))
-        assert isinstance(config, Config)
+        config = from_yaml(folder.config.read_text(encoding="utf-8"))
         facts = read_json(folder.facts)
         if not {"dataset", "tags"} <= facts.keys():
             raise ValueError("run.json lacks the data set or the tags")
         return config, facts
-    except (OSError, ValueError, KeyError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError) as error:
         remedy = f"in {folder.path}: {first_line(error)}"
         raise ConfigError(key, "a run with undamaged records", folder.name, remedy) from error
 

@@ -12,8 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
+from experiments.cli.config_file import from_yaml, to_yaml
 from experiments.records.folders import RunFolder
 from experiments.tracking.delivered import mark_restored
 from experiments.tracking.transfer import send_file
@@ -68,18 +67,18 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
     except (zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"the uploaded state is damaged: {error}") from error
     files = {file.name: file for file in (run.delivery, run.facts, run.journal)}
-    settings = yaml.safe_load(parts.pop(run.config.name))
+    config = from_yaml(parts.pop(run.config.name).decode())
     if not files.keys() < {Path(name).name for name in parts}:  # these, and a checkpoint
         raise ValueError("the uploaded state is damaged: it lacks a file")
-    settings["data"] |= dict(zip(("source", "path"), data, strict=True))
-    settings["eval"]["extractor_weights"] = extractor_weights
+    config.data.source, config.data.path = data
+    config.eval.extractor_weights = extractor_weights
     for name, part in parts.items():
         base = Path(name).name  # whatever the archive says, it stays in the folder
         file = files.get(base, run.checkpoints.folder / base)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, part)
     mark_restored(run)
-    write_atomically(run.config, yaml.safe_dump(settings, sort_keys=False).encode())
+    write_atomically(run.config, to_yaml(config).encode())
 
 
 def upload(run: RunFolder) -> bool:

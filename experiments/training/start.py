@@ -1,16 +1,15 @@
 """From settings to a run that can start: its images and its folder."""
 
-import dataclasses
 import shlex
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from experiments.cli.config_file import to_yaml
 from experiments.cli.paths import command
 from experiments.cli.progress import counted
 from experiments.cli.stderr import native_stderr_to
@@ -21,6 +20,7 @@ from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.overview import read_run
 from experiments.settings.rules import get, put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
+from experiments.training.ancestor import KEY as INIT_FROM
 from experiments.training.ancestor import find_ancestor, settings_of
 from experiments.training.facts import GROUP, NOT_SETTINGS, group_of, read_records, run_facts
 from gan.arrays import write_atomically
@@ -143,9 +143,13 @@ def new_run(
     # Resolved, as a resume may start in another folder.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _keep_place(config, weights)
+    if ancestor is not None:
+        if ancestor.lasting_name is not None:
+            kept = [each for each in overrides if each.lstrip("+").partition("=")[0] != INIT_FROM]
+            overrides = [*kept, f"{INIT_FROM}={ancestor.lasting_name}"]
+        config.train.init_from = str(ancestor.file)
     facts = run_facts(config, dataset, weights, folder, shlex.join(["python", "experiments/run.py", *overrides]))
     if ancestor is not None:
-        config.train.init_from = str(ancestor.file)
         facts["tags"] |= ancestor.tags
     facts["tags"][GROUP] = group_of(config, facts)
     if member is not None:
@@ -153,7 +157,7 @@ def new_run(
         facts["tags"] |= member.tags
         facts |= {"title": member.title, "parent": member.study.path.relative_to(records.root).as_posix()}
     write_json(folder.facts, facts)
-    _write_config(config, folder)  # last: it makes the folder a run
+    write_atomically(folder.config, to_yaml(config).encode())  # last: it makes the folder a run
     return Run(config, folder, dataset, weights, resumed=False, checkpoint=None)
 
 
@@ -215,7 +219,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
     _keep_place(config, weights)
     if config.note != facts.get("note"):
         write_json(folder.facts, {**facts, "note": config.note})
-    _write_config(config, folder)
+    write_atomically(folder.config, to_yaml(config).encode())
     return Run(config, folder, dataset, weights, resumed=True, checkpoint=checkpoint)
 
 
@@ -298,8 +302,3 @@ def check_same_images(dataset: Dataset, facts: dict[str, Any], key: str) -> None
 def warn(console: Console, message: str) -> None:
     """Print a warning in a frame."""
     console.print(Panel(Text(message), title="warning", style="yellow"), soft_wrap=False)
-
-
-def _write_config(config: Config, folder: RunFolder) -> None:
-    text = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-    write_atomically(folder.config, text.encode())

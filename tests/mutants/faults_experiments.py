@@ -280,7 +280,7 @@ FAULTS = [
     ),
     Fault(
         "former-key-in-records",
-        "experiments/training/facts.py",
+        "experiments/cli/config_file.py",
         "Records of an earlier version cannot be read.",
         "        rename_sections(node)\n",
         "",

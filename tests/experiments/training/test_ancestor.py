@@ -11,7 +11,7 @@ from conftest import NARROW, RunProgram, noise_images
 from rich.console import Console
 
 from experiments.cli.compose import compose_config
-from experiments.records.folders import Records, RunFolder, write_json
+from experiments.records.folders import Records, RunFolder, read_json, write_json
 from experiments.records.journal import all_tags
 from experiments.reports.groups import differing, lineage, read_compared
 from experiments.settings.schema import Config
@@ -56,6 +56,7 @@ def test_a_run_is_found_by_whatever_names_it(config: Config, first: RunFolder) -
         ancestor = find_ancestor(reference, records, config)
         assert (ancestor.file, ancestor.checkpoint.step) == (file.resolve(), 6), reference
         assert ancestor.tags == {"init_from": "first", "init_from.step": "6"}
+        assert ancestor.lasting_name == ("first" if reference in ("last", "best:ships") else None)
     write_json(first.delivery, {"stores": {"here": {"run_id": "ab12"}}})
     assert find_ancestor("first", records, config).tags["init_from.mlflow_run"] == "ab12"
     copied = records.root / "copy.npz"
@@ -151,7 +152,10 @@ def test_the_line_of_descent_is_recorded_and_shown(program: RunProgram, config: 
     pair = [read_compared(first), read_compared(second)]
     assert differing(pair)["train.init_from"] == [None, "first (step 6)"]  # no path of this machine
     third = compose_config([*common, "train.init_from=second", "name=third"])
-    run = new_run(third, None, [], Console(quiet=True))
+    third.train.init_from = "last"
+    run = new_run(third, None, ["train.init_from=last", "train.steps=9"], Console(quiet=True))
+    # Later `last` would be the run itself.
+    assert read_json(run.folder.facts)["command"] == "python experiments/run.py train.steps=9 train.init_from=second"
     assert lineage(read_compared(run.folder)) == "third <- second (step 2) <- first (step 6)"
     assert all_tags(second.journal)["device"].startswith("CPU")
 

@@ -162,7 +162,7 @@ def real_images(run: Compared, path: str | None, records: Records) -> np.ndarray
     if path is not None:
         run.config.data.path = path
     try:
-        dataset = load_data(run.config, records, Console(quiet=True), run.facts)
+        dataset = load_data(run.config, records, Console(quiet=True))
         check_same_images(dataset, run.facts, "data.path")
     except ConfigError as error:
         if path is not None:

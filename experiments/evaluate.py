@@ -69,7 +69,7 @@ def main(args: Evaluation) -> int:
     count = args.num_images or config.eval.final_num_images
     if args.data.path is not None:
         config.data.path = args.data.path
-    dataset = load_data(config, folder.records, console, facts)
+    dataset = load_data(config, folder.records, console)
     check_same_images(dataset, facts, "data.path")
 
     with native_stderr_to(), stage(console, f"scoring {count:,} images"):

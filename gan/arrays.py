@@ -25,13 +25,14 @@ _DECODING = (
 
 def read_npz(file: Path) -> Arrays:
     """Read the arrays of an .npz; nothing is unpickled. Raises OSError, and ValueError for other than plain arrays."""
-    return parse_npz(file.read_bytes())
+    with file.open("rb") as stream:  # not its bytes first, which would be as large as the arrays
+        return parse_npz(stream)
 
 
-def parse_npz(content: bytes) -> Arrays:
-    """Return the arrays in the bytes of an .npz, as `read_npz` does."""
+def parse_npz(stream: BinaryIO) -> Arrays:
+    """Return the arrays in a stream of an .npz, as `read_npz` does."""
     with _decoding("it holds no plain arrays"):
-        stored = np.load(io.BytesIO(content), allow_pickle=False)
+        stored = np.load(stream, allow_pickle=False)
     if isinstance(stored, np.ndarray):
         raise ValueError("it is an .npy; save it with np.savez(images=...)")
     with stored, _decoding("it holds something else than plain arrays, or a damaged one"):

@@ -65,20 +65,6 @@ def prepared(
         return arrays
 
 
-def kept(cache: Path, kind: str, key: str) -> Arrays | None:
-    """Return what `prepared` made of a key before, and make nothing.
-
-    Args:
-        cache: folder of the cache.
-        kind: as `prepared` was called with.
-        key: as `prepared` was called with.
-
-    Returns:
-        The arrays by name; None where they are not there or the file is damaged.
-    """
-    return _kept(_file(cache, kind, key))
-
-
 def _file(cache: Path, kind: str, key: str) -> Path:
     return cache / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 

@@ -6,6 +6,8 @@ import os
 import socket
 from pathlib import Path
 
+from gan.errors import in_one_line
+
 USER_HOME = "GAN_TUNER_KERAS_HOME"  # the user's KERAS_HOME, where a program of ours has put its own in its place
 SILENT_SECONDS = 20.0  # without a byte, after which a download fails: Keras waits for a dead network for ever
 
@@ -66,6 +68,6 @@ def download(origin: str, folder: str, digest: str, *, name: str | None = None, 
         # Not keras.datasets, which knows no other place than the KERAS_HOME that Keras was imported with.
         keras.utils.get_file(name, origin, extract=extract, file_hash=digest, cache_dir=home, cache_subdir=folder)
     except Exception as error:  # Keras raises a plain Exception when a URL cannot be fetched
-        raise DownloadError(" ".join(str(error).split())) from error
+        raise DownloadError(in_one_line(str(error))) from error
     finally:
         socket.setdefaulttimeout(timeout)

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -13,6 +14,11 @@ def without_password(text: str) -> str:
     """Return a text without the passwords of the addresses in it."""
     text = re.sub(r"(://[^/\s:@]*):\S*@", r"\1@", text)
     return re.sub(r"(?i)([?&]password=)[^&\s'\"]*", r"\1", text)
+
+
+def in_one_line(text: str) -> str:
+    """Return the lines of a text as one, with what is within them as it is: a path may hold two spaces in a row."""
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
 class ConfigError(ValueError):
@@ -29,7 +35,7 @@ class ConfigError(ValueError):
         self.key, self.rule, self.value, self.remedy = key, rule, value, remedy
         value_text = repr(value).replace(2 * "\\", "\\")  # a path with backslashes reads as it was typed
         text = f"{key} must be {rule}; got {value_text}" + (f" ({remedy})" if remedy else "")
-        super().__init__(without_password(" ".join(text.split())))
+        super().__init__(without_password(in_one_line(text)))
 
     def __reduce__(self) -> tuple[Any, ...]:  # or it could not come back from another process
         return type(self), (self.key, self.rule, self.value, self.remedy)
@@ -90,9 +96,9 @@ def _remedy(refused: Path) -> str:
         owner, group = place.owner(), place.group()
     except KeyError:  # an id without a name
         owner, group = str(place.stat().st_uid), str(place.stat().st_gid)
-    status = place.stat()
+    status, quoted = place.stat(), shlex.quote(str(place))
     subject = "it" if place == refused else str(place)
     facts = f"{subject} belongs to {owner}, group {group}, mode {stat.filemode(status.st_mode)}"
     if status.st_uid == os.geteuid():
-        return f"{facts}: chmod u+rwX {place}"
-    return f"{facts}: {owner} can open it to the group with chmod -R g+rwX {place}, and keep it so with umask 002"
+        return f"{facts}: chmod u+rwX {quoted}"
+    return f"{facts}: {owner} can open it to the group with chmod -R g+rwX {quoted}, and keep it so with umask 002"

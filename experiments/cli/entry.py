@@ -13,7 +13,7 @@ from experiments.cli.terminal import (
     outlive_terminal,
     tolerate_any_text,
 )
-from gan.errors import ConfigError, explained
+from gan.errors import ConfigError, explained, in_one_line
 
 FINISHED, FAILED, USAGE_ERROR = 0, 1, 2  # exit codes; a signal's is `stopped_by`
 INTERRUPTED = 130
@@ -77,5 +77,5 @@ def _code_of(main: Callable[[list[str]], int], mistakes: tuple[type[Exception], 
 def _say(problem: str, code: int) -> int:
     """Print a problem in one line and return the exit code."""
     with contextlib.suppress(BrokenPipeError):  # as after `2>&1 | head`
-        print("error: " + " ".join(problem.split()), file=sys.stderr)
+        print("error: " + in_one_line(problem), file=sys.stderr)
     return code

@@ -27,7 +27,7 @@ from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
 from gan.data.classes import class_index
 from gan.data.contract import DataWarning
-from gan.data.dataset import Dataset, load_dataset
+from gan.data.dataset import Dataset, composed, load_dataset
 from gan.errors import ConfigError, InputError, check_shares
 from gan.evaluation.weights import KEY, Weights, find_weights
 
@@ -65,24 +65,22 @@ class Membership:
     tags: dict[str, str]
 
 
-def load_data(config: Config, records: Records, console: Console, facts: dict[str, Any] | None = None) -> Dataset:
+def load_data(config: Config, records: Records, console: Console) -> Dataset:
     """Load the images of a run, and print what the user should know about them.
 
     Args:
         config: the run's settings.
         records: whose cache keeps decoded images.
         console: where progress and warnings are printed.
-        facts: of a run that was trained before, to get the very pixels that it was trained on; None for a new run.
 
     Raises:
         ConfigError: if the images cannot be used.
     """
-    trained_on = facts["dataset"].get("sha256") if facts is not None else None
     with warnings.catch_warnings(record=True) as caught, native_stderr_to():
         warnings.simplefilter("always", DataWarning)
         data = config.data
         with counted(console, "reading images") as progress:
-            dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress, trained_on)
+            dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress)
     for warning in caught:
         if issubclass(warning.category, DataWarning):
             warn(console, str(warning.message))
@@ -213,7 +211,7 @@ def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console
             f"the checkpoint of step {checkpoint.step} in {folder.checkpoints.folder} does not fit the run's"
             f" config.yaml: {why}"
         )
-    dataset = load_data(config, folder.records, console, facts)
+    dataset = load_data(config, folder.records, console)
     check_same_images(dataset, facts, "resume")
     config.data.source, config.data.path = dataset.source, dataset.path
     _keep_place(config, weights)
@@ -250,7 +248,8 @@ def _misfit(checkpoint: Checkpoint, config: Config, weights: Weights) -> str:
 def _recorded_class(class_id: int | str, config: Config) -> int | str:
     """Return a class as the records of a run have it: a sub-folder by its name, all others by index."""
     if config.data.source == "folder" and isinstance(config.data.class_id, str):
-        return str(class_id)
+        named = str(class_id)
+        return config.data.class_id if composed(named) == composed(config.data.class_id) else named
     index = class_index(class_id)
     return "all" if index is None else index
 

@@ -39,9 +39,16 @@ def read(path: Path, cache: Path) -> Arrays:
 def of_keras(cache: Path) -> str:
     """Return the place of CIFAR-10 in Keras' cache; if it is not there, Keras downloads it.
 
-    One process at a time, so that none looks while another unpacks. Raises DownloadError.
+    One process at a time, so that none looks while another unpacks.
+
+    Args:
+        cache: where the lock of the download lies if Keras' own folder cannot be written.
+
+    Raises:
+        DownloadError: if it cannot be downloaded.
     """
-    with locked(cache / "download"):
+    home = keras_homes()[-1]  # that of processes with other records, too
+    with locked((home if os.access(home, os.W_OK) else cache) / "download"):
         if place := _keras_cache():
             return place
         download(ORIGIN, "datasets", ARCHIVE_SHA256, name=KEPT_AS, extract=True)

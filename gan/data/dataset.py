@@ -7,6 +7,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import unicodedata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,6 @@ def load_dataset(
     class_id: int | str,
     cache: Path,
     progress: Progress = lambda done, total: None,
-    trained_on: str | None = None,
 ) -> Dataset:
     """Load the images of a source, in the class asked for.
 
@@ -76,8 +76,6 @@ def load_dataset(
         class_id: a class by index, by its name in CIFAR-10 or by a sub-folder's name; `all` for all images.
         cache: folder for what is decoded.
         progress: called with the number of images decoded and the number of all images, while a folder is decoded.
-        trained_on: the `sha256` of a run's images, which an earlier version may have read from a folder in
-            another way. If the cache still has those images, they are returned.
 
     Returns:
         The images, at least `MIN_IMAGES` of them to train on, with their labels where the source has them.
@@ -90,25 +88,11 @@ def load_dataset(
     """
     check_name("data.source", source, SOURCES)
     try:
-        if trained_on is not None and (earlier := _earlier(source, path, cache, trained_on)) is not None:
-            return earlier
         return _load(source, path, class_id, cache, progress)
     except PermissionError as error:
         if path is None or not Path(str(error.filename)).is_relative_to(os.path.expanduser(path)):
             raise  # of the cache, say
         raise DataError("data.path", "readable", error.filename, error.strerror or "") from error
-
-
-def _earlier(source: str, path: str | None, cache: Path, trained_on: str) -> Dataset | None:
-    """Return the images that an earlier version read from a folder, if the run was trained on them."""
-    if source not in ("auto", "folder") or path is None or not (place := Path(os.path.expanduser(path))).is_dir():
-        return None
-    arrays = folder.read_earlier(place, cache)
-    if arrays is None or pixel_hash(arrays["train_images"]) != trained_on:
-        return None
-    train, test = arrays["train_images"], arrays["test_images"]
-    description = f"folder {path}, no labels, {len(train):,} images"
-    return Dataset("folder", str(place.resolve()), "all", description, train, test)
 
 
 def _load(source: str, path: str | None, class_id: int | str, cache: Path, progress: Progress) -> Dataset:
@@ -180,14 +164,25 @@ def _choose_folder(source: str, name: str, class_id: int | str, folders: list[st
     if source == "auto" and class_id == SHIP:  # the default, as above
         return "all", None
     _check_number(name, class_id, folders)
-    if str(class_id) in folders:
-        index = folders.index(str(class_id))
+    if (named := _named(str(class_id), folders)) is not None:
+        index = folders.index(named)
     elif isinstance(class_id, int) and class_id < len(folders):
         index = class_id
     else:
         rule = f"all or a sub-folder of {name}: {_listed(folders)}"
         raise DataError("data.class_id", rule, class_id, nearest(str(class_id), folders))
     return (folders[index] if folders[index] != "all" else index), index
+
+
+def _named(name: str, folders: list[str]) -> str | None:
+    """Return the sub-folder of a name, on disk perhaps with accents as letters of their own, as macOS has them."""
+    alike = [folder for folder in folders if composed(folder) == composed(name)]
+    return name if name in alike else alike[0] if alike else None
+
+
+def composed(name: str) -> str:
+    """Return a name in which a letter and its accent are one character."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _check_number(name: str, class_id: int | str, folders: list[str]) -> None:
@@ -304,9 +299,10 @@ def _where(source: str, path: str | None, cache: Path) -> tuple[str, str | None]
 
 def _kind(path: str) -> str:
     """Return the source that `auto` takes a path for, by its name and content."""
-    if path.endswith(".npz"):
+    name = path.lower()
+    if name.endswith(".npz"):
         return "npz"
-    if path.endswith((".tar.gz", ".tgz")) or cifar10.batches_folder(Path(path)) is not None:
+    if name.endswith((".tar.gz", ".tgz")) or cifar10.batches_folder(Path(path)) is not None:
         return "cifar10"
     if Path(path).is_dir():
         below = [each for each in sorted(Path(path).glob("*/")) if cifar10.batches_folder(each) is not None]

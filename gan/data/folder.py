@@ -1,7 +1,6 @@
 """A folder of images of any kind: everything that Pillow reads, in it and in the folders in it."""
 
 import contextlib
-import os
 import struct
 import warnings
 import zlib
@@ -13,10 +12,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gan.arrays import Arrays
-from gan.cache import fingerprint, kept, prepared
+from gan.cache import fingerprint, prepared
 from gan.data import depth
 from gan.data.contract import MIN_IMAGES, SIZE, DataError, DataWarning
 from gan.data.listing import Listing, list_images, remedies
+from gan.errors import in_one_line
 
 VERSION = 6  # of how images are read; another one reads them anew
 DRAFT = 8 * SIZE  # pixels that a JPEG is decoded to at least: many more than are kept
@@ -70,14 +70,6 @@ def read(path: Path, cache: Path, progress: Progress, check_names: CheckNames) -
     return arrays | _labels(path, sorted(set(files) - set(unreadable)), names)
 
 
-def read_earlier(path: Path, cache: Path) -> Arrays | None:
-    """Return what version 1 read of a folder, if it is still cached: old runs resume with the same pixels."""
-    extensions = set(Image.registered_extensions())
-    # Path.is_file would raise below a folder that may not be entered.
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in extensions and os.path.isfile(f))
-    return kept(cache, "data", fingerprint(files))
-
-
 def _beside(listing: Listing) -> str:
     """Say what a folder with too few images holds beside them."""
     beside = [remedies(listing.foreign)] if listing.foreign else []
@@ -95,7 +87,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "damaged or of no format that can be read"
     text = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
-    return " ".join(text.split())[:MOST_REASON]
+    return in_one_line(text)[:MOST_REASON]
 
 
 def _warn_of_left_out(path: Path, listing: Listing, unreadable: list[Path], why: str) -> None:

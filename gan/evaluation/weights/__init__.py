@@ -4,6 +4,7 @@ Nothing here needs TensorFlow but the download, which is Keras' own.
 """
 
 import hashlib
+import io
 import itertools
 import os
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ def _parse_cifar_cnn(content: bytes, file: Path, key: str) -> Arrays:
     """Return the arrays of `gan.evaluation.extractors.ConvFeatures`. Raises InputError for another file."""
     rule = "weights made by experiments/train_features.py"
     try:
-        arrays = parse_npz(content)
+        arrays = parse_npz(io.BytesIO(content))
     except ValueError as error:
         raise InputError(key, rule, str(file), str(error)) from error
     for name, shape in _shapes().items():

@@ -267,6 +267,24 @@ def test_without_network_auto_warns_and_cifar10_refuses(cache: Path, monkeypatch
         load_dataset("cifar10", None, 8, cache)
 
 
+@pytest.mark.parametrize("may_write", [True, False])
+def test_one_process_downloads_whatever_its_records(
+    may_write: bool, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock lies beside what it protects, if that place can be written."""
+
+    def download(*_: object, **__: object) -> None:
+        with pytest.raises(Timeout):
+            FileLock((tmp_path if may_write else cache) / "download.lock", timeout=0).acquire()
+        raise DownloadError("no network")
+
+    monkeypatch.setattr(cifar10, "download", download)
+    monkeypatch.setattr(cifar10, "keras_homes", lambda: [tmp_path])
+    monkeypatch.setattr(os, "access", lambda path, mode: may_write)
+    with pytest.raises(DownloadError):
+        cifar10.of_keras(cache)
+
+
 def test_the_built_in_drawings_are_never_sold_as_cats(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(cache: Path) -> str:
         raise DownloadError("no network")
@@ -297,6 +315,8 @@ def test_npz_with_and_without_labels(tmp_path: Path, cache: Path) -> None:
     assert (len(of_all.train), of_all.class_id) == (100, "all")
     np.savez(tmp_path / "b.npz", images=images)
     assert len(load_dataset("auto", str(tmp_path / "b.npz"), 8, cache).train) == 100
+    (tmp_path / "b.npz").rename(tmp_path / "B.NPZ")
+    assert load_dataset("auto", str(tmp_path / "B.NPZ"), 8, cache).source == "npz"
 
 
 def test_npz_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:

@@ -268,6 +268,16 @@ def test_all_sub_folders_and_what_lies_beside_them(classes: Path) -> None:
     assert load(classes, "two words", source="auto").class_id == "two words"
 
 
+def test_a_sub_folder_is_found_however_its_accents_are_written(tmp_path: Path) -> None:
+    """As macOS keeps names: a letter, then its accent. A keyboard gives one character."""
+    apart, whole = "Mo\u0308we", "M\u00f6we"
+    fill(tmp_path / "birds" / apart, noise_images(1)[0])
+    assert load(tmp_path / "birds", whole).class_id == apart
+    fill(tmp_path / "birds" / whole, noise_images(1, seed=1)[0], count=41)
+    for name, count in ((apart, 40), (whole, 41)):  # both are there: each by its own name
+        assert len(load(tmp_path / "birds", name).train) == count
+
+
 def test_a_class_that_is_not_there_is_one_line(classes: Path, tmp_path: Path) -> None:
     for wrong, source in (("shipp", "folder"), ("shipp", "auto"), ("empty", "folder"), (4, "folder")):
         with pytest.raises(
@@ -413,7 +423,7 @@ def test_a_folder_that_may_be_listed_but_not_entered_is_left_out(
         dataset = load(image_folder, source="auto")
     assert len(dataset.train) == 42
     with pytest.warns(DataWarning, match="may not be entered"):
-        again = load_dataset("auto", str(image_folder), "all", image_folder.parent / "other", trained_on=dataset.sha256)
+        again = load_dataset("auto", str(image_folder), "all", image_folder.parent / "other")
     np.testing.assert_array_equal(again.train, dataset.train)
 
 

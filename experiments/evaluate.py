@@ -28,6 +28,7 @@ from experiments.tracking.address import fix_tracking_uri
 from experiments.tracking.sync import deliver
 from experiments.training.description import NOISE_BASELINE, REAL_BASELINE
 from experiments.training.facts import read_records
+from experiments.training.generator import find_checkpoint, load_generator
 from experiments.training.start import check_same_images, find_extractor, load_data
 from gan import metric_names
 from gan.checkpoint import Checkpoint
@@ -36,7 +37,6 @@ from gan.evaluation.weights import EXTRACTORS, Weights
 
 if TYPE_CHECKING:
     from gan.evaluation.scorer import Scorer
-from experiments.training.generator import find_checkpoint, load_generator
 
 
 @dataclass

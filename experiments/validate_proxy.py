@@ -30,7 +30,7 @@ from experiments.training.facts import code_tags
 from experiments.training.start import find_extractor
 from gan.data.classes import CIFAR10_CLASSES
 from gan.data.dataset import Dataset, load_dataset
-from gan.errors import ConfigError, nearest
+from gan.errors import ConfigError, check_name
 from gan.evaluation.weights import FOLDER, Weights
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def main(args: Validation) -> int:
     if args.steps % args.checkpoints:
         raise ConfigError("checkpoints", f"a divisor of steps={args.steps}", args.checkpoints)
     for name in args.classes:
-        if name not in CIFAR10_CLASSES:
-            rule = f"one or more of {', '.join(CIFAR10_CLASSES)}"
-            raise ConfigError("classes", rule, name, nearest(name, CIFAR10_CLASSES))
+        check_name("classes", name, CIFAR10_CLASSES)
     if len(set(args.classes)) < max(len(args.classes), 1):
         raise ConfigError("classes", "one or more classes, each once", args.classes)
     records = Records(Records.at(args.records.root).root / "validation")

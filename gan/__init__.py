@@ -69,6 +69,10 @@ elif (_backend := sys.modules["keras"].config.backend()) != "tensorflow":
     )
 
 
+def __dir__() -> list[str]:
+    return __all__  # those that nobody has asked for yet, too
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -111,8 +111,8 @@ def counted(console: Console, words: str) -> Iterator[Callable[[int, int], None]
         now = time.monotonic()
         if not is_live(console) and now - last >= PLAIN_SECONDS:
             last = now
-            left = (now - begin) * (total - done) / done / 60
-            line = f"now      {words}: {done:,} of {total:,}, {left:.0f} min left"
+            left = duration((now - begin) * (total - done) / done)
+            line = f"now      {words}: {done:,} of {total:,}, {left} left"
             say(console, line)
         elif is_live(console) and now - begin >= 1:
             bar.start()

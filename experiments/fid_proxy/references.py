@@ -12,6 +12,7 @@ from gan.arrays import Arrays
 from gan.cache import prepared
 from gan.data.dataset import pixel_hash
 from gan.evaluation.classifier import train_classifier
+from gan.evaluation.extractors import compiled, in_batches
 from gan.evaluation.weights import digest
 from gan.images import scale
 from gan.randomness import derive
@@ -27,13 +28,10 @@ class PooledFeatures:
     def __init__(self, id: str, model: keras.Model) -> None:
         self.id = id
         pooled = keras.Model(model.input, model.get_layer("means").output)
-        self._compiled = tf.function(
-            lambda images: pooled(scale(images), training=False),
-            input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8)],
-        )
+        self._compiled = compiled(lambda images: pooled(scale(images), training=False))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._compiled(images[k : k + BATCH]).numpy() for k in range(0, len(images), BATCH)])
+        return in_batches(self._compiled, images, BATCH)
 
 
 def reference_network(

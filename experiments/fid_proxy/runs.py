@@ -31,7 +31,6 @@ RUNS = {
     ],
 }
 AT_ONCE = 2  # runs side by side, each with its part of the cores
-THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 PROGRAM = ROOT / "experiments" / "run.py"
 
 
@@ -51,7 +50,7 @@ def train_all(records: Records, datasets: dict[str, Dataset], steps: int, every:
         ConfigError: for a run that cannot be trained.
     """
     common = [
-        f"records.root={records.root}", f"train.steps={steps}",
+        f"records.root={records.root}", f"train.steps={steps}", f"train.threads={max(available_cores() // AT_ONCE, 1)}",
         f"train.checkpoint_every_steps={every}", "train.keep_checkpoints=1000000", "eval.every_steps=1000000",
     ]  # fmt: skip
     folders = {of: [RunFolder(records.runs / _run_name(of, name)) for name in RUNS] for of in datasets}
@@ -79,8 +78,7 @@ def _run_name(of: str, name: str) -> str:
 
 
 def _train(folder: RunFolder, begin_or_resume: list[str], common: list[str]) -> None:
-    threads = str(max(available_cores() // AT_ONCE, 1))
-    environment = {**os.environ, **dict.fromkeys(THREADS, threads)}
+    environment = dict(os.environ)
     environment.pop("MLFLOW_TRACKING_URI", None)  # they are nobody's experiments
     with open(_log(folder), "a", encoding="utf-8") as log:
         arguments = [*begin_or_resume, *common]

@@ -36,7 +36,7 @@ from gan.errors import ConfigError, nearest
 from gan.evaluation.weights import EXTRACTORS
 
 AUTO, FULL, HALF = "auto", "float32", "mixed_bfloat16"  # of train.precision
-AUGMENTATIONS = tuple(
+AUGMENT_CHOICES = tuple(
     "+".join(kinds)
     for count in (1, 2, 3)
     for kinds in itertools.combinations(("color", "translation", "cutout"), count)
@@ -161,7 +161,7 @@ class TrainConfig:
         0.0, "weight of the change of logits when images are moved and mirrored; 0 for none", Interval(0)
     )
     augment: str = setting(
-        "none", "differentiable augmentation of all that the discriminator sees", Choice(("none", *AUGMENTATIONS))
+        "none", "differentiable augmentation of all that the discriminator sees", Choice(("none", *AUGMENT_CHOICES))
     )
     augment_target: float = setting(
         0.0,

@@ -60,10 +60,10 @@ class LayerMeans:
 
     def __init__(self, id: str, weights: Mapping[str, np.ndarray]) -> None:
         self.id = id
-        self._compiled = _compiled(_means_of(weights))
+        self._compiled = compiled(_means_of(weights))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return _in_batches(self._compiled, images, CONV_BATCH)
+        return in_batches(self._compiled, images, CONV_BATCH)
 
 
 class InceptionFeatures:
@@ -87,10 +87,10 @@ class InceptionFeatures:
         def forward(images: tf.Tensor) -> tf.Tensor:
             return network(tf.image.resize(scale(images), (INCEPTION_SIZE, INCEPTION_SIZE)), training=False)
 
-        self._compiled = _compiled(forward)
+        self._compiled = compiled(forward)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return _in_batches(self._compiled, images, INCEPTION_BATCH)
+        return in_batches(self._compiled, images, INCEPTION_BATCH)
 
 
 def _means_of(weights: Mapping[str, np.ndarray]) -> Forward:
@@ -114,13 +114,15 @@ def _constant(array: np.ndarray) -> tf.Tensor:
     return tf.constant(array.astype(np.float32))
 
 
-def _compiled(forward: Forward) -> Forward:
+def compiled(forward: Forward) -> Forward:
+    """Return a function of (B, 32, 32, 3) uint8 images, compiled once for all B."""
     function: Forward = tf.function(
         forward, input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.uint8)], autograph=False
     )
     return function
 
 
-def _in_batches(forward: Forward, images: np.ndarray, size: int) -> np.ndarray:
+def in_batches(forward: Forward, images: np.ndarray, size: int) -> np.ndarray:
+    """Return the features (N, K) of (N, 32, 32, 3) uint8 images, computed `size` at a time."""
     check_images(images)
     return np.concatenate([forward(images[k : k + size]).numpy() for k in range(0, len(images), size)])

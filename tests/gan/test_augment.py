@@ -18,8 +18,8 @@ def noise(count: int = 8) -> np.ndarray:
 
 
 def test_the_words_of_the_setting_are_those_of_the_table() -> None:
-    assert {kind for word in schema.AUGMENTATIONS for kind in word.split("+")} == AUGMENTATIONS.keys()
-    assert len(set(schema.AUGMENTATIONS)) == 2 ** len(AUGMENTATIONS) - 1
+    assert {kind for word in schema.AUGMENT_CHOICES for kind in word.split("+")} == AUGMENTATIONS.keys()
+    assert len(set(schema.AUGMENT_CHOICES)) == 2 ** len(AUGMENTATIONS) - 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

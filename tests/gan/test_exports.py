@@ -15,6 +15,7 @@ def test_each_name_is_there_and_declared_for_type_checkers() -> None:
     (block,) = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     declared = [alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     assert sorted(declared) == sorted(gan.__all__) == sorted(gan._MODULES)
+    assert set(gan.__all__) <= set(dir(gan))  # as a notebook completes
     for name in gan.__all__:
         assert getattr(gan, name).__name__ == name
     with pytest.raises(AttributeError, match="'gan' has no attribute 'Updat'"):

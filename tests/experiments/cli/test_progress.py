@@ -76,8 +76,8 @@ def test_what_takes_long_is_counted_and_what_does_not_is_silent(
         assert "10/1000" in out.getvalue()
     else:
         assert out.getvalue().splitlines() == [
-            f"now      reading images: {done} of 1,000, {left} min left"
-            for done, left in ((2, 665), (4, 664), (6, 663), (8, 661), (10, 660))
+            f"now      reading images: {done} of 1,000, {left} h left"
+            for done, left in ((2, 11.1), (4, 11.1), (6, 11.0), (8, 11.0), (10, 11.0))
         ]
 
 

@@ -73,7 +73,7 @@ def main() -> None:
         if config.model.dropout == 0.36:
             say(Ended(RunStatus.FAILED, step, "there are no images", FailureKind.INPUTS))
             return
-        if config.model.dropout == 0.45:
+        if config.model.dropout == 0.45 or (config.model.dropout == 0.46 and begun["attempts"] == 1):
             say(Ended(RunStatus.FAILED, step, "out of memory", FailureKind.OUT_OF_MEMORY))
             return
     else:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -269,6 +270,11 @@ def _records(file: Path) -> Iterator[Record]:
     """Yield all records of a journal; none where a run has written none yet."""
     if file.exists():
         yield from (record for record, _ in read(file, 0))
+
+
+def times(file: Path) -> list[datetime]:
+    """Return when records were written, by this host's clock."""
+    return [datetime.fromtimestamp(record.time / 1000) for record in _records(file)]
 
 
 def ends_at(file: Path, offset: int) -> bool:

@@ -1,7 +1,7 @@
 """One run in MLflow, to which the records of a journal are written one by one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -69,12 +69,18 @@ class RunWriter:
             case Winner(time, name, alias, note):
                 register_version(client, run_id, self.experiment_id, name, alias, printable(note), time)
             case Tags(tags=tags):
-                for key, value in printable(tags).items():
-                    client.set_tag(run_id, key, self._description(value) if key == NOTE else value)
+                self._tags(tags)
             case Status(status=RunStatus.RUNNING):
                 client.update_run(run_id, RunStatus.RUNNING.value)
             case Status(time, status):
                 client.set_terminated(run_id, self._in_mlflow(status), time)
+
+    def _tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        values = {key: self._description(v) if key == NOTE else v for key, v in printable(tags).items()}
+        # In one request: each is a transaction, of some 40 ms in SQLite.
+        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in values.items()])
 
     def _in_mlflow(self, status: RunStatus) -> str:
         """Return MLflow's word for the end of a run: a trial that may be promoted waits, and was not killed."""

@@ -80,6 +80,8 @@ def reason(error: Exception, records: Records, uri: str = "") -> str:
         return f"its tables are of another version of MLflow; after a backup: mlflow db upgrade {in_shell(uri)}"
     if system := re.search(r"\[Errno -?\d+\] [\w ]+", str(error)):
         return f"{system[0]} at {public(uri)}"
+    if re.search(r"timed? ?out", str(error), re.IGNORECASE):
+        return f"no answer in time from {public(uri)}"
     words = re.search(r"^\((?:\w+\.)+\w+\) (.+)", str(error), re.MULTILINE)
     file = records.database
     if uri == database_uri(records) and file.exists() and not os.access(file, os.W_OK):

@@ -135,8 +135,10 @@ def _train(
     with contextlib.suppress(OSError):  # records that cannot be read were the failure itself
         tags[NOTE] = _description(run, outcome)
     _close(journal, outcome.status, tags)
+    # A search delivers at its end what a trial could not; the next one does not wait for a server that is gone.
+    is_brief = outcome.status == RunStatus.KILLED or (not final and feeder.problem is not None)
     with stage(console, "bringing MLflow up to date"):
-        delivered = feeder.finish(STOPPED_SECONDS if outcome.status == RunStatus.KILLED else DELIVERY_SECONDS)
+        delivered = feeder.finish(STOPPED_SECONDS if is_brief else DELIVERY_SECONDS)
     return outcome, feeder, delivered
 
 

@@ -93,6 +93,7 @@ class _Confirmation:
         self._lock = threading.Lock()  # of what runs
         self._events: queue.Queue[TrainingChanged] = queue.Queue()
         self._fatal: list[str] = []  # why every training would fail
+        self._at_a_time = at_a_time(plan)
         self._unscored: dict[str, str] = {}  # by run: why it has no score, though its settings did not fail
 
     def run(self, candidates: Sequence[Candidate]) -> None:
@@ -100,9 +101,11 @@ class _Confirmation:
         most = self._plan.search.confirm.seeds
         for count in range(1, most + 1):
             seed = self._plan.config.seed + count
-            left = self._train_all([baseline, *racing], seed, at_a_time(self._plan))
+            left = self._train_all([baseline, *racing], seed, self._at_a_time)
             if left:  # beside others there may have been too little memory
                 self._train_all(left, seed, 1)
+                if not all(self._is_open(candidate, seed) for candidate in left):  # there was
+                    self._at_a_time = 1
             for candidate in (baseline, *racing):
                 self._add_result(candidate, seed)
             is_over, words = after_seed(baseline, racing, len(candidates) - 1, most)

@@ -35,8 +35,9 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
              "marker": {"color": colour, "symbol": "diamond", "size": 13}}
         )  # fmt: skip
         difference, baseline = candidate.difference, candidates[0]
-        if difference is not None and difference.has_interval and baseline.scores:
-            # Beside its own mean: where the interval ends left of the baseline's mean, it is better.
+        if difference is not None and difference.has_interval and len(candidate.scores) == len(baseline.scores):
+            # Where the interval ends left of the baseline's mean, it is better. One that left before has another mean
+            # of the baseline to be compared with.
             data.append(
                 {"type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip", "y": [name] * 2,
                  "x": [baseline.mean + difference.low, baseline.mean + difference.high],
@@ -54,7 +55,8 @@ def race_chart(candidates: Sequence[Candidate]) -> Chart | None:
     }  # fmt: skip
     words = (
         "Circles: fresh seeds; diamonds: their means. Bars: the 95 % interval of the difference from the baseline, whose "
-        "mean is the dashed line. A bar that lies left of it shows that a trial is better."
+        "mean is the dashed line; none for a trial that left the race before. A bar that lies left of the line shows that "
+        "a trial is better."
     )
     return Chart("race", {"data": data, "layout": layout}, words)
 

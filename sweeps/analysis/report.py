@@ -83,7 +83,7 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
 def settings_of(plan: Plan, params: Mapping[str, Value]) -> list[str]:
     """Return what run.py takes to train with some settings of the space, or with none the baseline's.
 
-    The length is the preset's, unless the search was told another.
+    The length is the preset's.
     """
     fixed = [override for override in plan.fixed_overrides if not override.startswith("eval.")]
     return [*fixed, *as_overrides(params)]
@@ -124,9 +124,10 @@ def _csv(plan: Plan, trials: Sequence[FrozenTrial], every: Sequence[FrozenTrial]
     """
     seconds: dict[int, float] = {}
     for attempt in every:
-        if attempt.duration is not None:
+        begin, end = attempt.datetime_start, attempts.ended_at(plan, attempt)
+        if begin is not None and end is not None:
             origin = attempts.origin(attempt)
-            seconds[origin] = seconds.get(origin, 0.0) + attempt.duration.total_seconds()
+            seconds[origin] = seconds.get(origin, 0.0) + (end - begin).total_seconds()
     keys = [dimension.key for dimension in plan.space]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

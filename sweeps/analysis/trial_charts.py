@@ -50,7 +50,7 @@ def trial_charts(plan: Plan, every: Sequence[FrozenTrial]) -> list[Chart]:
     """
     trials = [trial for trial in attempts.counted(every) if attempts.ORIGIN in trial.user_attrs]
     groups = by_state(plan, trials)
-    charts = [_history(plan, groups), _curves(plan, trials, groups), _suggested(trials), _timeline(every)]
+    charts = [_history(plan, groups), _curves(plan, trials, groups), _suggested(trials), _timeline(plan, every)]
     return [chart for chart in charts if chart is not None]
 
 
@@ -221,7 +221,7 @@ def _suggested(trials: Sequence[FrozenTrial]) -> Chart | None:
     return Chart("what suggested the trials", {"data": data, "layout": layout}, words)
 
 
-def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
+def _timeline(plan: Plan, every: Sequence[FrozenTrial]) -> Chart | None:
     """Return which worker trained which trial when, all attempts."""
     now = datetime.datetime.now()
     ran = [t for t in every if attempts.WORKER in t.user_attrs and t.datetime_start]
@@ -229,7 +229,7 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
         return None
     workers = sorted({str(trial.user_attrs[attempts.WORKER]) for trial in ran})
     names = {worker: f"worker {k}" for k, worker in enumerate(workers, 1)}
-    spans = {t.number: _span(t, now) for t in ran}
+    spans = {t.number: _span(plan, t, now) for t in ran}
     whole = max(end for _, end in spans.values()) - min(begin for begin, _ in spans.values())
     every_so_often = max(whole / POINTED_AT, datetime.timedelta(seconds=0.1))
     data: list[dict[str, Any]] = []
@@ -266,11 +266,11 @@ def _timeline(every: Sequence[FrozenTrial]) -> Chart | None:
     return Chart("workers", {"data": data, "layout": layout}, "Who trained which trial when. Gaps are waits or stops.")
 
 
-def _span(trial: FrozenTrial, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
+def _span(plan: Plan, trial: FrozenTrial, now: datetime.datetime) -> tuple[datetime.datetime, datetime.datetime]:
     """Return when a trial began and ended; the clock of the host that ended it may be behind."""
     begin = trial.datetime_start
     assert begin is not None
-    return begin, max(begin, trial.datetime_complete or now)
+    return begin, max(begin, attempts.ended_at(plan, trial) or now)
 
 
 def _name(plan: Plan, state: str) -> str:

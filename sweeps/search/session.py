@@ -26,7 +26,7 @@ from experiments.reports.index import refresh
 from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
-from experiments.tracking.sync import deliver
+from experiments.tracking.sync import deliver, why_unreachable
 from experiments.training.description import description
 from experiments.training.facts import run_facts, settings
 from gan.data.dataset import Dataset
@@ -45,6 +45,7 @@ from sweeps.workers.protocol import CannotGoOn
 from sweeps.workers.supervisor import Supervisor
 
 DELIVERY_SECONDS = 120.0  # how long a finished search waits for MLflow
+NAMED = 3  # runs that MLflow lacks, in one line
 BEST_SCORE = "search/best_score"  # of the trials so far, at the number of those completed
 
 
@@ -105,11 +106,11 @@ class SearchSession:
             say(self.console, "stopped")
         problem = feeder.problem
         if delivered and status == RunStatus.FINISHED:  # a trial cannot be delivered before its study is
-            quiet = Console(quiet=True)
             runs = self._trial_runs() + ([self.registered] if self.registered is not None else [])
             with stage(self.console, "bringing MLflow up to date"):
-                behind = [run.name for run in runs if not deliver(run, quiet)]
-            delivered, problem = not behind, ", ".join(behind)
+                behind = self._not_delivered(runs)
+            more = len(behind) - NAMED
+            delivered, problem = not behind, ", ".join([*behind[:NAMED], *([f"{more} more runs"] if more > 0 else [])])
         if not delivered:
             self._say(f"MLflow is behind ({problem}); nothing is lost, deliver the records with")
             say(self.console, "         python experiments/sync.py all")
@@ -120,6 +121,21 @@ class SearchSession:
             refresh(self.plan.records, self.console)
         if status == RunStatus.KILLED:
             say_next(self.console, resume_command(self.plan))
+
+    def _not_delivered(self, runs: list[RunFolder]) -> list[str]:
+        """Deliver runs, and name those that MLflow lacks something of.
+
+        After a server that does not answer, or the user's interrupt, those are all that are left.
+        """
+        behind: list[str] = []
+        for place, run in enumerate(runs):
+            if self.should_stop():
+                return behind + [each.name for each in runs[place:]]
+            if not deliver(run, Console(quiet=True)):
+                behind.append(run.name)
+                if why_unreachable(self.plan.records):
+                    return behind + [each.name for each in runs[place + 1 :]]
+        return behind
 
     def _search(self) -> RunStatus:
         """Return MLflow's word for how it ended."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from experiments.records import journal
 from experiments.records.folders import RunFolder
 from gan import metric_names
+from gan.errors import ConfigError
 from sweeps.spec.plan import Plan
 from sweeps.study.optuna_log import experimental
 from sweeps.study.states import State
@@ -200,6 +202,25 @@ def _is_gone(trial: FrozenTrial, alone: bool) -> bool:
     if where != host():
         return alone  # from before this host was restarted
     return start != start_of(int(str(trial.user_attrs[WORKER]).rpartition(":")[2]))
+
+
+def ended_at(plan: Plan, trial: FrozenTrial) -> datetime | None:
+    """Return when an attempt ended; None for one that runs.
+
+    That a worker died may be noticed a night later: such an attempt ended with its last record, where they are here.
+    """
+    begin, end, file = trial.datetime_start, trial.datetime_complete, run_of(plan, trial).journal
+    if (
+        trial.state != TrialState.FAIL
+        or OUTCOME in trial.user_attrs
+        or begin is None
+        or end is None
+        or not file.exists()
+    ):
+        return end
+    with contextlib.suppress(ConfigError):  # a damaged journal says nothing of it
+        return max((time for time in journal.times(file) if begin <= time <= end), default=begin)
+    return end
 
 
 def start_of(pid: int) -> str:

@@ -98,7 +98,10 @@ class CurrentSpaceSampler(BaseSampler):
         self._convert = not isinstance(sampler, CmaEsSampler)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._sampler.infer_relative_search_space(self._view(study), trial)
+        space = self._sampler.infer_relative_search_space(self._view(study), trial)
+        if isinstance(self._sampler, GPSampler):  # it needs a value of every trial, those of earlier studies too
+            return {key: space[key] for key in space if not self._dimensions[key].conditions}
+        return space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -8,6 +8,7 @@ from typing import Protocol
 import optuna
 from optuna.trial import Trial
 
+from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.status import FailureKind, RunStatus
 from gan import metric_names
@@ -102,8 +103,10 @@ class Objective:
             optuna.TrialPruned: if it is paused at its rung, fell behind, or early stopping ended it.
             TrialFailed: if it failed or was interrupted.
         """
-        for step, score in zip(*attempts.scores_of(self._run), strict=True):  # of an attempt before this one
+        curves = journal.curves(self._run.journal)  # of an attempt before this one
+        for step, score in zip(*curves.get(metric_names.FID_PROXY, ([], [])), strict=True):
             self._report(step, score)
+        self._early_stopping.replay(curves)
         process = self._worker.start(self._job, self._worker.plan.folder.path / "logs" / f"{self._job.title}.log")
         ended: Ended | None = None
         try:
@@ -178,12 +181,14 @@ class Objective:
             self._worker.listener(TrialEnded(number, State.PAUSED, reason, self._last_value))
             raise optuna.TrialPruned(reason)
         if ended is not None and ended.status == RunStatus.FAILED and not ended.would_end_all:
-            trial.set_user_attr(attempts.OUTCOME, ended.failure)
+            if ended.failure_kind == FailureKind.OUT_OF_MEMORY:  # those beside it may have had the memory
+                trial.set_user_attr(f"{attempts.KILLED}{number}", ended.failure)
+                self._worker.make_room()
+            else:
+                trial.set_user_attr(attempts.OUTCOME, ended.failure)
             if ended.failure_kind == FailureKind.DIVERGED:
                 trial.set_user_attr(attempts.HOPELESS, True)
             self._worker.listener(TrialEnded(number, State.FAIL, ended.failure))
-            if ended.failure_kind == FailureKind.OUT_OF_MEMORY:
-                self._worker.make_room()
             raise TrialFailed(ended.failure)
         reason = ended.failure if ended is not None and ended.failure else "interrupted"
         state = State.STOPPED

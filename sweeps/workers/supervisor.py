@@ -37,7 +37,7 @@ class Supervisor:
         self._plan, self._study, self._on_event = plan, study, on_event
         self._program = program
         self._seen: dict[int, tuple[TrialState, int]] = {}  # state and last step, by trial's number
-        self._stores_published = False
+        self._stores_published = self._hours_told = False
         self._begin = time.monotonic()
         self._seconds = float(study.user_attrs.get(attempts.SECONDS, 0.0))
 
@@ -105,8 +105,10 @@ class Supervisor:
                 self._requeue_lost()
                 self._keep_seconds()
                 looked = time.monotonic()
-            elif self._plan.search.hours is not None:  # workers read there when it is over
-                self._keep_seconds()
+            elif not self._hours_told and self._plan.search.hours is not None:
+                self._hours_told = self._elapsed() >= 3600 * self._plan.search.hours
+                if self._hours_told:  # at once, as workers read there when it is over
+                    self._keep_seconds()
             time.sleep(POLL)
         if not self._is_over(self._trials()):
             self._on_event(Stopping())

@@ -743,8 +743,8 @@ FAULTS = [
         "notes-overwritten",
         "experiments/tracking/run_writer.py",
         "What a person wrote above a run in MLflow is lost when the program writes there.",
-        "self._description(value) if key == NOTE else value",
-        "value.replace(RUN_ID, run_id) if key == NOTE else value",
+        "self._description(v) if key == NOTE else v",
+        "v.replace(RUN_ID, self.run_id) if key == NOTE else v",
         ("tests/experiments/tracking/test_delivery.py",),
     ),
     Fault(

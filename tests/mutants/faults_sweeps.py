@@ -809,8 +809,8 @@ FAULTS = [
         "ended-before-it-began",
         "sweeps/analysis/trial_charts.py",
         "A trial that ended before it began, by the clocks of two hosts, ends a finished search.",
-        "max(begin, trial.datetime_complete or now)",
-        "trial.datetime_complete or now",
+        "max(begin, attempts.ended_at(plan, trial) or now)",
+        "attempts.ended_at(plan, trial) or now",
         ("tests/sweeps/analysis/test_search_charts.py",),
     ),
     Fault(

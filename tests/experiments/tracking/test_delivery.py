@@ -522,6 +522,8 @@ def test_what_a_database_refuses_is_one_line_and_no_trace(
     assert sync.reason(refused, records).startswith(f"Permission denied: {folder.path / '.lock'} (")
     away = ConnectionError("[Errno 111] Connection refused")
     assert sync.reason(away, records, "http://me:secret@away:1") == "[Errno 111] Connection refused at http://away:1"
+    late = OSError("HTTPConnectionPool(host='away', port=1): Read timed out. (read timeout=10)")
+    assert sync.reason(late, records, "http://me:secret@away:1") == "no answer in time from http://away:1"
     monkeypatch.setattr(os, "access", lambda place, mode: mode == os.F_OK)  # root may write all files
     words = f"database or disk is full: {records.database} (it belongs to "
     assert sync.reason(caught.value, records).startswith(words)

@@ -12,7 +12,7 @@ from experiments.hardware import device
 from experiments.hardware.device import Hardware
 from experiments.records.folders import Records
 from experiments.records.journal import Artifact, Failure, Status, all_tags, last_failure, read
-from experiments.records.status import FailureKind
+from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.schema import (
     Config,
     DataConfig,
@@ -112,11 +112,37 @@ def test_a_mistake_of_ours_is_raised_and_the_run_is_failed(run: Run, monkeypatch
 
 def test_an_interrupt_in_a_notebook_stops_the_run_and_hardly_waits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
+    monkeypatch.setattr(Feeder, "start", lambda _: None)  # its thread would outlive the test
     monkeypatch.setattr(Feeder, "finish", lambda _, timeout: waits.append(timeout))
     with pytest.raises(KeyboardInterrupt):
         train_with(run, KeyboardInterrupt(), monkeypatch)
     assert statuses(run) == ["KILLED"]
     assert waits == [train.STOPPED_SECONDS]
+
+
+@pytest.mark.parametrize(
+    ("final", "problem", "seconds"),
+    [
+        (True, "away", train.DELIVERY_SECONDS),
+        (False, "", train.DELIVERY_SECONDS),
+        (False, "away", train.STOPPED_SECONDS),
+    ],
+)
+def test_a_trial_does_not_wait_for_a_server_that_is_gone(
+    final: bool, problem: str, seconds: float, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+
+    def finish(feeder: Feeder, timeout: float) -> bool:
+        waits.append(timeout)
+        return False
+
+    monkeypatch.setattr(Feeder, "start", lambda feeder: setattr(feeder, "problem", problem or None))
+    monkeypatch.setattr(Feeder, "finish", finish)
+    done = Outcome(RunStatus.FINISHED, 1)
+    monkeypatch.setattr(train, "_train_to_the_end", lambda *_: done)
+    train.train(run, Console(quiet=True), final=final)
+    assert waits == [seconds]
 
 
 def small(run: Run, **train: int) -> Run:

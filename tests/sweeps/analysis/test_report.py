@@ -3,6 +3,7 @@
 import csv
 import datetime
 import html
+import json
 import re
 import shlex
 from pathlib import Path
@@ -24,6 +25,7 @@ from sweeps.analysis.comparison import Candidate, compare
 from sweeps.analysis.confirm import candidates
 from sweeps.analysis.importances import as_suggested, comparable, fanova, ped_anova
 from sweeps.analysis.report import _csv, saved_steps, write_report
+from sweeps.analysis.trial_charts import _span
 from sweeps.display.events import TrialBegan, TrialEnded, TrialProgressed
 from sweeps.display.search import SearchDisplay
 from sweeps.search.session import BEST_SCORE, SearchSession
@@ -279,6 +281,28 @@ def test_the_time_of_a_trial_is_that_of_all_its_attempts() -> None:
         every.append(trial)
     (row,) = csv.DictReader(_csv(plan, every[1:], every).splitlines())
     assert row["seconds"] == "240.0"
+
+
+def test_the_night_before_a_dead_worker_was_noticed_is_no_training(tmp_path: Path) -> None:
+    plan = made_plan(tmp_path)
+    begin = datetime.datetime(2026, 11, 1, 20)
+    trial = create_trial(state=TrialState.FAIL, user_attrs={attempts.ORIGIN: 0})
+    trial.datetime_start, trial.datetime_complete = begin, begin + datetime.timedelta(hours=12)
+    assert attempts.ended_at(plan, trial) == trial.datetime_complete  # its records are on another host
+    run = attempts.run_of(plan, trial)
+    run.path.mkdir(parents=True)
+    lines = [
+        {"time": int((begin + datetime.timedelta(minutes=m)).timestamp() * 1000), "kind": "status", "status": "RUNNING"}
+        for m in (-60, 5, 800)
+    ]  # of an attempt before, of this one, of the one after
+    run.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert attempts.ended_at(plan, trial) == begin + datetime.timedelta(minutes=5)
+    assert _span(plan, trial, datetime.datetime.now())[1] == begin + datetime.timedelta(minutes=5)
+    trial.user_attrs[attempts.OUTCOME] = "d_loss is nan"  # it said itself when it ended
+    assert attempts.ended_at(plan, trial) == trial.datetime_complete
+    del trial.user_attrs[attempts.OUTCOME]
+    run.journal.write_bytes(b"{damaged}\n")
+    assert attempts.ended_at(plan, trial) == trial.datetime_complete
 
 
 def test_importances_leave_out_what_no_setting_explains_by_itself() -> None:

@@ -216,6 +216,11 @@ def test_a_race_has_its_seeds_and_intervals() -> None:
     assert mean["x"] == [10.5]
     assert interval["x"][0] < 10.5 < interval["x"][1] < 20.5  # left of the baseline's mean, the dashed line
     assert chart.figure["layout"]["shapes"][0]["x0"] == 20.5
+    baseline.seeds.append(3)
+    baseline.scores.append(50.0)  # the other one had left: its difference is from 20.5, not from the mean of now
+    chart = race_chart([baseline, better])
+    assert chart is not None
+    assert len([trace for trace in chart.figure["data"] if trace["y"][0] == "trial-0003"]) == 2
 
 
 def test_plotly_takes_all_charts_and_each_has_a_still(plan: Plan, every: list[optuna.trial.FrozenTrial]) -> None:

@@ -138,6 +138,16 @@ def test_failures_and_kills_are_trials_not_ends(tmp_path: Path) -> None:
     assert len(search.trials) == 4  # each choice once
 
 
+def test_a_trial_that_lacked_memory_beside_others_is_trained_when_fewer_run(tmp_path: Path) -> None:
+    space = "model.dropout=choice(0.25,0.46,0.1)"
+    search = Search(tmp_path, space, "search.sampler=grid", "search.trials=3", "search.workers=2")
+    assert search.run()
+    assert {t.params["model.dropout"]: t.state.name for t in search.trials} == dict.fromkeys(
+        (0.25, 0.46, 0.1), "COMPLETE"
+    )
+    assert any(isinstance(e, TrialEnded) and e.reason == "out of memory" for e in search.heard)
+
+
 def test_out_of_memory_is_one_trials_end_and_fewer_workers_from_then_on(tmp_path: Path) -> None:
     search = Search(
         tmp_path,

@@ -205,3 +205,21 @@ def test_a_grid_takes_any_seed_and_never_ends_a_study_itself() -> None:
         sampled_params(space, trial)
         study.tell(trial, 1.0)  # outside of Study.optimize, as of a trial whose host died
     assert {trial.params["model.dropout"] for trial in study.trials} == {0.1, 0.25}
+
+
+def test_gp_models_what_every_trial_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna's intersection of spaces looks no further than the last of the trials of earlier studies."""
+    space = read_space({"train.loss": "choice(bce,hinge)", "train.label_noise": "interval(0,0.3) when train.loss=bce"})
+
+    class Gp(optuna.samplers.RandomSampler):
+        def __init__(self, seed: int, n_startup_trials: int) -> None:
+            super().__init__(seed)
+
+        def infer_relative_search_space(self, study: object, trial: object) -> dict[str, BaseDistribution]:
+            return {dimension.key: dimension.distribution for dimension in space}
+
+    monkeypatch.setattr(samplers, "GPSampler", Gp)
+    study = optuna.create_study(sampler=samplers.make_sampler(plan_of(space, "gp"), 0))
+    asked = study.ask()
+    modelled = study.sampler.infer_relative_search_space(study, study.trials[asked.number])
+    assert list(modelled) == ["train.loss"]

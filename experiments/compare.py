@@ -136,6 +136,8 @@ def _out(args: Comparison, records: Records) -> Path | None:
         check_folder(records.comparisons, "records.root")
         return None
     out = Path(args.out).expanduser()
+    if out.suffix.lower() == ".html":
+        raise ConfigError("out", "a folder, which gets compare.html and its figures", args.out)
     if out.is_dir() and any(out.iterdir()):
         if not args.overwrite:
             raise ConfigError("out", "an empty folder or a new one", args.out, "overwrite=true replaces it")

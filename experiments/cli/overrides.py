@@ -80,6 +80,9 @@ def parse(overrides: list[str]) -> list[Override]:
             if called is not None and called[1] not in FUNCTIONS:
                 remedy = nearest(called[1], FUNCTIONS)
                 raise ConfigError("an override", f"with one of {', '.join(FUNCTIONS)}", text, remedy) from error
+            if called is not None:  # in the function's own words, without Python's
+                remedy = re.sub(r"^.*while evaluating '.*?': ", "", plain_line(error))
+                raise ConfigError("an override", f"with values that {called[1]}() takes", text, remedy) from error
             raise ConfigError("an override", "key=value", text, plain_line(error)) from error
         if isinstance(parsed[-1].value(), Glob):
             raise ConfigError("an override", "with its values written out, as in key=a,b,c", text)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.hardware.cores import use_threads
+from experiments.hardware.cores import available_cores, use_threads
 from experiments.hardware.nvidia import CHOSEN, visible
 from experiments.settings.schema import TrainConfig
 
@@ -93,12 +93,12 @@ def use_hardware(train: TrainConfig, cache: Path) -> Hardware:
     jit_compile = len(used) == 1 if train.jit_compile == "auto" else bool(train.jit_compile)
     names = [f"GPU {index}, {name_of(gpu)}" for index, gpu in enumerate(used)]
     return Hardware(
-        device=" and ".join(names) or f"CPU, {threads} core{'s' if threads > 1 else ''}",
+        device=" and ".join(names) or _cpu(threads),
         threads=threads,
         jit_compile=jit_compile,
         deterministic=train.deterministic or not gpus,
         gpus=len(used),
-        warnings=tuple(_warnings(bool(gpus))),
+        warnings=(*_too_many(threads), *_warnings(bool(gpus))),
     )
 
 
@@ -115,6 +115,20 @@ def name_of(gpu: "tf.config.PhysicalDevice") -> str:
     import tensorflow as tf
 
     return str(tf.config.experimental.get_device_details(gpu).get("device_name", "of no known name"))
+
+
+def _cpu(threads: int) -> str:
+    cores = min(threads, available_cores())
+    words = f"{cores} core{'s' if cores > 1 else ''}"
+    return f"CPU, {words}" if threads == cores else f"CPU, {threads} threads on {words}"
+
+
+def _too_many(threads: int) -> list[str]:
+    """Say that threads share cores: they are allowed, as results depend on their number by rounding."""
+    cores = available_cores()
+    if threads <= cores:
+        return []
+    return [f"train.threads={threads} is more than the {cores} cores that this process may use, which makes it slower"]
 
 
 def _warnings(has_gpu: bool) -> list[str]:

@@ -32,6 +32,7 @@
       paper_bgcolor: clear, plot_bgcolor: clear, colorway: [0, 1, 2, 3, 4, 5].map((k) => style(`--c${k}`)),
       margin: { l: 10, r: 10, t: 10, b: 10 }, hovermode: "closest", xaxis: axis, yaxis: axis,
       hoverlabel: { bgcolor: style("--ground"), bordercolor: style("--grid"), font: { color: ink }, align: "left" },
+      modebar: { bgcolor: style("--ground"), color: style("--ink"), activecolor: style("--c0") },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", // a finger scrolls the page
       coloraxis: { colorbar: { thickness: 12, outlinewidth: 0 } },

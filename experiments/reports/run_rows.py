@@ -78,7 +78,8 @@ class Row:
     @property
     def differs(self) -> str:
         """What it changes of its preset, in words; of a search also how many trials it has."""
-        words = [f"search of {len(self.of.trials):,} trials"] if isinstance(self.of, Search) else []
+        count = len(self.of.trials) if isinstance(self.of, Search) else None
+        words = [f"search of {count:,} trial{'' if count == 1 else 's'}"] if count is not None else []
         return ", ".join([*words, *settings_in_words(self.run)])
 
 

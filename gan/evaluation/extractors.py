@@ -123,6 +123,15 @@ def compiled(forward: Forward) -> Forward:
 
 
 def in_batches(forward: Forward, images: np.ndarray, size: int) -> np.ndarray:
-    """Return the features (N, K) of (N, 32, 32, 3) uint8 images, computed `size` at a time."""
+    """Return the features of images.
+
+    Args:
+        forward: what `compiled` returns.
+        images: (N, 32, 32, 3) uint8.
+        size: images that are computed at a time.
+
+    Returns:
+        (N, K) float32.
+    """
     check_images(images)
     return np.concatenate([forward(images[k : k + size]).numpy() for k in range(0, len(images), size)])

@@ -32,6 +32,8 @@ def dry_run(plan: Plan, console: Console, learned: Learned) -> None:
     """
     _print_space(plan, console)
     _print_suggestions(plan, console, learned)
+    if words := throughput.crowding(plan):
+        say_words(console, f"workers  {words}")
     count = throughput.side_by_side(plan)
     trials = f"{count} trials side by side" if plan.search.launcher == "local" else "one trial on this host"
     with stage(console, f"measuring the throughput of {trials}"):

@@ -38,6 +38,7 @@ from sweeps.analysis.confirm import Stopped, at_a_time, candidates, confirm
 from sweeps.display.confirmation import ConfirmDisplay
 from sweeps.display.events import Event, TrainingChanged, TrialEnded
 from sweeps.display.search import SearchDisplay, format_params
+from sweeps.search.throughput import crowding
 from sweeps.spec.plan import Plan, resume_command
 from sweeps.study import attempts, budget, published, rungs
 from sweeps.study.states import State
@@ -148,6 +149,8 @@ class SearchSession:
         cores = f"{plan.threads} core{'s' if plan.threads > 1 else ''}"
         self._say(f"search   {rungs.in_words(plan)}, {plan.workers} at a time on {cores} each")
         searched = float(self.study.user_attrs.get(attempts.SECONDS, 0.0))
+        if words := crowding(plan):
+            self._say(f"         {words}")
         self._page.write("")
         self._say(f"page     {shown(self._page.file)}, which reloads itself")
         refresh(self.plan.records, self.console)

@@ -19,6 +19,7 @@ from experiments.cli.entry import stopped_by
 from experiments.cli.overrides import as_text
 from experiments.cli.signals import first_collected
 from experiments.hardware import gpus
+from experiments.hardware.cores import available_cores
 from experiments.processes.process import PRELOAD, fork_server, last_words, run
 from sweeps.spec.plan import Plan
 
@@ -52,8 +53,21 @@ class TrialTiming:
 
 
 def side_by_side(plan: Plan) -> int:
-    """Return how many trials `measure` trains: as many as run on this host; one where workers run on others."""
-    return plan.workers if plan.search.launcher == "local" else 1
+    """Return how many trials `measure` trains: as many as run on this host; one where workers run on others.
+
+    Beyond the cores, and the places on GPUs, more are no faster: then they are as slow as they are many.
+    """
+    if plan.search.launcher != "local":
+        return 1
+    return min(plan.workers, max(available_cores(), gpus.places(plan.config.train.devices)))
+
+
+def crowding(plan: Plan) -> str:
+    """Say that more trials run side by side than are of use; nothing where it is not so."""
+    most = side_by_side(plan)
+    if plan.search.launcher != "local" or plan.workers <= most:
+        return ""
+    return f"search.workers={plan.workers} is more than {most}: beyond that trials take memory, and are no faster"
 
 
 def measure(plan: Plan) -> TrialTiming:
@@ -78,9 +92,10 @@ def measure(plan: Plan) -> TrialTiming:
         if process.returncode:
             raise CannotMeasure(f"the throughput cannot be measured: {last_words(process)}")
     times = [tuple(float(word) for word in process.stdout.split()) for process in done]
+    slower = plan.workers / count if plan.search.launcher == "local" else 1.0
     return TrialTiming(
-        start_seconds=max(start_seconds for start_seconds, _ in times),
-        update_seconds=max(update_seconds for _, update_seconds in times),
+        start_seconds=slower * max(start_seconds for start_seconds, _ in times),
+        update_seconds=slower * max(update_seconds for _, update_seconds in times),
     )
 
 

@@ -290,6 +290,12 @@ def test_scores_on_the_way_of_other_numbers_of_images_leave_the_final_ones(root:
     assert "FID proxy (lower is better)" not in charts and "generator&#39;s loss" in charts
 
 
+def test_a_page_is_written_into_a_folder(root: Path, tmp_path: Path) -> None:
+    page = str(tmp_path / "page.html")
+    with pytest.raises(ConfigError, match=r"out must be a folder, which gets compare\.html and its figures; got"):
+        main(Comparison(run=["a-*", "b"], out=page, records=RecordsConfig(root=str(root))))
+
+
 def test_a_run_that_was_scored_again_with_as_many_images_is_compared_by_that(root: Path, tmp_path: Path) -> None:
     """A winner of search=quick beside a run by itself."""
     folder = RunFolder(root / "runs" / "b")

@@ -487,8 +487,8 @@ FAULTS = [
         "time-of-the-fastest",
         "sweeps/search/throughput.py",
         "A dry run tells the time of the fastest trial side by side.",
-        "update_seconds=max(update_seconds",
-        "update_seconds=min(update_seconds",
+        "update_seconds=slower * max(update_seconds",
+        "update_seconds=slower * min(update_seconds",
         ("tests/sweeps/search/test_dry_run.py",),
     ),
     Fault(

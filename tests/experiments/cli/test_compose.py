@@ -138,6 +138,7 @@ def test_a_shared_key_of_a_preset_reaches_layers_of_those_that_it_builds_on(tmp_
         ("+train.setps=5", r"train\.setps must be a known setting.*train\.steps"),
         ("train.steps", "an override must be key=value; got 'train.steps'"),
         ("train.steps=[1", "an override must be key=value"),
+        ("train.steps=choice()", r"must be with values that choice\(\) takes; got .* \(empty choice is not legal\)"),
         ("train.steps=1,2", "--multirun"),
         ("name=[a]", "name must be letters a to z, digits"),
         ("experiment=glob(*)", "an override must be with its values written out, as in key=a,b,c"),

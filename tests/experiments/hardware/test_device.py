@@ -40,6 +40,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
         monkeypatch.setenv(name, "")  # so that it is as before afterwards
         monkeypatch.delenv(name)
     monkeypatch.setattr(device, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(device, "available_cores", lambda: 2)
     return machine
 
 
@@ -49,6 +50,14 @@ def test_a_cpu_computes_plainly(machine: Machine, tmp_path: Path) -> None:
     assert used.words == "CPU, 2 cores"
     assert xla.FLAGS not in os.environ
     assert device.use_hardware(TrainConfig(threads=1), tmp_path).device == "CPU, 1 core"
+
+
+def test_threads_that_share_cores_are_said(machine: Machine, tmp_path: Path) -> None:
+    used = device.use_hardware(TrainConfig(threads=99), tmp_path)
+    assert (used.device, used.threads) == ("CPU, 99 threads on 2 cores", 99)  # as the records have it, too
+    assert used.warnings == (
+        "train.threads=99 is more than the 2 cores that this process may use, which makes it slower",
+    )
 
 
 def test_a_gpu_computes_exactly_and_through_xla(machine: Machine, tmp_path: Path) -> None:

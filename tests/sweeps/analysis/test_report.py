@@ -456,7 +456,7 @@ def test_a_report_of_trials_that_grow(tmp_path: Path) -> None:
     assert [row["state"] for row in rows] == ["COMPLETE"] + ["PAUSED"] * 6
     assert [row["steps"] for row in rows] == ["600", "100", "100", "100", "250", "100", "100"]
     page = " ".join(report.page.read_text().split())
-    assert "1 trials completed, 6 paused, 0 pruned, 0 failed" in page
+    assert "1 trial completed, 6 paused, 0 pruned, 0 failed" in page
     assert re.findall(r"<tr><td>(\S+)</td><td>(\d*)</td><td>(\d*)</td><td>(\d*)</td> <td class", page) == [
         ("100", "6", "1", "5"),
         ("250", "1", "0", "1"),

@@ -34,7 +34,8 @@ def test_a_grid_shows_its_points_and_no_more_than_it_has() -> None:
 
 
 def test_the_slowest_of_the_trials_side_by_side_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = iter(["3.0 0.5", "5.0 0.25"])
+    numbers = iter(["3.0 0.5", "5.0 0.25"] * 2)
+    monkeypatch.setattr(throughput, "available_cores", lambda: 2)
     monkeypatch.setattr(throughput, "fork_server", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(
         throughput, "run", lambda *_, environment: subprocess.CompletedProcess([], 0, next(numbers), "")
@@ -42,6 +43,11 @@ def test_the_slowest_of_the_trials_side_by_side_counts(monkeypatch: pytest.Monke
     timing = throughput.measure(read_plan([*SPACE, "search.workers=2"]))
     assert (timing.start_seconds, timing.update_seconds) == (5.0, 0.5)
     assert timing.trial_seconds(100) == pytest.approx(5 + 1.1 * 100 * 0.5)
+    crowded = read_plan([*SPACE, "search.workers=50"])  # two are timed, not fifty
+    timing = throughput.measure(crowded)
+    assert (timing.start_seconds, timing.update_seconds) == (25 * 5.0, 25 * 0.5)
+    assert throughput.crowding(crowded).startswith("search.workers=50 is more than 2: ")
+    assert throughput.crowding(read_plan([*SPACE, "search.workers=2"])) == ""
 
 
 def test_a_search_on_a_cluster_trains_one_trial_on_this_host(

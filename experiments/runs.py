@@ -7,7 +7,7 @@
     python experiments/runs.py tidy dry_run=true              # what disk could be freed: checkpoints that nothing needs
     python experiments/runs.py repair                         # after a move, or a removal that was interrupted
 
-The first word says what is done: list (also without it), rm, tidy or repair; it takes --help. A search is one line of the
+The first word says what is done: list (the default), rm, tidy or repair. Each has its own --help. A search is one line of the
 list, the winner's score in it, the mean over its seeds; study=<name> lists its trials.
 """
 

@@ -18,7 +18,7 @@ DOCS = ROOT / "docs"
 ARCHITECTURE = DOCS / "architecture.md"
 MAKER = runpy.run_path(str(DOCS / "make_configuration.py"))
 ARCHITECT = runpy.run_path(str(DOCS / "make_architecture.py"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
 PAGE: str = MAKER["render"]()
 
 

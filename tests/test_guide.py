@@ -21,7 +21,7 @@ from experiments.settings.schema import Config
 from sweeps.spec.plan import MAP_PRESET
 from sweeps.spec.read_plan import read_plan
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ["data=embedded", "eval.every_steps=2", "eval.num_images=20", "eval.final_num_images=20"]
 EXTRA = {  # what makes a command of the guide a short one
     "experiments/run.py": [*SMALL, "train.steps=6"],

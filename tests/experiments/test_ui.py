@@ -118,6 +118,7 @@ def test_its_log_stays_in_a_file_and_an_interrupt_is_one_word(
     else:
         assert (code, out.splitlines()[-1]) == (0, "stopped")
         assert "GET /health" in log
+        assert "'--host', '127.0.0.1'" in log  # for this machine alone
         assert ui_address(Records(tmp_path)) == f"http://127.0.0.1:{port}"
     assert signal.getsignal(signal.SIGINT) == before
 
@@ -142,6 +143,7 @@ def test_a_database_that_mlflow_cannot_open_is_one_line(
 
 SERVER = """
 import sys
+print(sys.argv, flush=True)
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):

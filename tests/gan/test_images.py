@@ -3,8 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import noise_images
-from PIL import Image
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
+import gan.images
 from gan.images import (
     GAP,
     check_images,
@@ -47,15 +49,43 @@ def test_animation_has_a_frame_an_image(tmp_path: Path) -> None:
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 3
         assert gif.info["loop"] == 0
+        durations, below = [], []
+        for k in range(3):
+            gif.seek(k)
+            durations.append(gif.info["duration"])
+            with Image.open(frames[k]) as frame:
+                below.append(np.asarray(gif.convert("L"))[frame.height :])
+    assert durations[0] == durations[1] == durations[2] / 5  # the last one is held
+    for k, pixels in enumerate(below):  # each frame has its own caption
+        alone = Image.new("L", pixels.shape[::-1], "white")
+        ImageDraw.Draw(alone).text((8, 3), f"step {k}", fill="black", font_size=14)
+        assert np.abs(np.asarray(alone).astype(int) - pixels).mean() < 3
     with pytest.raises(ValueError, match="at least one frame"):
         save_animation(tmp_path / "none.gif", [], [])
 
 
-def test_figures_are_drawn(tmp_path: Path) -> None:
-    save_real_vs_generated(tmp_path / "pair.png", noise_images(40), noise_images(40, seed=1))
+def test_figures_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    save = gan.images._save_figure
+
+    def saved(figure: Figure, path: Path, dpi: int) -> None:
+        figures.append(figure)
+        save(figure, path, dpi)
+
+    monkeypatch.setattr(gan.images, "_save_figure", saved)
+    real, generated = noise_images(40), noise_images(40, seed=1)
+    save_real_vs_generated(tmp_path / "pair.png", real, generated)
+    for axes, title, shown in zip(figures[0].axes, ("real", "generated"), (real, generated), strict=True):
+        assert axes.get_title() == title
+        np.testing.assert_array_equal(axes.images[0].get_array(), grid(shown, 5, 8, zoom=1))
     curve = ([50, 100], [0.5, 0.6])
     save_curves(tmp_path / "losses.png", {"discriminator": curve, "generator": curve}, ([100], [3.0]), "FID proxy", 0.8)
     save_curves(tmp_path / "short.png", {"discriminator": curve, "generator": curve}, ([], []), "FID proxy", 0.8)
+    upper, lower = figures[1].axes
+    assert [line.get_label() for line in upper.lines] == ["discriminator", "generator"]
+    score, baseline = lower.lines
+    assert (list(score.get_xdata()), list(score.get_ydata())) == ([100], [3.0])
+    assert (list(baseline.get_ydata()), baseline.get_linestyle()) == ([0.8, 0.8], "--")
     for name in ("pair", "losses", "short"):
         with Image.open(tmp_path / f"{name}.png") as sheet:
             pixels = np.asarray(sheet.convert("RGB"))

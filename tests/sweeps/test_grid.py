@@ -15,7 +15,7 @@ from experiments.records.folders import RunFolder
 from experiments.reports import figures
 from experiments.reports.stills import with_still
 from gan.errors import ConfigError
-from sweeps.analysis.plots import map_chart, sample_map, save_pictures
+from sweeps.analysis.plots import _draw_map, _draw_sample_map, map_chart, sample_map, save_pictures
 from sweeps.grid import main
 from sweeps.spec.plan import resume_command
 from sweeps.spec.read_plan import read_plan
@@ -111,6 +111,16 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     assert heat_map["text"][1] == ["13", "", "15"]
     assert (none["x"], none["y"], none["text"]) == ([heat_map["x"][1]], [heat_map["y"][1]], ["none"])
     assert ">none</" in str(with_still(map_chart(plan, done)).still)
+
+    cells = _draw_map(plan, done).axes[0].images[0].get_array()
+    assert np.ma.filled(cells, np.nan).tolist()[0] == [10, 11, 12]
+    assert np.ma.filled(cells, np.nan)[1].tolist() == pytest.approx([13, np.nan, 15], nan_ok=True)
+    places = np.reshape(_draw_sample_map(plan, done).axes, (2, 3))
+    for number, axis in enumerate(places.ravel()):
+        reds = [int(image.get_array()[0, 0, 0]) for image in axis.images]
+        assert (axis.get_title(), reds) == (("", []) if number == 4 else (str(10 + number), [40 * number]))
+    assert [axis.get_xlabel() for axis in places[1]] == ["0.1", "0.2", "0.3"]
+    assert [axis.get_ylabel() for axis in places[:, 0]] == ["0.0001", "0.0004"]
 
     map_file, samples_file, sheet_file = save_pictures(plan, trials)
     assert [each.name for each in (map_file, samples_file, sheet_file)] == [

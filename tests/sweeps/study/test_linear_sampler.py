@@ -79,7 +79,7 @@ def suggestions(plan: Plan, trials: list[FrozenTrial], count: int = 60) -> list[
 def test_the_model_finds_what_is_good_from_trials_of_any_length(plan: Plan, reached: Any) -> None:
     made = suggestions(plan, known(plan, 45, reached=reached))
     chosen = [params for kind, params in made if kind == LINEAR]
-    assert len(chosen) == pytest.approx(48, abs=12)  # the others are at random
+    assert len(chosen) == pytest.approx(48, abs=8)  # the others are at random
     assert Counter(params["train.loss"] for params in chosen)["hinge"] > 0.9 * len(chosen)
     assert np.median([float(str(params["model.dropout"])) for params in chosen]) == pytest.approx(0.2, abs=0.06)
 

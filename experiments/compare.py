@@ -39,7 +39,6 @@ from experiments.reports.groups import (
     comparable,
     differing,
     grouped,
-    in_words,
     lineage,
     marks,
     read_compared,
@@ -50,6 +49,7 @@ from experiments.reports.result import by_in_run_score, columns, heading, rankin
 from experiments.reports.slider import Slider, as_jpeg, make_slider
 from experiments.settings.rules import Interval, NotEmpty, setting
 from experiments.settings.schema import DataPlace, RecordsConfig
+from experiments.settings.text import brief
 from experiments.tracking.address import fix_tracking_uri, serve_command
 from experiments.tracking.delivery import Delivery
 from experiments.training.start import check_same_images, load_data
@@ -241,8 +241,7 @@ def _page(runs: Sequence[Compared], groups: Sequence[Group], styles: Sequence[Ma
             (run, f"--c{colour}", CSS[line], Delivery(run.folder).url)
             for run, (colour, line) in zip(runs, styles, strict=True)
         ],
-        differing={key: [in_words(value) for value in values] for key, values in differing(runs).items()}
-        | _notes(runs),
+        differing={key: [brief(value) for value in values] for key, values in differing(runs).items()} | _notes(runs),
         rows=rows,
         scores=list(scores.values()),
         in_run=IN_RUN if by_in_run_score(groups) else "",

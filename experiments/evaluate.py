@@ -24,6 +24,7 @@ from experiments.records.journal import Journal
 from experiments.reports.ending import end_of_run
 from experiments.settings.rules import Choice, Interval, NotEmpty, setting
 from experiments.settings.schema import Config, DataPlace, RecordsConfig
+from experiments.settings.text import brief
 from experiments.tracking.address import fix_tracking_uri
 from experiments.tracking.sync import deliver
 from experiments.training.description import NOISE_BASELINE, REAL_BASELINE
@@ -107,7 +108,7 @@ def _table(
     real_baseline, noise_baseline = scorer.reference.real_baseline, scorer.reference.noise_baseline
     excess = scorer.reference.excess(num_images)
     meanings = {
-        metric_names.FID: f"lower is better; two halves of the real images {real_baseline:.4g}, noise {noise_baseline:.4g}, "
+        metric_names.FID: f"lower is better; two halves of the real images {brief(real_baseline)}, noise {brief(noise_baseline)}, "
         f"perfect images about {excess:.2g}, for this number of images",
         metric_names.KID: "lower is better; 0 for real images",
         metric_names.DENSITY: "1 for real images, less for odd ones, more for a crowd of typical ones",
@@ -118,7 +119,7 @@ def _table(
     table = Table("metric", "value", "", title=title, title_justify="left", title_style="bold")
     table.columns[1].justify = "right"
     for name, value in scores.items():
-        table.add_row(name, f"{value:.4g}", meanings[name])
+        table.add_row(name, brief(value), meanings[name])
     return table
 
 

@@ -5,7 +5,6 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from rich.cells import cell_len
@@ -60,15 +59,6 @@ def bar_line(title: str, done: int, total: int, words: Text, width: int) -> Tabl
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_row(Text(title), ProgressBar(total, done, min(room, BAR[1])), words)
     return line
-
-
-def brief(value: Any) -> str:
-    """Format a value for a table: floats with four digits, true and false as they are typed; nothing for None and NaN."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:

@@ -81,11 +81,11 @@ def _part(key: str, value: str) -> str:
     if value.lower() in ("true", "false"):
         return short if value.lower() == "true" else f"no_{short}"
     if NUMBER.fullmatch(value):
-        return f"{short}{short_number(value)}"
+        return f"{short}{_short_number(value)}"
     return plain if len(plain) >= LONG_WORD and plain[0].isalpha() else f"{short}_{plain}"
 
 
-def short_number(text: str) -> str:
+def _short_number(text: str) -> str:
     """Return a number as a person writes it: 1e-4 for 0.0001, which Hydra makes of it; a long one with four digits."""
     if len(text) > LONG_NUMBER:
         text = f"{float(text):.4g}"

@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from experiments.cli.progress import brief, short_names
+from experiments.cli.progress import short_names
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
 from experiments.reports.statistics import mean, mean_and_std
 from experiments.settings.schema import FOLLOWS, FREE_KEYS, Config
+from experiments.settings.text import brief
 from experiments.training.facts import ancestor_of, read_records, settings_of_result, shown_settings
 from gan import metric_names
 from gan.errors import ConfigError
@@ -295,11 +296,6 @@ def _common_name(group: Sequence[Compared]) -> str:
         return group[0].name
     names = {re.sub(r"[-_.=]*(seed)?[-_.=]*\d+$", "", run.name) for run in group}
     return names.pop() if len(names) == 1 else ""
-
-
-def in_words(value: object) -> str:
-    """Return a setting's value with four digits."""
-    return ", ".join(map(in_words, value)) if isinstance(value, list) else brief(value)
 
 
 def marks(groups: Sequence[Group], colours: int, lines: int) -> list[tuple[int, int]]:

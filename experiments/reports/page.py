@@ -16,10 +16,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from experiments.cli.progress import brief
 from experiments.cli.terminal import printable
 from experiments.reports.charts import plotly
 from experiments.reports.figures import COLOURS, GROUND, INK
+from experiments.settings.text import brief
 
 FOLDER = Path(__file__).parent
 

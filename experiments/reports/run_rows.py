@@ -2,6 +2,7 @@
 
 import fnmatch
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.progress import short_names
-from experiments.records.differences import short_number
 from experiments.records.folders import Records
 from experiments.records.overview import Overview, Search, ago, in_bytes, read_runs, read_searches, size_of
 from experiments.records.status import RunState
+from experiments.settings.text import brief
 
 SORTS = ("newest", "name", "score", "step", "size")
 
@@ -93,9 +94,11 @@ def settings_in_words(run: Overview | None) -> list[str]:
 
 
 def _value(text: str) -> str:
-    """Return a setting's value as a person writes it, long numbers with four digits."""
+    """Return a setting's value as tables have it, though it is recorded as a text."""
+    if re.fullmatch(r"[-+]?\d+", text):
+        return text
     try:
-        return short_number(text)
+        return brief(float(text))
     except ValueError:  # no number
         return text
 

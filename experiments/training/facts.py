@@ -12,9 +12,10 @@ from typing import Any
 
 from experiments import ROOT
 from experiments.cli.config_file import from_yaml
-from experiments.cli.progress import brief, short_names
+from experiments.cli.progress import short_names
 from experiments.records.folders import RunFolder, read_json
 from experiments.settings.schema import FOLLOWS, FREE_KEYS, Config, effective, flatten, in_brief
+from experiments.settings.text import brief
 from experiments.tracking.experiment import NOTE
 from experiments.training.description import description
 from gan.data.classes import CIFAR10_CLASSES

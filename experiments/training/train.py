@@ -22,6 +22,7 @@ from experiments.records.folders import RunFolder, read_json
 from experiments.records.journal import Journal, all_tags, curve, curves, step_of_model
 from experiments.records.status import FailureKind, RunStatus
 from experiments.settings.schema import HALF, OptimConfig
+from experiments.settings.text import brief
 from experiments.tracking.address import serve_command
 from experiments.tracking.experiment import NOTE
 from experiments.tracking.feeder import Feeder
@@ -208,7 +209,7 @@ def _train_to_the_end(
     journal.tags({"devices": str(trainer.update.strategy.num_replicas_in_sync)})
     _draw_training_images(run, trainer.update, journal, console)
     reference = trainer.scorer.reference
-    real, noise = f"{reference.real_baseline:.4g}", f"{reference.noise_baseline:.4g}"
+    real, noise = brief(reference.real_baseline), brief(reference.noise_baseline)
     say_words(
         console, f"scale    FID proxy {real} for two halves of the real images, {noise} for noise; lower is better"
     )
@@ -384,8 +385,8 @@ def _say_scores(run: Run, outcome: Outcome, console: Console) -> None:
     fid = scores.pop(metric_names.FID)
     say_words(
         console,
-        f"score    FID proxy {fid:.4g} (two halves of the real images {outcome.real_baseline:.4g}, noise {outcome.noise_baseline:.4g};"
-        f" {run.config.eval.final_num_images:,} images, {run.weights.id}; lower is better)",
+        f"score    FID proxy {brief(fid)} (two halves of the real images {brief(outcome.real_baseline)}, "
+        f"noise {brief(outcome.noise_baseline)}; {run.config.eval.final_num_images:,} images, {run.weights.id}; lower is better)",
     )
     say_words(console, " " * LABEL + ", ".join(f"{name} {value:.3g}" for name, value in scores.items()))
 

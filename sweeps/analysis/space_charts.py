@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from experiments.cli.progress import short_names
 from experiments.reports.charts import Chart, escaped, padded
+from experiments.settings.text import brief
 from sweeps.analysis.importances import BEST_FRACTION, comparable, length
 from sweeps.analysis.trial_charts import STATES, by_state, highest_shown
 from sweeps.spec.plan import Plan
@@ -152,7 +153,7 @@ def _axis(dimension: Dimension) -> dict[str, Any]:
     axis = {
         "range": padded(_place(dimension, d.low), _place(dimension, d.high)),
         "tickvals": ticks,
-        "ticktext": [_in_brief(tick) for tick in ticks],
+        "ticktext": [brief(tick, 6) for tick in ticks],
     }
     return axis | ({"type": "log"} if d.log else {})
 
@@ -167,11 +168,6 @@ def _ticks(d: Number) -> list[float]:
         parts = (1, 2, 5) if d.high / d.low < 30 else (1, 3) if d.high / d.low < 300 else (1,)
         ticks = LogLocator(subs=parts, numticks=9).tick_values(d.low, d.high)
     return [float(f"{tick:.6g}") for tick in ticks if d.low <= tick <= d.high]
-
-
-def _in_brief(tick: float) -> str:
-    """Return a tick as short as it is: 3e-4 for 0.0003."""
-    return f"{tick:.0e}".replace("e-0", "e-") if 0 < tick < 1e-3 and float(f"{tick:.0e}") == tick else f"{tick:g}"
 
 
 def _parallel(plan: Plan, trials: Sequence[FrozenTrial], steps: int) -> Chart:

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.cli.progress import brief
+from experiments.settings.text import brief
 from experiments.tracking.delivery import Delivery
 from sweeps.spec.plan import Plan
 from sweeps.spec.space import name_values

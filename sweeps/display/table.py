@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.cli.progress import bar_line, short_names
+from experiments.settings.text import brief
 from sweeps.spec.space import Value, hydra_text
 from sweeps.study.states import OVER, State
 
@@ -206,12 +207,5 @@ def best_of(rows: Sequence[Row]) -> Row | None:
 
 
 def three_digits(value: Value) -> str:
-    """Return a value for a table on a terminal: 2.13e-4, 0.817, 20.3, 1042."""
-    if not isinstance(value, float):
-        return hydra_text(value).replace("/", "/\n")  # 0.78/0.82, of layers
-    if 100 <= abs(value) < 1e6:
-        return f"{value:.0f}"
-    if 0 < abs(value) < 1e-3:
-        mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:.3g}"
+    """Return a value for a table on a terminal: 2.13e-4, 0.817, 20.3, 1042; those of layers one below the other."""
+    return brief(value, 3) if isinstance(value, float) else hydra_text(value).replace("/", "/\n")

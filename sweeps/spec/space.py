@@ -9,9 +9,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial
 
 from experiments.cli.overrides import exact
-from experiments.cli.progress import brief, short_names
+from experiments.cli.progress import short_names
 from experiments.settings.rules import describe, get
 from experiments.settings.schema import Config
+from experiments.settings.text import brief
 from gan.errors import ConfigError
 
 Value = float | int | str | bool | None  # of one parameter, as Optuna stores it

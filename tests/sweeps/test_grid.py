@@ -104,7 +104,7 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
     done = attempts.finished(trials)
     placed = sample_map(plan, done)
     assert placed is not None
-    assert (placed.columns, [name for name, _ in placed.rows]) == (["0.1", "0.2", "0.3"], ["0.0001", "0.0004"])
+    assert (placed.columns, [name for name, _ in placed.rows]) == (["0.1", "0.2", "0.3"], ["1e-4", "4e-4"])
     assert [[cell and cell.origin for cell in cells] for _, cells in placed.rows] == [[0, 1, 2], [3, None, 5]]
     heat_map, none = map_chart(plan, done).figure["data"]
     assert heat_map["z"] == [[10, 11, 12], [13, None, 15]]
@@ -120,7 +120,7 @@ def test_scores_stand_where_their_settings_say(tmp_path: Path) -> None:
         reds = [int(image.get_array()[0, 0, 0]) for image in axis.images]
         assert (axis.get_title(), reds) == (("", []) if number == 4 else (str(10 + number), [40 * number]))
     assert [axis.get_xlabel() for axis in places[1]] == ["0.1", "0.2", "0.3"]
-    assert [axis.get_ylabel() for axis in places[:, 0]] == ["0.0001", "0.0004"]
+    assert [axis.get_ylabel() for axis in places[:, 0]] == ["1e-4", "4e-4"]
 
     map_file, samples_file, sheet_file = save_pictures(plan, trials)
     assert [each.name for each in (map_file, samples_file, sheet_file)] == [

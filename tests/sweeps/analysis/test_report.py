@@ -341,7 +341,7 @@ def test_plain_lines_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str
         display.event(TrialProgressed(1, 200, 50.0))
         display.event(TrialEnded(1, "PRUNED", "behind at step 200"))
     assert capsys.readouterr().out.splitlines() == [
-        "trial    0  begins: bn_momentum 0.8  learning_rate 0.0002",
+        "trial    0  begins: bn_momentum 0.8  learning_rate 2e-4",
         "trial    0  score 20.25",
         "trial    1  begins: bn_momentum 0.9  learning_rate 0.001",
         "trial    1  pruned: behind at step 200",

@@ -26,6 +26,9 @@ import pytest
 from absl import logging as absl_logging
 
 if TYPE_CHECKING:
+    from servers import Postgres
+    from shared_study import Shared
+
     from experiments.processes.process import Process
     from experiments.training.start import Run
     from gan.data.dataset import Dataset
@@ -38,6 +41,7 @@ for inherited in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # a test's own make is n
 absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 TESTS = Path(__file__).resolve().parent
+TRIAL_WITHOUT_TRAINING = "chaos/trial_without_training.py"  # below TESTS
 ROOT = TESTS.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 SOAK = "SOAK" in os.environ  # `make soak`: as many kills and combinations as docs/reliability.md counts
@@ -313,3 +317,31 @@ def untrained_run(tmp_path: Path) -> "Run":
         arrays = {name: v.numpy() for name, v in variables_by_name("generator", generator).items()}
         run.folder.checkpoints.save(Checkpoint(step, arrays, {}))
     return run
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator["Postgres"]:
+    """A PostgreSQL that the tests of a module share, each with a database of its own."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed (extra cluster)")
+    from servers import binaries, running
+
+    if binaries() is None:
+        pytest.skip("PostgreSQL's initdb is not installed")
+    with running() as one:
+        yield one
+
+
+@pytest.fixture
+def make(server: "Postgres", forks: None, tmp_path: Path) -> Iterator[Callable[..., "Shared"]]:
+    """Makes studies in a database of that server; their processes end with the test."""
+    from shared_study import Shared
+
+    made: list[Shared] = []
+
+    def one(*arguments: str) -> Shared:
+        made.append(Shared(tmp_path, server.fresh(), *arguments))
+        return made[-1]
+
+    yield one
+    for study in made:
+        study.close()

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import NARROW, ROOT, SOAK, TESTS, Started, noise_images
+from conftest import NARROW, ROOT, SOAK, TESTS, TRIAL_WITHOUT_TRAINING, Started, noise_images
 from mlflow import MlflowClient
-from test_search_under_fire import STUB
 
 from experiments.records import journal
 from experiments.records.folders import Records, RunFolder
@@ -32,7 +31,8 @@ def test_they_do_not_meet(tmp_path: Path) -> None:
     search += ["eval.every_steps=2", "search.workers=1", "search.confirm.seeds=0", "search.pruner=none"]
     programs = [Started(ROOT / "experiments/run.py", *common, *train, f"seed={k}") for k in range(RUNS)]
     programs += [
-        Started(TESTS / "stub_search.py", STUB, *common, *search, f"search.study=study-{k}") for k in range(SEARCHES)
+        Started(TESTS / "stub_search.py", TRIAL_WITHOUT_TRAINING, *common, *search, f"search.study=study-{k}")
+        for k in range(SEARCHES)
     ]
     outputs = [program.end(500) for program in programs]
     for program, (out, err) in zip(programs, outputs, strict=True):

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 import psutil
 import pytest
-from conftest import ROOT, SOAK, TESTS, THOROUGH, chaos_seed, noise_images
+from conftest import ROOT, SOAK, TESTS, THOROUGH, TRIAL_WITHOUT_TRAINING, chaos_seed, noise_images
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
@@ -23,7 +23,6 @@ from experiments.tracking.delivery import in_mlflow
 from gan import metric_names
 from sweeps.study import attempts
 
-STUB = "chaos/trial_without_training.py"
 STEPS, EVERY = 80, 8
 TRIALS, KILLS = (12, 50) if SOAK else (5, 15) if THOROUGH else (3, 5)
 
@@ -35,7 +34,7 @@ def start(root: Path, images: Path, log: Path) -> "subprocess.Popen[bytes]":
         "search=custom", "optim.learning_rate=tag(log,interval(5e-5,1e-3))", "search.pruner=median",
     ]  # fmt: skip
     with open(log, "a") as stream:
-        command = [sys.executable, str(TESTS / "stub_search.py"), STUB, *arguments]
+        command = [sys.executable, str(TESTS / "stub_search.py"), TRIAL_WITHOUT_TRAINING, *arguments]
         own = {name: value for name, value in os.environ.items() if name != ADDRESS}  # it has a fork server of its own
         return subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream, env=own)
 
@@ -66,10 +65,10 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
         # A search that was just started is left to start trials, most of the time.
         kind = first[0] if first else rng.choices(["trial", "worker", "server", "search", "all"], [10, 4, 2, 2, 1])[0]
         scripts = {
-            "trial": [STUB],
+            "trial": [TRIAL_WITHOUT_TRAINING],
             "worker": ["sweeps/workers/worker.py"],
             "server": ["processes/fork_server.py"],
-            "all": [STUB, "sweeps/workers/worker.py", "processes/fork_server.py"],
+            "all": [TRIAL_WITHOUT_TRAINING, "sweeps/workers/worker.py", "processes/fork_server.py"],
         }
         try:
             victims = [p for script in scripts.get(kind, []) for p in processes(search.pid, script)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import noise_images
-from test_levers import ALL, BATCH
+from small_updates import ALL, BATCH
 
 from experiments.cli.compose import compose_config
 from experiments.training.build import build_update, make_generator

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import RunProgram, noise_images
-from test_levers import ALL, small
+from small_updates import ALL, small
 
 from experiments.records.folders import Records
 from experiments.records.journal import all_tags

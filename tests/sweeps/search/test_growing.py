@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
-from test_session import RATES, Search
+from stub_searches import RATES, Search
 
 from experiments.cli.compose import compose_config
 from experiments.records.folders import RunFolder, write_json

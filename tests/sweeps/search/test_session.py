@@ -9,53 +9,20 @@ from pathlib import Path
 
 import optuna
 import pytest
-from conftest import TESTS
 from conftest import Started as Program
 from optuna.trial import TrialState, create_trial
+from stub_searches import RATES, SMALL, Search
 
 from experiments.cli.compose import compose_config
-from experiments.records import journal
-from experiments.records.folders import RunFolder, write_json
-from gan import metric_names
+from experiments.records.folders import RunFolder
 from gan.errors import ConfigError
 from sweeps.display.events import Event, Stopping, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
-from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
-from sweeps.study import attempts, identity, pruners, published, storage
+from sweeps.study import attempts, identity, pruners
 from sweeps.workers.protocol import CannotGoOn, Started, to_line
 from sweeps.workers.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("forks")
-
-STUB = TESTS / "stub_trial.py"
-RATES = "optim.learning_rate=tag(log,interval(5e-5,1e-3))"
-SMALL = ["search=custom", "search.steps=12", "eval.every_steps=2", "search.confirm.top=1", "search.pruner=none"]
-
-
-class Search:
-    """A study in a folder, searched as often as wanted."""
-
-    def __init__(self, root: Path, *arguments: str) -> None:
-        self.root, self.arguments = root, [*SMALL, f"records.root={root}", *arguments]
-        self.plan: Plan = read_plan(self.arguments)
-        self.folder = self.plan.folder
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        opened = storage.open_storage(self.plan)
-        self.study = identity.open_study(opened, self.plan, self.plan.identity())
-        self.heard: list[Event] = []
-
-    def run(self, should_stop: Callable[[], bool] = lambda: False, program: Path = STUB) -> bool:
-        write_json(self.folder.facts, {"tags": {}})
-        published.publish(self.study, self.plan)
-        return Supervisor(self.plan, self.study, self.heard.append, program).run(should_stop)
-
-    @property
-    def trials(self) -> list[optuna.trial.FrozenTrial]:
-        return attempts.counted(self.study.get_trials())
-
-    def scores(self, origin: int) -> tuple[list[int], list[float]]:
-        run = RunFolder(self.plan.records.runs / attempts.run_name(self.plan.search.study, origin))
-        return journal.curve(run.journal, metric_names.FID_PROXY)
 
 
 def test_a_search_spends_its_budget_and_finds_the_better_settings(tmp_path: Path) -> None:

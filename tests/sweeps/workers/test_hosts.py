@@ -9,7 +9,7 @@ from conftest import processes_of
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 from servers import Postgres, mlflow_server
-from test_shared_study import Shared, make, server, wait_for  # noqa: F401
+from shared_study import Shared, wait_for
 
 from experiments.records import journal
 from experiments.records.folders import RunFolder
@@ -21,8 +21,8 @@ from sweeps.study import attempts
 @pytest.mark.parametrize("minutes", ["0.01", pytest.param("null", marks=pytest.mark.slow)])
 def test_a_dead_hosts_trial_goes_on_elsewhere(
     minutes: str,
-    make: Callable[..., Shared],  # noqa: F811
-    server: Postgres,  # noqa: F811
+    make: Callable[..., Shared],
+    server: Postgres,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import RunProgram
 from optuna.trial import TrialState
-from test_shared_study import SCRIPT, Shared, make, server, wait_for  # noqa: F401
+from shared_study import SCRIPT, Shared, wait_for
 
 from gan.errors import ConfigError
 from sweeps.study import attempts
@@ -81,7 +81,7 @@ def test_slurm_without_sbatch_is_one_line(program: RunProgram, tmp_path: Path) -
 
 @pytest.mark.slow
 @needs_ray
-def test_ray_places_workers(make: Callable[..., Shared]) -> None:  # noqa: F811
+def test_ray_places_workers(make: Callable[..., Shared]) -> None:
     study = make("search.trials=5", "search.workers=2", "search.launcher=ray", "search.resources.cpus=0.5")
     search = study.search()
     assert search.wait(240) == 0, study.log(search)
@@ -91,7 +91,7 @@ def test_ray_places_workers(make: Callable[..., Shared]) -> None:  # noqa: F811
 
 @pytest.mark.slow
 @needs_ray
-def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., Shared]) -> None:  # noqa: F811
+def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., Shared]) -> None:
     study = make(
         "search.trials=3", "search.workers=1", "search.launcher=ray", "search.steps=600", "eval.every_steps=50"
     )
@@ -105,7 +105,7 @@ def test_a_stopped_search_ends_its_workers_on_ray_in_order(make: Callable[..., S
 
 
 @pytest.fixture
-def slurm(make: Callable[..., Shared]) -> Callable[..., Shared]:  # noqa: F811
+def slurm(make: Callable[..., Shared]) -> Callable[..., Shared]:
     """Makes studies of a search with SLURM's jobs on this machine."""
 
     def one(*arguments: str) -> Shared:

@@ -1,5 +1,6 @@
 """Values as people read them, alike in tables, charts and pages."""
 
+import numbers
 from typing import Any
 
 
@@ -16,7 +17,8 @@ def brief(value: Any, digits: int = 4) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "/".join(brief(each, digits) for each in value)
-    return _of_float(value, digits) if isinstance(value, float) else str(value)
+    is_float = isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)  # NumPy's, too
+    return _of_float(float(value), digits) if is_float else str(value)
 
 
 def _of_float(value: float, digits: int) -> str:

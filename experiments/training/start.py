@@ -141,13 +141,13 @@ def new_run(
     # Resolved, as a resume may start in another folder.
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _keep_place(config, weights)
-    if ancestor is not None:
-        if ancestor.lasting_name is not None:
-            kept = [each for each in overrides if each.lstrip("+").partition("=")[0] != INIT_FROM]
-            overrides = [*kept, f"{INIT_FROM}={ancestor.lasting_name}"]
-        config.train.init_from = str(ancestor.file)
+    if ancestor is not None and ancestor.lasting_name is not None:
+        kept = [each for each in overrides if each.lstrip("+").partition("=")[0] != INIT_FROM]
+        overrides = [*kept, f"{INIT_FROM}={ancestor.lasting_name}"]
+        config.train.init_from = ancestor.lasting_name
     facts = run_facts(config, dataset, weights, folder, shlex.join(["python", "experiments/run.py", *overrides]))
     if ancestor is not None:
+        config.train.init_from = str(ancestor.file)
         facts["tags"] |= ancestor.tags
     facts["tags"][GROUP] = group_of(config, facts)
     if member is not None:

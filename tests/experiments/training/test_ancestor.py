@@ -154,6 +154,7 @@ def test_the_line_of_descent_is_recorded_and_shown(program: RunProgram, config: 
     third = compose_config([*common, "train.init_from=second", "name=third"])
     third.train.init_from = "last"
     run = new_run(third, None, ["train.init_from=last", "train.steps=9"], Console(quiet=True))
+    assert read_json(run.folder.facts)["params"]["train.init_from"] == "second"
     # Later `last` would be the run itself.
     assert read_json(run.folder.facts)["command"] == "python experiments/run.py train.steps=9 train.init_from=second"
     assert lineage(read_compared(run.folder)) == "third <- second (step 2) <- first (step 6)"

@@ -1,7 +1,6 @@
 """Is the winner better, or was it lucky? The best trials and the baseline on fresh seeds."""
 
 import contextlib
-import functools
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -124,9 +123,13 @@ class _Confirmation:
             side_by_side: how many train at a time.
         """
         may_try_again = side_by_side > 1 and len(racing) > 1
-        with ThreadPoolExecutor(side_by_side) as threads:
-            train = functools.partial(self._train, seed=seed, may_try_again=may_try_again)
-            waiting = [threads.submit(train, number, each) for number, each in enumerate(racing)]
+        open_ones = [each for each in racing if self._is_open(each, seed)]
+        alone = len(open_ones) % side_by_side  # at the end so many train, on all cores
+        with ThreadPoolExecutor(side_by_side) as pool:
+            waiting = []
+            for number, each in enumerate(racing):
+                threads = threads_of_each(self._plan, alone if each in open_ones[len(open_ones) - alone :] else None)
+                waiting.append(pool.submit(self._train, number, each, seed, threads, may_try_again))
             try:
                 self._follow(waiting)
             except BaseException as error:  # or the threads would be waited for until all is trained
@@ -155,13 +158,14 @@ class _Confirmation:
         if self._should_stop():
             raise Stopped
 
-    def _train(self, number: int, candidate: Candidate, seed: int, may_try_again: bool) -> None:
+    def _train(self, number: int, candidate: Candidate, seed: int, threads: int, may_try_again: bool) -> None:
         """Train a candidate on a seed, again if its process dies.
 
         Args:
             number: of the candidate, for its GPU.
             candidate: to train.
             seed: to train on.
+            threads: cores that it trains on.
             may_try_again: whether it is trained alone later, if it does not finish.
         """
         run = run_of_seed(self._plan, candidate, seed)
@@ -171,7 +175,7 @@ class _Confirmation:
                 if self._should_stop() or self._fatal or not self._is_open(candidate, seed):
                     break
                 process = TrialProcess(
-                    _job(self._plan, candidate, seed),
+                    _job(self._plan, candidate, seed, threads),
                     self._plan.folder.path / "logs" / f"{run.name}.log",
                     environment=gpus.share_of(number, self._plan.config.train.devices),
                 )
@@ -243,6 +247,18 @@ def at_a_time(plan: Plan) -> int:
     return min(plan.workers, max(available_cores() // plan.threads, 1))
 
 
+def threads_of_each(plan: Plan, count: int | None) -> int:
+    """Return the cores that each of some trainings has; the user's number goes before.
+
+    Args:
+        plan: of the search.
+        count: how many train side by side; None for as many as usual.
+    """
+    if not count or plan.config.train.threads is not None:
+        return min(plan.threads, available_cores())
+    return max(available_cores() // count, 1)
+
+
 def _is_done(run: RunFolder) -> bool:
     return journal.last_status(run.journal) == RunStatus.FINISHED and bool(
         journal.curve(run.journal, metric_names.FINAL_FID_PROXY)[1]
@@ -255,8 +271,8 @@ def _failure(run: RunFolder) -> str:
     return failure.message if failure is not None and failure.kind not in OF_THE_MACHINE else ""
 
 
-def _job(plan: Plan, candidate: Candidate, seed: int) -> Job:
-    overrides = [*plan.trial_overrides(candidate.params), f"train.threads={min(plan.threads, available_cores())}"]
+def _job(plan: Plan, candidate: Candidate, seed: int, threads: int) -> Job:
+    overrides = [*plan.trial_overrides(candidate.params), f"train.threads={threads}"]
     return Job(
         overrides=[*(o for o in overrides if not o.startswith("seed=")), f"seed={seed}"],
         config_dir=plan.config_dir,

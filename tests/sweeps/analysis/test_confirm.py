@@ -280,6 +280,42 @@ def test_what_lacks_memory_beside_others_trains_again_alone(tmp_path: Path, monk
     assert told[-3:] == [("killed; trains again alone", False), ("training", False), ("score 10", True)]
 
 
+@pytest.mark.parametrize(("named", "expected"), [((), [1, 1, 2]), (("train.threads=1",), [1, 1, 1])])
+def test_a_training_that_is_left_alone_has_all_cores(
+    named: tuple[str, ...], expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: dict[str, int] = {}
+
+    class Noted(Training):
+        def __init__(self, job: Job, *arguments: object, **options: object) -> None:
+            super().__init__(job, *arguments, **options)
+            word = [override for override in job.overrides if override.startswith("train.threads=")][-1]
+            threads[job.params["confirms"]] = int(word.partition("=")[2])
+
+    monkeypatch.setattr("sweeps.analysis.confirm.TrialProcess", Noted)
+    monkeypatch.setattr("sweeps.analysis.confirm.available_cores", lambda: 2)
+    monkeypatch.setattr("sweeps.spec.plan.available_cores", lambda: 2)
+    SCORES.clear()
+    SCORES.update(tutorial=[20], first=[10], second=[11])
+    arguments = [
+        "search=custom",
+        "model.dropout=interval(0,0.5)",
+        "search.steps=12",
+        "seed=7",
+        "search.workers=2",
+        *named,
+    ]
+    wanted = [Candidate(title, {}, None) for title in SCORES]
+    confirm(
+        read_plan([*arguments, "search.confirm.seeds=1", f"records.root={tmp_path}"]),
+        wanted,
+        lambda _: None,
+        lambda: False,
+    )
+    assert [threads[title] for title in SCORES] == expected
+    assert [each.scores for each in wanted] == [[20], [10], [11]]
+
+
 def test_a_race_ends_as_soon_as_it_is_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, words = race_of(tmp_path, monkeypatch, 5, tutorial=[20, 21], first=[5, 6], second=[7, 6])
     assert [each.scores for each in wanted] == [[20, 21], [5, 6], [7, 6]]

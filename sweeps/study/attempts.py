@@ -210,13 +210,8 @@ def ended_at(plan: Plan, trial: FrozenTrial) -> datetime | None:
     That a worker died may be noticed a night later: such an attempt ended with its last record, where they are here.
     """
     begin, end, file = trial.datetime_start, trial.datetime_complete, run_of(plan, trial).journal
-    if (
-        trial.state != TrialState.FAIL
-        or OUTCOME in trial.user_attrs
-        or begin is None
-        or end is None
-        or not file.exists()
-    ):
+    says_when = trial.state != TrialState.FAIL or OUTCOME in trial.user_attrs
+    if says_when or begin is None or end is None or not file.exists():
         return end
     with contextlib.suppress(ConfigError):  # a damaged journal says nothing of it
         return max((time for time in journal.times(file) if begin <= time <= end), default=begin)

@@ -939,4 +939,12 @@ FAULTS = [
         "place = len(steps)",
         ("tests/experiments/records/test_journal.py::test_late_values_of_any_step_are_written_once",),
     ),
+    Fault(
+        "text-interpolated-in-records",
+        "experiments/cli/config_file.py",
+        "A note with ${...} in it is something else when the run is resumed.",
+        "_literal_in(dataclasses.asdict(config))",
+        "dataclasses.asdict(config)",
+        ("tests/experiments/cli/test_config_file.py",),
+    ),
 ]

@@ -871,4 +871,38 @@ FAULTS = [
         "failure.kind != FailureKind.RECORDS",
         ("tests/sweeps/analysis/test_confirm.py::test_what_the_machine_lacked_is_not_the_settings_fault",),
     ),
+    Fault(
+        "memory-lost-for-good",
+        "sweeps/workers/objective.py",
+        "A trial that lacked memory beside others is never trained again.",
+        'trial.set_user_attr(f"{attempts.KILLED}{number}", ended.failure)\n                self',
+        "trial.set_user_attr(attempts.OUTCOME, ended.failure)\n                self",
+        (
+            "tests/sweeps/search/test_session.py::test_a_trial_that_lacked_memory_beside_others_is_trained_when_fewer_run",
+        ),
+    ),
+    Fault(
+        "repeated-score-counts-twice",
+        "sweeps/workers/early_stopping.py",
+        "A score that a resumed trial repeats counts twice for early stopping.",
+        "self._replayed = max(by_step, default=0)",
+        "self._replayed = 0",
+        ("tests/sweeps/workers/test_early_stopping.py",),
+    ),
+    Fault(
+        "night-is-training",
+        "sweeps/study/attempts.py",
+        "The time until a dead worker is noticed counts as training.",
+        "says_when = trial.state != TrialState.FAIL or",
+        "says_when = trial.state == TrialState.FAIL or",
+        ("tests/sweeps/analysis/test_report.py",),
+    ),
+    Fault(
+        "alone-on-one-core",
+        "sweeps/analysis/confirm.py",
+        "A training that is left alone in a confirmation has one core.",
+        "return max(available_cores() // count, 1)",
+        "return min(plan.threads, available_cores())",
+        ("tests/sweeps/analysis/test_confirm.py",),
+    ),
 ]

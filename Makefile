@@ -14,7 +14,7 @@ PYTHON := $(shell for modules in "ensurepip, venv, sys" sys; do for p in python3
 
 help:
 	@echo "make run      train experiment=quick on real images (CIFAR-10; without it, on built-in drawings)"
-	@echo "make test     lint, then the tests of every feature and promise: 12 minutes on two cores"
+	@echo "make test     lint, then the tests of every feature and promise: 14 minutes on two cores"
 	@echo "make test-all lint, then all tests: 25 minutes"
 	@echo "make soak     the tests that kill and break things, at full length (docs/reliability.md): 11 minutes"
 	@echo "make mutants  faults put into the program on purpose, and whether the tests catch them (docs/faults.md)"

@@ -46,6 +46,7 @@ from sweeps.reproduction.tables import (
     lead_table,
     look_table,
     mean_scores_table,
+    race_table,
     ranks_table,
     robustness_table,
     scores_table,
@@ -126,6 +127,7 @@ def _draw(out: Path, runs: Sequence[Row], curves: Sequence[Row], every: Sequence
     tables["lead"] = lead_table(runs, PRESETS[0])
     tables["robustness"] = robustness_table(runs, steps[0])
     tables["searches"] = searches_table(results(out))
+    tables |= {f"race {name}": race_table(found.get("race", {})) for name, found in results(out).items()}
     for name in (*FORMER_SEARCHES, *SEARCHES):
         if (trials := out / "results" / f"search_{name}.csv").exists():
             tables |= {f"search {name}": best_table(trials), f"ranks {name}": ranks_table(trials)}

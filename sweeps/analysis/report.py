@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from optuna.study import Study
@@ -72,7 +73,7 @@ def write_report(plan: Plan, study: Study, comparison: Comparison | None, rescor
         find_winner(plan, trials, comparison),
     )
     if report.winner is not None:
-        write_atomically(report.best, printable(_best(plan, report.winner)).encode())
+        write_atomically(report.best, printable(_best(plan, report.winner, comparison)).encode())
     write_atomically(report.trials, printable(_csv(plan, trials, every)).encode())
     fractions = fanova(study, plan)
     write_atomically(report.importances, _importances_csv(fractions).encode())
@@ -94,10 +95,10 @@ def train_command(plan: Plan, params: Mapping[str, Value]) -> str:
     return shlex.join(["python", "experiments/run.py", *flags(plan.config_dir), *settings_of(plan, params)])
 
 
-def _best(plan: Plan, winner: Winner) -> str:
+def _best(plan: Plan, winner: Winner, comparison: Comparison | None) -> str:
     lines = [f"# Study {plan.search.study}: {winner.words}"]
     lines += ["# Train with these settings:", f"#   {train_command(plan, winner.params)}"]
-    content = {
+    content: dict[str, Any] = {
         "trial": winner.origin,
         "run": winner.run.name,
         "better": winner.better,
@@ -106,6 +107,9 @@ def _best(plan: Plan, winner: Winner) -> str:
         "seeds": winner.seeds,
         "overrides": settings_of(plan, winner.params),
     }
+    if comparison is not None:  # the scores of the fresh seeds
+        racing = [comparison.baseline, *comparison.candidates]
+        content["race"] = {each.title: dict(zip(each.seeds, each.scores, strict=True)) for each in racing}
     return "\n".join(lines) + "\n" + yaml.safe_dump(content, sort_keys=False)
 
 

@@ -94,4 +94,4 @@ def _result(study: RunFolder) -> dict[str, Any]:
     commit = read_json(study.facts)["tags"].get("mlflow.source.git.commit", "")[:7]
     scores = {key: best.get(key) for key in ("trial", "better", "search_score", "confirmed_score")}
     result = journal.all_tags(study.journal)["result"]
-    return {"result": result, **scores, "settings": settings_found, "commit": commit}
+    return {"result": result, **scores, "settings": settings_found, "race": best.get("race", {}), "commit": commit}

@@ -138,6 +138,20 @@ def searches_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n" if results else NOTHING
 
 
+def race_table(race: Mapping[str, Mapping[int, float]]) -> str:
+    """Return the scores of a confirmation's fresh seeds, the best mean of those with most seeds first.
+
+    Args:
+        race: the scores by candidate, and by seed.
+    """
+    ranked = sorted(race.items(), key=lambda each: (-len(each[1]), mean(list(each[1].values()))))
+    lines = ["| settings | fresh seeds | score | of each seed |", "|---" * 4 + "|"]
+    for title, scores in ranked:
+        each = ", ".join(f"{score:.3g}" for score in scores.values())
+        lines.append(f"| {title} | {len(scores)} | {mean_and_std(list(scores.values()))} | {each} |")
+    return "\n".join(lines) + "\n" if race else NOTHING
+
+
 def importances_table(importances: Path) -> str:
     """Return what the score of a search's trials depends on, from its importances.csv."""
     with open(importances, encoding="utf-8", newline="") as stream:

@@ -119,6 +119,8 @@ def test_report(tmp_path: Path) -> None:
     best = yaml.safe_load(report.best.read_text())
     assert (best["trial"], best["search_score"], best["confirmed_score"]) == (3, 15.5, 16.0)
     assert best["seeds"] == 3
+    assert list(best["race"]) == ["tutorial", "trial-0003", "trial-0001", "trial-0007"]
+    assert best["race"]["trial-0003"] == {1: 16.0, 2: 15.0, 3: 17.0}
     assert best["run"] == "gan-confirm-trial-0003-seed-2"  # the best of its seeds at the end
     winner = compose_config(best["overrides"])
     command = report.best.read_text().splitlines()[2].removeprefix("#   ")

@@ -28,6 +28,7 @@ from sweeps.reproduction.tables import (
     lead_table,
     look_table,
     mean_scores_table,
+    race_table,
     ranks_table,
     robustness_table,
     scores_table,
@@ -131,6 +132,16 @@ def test_a_line_a_search_says_what_it_found() -> None:
         "| four_0 | `search.updates=9` | trial-0003 is better | `model.dropout=0` `seed=1` |"
     ]
     assert searches_table({}) == "(Still to be made.)\n"
+
+
+def test_a_race_is_shown_with_all_of_its_seeds() -> None:
+    race = {"trial-0001": {1: 9.0}, "tutorial": {1: 20.0, 2: 21.0}, "trial-0003": {1: 10.0, 2: 12.0}}
+    assert race_table(race).splitlines()[2:] == [
+        "| trial-0003 | 2 | 11 ± 1.4 | 10, 12 |",
+        "| tutorial | 2 | 20.5 ± 0.71 | 20, 21 |",
+        "| trial-0001 | 1 | 9 | 9 |",
+    ]
+    assert race_table({}) == "(Still to be made.)\n"
 
 
 def test_all_trials_of_a_search_say_what_their_place_goes_with(tmp_path: Path) -> None:

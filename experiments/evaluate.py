@@ -51,7 +51,7 @@ class Evaluation:
     num_images: int | None = setting(
         None, "generated images; by default as many as the run takes at its end", Interval(2, 10**6)
     )
-    seed: int = setting(0, "of the latents; 0 is the bank that runs are scored with", Interval(0))
+    seed: int = setting(0, "seed of the latents; 0 gives those that runs are scored with", Interval(0))
     data: DataPlace = field(default_factory=DataPlace)
     records: RecordsConfig = field(default_factory=RecordsConfig)
 

@@ -1,6 +1,6 @@
 """Train one GAN, or several one after the other.
 
-    python experiments/run.py model.bn_momentum=0.8
+    python experiments/run.py model.bn_momentum=0.5
     python experiments/run.py -m seed=0,1,2
     python experiments/run.py resume=last
 

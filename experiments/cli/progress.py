@@ -43,7 +43,7 @@ def say_words(console: Console, text: str) -> None:
     say(console, text)
 
 
-def bar_line(title: str, done: int, total: int, words: Text, width: int) -> Table | Text:
+def bar_line(title: str, done: float, total: float, words: Text, width: int) -> Table | Text:
     """Return a title and words in one line, with a progress bar between them where it has room.
 
     Args:

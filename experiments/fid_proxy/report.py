@@ -76,7 +76,7 @@ ships with the program (`{proxy["id"]}`): six 3×3 convolutions, trained on all 
 was fitted on all of CIFAR-10.
 
 A number needs a scale. For CIFAR-10's {_plural(results["about"]["classes"][0])}, two random halves of the real images are
-**{proxy["real_baseline"]:.2f}** apart and uniform noise is at **{proxy["noise_baseline"]:.0f}**; a run prints both beside every score.
+**{proxy["real_baseline"]:.2f}** apart and uniform noise is at **{proxy["noise_baseline"]:.0f}**; a run prints both at its start and beside its final score.
 Compare scores only with the same extractor id, number of images and data set.
 """
 
@@ -255,16 +255,15 @@ def _noise(results: Numbers) -> str:
         for count, scores in sizes.items()
     ]
     lines.append(["training seed", f"{standard_deviation(same):.3f}", f"{len(same)} tutorial runs at their end"])
-    lines.append(
-        ["time", f"{np.mean(late):.3f}", "mean step between neighbouring late checkpoints of the tutorial runs"]
-    )
+    lines.append(["time", f"{np.mean(late):.3f}", "neighbouring late checkpoints of the tutorial runs"])
     lines.append(["settings", f"{standard_deviation(list(finals.values())):.3f}", f"{len(finals)} runs at their end"])
     return f"""## How large is the noise?
 
-The standard deviation of the score, by what changes. So few training seeds give it only to within a factor of several.
-A difference between two settings must therefore be confirmed on fresh seeds.
+The standard deviation of the score, by what changes; for `time`, the mean step from one score to the next. Few training seeds
+give only a rough value: [the results](results.md) have it from six and more. A difference between two settings must therefore
+be confirmed on fresh seeds.
 
-{_table(["what changes", "standard deviation of fid_proxy", "over"], lines)}
+{_table(["what changes", "fid_proxy varies by", "over"], lines)}
 """
 
 

@@ -51,7 +51,7 @@ class GeneratorConfig:
     )
     width: int = setting(
         128,
-        "channels of the generator's 8x8 and 16x16 feature maps, half as many at 32x32; in resnet of all",
+        "channels of the generator's 8x8 and 16x16 feature maps, half as many at 32x32; in resnet of every layer",
         Interval(2, 4096),
     )
 
@@ -66,7 +66,7 @@ class DiscriminatorConfig:
     )
     width: int = setting(
         32,
-        "channels of the discriminator's first convolution, doubled by each other; in resnet half of all",
+        "channels of the discriminator's first convolution, each later one has twice as many; in resnet half of every block's",
         Interval(1, 512),
     )
     batch_norm: bool = setting(True, "whether the discriminator has batch normalisations")
@@ -128,7 +128,7 @@ class TrainConfig:
     )
     label_noise: float = setting(
         0.05,
-        "greatest distance of a label from 0 or 1; acts in loss bce alone, as others see only which of the two is nearer",
+        "greatest distance of a label from 0 or 1; acts only in loss=bce, as other losses round labels to 0 or 1",
         Interval(0, 0.5),
     )
     label_noise_mode: str = setting(

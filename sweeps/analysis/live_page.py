@@ -96,6 +96,9 @@ class LivePage:
         spent, budget, unit = len(finished), plan.budget, "trials"
         if plan.search.updates is not None:
             spent, budget, unit = rungs.updates_spent(plan, every), plan.search.updates, "updates"
+        elif plan.is_limited_by_hours_alone:
+            hours = self._study.user_attrs.get(attempts.SECONDS, 0.0) / 3600
+            spent, budget, unit = round(hours, 1), plan.search.hours, "hours"
         if candidates:
             spent = sum(len(each.scores) + len(each.failures) for each in candidates)
             budget, unit = most_trainings(candidates, plan.search.confirm.seeds), "trainings at most"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
-from experiments.cli.progress import say
+from experiments.cli.progress import duration, say
 from gan.errors import first_line
 from sweeps.display.events import Event, Stopping, TrialBegan, TrialEnded, TrialProgressed, WorkersReduced
 from sweeps.display.live import LiveDisplay
@@ -124,6 +124,9 @@ class SearchDisplay(LiveDisplay):
         if search.updates is not None:
             done, budget = sum(row.step for row in rows), search.updates
             words = [f"{done:,} of {budget:,} updates"]
+        elif self._plan.is_limited_by_hours_alone:
+            done, budget = self._searched + self.throughput.elapsed, 3600 * search.hours
+            words = [f"{finished} trials", f"{duration(done)} of {search.hours:g} h"]
         if best is not None and best.score is not None:
             words.append(f"best {three_digits(best.score)} (trial {best.origin})")
         if not all_rows:  # the table of all rows stays on the terminal, where a time left would be wrong soon

@@ -64,11 +64,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Progress:
-    """What the last line of the table says: a title, how many trials are done, and words."""
+    """What the last line of the table says: a title, how much of the budget is used, and words."""
 
     title: str
-    done: int
-    budget: int
+    done: float
+    budget: float
     words: str
 
 

@@ -84,10 +84,14 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
         starts = 0 if plan.search.updates is not None else sum(count for _, count in rungs.ladder(plan))
         search_seconds = starts / plan.workers * timing.start_seconds + timing.seconds(updates) / plan.workers
         trials = f"{updates:,} updates"
-        if plan.search.updates is None:
+        if plan.search.updates is None and not plan.is_limited_by_hours_alone:
             (first, trials_begun), *others = rungs.ladder(plan)
             steps = "".join(f", about {count} to {step:,}" for step, count in others)
             say_words(console, f"lengths  {trials_begun} trials to {first:,}{steps} updates, about {updates:,} in all")
+    hours = plan.search.hours
+    if hours is not None and 3600 * hours < search_seconds:
+        updates = round(3600 * hours * plan.workers / timing.seconds(1))
+        search_seconds, trials, saved = 3600 * hours, f"the search, which is about {updates:,} updates", ""
     confirm_rounds = plan.search.confirm.seeds * math.ceil((1 + rungs.race_candidates(plan)) / at_a_time(plan))
     if plan.search.launcher != "local":
         say_words(console, f"speed    of one trial on this host; the {plan.workers} workers may be faster or slower")

@@ -14,7 +14,7 @@ from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
 from experiments.training.facts import read_records, settings
 from gan.errors import ConfigError
-from sweeps.spec.schema import SearchConfig
+from sweeps.spec.schema import MOST_TRIALS, SearchConfig
 from sweeps.spec.space import (
     Dimension,
     Space,
@@ -87,6 +87,13 @@ class Plan:
         if self.search.sampler != "grid":
             return self.search.trials
         return min(self.search.trials, combinations(self.space))
+
+    @property
+    def is_limited_by_hours_alone(self) -> bool:
+        """Whether neither a number of trials nor updates limit the search, but hours do."""
+        search = self.search
+        unlimited = search.trials == MOST_TRIALS and search.sampler != "grid"
+        return search.hours is not None and search.updates is None and unlimited
 
     @property
     def rungs(self) -> tuple[int, ...]:

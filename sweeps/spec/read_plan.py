@@ -70,9 +70,7 @@ def read_plan(arguments: list[str]) -> Plan:
     overrides = [*fixed_overrides, *added]
 
     named = {override.key_or_group for override in parse(search_overrides)}
-    # A budget of updates stands for itself, unless who gave it, a preset or the command line, gave trials as well.
-    of_preset = "search.updates" not in named and search.trials != describe(Settings)["search.trials"]["default"]
-    if search.updates is not None and not of_preset and "search.trials" not in named:
+    if _is_budget_without_trials(search, named):
         search.trials = MOST_TRIALS
     if "search.confirm.top" not in named:
         search.confirm.top = min(search.confirm.top, search.trials - 1)
@@ -93,6 +91,19 @@ def read_plan(arguments: list[str]) -> Plan:
     plan = Plan(search, space, fixed_overrides, overrides, config, args.config_dir, command, tuple(left_out))
     _check(plan)
     return plan
+
+
+def _is_budget_without_trials(search: SearchConfig, named: set[str]) -> bool:
+    """Return whether updates or hours limit a search alone: who gave them gave no number of trials.
+
+    Args:
+        search: the settings of the search, its preset's included.
+        named: the keys that the command line names.
+    """
+    budgets = {"search.updates": search.updates, "search.hours": search.hours}
+    given = {key for key, value in budgets.items() if value is not None}
+    is_preset_with_trials = search.trials != describe(Settings)["search.trials"]["default"]
+    return bool(given) and "search.trials" not in named and (bool(given & named) or not is_preset_with_trials)
 
 
 def _parse_arguments(arguments: list[str]) -> Namespace:

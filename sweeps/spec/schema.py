@@ -78,11 +78,15 @@ class SearchConfig:
     )
     hours: float | None = setting(
         None,
-        "hours of search, summed over all sessions, after which no trial is started or promoted; running ones finish",
+        "hours of search, summed over all sessions, after which no trial is started or promoted; replaces the limit on "
+        "trials, unless that is given too",
         POSITIVE,
     )
     updates: int | None = setting(
-        None, "budget of updates of all trials together, never exceeded; not with sampler=grid", COUNT
+        None,
+        "budget of updates of all trials together, never exceeded, not with sampler=grid; replaces the limit on trials, "
+        "unless that is given too",
+        COUNT,
     )
     steps: int = setting(5000, "updates of the longest trials", Interval(metric_names.LAST_SCORES, 10**9))
     min_steps: int | None = setting(

@@ -287,6 +287,8 @@ def in_words(plan: Plan) -> str:
     """Return how many trials there will be and how long they are, for the terminal."""
     search, steps = plan.search, plan.search.steps
     count = f"{plan.budget:,} trials" if search.updates is None else f"{search.updates:,} updates in trials"
+    if plan.is_limited_by_hours_alone:
+        count = f"{search.hours:g} hours of trials"
     if len(plan.rungs) == 1:
         return f"{count} of up to {steps:,} updates"
     first, *others = (f"{step:,}" for step in plan.rungs)

@@ -112,6 +112,14 @@ FAULTS = [
         (f"{SESSION}::test_hours_end_the_beginning_of_trials",),
     ),
     Fault(
+        "twenty-trials-in-any-time",
+        "sweeps/spec/read_plan.py",
+        "A search by hours alone ends after the default number of trials.",
+        """budgets = {"search.updates": search.updates, "search.hours": search.hours}""",
+        """budgets = {"search.updates": search.updates}""",
+        ("tests/sweeps/spec/test_plan.py::test_a_budget_of_updates_or_hours_stands_for_itself",),
+    ),
+    Fault(
         "extends-unasked",
         "sweeps/study/identity.py",
         "A study's space is extended without search.extend=true.",

@@ -93,6 +93,13 @@ def test_the_page_says_how_far_a_search_is(tmp_path: Path) -> None:
     assert not re.findall(r"<[^>]*\b(?:src|href)=.http|@import|url\(", source)  # nothing is asked of the network
 
 
+def test_the_page_counts_the_hours_where_these_are_the_budget(tmp_path: Path) -> None:
+    plan, study = made(tmp_path, "search.hours=8", "search.trials=100000")
+    study.set_user_attr(attempts.SECONDS, 5400.0)
+    LivePage(plan, study, COMMAND).update(23_400.0)
+    assert "Searching: 1.5 of 8.0 hours, about 6.5 h left." in text(plan.folder.path / "report.html")
+
+
 def test_the_confirmation_fills_up(tmp_path: Path) -> None:
     plan, study = made(tmp_path)
     lost = Candidate("trial-0002", {}, 9.0, scores=[50.0, 52.0], is_racing=False)

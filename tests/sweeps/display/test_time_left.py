@@ -60,6 +60,7 @@ def test_the_time_left_of_a_search_counts_its_confirmation(tmp_path: Path, clock
         ([*full, "search.confirm.seeds=2", "search.confirm.top=2"], "about 7 min left"),
         ([*full, "search.confirm.seeds=3", "search.confirm.top=2"], "about 5 min left"),  # half, as it may end early
         ([*full, "search.confirm.seeds=3", "search.hours=0.03"], "about 5 min left"),  # after 8 s none starts
+        ([*full, "search.confirm.seeds=0", "search.hours=0.03", "search.trials=100000"], "2 trials  2 min of 0.03 h"),
         ([*grown, "search.confirm.seeds=0"], "about 10 s left"),  # 100 updates of two trials: none of these is promoted
         ([*grown, "search.confirm.seeds=0", "search.updates=3000"], "about 50 s left"),
     ):

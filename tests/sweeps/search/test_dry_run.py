@@ -66,6 +66,24 @@ def test_a_search_on_a_cluster_trains_one_trial_on_this_host(
     assert "speed    of one trial on this host; the 64 workers may be faster or slower" in shown
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ([], "8.0 h for the search, which is about 523,636 updates"),
+        (["search.trials=1000"], "8.0 h for the search, which is about 523,636 updates"),
+        (["search.trials=3"], "10 min for 10,500 updates"),  # they end before the hours
+    ],
+)
+def test_hours_bound_the_time_of_a_search(
+    settings: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timing = throughput.TrialTiming(start_seconds=10.0, update_seconds=0.1)
+    monkeypatch.setattr(throughput, "measure", lambda _: timing)
+    plan = read_plan([*SPACE, "search.workers=2", "search.hours=8", *settings])
+    dry_run.dry_run(plan, Console(width=200), {})
+    assert words in capsys.readouterr().out
+
+
 def test_a_dry_run_that_is_stopped_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def interrupted(*_: object, environment: object) -> subprocess.CompletedProcess[str]:
         assert list(tmp_path.iterdir())

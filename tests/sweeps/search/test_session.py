@@ -185,7 +185,7 @@ def test_hours_end_the_beginning_of_trials(tmp_path: Path) -> None:
     assert search.run()
     assert 1 <= len(search.trials) < 50
     count = len(search.trials)
-    assert search.run()  # all sittings together
+    assert search.run()  # all sessions together
     assert len(search.trials) == count
 
 

@@ -199,17 +199,21 @@ def test_few_trials_need_no_word_about_the_confirmation() -> None:
     assert read_plan(["search.trials=3"]).search.confirm.top == 2
 
 
-def test_a_budget_of_updates_stands_for_itself(tmp_path: Path) -> None:
+def test_a_budget_of_updates_or_hours_stands_for_itself(tmp_path: Path) -> None:
     """Unless trials are given where it is given: in a preset, or on the command line."""
     assert read_plan(["search=levers"]).search.trials == 100
     assert read_plan(["search=levers", "search.updates=60000"]).search.trials == MOST_TRIALS
     assert read_plan(["search.updates=60000"]).search.trials == MOST_TRIALS
     assert read_plan(["search.updates=60000", "search.trials=20"]).search.trials == 20
+    assert read_plan(["search.hours=8"]).search.trials == MOST_TRIALS
+    assert read_plan(["search=levers", "search.hours=8"]).search.trials == MOST_TRIALS
+    assert read_plan(["search.hours=8", "search.trials=20"]).search.trials == 20
     folder = tmp_path / "search"
     folder.mkdir()
     (folder / "both.yaml").write_text("updates: 50000\ntrials: 30\nspace:\n  model.dropout: choice(0, 0.25)\n")
     preset = ["--config-dir", str(tmp_path), "search=both"]
     assert read_plan(preset).search.trials == 30
+    assert read_plan([*preset, "search.hours=8"]).search.trials == MOST_TRIALS
     assert read_plan([*preset, "search.updates=60000"]).search.trials == MOST_TRIALS
 
 

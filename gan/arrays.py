@@ -36,7 +36,10 @@ def parse_npz(stream: BinaryIO) -> Arrays:
     if isinstance(stored, np.ndarray):
         raise ValueError("it is an .npy; save it with np.savez(images=...)")
     with stored, _decoding("it holds something else than plain arrays, or a damaged one"):
-        return {name: stored[name] for name in stored.files}
+        arrays = {name: stored[name] for name in stored.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # NumPy returns foreign files as bytes
+            raise ValueError("a file in it is no .npy")
+        return arrays
 
 
 def read_npy(file: Path) -> np.ndarray:

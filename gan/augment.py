@@ -85,7 +85,8 @@ def color(images: tf.Tensor, draw: Draw) -> tf.Tensor:
 def translation(images: tf.Tensor, draw: Draw) -> tf.Tensor:
     """Move each image by whole pixels; what is uncovered is 0 (grey).
 
-    Each axis is one product with shifted unit matrices: exact, and so is its gradient.
+    Each axis is one product with shifted unit matrices: exact, and so is its gradient (on a
+    GPU with TF32 to 10 bits).
     """
     rows, columns = (_shifted(side, draw(f"shift/{axis}")) for axis, side in enumerate(images.shape[1:3]))
     images = tf.einsum("byh,bhwc->bywc", rows, images)

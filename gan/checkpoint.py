@@ -84,7 +84,7 @@ class Checkpoints:
             raise ValueError(f"keep must be at least 1; got {keep}")
         self.folder.mkdir(exist_ok=True)
         file = self.folder / f"step_{checkpoint.step:08d}.npz"
-        _write(file, checkpoint)
+        write(file, checkpoint)
         files = self.files()
         upto = files.index(file) + 1
         for other in [*files[: max(upto - keep, 0)], *files[upto:]]:
@@ -94,7 +94,7 @@ class Checkpoints:
 
     def save_best(self, checkpoint: Checkpoint) -> None:
         self.folder.mkdir(exist_ok=True)
-        _write(self.best_file, checkpoint)
+        write(self.best_file, checkpoint)
 
     def find(self, step: str) -> Checkpoint:
         """Read the checkpoint of a step, `last` or `best`. Raises CheckpointError if it is not there or damaged."""
@@ -132,10 +132,11 @@ def read(file: Path) -> Checkpoint:
         arrays = read_npz(file)
         meta = json.loads(arrays.pop(_META).tobytes())
         return Checkpoint(int(meta["step"]), arrays, meta)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {file} cannot be read: {error}") from error
 
 
-def _write(file: Path, checkpoint: Checkpoint) -> None:
+def write(file: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all. Raises OSError."""
     meta = json.dumps({**checkpoint.meta, "step": checkpoint.step}).encode()
     write_npz(file, {**checkpoint.arrays, _META: np.frombuffer(meta, np.uint8)})

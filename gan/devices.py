@@ -25,7 +25,7 @@ def count_devices(setting: int | str, batch_size: int) -> int:
     TensorFlow sees, or if they cannot share a batch evenly.
     """
     names = _names()
-    count = setting if isinstance(setting, int) else len(tf.config.list_logical_devices("GPU")) or 1
+    count = setting if isinstance(setting, int) else len(tf.config.list_physical_devices("GPU")) or 1
     if count > len(names):
         raise ConfigError("train.devices", f"at most {len(names)}, as TensorFlow sees {', '.join(names)}", setting)
     check_shares(batch_size, count)
@@ -102,5 +102,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _names() -> list[str]:
     """Return the names of all GPUs; without any, of the CPUs (one, unless it is split into logical ones)."""
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return [device.name.removeprefix("/device:") for device in devices]
+    # Asked for logical ones, TensorFlow would open all GPUs, and which are used could not be chosen any more.
+    if gpus := tf.config.list_physical_devices("GPU"):
+        return [f"GPU:{index}" for index in range(len(gpus))]
+    return [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("CPU")]

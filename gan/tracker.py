@@ -7,7 +7,10 @@ import numpy as np
 
 
 class Tracker(Protocol):
-    """Something that is told of a training's events; it must neither block nor raise."""
+    """Something that is told of a training's events.
+
+    It must not wait for anything but the disk. An OSError, where its records cannot be written, ends the training.
+    """
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None: ...
 

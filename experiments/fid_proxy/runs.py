@@ -58,6 +58,11 @@ def train_all(records: Records, datasets: dict[str, Dataset], steps: int, every:
         (folder, of, settings) for of in datasets for folder, settings in zip(folders[of], RUNS.values(), strict=True)
     ]
 
+    for folder in (folder for folder, *_ in trainings if folder.config.exists()):
+        if (recorded := read_records(folder, "the run")[0].train.checkpoint_every_steps) != every:
+            rule = f"steps with a checkpoint every {recorded} updates, as in the runs that are there"
+            raise ConfigError("checkpoints", rule, f"one every {every}", "records.root=<another> trains anew")
+
     def finish(training: tuple[RunFolder, str, list[str]]) -> bool:
         folder, of, settings = training
         if not _ended(folder, datasets[of], steps, every):

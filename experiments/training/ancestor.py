@@ -11,10 +11,11 @@ import numpy as np
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import get
 from experiments.settings.schema import Config
-from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning, read
+from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning, read, write
 from gan.errors import ConfigError
 
 KEY = "train.init_from"
+_OF = "init_from"  # in a copy's plain data: the tags of what it is a copy of
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,18 @@ class Ancestor:
     @property
     def tags(self) -> dict[str, str]:
         """What is recorded of it with a run that starts from it."""
+        if _OF in self.checkpoint.meta:
+            return dict(self.checkpoint.meta[_OF])
         name = self.run.name if self.run is not None else self.file.name
         tags = {"init_from": name, "init_from.step": str(self.checkpoint.step)}
         if self.run is not None and (ids := self.run.mlflow_run_ids()):
             tags["init_from.mlflow_run"] = ids[0]
         return tags
+
+    def copy_to(self, file: Path) -> None:
+        """Write a copy that still knows its run, which may train on or be removed. Raises OSError."""
+        meta = {**self.checkpoint.meta, _OF: self.tags}
+        write(file, Checkpoint(self.checkpoint.step, self.checkpoint.arrays, meta))
 
 
 def find_ancestor(reference: str, records: Records, config: Config) -> Ancestor:

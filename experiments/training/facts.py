@@ -164,11 +164,14 @@ def group_of(config: Config, facts: Mapping[str, Any]) -> str:
         config: the run's settings.
         facts: of the run, with its data set and extractor.
     """
-    chosen = settings_of_result(config, ancestor_of(facts))
+    ancestor = ancestor_of(facts)
+    chosen = settings_of_result(config, ancestor)
     images = {key: facts["tags"].get(key) for key in ("dataset_sha256", "fid_proxy_id")}
     digest = hashlib.sha256(json.dumps([chosen, images], sort_keys=True).encode()).hexdigest()
     defaults = shown_settings(Config())
     values = {key: value for key, value in shown_settings(config).items() if key in chosen and value != defaults[key]}
+    if ancestor:
+        values["train.init_from"] = ancestor  # not its file, which lies elsewhere on another host
     named = [key for key in values if key not in FOLLOWS and not key.startswith(("data.", "eval."))]
     named.sort(key=lambda key: "/" in str(values[key]))  # values of layers are long, and come last
     names = short_names(named)

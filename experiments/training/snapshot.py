@@ -83,11 +83,10 @@ def unpack(content: bytes, run: RunFolder, data: tuple[str, str | None], extract
 
 def upload(run: RunFolder) -> bool:
     """Upload the state of a run to MLflow, and return whether that worked; if not, the last snapshot stays there."""
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / Path(ARTIFACT).name
-        with contextlib.suppress(OSError):
-            file.write_bytes(pack(run))
-            return send_file(run, file, Path(ARTIFACT).parent.as_posix())
+        file.write_bytes(pack(run))
+        return send_file(run, file, Path(ARTIFACT).parent.as_posix())
     return False
 
 

@@ -48,6 +48,7 @@ class Run:
     weights: Weights  # of the extractor that scores it
     resumed: bool
     checkpoint: Checkpoint | None  # to resume from; None to start at step 0
+    ancestor: Checkpoint | None = None  # to start from, of a new run with train.init_from
 
     @property
     def resume_command(self) -> str:
@@ -76,16 +77,19 @@ def load_data(config: Config, records: Records, console: Console) -> Dataset:
     Raises:
         ConfigError: if the images cannot be used.
     """
-    with warnings.catch_warnings(record=True) as caught, native_stderr_to():
-        warnings.simplefilter("always", DataWarning)
-        data = config.data
-        with counted(console, "reading images") as progress:
-            dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress)
-    for warning in caught:
-        if issubclass(warning.category, DataWarning):
-            warn(console, str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    data = config.data
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught, native_stderr_to():
+            warnings.simplefilter("always", DataWarning)
+            with counted(console, "reading images") as progress:
+                dataset = load_dataset(data.source, data.path, data.class_id, records.cache, progress)
+    finally:  # also where the images of a warning cannot be used
+        for warning in caught:
+            if issubclass(warning.category, DataWarning):
+                warn(console, str(warning.message))
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     if config.train.batch_size > len(dataset.train):
         warn(
             console,
@@ -156,7 +160,8 @@ def new_run(
         facts |= {"title": member.title, "parent": member.study.path.relative_to(records.root).as_posix()}
     write_json(folder.facts, facts)
     write_atomically(folder.config, to_yaml(config).encode())  # last: it makes the folder a run
-    return Run(config, folder, dataset, weights, resumed=False, checkpoint=None)
+    start_from = ancestor.checkpoint if ancestor is not None else None
+    return Run(config, folder, dataset, weights, resumed=False, checkpoint=None, ancestor=start_from)
 
 
 def resumed_run(folder: RunFolder, new: Config, keys: set[str], console: Console) -> Run:
@@ -259,8 +264,6 @@ def _check_devices(config: Config, records: Records) -> None:
     train = config.train
     if isinstance(train.devices, int):
         check_shares(train.batch_size, train.devices)
-    if train.jit_compile is True and train.devices != 1:
-        raise ConfigError("train.jit_compile", "auto or false on several devices, where XLA does not work", True)
     if train.devices != 1:
         use_threads(train.threads)  # before TensorFlow fixes the number
         with native_stderr_to():
@@ -269,6 +272,9 @@ def _check_devices(config: Config, records: Records) -> None:
             if (records.cache / "xla").is_dir():  # it is not made before all else is checked
                 keep_compiled(train, records.cache)  # as `auto` may be one device
             count = count_devices(train.devices, train.batch_size)
+            if count > 1 and train.jit_compile is True:
+                rule = f"auto or false on {count} devices, where XLA does not work"
+                raise ConfigError("train.jit_compile", rule, train.jit_compile)
             # A branch cannot wait for other devices.
             if count > 1 and (train.r1_gamma or train.r2_gamma) and train.r1_every_steps > 1:
                 raise ConfigError("train.r1_every_steps", f"1 on {count} devices", train.r1_every_steps)

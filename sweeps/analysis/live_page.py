@@ -93,10 +93,12 @@ class LivePage:
         trials = [trial for trial in attempts.counted(every) if attempts.ORIGIN in trial.user_attrs]
         finished = [trial for trial in trials if trial.state.is_finished()]
         best = next(iter(attempts.finished(every)), None)
-        spent, budget, unit = len(finished), plan.budget, "trials"
+        spent: float = len(finished)
+        budget: float = plan.budget
+        unit = "trials"
         if plan.search.updates is not None:
             spent, budget, unit = rungs.updates_spent(plan, every), plan.search.updates, "updates"
-        elif plan.is_limited_by_hours_alone:
+        elif plan.search.hours is not None and plan.is_limited_by_hours_alone:
             hours = self._study.user_attrs.get(attempts.SECONDS, 0.0) / 3600
             spent, budget, unit = round(hours, 1), plan.search.hours, "hours"
         if candidates:

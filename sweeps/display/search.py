@@ -119,12 +119,13 @@ class SearchDisplay(LiveDisplay):
         finished = sum(row.state in OVER for row in rows)
         best = best_of(rows)
         search = self._plan.search
-        done, budget = finished, self._plan.budget
+        done: float = finished
+        budget: float = self._plan.budget
         words = [f"{finished} of {budget} trials"]
         if search.updates is not None:
             done, budget = sum(row.step for row in rows), search.updates
             words = [f"{done:,} of {budget:,} updates"]
-        elif self._plan.is_limited_by_hours_alone:
+        elif search.hours is not None and self._plan.is_limited_by_hours_alone:
             done, budget = self._searched + self.throughput.elapsed, 3600 * search.hours
             words = [f"{finished} trials", f"{duration(done)} of {search.hours:g} h"]
         if best is not None and best.score is not None:

@@ -18,8 +18,10 @@ from experiments.records.folders import make_folder
 from experiments.records.status import RunStatus
 from experiments.reports.ending import say_next
 from experiments.tracking.address import fix_tracking_uri
+from experiments.training.ancestor import KEY as INIT_FROM
+from experiments.training.ancestor import Ancestor, find_ancestor, settings_of
 from experiments.training.start import find_extractor, load_data
-from gan.errors import first_line
+from gan.errors import ConfigError, first_line
 from sweeps.search.dry_run import dry_run
 from sweeps.search.session import SearchSession
 from sweeps.search.throughput import CannotMeasure
@@ -46,6 +48,7 @@ def search(plan: Plan, arguments: list[str]) -> int:
     check_launcher(plan.search.launcher)
     plan.start_points()  # a mistake in them is said before anything else
     learned = learn_from(plan)
+    ancestor = _ancestor(plan)
     check_program("search.notify", plan.search.notify)
     console = Output(highlight=False)
     say_what_is_set_aside(console)
@@ -56,7 +59,23 @@ def search(plan: Plan, arguments: list[str]) -> int:
         say_next(console, resume_command(plan))
         return 0
     with _fork_server(plan):
-        return _search(plan, arguments, console, learned)
+        return _search(plan, arguments, console, learned, ancestor)
+
+
+def _ancestor(plan: Plan) -> Ancestor | None:
+    """Find the checkpoint that all trials start from, unless the study has its copy.
+
+    Raises:
+        ConfigError: if there is none, or the space has networks of other shapes.
+    """
+    file, reference = plan.ancestor_file, plan.config.train.init_from
+    if file is None or reference is None or file.exists():
+        return None
+    ancestor = find_ancestor(reference, plan.records, plan.config)
+    for key in settings_of(ancestor.checkpoint.arrays):
+        if any(dimension.key == key for dimension in plan.space):
+            raise ConfigError(key, "one value, as all trials start from networks of one shape", "several", INIT_FROM)
+    return ancestor
 
 
 def _fork_server(plan: Plan) -> AbstractContextManager[None]:
@@ -64,7 +83,9 @@ def _fork_server(plan: Plan) -> AbstractContextManager[None]:
     return fork_server([PRELOAD_WORKERS]) if plan.search.launcher == "local" else nullcontext()
 
 
-def _search(plan: Plan, arguments: list[str], console: Output, learned: Learned) -> int:
+def _search(
+    plan: Plan, arguments: list[str], console: Output, learned: Learned, ancestor: Ancestor | None = None
+) -> int:
     fix_tracking_uri()
     plan.records.check_writable()
     config = plan.config
@@ -93,6 +114,8 @@ def _search(plan: Plan, arguments: list[str], console: Output, learned: Learned)
             study = identity.open_study(
                 database, plan, facts, lambda words: console.print(words, markup=False), learned
             )
+        if ancestor is not None and plan.ancestor_file is not None:
+            ancestor.copy_to(plan.ancestor_file)
         with (
             first_collected(resume_command(plan)) as caught,
             storage.patient_while(lambda: not caught, lambda words: say_words(console, f"waits    {words}")),

@@ -4,14 +4,17 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.cli.compose import compose_config, named_keys, preset_of
+from experiments.cli.overrides import as_text
 from experiments.hardware import gpus
 from experiments.hardware.cores import available_cores
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
+from experiments.training.ancestor import KEY as INIT_FROM
 from experiments.training.facts import read_records, settings
 from gan.errors import ConfigError
 from sweeps.spec.schema import MOST_TRIALS, SearchConfig
@@ -201,9 +204,16 @@ class Plan:
         except ConfigError as error:
             raise ConfigError(START_FROM, "presets, run:<name> or best:<study>", name, str(error)) from error
 
+    @property
+    def ancestor_file(self) -> Path | None:
+        """The study's copy of the checkpoint that all trials start from; None where they start from nothing."""
+        return self.folder.path / "init_from.npz" if self.config.train.init_from is not None else None
+
     def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
         """Return the overrides of run.py for a trial with these parameters; with none, for the baseline."""
-        return [*self.overrides, *as_overrides(params)]
+        file = self.ancestor_file
+        start = [] if file is None else [as_text(f"{INIT_FROM}={file}")]
+        return [*self.overrides, *start, *as_overrides(params)]
 
     def identity(self) -> dict[str, Any]:
         """Return what the scores of a study depend on, apart from the data and the extractor, which are read later."""

@@ -51,6 +51,11 @@ def compare_with_study(plan: Plan, attributes: Mapping[str, Any], console: Conso
     weights = find_extractor(config.eval.extractor, config.eval.extractor_weights)
     facts = {**plan.identity(), "dataset_sha256": dataset.sha256, "fid_proxy_id": weights.id}
     check_identity(plan.search.study, with_present_names(attributes[IDENTITY]), facts, plan)
+    if (file := plan.ancestor_file) is not None and not file.exists():
+        remedy = f"copy {file.name} from the study's folder on the search's host to {file}"
+        raise ConfigError(
+            "train.init_from", "of a study whose folder this host has", plan.config.train.init_from, remedy
+        )
     plan.folder.path.mkdir(parents=True, exist_ok=True)
     if not plan.folder.facts.exists():
         write_json(plan.folder.facts, attributes[published.FACTS])

@@ -31,6 +31,7 @@ from experiments.records.folders import InUse, RunFolder, read_json
 from experiments.records.status import TRIAL_STATE, FailureKind, RunStatus
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config
+from experiments.training.ancestor import KEY as INIT_FROM
 from experiments.training.snapshot import upload, uploading
 from experiments.training.start import Membership, Run, check_same_images, new_run, resumed_run
 from experiments.training.train import Outcome, train
@@ -39,8 +40,10 @@ from gan.errors import ConfigError, InputError, explained
 from sweeps.study.states import State
 from sweeps.workers.protocol import Ended, Job, Message, Progress, Scalars, Started, to_line
 
-# What a run that is taken up must have been trained with.
-SETTINGS = {key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.")}
+# What a run that is taken up must have been trained with; the study's ancestor and images may have been moved since.
+SETTINGS = {
+    key for key in describe(Config) if key not in RESUME_MAY_CHANGE and not key.startswith("data.") and key != INIT_FROM
+}
 TICK = 0.5  # seconds between two messages that only say how far it is
 LOCK_SECONDS = 180.0  # to wait for a predecessor that is still saving its state, or delivering it
 
@@ -133,7 +136,7 @@ def _train(job: Job, orders: Orders, messages: Messages, console: Console) -> En
 
 
 def _kind(error: Exception) -> FailureKind:
-    if isinstance(error, InputError):
+    if isinstance(error, InputError) or (isinstance(error, ConfigError) and error.key == INIT_FROM):
         return FailureKind.INPUTS
     return FailureKind.RECORDS if isinstance(error, OSError) else FailureKind.OTHER
 

@@ -110,6 +110,17 @@ def test_auto_is_one_device_where_there_is_no_gpu() -> None:
     assert devices.count_devices("auto", 7) == 1
 
 
+def test_counting_gpus_opens_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow opens all where logical ones are asked for, and then refuses to use fewer."""
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: ["one", "two", "three"] if kind == "GPU" else []
+    )
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda *_: pytest.fail("opens all GPUs"))
+    assert devices.count_devices("auto", 6) == 3
+    assert devices.count_devices(2, 6) == 2
+    assert devices._names() == ["GPU:0", "GPU:1", "GPU:2"]
+
+
 def test_more_devices_than_there_are() -> None:
     with pytest.raises(ConfigError, match=r"train.devices must be at most 1, as TensorFlow sees CPU:0; got 2"):
         devices.count_devices(2, 8)
@@ -144,7 +155,10 @@ def test_a_penalty_now_and_then_needs_one_device(monkeypatch: pytest.MonkeyPatch
     rare = TrainConfig(devices=2, r1_gamma=1.0, r1_every_steps=4)
     with pytest.raises(ConfigError, match=r"train\.r1_every_steps must be 1 on 2 devices; got 4"):
         _check_devices(Config(train=rare), Records(tmp_path))
-    for fine in (TrainConfig(devices=2, r1_gamma=1.0), TrainConfig(devices=2, r1_every_steps=4)):
+    with pytest.raises(ConfigError, match=r"train\.jit_compile must be auto or false on 2 devices, .*; got True"):
+        _check_devices(Config(train=TrainConfig(devices=2, jit_compile=True)), Records(tmp_path))
+    compiled = TrainConfig(devices="auto", jit_compile=True)  # which is one device here
+    for fine in (TrainConfig(devices=2, r1_gamma=1.0), TrainConfig(devices=2, r1_every_steps=4), compiled):
         _check_devices(Config(train=fine), Records(tmp_path))
     assert not list(tmp_path.iterdir())
 

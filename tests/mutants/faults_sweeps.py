@@ -772,6 +772,22 @@ FAULTS = [
         ("tests/sweeps/study/test_priorband.py",),
     ),
     Fault(
+        "ancestor-of-each-trial",
+        "sweeps/spec/plan.py",
+        "Trials of a search start from different networks where the run that these are of trains on.",
+        "start = [] if file is None else [",
+        "start = [] if file is not None else [",
+        ("tests/sweeps/search/test_search_start.py",),
+    ),
+    Fault(
+        "moved-ancestor-ends-a-trial",
+        "sweeps/workers/trial.py",
+        "No trial of a search with train.init_from can be promoted or resumed.",
+        """ and key != INIT_FROM""",
+        "",
+        ("tests/sweeps/workers/test_trial.py",),
+    ),
+    Fault(
         "paused-painted-complete",
         "sweeps/analysis/space_charts.py",
         "A slice paints paused trials as complete ones.",

@@ -92,6 +92,9 @@ def test_runs_count_when_they_ended_as_asked_or_diverged(npz: Path, tmp_path: Pa
         journal.close()
         assert ended() is counts, status
     assert not ended(steps=9)
+    run.folder.path.rename(run.folder.records.runs / "tutorial-0")
+    with pytest.raises(ConfigError, match=r"checkpoints must be steps with a checkpoint every 2 updates.*every 4'"):
+        runs.train_all(run.folder.records, {"ship": run.dataset}, 8, 4)
     assert not ended(images=dataset(noise_images(64, seed=5)))
 
 

@@ -17,6 +17,7 @@ from experiments.reports.groups import differing, lineage, read_compared
 from experiments.settings.schema import Config
 from experiments.training.ancestor import find_ancestor, settings_of
 from experiments.training.build import build_update
+from experiments.training.facts import GROUP, ancestor_of
 from experiments.training.start import new_run
 from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
@@ -62,6 +63,19 @@ def test_a_run_is_found_by_whatever_names_it(config: Config, first: RunFolder) -
     copied = records.root / "copy.npz"
     copied.write_bytes(file.read_bytes())
     assert find_ancestor(str(copied), records, config).tags == {"init_from": "copy.npz", "init_from.step": "6"}
+
+
+def test_a_copy_knows_what_it_is_a_copy_of(config: Config, first: RunFolder, tmp_path: Path) -> None:
+    records = Records.at(config.records.root)
+    find_ancestor("first", records, config).copy_to(tmp_path / "copy.npz")
+    shutil.rmtree(first.path)
+    config.train.init_from = str(tmp_path / "copy.npz")
+    second = new_run(config, None, [], Console(quiet=True))
+    assert second.ancestor is not None  # it is not read again, when it may be gone
+    assert ancestor_of(read_json(second.folder.facts)) == "first (step 6)"
+    group = read_json(second.folder.facts)["tags"][GROUP]
+    assert "init_from first (step 6)" in group
+    assert str(tmp_path) not in group
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The state of a run on its way to another host."""
 
 import io
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def test_a_state_without_one_of_its_files_is_refused_and_writes_nothing(
     with pytest.raises(ValueError, match="it lacks a file"):
         snapshot.unpack(part.getvalue(), there, ("npz", None), None)
     assert not there.path.exists()
+
+
+def test_a_disk_without_room_for_a_snapshot_is_not_the_end_of_snapshots(
+    recorded: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    assert not snapshot.upload(recorded)
 
 
 def test_a_run_without_a_checkpoint_has_no_state(recorded: RunFolder) -> None:

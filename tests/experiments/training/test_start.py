@@ -1,5 +1,7 @@
+import io
 import os
 import shlex
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +26,9 @@ from experiments.settings.schema import (
     flatten,
 )
 from experiments.training.facts import run_facts
-from experiments.training.start import Run, _recorded_class, new_run, resumed_run
+from experiments.training.start import Run, _recorded_class, load_data, new_run, resumed_run
 from gan.checkpoint import Checkpoint, CheckpointError
+from gan.data.contract import DataWarning
 from gan.errors import ConfigError
 from gan.evaluation.weights import FOLDER, random_weights
 
@@ -192,6 +195,20 @@ def test_a_run_goes_on_with_its_own_images_alone(run: Run, npz: Path) -> None:
     with pytest.raises(ConfigError, match="resume must be on the run's own images"):
         resumed_run(run.folder, Config(), set(), QUIET)
     assert run.folder.config.read_text() == before
+
+
+def test_what_was_warned_of_is_said_where_the_images_cannot_be_used(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        warnings.warn("CIFAR-10 cannot be downloaded", DataWarning, stacklevel=2)
+        raise ConfigError("data.class_id", "8 (ship) for the built-in drawings", "cat")
+
+    monkeypatch.setattr("experiments.training.start.load_dataset", refuse)
+    said = io.StringIO()
+    with pytest.raises(ConfigError, match="built-in drawings"):
+        load_data(config, Records(tmp_path), Console(file=said))
+    assert "CIFAR-10 cannot be downloaded" in said.getvalue()
 
 
 def test_what_auto_came_to_is_what_a_run_keeps(npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

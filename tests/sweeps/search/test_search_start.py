@@ -8,12 +8,17 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from optuna.exceptions import StorageInternalError
+from recorded_runs import make_run
 
 from experiments.cli import signals
 from experiments.cli.progress import Output
+from experiments.records.folders import Records
 from experiments.records.status import RunStatus
+from experiments.training.ancestor import find_ancestor
+from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
 from sweeps.search import start
 from sweeps.spec.read_plan import read_plan
@@ -34,6 +39,55 @@ def test_a_study_that_is_searched_is_not_searched_by_another(
     with plan.folder.owned("search.study"), pytest.raises(ConfigError, match=r"search\.study must be free; got 'gan'"):
         start._search(plan, arguments, console, {})
     assert searched == [True]
+
+
+def networks() -> Checkpoint:
+    """A checkpoint of networks of the tutorial's shapes, as far as these are looked at."""
+    shapes = {
+        "generator/dense/kernel": (100, 1), "generator/conv_1/kernel": (1, 128), "discriminator/conv_1/kernel": (1, 32),
+        "discriminator/bn_2/gamma": (1,), "discriminator/logits/kernel": (256, 1),
+    }  # fmt: skip
+    return Checkpoint(6, {name: np.zeros(shape) for name, shape in shapes.items()}, {})
+
+
+def test_all_trials_start_from_one_checkpoint_whatever_becomes_of_its_run(
+    npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SimpleNamespace(run=lambda *_: RunStatus.FINISHED, result="")
+    monkeypatch.setattr(start, "SearchSession", lambda *_: session)
+    records = Records(tmp_path / "records")
+    first = make_run(records, "first")
+    first.checkpoints.remove("to be written anew")
+    first.checkpoints.save(networks())
+    arguments = [
+        "search=custom",
+        "model.dropout=interval(0,0.5)",
+        "data=npz",
+        f"data.path={npz}",
+        "train.init_from=last",
+    ]
+    plan = read_plan([*arguments, f"records.root={records.root}"])
+    assert start.search(plan, arguments) == 0
+    assert plan.ancestor_file is not None
+    assert plan.trial_overrides({})[-1] == f"train.init_from={plan.ancestor_file}"
+    make_run(records, "second")  # the last one now
+    first.checkpoints.remove("it trained on")
+    assert start.search(plan, arguments) == 0
+    copy = find_ancestor(str(plan.ancestor_file), records, plan.config)
+    assert copy.tags == {"init_from": "first", "init_from.step": "6"}
+    other = read_plan([*arguments[:-1], "train.init_from=second", f"records.root={records.root}"])
+    with pytest.raises(ConfigError, match=r"train\.init_from: last in the study, second now"):
+        start.search(other, arguments)
+
+
+def test_networks_that_all_trials_start_from_have_one_shape(npz: Path, tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    make_run(records, "first").checkpoints.save(networks())
+    space = ["search=custom", "model.latent_dim=choice(64,100)", "data=npz", f"data.path={npz}"]
+    plan = read_plan([*space, "train.init_from=first", f"records.root={records.root}"])
+    with pytest.raises(ConfigError, match=r"model\.latent_dim must be one value, as all trials start from networks"):
+        start.search(plan, space)
+    assert not records.studies.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The process of a trial: what it refuses to train on, and what it says of its end."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -83,6 +84,23 @@ def test_a_paused_trial_trains_on_as_if_it_had_never_been(npz: Path, tmp_path: P
     last = [read(run.checkpoints.files()[-1]).arrays for run in (grown, straight)]
     assert last[0].keys() == last[1].keys()
     assert all((last[0][key] == last[1][key]).all() for key in last[0])
+
+
+def test_a_trial_resumes_where_the_networks_that_it_started_from_have_moved(npz: Path, tmp_path: Path) -> None:
+    records = Records(tmp_path / "records")
+    study = RunFolder(records.studies / "gan")
+    study.path.mkdir(parents=True)
+    write_json(study.facts, {"dataset": {"sha256": pixel_hash(np.load(npz)["images"]), "description": "ships"}})
+    settings = ["data=npz", f"data.path={npz}", f"records.root={records.root}"]
+    with trial._prepared(job(study, *settings), Console(quiet=True)):
+        pass
+    moved = job(study, *settings, f"train.init_from={tmp_path / 'moved.npz'}")
+    with trial._prepared(moved, Console(quiet=True)) as run:
+        assert run.resumed
+    new = dataclasses.replace(moved, name="gan-trial-0004")
+    ended = trial._train(new, cast(Any, None), cast(Any, None), Console(quiet=True))
+    assert ended.failure.startswith("train.init_from must be ")
+    assert ended.would_end_all  # and no trial is lost
 
 
 @pytest.mark.parametrize("lock", [".gan-trial-0003.lock", "gan-trial-0003/.lock"])

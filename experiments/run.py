@@ -209,6 +209,9 @@ def _multirun(overrides: list[str], args: Namespace) -> int:
     told = [text for text, override in by_text.items() if override.key_or_group == "notify"]  # Hydra would record it
     if any(by_text[text].is_sweep_override() for text in told):
         raise ConfigError("notify", "one program for all runs", value_text(by_text[told[-1]]), "in quotation marks")
+    for override in by_text.values():
+        if override.key_or_group == "records.root" and override.is_sweep_override():
+            raise ConfigError("records.root", "one folder for all runs", value_text(override))
     # Which is no part of Hydra's jobs.
     verbose = [text for text, override in by_text.items() if override.key_or_group == VERBOSE]
     overrides = [text for text in overrides if text not in told]

@@ -6,6 +6,7 @@ Trains nine GANs of seven kinds for each class, and two reference networks, whic
 of it is kept under validation/ in the records: the next call continues what was interrupted.
 """
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,9 +173,15 @@ def _commit(folder: RunFolder) -> str:
 
 def _command(args: Validation) -> str:
     """Return the command of this call, without this machine's paths."""
-    changed = [f"{key}={get(args, key)}" for key, spec in describe(Validation).items()
-               if get(args, key) != spec["default"] and key not in ("out", "data.path", "records.root")]  # fmt: skip
-    return " ".join(["python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs", *changed])
+    values = {key: get(args, key) for key, spec in describe(Validation).items()
+              if get(args, key) != spec["default"] and key not in ("out", "data.path", "records.root")}  # fmt: skip
+    changed = [
+        f"{key}=[{','.join(map(str, value))}]" if isinstance(value, list) else f"{key}={value}"
+        for key, value in values.items()
+    ]
+    return "python experiments/validate_proxy.py data.path=<CIFAR-10> out=docs" + "".join(
+        f" {shlex.quote(each)}" for each in changed
+    )
 
 
 def _advance(progress: Progress, task: TaskID, step: int, steps: int, loss: float) -> None:

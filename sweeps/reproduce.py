@@ -164,7 +164,8 @@ def _estimate(
     for preset in PRESETS:
         updates = sum(each.steps for each in left if each.preset == preset)
         if preset == "tutorial":  # where searches begin; trials that are pruned make it less
-            updates += sum(rungs.expected_updates(plan) for plan in (read_plan(SEARCHES[name]) for name in searches))
+            plans = [read_plan(SEARCHES[name]) for name in searches]
+            updates += sum(rungs.expected_updates(plan) + rungs.race_updates(plan) for plan in plans)
         if updates:
             with stage(console, f"measuring the throughput of {preset}, {workers} side by side"):
                 plan = read_plan(

@@ -39,7 +39,7 @@ def parse_arguments(settings: type[Settings], arguments: list[str]) -> Settings:
         key = override.key_or_group
         value = override.value()
         if key in lists and isinstance(value, ChoiceSweep):
-            value = value.list
+            value = [each.text if isinstance(each, QuotedString) else each for each in value.list]
         is_several = isinstance(value, Sweep)
         if key not in keys or is_several or override.is_delete() or override.is_add():
             rule = f"one of {', '.join(keys)}, with one value"

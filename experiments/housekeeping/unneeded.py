@@ -17,7 +17,7 @@ import psutil
 
 from experiments.records import journal
 from experiments.records.folders import Records
-from experiments.records.overview import Overview, Search, read_runs, read_searches, size_of
+from experiments.records.overview import Overview, Search, read_run, read_runs, read_searches, size_of
 from experiments.records.status import OF_THE_MACHINE, FailureKind, RunState
 from experiments.tracking.connection import UNFINISHED
 from gan.errors import ConfigError
@@ -106,6 +106,9 @@ def free(unneeded: Iterable[Unneeded], why: str) -> int:
     freed = 0
     for each in unneeded:
         with contextlib.suppress(ConfigError), each.run.folder.owned():  # else a process is at it
+            now = read_run(each.run.folder)
+            if now.state != each.run.state or journal.BY_HAND in now.tags:  # it was resumed while somebody was asked
+                continue
             before = each.size
             each.run.folder.checkpoints.remove(why)
             freed += before - each.size

@@ -1,5 +1,6 @@
 """What the arguments of a command change of a preset, in full and as the name of a run."""
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -80,7 +81,7 @@ def _part(key: str, value: str) -> str:
     plain = _plain(value)
     if value.lower() in ("true", "false"):
         return short if value.lower() == "true" else f"no_{short}"
-    if NUMBER.fullmatch(value):
+    if NUMBER.fullmatch(value) and math.isfinite(float(value)):  # 12e45678 is the beginning of an id
         return f"{short}{_short_number(value)}"
     return plain if len(plain) >= LONG_WORD and plain[0].isalpha() else f"{short}_{plain}"
 

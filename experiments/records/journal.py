@@ -27,7 +27,8 @@ _decode = json.JSONDecoder().decode  # json.loads is slower: a long journal has 
 
 Curves = dict[str, tuple[list[int], list[float]]]  # steps and values, by metric
 
-FAILURE, FAILURE_KIND = "failure", "failure_kind"  # tags of a run that failed
+FAILURE, FAILURE_KIND, FAILED_STEP = "failure", "failure_kind", "failed_step"
+OF_A_FAILURE = (FAILURE, FAILURE_KIND, FAILED_STEP)  # tags of a run that failed
 BY_HAND = "resumed_by_hand"  # tag of a run of a search that a person has resumed
 
 
@@ -229,7 +230,7 @@ class Journal:
             message: for a person.
             step: that it had come to.
         """
-        self.tags({FAILURE: message, FAILURE_KIND: kind.value, "failed_step": str(step)})
+        self.tags({FAILURE: message, FAILURE_KIND: kind.value, FAILED_STEP: str(step)})
 
     def status(self, status: RunStatus) -> None:
         """Record the run's new state."""

@@ -1,5 +1,6 @@
 """What a list says of runs and searches, read from their folders alone: quickly, as there may be thousands."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -15,7 +16,7 @@ from filelock import FileLock, Timeout
 from experiments.records import journal
 from experiments.records.differences import differences
 from experiments.records.folders import Records, RunFolder, read_json
-from experiments.records.journal import FAILURE, Scalars, Score, Status, Tags, Winner
+from experiments.records.journal import OF_A_FAILURE, Scalars, Score, Status, Tags, Winner
 from experiments.records.status import PAUSED, TRIAL_STATE, RunState, RunStatus
 from gan import metric_names
 from gan.errors import ConfigError
@@ -90,10 +91,7 @@ class Overview:
     @property
     def created(self) -> float:
         """When it was made, in seconds since 1970."""
-        try:
-            return float(self.facts["created"]) / 1000
-        except (KeyError, TypeError, ValueError):
-            return self.folder.path.stat().st_mtime
+        return _created(self.folder, self.facts)
 
     @cached_property
     def preset(self) -> str:
@@ -103,7 +101,7 @@ class Overview:
     @cached_property
     def changed(self) -> dict[str, str]:
         """What it changes of its preset, by key; of a trial the settings that are searched."""
-        length, began_with = self.tags.get("train.steps"), self.facts.get("params", {}).get("train.steps")
+        length, began_with = self.tags.get("train.steps"), (self.facts.get("params") or {}).get("train.steps")
         resumed_to = [f"train.steps={length}"] if length is not None and length != str(began_with) else []
         changed = differences([*self._words, *resumed_to])
         return {key: value for key, value in changed.items() if not self.study or key in self.searched}
@@ -160,7 +158,7 @@ class Search:
 
     @property
     def created(self) -> float:
-        return float(self.facts.get("created", 0)) / 1000
+        return _created(self.folder, self.facts)
 
     @property
     def trials(self) -> list[Overview]:
@@ -198,6 +196,8 @@ def read_runs(records: Records) -> list[Overview]:
     runs = []
     for folder in records.all_runs():
         run = read_run(folder)
+        if run.state == RunState.DAMAGED and not folder.path.exists():  # removed just now
+            continue
         runs.append(replace(run, searched=searched.get(str(run.facts.get("parent")), frozenset())))
     return sorted(runs, key=lambda run: -run.created)
 
@@ -209,6 +209,15 @@ def read_run(folder: RunFolder) -> Overview:
         return _of_journal(folder, facts)
     except (OSError, ValueError, TypeError, AttributeError):
         return Overview(folder, {}, RunState.DAMAGED)
+
+
+def _created(folder: RunFolder, facts: dict[str, Any]) -> float:
+    """Return when a run or a search was made, in seconds since 1970; 0 where its folder is gone."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        return float(facts["created"]) / 1000
+    with contextlib.suppress(FileNotFoundError):
+        return folder.path.stat().st_mtime
+    return 0.0
 
 
 def read_searches(records: Records, runs: Iterable[Overview]) -> list[Search]:
@@ -324,7 +333,7 @@ def _of_journal(folder: RunFolder, facts: dict[str, Any]) -> Overview:
                     final[step] = values[metric_names.FINAL_FID_PROXY]
             case Status(_, status):
                 if status == RunStatus.RUNNING:
-                    tags.pop(FAILURE, None)
+                    tags = {key: tag for key, tag in tags.items() if key not in OF_A_FAILURE}
             case Tags(_, new):
                 tags |= new
             case Winner(_, name):

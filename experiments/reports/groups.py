@@ -210,10 +210,12 @@ def _with_equal_counts(runs: Sequence[Compared]) -> list[Compared]:
     for run in runs:
         again = f"evaluate/{run.facts['tags'].get('fid_proxy_id')}/{most}/"
         scores = {f"final/{key.removeprefix(again)}": c for key, c in run.curves.items() if key.startswith(again)}
-        last = run.curves.get(metric_names.FINAL_FID_PROXY, ([0], []))[0][-1]
+        # Of a run that has no final score, or trained on since, that of its newest checkpoint stands for it.
+        final = run.curves.get(metric_names.FINAL_FID_PROXY, ([], []))[0]
+        ends = {*final[-1:], *list(run.folder.checkpoints.by_step())[-1:]}
         if run.config.eval.final_num_images == most:
             equal.append(run)
-        elif scores.get(metric_names.FINAL_FID_PROXY, ([None], []))[0][-1] == last:
+        elif scores.get(metric_names.FINAL_FID_PROXY, ([None], []))[0][-1] in ends:
             config = replace(run.config, eval=replace(run.config.eval, final_num_images=most))
             equal.append(replace(run, config=config, curves={**run.curves, **scores}))
         else:

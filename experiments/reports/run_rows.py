@@ -98,9 +98,10 @@ def _value(text: str) -> str:
     if re.fullmatch(r"[-+]?\d+", text):
         return text
     try:
-        return brief(float(text))
+        number = float(text)
     except ValueError:  # no number
         return text
+    return brief(number) if math.isfinite(number) else text  # a name such as nan, or 12e45678
 
 
 def images_in_words(rows: Iterable[Row]) -> dict[str, str]:

@@ -27,7 +27,7 @@ class Delivered:
     newest: tuple[str, int] | None = None  # the last point's metric and step
     images: set[tuple[str, int]] = field(default_factory=set)  # key and step
     files: set[str] = field(default_factory=set)  # artifacts, by their paths
-    models: set[int] = field(default_factory=set)  # times of their records
+    models: dict[str, int] = field(default_factory=dict)  # times of their records; of a file the newest alone counts
     champion_of: set[str] = field(default_factory=set)  # names of registered models
 
     @classmethod
@@ -60,7 +60,7 @@ class Delivered:
             and _has_files(client, run_id, self)
             and all(
                 any(is_whole(client, model) for model in models_at(client, run_id, experiment_id, time))
-                for time in self.models
+                for time in self.models.values()
             )
             and all(has_version(client, run_id, name) for name in self.champion_of)
         )
@@ -74,8 +74,8 @@ class Delivered:
                 self.images.add((key, step))
             case Artifact(_, file):
                 self.files.add(file)
-            case Model(time):
-                self.models.add(time)
+            case Model(time, file):
+                self.models[file] = time
             case Winner(_, name):
                 self.champion_of.add(name)
 

@@ -71,7 +71,7 @@ def models_of(client: "MlflowClient", run_id: str, experiment_id: str) -> list[A
 def register_version(
     client: "MlflowClient", run_id: str, experiment_id: str, name: str, alias: str, note: str, time: int
 ) -> None:
-    """Register the run's newest model, and give it an alias; nothing is made twice.
+    """Register the newest model that the run had when it won, and give it an alias; nothing is made twice.
 
     A registered model has one of the two aliases at a time: the last winner's. A winner that is delivered after a later
     one gets a version but not the alias.
@@ -86,11 +86,12 @@ def register_version(
         time: when the run won, in milliseconds since 1970.
 
     Raises:
-        ValueError: if the run has no model.
+        ValueError: if the run has no such model.
     """
-    models = models_of(client, run_id, experiment_id)
+    # A run that was resumed since has others, which won nothing.
+    models = [m for m in models_of(client, run_id, experiment_id) if int(m.tags.get("journal_time", 0)) <= time]
     if not models:
-        raise ValueError("the run has no model")
+        raise ValueError("the run has no model of the time when it won")
     model = models[0]
     registered = insert(lambda: _find_or_create(client, name))
     source = f"models:/{model.model_id}"

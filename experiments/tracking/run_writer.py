@@ -13,7 +13,7 @@ from PIL.Image import open as open_image
 from experiments.cli.terminal import printable
 from experiments.records import journal
 from experiments.records.folders import RunFolder, read_json
-from experiments.records.journal import Artifact, Image, Model, Scalars, Status, Tags, Winner
+from experiments.records.journal import OF_A_FAILURE, Artifact, Image, Model, Scalars, Status, Tags, Winner
 from experiments.records.status import PAUSED, TRIAL_STATE, RunStatus
 from experiments.tracking.delivered import images_of
 from experiments.tracking.experiment import NOTE
@@ -72,6 +72,8 @@ class RunWriter:
                 self._tags(tags)
             case Status(status=RunStatus.RUNNING):
                 client.update_run(run_id, RunStatus.RUNNING.value)
+                for tag in client.get_run(run_id).data.tags.keys() & set(OF_A_FAILURE):  # which a resume ends
+                    client.delete_tag(run_id, tag)
             case Status(time, status):
                 client.set_terminated(run_id, self._in_mlflow(status), time)
 
@@ -105,6 +107,9 @@ class RunWriter:
     def _model(self, record: Model) -> None:
         client, run_id, experiment_id = self.client, self.run_id, self.experiment_id
         file, time = self.folder / record.file, record.time
+        models = (each for each, _ in journal.read(RunFolder(self.folder).journal, 0) if isinstance(each, Model))
+        if any(each.file == record.file and each.time > time for each in models):
+            return  # the run trained on, and its file holds a later generator
         known = models_at(client, run_id, experiment_id, time) if self.retrying else []
         if any(is_whole(client, model) for model in known):
             return

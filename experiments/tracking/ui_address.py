@@ -10,7 +10,7 @@ PORT = 5000  # MLflow's own
 
 def last_port(records: Records) -> int:
     """Return the port that the records were last served at, 5000 before the first time."""
-    with contextlib.suppress(OSError, ValueError, KeyError):  # never served, or the note of it is damaged
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # never served, or the note of it is damaged
         return int(read_json(records.root / "ui.json")["port"])
     return PORT
 

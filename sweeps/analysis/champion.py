@@ -1,7 +1,7 @@
 """The winner of a search: it is scored once more, and registered in MLflow."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import FrozenTrial
 
@@ -65,6 +65,8 @@ def find_winner(plan: Plan, trials: Sequence[FrozenTrial], comparison: Compariso
     if comparison is None:
         return _unconfirmed(plan, done) if done else None
     chosen = comparison.winner
+    if not chosen.scores:  # nothing could be trained on a fresh seed
+        return replace(_unconfirmed(plan, done), words=comparison.words())
     return Winner(
         origin=chosen.origin,
         is_baseline=chosen is comparison.baseline,

@@ -69,6 +69,8 @@ class Comparison:
     def words(self) -> str:
         """Return the result as a sentence."""
         best, baseline, usual = self.best, self.baseline, self.baseline_words
+        if not best.scores and not baseline.scores:
+            return f"No training on a fresh seed came to its end: {self._failed([baseline, *self.candidates])}"
         if not best.scores:
             return f"Keep {usual}: {baseline.mean:.4g}; {self._failed(self.candidates)} (lower is better)"
         if not baseline.scores:
@@ -142,6 +144,18 @@ def after_seed(baseline: Candidate, racing: Sequence[Candidate], candidates: int
     return standing.is_over, ", ".join(words)
 
 
+def readmitted(baseline: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates that were behind another, where all that still raced have failed: they race again.
+
+    Args:
+        baseline: with its scores so far; without any, nobody can be compared with it.
+        candidates: all that began the race, after a seed.
+    """
+    if not baseline.scores or any(candidate.is_racing for candidate in candidates):
+        return []
+    return [candidate for candidate in candidates if not candidate.failures]
+
+
 def most_trainings(candidates: Sequence[Candidate], seeds: int, at_a_time: int = 1) -> int:
     """Return how many trainings a race has at most, those that are done included.
 
@@ -155,19 +169,16 @@ def most_trainings(candidates: Sequence[Candidate], seeds: int, at_a_time: int =
     return sum(done) + (seeds - done[0]) * math.ceil(racing / at_a_time) * at_a_time
 
 
-def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Comparison | None:
+def compare(candidates: Sequence[Candidate], baseline_words: str = "the tutorial's settings") -> Comparison:
     """Compare the best of the candidates with the baseline, the first of them.
 
     The intervals are those of the race; where there was none, seeds of the baseline failed, or the best was not in the
     race to its end, they are Dunnett's (1955).
     A candidate that fails on a seed comes after those that do not, and is not better, whatever its other seeds say.
-    Returns None where none could be trained, the baseline included.
     """
     baseline, *others = candidates
     others = sorted(others, key=_rank)
     scored = [candidate for candidate in others if candidate.scores]
-    if not baseline.scores and not scored:
-        return None
     best = others[0]
     fewer_seeds = len(best.scores) < len(baseline.scores)  # it was behind, before another failed
     if best.difference is None or baseline.failures or fewer_seeds:

@@ -15,7 +15,7 @@ from experiments.records import journal
 from experiments.records.folders import RunFolder
 from experiments.records.status import OF_THE_MACHINE, RunStatus
 from gan import metric_names
-from sweeps.analysis.comparison import Candidate, after_seed
+from sweeps.analysis.comparison import Candidate, after_seed, readmitted
 from sweeps.display.events import TrainingChanged
 from sweeps.spec.plan import DEFAULTS, Plan
 from sweeps.study import attempts
@@ -99,20 +99,34 @@ class _Confirmation:
         baseline, *racing = candidates
         most = self._plan.search.confirm.seeds
         for count in range(1, most + 1):
-            seed = self._plan.config.seed + count
-            left = self._train_all([baseline, *racing], seed, self._at_a_time)
-            if left:  # beside others there may have been too little memory
-                self._train_all(left, seed, 1)
-                if not all(self._is_open(candidate, seed) for candidate in left):  # there was
-                    self._at_a_time = 1
-            for candidate in (baseline, *racing):
-                self._add_result(candidate, seed)
+            self._train_seed([baseline, *racing], count)
             is_over, words = after_seed(baseline, racing, len(candidates) - 1, most)
+            while back := readmitted(baseline, candidates[1:]):
+                for missing in range(1, count + 1):
+                    self._train_seed([each for each in back if len(each.scores) < missing], missing)
+                is_over, more = after_seed(baseline, back, len(candidates) - 1, most)
+                words = ", ".join(filter(None, [words, more]))
             if words:
                 self._say(f"         after {count} seeds: {words}")
-            racing = [candidate for candidate in racing if candidate.is_racing]
+            racing = [candidate for candidate in candidates[1:] if candidate.is_racing]
             if is_over:
                 break
+
+    def _train_seed(self, racing: Sequence[Candidate], number: int) -> None:
+        """Train candidates on one of the fresh seeds, and add their scores.
+
+        Args:
+            racing: the candidates.
+            number: of the seed, from 1.
+        """
+        seed = self._plan.config.seed + number
+        left = self._train_all(racing, seed, self._at_a_time)
+        if left:  # beside others there may have been too little memory
+            self._train_all(left, seed, 1)
+            if not all(self._is_open(candidate, seed) for candidate in left):  # there was
+                self._at_a_time = 1
+        for candidate in racing:
+            self._add_result(candidate, seed)
 
     def _train_all(self, racing: Sequence[Candidate], seed: int, side_by_side: int) -> list[Candidate]:
         """Train candidates on a seed, and return those that may succeed alone: none if they trained one at a time.

@@ -35,7 +35,7 @@ class SearchDisplay(LiveDisplay):
     def __init__(self, console: Console, plan: Plan, trials: Sequence[FrozenTrial], searched: float = 0.0) -> None:
         super().__init__(console)
         self._plan, self._searched = plan, searched
-        self._rows: dict[int, Row] = {}  # by the number of the suggestion's first trial, its origin
+        self._rows: dict[int, Row] = {}  # by the number of the suggestion, its origin
         self._origins: dict[int, int] = {}  # by the number of the trial
         self.throughput = ThroughputMeter()
         for trial in attempts.counted(trials):

@@ -36,7 +36,7 @@ class Row:
     """One suggestion, with all attempts at it so far.
 
     Attributes:
-        origin: the number of the suggestion's first trial.
+        origin: the number of the suggestion: how many were made before it.
         params: its parameters.
         preset: the preset whose settings they are, if they are the baseline's.
         state: Optuna's name of the state, or PAUSED or STOPPED.

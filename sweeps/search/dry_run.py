@@ -81,13 +81,16 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
     if len(plan.rungs) > 1 or plan.search.updates is not None:
         saved = ""
         updates = rungs.expected_updates(plan)
-        starts = 0 if plan.search.updates is not None else sum(count for _, count in rungs.ladder(plan))
+        starts = 0 if plan.is_limited_by_hours_alone else sum(count for _, count in rungs.ladder(plan))
         search_seconds = starts / plan.workers * timing.start_seconds + timing.seconds(updates) / plan.workers
         trials = f"{updates:,} updates"
-        if plan.search.updates is None and not plan.is_limited_by_hours_alone:
+        if len(plan.rungs) > 1 and not plan.is_limited_by_hours_alone:
             (first, trials_begun), *others = rungs.ladder(plan)
+            about = "about " if plan.search.updates is not None else ""
             steps = "".join(f", about {count} to {step:,}" for step, count in others)
-            say_words(console, f"lengths  {trials_begun} trials to {first:,}{steps} updates, about {updates:,} in all")
+            say_words(
+                console, f"lengths  {about}{trials_begun} trials to {first:,}{steps} updates, about {updates:,} in all"
+            )
     hours = plan.search.hours
     if hours is not None and 3600 * hours < search_seconds:
         updates = round(3600 * hours * plan.workers / timing.seconds(1))

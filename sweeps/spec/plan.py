@@ -209,11 +209,15 @@ class Plan:
         """The study's copy of the checkpoint that all trials start from; None where they start from nothing."""
         return self.folder.path / "init_from.npz" if self.config.train.init_from is not None else None
 
+    @property
+    def ancestor_overrides(self) -> list[str]:
+        """What lets run.py start from the study's copy; nothing where trials start from nothing."""
+        file = self.ancestor_file
+        return [] if file is None else [as_text(f"{INIT_FROM}={file}")]
+
     def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
         """Return the overrides of run.py for a trial with these parameters; with none, for the baseline."""
-        file = self.ancestor_file
-        start = [] if file is None else [as_text(f"{INIT_FROM}={file}")]
-        return [*self.overrides, *start, *as_overrides(params)]
+        return [*self.overrides, *self.ancestor_overrides, *as_overrides(params)]
 
     def identity(self) -> dict[str, Any]:
         """Return what the scores of a study depend on, apart from the data and the extractor, which are read later."""

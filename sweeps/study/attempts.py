@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 import psutil
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -35,6 +36,7 @@ REPEATS = "the settings of trial "  # and its number: an outcome that took no tr
 BASELINE = "baseline"  # trained with the settings that the search starts from, whatever the space can say of them
 NAMED = "named"  # the words of search.start_from that named its settings
 KILLED = "killed in trial "  # and its number: how its process died; the next attempt has it too, so they can be counted
+NO_MEMORY = "no memory in trial "  # and its number: beside others, or alone, it lacked memory
 # Its number, once a worker has it; another number is that of the attempt before, whose attributes it has.
 BEGUN = "begun"
 WORKER = "worker"  # host and process of the worker that has or had it
@@ -161,6 +163,7 @@ def requeue_lost(plan: Plan, study: Study) -> None:
     The caller has the turn, so no other worker is beginning one. A dead worker of this host is recognised by its
     process, one of another host by its heartbeat.
     """
+    _tell_complete(study)
     with experimental():
         optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -176,19 +179,34 @@ def requeue_lost(plan: Plan, study: Study) -> None:
     gone = superseded(trials)
     for trial in trials:
         if trial.state == TrialState.FAIL and OUTCOME not in trial.user_attrs and trial.number not in gone:
-            _requeue(study, trial, plan.search.retries)
+            _requeue(plan, study, trial)
 
 
-def _requeue(study: Study, trial: FrozenTrial, retries: int) -> None:
-    """Queue a failed trial anew, from its checkpoint, unless its own process was killed too often.
+def _tell_complete(study: Study) -> None:
+    """Tell the scores of trials that came to their end on hosts that died before they could tell them."""
+    if not is_heartbeat_enabled(study._storage):
+        return
+    stale = set(study._storage._get_stale_trial_ids(study._study_id))  # type: ignore[attr-defined]
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial._trial_id in stale and trial.user_attrs.get(OUTCOME) == COMPLETE:
+            study.tell(trial.number, max(trial.intermediate_values.items())[1], skip_if_finished=True)
 
-    Such a process may need more memory than there is. Workers and searches that are stopped are no fault of the trial.
+
+def _requeue(plan: Plan, study: Study, trial: FrozenTrial) -> None:
+    """Queue a failed trial anew, from its checkpoint, unless its own process was killed or lacked memory too often.
+
+    A process that is killed may need more memory than there is. One that says so may have it where fewer run, and each
+    time one worker fewer is left. Workers and searches that are stopped are no fault of the trial.
     """
     trial = copy.deepcopy(trial)  # the callback, too, writes to it
-    reasons = {f"{KILLED}{trial.number}", f"{LEFT}{trial.number}"} & trial.user_attrs.keys()
+    reasons = {f"{why}{trial.number}" for why in (KILLED, NO_MEMORY, LEFT)} & trial.user_attrs.keys()
     if trial.user_attrs.get(BEGUN) == trial.number and not reasons:
         trial.user_attrs[f"{KILLED}{trial.number}"] = f"no sign of life from {trial.user_attrs[WORKER]}"
-    if sum(attribute.startswith(KILLED) for attribute in trial.user_attrs) <= retries:
+    killed, without_memory = (
+        sum(attribute.startswith(why) for attribute in trial.user_attrs) for why in (KILLED, NO_MEMORY)
+    )
+    retries = plan.search.retries
+    if killed <= retries and without_memory <= retries + plan.workers - 1:
         with experimental():
             RetryHeartbeatStaleTrialCallback()(study, trial)
 

@@ -1,7 +1,7 @@
 """What earlier studies learned, as a study keeps it and as a sampler sees it (search.learn_from).
 
 Only the ranks of earlier trials are kept, as their scores may be of other images or lengths. A sampler sees ranks of the
-study's own trials beside them. So the earlier trials guide its first suggestions, and weigh the less the more trials the
+study's own trials beside them; the linear one sees scores that the earlier ones would have at their ranks. So the earlier trials guide its first suggestions, and weigh the less the more trials the
 study has of its own. They are in no other count.
 """
 

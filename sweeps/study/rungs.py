@@ -234,10 +234,28 @@ def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
 
 
 def ladder(plan: Plan) -> list[tuple[int, int]]:
-    """Return the rungs and about how many of the plan's trials come there, the baseline included, if all are sound."""
-    simulated = min(plan.budget, MOST_SIMULATED)
+    """Return the rungs and about how many trials come there, the baseline included, if all are sound.
+
+    With a budget of updates it is as many trials as these pay for.
+    """
+    trials, updates = plan.budget, plan.search.updates
+    if updates is not None:
+        most = min(trials, updates // plan.rungs[0])
+        trials = max(bisect.bisect_right(range(most + 1), updates, lo=1, key=lambda n: _cost(_reached(plan, n))) - 1, 1)
+    return _reached(plan, trials)
+
+
+def _reached(plan: Plan, trials: int) -> list[tuple[int, int]]:
+    """Return the rungs and about how many of so many trials come there."""
+    simulated = min(trials, MOST_SIMULATED)
     counts = _simulated_ladder(simulated, len(plan.rungs), plan.search.eta)
-    return [(step, round(plan.budget / simulated * count)) for step, count in zip(plan.rungs, counts, strict=True)]
+    return [(step, round(trials / simulated * count)) for step, count in zip(plan.rungs, counts, strict=True)]
+
+
+def _cost(reached: Sequence[tuple[int, int]]) -> int:
+    """Return how many updates it takes that so many trials come to each rung."""
+    before = [0, *(step for step, _ in reached)]
+    return sum((step - before[rung]) * count for rung, (step, count) in enumerate(reached))
 
 
 @functools.cache
@@ -299,8 +317,7 @@ def expected_updates(plan: Plan) -> int:
     """Return about how many updates all trials of a search make together, if none is pruned."""
     if plan.search.updates is not None:
         return plan.search.updates
-    before = [0, *plan.rungs]
-    return sum((step - before[rung]) * count for rung, (step, count) in enumerate(ladder(plan)))
+    return _cost(ladder(plan))
 
 
 def _suggestions(

@@ -1,4 +1,4 @@
-"""The samplers that suggest the next trial: Optuna's, which are shown all trials in the current space."""
+"""The samplers that suggest the next trial: Optuna's and two of our own, shown all trials in the current space."""
 
 import copy
 import importlib.util
@@ -83,7 +83,7 @@ class CurrentSpaceSampler(BaseSampler):
     sees trials that failed by their settings as the worst.
 
     Args:
-        sampler: one of Optuna's.
+        sampler: one of Optuna's, or of our own.
         plan: of the search, with the current space.
     """
 

@@ -170,9 +170,9 @@ class Objective:
             self._worker.listener(TrialEnded(number, State.COMPLETE, score=value))
             return value
         if ended is not None and ended.status == RunStatus.KILLED and self._pruned:
-            trial.set_user_attr(attempts.OUTCOME, self._pruned)
             if self._is_hopeless:
                 trial.set_user_attr(attempts.HOPELESS, True)
+            trial.set_user_attr(attempts.OUTCOME, self._pruned)
             self._worker.listener(TrialEnded(number, State.PRUNED, self._pruned))
             raise optuna.TrialPruned(self._pruned)
         if self._is_paused(ended):
@@ -182,12 +182,12 @@ class Objective:
             raise optuna.TrialPruned(reason)
         if ended is not None and ended.status == RunStatus.FAILED and not ended.would_end_all:
             if ended.failure_kind == FailureKind.OUT_OF_MEMORY:  # those beside it may have had the memory
-                trial.set_user_attr(f"{attempts.KILLED}{number}", ended.failure)
+                trial.set_user_attr(f"{attempts.NO_MEMORY}{number}", ended.failure)
                 self._worker.make_room()
             else:
+                if ended.failure_kind == FailureKind.DIVERGED:  # before the outcome, with which the trial is over
+                    trial.set_user_attr(attempts.HOPELESS, True)
                 trial.set_user_attr(attempts.OUTCOME, ended.failure)
-            if ended.failure_kind == FailureKind.DIVERGED:
-                trial.set_user_attr(attempts.HOPELESS, True)
             self._worker.listener(TrialEnded(number, State.FAIL, ended.failure))
             raise TrialFailed(ended.failure)
         reason = ended.failure if ended is not None and ended.failure else "interrupted"

@@ -189,7 +189,8 @@ def _state(trial: FrozenTrial) -> tuple[TrialState, int]:
 
 def _reason(trial: FrozenTrial) -> str:
     """Return why a trial ended, in the words of its worker, its process or its host."""
-    keys = (attempts.OUTCOME, f"{attempts.KILLED}{trial.number}", f"{attempts.LEFT}{trial.number}")
+    marks = (attempts.KILLED, attempts.NO_MEMORY, attempts.LEFT)
+    keys = (attempts.OUTCOME, *(f"{mark}{trial.number}" for mark in marks))
     if trial.state == TrialState.COMPLETE and trial.user_attrs.get(attempts.OUTCOME) == "complete":
         return ""
     reasons = [str(trial.user_attrs[key]) for key in keys if key in trial.user_attrs]

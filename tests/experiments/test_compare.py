@@ -29,6 +29,7 @@ from experiments.reports.result import by_in_run_score, heading, ranking, result
 from experiments.settings.schema import Config, DataConfig, ModelConfig, RecordsConfig, TrainConfig
 from experiments.training.start import new_run
 from gan import metric_names
+from gan.checkpoint import Checkpoint
 from gan.errors import ConfigError
 
 FINALS = {"a-seed-0": 12.0, "a-seed-1": 14.0, "b": 30.0}
@@ -315,6 +316,21 @@ def test_a_run_that_was_scored_again_with_as_many_images_is_compared_by_that(roo
     assert re.findall(r"<p class=\"result none\">(.*?FID proxy [\d.]+ against 13 ± 1.4)", page) == [
         "bn_momentum 0.9 has the lower score: FID proxy 11 against 13 ± 1.4"
     ]
+
+
+def test_a_run_without_a_final_score_is_compared_by_that_of_its_newest_checkpoint(root: Path, tmp_path: Path) -> None:
+    folder = RunFolder(root / "runs" / "b")
+    folder.config.write_text(folder.config.read_text().replace("final_num_images: 5000", "final_num_images: 20"))
+    kept = [line for line in folder.journal.read_text().splitlines() if "final/" not in line]
+    folder.journal.write_text("\n".join(kept) + "\n")
+    folder.checkpoints.save(Checkpoint(40, {}, {}))
+    journal = Journal(folder)
+    scorer = json.loads(folder.facts.read_text())["tags"]["fid_proxy_id"]
+    journal.late_scalars(40, {f"evaluate/{scorer}/5000/{name}": 11.0 for name in ("fid_proxy", "kid_proxy")})
+    journal.close()
+    wanted = Comparison(run=["a-*", "b"], out=str(tmp_path / "page"), records=RecordsConfig(root=str(root)))
+    assert main(wanted) == 0
+    assert "FID proxy 11 against 13 ± 1.4" in (tmp_path / "page" / "compare.html").read_text()
 
 
 def test_runs_of_unlike_lengths_are_said_to_be(tmp_path: Path) -> None:

@@ -131,6 +131,7 @@ def test_presets_whose_names_look_like_numbers(multirun: Multirun, tmp_path: Pat
     ("arguments", "message"),
     [
         (["model.dropout=range(0.4,0,0.1)"], r"model\.dropout must be a range with a value in it; got 'range\(0\.4,"),
+        (["seed=0,1", "records.root=a,b"], "records.root must be one folder for all runs; got 'a,b'"),
         (["seed=range(3,3)"], "seed must be a range with a value in it"),
         (["seed=shuffle()"], "the sweep must be of at least one run"),
         (["seed=0,1", "--cfg", "job"], "the flags must be at most one of .*; got '--multirun --cfg'"),

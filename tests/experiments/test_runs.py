@@ -21,7 +21,8 @@ from experiments import runs
 from experiments.housekeeping import removing, repairing, words
 from experiments.records.folders import Records, RunFolder, read_json, write_json
 from experiments.records.journal import Journal
-from experiments.records.status import RunStatus
+from experiments.records.overview import Overview, read_runs
+from experiments.records.status import RunState, RunStatus
 from experiments.reports.run_rows import read_rows
 from experiments.reports.run_table import lines as list_lines
 from experiments.tracking import removal
@@ -172,6 +173,24 @@ def test_markup_and_damage_are_shown_as_they_are(records: Records, capsys: pytes
     assert shown["damaged"][1] == "damaged"
     assert shown["half"][1] == "stopped"
     assert "augment [red]x" in shown["bold"][-1]
+
+
+def test_a_run_that_is_removed_meanwhile_is_not_listed(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(records, "stays")
+    gone = make_run(records, "gone")
+    every = records.all_runs()
+    monkeypatch.setattr(Records, "all_runs", lambda _: every)
+    shutil.rmtree(gone.path)
+    assert [run.name for run in read_runs(records)] == ["stays"]
+    assert Overview(gone, {}, RunState.DAMAGED).created == 0.0
+
+
+def test_a_setting_that_looks_like_a_number_stays_a_text(records: Records, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(records, "heir", ["experiment=quick", "train.init_from=12e45678", "data.class_id=nan"])
+    assert call(records) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "init_from 12e45678" in shown
+    assert "class_id nan" in shown
 
 
 def test_mistakes_are_one_line(records: Records) -> None:
@@ -502,6 +521,22 @@ def test_paused_trials_lose_theirs_only_when_asked(search: Records, capsys: pyte
     assert call(search, "tidy", "study=s", "paused=true", "yes=true") == 0
     assert "trains it from its beginning" in " ".join(capsys.readouterr().out.split())
     assert checkpoints(search) == NEEDED - {"s-trial-0003"}
+
+
+def test_what_was_resumed_while_somebody_was_asked_keeps_its_checkpoints(
+    search: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resumed(*_: object) -> bool:
+        journal = Journal(RunFolder(search.runs / "s-trial-0003"))
+        journal.tags({"resumed_by_hand": "true"})
+        journal.status(RunStatus.RUNNING)
+        journal.status(RunStatus.FINISHED)
+        journal.close()
+        return True
+
+    monkeypatch.setattr("experiments.housekeeping.tidying.agreed", resumed)
+    assert call(search, "tidy", "study=s", "paused=true") == 0
+    assert checkpoints(search) == NEEDED
 
 
 def test_before_a_search_is_over_nobody_is_beaten(records: Records) -> None:

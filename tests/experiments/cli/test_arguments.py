@@ -43,6 +43,13 @@ def test_a_list_takes_several_values(arguments: list[str]) -> None:
     assert parse_arguments(Lists, arguments) == Lists(["a", "b"])
 
 
+@pytest.mark.parametrize("arguments", [["state=1,2"], ["state='1',2"]], ids=" ".join)
+def test_names_of_digits_are_texts(arguments: list[str]) -> None:
+    result = parse_arguments(Lists, arguments).state
+    assert result == ["1", "2"]
+    assert all(type(name) is str for name in result)
+
+
 @pytest.mark.parametrize("argument", ["+state=a,b", "~state=a", "state=interval(0,1)"])
 def test_a_list_takes_values_alone(argument: str) -> None:
     with pytest.raises(ConfigError, match="an argument must be one of state"):

@@ -21,6 +21,7 @@ from experiments.settings.rules import FolderName
          "run-label_noise_side_up-seed4"),
         (["experiment=quick", "optim.learning_rate=0.000851025683266108", "model.generator.width=64", "model.discriminator.width=16"],
          "quick-lr8.51e-4-g_width64-d_width16"),
+        (["train.init_from=12e45678"], "run-init_from_12e45678"),  # the beginning of an id
         (["model.generator.bn_momentum=null", "hydra.run.dir=x", "records.root=/tmp", "notify=mail"], "run"),
     ],
 )  # fmt: skip

@@ -274,6 +274,25 @@ def test_a_trial_gets_the_study_that_was_delivered_anew(records: Records, capsys
         Delivery(trial).deliver()
 
 
+def test_a_champion_is_the_model_that_won_though_its_run_trained_on(records: Records) -> None:
+    folder = made(records, "first")
+    client, run = seen(folder)
+    won, later = (
+        client.create_logged_model("1", "generator", run.info.run_id, tags={"journal_time": str(time)})
+        for time in (1, 2**60)
+    )
+    journal = Journal(folder)
+    journal.winner("gan", "champion", "note")
+    journal.close()
+    for lost in (False, True):
+        if lost:
+            files_lost(folder)  # all is delivered anew
+        Delivery(folder).deliver()
+        version = client.get_model_version_by_alias("gan", "champion")
+        assert (int(version.version), version.source) == (1, f"models:/{won.model_id}")
+        assert version.source != f"models:/{later.model_id}"
+
+
 def test_the_last_champion_stays_when_an_earlier_one_is_delivered_anew(records: Records) -> None:
     folders = [made(records, "first"), made(records, "second")]
     client, _ = seen(folders[0])

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ from rich.console import Console
 
 from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.journal import Journal, Scalars, Status, read
-from experiments.records.status import RunStatus
+from experiments.records.overview import read_run
+from experiments.records.status import FailureKind, RunStatus
 from experiments.tracking import connection, run_writer, sync
 from experiments.tracking.address import public, tracking_uri
 from experiments.tracking.connection import UNFINISHED
@@ -148,6 +150,39 @@ def test_a_model_has_a_description_and_the_scores_of_its_step(
     assert (output.model_id, output.step) == (model.model_id, 6)
     # The model's metrics are the run's own, not more of them.
     assert [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "train/d_loss")] == [(3, 1.5), (6, 3)]
+
+
+def test_of_a_run_that_trained_on_only_the_generator_that_is_there_is_delivered(
+    records: Records, folder: RunFolder, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[tuple[bytes, int]] = []
+    monkeypatch.setattr(
+        "experiments.tracking.run_writer.log_model", lambda file, *_: logged.append((file.read_bytes(), _[-1]))
+    )
+    for step in (1000, 2000):  # MLflow was away at the first end
+        folder.generator.write_bytes(b"of step %d" % step)
+        journal.scalars(step, {"final/fid_proxy": 7.5})
+        journal.model(folder.generator)
+        time.sleep(0.01)
+    Delivery(folder).deliver()
+    assert logged == [(b"of step 2000", 2000)]
+
+
+def test_a_resume_ends_what_mlflow_says_of_a_failure(records: Records, folder: RunFolder, journal: Journal) -> None:
+    journal.failure(FailureKind.RECORDS, "No space left on device", 7)
+    journal.status(RunStatus.FAILED)
+    Delivery(folder).deliver()
+    tags = ("failure", "failure_kind", "failed_step")
+    assert [stored(records, folder)[1].data.tags.get(tag) for tag in tags] == [
+        "No space left on device",
+        "records",
+        "7",
+    ]
+    journal.status(RunStatus.RUNNING)
+    journal.status(RunStatus.FINISHED)
+    Delivery(folder).deliver()
+    assert not set(tags) & stored(records, folder)[1].data.tags.keys()
+    assert not set(tags) & read_run(folder).tags.keys()
 
 
 def test_a_store_can_be_opened_before_any_run_and_again(tmp_path: Path) -> None:

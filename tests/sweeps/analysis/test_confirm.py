@@ -37,7 +37,6 @@ def test_clearly_better_settings_are_called_better() -> None:
     result = compare(
         [candidate("tutorial", 20, 21, 22), candidate("trial-0003", 15, 16, 17), candidate("trial-0005", 9, 10, 11)]
     )
-    assert result is not None
     assert [candidate.title for candidate in result.candidates] == ["trial-0005", "trial-0003"]
     assert result.better
     assert result.difference.value == -11
@@ -51,12 +50,10 @@ def test_clearly_better_settings_are_called_better() -> None:
 
 def test_luck_is_not_called_better() -> None:
     result = compare([candidate("tutorial", 20, 30, 10), candidate("trial-0003", 12, 29, 17)])
-    assert result is not None
     assert not result.better
     assert result.difference.low < 0 < result.difference.high
     assert "is not shown to be better" in result.words()
     worse = compare([candidate("tutorial", 10, 11, 12), candidate("trial-0003", 20, 21, 22)])
-    assert worse is not None
     assert worse.winner is worse.baseline
     assert worse.words().startswith(
         "Keep the tutorial's settings: 11 against 21 for the best trial, trial-0003 (3 fresh seeds each"
@@ -70,7 +67,6 @@ def test_the_best_of_several_may_be_luck() -> None:
         [candidate("a", 14, 16.5, 17), candidate("b", 13.5, 15, 16.8)],
     )
     result = compare([candidate("tutorial", 14.8, 15.5, 16.9), lucky, *others])
-    assert result is not None
     assert result.best is lucky
     assert not result.better
     assert "that may be luck" in result.words()
@@ -78,7 +74,6 @@ def test_the_best_of_several_may_be_luck() -> None:
 
 def test_scores_without_variance_are_compared_as_they_are() -> None:
     result = compare([candidate("tutorial", 3, 3), candidate("trial-0003", 2, 2)])
-    assert result is not None
     assert result.better
     assert (result.difference.low, result.difference.high) == (-1, -1)
 
@@ -118,10 +113,8 @@ def test_settings_that_fail_on_a_seed_are_not_better() -> None:
     failing.failures = ["seed 3: d_loss is nan"]
     sound = candidate("trial-0003", 19, 20, 21)
     result = compare([candidate("tutorial", 20, 21, 22), failing, sound])
-    assert result is not None
     assert result.best is sound
     alone = compare([candidate("tutorial", 20, 21, 22), failing])
-    assert alone is not None
     assert not alone.better
     assert alone.winner is alone.baseline
     assert alone.words().startswith("Keep the tutorial's settings: 21 against 1.5 for the best trial, trial-0005")
@@ -134,19 +127,16 @@ def test_of_two_that_fail_as_often_the_lower_mean_wins() -> None:
         each.failures = ["seed 3: d_loss is nan"]
     failing.is_racing = False  # as any that failed
     result = compare([baseline, failing])
-    assert result is not None
     assert (result.winner, result.better) == (failing, False)
 
 
 def test_one_seed_shows_nothing() -> None:
     result = compare([candidate("tutorial", 20), candidate("trial-0003", 2)])
-    assert result is not None
     assert not result.better
     assert math.isnan(result.difference.high)
     assert result.winner is result.best
     assert "not shown to be better" in result.words()
     kept = compare([candidate("tutorial", 87), candidate("trial-0003", 90)])
-    assert kept is not None
     assert kept.winner is kept.baseline
     assert kept.words().startswith(
         "Keep the tutorial's settings: 87 against 90 for the best trial, trial-0003 (1 fresh seed each"
@@ -155,19 +145,24 @@ def test_one_seed_shows_nothing() -> None:
         assert "no interval, which takes two seeds" in comparison.words()
         assert "nan" not in comparison.words()
     equal = compare([candidate("tutorial", 87), candidate("trial-0003", 87)])
-    assert equal is not None
     assert equal.winner is equal.baseline
 
 
-def test_no_result_without_any_score() -> None:
-    assert compare([candidate("tutorial"), candidate("trial-0003")]) is None
+def test_where_no_training_ended_nothing_is_recommended_and_the_reasons_are_said() -> None:
+    baseline, other = candidate("tutorial"), candidate("trial-0003")
+    baseline.failures, other.failures = ["seed 1: out of memory"], ["seed 1: d_loss is nan"]
+    result = compare([baseline, other])
+    assert (result.winner, result.better) == (baseline, False)
+    assert result.words() == (
+        "No training on a fresh seed came to its end: tutorial failed on seed 1: out of memory, "
+        "trial-0003 failed on seed 1: d_loss is nan"
+    )
 
 
 def test_settings_without_a_score_on_fresh_seeds_are_not_recommended() -> None:
     failing = candidate("trial-0003")
     failing.failures = ["seed 1: d_loss is nan"]
     kept = compare([candidate("tutorial", 10, 11), failing])
-    assert kept is not None
     assert (kept.winner, kept.better) == (kept.baseline, False)
     words = "Keep the tutorial's settings: 10.5; trial-0003 failed on seed 1: d_loss is nan (lower is better)"
     assert kept.words() == words
@@ -178,7 +173,6 @@ def test_a_baseline_without_a_score_is_not_recommended() -> None:
     baseline = candidate("tutorial")
     baseline.failures = ["seed 1: d_loss is nan", "seed 2: g_loss is nan"]
     result = compare([baseline, candidate("trial-0003", 10, 11)])
-    assert result is not None
     assert (result.winner, result.better) == (result.best, False)
     words = "trial-0003 cannot be compared: 10.5; tutorial failed on seed 2: g_loss is nan (lower is better)"
     assert result.words() == words
@@ -189,11 +183,9 @@ def test_a_seed_that_the_baseline_lost_does_not_make_a_worse_trial_the_winner() 
     baseline, worse = candidate("tutorial", 10, 10.5, 9.8, 10.2), candidate("trial-0003", 20, 21, 19.5, 20, 21)
     baseline.failures = ["seed 1: killed"]
     result = compare([baseline, worse])
-    assert result is not None
     assert result.winner is baseline
     assert result.words().startswith("Keep the tutorial's settings: 10.12 against 20.3 for the best trial")
     surely_better = compare([candidate("tutorial", 20, 21, 19.5, 20, 21), baseline])
-    assert surely_better is not None
     assert "luck" not in surely_better.words()  # it failed on a seed, and its interval does not contain 0
 
 
@@ -321,7 +313,6 @@ def test_a_race_ends_as_soon_as_it_is_decided(tmp_path: Path, monkeypatch: pytes
     assert [each.scores for each in wanted] == [[20, 21], [5, 6], [7, 6]]
     assert words == ["         after 2 seeds: first leads by 15, second is behind"]
     result = compare(wanted)
-    assert result is not None
     assert result.better
     assert result.winner.title == "first"
     assert result.words().startswith(
@@ -336,7 +327,6 @@ def test_who_is_behind_trains_no_further(tmp_path: Path, monkeypatch: pytest.Mon
     assert most_trainings(wanted, 4) == 4 + 4 + 2
     assert words[0].endswith("lost is behind")
     result = compare(wanted)
-    assert result is not None
     assert not result.better
     assert [each.title for each in result.candidates] == ["first", "lost"]
 
@@ -358,7 +348,6 @@ def test_a_lead_that_is_luck_is_found_out(tmp_path: Path, monkeypatch: pytest.Mo
     wanted, words = race_of(tmp_path, monkeypatch, 3, tutorial=[20, 24, 22], lucky=[23, 21, 24])
     assert words[-1] == "         after 3 seeds: tutorial leads lucky by 0.667"
     result = compare(wanted)
-    assert result is not None
     assert result.winner is wanted[0]
 
 
@@ -368,8 +357,20 @@ def test_who_fails_on_a_seed_is_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert most_trainings(wanted, 3) == 3 + 2 + 3
     assert [len(each.scores) for each in wanted] == [3, 1, 3]
     result = compare(wanted)
-    assert result is not None
     assert result.best is wanted[2]
+
+
+def test_who_was_behind_a_leader_that_fails_races_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {
+        "tutorial": [20, 24, 22, 20], "leader": [11, 15, math.nan], "second": [15.9, 16.1, 16, 16], "failed": [math.nan],
+    }  # fmt: skip
+    wanted, words = race_of(tmp_path, monkeypatch, 4, **scores)
+    assert "second is behind" in words[0]
+    assert [len(each.scores) for each in wanted] == [3, 2, 3, 0]  # the missing seed, and then it is decided
+    assert words[-1].startswith("         after 3 seeds: second leads by ")
+    result = compare(wanted)
+    assert (result.best.title, result.better) == ("second", True)
+    assert "3 fresh seeds each" in result.words()
 
 
 def test_a_race_against_a_baseline_that_fails_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +381,6 @@ def test_a_race_against_a_baseline_that_fails_ends(tmp_path: Path, monkeypatch: 
 def test_a_race_of_one_seed_has_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, words = race_of(tmp_path, monkeypatch, 1, tutorial=[20], first=[1])
     result = compare(wanted)
-    assert result is not None
     assert (words, result.better, result.difference.has_interval) == ([], False, False)
 
 
@@ -452,7 +452,6 @@ def test_the_difference_is_of_all_seeds_where_the_leader_failed_in_the_end() -> 
     leader.failures.append("seed 3: nan")
     after_seed(baseline, [leader], 2, 4)
     result = compare([baseline, behind, leader])
-    assert result is not None
     assert result.best is behind
     assert result.difference.value == pytest.approx(behind.mean - baseline.mean)
     assert behind.difference is result.difference  # as the chart draws it

@@ -163,6 +163,7 @@ def test_report(tmp_path: Path) -> None:
         ([[90], [87], [95]], "gan-confirm-trial-0003-seed-1", "candidate", "trial-0003 is not shown to be better: 87 "),
         ([[20, 21], [9, 10], [11, 12]], "gan-confirm-trial-0003-seed-1", "champion", "trial-0003 is better: 9.5 "),
         (None, "gan-trial-0003", "candidate", "not confirmed on fresh seeds"),
+        ([[], [], []], "gan-trial-0003", "candidate", "No training on a fresh seed came to its end: "),
     ],
 )
 def test_the_winner_is_who_won(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import optuna
@@ -12,6 +13,7 @@ from optuna.trial import TrialState
 from sweeps.spec.plan import Plan
 from sweeps.spec.read_plan import read_plan
 from sweeps.study import attempts
+from sweeps.study.optuna_log import experimental
 
 SPACE = ["search=custom", "model.dropout=interval(0,0.5)", "search.trials=4"]
 
@@ -99,6 +101,41 @@ def test_a_worker_of_another_host_is_left_to_its_heartbeat(tmp_path: Path) -> No
     study = running(os.getpid(), "another host", "1")
     attempts.requeue_lost(plan(tmp_path, f"search.storage=sqlite:///{tmp_path}/shared.db"), study)
     assert [t.state for t in study.trials] == [TrialState.RUNNING]
+
+
+def test_a_trial_that_lacks_memory_is_tried_alone_before_it_is_given_up(tmp_path: Path) -> None:
+    """Beside 2 others, beside 1, alone, and once more."""
+    study = running(os.getpid(), attempts.host(), attempts.start_of(os.getpid()))
+    for number in range(4):
+        study._storage.set_trial_user_attr(study.trials[-1]._trial_id, f"{attempts.NO_MEMORY}{number}", "no memory")
+        study.tell(number, state=TrialState.FAIL)
+        attempts.requeue_lost(plan(tmp_path, "search.retries=1", "search.workers=3"), study)
+        assert len(study.trials) == min(number + 2, 4)
+        if number < 3:
+            study.ask()
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")  # it is that of a host that died
+def test_a_score_is_told_for_a_host_that_died_before_it_could(tmp_path: Path) -> None:
+    """A heartbeat that is missing is all that is known of it here."""
+    with experimental():
+        storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/studies.db", heartbeat_interval=1, grace_period=1)
+    study = optuna.create_study(storage=storage)
+    for ended in (True, False):
+        trial = study.ask()
+        trial.report(7.5, 100)
+        for key, value in {
+            attempts.BEGUN: trial.number,
+            attempts.HOST: "another 1",
+            attempts.WORKER: "there:1",
+        }.items():
+            trial.set_user_attr(key, value)
+        if ended:
+            trial.set_user_attr(attempts.OUTCOME, attempts.COMPLETE)
+        storage.record_heartbeat(trial._trial_id)
+    time.sleep(2.5)
+    attempts.requeue_lost(plan(tmp_path, f"search.storage=sqlite:///{tmp_path}/studies.db"), study)
+    assert [(t.state.name, t.value) for t in study.trials[:2]] == [("COMPLETE", 7.5), ("FAIL", None)]
 
 
 def test_a_process_that_was_killed_uses_up_a_retry(tmp_path: Path) -> None:

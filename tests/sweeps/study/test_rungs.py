@@ -338,6 +338,9 @@ def test_the_expected_length_of_a_search() -> None:
         [1e5, 36e3, 13e3], rel=0.1
     )
     assert rungs.expected_updates(plan("search.updates=60000")) == 60_000
+    for updates in (20_000, 60_000, 1_000_000):  # as many trials as these pay for
+        assert 0.75 * updates <= rungs._cost(rungs.ladder(plan(f"search.updates={updates}"))) <= updates
+    assert rungs.ladder(plan("search.updates=60000", "search.trials=27")) == rungs.ladder(one)
     assert rungs.race_updates(one) == 8 * (1 + 3) * 5000
     assert rungs.race_updates(plan("search.trials=3")) == 8 * (1 + 2) * 5000  # there are no more than two
     assert rungs.race_updates(plan("search.updates=60000")) == 8 * (1 + 3) * 5000

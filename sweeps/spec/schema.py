@@ -78,8 +78,8 @@ class SearchConfig:
     )
     hours: float | None = setting(
         None,
-        "hours of search, summed over all sessions, after which no trial is started or promoted; replaces the limit on "
-        "trials, unless that is given too",
+        "hours of search, summed over all sessions; what cannot end in time is not begun; replaces the limit on trials, "
+        "unless that is given too",
         POSITIVE,
     )
     updates: int | None = setting(

@@ -27,24 +27,25 @@ def may_begin(plan: Plan, trials: Sequence[FrozenTrial], seconds: float) -> bool
     """
     if any(trial.state == TrialState.WAITING for trial in trials):
         return True
-    hours = plan.search.hours
-    in_time = hours is None or seconds < hours * 3600
-    return in_time and (_next_promotion(plan, trials) is not None or _may_begin_another(plan, trials))
+    left = updates_left(plan, trials, seconds)
+    return _next_promotion(plan, trials, left) is not None or _may_begin_another(plan, trials, left)
 
 
-def queue_next(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) -> None:
+def queue_next(plan: Plan, study: Study, trials: Sequence[FrozenTrial], seconds: float) -> None:
     """Queue the next start point that there is budget for, or else the next promotion; waiting trials come first.
 
     Args:
         plan: of the search.
         study: whose turn the caller has.
         trials: all attempts of the study.
+        seconds: searched so far, in all sessions together.
     """
     if any(trial.state == TrialState.WAITING for trial in trials):
         return
-    if _has_budget_for_another(plan, trials) and _queue_start_point(plan, study, trials):
+    left = updates_left(plan, trials, seconds)
+    if _has_budget_for_another(plan, trials, left) and _queue_start_point(plan, study, trials):
         return
-    promoted = _next_promotion(plan, trials)
+    promoted = _next_promotion(plan, trials, left)
     if promoted is not None:
         rungs.promote(plan, study, promoted)
 
@@ -65,20 +66,19 @@ def _queue_start_point(plan: Plan, study: Study, trials: Sequence[FrozenTrial]) 
     return is_queued
 
 
-def _next_promotion(plan: Plan, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    left = updates_left(plan, trials)
+def _next_promotion(plan: Plan, trials: Sequence[FrozenTrial], left: float) -> FrozenTrial | None:
     promoted = rungs.next_promotion(plan, trials, left)
-    if promoted is None and len(plan.rungs) > 1 and not _may_begin_another(plan, trials):
+    if promoted is None and len(plan.rungs) > 1 and not _may_begin_another(plan, trials, left):
         promoted = rungs.last_promotion(plan, trials, left)
     return promoted
 
 
-def _may_begin_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
-    return _has_budget_for_another(plan, trials) and not is_exhausted(plan, trials)
+def _may_begin_another(plan: Plan, trials: Sequence[FrozenTrial], left: float) -> bool:
+    return _has_budget_for_another(plan, trials, left) and not is_exhausted(plan, trials)
 
 
-def _has_budget_for_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
-    left, first = updates_left(plan, trials), plan.rungs[0]
+def _has_budget_for_another(plan: Plan, trials: Sequence[FrozenTrial], left: float) -> bool:
+    first = plan.rungs[0]
     if used(plan, trials) >= plan.budget or first > left:
         return False
     # Without a limit, as of thousands of trials, nothing is kept.
@@ -87,7 +87,7 @@ def _has_budget_for_another(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
 
 def ended_early(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
     """Return whether budget is left for another trial, but nothing else to try."""
-    return _has_budget_for_another(plan, trials) and is_exhausted(plan, trials)
+    return _has_budget_for_another(plan, trials, updates_left(plan, trials)) and is_exhausted(plan, trials)
 
 
 def is_exhausted(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
@@ -99,10 +99,28 @@ def is_exhausted(plan: Plan, trials: Sequence[FrozenTrial]) -> bool:
     return all(map(is_repeat, lasts)) and len(trials_in_space(lasts, plan, convert=False)) == len(lasts)
 
 
-def updates_left(plan: Plan, trials: Sequence[FrozenTrial]) -> float:
-    """Return how many updates of the budget are left, without those of running trials; infinite without a limit."""
-    limit = plan.search.updates
-    return math.inf if limit is None else limit - rungs.updates_spent(plan, trials)
+def updates_left(plan: Plan, trials: Sequence[FrozenTrial], seconds: float = 0.0) -> float:
+    """Return how many updates of the budget are left, without those of running trials; infinite without a limit.
+
+    A budget of hours is as many as can be made in the rest of them, at the throughput so far.
+
+    Args:
+        plan: of the search.
+        trials: all attempts of its study.
+        seconds: searched so far, in all sessions together; 0 where the hours do not matter.
+    """
+    limit, hours = plan.search.updates, plan.search.hours
+    if limit is None and (hours is None or not seconds):  # asked at every turn, of thousands of trials
+        return math.inf
+    spent = rungs.updates_spent(plan, trials)
+    left = math.inf if limit is None else limit - spent
+    if hours is not None and seconds:
+        rest, made = 3600 * hours - seconds, rungs.updates_made(trials)
+        if rest <= 0:
+            return 0.0
+        if made:
+            left = min(left, made / seconds * rest - (spent - made))
+    return left
 
 
 def used(plan: Plan, trials: Sequence[FrozenTrial]) -> int:

@@ -9,7 +9,7 @@ import bisect
 import copy
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from optuna.storages import RetryHeartbeatStaleTrialCallback
@@ -226,11 +226,20 @@ def updates_spent(plan: Plan, trials: Sequence[FrozenTrial]) -> int:
     """Return the updates of all trials together; of one that is not over, those that it was begun for."""
     lasts, scores = _suggestions(trials, begun=False)
     return sum(
-        max([*scores[origin], int(trial.user_attrs.get(attempts.STEP, 0))], default=0)
-        if trial.state.is_finished()
-        else target(plan, trial)
+        _step_of(trial, scores[origin]) if trial.state.is_finished() else target(plan, trial)
         for origin, trial in lasts.items()
     )
+
+
+def updates_made(trials: Sequence[FrozenTrial]) -> int:
+    """Return the updates that all trials together have made so far."""
+    lasts, scores = _suggestions(trials, begun=False)
+    return sum(_step_of(trial, scores[origin]) for origin, trial in lasts.items())
+
+
+def _step_of(trial: FrozenTrial, scores: Iterable[int]) -> int:
+    """Return the step that a trial has come to; scores: the steps of its scores, earlier attempts' among them."""
+    return max([*scores, int(trial.user_attrs.get(attempts.STEP, 0))], default=0)
 
 
 def ladder(plan: Plan) -> list[tuple[int, int]]:

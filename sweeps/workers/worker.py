@@ -123,7 +123,7 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             seconds = float(attributes.get(attempts.SECONDS, 0.0))
             if budget.may_begin(self.plan, trials, seconds) and not self.ended:
-                budget.queue_next(self.plan, self.study, trials)
+                budget.queue_next(self.plan, self.study, trials, seconds)
                 self._optimize(len(attempts.counted(trials)))
                 return True
         if all(trial.state.is_finished() for trial in trials):

@@ -196,7 +196,7 @@ def test_updates_are_a_budget_that_is_never_exceeded() -> None:
     assert rungs.updates_spent(study.plan, study.trials) == 8
     assert budget.updates_left(study.plan, study.trials) == 2
     assert budget.may_begin(study.plan, study.trials, 0.0)
-    budget.queue_next(study.plan, study.study, study.trials)
+    budget.queue_next(study.plan, study.study, study.trials, 0.0)
     assert rungs.updates_spent(study.plan, study.trials) == 9  # the promotion is paid for from its beginning on
     study.go_on([5.0, 4.0])
     study.tell([4.0])
@@ -211,13 +211,13 @@ def test_start_points_come_first_and_use_up_the_budget_like_any_trial() -> None:
     study.study.set_user_attr(budget.START_POINTS, points)
     for _ in range(3):
         assert budget.may_begin(study.plan, study.trials, 0.0)
-        budget.queue_next(study.plan, study.study, study.trials)
+        budget.queue_next(study.plan, study.study, study.trials, 0.0)
         study.tell([5.0])
     named = [trial.user_attrs.get(attempts.NAMED) for trial in study.trials]
     assert named == [None, "point 2", "point 3", "point 4"]  # not what the baseline was, again
-    budget.queue_next(study.plan, study.study, study.trials)  # a promotion
+    budget.queue_next(study.plan, study.study, study.trials, 0.0)  # a promotion
     study.go_on([5.0, 9.0])
-    budget.queue_next(study.plan, study.study, study.trials)  # another, as none but the baseline is at the end
+    budget.queue_next(study.plan, study.study, study.trials, 0.0)  # another, as none but the baseline is at the end
     study.go_on([5.0, 9.0, 8.0])
     assert not budget.may_begin(study.plan, study.trials, 0.0)
     assert study.study.user_attrs[budget.START_POINTS].keys() == {"point 5"}
@@ -234,7 +234,7 @@ def test_one_trial_beside_the_baseline_always_comes_to_the_end(others: int) -> N
         study.tell([score])
     for reached in ([6.0, 5.0], [6.0, 5.0, 4.0]):
         assert budget.may_begin(study.plan, study.trials, 0.0)
-        budget.queue_next(study.plan, study.study, study.trials)
+        budget.queue_next(study.plan, study.study, study.trials, 0.0)
         assert (
             rungs.last_promotion(study.plan, study.trials, math.inf) is None
         )  # one at a time: that one may come to the end
@@ -283,32 +283,39 @@ def test_a_search_ends_when_its_sampler_only_repeats_itself() -> None:
     assert budget.ended_early(study.plan, study.trials)
     used_up = plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.updates=7")
     assert not budget.ended_early(used_up, study.trials)
-    promoted = budget._next_promotion(study.plan, study.trials)
+    promoted = budget._next_promotion(study.plan, study.trials, math.inf)
     assert promoted is not None and attempts.origin(promoted) == 1  # but what was tried still trains to the end
 
 
-def test_a_small_budget_brings_one_trial_to_the_end() -> None:
-    """Short ones do not use up what the first needs that comes to the end."""
-    study = Study(plan("search.steps=12", "eval.every_steps=1", "search.min_steps=1", "search.updates=26"))
+@pytest.mark.parametrize("setting", ["search.updates=26", f"search.hours={26 / 3600}"])
+def test_a_small_budget_brings_one_trial_to_the_end(setting: str) -> None:
+    """Short ones do not use up what the first needs that comes to the end. In time, an update takes a second here."""
+    study = Study(plan("search.steps=12", "eval.every_steps=1", "search.min_steps=1", setting))
     assert study.plan.rungs == (1, 3, 12)
     study.tell([9.0, 9.0, 9.0], baseline=True)
+
+    def left() -> float:
+        seconds = rungs.updates_made(study.trials) if study.plan.search.hours is not None else 0
+        return round(budget.updates_left(study.plan, study.trials, seconds), 6)
+
     short = 0
-    while budget._has_budget_for_another(study.plan, study.trials):
+    while budget._has_budget_for_another(study.plan, study.trials, left()):
         study.tell([20.0 + short])
         short += 1
     assert short == 3  # of 14 updates 11 are kept for the best of them
-    best = budget._next_promotion(study.plan, study.trials)
+    best = budget._next_promotion(study.plan, study.trials, left())
     assert best is not None and attempts.origin(best) == 1
     rungs.promote(study.plan, study.study, best)
-    assert budget.updates_left(study.plan, study.trials) == 9
-    assert not budget._has_budget_for_another(study.plan, study.trials)
+    assert left() == 9
+    assert not budget._has_budget_for_another(study.plan, study.trials, left())
 
 
 def test_start_points_do_not_begin_after_the_hours() -> None:
     study = Study(plan("search.steps=6", "eval.every_steps=1", "search.min_steps=1", "search.hours=1"))
     study.tell([9.0, 8.0, 7.0], baseline=True)
     study.study.set_user_attr(budget.START_POINTS, {"tuned": {"model.dropout": 0.2}})
-    assert budget.may_begin(study.plan, study.trials, 3599.0)
+    assert budget.may_begin(study.plan, study.trials, 1800.0)
+    assert not budget.may_begin(study.plan, study.trials, 3500.0)  # as it could not end in time
     assert not budget.may_begin(study.plan, study.trials, 3600.0)
 
 
@@ -322,7 +329,7 @@ def test_a_promotion_that_the_rest_cannot_pay_is_not_begun() -> None:
     assert rungs.next_promotion(study.plan, study.trials, 8) is not None
     assert budget.updates_left(study.plan, study.trials) == 6  # enough for another setting
     before = len(study.trials)
-    budget.queue_next(study.plan, study.study, study.trials)
+    budget.queue_next(study.plan, study.study, study.trials, 0.0)
     assert len(study.trials) == before
     assert budget.may_begin(study.plan, study.trials, 0.0)
     study.tell([7.0])

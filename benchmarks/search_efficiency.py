@@ -3,9 +3,9 @@
     python benchmarks/search_efficiency.py [table=docs/results/search_table.csv] [searches=100] [updates=40000] [at_once=2]
 
 Boosted shallow trees learn the scores of benchmarks/search_table.py. First this prints how well they rank settings that they
-did not see, beside how well one seed of some settings ranks another: one without errors would have the root of that. Then each kind of
-search runs `searches` times on this model. Noise like that between seeds is added to the scores. The searches are
-compared by the noise-free score of the settings that they would return.
+did not see, beside how well one seed of some settings ranks another: trees without errors would have the root of that. Then
+each kind of search runs `searches` times on this model. Noise as large as that between seeds is added to the scores. The
+searches are compared by the noise-free score of the settings that they would return.
 """
 
 import csv

@@ -87,7 +87,7 @@ def settings_of(plan: Plan, params: Mapping[str, Value]) -> list[str]:
     The length is the preset's.
     """
     fixed = [override for override in plan.fixed_overrides if not override.startswith("eval.")]
-    return [*fixed, *plan.ancestor_overrides, *as_overrides(params)]
+    return [*plan.with_ancestor(fixed), *as_overrides(params)]
 
 
 def train_command(plan: Plan, params: Mapping[str, Value]) -> str:

@@ -93,8 +93,8 @@ def _print_times(plan: Plan, timing: throughput.TrialTiming, console: Console) -
             )
     hours = plan.search.hours
     if hours is not None and 3600 * hours < search_seconds:
-        updates = round(3600 * hours * plan.workers / timing.seconds(1))
-        search_seconds, trials, saved = 3600 * hours, f"the search, which is about {updates:,} updates", ""
+        possible = float(f"{3600 * hours * plan.workers / timing.seconds(1):.2g}")
+        search_seconds, trials, saved = 3600 * hours, f"the search, which is about {possible:,.0f} updates", ""
     confirm_rounds = plan.search.confirm.seeds * math.ceil((1 + rungs.race_candidates(plan)) / at_a_time(plan))
     if plan.search.launcher != "local":
         say_words(console, f"speed    of one trial on this host; the {plan.workers} workers may be faster or slower")

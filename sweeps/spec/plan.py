@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,15 +209,16 @@ class Plan:
         """The study's copy of the checkpoint that all trials start from; None where they start from nothing."""
         return self.folder.path / "init_from.npz" if self.config.train.init_from is not None else None
 
-    @property
-    def ancestor_overrides(self) -> list[str]:
-        """What lets run.py start from the study's copy; nothing where trials start from nothing."""
-        file = self.ancestor_file
-        return [] if file is None else [as_text(f"{INIT_FROM}={file}")]
+    def with_ancestor(self, overrides: Sequence[str]) -> list[str]:
+        """Return overrides of run.py with the study's copy in place of the run that all trials start from."""
+        if (file := self.ancestor_file) is None:
+            return list(overrides)
+        rest = [each for each in overrides if each.lstrip("+").partition("=")[0] != INIT_FROM]
+        return [*rest, as_text(f"{INIT_FROM}={file}")]
 
     def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
         """Return the overrides of run.py for a trial with these parameters; with none, for the baseline."""
-        return [*self.overrides, *self.ancestor_overrides, *as_overrides(params)]
+        return [*self.with_ancestor(self.overrides), *as_overrides(params)]
 
     def identity(self) -> dict[str, Any]:
         """Return what the scores of a study depend on, apart from the data and the extractor, which are read later."""

@@ -791,8 +791,8 @@ FAULTS = [
         "ancestor-of-each-trial",
         "sweeps/spec/plan.py",
         "Trials of a search start from different networks where the run that these are of trains on.",
-        "return [] if file is None else [",
-        "return [] if file is not None else [",
+        "if (file := self.ancestor_file) is None:",
+        "if (file := self.ancestor_file) is not None:",
         ("tests/sweeps/search/test_search_start.py",),
     ),
     Fault(

@@ -69,8 +69,8 @@ def test_a_search_on_a_cluster_trains_one_trial_on_this_host(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ([], "8.0 h for the search, which is about 523,636 updates"),
-        (["search.trials=1000"], "8.0 h for the search, which is about 523,636 updates"),
+        ([], "8.0 h for the search, which is about 520,000 updates"),
+        (["search.trials=1000"], "8.0 h for the search, which is about 520,000 updates"),
         (["search.trials=3"], "10 min for 10,500 updates"),  # they end before the hours
         (["search.updates=100000"], "lengths  about 69 trials to 500, about 27 to 1,500, about 11 to 5,000 updates"),
     ],

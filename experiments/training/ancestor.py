@@ -2,12 +2,14 @@
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from experiments.cli.overrides import as_text
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import get
 from experiments.settings.schema import Config
@@ -49,6 +51,11 @@ class Ancestor:
         """Write a copy that still knows its run, which may train on or be removed. Raises OSError."""
         meta = {**self.checkpoint.meta, _OF: self.tags}
         write(file, Checkpoint(self.checkpoint.step, self.checkpoint.arrays, meta))
+
+
+def starting_from(overrides: Sequence[str], reference: str) -> list[str]:
+    """Return overrides with another reference to the ancestor in place of theirs."""
+    return [*(each for each in overrides if each.lstrip("+").partition("=")[0] != KEY), as_text(f"{KEY}={reference}")]
 
 
 def find_ancestor(reference: str, records: Records, config: Config) -> Ancestor:

@@ -20,8 +20,7 @@ from experiments.records.folders import Records, RunFolder, write_json
 from experiments.records.overview import read_run
 from experiments.settings.rules import get, put
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, flatten
-from experiments.training.ancestor import KEY as INIT_FROM
-from experiments.training.ancestor import find_ancestor, settings_of
+from experiments.training.ancestor import find_ancestor, settings_of, starting_from
 from experiments.training.facts import GROUP, NOT_SETTINGS, group_of, read_records, run_facts
 from gan.arrays import write_atomically
 from gan.checkpoint import Checkpoint, CheckpointError, CheckpointWarning
@@ -146,8 +145,7 @@ def new_run(
     config.data.source, config.data.path, config.data.class_id = dataset.source, dataset.path, dataset.class_id
     _keep_place(config, weights)
     if ancestor is not None and ancestor.lasting_name is not None:
-        kept = [each for each in overrides if each.lstrip("+").partition("=")[0] != INIT_FROM]
-        overrides = [*kept, f"{INIT_FROM}={ancestor.lasting_name}"]
+        overrides = starting_from(overrides, ancestor.lasting_name)
         config.train.init_from = ancestor.lasting_name
     facts = run_facts(config, dataset, weights, folder, shlex.join(["python", "experiments/run.py", *overrides]))
     if ancestor is not None:

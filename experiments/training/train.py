@@ -325,9 +325,8 @@ def _build(run: Run, hardware: Hardware, trackers: Sequence["Tracker"], final: b
         return trainer
     run.folder.checkpoints.best_file.unlink(missing_ok=True)  # left by a kill before the first checkpoint
     if c.train.init_from is not None:
-        ancestor = run.ancestor or checkpoint.read(
-            Path(c.train.init_from)
-        )  # read again where a kill came before step 0
+        # Read again where a kill came before step 0.
+        ancestor = run.ancestor or checkpoint.read(Path(c.train.init_from))
         update.start_from(ancestor.arrays)
         trainer.save()  # a resume does not need the ancestor, which may be gone by then
     return trainer

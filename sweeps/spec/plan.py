@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cli.compose import compose_config, named_keys, preset_of
-from experiments.cli.overrides import as_text
 from experiments.hardware import gpus
 from experiments.hardware.cores import available_cores
 from experiments.records.folders import Records, RunFolder
 from experiments.settings.rules import describe
 from experiments.settings.schema import RESUME_MAY_CHANGE, Config, effective, in_brief
-from experiments.training.ancestor import KEY as INIT_FROM
+from experiments.training.ancestor import starting_from
 from experiments.training.facts import read_records, settings
 from gan.errors import ConfigError
 from sweeps.spec.schema import MOST_TRIALS, SearchConfig
@@ -213,8 +212,7 @@ class Plan:
         """Return overrides of run.py with the study's copy in place of the run that all trials start from."""
         if (file := self.ancestor_file) is None:
             return list(overrides)
-        rest = [each for each in overrides if each.lstrip("+").partition("=")[0] != INIT_FROM]
-        return [*rest, as_text(f"{INIT_FROM}={file}")]
+        return starting_from(overrides, str(file))
 
     def trial_overrides(self, params: Mapping[str, Value]) -> list[str]:
         """Return the overrides of run.py for a trial with these parameters; with none, for the baseline."""
